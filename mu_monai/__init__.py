@@ -1,0 +1,29 @@
+"""mu_monai makes a trained medical imaging model forget chosen patients, devices or classes."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Names are looked up on first use (PEP 562), so that `import mu_monai` and `mu-monai --help` need no torch.
+_HOME = {
+    "bundle_root": "mu_monai.bundle",
+    "InputError": "mu_monai.errors",
+}
+_PACKAGES = ("adapters", "audit", "data", "engine", "losses", "methods", "metrics", "report", "workflow")
+
+__all__ = ["__version__", *_HOME, *_PACKAGES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _PACKAGES:
+        return importlib.import_module(f"mu_monai.{name}")
+    raise AttributeError(f"module 'mu_monai' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,36 @@
+"""The one error that a user can cause: a list of problems, each with its value, what is allowed and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Everything that is wrong with an input, reported at once.
+
+    Args:
+        problems: one sentence each: what is wrong, the value, what is allowed, what to do.
+
+    Example:
+        >>> raise InputError(["image 'a.png' is missing", "label 'b.png' is missing"])
+        Traceback (most recent call last):
+        mu_monai.errors.InputError: 2 problems:
+          - image 'a.png' is missing
+          - label 'b.png' is missing
+    """
+
+    def __init__(self, problems: str | Iterable[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        if len(self.problems) == 1:
+            return self.problems[0]
+        return "\n  - ".join([f"{len(self.problems)} problems:", *self.problems])
+
+
+def raise_if_any(problems: Iterable[str]) -> None:
+    """Raise one `InputError` with all problems, or do nothing where there is none."""
+    found = list(problems)
+    if found:
+        raise InputError(found)

@@ -1,0 +1,17 @@
+"""The shared vocabulary: subset names, model roles, batch keys and the file names of a run folder."""
+
+from __future__ import annotations
+
+RETAIN, FORGET, VALIDATION, TEST = "retain", "forget", "validation", "test"
+SUBSETS = (RETAIN, FORGET, VALIDATION, TEST)
+TRAINING_SUBSETS = (RETAIN, FORGET)
+
+TEACHER, RETRAINED, STUDENT = "teacher", "retrained", "student"
+ROLES = (TEACHER, RETRAINED, STUDENT)
+
+IMAGE, LABEL, PRED, LOSS = "image", "label", "pred", "loss"
+CASE_ID, PATIENT_ID, SUBSET, MODEL = "case_id", "patient_id", "subset", "model"
+PROVENANCE = "provenance"
+
+RUN_JSON, CONFIG_JSON, MODEL_PT, ADAPTER_DIR = "run.json", "config.json", "model.pt", "adapter"
+CURVE_CSV, SCORES_CSV, EXAMPLES_NPZ, CHECKPOINTS_DIR = "curve.csv", "scores.csv", "examples.npz", "checkpoints"
