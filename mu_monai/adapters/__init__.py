@@ -1,0 +1,8 @@
+"""LoRA adapters for the convolutions of MONAI networks: where they go, how they act, how they are kept."""
+
+from mu_monai.adapters.lora import LoraConv
+from mu_monai.adapters.placement import Placement, place
+from mu_monai.adapters.student import Student, load_student
+from mu_monai.adapters.weights import load_weights, weights_sha256
+
+__all__ = ["LoraConv", "Placement", "Student", "load_student", "load_weights", "place", "weights_sha256"]

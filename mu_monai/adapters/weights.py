@@ -1,0 +1,93 @@
+"""Plain weights: loading them into a network that they must fit, and their identity."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mu_monai.errors import InputError
+
+_SHOWN = 8
+
+
+def weights_sha256(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of a state dict, whatever the file format or device.
+
+    Example:
+        >>> a, b = nn.Linear(2, 2), nn.Linear(2, 2)
+        >>> _ = b.load_state_dict(a.state_dict())
+        >>> weights_sha256(a.state_dict()) == weights_sha256(b.state_dict())
+        True
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Read a plain state dict, or one kept under `model` or `network` in a checkpoint; nothing is unpickled.
+
+    Raises:
+        InputError: where the file is missing, is no weights file, or holds no state dict.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "model.pt"
+    if not path.is_file():
+        raise InputError(f"weights '{path}' do not exist; give a model.pt or a folder that holds one")
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for files that are no weights
+        raise InputError(
+            f"weights '{path}' cannot be read as plain weights ({type(error).__name__}); save them with "
+            "torch.save(network.state_dict(), path)"
+        ) from error
+    for key in ("model", "network"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise InputError(f"weights '{path}' hold {type(content).__name__} and no state dict of tensors")
+    return dict(content)
+
+
+def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+    """Load a state dict into `network`, which it must fit name by name and shape by shape.
+
+    Raises:
+        InputError: lists the names and shapes that differ.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "model.pt"
+        >>> torch.save(nn.Linear(2, 1).state_dict(), file)
+        >>> _ = load_weights(nn.Linear(2, 1), file)
+    """
+    problems = misfits(network, read_weights(path))
+    if problems:
+        raise InputError([f"weights '{path}' do not fit {type(network).__name__}: {text}" for text in problems])
+    network.load_state_dict(read_weights(path))
+    return network
+
+
+def misfits(network: nn.Module, state: Mapping[str, torch.Tensor]) -> list[str]:
+    """Every difference in names and shapes between a network and a state dict, in words."""
+    own = network.state_dict()
+    found = [
+        f"'{name}' has shape {tuple(state[name].shape)} in the file and {tuple(own[name].shape)} in the network"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    found += [f"'{name}' is missing in the file" for name in own if name not in state]
+    found += [f"'{name}' is not in the network" for name in state if name not in own]
+    if len(found) > _SHOWN:
+        found = [*found[:_SHOWN], f"and {len(found) - _SHOWN} more; is this the network that the weights were made with?"]
+    return found

@@ -1,0 +1,216 @@
+"""Folders as public data sets come, read into a manifest."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mu_monai.data.manifest import COLUMNS, nearest_names, read_manifest
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
+
+_log = logging.getLogger(__name__)
+
+_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+_ISIC_FOLDERS = (
+    ("images", "masks"),
+    *((f"ISIC2018_Task1-2_{part}_Input", f"ISIC2018_Task1_{part}_GroundTruth") for part in ("Training", "Validation", "Test")),
+    *((f"ISIC-2017_{part}_Data", f"ISIC-2017_{part}_Part1_GroundTruth") for part in ("Training", "Validation", "Test_v2")),
+)
+_CHASE_LABEL_SETS = ("1stHO", "2ndHO")
+_CHASE_IMAGE = re.compile(r"(Image_(\d+)([LR]))\.jpg", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A manifest and where it comes from.
+
+    Args:
+        manifest: see `read_manifest`.
+        path: what the user pointed at.
+        layout: a key of `LAYOUTS`.
+        label_set: the annotator chosen, for layouts with several.
+    """
+
+    manifest: pd.DataFrame
+    path: str
+    layout: str
+    label_set: str | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How to recognize and read one kind of source: `read` takes the path and, where there are any, one of `label_sets`."""
+
+    fits: Callable[[Path], bool]
+    read: Callable[..., pd.DataFrame]
+    looks_for: str
+    label_sets: tuple[str, ...] = ()
+
+
+def read_layout(source: str | os.PathLike[str], layout: str | None = None, label_set: str | None = None) -> Source:
+    """Read a folder or CSV file; the layout is recognized where it is not given.
+
+    Args:
+        source: a folder or a CSV file.
+        layout: a key of `LAYOUTS`, or None to recognize it.
+        label_set: the annotator, for layouts with several; None takes the first.
+
+    Raises:
+        InputError: where no layout fits, naming those tried and what was looked for; where images have no mask or masks
+            no image, naming all of them.
+    """
+    path = Path(source)
+    if not path.exists():
+        raise InputError(f"source {str(path)!r} does not exist; give a folder or a CSV file")
+    if layout is None:
+        layout = _recognize(path)
+        _log.info("layout of %s recognized as %r", path, layout)
+    if layout not in LAYOUTS:
+        raise InputError(f"layout {layout!r} is unknown; {nearest_names(layout, LAYOUTS)}")
+    kind = LAYOUTS[layout]
+    if not kind.fits(path):
+        raise InputError(f"{str(path)!r} has not the layout {layout!r}, which is {kind.looks_for}")
+    label_set = _choose_label_set(layout, label_set)
+    manifest = kind.read(path, label_set) if kind.label_sets else kind.read(path)
+    return Source(manifest=manifest, path=str(path), layout=layout, label_set=label_set)
+
+
+def read_isic(source: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read dermoscopy images with lesion masks, named as in ISIC 2017 and ISIC 2018 Task 1.
+
+    ISIC has no patient ids: `patient_id` is that of an optional `metadata.csv` (keyed by `image_id`; column `patient_id`, else
+    `lesion_id`), and the image id itself where there is none, which is logged as a warning.
+
+    Args:
+        source: a folder with `images/` and `masks/`, or with the folders of the official archives.
+
+    Raises:
+        InputError: listing every image without mask and mask without image.
+
+    Source: Codella et al., *Skin lesion analysis toward melanoma detection 2018* (arXiv 1902.03368).
+    """
+    source = Path(source)
+    images: dict[str, Path] = {}
+    masks: dict[str, Path] = {}
+    for image_folder, mask_folder in _isic_folders(source):
+        images |= {file.stem: file for file in _pictures(image_folder) if not file.stem.endswith("_superpixels")}
+        masks |= {file.stem.removesuffix("_segmentation"): file for file in _pictures(mask_folder)}
+    manifest = _pair(images, masks, "<image id>_segmentation.png")
+    metadata = source / "metadata.csv"
+    if metadata.is_file():
+        manifest = _join_metadata(manifest, metadata)
+    return _with_patients(manifest)
+
+
+def read_chase(source: str | os.PathLike[str], label_set: str = "1stHO") -> pd.DataFrame:
+    """Read fundus photographs with the vessel masks of one of two observers; adds the column `eye` (`L` or `R`).
+
+    Args:
+        source: the flat folder of the archive: `Image_01L.jpg`, `Image_01L_1stHO.png` and so on. The number is the patient.
+        label_set: `1stHO` or `2ndHO`.
+
+    Raises:
+        InputError: listing every image without mask and mask without image.
+
+    Source: Fraz et al., *An ensemble classification-based approach applied to retinal blood vessel segmentation*, IEEE TBME
+    2012.
+    """
+    found = [match for file in sorted(Path(source).iterdir()) if (match := _CHASE_IMAGE.fullmatch(file.name))]
+    images = {match[1]: Path(source) / match[0] for match in found}
+    masks = {file.stem.removesuffix(f"_{label_set}"): file for file in Path(source).glob(f"*_{label_set}.png")}
+    manifest = _pair(images, masks, f"<image>_{label_set}.png")
+    return manifest.assign(
+        **{PATIENT_ID: manifest[CASE_ID].str.extract(r"(\d+)", expand=False), "eye": manifest[CASE_ID].str[-1].str.upper()}
+    )
+
+
+def _recognize(path: Path) -> str:
+    for name, layout in LAYOUTS.items():
+        if layout.fits(path):
+            return name
+    tried = [f"{name}: {layout.looks_for}" for name, layout in LAYOUTS.items()]
+    raise InputError([f"no layout fits {str(path)!r}; looked for", *tried])
+
+
+def _choose_label_set(layout: str, label_set: str | None) -> str | None:
+    allowed = LAYOUTS[layout].label_sets
+    if label_set is None:
+        return allowed[0] if allowed else None
+    if label_set not in allowed:
+        choice = f"choose {' or '.join(map(repr, allowed))}" if allowed else "it has a single one; leave label_set out"
+        raise InputError(f"label set {label_set!r} does not exist in layout {layout!r}; {choice}")
+    return label_set
+
+
+def _is_table(path: Path) -> bool:
+    return (path.suffix.lower() == ".csv" and path.is_file()) or (path / "manifest.csv").is_file()
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    return read_manifest(path / "manifest.csv" if path.is_dir() else path)
+
+
+def _is_isic(path: Path) -> bool:
+    return any(True for _ in _isic_folders(path))
+
+
+def _is_chase(path: Path) -> bool:
+    return path.is_dir() and any(_CHASE_IMAGE.fullmatch(file.name) for file in path.iterdir())
+
+
+def _isic_folders(source: Path) -> Iterator[tuple[Path, Path]]:
+    for images, masks in _ISIC_FOLDERS:
+        if (source / images).is_dir() and (source / masks).is_dir():
+            yield source / images, source / masks
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in _PICTURES and not file.name.startswith("."))
+
+
+def _pair(images: dict[str, Path], masks: dict[str, Path], expected: str) -> pd.DataFrame:
+    problems = [f"image {str(images[key])!r} has no mask; expected {expected!r}" for key in sorted(images.keys() - masks.keys())]
+    problems += [f"mask {str(masks[key])!r} has no image; add the image" for key in sorted(masks.keys() - images.keys())]
+    raise_if_any(problems)
+    rows = [(key, key, str(images[key].absolute()), str(masks[key].absolute())) for key in sorted(images)]
+    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
+
+
+def _join_metadata(manifest: pd.DataFrame, csv: Path) -> pd.DataFrame:
+    ids = ("image_id", PATIENT_ID, "lesion_id")
+    metadata = pd.read_csv(csv, dtype=dict.fromkeys(ids, str), encoding="utf-8-sig")
+    if "image_id" not in metadata:
+        raise InputError(f"{str(csv)!r} has no column 'image_id'; {nearest_names('image_id', metadata.columns)}")
+    twice = metadata["image_id"][metadata["image_id"].duplicated()].unique()
+    raise_if_any(f"{str(csv)!r} describes image_id {name!r} more than once; keep one row" for name in twice)
+    metadata = metadata.drop(columns=[CASE_ID, IMAGE, LABEL], errors="ignore").rename(columns={"image_id": CASE_ID})
+    return manifest.drop(columns=PATIENT_ID).merge(metadata, on=CASE_ID, how="left", validate="one_to_one")
+
+
+def _with_patients(manifest: pd.DataFrame) -> pd.DataFrame:
+    column = next((name for name in (PATIENT_ID, "lesion_id") if name in manifest), None)
+    known = manifest[column] if column else pd.Series(None, index=manifest.index, dtype=object)
+    guessed = int(known.isna().sum())
+    if guessed:
+        _log.warning(
+            "%d of %d images have no patient id (ISIC publishes none): each counts as its own patient, so photographs of one "
+            "person can land in different subsets; add a metadata.csv with image_id and patient_id where you know better",
+            guessed,
+            len(manifest),
+        )
+    manifest = manifest.assign(**{PATIENT_ID: known.fillna(manifest[CASE_ID])})
+    return manifest[[*COLUMNS, *(name for name in manifest.columns if name not in COLUMNS)]]
+
+
+LAYOUTS: dict[str, Layout] = {
+    "manifest": Layout(_is_table, _read_table, "a CSV file, or a folder with manifest.csv"),
+    "isic": Layout(_is_isic, read_isic, f"a folder with {' or with '.join(f'{a}/ and {b}/' for a, b in _ISIC_FOLDERS)}"),
+    "chase": Layout(_is_chase, read_chase, "a folder with Image_01L.jpg, Image_01L_1stHO.png ...", _CHASE_LABEL_SETS),
+}

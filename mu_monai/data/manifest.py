@@ -1,0 +1,197 @@
+"""A manifest: one row per image with `case_id`, `patient_id`, `image`, `label` and any metadata column."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, SUBSET
+
+COLUMNS = (CASE_ID, PATIENT_ID, IMAGE, LABEL)
+FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".nii", ".nii.gz")
+_VOLUME_SUFFIXES = (".nii", ".nii.gz")
+_BINARY = ({0, 1}, {0, 255})
+_JPEG_REACH = 40  # how far lossy compression moves a mask's pixels from 0 and 255, as seen at usual qualities
+
+
+def read_manifest(csv: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a manifest from a CSV file.
+
+    Ids and labels stay text (`007` keeps its zeros), the types of metadata columns are inferred, and paths become absolute.
+
+    Args:
+        csv: a UTF-8, comma-separated file with the columns `case_id, patient_id, image, label`; paths in it are absolute
+            or relative to its folder.
+
+    Raises:
+        InputError: where the file cannot be read as a table. Its content is judged by `check_manifest`.
+    """
+    try:
+        manifest = pd.read_csv(csv, encoding="utf-8-sig")
+        text = pd.read_csv(csv, encoding="utf-8-sig", dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise InputError(f"manifest {str(csv)!r} does not exist; give the path of a CSV file") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"manifest {str(csv)!r} is not a table ({error}); expected UTF-8 text with a header line and commas"
+        ) from None
+    present = [column for column in COLUMNS if column in manifest]
+    manifest = manifest.assign(**{column: text[column] for column in present})
+    folder = Path(csv).absolute().parent
+    for column in {IMAGE, LABEL} & set(present):
+        manifest[column] = [_absolute(folder, entry, column) for entry in manifest[column]]
+    return manifest
+
+
+def is_file_label(labels: pd.Series) -> pd.Series:
+    """Say for each label whether it names a mask file (it has an image suffix) or is a class name.
+
+    Example:
+        >>> is_file_label(pd.Series(["a_mask.png", "nevus"])).tolist()
+        [True, False]
+    """
+    return labels.astype(str).str.lower().str.endswith(FILE_SUFFIXES)
+
+
+def nearest_names(name: str, known: Iterable[str]) -> str:
+    """Say which known names come nearest to `name`, or all of them where none is near."""
+    known = [str(entry) for entry in known]
+    near = get_close_matches(name, known, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(map(repr, known))}"
+
+
+def check_manifest(manifest: pd.DataFrame, *, allow_repeated_ids: bool = False) -> None:
+    """Check a manifest and every file that it names, and report all problems at once.
+
+    Args:
+        manifest: the table; a label is a mask file where it has an image suffix, otherwise a class name.
+        allow_repeated_ids: leave case ids that occur more than once to the duplicates policy of `make_split`.
+
+    Raises:
+        InputError: naming row and case of each problem: missing columns, empty or repeated ids, missing or unreadable
+            files, masks of another size than their image or with other values than {0, 1} or {0, 255}, labels that are
+            files in some rows and class names in others. Of NIfTI volumes only the existence is checked.
+    """
+    raise_if_any(_column_problems(manifest))
+    problems = _cell_problems(manifest)
+    if not allow_repeated_ids:
+        problems += _repeated_id_problems(manifest)
+    raise_if_any(problems + _file_problems(manifest))
+
+
+def _absolute(folder: Path, entry: str, column: str) -> str:
+    is_path = entry and (column == IMAGE or entry.lower().endswith(FILE_SUFFIXES))
+    return os.path.normpath(folder / entry) if is_path else entry
+
+
+def _column_problems(manifest: pd.DataFrame) -> list[str]:
+    columns = [str(column) for column in manifest.columns]
+    problems = [
+        f"column {name!r} is missing; {nearest_names(name, columns) if columns else 'there are no columns'}"
+        for name in COLUMNS
+        if name not in columns
+    ]
+    if SUBSET in columns:
+        problems.append(f"column {SUBSET!r} is what a split adds; rename it in the manifest")
+    if not problems and manifest.empty:
+        problems.append("the manifest has no rows; expected one row per image")
+    return problems
+
+
+def _cell_problems(manifest: pd.DataFrame) -> list[str]:
+    rows = _row_names(manifest)
+    problems = []
+    for column in COLUMNS:
+        blank = manifest[column].isna() | (manifest[column].astype(str).str.strip() == "")
+        problems += [f"{rows[i]}: {column} is empty; every image needs one" for i in np.flatnonzero(blank)]
+    is_file = is_file_label(manifest[LABEL])
+    if is_file.any() and not is_file.all():
+        minority = np.flatnonzero(is_file == (is_file.mean() <= 0.5))
+        problems.append(
+            f"{is_file.sum()} labels are mask files and {(~is_file).sum()} are class names; use one kind throughout; the "
+            f"fewer are: {'; '.join(f'{rows[i]} {manifest[LABEL].iloc[i]!r}' for i in minority)}"
+        )
+    return problems
+
+
+def _repeated_id_problems(manifest: pd.DataFrame) -> list[str]:
+    repeated = manifest[CASE_ID].duplicated(keep=False) & (manifest[CASE_ID].astype(str) != "")
+    numbers = pd.Series(np.arange(1, len(manifest) + 1), index=manifest.index)[repeated]
+    problems = []
+    for case_id, found in numbers.groupby(manifest[CASE_ID][repeated], sort=True):
+        labels = manifest[LABEL].to_numpy()[found.to_numpy() - 1]
+        said = f" under {len(set(labels))} labels ({', '.join(sorted(set(labels)))})" if len(set(labels)) > 1 else ""
+        problems.append(
+            f"case_id {case_id!r} occurs {len(found)} times, in rows {', '.join(map(str, found))}{said}; give each image "
+            "its own id, or let on_duplicates 'drop' or 'together' decide"
+        )
+    return problems
+
+
+def _row_names(manifest: pd.DataFrame) -> list[str]:
+    return [f"row {number} (case {case_id!r})" for number, case_id in enumerate(manifest[CASE_ID], start=1)]
+
+
+def _file_problems(manifest: pd.DataFrame) -> list[str]:
+    rows = _row_names(manifest)
+    labels = manifest[LABEL].where(is_file_label(manifest[LABEL]), "").astype(str)
+    images = manifest[IMAGE].fillna("").astype(str)
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(_pair_problems, images, labels)
+    return [f"{row}: {problem}" for row, problems in zip(rows, found, strict=True) for problem in problems]
+
+
+def _pair_problems(image: str, label: str) -> list[str]:
+    problems: list[str] = []
+    picture = _open("image", image, problems) if image else None
+    mask = _open("mask", label, problems) if label else None
+    if picture is not None and mask is not None and picture.shape[:2] != mask.shape[:2]:
+        problems.append(
+            f"mask {label!r} is {_extent(mask)} but its image {image!r} is {_extent(picture)}; they must be of equal size"
+        )
+    if mask is not None:
+        problems += _mask_problems(label, mask)
+    return problems
+
+
+def _open(kind: str, path: str, problems: list[str]) -> np.ndarray | None:
+    """The pixels of a file, or None where it is a volume or has a problem, which is then added to `problems`."""
+    if not os.path.isfile(path):
+        problems.append(f"{kind} {path!r} does not exist; paths are absolute or relative to the manifest")
+        return None
+    if path.lower().endswith(_VOLUME_SUFFIXES):
+        return None
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        problems.append(f"{kind} {path!r} cannot be read ({error}); replace the file, it may be truncated")
+        return None
+
+
+def _extent(pixels: np.ndarray) -> str:
+    return f"{pixels.shape[1]}x{pixels.shape[0]}"
+
+
+def _mask_problems(path: str, mask: np.ndarray) -> list[str]:
+    if mask.ndim > 2:
+        return [f"mask {path!r} has {mask.shape[2]} channels; save it with a single channel"]
+    values = np.unique(mask)
+    if any(set(values.tolist()) <= allowed for allowed in _BINARY):
+        return []
+    shown = ", ".join(map(str, values[:8].tolist())) + (", ..." if len(values) > 8 else "")
+    near = (values <= _JPEG_REACH) | (values >= 255 - _JPEG_REACH)
+    lossy = (near.all() and values.max() > 255 - _JPEG_REACH) or path.lower().endswith((".jpg", ".jpeg"))
+    advice = "this looks like JPEG noise around 0 and 255: threshold it at 128 and save it as PNG"
+    return [
+        f"mask {path!r} has {len(values)} values ({shown}); a binary mask holds {{0, 1}} or {{0, 255}}"
+        + (f"; {advice}" if lossy else "")
+    ]

@@ -1,0 +1,53 @@
+"""What a resume needs: the trainer's position, what trains, and the optimizer's state after the last whole epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.engines import SupervisedTrainer
+from torch import nn
+
+from mu_monai.adapters import Student
+from mu_monai.files import atomic_path
+
+_FILE = "last.pt"
+
+
+def save_checkpoint(engine: SupervisedTrainer, folder: Path) -> None:
+    """Replace the checkpoint by the state after the epoch that just ended, atomically."""
+    content = {
+        "trainer": engine.state_dict(),
+        "network": _trained_state(engine.network),
+        "optimizer": engine.optimizer.state_dict(),
+    }
+    if engine.scaler is not None:
+        content["scaler"] = engine.scaler.state_dict()
+    with atomic_path(folder / _FILE) as path:
+        torch.save(content, path)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is something to resume from."""
+    return (folder / _FILE).is_file()
+
+
+def restore_checkpoint(engine: SupervisedTrainer, folder: Path) -> None:
+    """Put trainer, network and optimizer back to where the checkpoint was made."""
+    content: Mapping[str, Any] = torch.load(folder / _FILE, map_location=engine.state.device, weights_only=True)
+    max_epochs = engine.state.max_epochs  # the config may ask for more epochs than the interrupted run did
+    engine.load_state_dict(content["trainer"])
+    engine.state.max_epochs = max_epochs
+    engine.network.load_state_dict(content["network"], strict=not isinstance(engine.network, Student))
+    engine.optimizer.load_state_dict(content["optimizer"])
+    if engine.scaler is not None:
+        engine.scaler.load_state_dict(content["scaler"])
+
+
+def _trained_state(network: nn.Module) -> dict[str, torch.Tensor]:
+    """A student's frozen weights are the teacher's and are read from there, never copied into the run."""
+    if isinstance(network, Student):
+        return {name: parameter.detach() for name, parameter in network.trainable().items()}
+    return network.state_dict()

@@ -1,0 +1,59 @@
+"""What a finished run proves about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from mu_monai.adapters import LoraConv, Student, weights_sha256
+
+Check = dict[str, Any]
+
+
+def self_checks(network: nn.Module, image: torch.Tensor) -> list[Check]:
+    """Check the weights and, for a student, what its adapters promise.
+
+    Args:
+        network: the trained network.
+        image: a batch `(B, C, H, W[, D])` to probe it with.
+
+    Returns:
+        one `{"name", "passed", "detail"}` per check.
+    """
+    network.eval()
+    checks = [_finite(network)]
+    if isinstance(network, Student):
+        with torch.no_grad():
+            checks += _student_checks(network, image)
+    return checks
+
+
+def _finite(network: nn.Module) -> Check:
+    bad = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
+    return _check("all weights are finite", not bad, ", ".join(bad) or "no NaN, no infinity")
+
+
+def _student_checks(student: Student, image: torch.Tensor) -> Iterator[Check]:
+    reverted = student.reverted()
+    found = weights_sha256(reverted.state_dict())
+    same = found == student.base_sha256
+    yield _check(
+        "the teacher's weights and statistics did not move", same, f"SHA-256 {found}" + ("" if same else " differs")
+    )
+    off = torch.equal(student.teacher(image), reverted.eval()(image))
+    yield _check("adapters off equal the teacher bit for bit", off, f"on {len(image)} probe image(s)")
+    error = (student.merged().eval()(image) - student(image)).abs().max().item()
+    yield _check("merged weights equal the adapted network", error == 0.0, f"largest difference of a logit {error:g}")
+    still = [name for name, layer in student.named_modules() if isinstance(layer, LoraConv) and not _moved(layer)]
+    yield _check("every adapter moved", not still, f"not moved: {', '.join(still)}" if still else "none stood still")
+
+
+def _moved(layer: LoraConv) -> bool:
+    return all(bool(layer.get_delta_weight(name).any()) for name in layer.lora_A)
+
+
+def _check(name: str, passed: bool, detail: str) -> Check:
+    return {"name": name, "passed": bool(passed), "detail": detail}

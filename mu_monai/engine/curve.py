@@ -1,0 +1,63 @@
+"""The curve of a run: every loss term and subset metric by name, one row per epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+from ignite.engine import Engine
+
+from mu_monai.files import atomic_path
+
+_TERMS = "terms"
+
+
+def record_term(engine: Engine, name: str, value: torch.Tensor | float, weight: int = 1) -> None:
+    """Add a value to the running epoch mean of the column `name`.
+
+    Args:
+        engine: the trainer; the sums live in its state and start over with every epoch.
+        name: the column of `curve.csv`.
+        value: a scalar; a tensor is detached and stays on its device until the epoch ends.
+        weight: how many cases the value is a mean of.
+    """
+    terms = getattr(engine.state, _TERMS, None)
+    if terms is None:
+        terms = {}
+        setattr(engine.state, _TERMS, terms)
+    total, count = terms.get(name, (0.0, 0))
+    value = value.detach() if isinstance(value, torch.Tensor) else value
+    terms[name] = (total + value * weight, count + weight)
+
+
+def epoch_terms(engine: Engine) -> dict[str, float]:
+    """The mean of every recorded column since the last call; the sums start over."""
+    terms = getattr(engine.state, _TERMS, None) or {}
+    setattr(engine.state, _TERMS, {})
+    return {name: float(total) / count for name, (total, count) in terms.items()}
+
+
+class Curve:
+    """The table `curve.csv`, rewritten whole after every epoch.
+
+    Args:
+        path: where it is kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+
+    def restore(self, epoch: int) -> None:
+        """Read the rows up to `epoch`; later ones belong to an epoch that was not finished."""
+        if self.path.is_file() and epoch > 0:
+            table = pd.read_csv(self.path)
+            kept = table[table["epoch"] <= epoch]
+            self.rows = [{str(k): v for k, v in row.items() if pd.notna(v)} for row in kept.to_dict("records")]
+
+    def append(self, row: dict[str, float]) -> None:
+        """Add one epoch and write the file."""
+        self.rows.append(row)
+        with atomic_path(self.path) as path:
+            pd.DataFrame(self.rows).to_csv(path, index=False)

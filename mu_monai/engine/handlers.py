@@ -1,0 +1,79 @@
+"""Small handlers for any MONAI trainer: seeds per epoch, a stop at NaN, and a progress bar."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import ProgressBar
+from monai.data.utils import set_rnd
+from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
+from monai.utils import set_determinism
+
+from mu_monai.keys import LOSS
+
+
+class Reseed:
+    """Seed every random generator at the start of each epoch with `seed + epoch`.
+
+    An epoch then depends on the weights and its number alone, so a resumed run repeats exactly what an
+    uninterrupted one does, without saving the state of any generator.
+
+    Args:
+        seed: the run's seed, an integer of 0 or more.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def attach(self, engine: Engine) -> None:
+        """Hook to the start of every epoch."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Seed torch, numpy, random and the random transforms of the trainer's data set."""
+        set_determinism(self.seed + engine.state.epoch)
+        set_rnd(getattr(engine.state.dataloader, "dataset", None), self.seed + engine.state.epoch)
+
+
+class StopOnNonFinite:
+    """Stop the run with an error at the first loss that is NaN or infinite, before it reaches the weights."""
+
+    def attach(self, engine: SupervisedTrainer) -> None:
+        """Hook to the finished loss; attach it after the method, whose terms it shall see."""
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
+
+    def __call__(self, engine: SupervisedTrainer) -> None:
+        """Raise `FloatingPointError` for a loss that is not finite."""
+        loss = float(engine.state.output[LOSS])
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} in epoch {engine.state.epoch}, iteration {engine.state.iteration}; the checkpoint of "
+                "the epoch before is kept: lower the learning rate (--set learning_rate=...) and look for NaN in the images"
+            )
+
+
+class Progress:
+    """A progress bar over the run's epochs with the losses; silent where the output is no terminal.
+
+    Args:
+        quiet: no bar even on a terminal.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.disabled = quiet or not sys.stderr.isatty()
+
+    def attach(self, engine: Engine) -> None:
+        """Show the bar, unless it is turned off."""
+        if not self.disabled:
+            bar = ProgressBar(persist=True, desc="epoch")
+            bar.attach(engine, output_transform=_losses, event_name=Events.ITERATION_COMPLETED, closing_event_name=Events.EPOCH_COMPLETED)
+
+
+def _losses(output: dict[str, Any]) -> dict[str, float]:
+    loss = output[LOSS]
+    return {LOSS: float(loss.detach() if isinstance(loss, torch.Tensor) else loss)}

@@ -1,0 +1,260 @@
+"""The run folder: everything that a training or unlearning leaves behind, and what resumes it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import platform
+import resource
+import shlex
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from ignite.engine import Events
+from monai.bundle import ConfigWorkflow
+from monai.engines import SupervisedTrainer
+
+from mu_monai.adapters import Student, weights_sha256
+from mu_monai.engine.checkpoint import has_checkpoint, restore_checkpoint, save_checkpoint
+from mu_monai.engine.checks import self_checks
+from mu_monai.engine.curve import Curve, epoch_terms, record_term
+from mu_monai.errors import InputError
+from mu_monai.files import atomic_path, file_sha256, read_json, write_json
+from mu_monai.keys import (
+    ADAPTER_DIR,
+    CHECKPOINTS_DIR,
+    CONFIG_JSON,
+    CURVE_CSV,
+    FORGET,
+    IMAGE,
+    LOSS,
+    MODEL_PT,
+    PROVENANCE,
+    RETRAINED,
+    RUN_JSON,
+    STUDENT,
+    TEACHER,
+)
+
+_PACKAGES = ("mu-monai", "torch", "monai", "pytorch-ignite", "peft", "numpy")
+logger = logging.getLogger(__name__)
+
+
+class Method(Protocol):
+    """What the run folder wants to know of an unlearning method."""
+
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters by name."""
+
+
+class RunFolder:
+    """Writes a run folder while a `SupervisedTrainer` runs, and resumes the trainer from it.
+
+    Attach it last: an epoch is kept once everything else that belongs to it has happened.
+
+    Args:
+        folder: the run folder; it must not exist, unless the run is resumed.
+        bundle: name, version and task of the bundle.
+        split: path of the `split.json` in use.
+        seed: the run's seed.
+        subsets: the subsets that are trained on.
+        method: the unlearning method; none for a training run.
+        teacher: path of the starting weights; none for a training run.
+        resume: go on from the folder's checkpoint.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        bundle: dict[str, str],
+        split: str | Path,
+        seed: int,
+        subsets: list[str],
+        method: Method | None = None,
+        teacher: str | None = None,
+        resume: bool = False,
+    ) -> None:
+        self.folder, self.split, self.method, self.teacher, self.resume = Path(folder), Path(split), method, teacher, resume
+        self.curve = Curve(self.folder / CURVE_CSV)
+        self.record: dict[str, Any] = {
+            "format": 1,
+            "verb": "train" if method is None else "unlearn",
+            "status": "running",
+            "role": role_of(subsets, unlearning=method is not None),
+            "bundle": bundle,
+            "subsets": subsets,
+            "method": None if method is None else {"name": type(method).__name__, "settings": method.settings()},
+            "seed": seed,
+        }
+        self._check_folder()
+
+    def attach(self, engine: SupervisedTrainer) -> None:
+        """Hook to the start, every iteration and epoch, the end and any exception of a run."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
+        engine.add_event_handler(Events.COMPLETED, self._complete)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._exception)
+
+    def _check_folder(self) -> None:
+        existing = (self.folder / RUN_JSON).is_file() or (self.folder.is_dir() and any(self.folder.iterdir()))
+        if self.resume:
+            if not has_checkpoint(self.folder / CHECKPOINTS_DIR):
+                raise InputError(
+                    f"'{self.folder}' holds no checkpoint to resume from: it is not a run, it is finished, or its first "
+                    "epoch never ended; leave out --resume and give a new folder"
+                )
+        elif existing:
+            raise InputError(
+                f"the run folder '{self.folder}' exists; give another one, remove it, or go on with it through --resume"
+            )
+
+    def _start(self, engine: SupervisedTrainer) -> None:
+        network, config = engine.network, running_config()
+        self.record |= {
+            "max_epochs": engine.state.max_epochs,
+            "device": str(engine.state.device),
+            "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+            "sha256": {
+                "split": file_sha256(self.split),
+                "config": None,
+                "starting_weights": network.base_sha256 if isinstance(network, Student) else weights_sha256(network.state_dict()),
+            },
+            "split": {"file": str(self.split), "provenance": self._provenance()},
+            "teacher": self.teacher,
+            "parameters": _parameters(network),
+            "checks": [],
+            "warnings": [],
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": 0.0,
+            "command": shlex.join(["mu-monai" if Path(sys.argv[0]).name == "mu-monai" else sys.argv[0], *sys.argv[1:]]),
+        }
+        if self.resume:
+            self._resume(engine)
+        if config is not None:
+            write_json(self.folder / CONFIG_JSON, config)
+            self.record["sha256"]["config"] = file_sha256(self.folder / CONFIG_JSON)
+        self._clock = time.monotonic() - self.record["seconds"]
+        self._write()
+
+    def _resume(self, engine: SupervisedTrainer) -> None:
+        before = read_json(self.folder / RUN_JSON)
+        problems = [
+            f"the {name} differ from those that '{self.folder}' was started with ({before['sha256'][name]}, now "
+            f"{self.record['sha256'][name]}); resume with the same, or start a new run"
+            for name in ("split", "starting_weights")
+            if before["sha256"][name] != self.record["sha256"][name]
+        ]
+        if before["method"] != self.record["method"]:
+            problems.append(f"the method's settings were {before['method']} and are now {self.record['method']}")
+        if problems:
+            raise InputError(problems)
+        restore_checkpoint(engine, self.folder / CHECKPOINTS_DIR)
+        self.curve.restore(engine.state.epoch)
+        self.record["seconds"] = self.curve.rows[-1]["seconds"] if self.curve.rows else 0.0
+        self.record["started"] = before["started"]
+        logger.info("resumed '%s' after epoch %d", self.folder, engine.state.epoch)
+
+    def _iteration(self, engine: SupervisedTrainer) -> None:
+        output = engine.state.output
+        record_term(engine, "total", output[LOSS], len(output[IMAGE]))
+        self._probe = output[IMAGE]
+
+    def _epoch(self, engine: SupervisedTrainer) -> None:
+        row = {"epoch": engine.state.epoch, "seconds": round(time.monotonic() - self._clock, 3), **epoch_terms(engine)}
+        self.curve.append(row)
+        save_checkpoint(engine, self.folder / CHECKPOINTS_DIR)
+
+    def _complete(self, engine: SupervisedTrainer) -> None:
+        network = engine.network
+        self.record["checks"] = self_checks(network, self._probe[:1])
+        self.record["warnings"] = self._warnings()
+        plain = network.merged() if isinstance(network, Student) else network
+        state = {name: value.detach().cpu().contiguous() for name, value in plain.state_dict().items()}
+        with atomic_path(self.folder / MODEL_PT) as path:
+            torch.save(state, path)
+        if isinstance(network, Student):
+            network.save(self.folder / ADAPTER_DIR)
+        self.record["sha256"]["weights"] = weights_sha256(state)
+        self.record["status"] = "finished"
+        self._write()
+        shutil.rmtree(self.folder / CHECKPOINTS_DIR, ignore_errors=True)
+        for problem in [check for check in self.record["checks"] if not check["passed"]]:
+            logger.error("self-check failed: %s (%s)", problem["name"], problem["detail"])
+        for warning in self.record["warnings"]:
+            logger.warning("%s", warning)
+
+    def _warnings(self) -> list[str]:
+        """Say it where nothing happened: the most dangerous result is the silent one."""
+        rows = [row for row in self.curve.rows if f"{FORGET}_loss" in row]
+        if self.method is None or len(rows) < 2:
+            return []
+        first, last = rows[0][f"{FORGET}_loss"], rows[-1][f"{FORGET}_loss"]
+        if abs(last - first) < 0.01 * abs(first):
+            return [
+                f"the loss of the forget cases moved by less than 1 % ({first:.4f} after the first epoch, {last:.4f} at the "
+                "end): hardly anything was forgotten; more epochs, smaller batches or a larger learning rate act stronger"
+            ]
+        return []
+
+    def _exception(self, engine: SupervisedTrainer, error: BaseException) -> None:
+        if (self.folder / RUN_JSON).is_file() and "seconds" in self.record:
+            self.record["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            self._write()
+        raise error
+
+    def _write(self) -> None:
+        self.record["seconds"] = round(time.monotonic() - self._clock, 3)
+        self.record["peak_memory_mib"] = round(_peak_memory_mib(), 1)
+        write_json(self.folder / RUN_JSON, self.record)
+
+    def _provenance(self) -> dict[str, Any]:
+        provenance = json.loads(self.split.read_text(encoding="utf-8")).get(PROVENANCE, {})
+        return {key: value for key, value in provenance.items() if key != "sha256"}
+
+
+def role_of(subsets: list[str], *, unlearning: bool = False) -> str:
+    """The role of a model by what it was trained on: `student`, `teacher` (forget included) or `retrained`.
+
+    Example:
+        >>> role_of(["retain"])
+        'retrained'
+    """
+    if unlearning:
+        return STUDENT
+    return TEACHER if FORGET in subsets else RETRAINED
+
+
+def running_config() -> dict[str, Any] | None:
+    """The config of the MONAI workflow that is running now, overrides included; none outside a workflow.
+
+    A MONAI config cannot refer to itself as a whole, so the workflow is looked up among the callers.
+    """
+    for frame in inspect.stack(context=0):
+        workflow = frame.frame.f_locals.get("self")
+        if isinstance(workflow, ConfigWorkflow):
+            config = workflow.parser.get()
+            return {key: value for key, value in config.items() if key != "_meta_"}
+    return None
+
+
+def _parameters(network: torch.nn.Module) -> dict[str, int | float | str]:
+    if isinstance(network, Student):
+        return network.budget()
+    total = sum(parameter.numel() for parameter in network.parameters())
+    return {"base": total, "trainable": total, "total": total, "share": 1.0, "coverage": "all weights train"}
+
+
+def _peak_memory_mib() -> float:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,10 @@
+"""Unlearning methods: ignite handlers that turn a MONAI `SupervisedTrainer` into an unlearning run."""
+
+from mu_monai.methods.erase_to_retain import EraseToRetain
+from mu_monai.methods.method import UnlearningMethod
+
+METHODS: dict[str, type[UnlearningMethod]] = {
+    "erase-to-retain": EraseToRetain,
+}
+
+__all__ = ["METHODS", "EraseToRetain", "UnlearningMethod"]

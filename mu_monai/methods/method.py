@@ -1,0 +1,82 @@
+"""What every unlearning method is: hyper-parameters, a forget loader, and what happens at the trainer's events."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
+from torch.utils.data import DataLoader
+
+from mu_monai.engine import record_term
+from mu_monai.errors import InputError
+
+
+@dataclass(kw_only=True)
+class UnlearningMethod(ABC):
+    """A handler that turns a `SupervisedTrainer` on retain batches into an unlearning run.
+
+    The trainer stays as MONAI wrote it: its batches are retain batches and its loss is the supervised loss. The
+    method owns the forget loader and acts at the trainer's events.
+
+    Args:
+        forget_loader: batches of forget cases, with the keys of the trainer's own batches.
+    """
+
+    forget_loader: DataLoader[Mapping[str, Any]] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        self._forget_batches: Iterator[Mapping[str, Any]] | None = None
+
+    def attach(self, engine: SupervisedTrainer) -> None:
+        """Hook the method's actions to the trainer's events."""
+        if len(self.forget_loader) == 0:
+            raise InputError("the forget set is empty: there is nothing to unlearn; choose cases with the split's --forget")
+        engine.add_event_handler(Events.STARTED, self.on_start)
+        engine.add_event_handler(Events.EPOCH_STARTED, self.on_epoch_start)
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self.on_loss)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.on_epoch)
+
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters, by name, as `run.json` keeps them."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "forget_loader"}
+
+    def on_start(self, engine: SupervisedTrainer) -> None:
+        """Act before the first iteration."""
+
+    def on_epoch_start(self, engine: SupervisedTrainer) -> None:
+        """Start the epoch with a fresh pass over the forget set, so that no state crosses epochs and resuming is exact."""
+        self._forget_batches = None
+
+    def on_loss(self, engine: SupervisedTrainer) -> None:
+        """Act on `engine.state.output["loss"]`, the supervised loss of a retain batch, before it is differentiated."""
+
+    def on_epoch(self, engine: SupervisedTrainer) -> None:
+        """Act after the last retain batch of an epoch."""
+
+    def forget_images(self, engine: SupervisedTrainer) -> torch.Tensor:
+        """The next batch of forget images on the trainer's device; the forget loader starts over where it ends."""
+        batch = next(self._forget_batches, None) if self._forget_batches is not None else None
+        if batch is None:
+            self._forget_batches = iter(self.forget_loader)
+            batch = next(self._forget_batches)
+        return engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)[0]
+
+    @staticmethod
+    def step(engine: SupervisedTrainer, loss: torch.Tensor) -> None:
+        """Take an optimizer step of its own, outside the trainer's iterations, with the trainer's scaler where it has one."""
+        engine.optimizer.zero_grad(set_to_none=True)
+        if engine.scaler is not None:
+            engine.scaler.scale(loss).backward()
+            engine.scaler.step(engine.optimizer)
+            engine.scaler.update()
+        else:
+            loss.backward()
+            engine.optimizer.step()
+
+    record = staticmethod(record_term)
