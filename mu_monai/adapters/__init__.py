@@ -3,6 +3,17 @@
 from mu_monai.adapters.lora import LoraConv
 from mu_monai.adapters.placement import Placement, place
 from mu_monai.adapters.student import Student, load_student
-from mu_monai.adapters.weights import load_weights, weights_sha256
+from mu_monai.adapters.weights import load_models, load_weights, misfits, read_weights, weights_sha256
 
-__all__ = ["LoraConv", "Placement", "Student", "load_student", "load_weights", "place", "weights_sha256"]
+__all__ = [
+    "LoraConv",
+    "Placement",
+    "Student",
+    "load_models",
+    "load_student",
+    "load_weights",
+    "misfits",
+    "place",
+    "read_weights",
+    "weights_sha256",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections.abc import Mapping
@@ -71,11 +72,19 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
         >>> torch.save(nn.Linear(2, 1).state_dict(), file)
         >>> _ = load_weights(nn.Linear(2, 1), file)
     """
-    problems = misfits(network, read_weights(path))
+    state = read_weights(path)
+    problems = misfits(network, state)
     if problems:
         raise InputError([f"weights '{path}' do not fit {type(network).__name__}: {text}" for text in problems])
-    network.load_state_dict(read_weights(path))
+    network.load_state_dict(state)
     return network
+
+
+def load_models(
+    network: nn.Module, weights: Mapping[str, str | os.PathLike[str]], device: torch.device | str = "cpu"
+) -> dict[str, nn.Module]:
+    """One copy of `network` per role, each with its own weights, in evaluation mode on `device`."""
+    return {role: load_weights(copy.deepcopy(network), path).to(device).eval() for role, path in weights.items()}
 
 
 def misfits(network: nn.Module, state: Mapping[str, torch.Tensor]) -> list[str]:

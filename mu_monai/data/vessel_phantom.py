@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from mu_monai.data.texture import smooth_noise
+
 Array = NDArray[np.float64]
 
 VESSEL_DIAGNOSES = ("healthy", "hypertension")
@@ -48,8 +50,8 @@ def draw_vessel_style(rng: np.random.Generator, device: str) -> VesselStyle:
     return VesselStyle(
         background=np.array([0.80, 0.40, 0.18]) * rng.uniform(0.75, 1.1) + rng.normal(0, 0.02, 3),
         device=device,
-        width_factor=float(rng.choice([0.75, 1.0, 1.6])),
-        skipped=float(rng.choice([0.1, 0.3, 0.5])),
+        width_factor=float(rng.choice([0.85, 1.0, 1.4])),
+        skipped=float(rng.choice([0.05, 0.2, 0.35])),
     )
 
 
@@ -77,8 +79,7 @@ def _retina(rng: np.random.Generator, style: VesselStyle, disc: Array, temporal:
     y, x = np.mgrid[0:size, 0:size] / size
     image: Array = np.broadcast_to(style.background, (size, size, 3)).copy()
     for grain, strength in ((0.10, 0.05), (0.02, 0.03)):
-        noise = ndimage.gaussian_filter(rng.normal(size=(size, size)), grain * size)
-        image *= 1 + strength * (noise / noise.std())[..., None]
+        image *= 1 + strength * smooth_noise(rng, size, grain)[..., None]
     light = 0.5 + rng.uniform(-0.15, 0.15, 2)
     image *= (1.12 - 1.3 * ((y - light[0]) ** 2 + (x - light[1]) ** 2))[..., None]
     macula = np.hypot(y - disc[0] - 0.02, x - disc[1] - temporal * 0.36)
@@ -115,7 +116,7 @@ def _grow(
 ) -> None:
     """Add a vessel and, recursively, the branches that leave it; Murray's law would give a child 0.79 of the width."""
     (heading, bend, winding), (length, width, dark) = shape, body
-    steps = 14
+    steps = 14 if level < 2 else 7
     drift = np.cumsum(rng.normal(0, 0.07 * winding, steps)) + bend * np.linspace(0, 1, steps)
     angles = heading + drift
     course = start + np.cumsum(np.stack([np.sin(angles), np.cos(angles)], axis=1) * length / steps, axis=0)
@@ -123,7 +124,7 @@ def _grow(
     branches.append(_Branch(course, (width, width * 0.45), dark, level))
     if level == 3:
         return
-    for at in sorted(rng.choice(np.arange(3, steps), size=3 if level < 2 else 2, replace=False)):
+    for at in sorted(rng.choice(np.arange(2, steps), size=3 - min(level, 1), replace=False)):
         fork = angles[at - 1] + rng.choice([-1.0, 1.0]) * rng.uniform(0.5, 1.0)
         child = width * (1 - 0.45 * at / steps) * rng.uniform(0.55, 0.8)
         faint = dark * rng.uniform(0.5, 0.95)
@@ -136,9 +137,18 @@ def _render(branches: list[tuple[_Branch, float, float]], size: int) -> Array:
     canvas = Image.new("L", (scale, scale))
     pen = ImageDraw.Draw(canvas)
     for branch, value, factor in sorted(branches, key=lambda item: item[1]):
-        widths = np.maximum(np.linspace(*branch.widths, len(branch.course)) * factor * scale, 1.2 * _OVERSAMPLING)
-        for (y0, x0), (y1, x1), width in zip(branch.course[:-1] * scale, branch.course[1:] * scale, widths, strict=False):
-            pen.line([(x0, y0), (x1, y1)], fill=int(value * 255), width=max(1, round(width)))
-            pen.ellipse([x1 - width / 2, y1 - width / 2, x1 + width / 2, y1 + width / 2], fill=int(value * 255))
+        points = [(x, y) for y, x in (branch.course * scale).tolist()]
+        widths = np.maximum(np.linspace(*branch.widths, len(points)) * factor * scale, 1.2 * _OVERSAMPLING)
+        _stroke(pen, points, widths.tolist(), int(value * 255))
     small = canvas.resize((size, size), Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float64) / 255
+
+
+def _stroke(pen: ImageDraw.ImageDraw, points: list[tuple[float, float]], widths: list[float], ink: int) -> None:
+    """Draw a line that tapers; where it is thin throughout, in one go, as most branches are."""
+    if max(widths) <= 2 * _OVERSAMPLING:
+        pen.line(points, fill=ink, width=round(sum(widths) / len(widths)))
+        return
+    for start, (x, y), width in zip(points[:-1], points[1:], widths, strict=False):
+        pen.line([start, (x, y)], fill=ink, width=round(width))
+        pen.ellipse([x - width / 2, y - width / 2, x + width / 2, y + width / 2], fill=ink)

@@ -6,12 +6,12 @@ import math
 import sys
 from typing import Any
 
-import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 from monai.data.utils import set_rnd
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
+from monai.handlers import from_engine
 from monai.utils import set_determinism
 
 from mu_monai.keys import LOSS
@@ -49,7 +49,7 @@ class StopOnNonFinite:
 
     def __call__(self, engine: SupervisedTrainer) -> None:
         """Raise `FloatingPointError` for a loss that is not finite."""
-        loss = float(engine.state.output[LOSS])
+        loss = float(engine.state.output[LOSS].detach())
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss} in epoch {engine.state.epoch}, iteration {engine.state.iteration}; the checkpoint of "
@@ -70,10 +70,9 @@ class Progress:
     def attach(self, engine: Engine) -> None:
         """Show the bar, unless it is turned off."""
         if not self.disabled:
-            bar = ProgressBar(persist=True, desc="epoch")
-            bar.attach(engine, output_transform=_losses, event_name=Events.ITERATION_COMPLETED, closing_event_name=Events.EPOCH_COMPLETED)
+            ProgressBar(desc="epoch").attach(engine, output_transform=_loss)
 
 
-def _losses(output: dict[str, Any]) -> dict[str, float]:
-    loss = output[LOSS]
-    return {LOSS: float(loss.detach() if isinstance(loss, torch.Tensor) else loss)}
+def _loss(output: Any) -> dict[str, float]:
+    """The loss of an iteration's output, which MONAI splits into a list of cases unless told not to."""
+    return {LOSS: float(from_engine(LOSS, first=True)(output))}

@@ -20,6 +20,7 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
 
 from mu_monai.adapters import Student, weights_sha256
 from mu_monai.engine.checkpoint import has_checkpoint, restore_checkpoint, save_checkpoint
@@ -84,6 +85,7 @@ class RunFolder:
     ) -> None:
         self.folder, self.split, self.method, self.teacher, self.resume = Path(folder), Path(split), method, teacher, resume
         self.curve = Curve(self.folder / CURVE_CSV)
+        self._clock: float | None = None  # when the run began, interruptions left out; none before it has begun
         self.record: dict[str, Any] = {
             "format": 1,
             "verb": "train" if method is None else "unlearn",
@@ -99,7 +101,7 @@ class RunFolder:
     def attach(self, engine: SupervisedTrainer) -> None:
         """Hook to the start, every iteration and epoch, the end and any exception of a run."""
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
         engine.add_event_handler(Events.COMPLETED, self._complete)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._exception)
@@ -206,7 +208,7 @@ class RunFolder:
         return []
 
     def _exception(self, engine: SupervisedTrainer, error: BaseException) -> None:
-        if (self.folder / RUN_JSON).is_file() and "seconds" in self.record:
+        if self._clock is not None:
             self.record["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             self._write()
         raise error

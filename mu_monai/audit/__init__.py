@@ -1,0 +1,17 @@
+"""Scores in, audit records with bootstrap intervals over patients out."""
+
+from __future__ import annotations
+
+from mu_monai.audit.bootstrap import Interval, Sample, independent_gap, mean_interval, paired_gap
+from mu_monai.audit.records import Record, records_table, utility_records
+
+__all__ = [
+    "Interval",
+    "Record",
+    "Sample",
+    "independent_gap",
+    "mean_interval",
+    "paired_gap",
+    "records_table",
+    "utility_records",
+]

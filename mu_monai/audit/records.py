@@ -1,0 +1,219 @@
+"""Audit records of utility: every model on every subset, with its gap to where it should be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mu_monai.audit.bootstrap import N_RESAMPLES, Interval, Sample, independent_gap, mean_interval, paired_gap
+from mu_monai.errors import raise_if_any
+from mu_monai.keys import CASE_ID, FORGET, MODEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, SUBSETS, TEACHER, TEST
+from mu_monai.metrics import UTILITY_METRICS
+
+_SHOWN = 5
+
+
+class _Group(NamedTuple):
+    """One model on one subset."""
+
+    model: str
+    subset: str
+
+
+_Samples = dict[_Group, Sample]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One number of the audit, its interval over patients and where it should be.
+
+    Args:
+        model: `teacher`, `retrained` or `student`.
+        metric: `dice`, `iou` (in [0, 1]) or `loss` (nats); `<metric>_drop` is teacher minus student, the criterion of
+            the Erase to Retain paper.
+        subset: `retain`, `forget`, `validation` or `test`.
+        value: the mean over cases.
+        low: lower end of its 95 % interval; NaN with fewer than 2 patients.
+        high: upper end of its 95 % interval.
+        n_patients: patients of the subset.
+        n_cases: cases of the subset.
+        reference: what it is compared with, as `<model>/<subset>`; empty where there is nothing to compare it with.
+        gap: value minus the reference's value.
+        gap_low: lower end of the gap's 95 % interval.
+        gap_high: upper end of the gap's 95 % interval.
+        ideal: the value to be at; NaN where none is known.
+    """
+
+    model: str
+    metric: str
+    subset: str
+    value: float
+    low: float
+    high: float
+    n_patients: int
+    n_cases: int
+    reference: str
+    gap: float
+    gap_low: float
+    gap_high: float
+    ideal: float
+
+
+def utility_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> list[Record]:
+    """Compute the utility records of all models of a score table.
+
+    The gap is to the retrained model on the same subset (paired by patient) where there is one. Where there is none,
+    `forget` is compared with `test` of the same model (independent patients), and every other subset with the teacher.
+    The retrained model itself is the reference; only its `forget` is compared, with its own `test`.
+
+    Args:
+        scores: the tables `scores.csv` of all runs, one row per case and model: `model`, `subset`, `patient_id`,
+            `case_id`, `dice`, `iou`, `loss`.
+        n_resamples: bootstrap draws per interval, at least 1.
+        seed: seed of the draws.
+
+    Raises:
+        InputError: where columns or numbers are missing, a case has two rows of one model, or the models disagree about
+            the cases, their subset or their patient.
+
+    Example:
+        >>> scores = pd.DataFrame({"model": "student", "subset": ["forget", "forget", "test", "test"],
+        ...     "patient_id": ["a", "b", "c", "d"], "case_id": ["1", "2", "3", "4"],
+        ...     "dice": [0.5, 0.5, 0.7, 0.7], "iou": 0.5, "loss": 0.1})
+        >>> record = utility_records(scores)[0]
+        >>> record.subset, record.reference, round(record.gap, 3), record.ideal
+        ('forget', 'student/test', -0.2, 0.7)
+    """
+    raise_if_any(_problems(scores))
+    ordered = scores.sort_values(CASE_ID)
+    records: list[Record] = []
+    for metric in UTILITY_METRICS:
+        samples = {
+            _Group(str(model), str(subset)): Sample(rows[metric], rows[PATIENT_ID].astype(str))
+            for (model, subset), rows in ordered.groupby([MODEL, SUBSET])
+        }
+        draws = {"n_resamples": n_resamples, "seed": seed}
+        records += [_record(metric, group, samples, draws) for group in _in_order(samples)]
+        records += _drops(metric, samples, draws)
+    return records
+
+
+def records_table(records: Sequence[Record]) -> pd.DataFrame:
+    """The records as a table with one column per field, as `report` takes it.
+
+    Example:
+        >>> list(records_table([]).columns[:4])
+        ['model', 'metric', 'subset', 'value']
+    """
+    return pd.DataFrame([asdict(record) for record in records], columns=[field.name for field in fields(Record)])
+
+
+def _in_order(samples: _Samples) -> list[_Group]:
+    return sorted(samples, key=lambda group: (ROLES.index(group.model), SUBSETS.index(group.subset)))
+
+
+def _record(metric: str, group: _Group, samples: _Samples, draws: dict[str, int]) -> Record:
+    mean = mean_interval(samples[group], **draws)
+    reference = _reference(group, samples)
+    if reference is None:
+        return _as_record(metric, group, mean)
+    compare = paired_gap if reference.subset == group.subset else independent_gap
+    gap = compare(samples[group], samples[reference], **draws)
+    return _as_record(metric, group, mean, reference, gap=gap, ideal=samples[reference].mean)
+
+
+def _reference(group: _Group, samples: _Samples) -> _Group | None:
+    retrained = _Group(RETRAINED, group.subset)
+    unseen = _Group(group.model, TEST)
+    if group.model != RETRAINED and retrained in samples:
+        return retrained
+    if group.subset == FORGET:
+        return unseen if unseen in samples else None
+    teacher = _Group(TEACHER, group.subset)
+    return teacher if group.model == STUDENT and teacher in samples else None
+
+
+def _drops(metric: str, samples: _Samples, draws: dict[str, int]) -> Iterator[Record]:
+    """The paper's criterion: teacher minus student; `forget` is to drop much more than the rest, no one says how far."""
+    for group in _in_order(samples):
+        teacher = _Group(TEACHER, group.subset)
+        if group.model == STUDENT and teacher in samples:
+            drop = paired_gap(samples[teacher], samples[group], **draws)
+            ideal = math.nan if group.subset == FORGET else 0.0
+            yield _as_record(f"{metric}_drop", group, drop, teacher, ideal=ideal)
+
+
+def _as_record(
+    metric: str,
+    group: _Group,
+    mean: Interval,
+    reference: _Group | None = None,
+    *,
+    gap: Interval | None = None,
+    ideal: float = math.nan,
+) -> Record:
+    return Record(
+        model=group.model,
+        metric=metric,
+        subset=group.subset,
+        value=mean.value,
+        low=mean.low,
+        high=mean.high,
+        n_patients=mean.n_patients,
+        n_cases=mean.n_cases,
+        reference="" if reference is None else "/".join(reference),
+        gap=math.nan if gap is None else gap.value,
+        gap_low=math.nan if gap is None else gap.low,
+        gap_high=math.nan if gap is None else gap.high,
+        ideal=ideal,
+    )
+
+
+def _problems(scores: pd.DataFrame) -> Iterator[str]:
+    needed = (MODEL, SUBSET, PATIENT_ID, CASE_ID, *UTILITY_METRICS)
+    absent = [name for name in needed if name not in scores.columns]
+    if absent:
+        yield f"the score table has no column {', '.join(map(repr, absent))}; it needs {', '.join(needed)}"
+        return
+    if scores.empty:
+        yield "the score table has no rows; score at least one case"
+        return
+    for column, allowed in ((MODEL, ROLES), (SUBSET, SUBSETS)):
+        strange = sorted(set(scores[column].astype(str)) - set(allowed))
+        if strange:
+            yield f"{column} {', '.join(map(repr, strange))} is not known; allowed: {', '.join(allowed)}"
+    numbers = scores[list(UTILITY_METRICS)].apply(pd.to_numeric, errors="coerce")
+    bad = scores[~np.isfinite(numbers).all(axis=1)]
+    if len(bad):
+        yield f"{len(bad)} rows have missing or infinite scores (cases {_some(bad[CASE_ID])}); score these cases again"
+    yield from _disagreements(scores)
+
+
+def _disagreements(scores: pd.DataFrame) -> Iterator[str]:
+    twice = scores[scores.duplicated([MODEL, CASE_ID])]
+    if len(twice):
+        names = [f"{model}: {case}" for model, case in zip(twice[MODEL], twice[CASE_ID], strict=True)]
+        yield f"{len(twice)} cases have several rows of one model ({_some(names)}); keep one row per model and case"
+    for column in (SUBSET, PATIENT_ID):
+        several = scores.groupby(CASE_ID)[column].nunique()
+        torn = several[several > 1].index
+        if len(torn):
+            yield f"the models disagree on the {column} of {len(torn)} cases ({_some(torn)}); score all on one split"
+    cases = {str(model): set(rows[CASE_ID]) for model, rows in scores.groupby(MODEL)}
+    every = set().union(*cases.values())
+    for model, own in cases.items():
+        if own != every:
+            yield (
+                f"the {model} has no scores of {len(every - own)} cases that another model has "
+                f"({_some(sorted(every - own))}); score all models on one split"
+            )
+
+
+def _some(names: Sequence[str] | pd.Series[str] | pd.Index[str]) -> str:
+    shown = [f"'{name}'" for name in list(names)[:_SHOWN]]
+    return ", ".join(shown) + (" and more" if len(names) > _SHOWN else "")

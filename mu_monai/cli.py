@@ -1,0 +1,271 @@
+"""The command line: each command is a few lines over `mu_monai.workflow`, which is imported inside the command only."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mu_monai import __version__
+from mu_monai.errors import InputError
+
+app = typer.Typer(
+    name="mu-monai",
+    help="Make a trained medical imaging model forget chosen patients, devices or classes, and show the evidence.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+Bundle = Annotated[str, typer.Argument(help="A MONAI bundle's folder, or the name of a shipped one: isic, chase.")]
+RunDir = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
+SplitFile = Annotated[Path | None, typer.Option("--split", help="The split.json; without it, built-in phantoms.")]
+OutRun = Annotated[Path, typer.Option("--out", help="The run folder to make.")]
+OutFile = Annotated[Path, typer.Option("--out", help="The weights file to write.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a config id, such as max_epochs=3; may be repeated."),
+]
+Overlays = Annotated[
+    list[str] | None,
+    typer.Option("--overlay", help="A config laid over the bundle's, by path or name: paper_size; may be repeated."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run: same command, plus --resume.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda:0 ...; by default a GPU where there is one.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+TeacherFile = Annotated[
+    Path | None, typer.Option("--teacher", help="The teacher's weights, where they are no longer where the run found them.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log what the libraries log.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"mu-monai {__version__}")
+        raise typer.Exit
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(message)s")
+    logging.getLogger("mu_monai").setLevel(logging.INFO)
+
+
+@app.command()
+def split(
+    source: Annotated[Path, typer.Argument(help="A folder of images in a known layout, or a manifest CSV.")],
+    out: Annotated[Path, typer.Option("--out", help="The split file to write.")] = Path("split.json"),
+    layout: Annotated[str | None, typer.Option(help="isic, chase or manifest; recognized where it is left out.")] = None,
+    label_set: Annotated[str | None, typer.Option(help="CHASE_DB1's observer: 1stHO or 2ndHO.")] = None,
+    forget: Annotated[float | None, typer.Option(help="Share of the training patients to forget, in (0, 1).")] = None,
+    forget_ids: Annotated[Path | None, typer.Option(help="File of patient or case ids to forget, one a line.")] = None,
+    forget_where: Annotated[str | None, typer.Option(help="Condition over manifest columns: \"device == 'a'\".")] = None,
+    validation: Annotated[float, typer.Option(help="Share of all patients for validation, in [0, 1).")] = 0.2,
+    test: Annotated[float, typer.Option(help="Share of all patients for the test set, in [0, 1).")] = 0.2,
+    group_by: Annotated[str, typer.Option(help="Column that never straddles subsets.")] = "patient_id",
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    on_duplicates: Annotated[str, typer.Option(help="Copies in the source: error, drop or together.")] = "error",
+    strict: Annotated[bool, typer.Option(help="Near-duplicates of forget cases are an error, not a warning.")] = False,
+    force: Annotated[bool, typer.Option(help="Replace an existing split file.")] = False,
+) -> None:
+    """Divide images by patient into retain, forget, validation and test.
+
+    Example: mu-monai split data/chase_db1 --label-set 1stHO --forget 0.1 --out split.json
+    """
+    from mu_monai import workflow
+
+    summary = workflow.split(
+        source,
+        out=out,
+        layout=layout,
+        label_set=label_set,
+        forget={"fraction": forget, "ids": forget_ids, "where": forget_where},
+        validation=validation,
+        test=test,
+        group_by=group_by,
+        seed=seed,
+        on_duplicates=on_duplicates,
+        strict=strict,
+        force=force,
+    )
+    typer.echo(summary)
+
+
+@app.command()
+def train(
+    bundle: Bundle,
+    out: OutRun,
+    split: SplitFile = None,
+    subsets: Annotated[
+        str, typer.Option(help="What to train on: retain,forget (the teacher) or retain (the retrained model).")
+    ] = "retain,forget",
+    settings: Settings = None,
+    overlay: Overlays = None,
+    resume: Resume = False,
+    device: Device = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a bundle's network: the teacher, or with --subsets retain the retrained model.
+
+    Example: mu-monai train isic --split split.json --out runs/teacher
+    """
+    from mu_monai import workflow
+
+    names = [name.strip() for name in subsets.split(",") if name.strip()]
+    options: dict[str, Any] = {"resume": resume, "device": device, "quiet": quiet}
+    run = workflow.train(
+        bundle, split=split, out=out, subsets=names, settings=settings or [], overlays=overlay or [], **options
+    )
+    _finished(run)
+
+
+@app.command()
+def unlearn(
+    bundle: Bundle,
+    out: OutRun,
+    split: SplitFile = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="The trained model: a run folder or a .pt file; without it, the bundle's own.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="The method; 'mu-monai methods' lists them.")] = "erase-to-retain",
+    settings: Settings = None,
+    overlay: Overlays = None,
+    resume: Resume = False,
+    device: Device = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a trained model forget the split's forget cases.
+
+    Example: mu-monai unlearn isic --split split.json --teacher runs/teacher --set method#forget_weight=2 --out runs/e2r
+    """
+    from mu_monai import workflow
+
+    options: dict[str, Any] = {"resume": resume, "device": device, "quiet": quiet}
+    run = workflow.unlearn(
+        bundle,
+        split=split,
+        teacher=teacher,
+        out=out,
+        method=method,
+        settings=settings or [],
+        overlays=overlay or [],
+        **options,
+    )
+    _finished(run)
+
+
+@app.command()
+def evaluate(
+    run: RunDir,
+    split: Annotated[Path | None, typer.Option(help="Another split.json than the run's, whose files have moved.")] = None,
+    device: Device = None,
+) -> None:
+    """Score every case of a run's split again.
+
+    Example: mu-monai evaluate runs/e2r
+    """
+    from mu_monai import workflow
+
+    typer.echo(f"scores: {workflow.evaluate(run, split=split, device=device)}")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders: an unlearning run, and its teacher and retrained model.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write index.html, figures/ and tables/ into.")] = Path(
+        "report"
+    ),
+    images: Annotated[bool, typer.Option(help="Show example images of patients.")] = True,
+) -> None:
+    """Write one self-contained HTML page from run folders.
+
+    Example: mu-monai report runs/teacher runs/retrained runs/e2r --out report
+    """
+    from mu_monai import workflow
+
+    typer.echo(f"report: {workflow.report(runs, out=out, images=images)}")
+
+
+@app.command()
+def revert(run: RunDir, out: OutFile, teacher: TeacherFile = None) -> None:
+    """Write the teacher back as plain weights, bit for bit what the run started from.
+
+    Example: mu-monai revert runs/e2r --out teacher.pt
+    """
+    from mu_monai import workflow
+
+    typer.echo(f"weights of the teacher: {workflow.revert(run, out=out, teacher=teacher)}")
+
+
+@app.command()
+def merge(run: RunDir, out: OutFile, teacher: TeacherFile = None) -> None:
+    """Write the student as plain weights, its adapters merged.
+
+    Example: mu-monai merge runs/e2r --out student.pt
+    """
+    from mu_monai import workflow
+
+    typer.echo(f"weights of the student: {workflow.merge(run, out=out, teacher=teacher)}")
+
+
+@app.command()
+def methods() -> None:
+    """List the unlearning methods with their settings.
+
+    Example: mu-monai methods
+    """
+    from mu_monai import workflow
+
+    for name, entry in workflow.methods().items():
+        settings = "\n".join(f"    --set method#{key}={value}" for key, value in entry["settings"].items())
+        typer.echo(f"{name}\n  {entry['summary']}\n{settings}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.")] = Path("mu-monai-demo"),
+    quiet: Quiet = False,
+) -> None:
+    """Run the whole job on built-in phantoms: split, train, retrain, unlearn, report.
+
+    Example: mu-monai demo --out demo
+    """
+    from mu_monai import workflow
+
+    typer.echo(f"report: {workflow.demo(out=out, quiet=quiet)}")
+
+
+def _finished(run: Path) -> None:
+    from mu_monai.files import read_json
+    from mu_monai.keys import RUN_JSON
+
+    record = read_json(run / RUN_JSON)
+    typer.echo(f"run: {run} ({record['seconds']:.0f} s, {record['parameters']['coverage']})")
+    for warning in record["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
+    failed = [check for check in record["checks"] if not check["passed"]]
+    for check in failed:
+        typer.echo(f"self-check failed: {check['name']} ({check['detail']})", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line: exit code 0 for success, 2 for wrong input, 130 for Ctrl-C, 1 for anything else."""
+    try:
+        app()
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except FloatingPointError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command with --resume goes on from the last finished epoch", err=True)
+        sys.exit(130)
+    except OSError as error:  # disk full, no permission: the file system's own words, without a traceback
+        typer.echo(f"error: {error}; finished epochs are kept, and --resume goes on from there", err=True)
+        sys.exit(1)

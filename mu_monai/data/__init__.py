@@ -1,0 +1,42 @@
+"""From a folder or table of images to a split by patient: manifests, layouts, duplicates, splits and phantoms."""
+
+from __future__ import annotations
+
+from mu_monai.data.duplicates import DuplicatePolicy, Resolved, digest_files, resolve_duplicates, unite_groups
+from mu_monai.data.layouts import LAYOUTS, Layout, Source, read_chase, read_isic, read_layout
+from mu_monai.data.manifest import check_manifest, is_file_label, read_manifest
+from mu_monai.data.near_duplicates import find_near_duplicates
+from mu_monai.data.phantoms import PhantomKind, phantom_split, write_phantoms
+from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, ForgetWhere
+from mu_monai.data.split import SplitSettings, make_split, split_manifest
+from mu_monai.data.split_file import load_split, write_split
+
+__all__ = [
+    "LAYOUTS",
+    "DuplicatePolicy",
+    "ForgetFraction",
+    "ForgetIds",
+    "ForgetSelector",
+    "ForgetWhere",
+    "Layout",
+    "PhantomKind",
+    "Resolved",
+    "Source",
+    "SplitSettings",
+    "check_manifest",
+    "digest_files",
+    "find_near_duplicates",
+    "is_file_label",
+    "load_split",
+    "make_split",
+    "phantom_split",
+    "read_chase",
+    "read_isic",
+    "read_layout",
+    "read_manifest",
+    "resolve_duplicates",
+    "split_manifest",
+    "unite_groups",
+    "write_phantoms",
+    "write_split",
+]

@@ -1,0 +1,141 @@
+"""Copies in the source: forgetting a case is void while a copy of it is retained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import file_sha256
+from mu_monai.keys import CASE_ID, IMAGE, LABEL
+
+DuplicatePolicy = Literal["error", "drop", "together"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """A manifest without unsettled copies.
+
+    Args:
+        manifest: every case id occurs once.
+        dropped: case ids of the rows left out, sorted; an id stands once per row.
+        together: case ids of each set of copies that was kept, sorted.
+    """
+
+    manifest: pd.DataFrame
+    dropped: list[str] = field(default_factory=list)
+    together: list[list[str]] = field(default_factory=list)
+
+
+def digest_files(paths: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of each file, by path; files are read in parallel."""
+    unique = list(dict.fromkeys(paths))
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(unique, pool.map(file_sha256, unique), strict=True))
+
+
+def resolve_duplicates(manifest: pd.DataFrame, digests: Mapping[str, str], policy: DuplicatePolicy = "error") -> Resolved:
+    """Settle what happens to cases with the same id or the same image content.
+
+    Args:
+        manifest: the table.
+        digests: SHA-256 by path of the images and mask files.
+        policy: `error` refuses them. `drop` keeps one of each set of copies, and none where their labels disagree (masks
+            by content, classes by name). `together` keeps all; rows that share an id are renamed `id~1`, `id~2` ... in
+            the order of label and path, and `unite_groups` then puts them into one subset.
+
+    Raises:
+        InputError: for `error`, listing every set of copies.
+    """
+    if policy not in get_args(DuplicatePolicy):
+        raise InputError(f"on_duplicates {policy!r} is unknown; choose {', '.join(map(repr, get_args(DuplicatePolicy)))}")
+    contents = manifest[IMAGE].map(digests)
+    sets = _connected(manifest[CASE_ID], contents)
+    copied = np.bincount(sets)[sets] > 1
+    if not copied.any():
+        return Resolved(manifest=manifest)
+    if policy == "error":
+        raise_if_any(_copy_problems(manifest[copied], sets[copied], contents[copied]))
+    if policy == "drop":
+        return _drop(manifest, digests, sets, copied)
+    return _keep_together(manifest, sets, copied)
+
+
+def unite_groups(groups: pd.Series, case_ids: pd.Series, together: Iterable[Iterable[str]]) -> pd.Series:
+    """Give all groups that share a set of copies one name, so that they land in one subset.
+
+    Args:
+        groups: the group (patient) of each row.
+        case_ids: the case id of each row.
+        together: sets of case ids that belong together.
+
+    Example:
+        >>> unite_groups(pd.Series(["p", "q", "r"]), pd.Series(["1", "2", "3"]), [["1", "3"]]).tolist()
+        ['p + r', 'q', 'p + r']
+    """
+    number_of = {case_id: number for number, members in enumerate(together) for case_id in members}
+    links = case_ids.map(number_of)
+    alone = links.isna()
+    links = links.astype(object).mask(alone, "alone " + case_ids.astype(str))
+    component = pd.Series(_connected(groups, links), index=groups.index)
+    pairs = pd.DataFrame({"component": component, "group": groups.astype(str)}).drop_duplicates()
+    several = pairs[pairs["component"].duplicated(keep=False)].sort_values("group")
+    united = several.groupby("component")["group"].agg(" + ".join)
+    named: pd.Series = component.map(united).astype(object).fillna(groups.astype(str))
+    return named.rename(groups.name)
+
+
+def _connected(first: pd.Series, second: pd.Series) -> NDArray[np.intp]:
+    """Number the sets of rows that are linked, directly or through others, by an equal value in either column."""
+    left, right = pd.factorize(first)[0], pd.factorize(second)[0]
+    right = right + left.max() + 1
+    size = right.max() + 1
+    graph = coo_array((np.ones(len(left), dtype=bool), (left, right)), shape=(size, size))
+    labels: NDArray[np.intp] = connected_components(graph, directed=False)[1][left].astype(np.intp)
+    return labels
+
+
+def _copy_problems(copies: pd.DataFrame, sets: NDArray[np.intp], contents: pd.Series) -> list[str]:
+    problems = []
+    for _, rows in copies.assign(_content=contents).groupby(sets):
+        reasons = ["id"] * bool(rows[CASE_ID].duplicated().any()) + ["content"] * bool(rows["_content"].duplicated().any())
+        listed = ", ".join(
+            f"{case!r} ({path}, {label})" if rows[LABEL].nunique() > 1 else f"{case!r} ({path})"
+            for case, path, label in zip(rows[CASE_ID], rows[IMAGE], rows[LABEL], strict=True)
+        )
+        problems.append(
+            f"cases of the same {' and '.join(reasons)}: {listed}; keep one, or let on_duplicates 'drop' or 'together' decide"
+        )
+    return sorted(problems)
+
+
+def _drop(manifest: pd.DataFrame, digests: Mapping[str, str], sets: NDArray[np.intp], copied: NDArray[np.bool_]) -> Resolved:
+    labels = manifest[LABEL].map(lambda label: digests.get(label, label))
+    disagree = (labels.groupby(sets).transform("nunique") > 1).to_numpy()
+    order = np.lexsort((manifest[IMAGE].to_numpy(str), manifest[CASE_ID].to_numpy(str)))
+    first = np.zeros(len(manifest), dtype=bool)
+    first[order[~pd.Series(sets[order]).duplicated().to_numpy()]] = True
+    keep = ~copied | (first & ~disagree)
+    if not keep.any():
+        raise InputError("on_duplicates 'drop' leaves no case: all are copies whose labels disagree; correct the labels")
+    return Resolved(manifest=manifest[keep], dropped=sorted(manifest[CASE_ID][~keep].astype(str)))
+
+
+def _keep_together(manifest: pd.DataFrame, sets: NDArray[np.intp], copied: NDArray[np.bool_]) -> Resolved:
+    repeated = manifest[CASE_ID].duplicated(keep=False)
+    rank = manifest[repeated].sort_values([LABEL, IMAGE]).groupby(CASE_ID).cumcount() + 1
+    renamed = manifest[CASE_ID].astype(object)
+    renamed[repeated] = renamed[repeated] + "~" + rank.reindex(renamed[repeated].index).astype(str)
+    clash = renamed[renamed.duplicated()]
+    raise_if_any(f"case id {name!r} is needed to tell copies apart but already taken; rename it" for name in clash)
+    manifest = manifest.assign(**{CASE_ID: renamed})
+    together: dict[Any, list[str]] = renamed[copied].groupby(sets[copied]).agg(sorted).to_dict()
+    return Resolved(manifest=manifest, together=sorted(together.values()))

@@ -1,0 +1,156 @@
+"""How a user says which cases to forget: a fraction, a list of ids, or a query over the manifest."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mu_monai.data.manifest import nearest_names
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.keys import CASE_ID, PATIENT_ID
+
+_SHOWN = 10  # values or cases listed in a message
+
+
+@dataclass(frozen=True)
+class ForgetFraction:
+    """Forget a random share of the training patients.
+
+    Args:
+        value: share of the patients left after validation and test, in (0, 1); at least one patient is forgotten.
+    """
+
+    value: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.value) and 0 < self.value < 1):
+            raise InputError(f"forget fraction {self.value!r} is not in (0, 1); 0.1 forgets a tenth of the training patients")
+
+
+@dataclass(frozen=True)
+class ForgetIds:
+    """Forget these patients or cases.
+
+    Args:
+        value: patient ids or case ids; all cases of a patient must be covered.
+    """
+
+    value: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", tuple(dict.fromkeys(str(entry).strip() for entry in self.value)))
+        if not self.value:
+            raise InputError("the list of ids to forget is empty; give at least one patient or case id")
+
+
+@dataclass(frozen=True)
+class ForgetWhere:
+    """Forget the cases that a query finds.
+
+    Args:
+        value: a pandas query over the manifest's columns, such as `device == 'a' and age > 60`.
+    """
+
+    value: str
+
+
+ForgetSelector = ForgetFraction | ForgetIds | ForgetWhere
+
+
+def describe_selector(selector: ForgetSelector) -> dict[str, Any]:
+    """The selector as it stands in the provenance of a split.
+
+    Example:
+        >>> describe_selector(ForgetIds(("p1", "p2")))
+        {'kind': 'ids', 'value': ['p1', 'p2']}
+    """
+    kind = {ForgetFraction: "fraction", ForgetIds: "ids", ForgetWhere: "where"}[type(selector)]
+    return {"kind": kind, "value": list(selector.value) if isinstance(selector, ForgetIds) else selector.value}
+
+
+def select_groups(
+    manifest: pd.DataFrame, selector: ForgetIds | ForgetWhere, groups: NDArray[np.intp], names: NDArray[Any]
+) -> NDArray[np.bool_]:
+    """Find the groups to forget.
+
+    Args:
+        manifest: the table.
+        selector: which cases.
+        groups: group number of each row, `(n,)`.
+        names: name of each group, `(g,)`.
+
+    Returns:
+        `(g,)`, true for the groups to forget.
+
+    Raises:
+        InputError: where nothing matches, an id or column is unknown, or a group matches only in part.
+    """
+    matched = _match_ids(manifest, selector) if isinstance(selector, ForgetIds) else _match_query(manifest, selector)
+    size = np.bincount(groups, minlength=len(names))
+    hits = np.bincount(groups[matched], minlength=len(names))
+    partial = np.flatnonzero((hits > 0) & (hits < size))
+    raise_if_any(_partial_problem(manifest, groups == group, matched, str(names[group])) for group in partial)
+    return hits > 0
+
+
+def _match_ids(manifest: pd.DataFrame, selector: ForgetIds) -> NDArray[np.bool_]:
+    cases, patients = manifest[CASE_ID].astype(str), manifest[PATIENT_ID].astype(str)
+    known = set(cases) | set(patients)
+    unknown = [entry for entry in selector.value if entry not in known]
+    if len(known) > 1000:  # nearest names among a million ids would take minutes; examples do as well
+        known = set(sorted(known)[:_SHOWN])
+    raise_if_any(
+        f"id {entry!r} to forget is neither a patient_id nor a case_id of the manifest; {nearest_names(entry, sorted(known))}"
+        for entry in unknown
+    )
+    found: NDArray[np.bool_] = (cases.isin(selector.value) | patients.isin(selector.value)).to_numpy()
+    return found
+
+
+def _match_query(manifest: pd.DataFrame, selector: ForgetWhere) -> NDArray[np.bool_]:
+    columns = [str(column) for column in manifest.columns]
+    try:
+        # Empty scopes: '@name' in a query would otherwise reach the variables of the program.
+        found = manifest.eval(selector.value, local_dict={}, global_dict={}, engine="python")
+    except pd.errors.UndefinedVariableError as error:
+        name = str(error).split("'")[1]
+        raise InputError(f"{name!r} in {selector.value!r} is not a column; {nearest_names(name, columns)}") from None
+    except Exception as error:  # pandas raises whatever the expression provokes
+        raise InputError(
+            f"query {selector.value!r} cannot be evaluated ({type(error).__name__}: {error}); write for example \"device == 'a'\""
+        ) from None
+    if not (isinstance(found, pd.Series) and found.dtype in (bool, "boolean")):
+        raise InputError(f"query {selector.value!r} does not say yes or no for each row; write for example \"device == 'a'\"")
+    matched: NDArray[np.bool_] = found.fillna(False).to_numpy(dtype=bool)
+    if not matched.any():
+        raise InputError(f"query {selector.value!r} matches no case; {_values(manifest, selector.value)}")
+    return matched
+
+
+def _values(manifest: pd.DataFrame, query: str) -> str:
+    """The values of the columns that a query names."""
+    told = []
+    for column in [name for name in manifest.columns if re.search(rf"(?<!\w){re.escape(str(name))}(?!\w)", query)]:
+        values = manifest[column].drop_duplicates().tolist()
+        more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
+        told.append(f"{column} has the values {', '.join(map(repr, values[:_SHOWN]))}{more}")
+    return "; ".join(told) if told else f"the columns are {', '.join(map(str, manifest.columns))}"
+
+
+def _partial_problem(
+    manifest: pd.DataFrame, members: NDArray[np.bool_], matched: NDArray[np.bool_], name: str
+) -> str:
+    def cases(rows: NDArray[np.bool_]) -> str:
+        ids = manifest[CASE_ID].to_numpy()[rows].tolist()
+        return ", ".join(map(repr, ids[:_SHOWN])) + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")
+
+    return (
+        f"{name} is to be forgotten only in part: {cases(members & matched)} but not {cases(members & ~matched)}; select all "
+        "of these cases, or split with group_by 'case_id' (cases with copies: with on_duplicates 'drop')"
+    )

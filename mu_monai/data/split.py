@@ -1,0 +1,226 @@
+"""Divide a manifest by patient into retain, forget, validation and test."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mu_monai.data.duplicates import DuplicatePolicy, Resolved, digest_files, resolve_duplicates, unite_groups
+from mu_monai.data.layouts import Source
+from mu_monai.data.manifest import is_file_label, nearest_names
+from mu_monai.data.near_duplicates import find_near_duplicates
+from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, describe_selector, select_groups
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS, TEST, VALIDATION
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSettings:
+    """How to split.
+
+    Args:
+        forget: which cases to forget.
+        validation: share of all patients for validation, in [0, 1).
+        test: share of all patients for test, in [0, 1); `validation + test` < 1.
+        seed: of the random division, >= 0.
+        group_by: the column whose groups stay whole.
+        on_duplicates: see `resolve_duplicates`.
+        strict: near-duplicates of forgotten cases in other subsets are an error, not a warning.
+    """
+
+    forget: ForgetSelector = ForgetFraction()
+    validation: float = 0.2
+    test: float = 0.2
+    seed: int = 0
+    group_by: str = PATIENT_ID
+    on_duplicates: DuplicatePolicy = "error"
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        raise_if_any(_share_problems(self.validation, self.test, self.seed))
+
+
+def split_manifest(
+    manifest: pd.DataFrame,
+    *,
+    forget: ForgetSelector = ForgetFraction(),  # noqa: B008 - frozen
+    validation: float = 0.2,
+    test: float = 0.2,
+    seed: int = 0,
+    group_by: str | pd.Series = PATIENT_ID,
+) -> pd.DataFrame:
+    """Add the column `subset`; a group (patient) lies in one subset, whatever the order of the rows.
+
+    Args:
+        manifest: the table.
+        forget: which cases to forget; those named by id or query never land in validation or test, since only a case
+            that was trained on can be forgotten.
+        validation: share of all groups, in [0, 1).
+        test: share of all groups, in [0, 1).
+        seed: of the random division, >= 0. The same seed gives the same test groups for every fraction to forget.
+        group_by: the column whose groups stay whole, or the group of each row.
+
+    Raises:
+        InputError: where a share is out of range, there are too few groups, or the selector does not fit the manifest.
+
+    Example:
+        >>> table = pd.DataFrame({"patient_id": list("aabbccddee"), "case_id": list("0123456789")})
+        >>> split_manifest(table, forget=ForgetIds(("d",)))["subset"].value_counts().to_dict()
+        {'retain': 4, 'forget': 2, 'validation': 2, 'test': 2}
+    """
+    raise_if_any(_share_problems(validation, test, seed))
+    column = _group_column(manifest, group_by)
+    groups, names = pd.factorize(column.astype(str).to_numpy(dtype=object), sort=True)
+    selected = np.zeros(len(names), dtype=bool)
+    if not isinstance(forget, ForgetFraction):
+        titles = np.array([f"{column.name} {name!r}" for name in names], dtype=object)
+        selected = select_groups(manifest, forget, groups, titles)
+    order = np.random.default_rng(seed).permutation(len(names))
+    free = order[~selected[order]]
+    sizes = {TEST: _size(test, len(names)), VALIDATION: _size(validation, len(names))}
+    if isinstance(forget, ForgetFraction):
+        sizes[FORGET] = max(1, _round(forget.value * (len(names) - sum(sizes.values()))))
+    if sum(sizes.values()) >= len(free):
+        raise InputError(_too_few(str(column.name), len(names), int(selected.sum()), sizes))
+    subset = np.full(len(names), RETAIN, dtype=object)
+    subset[selected] = FORGET
+    for name, part in zip(sizes, np.split(free, np.cumsum(list(sizes.values()))), strict=False):
+        subset[part] = name
+    return manifest.assign(**{SUBSET: subset[groups]})
+
+
+def make_split(source: Source, settings: SplitSettings | None = None) -> dict[str, Any]:
+    """Settle duplicates, split, and return the content of a split file with its provenance.
+
+    Args:
+        source: a manifest that `check_manifest(..., allow_repeated_ids=True)` accepts, and where it comes from.
+        settings: how to split.
+
+    Returns:
+        The four subsets and `provenance`, with absolute paths; `write_split` makes them relative.
+
+    Raises:
+        InputError: for unsettled duplicates, whatever `split_manifest` refuses and, if strict, near-duplicates.
+    """
+    settings = settings or SplitSettings()
+    labels = source.manifest[LABEL]
+    digests = digest_files([*source.manifest[IMAGE], *labels[is_file_label(labels)]])
+    resolved = resolve_duplicates(source.manifest, digests, settings.on_duplicates)
+    table = _split_resolved(resolved, settings).sort_values(CASE_ID, kind="stable")
+    near = find_near_duplicates(table)
+    _report_near_duplicates(near, settings.strict)
+    used = dict.fromkeys([*table[IMAGE], *table[LABEL][is_file_label(table[LABEL])]])
+    provenance = {
+        "source": source.path,
+        "layout": source.layout,
+        "label_set": source.label_set,
+        "phantom": "phantom" in table and bool(table["phantom"].notna().any()),
+        "selector": describe_selector(settings.forget),
+        "group_by": settings.group_by,
+        "seed": settings.seed,
+        "validation": settings.validation,
+        "test": settings.test,
+        "counts": {name: _count(table[table[SUBSET] == name]) for name in SUBSETS},
+        "sha256": {path: digests[path] for path in used},
+        "duplicates": {
+            "policy": settings.on_duplicates,
+            "dropped": resolved.dropped,
+            "together": resolved.together,
+        },
+        "near_duplicates": near,
+    }
+    return {**{name: _records(table[table[SUBSET] == name]) for name in SUBSETS}, PROVENANCE: provenance}
+
+
+def _split_resolved(resolved: Resolved, settings: SplitSettings) -> pd.DataFrame:
+    manifest = resolved.manifest
+    if isinstance(settings.forget, ForgetIds):
+        gone = set(resolved.dropped) - set(manifest[CASE_ID]) - set(manifest[PATIENT_ID])
+        raise_if_any(
+            f"id {entry!r} to forget was dropped as a copy of another case; take it off the list, or keep copies with "
+            "on_duplicates 'together'"
+            for entry in settings.forget.value
+            if entry in gone
+        )
+    groups = _group_column(manifest, settings.group_by)
+    if resolved.together:
+        groups = unite_groups(groups, manifest[CASE_ID], resolved.together)
+    return split_manifest(
+        manifest,
+        forget=settings.forget,
+        validation=settings.validation,
+        test=settings.test,
+        seed=settings.seed,
+        group_by=groups,
+    )
+
+
+def _share_problems(validation: float, test: float, seed: int) -> list[str]:
+    problems = [
+        f"{name} share {share!r} is not in [0, 1); 0.2 takes a fifth of the patients"
+        for name, share in ((VALIDATION, validation), (TEST, test))
+        if not (math.isfinite(share) and 0 <= share < 1)
+    ]
+    if not problems and validation + test >= 1:
+        problems.append(f"validation {validation} + test {test} leave nothing to train on; their sum must be below 1")
+    if seed < 0:
+        problems.append(f"seed {seed!r} is negative; choose a whole number >= 0")
+    return problems
+
+
+def _group_column(manifest: pd.DataFrame, group_by: str | pd.Series) -> pd.Series:
+    if isinstance(group_by, str) and group_by not in manifest:
+        raise InputError(f"group_by {group_by!r} is not a column; {nearest_names(group_by, manifest.columns)}")
+    column = manifest[group_by] if isinstance(group_by, str) else group_by
+    empty = np.flatnonzero(column.isna())
+    raise_if_any(f"row {row + 1}: {column.name} is empty, and the split groups by it; fill it in" for row in empty)
+    return column
+
+
+def _round(value: float) -> int:
+    return math.floor(value + 0.5)
+
+
+def _size(share: float, groups: int) -> int:
+    return max(1, _round(share * groups)) if share > 0 else 0
+
+
+def _too_few(column: str, groups: int, selected: int, sizes: dict[str, int]) -> str:
+    wanted = {**sizes, FORGET: sizes.get(FORGET, selected)}
+    return (
+        f"{groups} groups by {column} are too few for {', '.join(f'{name} {size}' for name, size in wanted.items())} and at "
+        "least 1 to retain; lower these shares, or forget fewer"
+    )
+
+
+def _report_near_duplicates(near: list[dict[str, Any]], strict: bool) -> None:
+    told = [
+        f"case {pair['forget']!r} to forget looks like {pair['other']!r} in {pair['subset']} ({pair['distance']} of 256 bits "
+        "differ); forget both or remove one"
+        for pair in near
+    ]
+    if strict:
+        raise_if_any(told)
+    for sentence in told:
+        _log.warning(sentence)
+
+
+def _count(table: pd.DataFrame) -> dict[str, int]:
+    return {"patients": int(table[PATIENT_ID].nunique()), "cases": len(table)}
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON can hold them: no NaN or infinity, no numpy or time types."""
+    plain = table.drop(columns=SUBSET).replace([np.inf, -np.inf], np.nan)
+    plain = plain.astype({name: str for name in plain.select_dtypes(["datetime", "datetimetz", "timedelta"])})
+    plain = plain.astype(object).where(plain.notna(), None)
+    records: list[dict[str, Any]] = plain.to_dict("records")
+    return records

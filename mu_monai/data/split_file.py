@@ -1,0 +1,153 @@
+"""The split file: a MONAI datalist with provenance, written relative to its folder and checked when read."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mu_monai.data.duplicates import digest_files
+from mu_monai.data.manifest import COLUMNS, is_file_label
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import read_json, write_json
+from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS
+
+_log = logging.getLogger(__name__)
+
+
+def write_split(target: str | os.PathLike[str], split: dict[str, Any]) -> Path:
+    """Write a split with paths relative to its folder, so that folder and images can move together.
+
+    Args:
+        target: the JSON file.
+        split: as `make_split` returns it, with absolute paths.
+
+    Returns:
+        The path written.
+    """
+    folder = Path(target).absolute().parent
+    digests = split[PROVENANCE]["sha256"]
+    short = {path: _relative(path, folder) for path in digests}
+    lists = {
+        name: [{**case, IMAGE: short[case[IMAGE]], LABEL: short.get(case[LABEL], case[LABEL])} for case in split[name]]
+        for name in SUBSETS
+    }
+    provenance = {**split[PROVENANCE], "sha256": {short[path]: digest for path, digest in digests.items()}}
+    write_json(target, {**lists, PROVENANCE: provenance})
+    return Path(target)
+
+
+def load_split(path: str | os.PathLike[str], *, verify: bool = False) -> dict[str, list[dict[str, str]]]:
+    """Read and check a split file.
+
+    Each case holds `image`, `label`, `case_id`, `patient_id` and `subset` and nothing else: metadata may be missing for some
+    cases, and MONAI's `DataLoader` cannot collate that.
+
+    Args:
+        path: the split file.
+        verify: also compute the SHA-256 of every file and compare it with the provenance.
+
+    Returns:
+        The cases of each subset, with absolute paths.
+
+    Raises:
+        InputError: listing all of: keys that are missing, no case to retain or to forget, groups (patients), case ids or
+            contents in several subsets, files that are missing or, if verified, changed.
+
+    Example:
+        A bundle writes `"cases": "$mu_monai.data.load_split(@split_file)"` and, for its loaders,
+        `"data": "$@cases['retain'] + @cases['forget']"`.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"split file {str(path)!r} does not exist; make one with 'mu-monai split'")
+    try:
+        content = read_json(path)
+    except ValueError as error:
+        raise InputError(f"split file {str(path)!r} is not JSON ({error}); make it again with 'mu-monai split'") from None
+    raise_if_any(_shape_problems(content))
+    provenance = content[PROVENANCE]
+    table = pd.concat([pd.DataFrame(content[name]).assign(**{SUBSET: name}) for name in SUBSETS if content[name]])
+    digests = provenance.get("sha256", {})
+    problems = [
+        f"subset {name!r} is empty; a split needs cases to retain and to forget" for name in (RETAIN, FORGET) if not content[name]
+    ]
+    problems += _straddling_groups(table, provenance.get("group_by", PATIENT_ID))
+    problems += _shared(table, table[CASE_ID], "case_id {!r} occurs", within=True)
+    problems += _shared(table, table[IMAGE].map(digests), "content with SHA-256 {} occurs", within=False)
+    folder = Path(path).absolute().parent
+    problems += _file_problems(table, digests, folder, verify)
+    raise_if_any(problems)
+    table[IMAGE] = table[IMAGE].map(lambda entry: _absolute(entry, folder))
+    table[LABEL] = table[LABEL].where(~is_file_label(table[LABEL]), table[LABEL].map(lambda entry: _absolute(entry, folder)))
+    table = table[[*COLUMNS, SUBSET]]
+    return {name: table[table[SUBSET] == name].to_dict("records") for name in SUBSETS}
+
+
+def _relative(path: str, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # another drive on Windows
+        return Path(path).as_posix()
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return os.path.normpath(folder / path)
+
+
+def _shape_problems(content: Any) -> list[str]:
+    if not isinstance(content, dict):
+        return [f"a split file holds an object with the keys {', '.join(SUBSETS)} and {PROVENANCE}, not a {type(content).__name__}"]
+    problems = [f"key {name!r} is missing; a split has {', '.join(SUBSETS)}" for name in SUBSETS if name not in content]
+    if not isinstance(content.get(PROVENANCE), dict):
+        problems.append(f"key {PROVENANCE!r} is missing or no object; make the split with 'mu-monai split'")
+    for name in SUBSETS:
+        for number, case in enumerate(content.get(name, []), start=1):
+            absent = [key for key in COLUMNS if not (isinstance(case, dict) and isinstance(case.get(key), str))]
+            if absent:
+                problems.append(f"{name}, case {number}: {', '.join(absent)} missing or no text; every case needs them")
+    if not problems and not any(content[name] for name in SUBSETS):
+        problems.append("all subsets are empty; a split needs cases to retain and to forget")
+    return problems
+
+
+def _straddling_groups(table: pd.DataFrame, group_by: str) -> list[str]:
+    if group_by not in table:
+        return [f"column {group_by!r}, by which the split is grouped, is missing from the cases"]
+    problems = _shared(table, table[group_by], f"{group_by} {{!r}} occurs", within=False)
+    if group_by != PATIENT_ID:
+        patients = _shared(table, table[PATIENT_ID], "patient_id {!r} occurs", within=False)
+        if patients:
+            _log.warning("the split is grouped by %s, and %d patients lie in several subsets", group_by, len(patients))
+    return problems
+
+
+def _shared(table: pd.DataFrame, values: pd.Series, title: str, *, within: bool) -> list[str]:
+    """One sentence per value that several subsets (or, if `within`, several cases of one) have in common."""
+    rows = pd.DataFrame({"value": values.to_numpy(), SUBSET: table[SUBSET].to_numpy(), CASE_ID: table[CASE_ID].to_numpy()})
+    rows = rows[rows["value"].notna()]
+    repeated = rows[rows["value"].duplicated(keep=False)]
+    problems = []
+    for value, found in repeated.groupby("value"):
+        if within or found[SUBSET].nunique() > 1:
+            places = ", ".join(f"{subset} ({case})" for subset, case in zip(found[SUBSET], found[CASE_ID], strict=True))
+            problems.append(f"{title.format(value)} in {places}; forgetting is void while a copy stays: make the split again")
+    return problems
+
+
+def _file_problems(table: pd.DataFrame, digests: dict[str, str], folder: Path, verify: bool) -> list[str]:
+    files = dict.fromkeys([*table[IMAGE], *table[LABEL][is_file_label(table[LABEL])]])
+    missing = [entry for entry in files if not os.path.isfile(folder / entry)]
+    problems = [f"file {_absolute(entry, folder)!r} does not exist; put it back, or make the split again" for entry in missing]
+    if verify:
+        kept = [entry for entry in files if entry not in set(missing)]
+        now = digest_files(_absolute(entry, folder) for entry in kept)
+        problems += [
+            f"file {_absolute(entry, folder)!r} {'has changed since' if entry in digests else 'has no digest from when'} the "
+            "split was made; restore it, or make the split again"
+            for entry in kept
+            if digests.get(entry) != now[_absolute(entry, folder)]
+        ]
+    return problems

@@ -1,0 +1,8 @@
+"""Run folders and audit records in, one self-contained HTML page out; needs no torch."""
+
+from __future__ import annotations
+
+from mu_monai.report.folder import Run, Runs, read_runs
+from mu_monai.report.page import write_report
+
+__all__ = ["Run", "Runs", "read_runs", "write_report"]

@@ -1,0 +1,223 @@
+"""Reading of run folders, with every problem reported at once."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import read_json
+from mu_monai.keys import (
+    CASE_ID,
+    CURVE_CSV,
+    EXAMPLES_NPZ,
+    IMAGE,
+    LABEL,
+    MODEL,
+    PATIENT_ID,
+    ROLES,
+    RUN_JSON,
+    SCORES_CSV,
+    SUBSET,
+)
+
+_FORMAT = 1
+_TEXT = {name: str for name in (MODEL, SUBSET, PATIENT_ID, CASE_ID)}
+_NUMBERS = ("loss", "bce", "dice", "iou", "confidence")
+_TOLERANCE = 1e-4
+
+Examples = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One finished run.
+
+    Args:
+        folder: where it lies.
+        record: the content of `run.json`.
+        scores: the content of `scores.csv`.
+        curve: the content of `curve.csv`; empty where the run has none.
+        examples: the arrays of `examples.npz`; empty where the run has none.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    scores: pd.DataFrame
+    curve: pd.DataFrame
+    examples: Examples
+
+    @property
+    def role(self) -> str:
+        """`teacher`, `retrained` or `student`."""
+        return str(self.record["role"])
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of one report: one per role at most, all of one split and bundle.
+
+    Args:
+        by_role: the runs in the order of `keys.ROLES`.
+    """
+
+    by_role: dict[str, Run]
+
+    @property
+    def main(self) -> Run:
+        """The run that the report is about: the student's, else the last one trained."""
+        return list(self.by_role.values())[-1]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The provenance of the split."""
+        split: dict[str, Any] = self.main.record.get("split") or {}
+        return split.get("provenance") or {}
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """The score tables of all runs in one, each model and case once; this is what the audit takes."""
+        table = pd.concat([run.scores for run in self.by_role.values()], ignore_index=True)
+        return table.drop_duplicates([MODEL, CASE_ID], ignore_index=True)
+
+    @property
+    def examples(self) -> Examples:
+        """The examples of the main run, with the other models' answers where they are on the same cases."""
+        own = dict(self.main.examples)
+        for run in self.by_role.values():
+            if own and np.array_equal(run.examples.get(CASE_ID, []), own[CASE_ID]):
+                own |= {name: array for name, array in run.examples.items() if name not in own}
+        return own
+
+
+def read_runs(folders: Sequence[str | Path]) -> Runs:
+    """Read the run folders of one report.
+
+    Args:
+        folders: at least one run folder; at most one of each role (teacher, retrained, student).
+
+    Raises:
+        InputError: with every problem at once: not a run folder, not finished, no scores, damaged files, two runs of the
+            same role, other splits or bundles, models scored twice with different results.
+    """
+    problems = [] if folders else ["no run folder is given; give one or more of teacher, retrained and student"]
+    runs: list[Run] = []
+    for folder in folders:
+        try:
+            runs.append(_read_run(Path(folder)))
+        except InputError as error:
+            problems += error.problems
+    problems += _same_role(runs)
+    problems += _differing("split", [(run, (run.record.get("sha256") or {}).get("split")) for run in runs])
+    problems += _differing("bundle", [(run, (run.record.get("bundle") or {}).get("name")) for run in runs])
+    problems += _differing_scores(runs)
+    raise_if_any(problems)
+    return Runs({run.role: run for run in sorted(runs, key=lambda run: ROLES.index(run.role))})
+
+
+def _read_run(folder: Path) -> Run:
+    if not (folder / RUN_JSON).is_file():
+        raise InputError(
+            f"'{folder}' is not a run folder: it has no {RUN_JSON}; give the folder that train or unlearn wrote"
+        )
+    try:
+        record = read_json(folder / RUN_JSON)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"'{folder / RUN_JSON}' is not valid JSON ({error}); the file is damaged, run it again"
+        ) from error
+    raise_if_any(_record_problems(folder, record))
+    scores = _read_table(folder / SCORES_CSV)
+    raise_if_any(_score_problems(folder, record["role"], scores))
+    curve = _read_table(folder / CURVE_CSV) if (folder / CURVE_CSV).is_file() else pd.DataFrame()
+    return Run(folder=folder, record=record, scores=scores, curve=curve, examples=_read_examples(folder / EXAMPLES_NPZ))
+
+
+def _record_problems(folder: Path, record: Any) -> Iterator[str]:
+    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+        found = record.get("format") if isinstance(record, dict) else type(record).__name__
+        yield f"'{folder / RUN_JSON}' has format {found!r}; this version reads format {_FORMAT}"
+        return
+    if record.get("role") not in ROLES:
+        yield f"'{folder / RUN_JSON}' has role {record.get('role')!r}; allowed: {', '.join(ROLES)}"
+    if record.get("status") != "finished":
+        yield f"the run '{folder}' is {record.get('status')!r}, not finished; go on with it through --resume, then report"
+    if not (folder / SCORES_CSV).is_file():
+        yield f"the run '{folder}' has no {SCORES_CSV}; run it to its end with a version that writes one"
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=[""])
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"'{path}' is not a readable table ({error}); the file is damaged, run it again") from error
+
+
+def _score_problems(folder: Path, role: str, scores: pd.DataFrame) -> Iterator[str]:
+    path = folder / SCORES_CSV
+    absent = [name for name in (*_TEXT, *_NUMBERS) if name not in scores.columns]
+    if absent:
+        yield f"'{path}' has no column {', '.join(map(repr, absent))}; needed: {', '.join((*_TEXT, *_NUMBERS))}"
+        return
+    text = [name for name in _NUMBERS if not pd.api.types.is_numeric_dtype(scores[name])]
+    if text:
+        yield f"'{path}' has text in {', '.join(map(repr, text))}; only numbers are allowed, score the run again"
+    if role not in set(scores[MODEL]):
+        yield f"'{path}' has no row of the model {role!r}, whose run it is; score the run again"
+    twice = scores[scores.duplicated([MODEL, CASE_ID])]
+    if len(twice):
+        yield f"'{path}' has {len(twice)} cases twice, '{twice[CASE_ID].iloc[0]}' first; keep one row per model and case"
+
+
+def _read_examples(path: Path) -> Examples:
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            examples = dict(arrays)
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"'{path}' is not a readable archive of arrays ({error}); run it again") from error
+    absent = [name for name in (CASE_ID, SUBSET, IMAGE, LABEL) if name not in examples]
+    if absent:
+        raise InputError(f"'{path}' has no array {', '.join(map(repr, absent))}; run it again, or remove the file")
+    if len({len(array) for array in examples.values()}) > 1:
+        lengths = {name: len(array) for name, array in examples.items()}
+        raise InputError(f"the arrays of '{path}' have different lengths {lengths}; run it again, or remove the file")
+    return examples
+
+
+def _same_role(runs: Sequence[Run]) -> Iterator[str]:
+    for role in ROLES:
+        same = [f"'{run.folder}'" for run in runs if run.role == role]
+        if len(same) > 1:
+            yield f"{len(same)} runs have the role {role} ({', '.join(same)}); a report takes one run of each role"
+
+
+def _differing(what: str, found: Sequence[tuple[Run, Any]]) -> Iterator[str]:
+    if len({value for _, value in found}) > 1:
+        listed = ", ".join(f"'{run.folder}': {value}" for run, value in found)
+        yield f"the runs do not share one {what} ({listed}); a report compares runs of the same {what} only"
+
+
+def _differing_scores(runs: Sequence[Run]) -> Iterator[str]:
+    """A teacher is scored by its own run and again by the unlearning run; both must have seen the same model."""
+    for index, first in enumerate(runs):
+        for second in runs[index + 1 :]:
+            both = first.scores.merge(second.scores, on=[MODEL, CASE_ID], suffixes=("", "_other"))
+            for name in _NUMBERS if len(both) else ():
+                apart = (both[name] - both[f"{name}_other"]).abs()
+                if apart.max() > _TOLERANCE:
+                    row = both.loc[apart.idxmax()]
+                    yield (
+                        f"'{first.folder}' and '{second.folder}' disagree about the {name} of the {row[MODEL]} on case "
+                        f"'{row[CASE_ID]}' ({row[name]:.6g} and {row[name + '_other']:.6g}): these are not the same "
+                        "weights or data; report runs that belong together"
+                    )

@@ -1,0 +1,95 @@
+"""Divide a source of images by patient into retain, forget, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mu_monai.data import (
+    ForgetFraction,
+    ForgetIds,
+    ForgetSelector,
+    ForgetWhere,
+    SplitSettings,
+    check_manifest,
+    make_split,
+    read_layout,
+    write_split,
+)
+from mu_monai.errors import InputError
+from mu_monai.keys import PROVENANCE, SUBSETS
+
+
+def split(
+    source: str | Path,
+    *,
+    out: str | Path,
+    layout: str | None = None,
+    label_set: str | None = None,
+    forget: Mapping[str, Any],
+    force: bool = False,
+    **settings: Any,
+) -> str:
+    """Write a `split.json` and say in words what it holds.
+
+    Args:
+        source: a folder in a known layout, or a manifest CSV.
+        out: the split file to write.
+        layout: `isic`, `chase` or `manifest`; recognized where it is none.
+        label_set: CHASE_DB1's observer, `1stHO` or `2ndHO`.
+        forget: exactly one of `fraction` (in (0, 1)), `ids` (a file, one id a line) and `where` (a condition).
+        force: replace an existing file.
+        settings: the other fields of `mu_monai.data.SplitSettings`.
+
+    Returns:
+        the counts per subset and what to look at, one line each.
+
+    Raises:
+        InputError: every problem of the source or the settings; nothing is written then.
+    """
+    out = Path(out)
+    if out.exists() and not force:
+        raise InputError(f"'{out}' exists; give another --out, or --force to replace it")
+    selector = _selector(forget)
+    chosen = SplitSettings(forget=selector, **settings)
+    found = read_layout(source, layout, label_set)
+    check_manifest(found.manifest, allow_repeated_ids=True)
+    content = make_split(found, chosen)
+    write_split(out, content)
+    return "\n".join(_summary(out, content[PROVENANCE]))
+
+
+def _selector(forget: Mapping[str, Any]) -> ForgetSelector:
+    given = {name: value for name, value in forget.items() if value is not None}
+    if len(given) != 1:
+        options = "--forget, --forget-ids and --forget-where"
+        raise InputError(f"say exactly one of {options}, such as --forget 0.1; {len(given)} were given")
+    kind, value = next(iter(given.items()))
+    if kind == "fraction":
+        return ForgetFraction(value)
+    if kind == "where":
+        return ForgetWhere(value)
+    if not Path(value).is_file():
+        raise InputError(f"the file of ids '{value}' does not exist; give a text file with one patient or case id a line")
+    lines = Path(value).read_text(encoding="utf-8").splitlines()
+    return ForgetIds(tuple(line.strip() for line in lines if line.strip() and not line.startswith("#")))
+
+
+def _summary(out: Path, provenance: Mapping[str, Any]) -> list[str]:
+    counts = provenance["counts"]
+    lines = [f"layout {provenance['layout']}" + (f", labels of {provenance['label_set']}" if provenance["label_set"] else "")]
+    lines += [f"{name:<10} {counts[name]['patients']:>7} patients {counts[name]['cases']:>7} cases" for name in SUBSETS]
+    duplicates = provenance["duplicates"]
+    if duplicates["dropped"]:
+        lines.append(f"dropped as copies: {len(duplicates['dropped'])} cases")
+    if duplicates["together"]:
+        lines.append(f"kept together as copies: {len(duplicates['together'])} sets")
+    for pair in provenance["near_duplicates"][:10]:
+        lines.append(
+            f"warning: forget case {pair['forget']} looks like {pair['other']} in {pair['subset']} "
+            f"({pair['distance']} of 64 bits differ): forgetting is void while a copy is retained"
+        )
+    if len(provenance["near_duplicates"]) > 10:
+        lines.append(f"warning: and {len(provenance['near_duplicates']) - 10} more near-duplicates, all in the split file")
+    return [*lines, f"split: {out}"]

@@ -1,0 +1,75 @@
+"""Train a model on a split: the teacher, or on retain alone the retrained model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mu_monai.data import load_split
+from mu_monai.errors import raise_if_any
+from mu_monai.keys import RETAIN, TRAINING_SUBSETS
+from mu_monai.workflow.config import collect, config_files, parse_settings, read_config, run_config, unknown_ids
+
+
+def train(
+    bundle: str | Path,
+    *,
+    split: str | Path | None,
+    out: str | Path,
+    subsets: Sequence[str] = TRAINING_SUBSETS,
+    settings: Sequence[str] = (),
+    overlays: Sequence[str] = (),
+    resume: bool = False,
+    device: str | None = None,
+    quiet: bool = False,
+) -> Path:
+    """Train a bundle's network and score every case of the split.
+
+    Args:
+        bundle: folder, or name of a shipped bundle.
+        split: a `split.json`; none for the bundle's built-in phantoms.
+        out: the run folder to make.
+        subsets: what to train on: `retain` and `forget` for the teacher, `retain` for the retrained model.
+        settings: `KEY=VALUE` overrides of config ids.
+        overlays: config files laid over the bundle's, by path or by name in its `configs/`.
+        resume: go on with an interrupted run.
+        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        quiet: no progress bar.
+
+    Returns:
+        the run folder.
+
+    Raises:
+        InputError: every problem of the input, before anything is trained.
+    """
+    files = config_files(bundle, "train", overlays)
+    overrides = {"run_dir": str(out), "subsets": list(subsets), "resume": resume, "quiet": quiet}
+    overrides |= common_overrides(split, device) | parse_settings(settings)
+    parser = read_config(files)
+    wrong = [name for name in subsets if name not in TRAINING_SUBSETS]
+    problems = [f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}" for name in wrong]
+    problems += collect(
+        lambda: unknown_ids(parser, list(overrides)),
+        lambda: split_problems(split, [RETAIN]),
+    )
+    raise_if_any(problems)
+    run_config(files, overrides)
+    return Path(out)
+
+
+def common_overrides(split: str | Path | None, device: str | None) -> dict[str, str]:
+    """The overrides that training, unlearning and evaluation share."""
+    overrides = {}
+    if split is not None:
+        overrides["split"] = str(Path(split).resolve())
+    if device is not None:
+        overrides["device"] = f"$torch.device('{device}')"
+    return overrides
+
+
+def split_problems(split: str | Path | None, needed: Sequence[str]) -> list[str]:
+    """What is wrong with a split, its files included; an empty subset is wrong where it is needed."""
+    if split is None:
+        return []
+    cases = load_split(split, verify=True)
+    return [f"subset '{name}' of '{split}' is empty; make a split that fills it" for name in needed if not cases[name]]

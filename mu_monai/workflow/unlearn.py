@@ -1,0 +1,100 @@
+"""Make a trained model forget the split's forget cases."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.keys import MODEL_PT, TRAINING_SUBSETS
+from mu_monai.methods import METHODS
+from mu_monai.workflow.config import (
+    collect,
+    config_files,
+    inherited,
+    parse_settings,
+    read_config,
+    run_config,
+    unknown_ids,
+    weight_problems,
+)
+from mu_monai.workflow.train import common_overrides, split_problems
+
+
+def unlearn(
+    bundle: str | Path,
+    *,
+    split: str | Path | None,
+    teacher: str | Path | None,
+    out: str | Path,
+    method: str = "erase-to-retain",
+    settings: Sequence[str] = (),
+    overlays: Sequence[str] = (),
+    resume: bool = False,
+    device: str | None = None,
+    quiet: bool = False,
+) -> Path:
+    """Unlearn the forget cases with a method, and score every case under teacher and student.
+
+    Network, transforms, image size and loss are those of the teacher's run, where `teacher` is a run folder.
+
+    Args:
+        bundle: folder, or name of a shipped bundle.
+        split: a `split.json`; none for the bundle's built-in phantoms.
+        teacher: a run folder or weights file; none for the bundle's own weights.
+        out: the run folder to make.
+        method: one of `mu_monai.methods.METHODS`.
+        settings: `KEY=VALUE` overrides of config ids, such as `method#forget_weight=2`.
+        overlays: config files laid over the bundle's, by path or by name in its `configs/`.
+        resume: go on with an interrupted run.
+        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        quiet: no progress bar.
+
+    Returns:
+        the run folder.
+
+    Raises:
+        InputError: every problem of the input, before anything is trained.
+    """
+    files = config_files(bundle, "unlearn", overlays)
+    overrides = {"run_dir": str(out), "resume": resume, "quiet": quiet}
+    if teacher is not None:
+        overrides |= inherited(teacher) | {"teacher": str(teacher_file(teacher).resolve())}
+    overrides |= common_overrides(split, device) | parse_settings(settings)
+    parser = read_config(files)
+    problems = collect(
+        lambda: method_problems(method),
+        lambda: unknown_ids(parser, list(overrides)),
+        lambda: split_problems(split, TRAINING_SUBSETS),
+    )
+    if not problems:
+        parser.update(overrides)
+        problems += weight_problems(parser, parser.get_parsed_content("teacher"))
+    raise_if_any(problems)
+    target = METHODS[method]
+    run_config(files, overrides | {"method::_target_": f"{target.__module__}.{target.__name__}"})
+    return Path(out)
+
+
+def method_problems(method: str) -> list[str]:
+    """Why a method's name is not known, with the nearest that are."""
+    if method in METHODS:
+        return []
+    near = difflib.get_close_matches(method, METHODS, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return [f"method '{method}' is not known; use one of {', '.join(METHODS)}{hint}"]
+
+
+def teacher_file(teacher: str | Path) -> Path:
+    """The weights of a teacher, given as run folder or as file.
+
+    Raises:
+        InputError: where a folder holds no weights.
+    """
+    path = Path(teacher)
+    if path.is_dir():
+        path = path / MODEL_PT
+    if not path.is_file():
+        raise InputError(f"teacher '{teacher}' holds no weights ({path} is missing); give a finished run or a .pt file")
+    return path
