@@ -139,7 +139,7 @@ def _reference(group: _Group, samples: _Samples) -> _Group | None:
 
 
 def _drops(metric: str, samples: _Samples, draws: dict[str, int]) -> Iterator[Record]:
-    """The paper's criterion: teacher minus student; `forget` is to drop much more than the rest, no one says how far."""
+    """The paper's criterion, teacher minus student: `forget` should drop much more than the rest."""
     for group in _in_order(samples):
         teacher = _Group(TEACHER, group.subset)
         if group.model == STUDENT and teacher in samples:

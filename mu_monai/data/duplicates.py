@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -28,11 +28,13 @@ class Resolved:
         manifest: every case id occurs once.
         dropped: case ids of the rows left out, sorted; an id stands once per row.
         together: case ids of each set of copies that was kept, sorted.
+        renamed: the new ids of each case id that occurred more than once and was kept.
     """
 
     manifest: pd.DataFrame
     dropped: list[str] = field(default_factory=list)
     together: list[list[str]] = field(default_factory=list)
+    renamed: dict[str, list[str]] = field(default_factory=dict)
 
 
 def digest_files(paths: Iterable[str]) -> dict[str, str]:
@@ -42,21 +44,25 @@ def digest_files(paths: Iterable[str]) -> dict[str, str]:
         return dict(zip(unique, pool.map(file_sha256, unique), strict=True))
 
 
-def resolve_duplicates(manifest: pd.DataFrame, digests: Mapping[str, str], policy: DuplicatePolicy = "error") -> Resolved:
+def resolve_duplicates(
+    manifest: pd.DataFrame, digests: Mapping[str, str], policy: DuplicatePolicy = "error"
+) -> Resolved:
     """Settle what happens to cases with the same id or the same image content.
 
     Args:
         manifest: the table.
         digests: SHA-256 by path of the images and mask files.
-        policy: `error` refuses them. `drop` keeps one of each set of copies, and none where their labels disagree (masks
-            by content, classes by name). `together` keeps all; rows that share an id are renamed `id~1`, `id~2` ... in
-            the order of label and path, and `unite_groups` then puts them into one subset.
+        policy: `error` refuses them. `drop` keeps one of each set of copies, and none where their labels disagree
+            (masks by content, classes by name). `together` keeps all; rows that share an id are renamed `id~1`, `id~2` ...
+            in the order of label and path, and `unite_groups` then puts them into one subset.
 
     Raises:
         InputError: for `error`, listing every set of copies.
     """
     if policy not in get_args(DuplicatePolicy):
-        raise InputError(f"on_duplicates {policy!r} is unknown; choose {', '.join(map(repr, get_args(DuplicatePolicy)))}")
+        raise InputError(
+            f"on_duplicates {policy!r} is unknown; choose {', '.join(map(repr, get_args(DuplicatePolicy)))}"
+        )
     contents = manifest[IMAGE].map(digests)
     sets = _connected(manifest[CASE_ID], contents)
     copied = np.bincount(sets)[sets] > 1
@@ -89,8 +95,8 @@ def unite_groups(groups: pd.Series, case_ids: pd.Series, together: Iterable[Iter
     pairs = pd.DataFrame({"component": component, "group": groups.astype(str)}).drop_duplicates()
     several = pairs[pairs["component"].duplicated(keep=False)].sort_values("group")
     united = several.groupby("component")["group"].agg(" + ".join)
-    named: pd.Series = component.map(united).astype(object).fillna(groups.astype(str))
-    return named.rename(groups.name)
+    named = component.map(united).astype(object).fillna(groups.astype(str))
+    return pd.Series(named, name=groups.name)
 
 
 def _connected(first: pd.Series, second: pd.Series) -> NDArray[np.intp]:
@@ -106,18 +112,23 @@ def _connected(first: pd.Series, second: pd.Series) -> NDArray[np.intp]:
 def _copy_problems(copies: pd.DataFrame, sets: NDArray[np.intp], contents: pd.Series) -> list[str]:
     problems = []
     for _, rows in copies.assign(_content=contents).groupby(sets):
-        reasons = ["id"] * bool(rows[CASE_ID].duplicated().any()) + ["content"] * bool(rows["_content"].duplicated().any())
+        reasons = ["id"] * bool(rows[CASE_ID].duplicated().any()) + ["content"] * bool(
+            rows["_content"].duplicated().any()
+        )
         listed = ", ".join(
             f"{case!r} ({path}, {label})" if rows[LABEL].nunique() > 1 else f"{case!r} ({path})"
             for case, path, label in zip(rows[CASE_ID], rows[IMAGE], rows[LABEL], strict=True)
         )
         problems.append(
-            f"cases of the same {' and '.join(reasons)}: {listed}; keep one, or let on_duplicates 'drop' or 'together' decide"
+            f"cases of the same {' and '.join(reasons)}: {listed}; keep one, or let on_duplicates 'drop' or 'together' "
+            "decide"
         )
     return sorted(problems)
 
 
-def _drop(manifest: pd.DataFrame, digests: Mapping[str, str], sets: NDArray[np.intp], copied: NDArray[np.bool_]) -> Resolved:
+def _drop(
+    manifest: pd.DataFrame, digests: Mapping[str, str], sets: NDArray[np.intp], copied: NDArray[np.bool_]
+) -> Resolved:
     labels = manifest[LABEL].map(lambda label: digests.get(label, label))
     disagree = (labels.groupby(sets).transform("nunique") > 1).to_numpy()
     order = np.lexsort((manifest[IMAGE].to_numpy(str), manifest[CASE_ID].to_numpy(str)))
@@ -125,7 +136,9 @@ def _drop(manifest: pd.DataFrame, digests: Mapping[str, str], sets: NDArray[np.i
     first[order[~pd.Series(sets[order]).duplicated().to_numpy()]] = True
     keep = ~copied | (first & ~disagree)
     if not keep.any():
-        raise InputError("on_duplicates 'drop' leaves no case: all are copies whose labels disagree; correct the labels")
+        raise InputError(
+            "on_duplicates 'drop' leaves no case: all are copies whose labels disagree; correct the labels"
+        )
     return Resolved(manifest=manifest[keep], dropped=sorted(manifest[CASE_ID][~keep].astype(str)))
 
 
@@ -136,6 +149,9 @@ def _keep_together(manifest: pd.DataFrame, sets: NDArray[np.intp], copied: NDArr
     renamed[repeated] = renamed[repeated] + "~" + rank.reindex(renamed[repeated].index).astype(str)
     clash = renamed[renamed.duplicated()]
     raise_if_any(f"case id {name!r} is needed to tell copies apart but already taken; rename it" for name in clash)
+    together: dict[Hashable, list[str]] = renamed[copied].groupby(sets[copied]).agg(sorted).to_dict()
+    new_ids = renamed[repeated].groupby(manifest[CASE_ID][repeated]).agg(sorted)
     manifest = manifest.assign(**{CASE_ID: renamed})
-    together: dict[Any, list[str]] = renamed[copied].groupby(sets[copied]).agg(sorted).to_dict()
-    return Resolved(manifest=manifest, together=sorted(together.values()))
+    return Resolved(
+        manifest=manifest, together=sorted(together.values()), renamed={str(key): new_ids[key] for key in new_ids.index}
+    )

@@ -20,8 +20,14 @@ _log = logging.getLogger(__name__)
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 _ISIC_FOLDERS = (
     ("images", "masks"),
-    *((f"ISIC2018_Task1-2_{part}_Input", f"ISIC2018_Task1_{part}_GroundTruth") for part in ("Training", "Validation", "Test")),
-    *((f"ISIC-2017_{part}_Data", f"ISIC-2017_{part}_Part1_GroundTruth") for part in ("Training", "Validation", "Test_v2")),
+    *(
+        (f"ISIC2018_Task1-2_{part}_Input", f"ISIC2018_Task1_{part}_GroundTruth")
+        for part in ("Training", "Validation", "Test")
+    ),
+    *(
+        (f"ISIC-2017_{part}_Data", f"ISIC-2017_{part}_Part1_GroundTruth")
+        for part in ("Training", "Validation", "Test_v2")
+    ),
 )
 _CHASE_LABEL_SETS = ("1stHO", "2ndHO")
 _CHASE_IMAGE = re.compile(r"(Image_(\d+)([LR]))\.jpg", re.IGNORECASE)
@@ -46,7 +52,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Layout:
-    """How to recognize and read one kind of source: `read` takes the path and, where there are any, one of `label_sets`."""
+    """How to recognize and read one kind of source; `read` takes the path and, where there are any, a label set."""
 
     fits: Callable[[Path], bool]
     read: Callable[..., pd.DataFrame]
@@ -85,8 +91,8 @@ def read_layout(source: str | os.PathLike[str], layout: str | None = None, label
 def read_isic(source: str | os.PathLike[str]) -> pd.DataFrame:
     """Read dermoscopy images with lesion masks, named as in ISIC 2017 and ISIC 2018 Task 1.
 
-    ISIC has no patient ids: `patient_id` is that of an optional `metadata.csv` (keyed by `image_id`; column `patient_id`, else
-    `lesion_id`), and the image id itself where there is none, which is logged as a warning.
+    ISIC has no patient ids: `patient_id` is that of an optional `metadata.csv` (keyed by `image_id`; column
+    `patient_id`, else `lesion_id`), and the image id itself where there is none, which is logged as a warning.
 
     Args:
         source: a folder with `images/` and `masks/`, or with the folders of the official archives.
@@ -113,21 +119,24 @@ def read_chase(source: str | os.PathLike[str], label_set: str = "1stHO") -> pd.D
     """Read fundus photographs with the vessel masks of one of two observers; adds the column `eye` (`L` or `R`).
 
     Args:
-        source: the flat folder of the archive: `Image_01L.jpg`, `Image_01L_1stHO.png` and so on. The number is the patient.
+        source: the flat folder of the archive: `Image_01L.jpg`, `Image_01L_1stHO.png` ...; the number is the patient.
         label_set: `1stHO` or `2ndHO`.
 
     Raises:
         InputError: listing every image without mask and mask without image.
 
-    Source: Fraz et al., *An ensemble classification-based approach applied to retinal blood vessel segmentation*, IEEE TBME
-    2012.
+    Source: Fraz et al., *An ensemble classification-based approach applied to retinal blood vessel segmentation*, IEEE
+    TBME 2012.
     """
     found = [match for file in sorted(Path(source).iterdir()) if (match := _CHASE_IMAGE.fullmatch(file.name))]
     images = {match[1]: Path(source) / match[0] for match in found}
     masks = {file.stem.removesuffix(f"_{label_set}"): file for file in Path(source).glob(f"*_{label_set}.png")}
     manifest = _pair(images, masks, f"<image>_{label_set}.png")
     return manifest.assign(
-        **{PATIENT_ID: manifest[CASE_ID].str.extract(r"(\d+)", expand=False), "eye": manifest[CASE_ID].str[-1].str.upper()}
+        **{
+            PATIENT_ID: manifest[CASE_ID].str.extract(r"(\d+)", expand=False),
+            "eye": manifest[CASE_ID].str[-1].str.upper(),
+        }
     )
 
 
@@ -172,12 +181,18 @@ def _isic_folders(source: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in _PICTURES and not file.name.startswith("."))
+    return sorted(
+        file for file in folder.iterdir() if file.suffix.lower() in _PICTURES and not file.name.startswith(".")
+    )
 
 
 def _pair(images: dict[str, Path], masks: dict[str, Path], expected: str) -> pd.DataFrame:
-    problems = [f"image {str(images[key])!r} has no mask; expected {expected!r}" for key in sorted(images.keys() - masks.keys())]
-    problems += [f"mask {str(masks[key])!r} has no image; add the image" for key in sorted(masks.keys() - images.keys())]
+    problems = [
+        f"image {str(images[key])!r} has no mask; expected {expected!r}" for key in sorted(images.keys() - masks.keys())
+    ]
+    problems += [
+        f"mask {str(masks[key])!r} has no image; add the image" for key in sorted(masks.keys() - images.keys())
+    ]
     raise_if_any(problems)
     rows = [(key, key, str(images[key].absolute()), str(masks[key].absolute())) for key in sorted(images)]
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
@@ -200,8 +215,8 @@ def _with_patients(manifest: pd.DataFrame) -> pd.DataFrame:
     guessed = int(known.isna().sum())
     if guessed:
         _log.warning(
-            "%d of %d images have no patient id (ISIC publishes none): each counts as its own patient, so photographs of one "
-            "person can land in different subsets; add a metadata.csv with image_id and patient_id where you know better",
+            "%d of %d images have no patient id (ISIC publishes none): each counts as its own patient, so photographs "
+            "of one person can land in different subsets; add a metadata.csv with image_id and patient_id if you can",
             guessed,
             len(manifest),
         )
@@ -211,6 +226,8 @@ def _with_patients(manifest: pd.DataFrame) -> pd.DataFrame:
 
 LAYOUTS: dict[str, Layout] = {
     "manifest": Layout(_is_table, _read_table, "a CSV file, or a folder with manifest.csv"),
-    "isic": Layout(_is_isic, read_isic, f"a folder with {' or with '.join(f'{a}/ and {b}/' for a, b in _ISIC_FOLDERS)}"),
+    "isic": Layout(
+        _is_isic, read_isic, f"a folder with {' or with '.join(f'{a}/ and {b}/' for a, b in _ISIC_FOLDERS)}"
+    ),
     "chase": Layout(_is_chase, read_chase, "a folder with Image_01L.jpg, Image_01L_1stHO.png ...", _CHASE_LABEL_SETS),
 }

@@ -100,7 +100,8 @@ def _depth(rng: np.random.Generator, grid: tuple[Array, Array], center: Array, r
     turn, stretch = rng.uniform(0, np.pi), rng.uniform(1.0, 1.35)
     u, v = np.cos(turn) * dx + np.sin(turn) * dy, np.cos(turn) * dy - np.sin(turn) * dx
     distance = np.hypot(u / stretch, v * stretch) / radius
-    return 1 + _waves(rng, grid, center, wild, range(2, 9)) - distance
+    depth: Array = 1 + _waves(rng, grid, center, wild, range(2, 9)) - distance
+    return depth
 
 
 def _pigment(rng: np.random.Generator, image: Array, depth: Array, diagnosis: str) -> None:

@@ -25,11 +25,11 @@ _JPEG_REACH = 40  # how far lossy compression moves a mask's pixels from 0 and 2
 def read_manifest(csv: str | os.PathLike[str]) -> pd.DataFrame:
     """Read a manifest from a CSV file.
 
-    Ids and labels stay text (`007` keeps its zeros), the types of metadata columns are inferred, and paths become absolute.
+    Ids and labels stay text (`007` keeps its zeros), the types of metadata columns are inferred, paths become absolute.
 
     Args:
-        csv: a UTF-8, comma-separated file with the columns `case_id, patient_id, image, label`; paths in it are absolute
-            or relative to its folder.
+        csv: a UTF-8, comma-separated file with the columns `case_id, patient_id, image, label`; paths in it are
+            absolute or relative to its folder.
 
     Raises:
         InputError: where the file cannot be read as a table. Its content is judged by `check_manifest`.
@@ -116,8 +116,8 @@ def _cell_problems(manifest: pd.DataFrame) -> list[str]:
     if is_file.any() and not is_file.all():
         minority = np.flatnonzero(is_file == (is_file.mean() <= 0.5))
         problems.append(
-            f"{is_file.sum()} labels are mask files and {(~is_file).sum()} are class names; use one kind throughout; the "
-            f"fewer are: {'; '.join(f'{rows[i]} {manifest[LABEL].iloc[i]!r}' for i in minority)}"
+            f"{is_file.sum()} labels are mask files and {(~is_file).sum()} are class names; use one kind throughout; "
+            f"the fewer are: {'; '.join(f'{rows[i]} {manifest[LABEL].iloc[i]!r}' for i in minority)}"
         )
     return problems
 
@@ -130,8 +130,8 @@ def _repeated_id_problems(manifest: pd.DataFrame) -> list[str]:
         labels = manifest[LABEL].to_numpy()[found.to_numpy() - 1]
         said = f" under {len(set(labels))} labels ({', '.join(sorted(set(labels)))})" if len(set(labels)) > 1 else ""
         problems.append(
-            f"case_id {case_id!r} occurs {len(found)} times, in rows {', '.join(map(str, found))}{said}; give each image "
-            "its own id, or let on_duplicates 'drop' or 'together' decide"
+            f"case_id {case_id!r} occurs {len(found)} times, in rows {', '.join(map(str, found))}{said}; give each "
+            "image its own id, or let on_duplicates 'drop' or 'together' decide"
         )
     return problems
 
@@ -155,7 +155,7 @@ def _pair_problems(image: str, label: str) -> list[str]:
     mask = _open("mask", label, problems) if label else None
     if picture is not None and mask is not None and picture.shape[:2] != mask.shape[:2]:
         problems.append(
-            f"mask {label!r} is {_extent(mask)} but its image {image!r} is {_extent(picture)}; they must be of equal size"
+            f"mask {label!r} is {_extent(mask)} but its image {image!r} is {_extent(picture)}; make them equal in size"
         )
     if mask is not None:
         problems += _mask_problems(label, mask)

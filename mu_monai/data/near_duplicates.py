@@ -22,10 +22,10 @@ _VOLUMES = (".nii", ".nii.gz")
 def find_near_duplicates(table: pd.DataFrame, max_distance: int = NEAR_BITS) -> list[dict[str, Any]]:
     """List the cases of other subsets that look like a case to forget.
 
-    The default of 24 of 256 bits lies in a gap of the real images: the same photograph at half size or as JPEG of quality
-    50 differs by a median of 0-8 bits (95th percentile 18), the re-encoded copies found in the ISIC 9-class folder by 2-4;
-    different photographs of one lesion start at 26, and the most alike pair of different patients has 42 (ISIC) and 48
-    (CHASE_DB1). Cropped, rotated or mirrored copies are not found.
+    The default of 24 of 256 bits lies in a gap of the real images: the same photograph at half size or as JPEG of
+    quality 50 differs by a median of 0-8 bits (95th percentile 18), the re-encoded copies found in the ISIC 9-class
+    folder by 2-4; different photographs of one lesion start at 26, and the most alike pair of different patients has 42
+    (ISIC) and 48 (CHASE_DB1). Cropped, rotated or mirrored copies are not found.
 
     Args:
         table: the manifest with its `subset` column; volumes are skipped.
@@ -49,8 +49,8 @@ def find_near_duplicates(table: pd.DataFrame, max_distance: int = NEAR_BITS) -> 
             "distance": distances,
         }
     )
-    records: list[dict[str, Any]] = found.sort_values(["distance", "forget", "other"]).to_dict("records")
-    return records
+    found = found.sort_values(["distance", "forget", "other"])
+    return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
 
 
 def _hashes(paths: pd.Series) -> NDArray[np.uint64]:

@@ -42,11 +42,11 @@ def write_phantoms(
 ) -> pd.DataFrame:
     """Draw phantoms into `images/` and `masks/` with a `manifest.csv`; the same settings give the same pixels.
 
-    The masks bear each patient's annotator's own habit, which the images do not show. A network therefore fits the cases
-    it was trained on clearly better than unseen ones, which is what unlearning and membership attacks are about.
+    The masks bear each patient's annotator's own habit, which the images do not show. A network therefore fits the
+    cases it was trained on clearly better than unseen ones, which is what unlearning and membership attacks are about.
 
     Args:
-        kind: `lesions` (like dermoscopy) or `vessels` (like fundus photographs; images alternate between left and right eye).
+        kind: `lesions` (like dermoscopy) or `vessels` (like fundus photographs, of the left and the right eye in turn).
         folder: where to write; made if absent.
         patients: number of patients, >= 1.
         images_per_patient: >= 1.
@@ -54,8 +54,8 @@ def write_phantoms(
         seed: >= 0.
 
     Returns:
-        The manifest with absolute paths and the metadata columns `device` (`a` or `b`), `diagnosis`, `eye` (vessels) and
-        `phantom` (the kind).
+        The manifest with absolute paths and the metadata columns `device` (`a` or `b`), `diagnosis`, `eye` (vessels)
+        and `phantom` (the kind).
 
     Raises:
         InputError: where a setting is out of range.
@@ -86,8 +86,8 @@ def phantom_split(
 ) -> str:
     """Draw phantoms and split them, unless `folder` holds just that already; the folder appears whole or not at all.
 
-    An eighth of the patients validate, a fifth test and a tenth of the others are to be forgotten: by default 48 images to
-    retain, 6 to forget, 10 for validation and 16 for test.
+    An eighth of the patients validate, a fifth test and a tenth of the others are to be forgotten: by default 48 images
+    to retain, 6 to forget, 10 for validation and 16 for test.
 
     Args:
         kind: see `write_phantoms`, as for all other settings.
@@ -124,7 +124,12 @@ def phantom_split(
 def _check(kind: str, patients: int, images_per_patient: int, size: int, seed: int) -> None:
     kinds = get_args(PhantomKind)
     problems = [] if kind in kinds else [f"phantom kind {kind!r} is unknown; choose {' or '.join(map(repr, kinds))}"]
-    bounds = {"patients": (patients, 1), "images_per_patient": (images_per_patient, 1), "size": (size, 32), "seed": (seed, 0)}
+    bounds = {
+        "patients": (patients, 1),
+        "images_per_patient": (images_per_patient, 1),
+        "size": (size, 32),
+        "seed": (seed, 0),
+    }
     problems += [
         f"{name}={value!r} is too small; choose a whole number >= {least}"
         for name, (value, least) in bounds.items()
@@ -133,9 +138,13 @@ def _check(kind: str, patients: int, images_per_patient: int, size: int, seed: i
     raise_if_any(problems)
 
 
-def _write_patient(kind: PhantomKind, folder: Path, patient: int, settings: tuple[int, int, int]) -> list[dict[str, str]]:
+def _write_patient(
+    kind: PhantomKind, folder: Path, patient: int, settings: tuple[int, int, int]
+) -> list[dict[str, str]]:
     images, size, seed = settings
-    rng = np.random.default_rng([seed, patient])  # one stream per patient: more patients leave the first ones as they are
+    rng = np.random.default_rng(
+        [seed, patient]
+    )  # one stream per patient: more patients leave the first ones as they are
     device = "b" if rng.random() < _SHARE_OF_DEVICE_B else "a"
     diagnosis, draw = _artist(kind, rng, device, size)
     rows = []
@@ -145,7 +154,9 @@ def _write_patient(kind: PhantomKind, folder: Path, patient: int, settings: tupl
         case = f"phantom_{patient:03d}_{number}"
         row = {"case_id": case, "patient_id": f"phantom_{patient:03d}"}
         row |= {"image": f"images/{case}.png", "label": f"masks/{case}_segmentation.png"}
-        row |= {"device": device, "diagnosis": diagnosis} | ({"eye": eye} if kind == "vessels" else {}) | {"phantom": kind}
+        row |= (
+            {"device": device, "diagnosis": diagnosis} | ({"eye": eye} if kind == "vessels" else {}) | {"phantom": kind}
+        )
         Image.fromarray(image).save(folder / row["image"], compress_level=1)
         Image.fromarray(mask.astype(np.uint8) * 255).save(folder / row["label"], compress_level=1)
         rows.append(row)
@@ -170,7 +181,9 @@ def _is_complete(folder: Path, settings: dict[str, Any]) -> bool:
 
 def _build(folder: Path, settings: dict[str, Any]) -> None:
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f"{str(folder)!r} exists and holds something else than these phantoms; name another folder or remove it")
+        raise InputError(
+            f"{str(folder)!r} exists and holds something else than these phantoms; name another folder or remove it"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         building = Path(temporary) / folder.name  # below the private temporary folder, so it gets the usual permissions

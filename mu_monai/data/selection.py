@@ -30,7 +30,9 @@ class ForgetFraction:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.value) and 0 < self.value < 1):
-            raise InputError(f"forget fraction {self.value!r} is not in (0, 1); 0.1 forgets a tenth of the training patients")
+            raise InputError(
+                f"forget fraction {self.value!r} is not in (0, 1); 0.1 forgets a tenth of the training patients"
+            )
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def _match_ids(manifest: pd.DataFrame, selector: ForgetIds) -> NDArray[np.bool_]
     if len(known) > 1000:  # nearest names among a million ids would take minutes; examples do as well
         known = set(sorted(known)[:_SHOWN])
     raise_if_any(
-        f"id {entry!r} to forget is neither a patient_id nor a case_id of the manifest; {nearest_names(entry, sorted(known))}"
+        f"id {entry!r} to forget is neither a patient_id nor a case_id; {nearest_names(entry, sorted(known))}"
         for entry in unknown
     )
     found: NDArray[np.bool_] = (cases.isin(selector.value) | patients.isin(selector.value)).to_numpy()
@@ -123,10 +125,13 @@ def _match_query(manifest: pd.DataFrame, selector: ForgetWhere) -> NDArray[np.bo
         raise InputError(f"{name!r} in {selector.value!r} is not a column; {nearest_names(name, columns)}") from None
     except Exception as error:  # pandas raises whatever the expression provokes
         raise InputError(
-            f"query {selector.value!r} cannot be evaluated ({type(error).__name__}: {error}); write for example \"device == 'a'\""
+            f"query {selector.value!r} cannot be evaluated ({type(error).__name__}: {error}); write for example "
+            "\"device == 'a'\""
         ) from None
     if not (isinstance(found, pd.Series) and found.dtype in (bool, "boolean")):
-        raise InputError(f"query {selector.value!r} does not say yes or no for each row; write for example \"device == 'a'\"")
+        raise InputError(
+            f"query {selector.value!r} does not say yes or no for each row; write for example \"device == 'a'\""
+        )
     matched: NDArray[np.bool_] = found.fillna(False).to_numpy(dtype=bool)
     if not matched.any():
         raise InputError(f"query {selector.value!r} matches no case; {_values(manifest, selector.value)}")
@@ -143,14 +148,12 @@ def _values(manifest: pd.DataFrame, query: str) -> str:
     return "; ".join(told) if told else f"the columns are {', '.join(map(str, manifest.columns))}"
 
 
-def _partial_problem(
-    manifest: pd.DataFrame, members: NDArray[np.bool_], matched: NDArray[np.bool_], name: str
-) -> str:
+def _partial_problem(manifest: pd.DataFrame, members: NDArray[np.bool_], matched: NDArray[np.bool_], name: str) -> str:
     def cases(rows: NDArray[np.bool_]) -> str:
         ids = manifest[CASE_ID].to_numpy()[rows].tolist()
         return ", ".join(map(repr, ids[:_SHOWN])) + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")
 
     return (
-        f"{name} is to be forgotten only in part: {cases(members & matched)} but not {cases(members & ~matched)}; select all "
-        "of these cases, or split with group_by 'case_id' (cases with copies: with on_duplicates 'drop')"
+        f"{name} is to be forgotten only in part: {cases(members & matched)} but not {cases(members & ~matched)}; "
+        "select all of these cases, or split with group_by 'case_id' (cases with copies: with on_duplicates 'drop')"
     )

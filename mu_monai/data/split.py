@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mu_monai.data.duplicates import DuplicatePolicy, Resolved, digest_files, resolve_duplicates, unite_groups
 from mu_monai.data.layouts import Source
@@ -17,7 +16,19 @@ from mu_monai.data.manifest import is_file_label, nearest_names
 from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, describe_selector, select_groups
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS, TEST, VALIDATION
+from mu_monai.keys import (
+    CASE_ID,
+    FORGET,
+    IMAGE,
+    LABEL,
+    PATIENT_ID,
+    PROVENANCE,
+    RETAIN,
+    SUBSET,
+    SUBSETS,
+    TEST,
+    VALIDATION,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +47,7 @@ class SplitSettings:
         strict: near-duplicates of forgotten cases in other subsets are an error, not a warning.
     """
 
-    forget: ForgetSelector = ForgetFraction()
+    forget: ForgetSelector = field(default_factory=ForgetFraction)
     validation: float = 0.2
     test: float = 0.2
     seed: int = 0
@@ -141,21 +152,22 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
 
 
 def _split_resolved(resolved: Resolved, settings: SplitSettings) -> pd.DataFrame:
-    manifest = resolved.manifest
-    if isinstance(settings.forget, ForgetIds):
+    manifest, forget = resolved.manifest, settings.forget
+    if isinstance(forget, ForgetIds):
         gone = set(resolved.dropped) - set(manifest[CASE_ID]) - set(manifest[PATIENT_ID])
         raise_if_any(
             f"id {entry!r} to forget was dropped as a copy of another case; take it off the list, or keep copies with "
             "on_duplicates 'together'"
-            for entry in settings.forget.value
+            for entry in forget.value
             if entry in gone
         )
+        forget = ForgetIds(tuple(new for entry in forget.value for new in (resolved.renamed.get(entry, []) or [entry])))
     groups = _group_column(manifest, settings.group_by)
     if resolved.together:
         groups = unite_groups(groups, manifest[CASE_ID], resolved.together)
     return split_manifest(
         manifest,
-        forget=settings.forget,
+        forget=forget,
         validation=settings.validation,
         test=settings.test,
         seed=settings.seed,
@@ -196,15 +208,15 @@ def _size(share: float, groups: int) -> int:
 def _too_few(column: str, groups: int, selected: int, sizes: dict[str, int]) -> str:
     wanted = {**sizes, FORGET: sizes.get(FORGET, selected)}
     return (
-        f"{groups} groups by {column} are too few for {', '.join(f'{name} {size}' for name, size in wanted.items())} and at "
-        "least 1 to retain; lower these shares, or forget fewer"
+        f"{groups} groups by {column} are too few for {', '.join(f'{name} {size}' for name, size in wanted.items())} "
+        "and at least 1 to retain; lower these shares, or forget fewer"
     )
 
 
 def _report_near_duplicates(near: list[dict[str, Any]], strict: bool) -> None:
     told = [
-        f"case {pair['forget']!r} to forget looks like {pair['other']!r} in {pair['subset']} ({pair['distance']} of 256 bits "
-        "differ); forget both or remove one"
+        f"case {pair['forget']!r} to forget looks like {pair['other']!r} in {pair['subset']} ({pair['distance']} of "
+        "256 bits differ); forget both or remove one"
         for pair in near
     ]
     if strict:
@@ -220,7 +232,6 @@ def _count(table: pd.DataFrame) -> dict[str, int]:
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as JSON can hold them: no NaN or infinity, no numpy or time types."""
     plain = table.drop(columns=SUBSET).replace([np.inf, -np.inf], np.nan)
-    plain = plain.astype({name: str for name in plain.select_dtypes(["datetime", "datetimetz", "timedelta"])})
+    plain = plain.astype(dict.fromkeys(plain.select_dtypes(["datetime", "datetimetz", "timedelta"]), str))
     plain = plain.astype(object).where(plain.notna(), None)
-    records: list[dict[str, Any]] = plain.to_dict("records")
-    return records
+    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]

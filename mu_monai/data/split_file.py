@@ -43,8 +43,8 @@ def write_split(target: str | os.PathLike[str], split: dict[str, Any]) -> Path:
 def load_split(path: str | os.PathLike[str], *, verify: bool = False) -> dict[str, list[dict[str, str]]]:
     """Read and check a split file.
 
-    Each case holds `image`, `label`, `case_id`, `patient_id` and `subset` and nothing else: metadata may be missing for some
-    cases, and MONAI's `DataLoader` cannot collate that.
+    Each case holds `image`, `label`, `case_id`, `patient_id` and `subset` and nothing else: metadata may be missing for
+    some cases, and MONAI's `DataLoader` cannot collate that.
 
     Args:
         path: the split file.
@@ -54,8 +54,8 @@ def load_split(path: str | os.PathLike[str], *, verify: bool = False) -> dict[st
         The cases of each subset, with absolute paths.
 
     Raises:
-        InputError: listing all of: keys that are missing, no case to retain or to forget, groups (patients), case ids or
-            contents in several subsets, files that are missing or, if verified, changed.
+        InputError: listing all of: keys that are missing, no case to retain or to forget, groups (patients), case ids
+            or contents in several subsets, files that are missing or, if verified, changed.
 
     Example:
         A bundle writes `"cases": "$mu_monai.data.load_split(@split_file)"` and, for its loaders,
@@ -66,13 +66,17 @@ def load_split(path: str | os.PathLike[str], *, verify: bool = False) -> dict[st
     try:
         content = read_json(path)
     except ValueError as error:
-        raise InputError(f"split file {str(path)!r} is not JSON ({error}); make it again with 'mu-monai split'") from None
+        raise InputError(
+            f"split file {str(path)!r} is not JSON ({error}); make it again with 'mu-monai split'"
+        ) from None
     raise_if_any(_shape_problems(content))
     provenance = content[PROVENANCE]
     table = pd.concat([pd.DataFrame(content[name]).assign(**{SUBSET: name}) for name in SUBSETS if content[name]])
     digests = provenance.get("sha256", {})
     problems = [
-        f"subset {name!r} is empty; a split needs cases to retain and to forget" for name in (RETAIN, FORGET) if not content[name]
+        f"subset {name!r} is empty; a split needs cases to retain and to forget"
+        for name in (RETAIN, FORGET)
+        if not content[name]
     ]
     problems += _straddling_groups(table, provenance.get("group_by", PATIENT_ID))
     problems += _shared(table, table[CASE_ID], "case_id {!r} occurs", within=True)
@@ -81,9 +85,12 @@ def load_split(path: str | os.PathLike[str], *, verify: bool = False) -> dict[st
     problems += _file_problems(table, digests, folder, verify)
     raise_if_any(problems)
     table[IMAGE] = table[IMAGE].map(lambda entry: _absolute(entry, folder))
-    table[LABEL] = table[LABEL].where(~is_file_label(table[LABEL]), table[LABEL].map(lambda entry: _absolute(entry, folder)))
-    table = table[[*COLUMNS, SUBSET]]
-    return {name: table[table[SUBSET] == name].to_dict("records") for name in SUBSETS}
+    table[LABEL] = table[LABEL].where(
+        ~is_file_label(table[LABEL]), table[LABEL].map(lambda entry: _absolute(entry, folder))
+    )
+    rows = zip(*(table[name] for name in (*COLUMNS, SUBSET)), strict=True)
+    cases = [dict(zip((*COLUMNS, SUBSET), row, strict=True)) for row in rows]
+    return {name: [case for case in cases if case[SUBSET] == name] for name in SUBSETS}
 
 
 def _relative(path: str, folder: Path) -> str:
@@ -97,9 +104,12 @@ def _absolute(path: str, folder: Path) -> str:
     return os.path.normpath(folder / path)
 
 
-def _shape_problems(content: Any) -> list[str]:
+def _shape_problems(content: object) -> list[str]:
     if not isinstance(content, dict):
-        return [f"a split file holds an object with the keys {', '.join(SUBSETS)} and {PROVENANCE}, not a {type(content).__name__}"]
+        return [
+            f"a split file holds an object with the keys {', '.join(SUBSETS)} and {PROVENANCE}, "
+            f"not a {type(content).__name__}"
+        ]
     problems = [f"key {name!r} is missing; a split has {', '.join(SUBSETS)}" for name in SUBSETS if name not in content]
     if not isinstance(content.get(PROVENANCE), dict):
         problems.append(f"key {PROVENANCE!r} is missing or no object; make the split with 'mu-monai split'")
@@ -126,27 +136,33 @@ def _straddling_groups(table: pd.DataFrame, group_by: str) -> list[str]:
 
 def _shared(table: pd.DataFrame, values: pd.Series, title: str, *, within: bool) -> list[str]:
     """One sentence per value that several subsets (or, if `within`, several cases of one) have in common."""
-    rows = pd.DataFrame({"value": values.to_numpy(), SUBSET: table[SUBSET].to_numpy(), CASE_ID: table[CASE_ID].to_numpy()})
+    rows = pd.DataFrame(
+        {"value": values.to_numpy(), SUBSET: table[SUBSET].to_numpy(), CASE_ID: table[CASE_ID].to_numpy()}
+    )
     rows = rows[rows["value"].notna()]
     repeated = rows[rows["value"].duplicated(keep=False)]
     problems = []
     for value, found in repeated.groupby("value"):
         if within or found[SUBSET].nunique() > 1:
             places = ", ".join(f"{subset} ({case})" for subset, case in zip(found[SUBSET], found[CASE_ID], strict=True))
-            problems.append(f"{title.format(value)} in {places}; forgetting is void while a copy stays: make the split again")
+            problems.append(
+                f"{title.format(value)} in {places}; forgetting is void while a copy stays: make the split again"
+            )
     return problems
 
 
 def _file_problems(table: pd.DataFrame, digests: dict[str, str], folder: Path, verify: bool) -> list[str]:
     files = dict.fromkeys([*table[IMAGE], *table[LABEL][is_file_label(table[LABEL])]])
     missing = [entry for entry in files if not os.path.isfile(folder / entry)]
-    problems = [f"file {_absolute(entry, folder)!r} does not exist; put it back, or make the split again" for entry in missing]
+    problems = [
+        f"file {_absolute(entry, folder)!r} does not exist; put it back, or make the split again" for entry in missing
+    ]
     if verify:
         kept = [entry for entry in files if entry not in set(missing)]
         now = digest_files(_absolute(entry, folder) for entry in kept)
         problems += [
-            f"file {_absolute(entry, folder)!r} {'has changed since' if entry in digests else 'has no digest from when'} the "
-            "split was made; restore it, or make the split again"
+            f"file {_absolute(entry, folder)!r} {'has changed since' if entry in digests else 'has no digest from when'} the"
+            " split was made; restore it, or make the split again"
             for entry in kept
             if digests.get(entry) != now[_absolute(entry, folder)]
         ]

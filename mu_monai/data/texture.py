@@ -17,8 +17,11 @@ def smooth_noise(rng: np.random.Generator, size: int, grain: float) -> NDArray[n
         grain: deviation of the smoothing Gaussian, as a share of the side.
     """
     sigma = max(grain * size, 0.5)
-    step = max(1, int(sigma / 2))  # a blur of many pixels looks the same when made on a coarse grid, at a fraction of the cost
+    step = max(
+        1, int(sigma / 2)
+    )  # a blur of many pixels looks the same when made on a coarse grid, at a fraction of the cost
     coarse = max(4, -(-size // step))
     noise = ndimage.gaussian_filter(rng.normal(size=(coarse, coarse)), sigma / step, mode="wrap").astype(np.float32)
     fine = np.asarray(Image.fromarray(noise).resize((size, size), Image.Resampling.BICUBIC), dtype=np.float64)
-    return (fine - fine.mean()) / fine.std()
+    noise_of_unit: NDArray[np.float64] = (fine - fine.mean()) / fine.std()
+    return noise_of_unit

@@ -30,7 +30,7 @@ from mu_monai.keys import (
 )
 
 _FORMAT = 1
-_TEXT = {name: str for name in (MODEL, SUBSET, PATIENT_ID, CASE_ID)}
+_TEXT = dict.fromkeys((MODEL, SUBSET, PATIENT_ID, CASE_ID), str)
 _NUMBERS = ("loss", "bce", "dice", "iou", "confidence")
 _TOLERANCE = 1e-4
 
@@ -105,8 +105,8 @@ def read_runs(folders: Sequence[str | Path]) -> Runs:
         folders: at least one run folder; at most one of each role (teacher, retrained, student).
 
     Raises:
-        InputError: with every problem at once: not a run folder, not finished, no scores, damaged files, two runs of the
-            same role, other splits or bundles, models scored twice with different results.
+        InputError: with every problem at once: not a run folder, not finished, no scores, damaged files, two runs
+            of the same role, other splits or bundles, models scored twice with different results.
     """
     problems = [] if folders else ["no run folder is given; give one or more of teacher, retrained and student"]
     runs: list[Run] = []
@@ -149,7 +149,7 @@ def _record_problems(folder: Path, record: Any) -> Iterator[str]:
     if record.get("role") not in ROLES:
         yield f"'{folder / RUN_JSON}' has role {record.get('role')!r}; allowed: {', '.join(ROLES)}"
     if record.get("status") != "finished":
-        yield f"the run '{folder}' is {record.get('status')!r}, not finished; go on with it through --resume, then report"
+        yield f"the run '{folder}' is {record.get('status')!r}, not finished; complete it through --resume, then report"
     if not (folder / SCORES_CSV).is_file():
         yield f"the run '{folder}' has no {SCORES_CSV}; run it to its end with a version that writes one"
 
@@ -174,7 +174,7 @@ def _score_problems(folder: Path, role: str, scores: pd.DataFrame) -> Iterator[s
         yield f"'{path}' has no row of the model {role!r}, whose run it is; score the run again"
     twice = scores[scores.duplicated([MODEL, CASE_ID])]
     if len(twice):
-        yield f"'{path}' has {len(twice)} cases twice, '{twice[CASE_ID].iloc[0]}' first; keep one row per model and case"
+        yield f"'{path}' has {len(twice)} cases twice, '{twice[CASE_ID].iloc[0]}' first; keep one row per model"
 
 
 def _read_examples(path: Path) -> Examples:

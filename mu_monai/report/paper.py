@@ -38,7 +38,7 @@ _UTILITY = {
 
 
 def paper_utility() -> pd.DataFrame:
-    """Tables 2 to 4 of the paper: `table`, `data`, `model` and Dice and IoU in [0, 1] per subset; NaN where blank there.
+    """Tables 2 to 4 of the paper: `table`, `data`, `model` Dice and IoU in [0, 1] per subset, NaN where blank.
 
     Source: arXiv 2511.16574, Tables 2, 3 and 4; the validation columns of Tables 2 and 4 are blank in the paper.
 

@@ -88,7 +88,8 @@ def unknown_ids(parser: ConfigParser, ids: Sequence[str]) -> Iterator[str]:
         allowed = [*known, *_arguments(parser, wanted)]
         if wanted not in allowed:
             near = difflib.get_close_matches(wanted, allowed, n=3) or [k for k in known if SEPARATOR not in k]
-            yield f"--set '{wanted}' is no id of this config; the nearest are {', '.join(near)}"
+            names = ", ".join(dict.fromkeys(name.replace(SEPARATOR, "#") for name in near))
+            yield f"--set '{wanted.replace(SEPARATOR, '#')}' is no id of this config; the nearest are {names}"
 
 
 def _ids(config: Any, prefix: str = "") -> Iterator[str]:

@@ -1,0 +1,143 @@
+"""The report: one HTML page that needs nothing else, with its figures and tables beside it as files."""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mu_monai import __version__
+from mu_monai.errors import InputError
+from mu_monai.report.content import METRIC_LABELS, near_duplicates, page_content
+from mu_monai.report.figures import THEMES, png
+from mu_monai.report.folder import Runs
+from mu_monai.report.paper import paper_utility
+from mu_monai.report.plots import Plot, report_plots
+from mu_monai.report.tables import RECORD_COLUMNS, checks_table, provenance_table, size_table, utility_table
+
+INDEX_HTML, FIGURES_DIR, TABLES_DIR = "index.html", "figures", "tables"
+_CSS_PIXELS_PER_INCH = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A plot as the page embeds it.
+
+    Args:
+        light: data URI for a light page.
+        dark: data URI for a dark page.
+        width: CSS pixels.
+        height: CSS pixels.
+        alt: what it shows, for who cannot see it.
+        caption: one sentence below it.
+    """
+
+    light: str
+    dark: str
+    width: int
+    height: int
+    alt: str
+    caption: str
+
+
+def write_report(runs: Runs, records: pd.DataFrame, out: str | Path, *, images: bool = True) -> Path:
+    """Write `index.html`, `figures/*.png` and `tables/*.csv`; the folder appears whole or not at all.
+
+    Args:
+        runs: what `read_runs` gives.
+        records: the audit records of `runs.scores`, one row each with the columns of `tables.RECORD_COLUMNS`.
+        out: the folder to write; an earlier report there is replaced.
+        images: show images of patients; without them the qualitative figure is left out.
+
+    Returns:
+        the path of `index.html`.
+
+    Raises:
+        InputError: where `out` is a file, or a folder with anything but an earlier report.
+        ValueError: where `records` lacks a column.
+    """
+    out = Path(out)
+    absent = [name for name in RECORD_COLUMNS if name not in records.columns]
+    if absent:
+        raise ValueError(f"the records have no column {', '.join(absent)}; needed: {', '.join(RECORD_COLUMNS)}")
+    with _swapped_in(out) as folder:
+        pictures = _write_figures(report_plots(runs, records, images=images), folder / FIGURES_DIR)
+        _write_tables(runs, records, folder / TABLES_DIR)
+        environment = Environment(
+            loader=PackageLoader("mu_monai.report"),
+            autoescape=True,  # ids and warnings come from files that somebody else may have written
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        content = page_content(runs, records)
+        page = environment.get_template("report.html.j2").render(
+            content, pictures=pictures, images=images, version=__version__
+        )
+        (folder / INDEX_HTML).write_text(page, encoding="utf-8")
+    return out / INDEX_HTML
+
+
+@contextmanager
+def _swapped_in(out: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `out` that takes its place on success and vanishes on any exception."""
+    _check_target(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+        fresh, old = Path(scratch, "new"), Path(scratch, "old")
+        fresh.mkdir()
+        yield fresh
+        if out.exists():
+            os.replace(out, old)
+        os.replace(fresh, out)
+
+
+def _check_target(out: Path) -> None:
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise InputError(f"'{out}' exists and is not a folder; give another folder for the report")
+    if not out.is_dir():
+        return
+    strange = sorted({path.name for path in out.iterdir()} - {INDEX_HTML, FIGURES_DIR, TABLES_DIR})
+    if strange:
+        raise InputError(
+            f"'{out}' holds '{strange[0]}', which is not of a report; give an empty or new folder, nothing is overwritten"
+        )
+
+
+def _write_figures(plots: dict[str, Plot], folder: Path) -> dict[str, Picture]:
+    folder.mkdir()
+    pictures = {}
+    for name, plot in plots.items():
+        uris = {}
+        for theme in THEMES:
+            figure = plot.draw(theme)
+            content = png(figure)
+            (folder / f"{name}{'' if theme.name == 'light' else '-dark'}.png").write_bytes(content)
+            uris[theme.name] = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+            width, height = (round(inches * _CSS_PIXELS_PER_INCH) for inches in figure.get_size_inches())
+        pictures[name] = Picture(**uris, width=width, height=height, alt=plot.alt, caption=plot.caption)
+    return pictures
+
+
+def _write_tables(runs: Runs, records: pd.DataFrame, folder: Path) -> None:
+    folder.mkdir()
+    tables = {
+        "records": records,
+        "scores": runs.scores,
+        "size": size_table(runs),
+        "checks": checks_table(runs),
+        "near_duplicates": near_duplicates(runs),
+        "provenance": provenance_table(runs),
+        "paper": paper_utility(),
+        **{metric: utility_table(records, metric) for metric in METRIC_LABELS},
+        **{f"curve_{role}": run.curve for role, run in runs.by_role.items() if len(run.curve)},
+    }
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)

@@ -1,0 +1,150 @@
+"""Numbers in words: what each one means, where it should be, and how far that is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mu_monai.keys import FORGET, RETAIN, RETRAINED, TEACHER, TEST, VALIDATION
+
+MEANING = {
+    RETAIN: "Cases whose consent stands; they were trained on and are kept.",
+    FORGET: "Cases that had to be forgotten; the teacher was trained on them.",
+    VALIDATION: "Cases that were never trained on, but looked at while the model was made.",
+    TEST: "Unseen cases: nobody trained on them or chose anything by them.",
+}
+TERMS = {
+    "total": "The sum that the optimizer lowers; it should fall and flatten.",
+    "supervised": "The error on retained cases; it should stay as low as it began.",
+    "distillation": "The distance to the teacher's answers on retained cases; it should stay near 0.",
+    "guard": "The squared distance to the teacher's logits on retained cases; it should stay near 0.",
+    "background": "How far the answer on forget cases is from all background; it should fall.",
+}
+_ANY_TERM = "A term of the method's loss, under the method's own name for it."
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with a true minus sign; a dash where there is none.
+
+    Example:
+        >>> number(-0.12345), number(float("nan"))
+        ('−0.123', '–')
+    """
+    if value is None or math.isnan(value):
+        return "\N{EN DASH}"
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed(value: float) -> str:
+    """A gap with its sign.
+
+    Example:
+        >>> signed(0.1), signed(-0.1)
+        ('+0.100', '−0.100')
+    """
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def between(low: float, high: float, *, show: Any = number) -> str:
+    """An interval; empty where there is none.
+
+    Example:
+        >>> between(-0.1, 0.2, show=signed), between(float("nan"), float("nan"))
+        ('−0.100 to +0.200', '')
+    """
+    return "" if math.isnan(low) or math.isnan(high) else f"{show(low)} to {show(high)}"
+
+
+def count(n: int, noun: str) -> str:
+    """A count with its noun.
+
+    Example:
+        >>> count(1, "patient"), count(2, "case")
+        ('1 patient', '2 cases')
+    """
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def reference_name(reference: str) -> str:
+    """A record's reference in words.
+
+    Example:
+        >>> reference_name("student/test")
+        'its own unseen cases'
+    """
+    model, _, subset = reference.partition("/")
+    if subset == TEST and model not in (RETRAINED, TEACHER):
+        return "its own unseen cases"
+    return f"the {model} model" if model == RETRAINED else f"the {model}"
+
+
+def target_sentence(row: Mapping[str, Any]) -> str:
+    """Where the student's score on a subset should be.
+
+    Args:
+        row: a row of `tables.utility_table`: `subset`, `reference` and `ideal`.
+    """
+    if not row["reference"]:
+        return "There is nothing in this report to compare it with."
+    name, ideal = reference_name(row["reference"]), number(row["ideal"])
+    if row["subset"] != FORGET:
+        return f"The student should be where {name} is, {ideal}."
+    if row["reference"].startswith(RETRAINED):
+        return f"The student should be where {name} is, {ideal}: not above (remembered), not below (conspicuous)."
+    return f"There is no retrained model here, so the student should be where {name} are, {ideal}."
+
+
+def gap_sentence(row: Mapping[str, Any]) -> str:
+    """What the student's gap says: a direction only where its interval excludes 0.
+
+    Args:
+        row: a row of `tables.utility_table`: `subset`, `patients`, `reference`, `gap`, `gap_low` and `gap_high`.
+
+    Example:
+        >>> gap_sentence({"subset": "forget", "patients": 4, "reference": "retrained/forget", "gap": -0.1,
+        ...               "gap_low": -0.15, "gap_high": -0.05})
+        'It is lower than the retrained model by 0.100 (0.050 to 0.150): forgotten more than by a model that never saw
+        them, which can itself show who was forgotten.'
+    """
+    if not row["reference"]:
+        return ""
+    name, low, high = reference_name(row["reference"]), row["gap_low"], row["gap_high"]
+    patients = count(row["patients"], "patient")
+    if math.isnan(low):
+        return f"With {patients} there is no interval, so nothing can be said about the gap of {signed(row['gap'])}."
+    if low <= 0 <= high:
+        return (
+            f"It cannot be told apart from {name} with {patients}: the gap is {signed(row['gap'])}, "
+            f"and may be anywhere from {between(low, high, show=signed)}."
+        )
+    side = "lower" if high < 0 else "higher"
+    ends = sorted((abs(low), abs(high)))
+    return f"It is {side} than {name} by {number(abs(row['gap']))} ({between(*ends)}): {_consequence(row, side)}."
+
+
+def drop_sentence(row: Mapping[str, Any]) -> str:
+    """The paper's own criterion for a subset, teacher minus student; empty where it is not known."""
+    drop = row.get("drop", math.nan)
+    if math.isnan(drop):
+        return ""
+    ends = between(row["drop_low"], row["drop_high"], show=signed)
+    aim = "the paper wants this far above the other drops" if row["subset"] == FORGET else "the paper wants this near 0"
+    return f"From teacher to student it dropped by {number(drop)}{f' ({ends})' if ends else ''}; {aim}."
+
+
+def term_sentence(term: str) -> str:
+    """What a loss term of the curve means."""
+    return TERMS.get(term, _ANY_TERM)
+
+
+def _consequence(row: Mapping[str, Any], side: str) -> str:
+    if row["subset"] != FORGET:
+        return "performance was lost here" if side == "lower" else "nothing was lost here"
+    never = (
+        "a model that never saw them" if row["reference"].startswith(RETRAINED) else "cases that were never trained on"
+    )
+    by = "by " if row["reference"].startswith(RETRAINED) else ""
+    if side == "lower":
+        return f"forgotten more than {by}{never}, which can itself show who was forgotten"
+    return f"known better than {'to ' if by else ''}{never}, so something of them is still remembered"
