@@ -36,10 +36,10 @@ for seed in $seeds; do
         mkdir -p "$out/chase-$observer-seed$seed"
         [ -f "$out/chase-$observer-seed$seed/split.json" ] || mu-monai split "$data/chase_db1" --layout chase \
             --label-set "$observer" --forget 0.1 --seed "$seed" --out "$out/chase-$observer-seed$seed/split.json"
-        experiment "chase-$observer" chase "$seed" --set max_epochs=200
+        experiment "chase-$observer" chase "$seed"
     done
     mkdir -p "$out/isic-seed$seed"
     [ -f "$out/isic-seed$seed/split.json" ] || mu-monai split "$data/isic_lesion" --layout isic --forget 0.1 \
-        --on-duplicates drop --seed "$seed" --out "$out/isic-seed$seed/split.json"
-    experiment isic isic "$seed" --set max_epochs=40 --set image_size="[128, 128]"
+        --seed "$seed" --out "$out/isic-seed$seed/split.json"
+    experiment isic isic "$seed" --set image_size="[128, 128]"
 done

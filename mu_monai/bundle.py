@@ -41,7 +41,8 @@ def find_bundle(name_or_folder: str | os.PathLike[str]) -> Path:
     near = difflib.get_close_matches(str(name_or_folder), shipped, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     raise InputError(
-        f"bundle '{name_or_folder}' is neither a folder with {_METADATA.as_posix()} nor one of {', '.join(shipped)}{hint}"
+        f"bundle '{name_or_folder}' is neither a folder with {_METADATA.as_posix()} nor one of "
+        f"{', '.join(shipped)}{hint}"
     )
 
 

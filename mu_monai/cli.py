@@ -38,7 +38,8 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupte
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda:0 ...; by default a GPU where there is one.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 TeacherFile = Annotated[
-    Path | None, typer.Option("--teacher", help="The teacher's weights, where they are no longer where the run found them.")
+    Path | None,
+    typer.Option("--teacher", help="The teacher's weights, where they are no longer where the run found them."),
 ]
 
 
@@ -58,11 +59,15 @@ def _root(
 def split(
     source: Annotated[Path, typer.Argument(help="A folder of images in a known layout, or a manifest CSV.")],
     out: Annotated[Path, typer.Option("--out", help="The split file to write.")] = Path("split.json"),
-    layout: Annotated[str | None, typer.Option(help="isic, chase or manifest; recognized where it is left out.")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="isic, chase or manifest; recognized where it is left out.")
+    ] = None,
     label_set: Annotated[str | None, typer.Option(help="CHASE_DB1's observer: 1stHO or 2ndHO.")] = None,
     forget: Annotated[float | None, typer.Option(help="Share of the training patients to forget, in (0, 1).")] = None,
     forget_ids: Annotated[Path | None, typer.Option(help="File of patient or case ids to forget, one a line.")] = None,
-    forget_where: Annotated[str | None, typer.Option(help="Condition over manifest columns: \"device == 'a'\".")] = None,
+    forget_where: Annotated[
+        str | None, typer.Option(help="Condition over manifest columns: \"device == 'a'\".")
+    ] = None,
     validation: Annotated[float, typer.Option(help="Share of all patients for validation, in [0, 1).")] = 0.2,
     test: Annotated[float, typer.Option(help="Share of all patients for the test set, in [0, 1).")] = 0.2,
     group_by: Annotated[str, typer.Option(help="Column that never straddles subsets.")] = "patient_id",
@@ -160,7 +165,9 @@ def unlearn(
 @app.command()
 def evaluate(
     run: RunDir,
-    split: Annotated[Path | None, typer.Option(help="Another split.json than the run's, whose files have moved.")] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="Another split.json than the run's, whose files have moved.")
+    ] = None,
     device: Device = None,
 ) -> None:
     """Score every case of a run's split again.
@@ -174,10 +181,12 @@ def evaluate(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders: an unlearning run, and its teacher and retrained model.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder to write index.html, figures/ and tables/ into.")] = Path(
-        "report"
-    ),
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders: an unlearning run, and its teacher and retrained model.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="The folder to write index.html, figures/ and tables/ into.")
+    ] = Path("report"),
     images: Annotated[bool, typer.Option(help="Show example images of patients.")] = True,
 ) -> None:
     """Write one self-contained HTML page from run folders.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig
@@ -20,9 +20,10 @@ class LoraConv(nn.Module, LoraLayer):
 
     .. math:: \tilde W = W + \frac{\alpha}{r} B A
 
-    `A` has the shape of the convolution's weight with the output channels replaced by the rank, `B` is `(out, r, 1, ...)`.
-    For plain convolutions these are the factors of peft's own layer, so stock peft reads them. A transposed convolution
-    keeps `A` as `(in, r, k, ...)`, its own layout. `A` starts as Kaiming-uniform and `B` as zero: the update starts as zero.
+    `A` has the shape of the convolution's weight with the rank in place of the output channels, `B` is
+    `(out, r, 1, ...)`. For plain convolutions these are the factors of peft's own layer, so stock peft reads them. A transposed convolution
+    keeps `A` as `(in, r, k, ...)`, its own layout. `A` starts as Kaiming-uniform and `B` as zero, so that the update
+    starts as zero.
 
     Outside training the layer convolves once, with `W + (alpha/r) B A`, which are the very numbers that `merge` stores:
     merged and unmerged outputs are equal bit for bit. In training, dropout acts on the input of the low-rank branch
@@ -66,8 +67,16 @@ class LoraConv(nn.Module, LoraLayer):
         self._unmerged_weight: torch.Tensor | None = None
         self.update_layer(adapter_name, r, lora_alpha=lora_alpha, config=config)
 
+    @property
+    def _base(self) -> _ConvNd:
+        return cast(_ConvNd, self.get_base_layer())
+
+    def _factors(self, adapter: str) -> tuple[torch.Tensor, torch.Tensor]:
+        return cast(_Factor, self.lora_A[adapter]).weight, cast(_Factor, self.lora_B[adapter]).weight
+
     def _get_in_out_features(self, module: nn.Module) -> tuple[int, int]:
-        return module.in_channels, module.out_channels
+        base = cast(_ConvNd, module)
+        return base.in_channels, base.out_channels
 
     def update_layer(self, adapter_name: str, r: int, lora_alpha: int, config: LoraConfig, **_: Any) -> None:
         """Create the factors of one adapter; peft calls this for every adapter of the layer."""
@@ -79,7 +88,7 @@ class LoraConv(nn.Module, LoraLayer):
                 f"not use_dora={config.use_dora}, lora_bias={config.lora_bias}, "
                 f"init_lora_weights={config.init_lora_weights!r}"
             )
-        base: _ConvNd = self.get_base_layer()
+        base = self._base
         shape = list(base.weight.shape)
         shape[1 if isinstance(base, _ConvTransposeNd) else 0] = r
         ones = (1,) * (base.weight.dim() - 2)
@@ -100,8 +109,9 @@ class LoraConv(nn.Module, LoraLayer):
 
     def get_delta_weight(self, adapter: str) -> torch.Tensor:
         """The update `(alpha/r) B A` in the shape of the base weight."""
-        base: _ConvNd = self.get_base_layer()
-        a, b = self.lora_A[adapter].weight, self.lora_B[adapter].weight.flatten(1)
+        base = self._base
+        a, b = self._factors(adapter)
+        b = b.flatten(1)
         if not isinstance(base, _ConvTransposeNd):
             return (b @ a.flatten(1)).view_as(base.weight) * self.scaling[adapter]
         # weight (in, out/g, k...): group j maps its own in/g inputs to its own out/g outputs
@@ -115,10 +125,10 @@ class LoraConv(nn.Module, LoraLayer):
         names = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.lora_A]
         if not names:
             return
-        weight = self.get_base_layer().weight
+        weight = self._base.weight
         if self._unmerged_weight is None:
             self._unmerged_weight = weight.detach().clone()
-        merged = weight.detach() + sum(self.get_delta_weight(name) for name in names).detach().to(weight.dtype)
+        merged = self._adapted(names).detach()
         if safe_merge and not torch.isfinite(merged).all():
             raise ValueError(f"the merged weight holds NaN or infinity; adapter(s) {names} are broken")
         weight.data = merged
@@ -127,13 +137,14 @@ class LoraConv(nn.Module, LoraLayer):
     def unmerge(self) -> None:
         """Restore the base weight as it was before `merge`, bit for bit."""
         if self._unmerged_weight is not None:
-            self.get_base_layer().weight.data = self._unmerged_weight
+            weight = self._base.weight
+            weight.data = self._unmerged_weight.to(weight)  # the layer may have moved to another device or type
             self._unmerged_weight = None
             self.merged_adapters.clear()
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Convolve `x`, `(B, C, H[, W[, D]])`, with the adapted weight; with the base weight where adapters are off."""
-        base = self.get_base_layer()
+        base = self._base
         active = [name for name in self.active_adapters if name in self.lora_A]
         if self.disable_adapters:
             self.unmerge()
@@ -141,16 +152,21 @@ class LoraConv(nn.Module, LoraLayer):
         if self.merged or not active:
             return base(x, *args, **kwargs)
         if not self.training:
-            delta = sum(self.get_delta_weight(name) for name in active)
-            return _convolve(base, x, base.weight + delta.to(base.weight.dtype), base.bias, *args, **kwargs)
+            return _convolve(base, x, self._adapted(active), base.bias, *args, **kwargs)
         result = base(x, *args, **kwargs)
         for name in active:
             result = result + self._low_rank(name, self.lora_dropout[name](x), *args, **kwargs)
         return result
 
+    def _adapted(self, adapters: list[str]) -> torch.Tensor:
+        """The base weight plus the updates of these adapters: what `merge` stores and evaluation convolves with."""
+        weight = self._base.weight
+        delta = torch.stack([self.get_delta_weight(name) for name in adapters]).sum(0)
+        return weight + delta.to(weight.dtype)
+
     def _low_rank(self, adapter: str, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        base: _ConvNd = self.get_base_layer()
-        a, b = self.lora_A[adapter].weight, self.lora_B[adapter].weight
+        base = self._base
+        a, b = self._factors(adapter)
         if base.groups > 1 and not isinstance(base, _ConvTransposeNd):
             a = a.repeat(base.groups, *(1,) * (a.dim() - 1))  # the same A reads every group's inputs
         hidden = _convolve(base, x, a, None, *args, **kwargs)
@@ -174,5 +190,6 @@ def _convolve(
 ) -> torch.Tensor:
     """Run `base`'s own forward (stride, padding mode, output size ...) with another weight and bias."""
     if isinstance(base, _ConvTransposeNd):
-        return torch.func.functional_call(base, {"weight": weight, "bias": bias}, (x, *args), kwargs)
+        replaced = cast(dict[str, torch.Tensor], {"weight": weight, "bias": bias})  # None stands for no bias
+        return torch.func.functional_call(base, replaced, (x, *args), kwargs)
     return base._conv_forward(x, weight, bias)

@@ -66,12 +66,14 @@ def place(network: nn.Module, scope: str = "decoder") -> Placement:
         >>> place(net).targets
         ('model.2.conv',)
     """
-    convolutions = {name: module for name, module in network.named_modules() if isinstance(module, CONVOLUTIONS)}
+    convolutions: dict[str, nn.Module] = {
+        name: module for name, module in network.named_modules() if isinstance(module, CONVOLUTIONS)
+    }
     in_scope = _scope(network, scope, convolutions)
     targets = tuple(name for name in convolutions if in_scope(name))
     if not targets:
         raise InputError(
-            f"lora_scope={scope!r} matches no convolution of {type(network).__name__}; use one of {', '.join(SCOPES)} or a "
+            f"scope={scope!r} matches no convolution of {type(network).__name__}; use one of {', '.join(SCOPES)} or a "
             f"regular expression over these layers: {', '.join(convolutions) or 'none, the network has no convolution'}"
         )
     skipped: dict[str, int] = {}
@@ -111,7 +113,7 @@ def _scope(network: nn.Module, scope: str, convolutions: dict[str, nn.Module]) -
         pattern = re.compile(scope)
     except re.error as error:
         raise InputError(
-            f"lora_scope={scope!r} is neither one of {', '.join(SCOPES)} nor a valid regular expression: {error}"
+            f"scope={scope!r} is neither one of {', '.join(SCOPES)} nor a valid regular expression: {error}"
         ) from error
     return lambda name: pattern.fullmatch(name) is not None
 
@@ -121,17 +123,21 @@ def _decoder_prefixes(network: nn.Module, candidates: list[str]) -> tuple[str, .
         if isinstance(network, kind):
             return tuple(find(network))
     raise InputError(
-        f"the decoder of {type(network).__name__} is not known (known: {', '.join(k.__name__ for k in DECODERS)}); give "
-        f"lora_scope 'all' or a regular expression over these layers: {', '.join(candidates)}"
+        f"the decoder of {type(network).__name__} is not known (known: {', '.join(k.__name__ for k in DECODERS)}); "
+        f"give scope 'all' or a regular expression over these layers: {', '.join(candidates)}"
     )
 
 
 def _unet_decoder(network: nn.Module) -> Iterator[str]:
     """MONAI's UNet nests `Sequential(down, SkipConnection(inner), up)`; every `up` belongs to the decoder."""
-    name, level = "model", network.get_submodule("model")
-    while isinstance(level, nn.Sequential) and len(level) == 3 and hasattr(level[1], "submodule"):
+    name = "model"
+    while (
+        isinstance(level := network.get_submodule(name), nn.Sequential)
+        and len(level) == 3
+        and hasattr(level[1], "submodule")
+    ):
         yield f"{name}.2."
-        name, level = f"{name}.1.submodule", level[1].submodule
+        name = f"{name}.1.submodule"
 
 
 DECODERS: dict[type[nn.Module], Callable[[nn.Module], Iterator[str]]] = {UNet: _unet_decoder}

@@ -5,18 +5,19 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import ModulesToSaveWrapper
+from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, ModulesToSaveWrapper
 from torch import nn
 
 from mu_monai.adapters.lora import CONVOLUTIONS, LoraConv
 from mu_monai.adapters.placement import Placement, place
 from mu_monai.adapters.weights import weights_sha256
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json, write_json
 
 BASE_JSON = "base.json"
@@ -33,12 +34,12 @@ class Student(PeftModel):
         network: the trained network; it is changed in place and must not be used elsewhere.
         scope: `decoder`, `head`, `all` or a regular expression, see `mu_monai.adapters.place`.
         r: LoRA rank, at least 1.
-        lora_alpha: numerator of the scale `lora_alpha / r`.
+        lora_alpha: numerator of the scale `lora_alpha / r`, above 0.
         lora_dropout: probability in [0, 1), applied to the input of the low-rank branch while training.
         modules_to_save: layers that are trained whole, on a copy that is switched off together with the adapters.
 
     Raises:
-        InputError: where the scope matches no convolution.
+        InputError: where the scope matches no convolution, or a value is outside these ranges.
 
     Source:
         *Erase to Retain* (arXiv 2511.16574, sections 4 and 5.2): r=8, alpha=32, dropout 0.05. Its released code lets
@@ -62,6 +63,7 @@ class Student(PeftModel):
         lora_dropout: float = 0.05,
         modules_to_save: list[str] | None = None,
     ) -> None:
+        raise_if_any(_setting_problems(network, r, lora_alpha, lora_dropout, modules_to_save or []))
         placement = place(network, scope)
         config = LoraConfig(
             r=r,
@@ -125,7 +127,11 @@ class Student(PeftModel):
 
     def reverted(self) -> nn.Module:
         """A plain copy of the teacher: the network without its adapters."""
-        return copy.deepcopy(self).unload()
+        plain = copy.deepcopy(self)
+        for module in plain.modules():
+            if isinstance(module, ModulesToSaveWrapper):  # whose trained copy peft's unload would leave in the network
+                module.modules_to_save[_ADAPTER] = module.original_module
+        return plain.unload()
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Save the adapters in peft's format, with the SHA-256 of the weights that they belong to.
@@ -154,8 +160,9 @@ def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainabl
         InputError: where the folder is no adapter, or the network's weights are not those that it was made for.
     """
     folder = Path(folder)
-    if not (folder / BASE_JSON).is_file():
-        raise InputError(f"'{folder}' is no adapter folder of an unlearning run: it holds no {BASE_JSON}")
+    missing = [name for name in (BASE_JSON, CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME) if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"'{folder}' is no adapter folder of an unlearning run: it holds no {', '.join(missing)}")
     base = read_json(folder / BASE_JSON)
     found = weights_sha256(network.state_dict())
     if found != base["sha256"]:
@@ -171,6 +178,21 @@ def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainabl
     student._wrap(network, config, placement)
     student.load_adapter(str(folder), _ADAPTER, is_trainable=trainable)
     return student
+
+
+def _setting_problems(
+    network: nn.Module, r: int, lora_alpha: int, lora_dropout: float, modules_to_save: list[str]
+) -> Iterator[str]:
+    if not isinstance(r, int) or r < 1:
+        yield f"LoRA rank r={r} is not allowed; use an integer of at least 1"
+    if not lora_alpha > 0:
+        yield f"lora_alpha={lora_alpha} is not allowed; use a number above 0"
+    if not 0 <= lora_dropout < 1:
+        yield f"lora_dropout={lora_dropout} is not allowed; use a probability in [0, 1)"
+    layers = [name for name, _ in network.named_modules()]
+    for name in modules_to_save:
+        if not any(layer.endswith(name) for layer in layers):
+            yield f"modules_to_save={name!r} is no layer of {type(network).__name__}; use a name from named_modules()"
 
 
 def _exactly(names: tuple[str, ...]) -> str:

@@ -98,5 +98,8 @@ def misfits(network: nn.Module, state: Mapping[str, torch.Tensor]) -> list[str]:
     found += [f"'{name}' is missing in the file" for name in own if name not in state]
     found += [f"'{name}' is not in the network" for name in state if name not in own]
     if len(found) > _SHOWN:
-        found = [*found[:_SHOWN], f"and {len(found) - _SHOWN} more; is this the network that the weights were made with?"]
+        found = [
+            *found[:_SHOWN],
+            f"and {len(found) - _SHOWN} more; is this the network that the weights were made with?",
+        ]
     return found

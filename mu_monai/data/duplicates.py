@@ -53,8 +53,8 @@ def resolve_duplicates(
         manifest: the table.
         digests: SHA-256 by path of the images and mask files.
         policy: `error` refuses them. `drop` keeps one of each set of copies, and none where their labels disagree
-            (masks by content, classes by name). `together` keeps all; rows that share an id are renamed `id~1`, `id~2` ...
-            in the order of label and path, and `unite_groups` then puts them into one subset.
+            (masks by content, classes by name). `together` keeps all; rows that share an id are renamed `id~1`, `id~2`
+            ... in the order of label and path, and `unite_groups` then puts them into one subset.
 
     Raises:
         InputError: for `error`, listing every set of copies.

@@ -108,7 +108,7 @@ def read_isic(source: str | os.PathLike[str]) -> pd.DataFrame:
     for image_folder, mask_folder in _isic_folders(source):
         images |= {file.stem: file for file in _pictures(image_folder) if not file.stem.endswith("_superpixels")}
         masks |= {file.stem.removesuffix("_segmentation"): file for file in _pictures(mask_folder)}
-    manifest = _pair(images, masks, "<image id>_segmentation.png")
+    manifest = _pair(images, masks, "<image id>_segmentation.png").drop(columns=PATIENT_ID)
     metadata = source / "metadata.csv"
     if metadata.is_file():
         manifest = _join_metadata(manifest, metadata)
@@ -206,7 +206,7 @@ def _join_metadata(manifest: pd.DataFrame, csv: Path) -> pd.DataFrame:
     twice = metadata["image_id"][metadata["image_id"].duplicated()].unique()
     raise_if_any(f"{str(csv)!r} describes image_id {name!r} more than once; keep one row" for name in twice)
     metadata = metadata.drop(columns=[CASE_ID, IMAGE, LABEL], errors="ignore").rename(columns={"image_id": CASE_ID})
-    return manifest.drop(columns=PATIENT_ID).merge(metadata, on=CASE_ID, how="left", validate="one_to_one")
+    return manifest.merge(metadata, on=CASE_ID, how="left", validate="one_to_one")
 
 
 def _with_patients(manifest: pd.DataFrame) -> pd.DataFrame:

@@ -41,7 +41,8 @@ def read_manifest(csv: str | os.PathLike[str]) -> pd.DataFrame:
         raise InputError(f"manifest {str(csv)!r} does not exist; give the path of a CSV file") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(
-            f"manifest {str(csv)!r} is not a table ({error}); expected UTF-8 text with a header line and commas"
+            f"manifest {str(csv)!r} is not a table ({str(error).strip()}); expected UTF-8 text with a header line and "
+            "commas"
         ) from None
     present = [column for column in COLUMNS if column in manifest]
     manifest = manifest.assign(**{column: text[column] for column in present})

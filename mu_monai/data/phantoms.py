@@ -188,9 +188,9 @@ def _build(folder: Path, settings: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
         building = Path(temporary) / folder.name  # below the private temporary folder, so it gets the usual permissions
         _write_all(building, settings)
-        if folder.exists():
-            folder.rmdir()
         try:
+            if folder.exists():
+                folder.rmdir()  # it is empty; Windows renames onto no folder at all
             building.rename(folder)
         except OSError:
             if not _is_complete(folder, settings):  # unless another process was faster with the same phantoms

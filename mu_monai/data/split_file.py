@@ -140,29 +140,29 @@ def _shared(table: pd.DataFrame, values: pd.Series, title: str, *, within: bool)
         {"value": values.to_numpy(), SUBSET: table[SUBSET].to_numpy(), CASE_ID: table[CASE_ID].to_numpy()}
     )
     rows = rows[rows["value"].notna()]
-    repeated = rows[rows["value"].duplicated(keep=False)]
+    single = rows if within else rows.drop_duplicates(["value", SUBSET])
+    repeated = rows[rows["value"].isin(single["value"][single["value"].duplicated()])]
     problems = []
     for value, found in repeated.groupby("value"):
-        if within or found[SUBSET].nunique() > 1:
-            places = ", ".join(f"{subset} ({case})" for subset, case in zip(found[SUBSET], found[CASE_ID], strict=True))
-            problems.append(
-                f"{title.format(value)} in {places}; forgetting is void while a copy stays: make the split again"
-            )
+        places = ", ".join(f"{subset} ({case})" for subset, case in zip(found[SUBSET], found[CASE_ID], strict=True))
+        problems.append(
+            f"{title.format(value)} in {places}; forgetting is void while a copy stays: make the split again"
+        )
     return problems
 
 
 def _file_problems(table: pd.DataFrame, digests: dict[str, str], folder: Path, verify: bool) -> list[str]:
     files = dict.fromkeys([*table[IMAGE], *table[LABEL][is_file_label(table[LABEL])]])
-    missing = [entry for entry in files if not os.path.isfile(folder / entry)]
+    kept = [entry for entry in files if os.path.isfile(folder / entry)]
     problems = [
-        f"file {_absolute(entry, folder)!r} does not exist; put it back, or make the split again" for entry in missing
+        f"file {_absolute(entry, folder)!r} does not exist; put it back, or make the split again"
+        for entry in sorted(files.keys() - set(kept))
     ]
     if verify:
-        kept = [entry for entry in files if entry not in set(missing)]
         now = digest_files(_absolute(entry, folder) for entry in kept)
         problems += [
-            f"file {_absolute(entry, folder)!r} {'has changed since' if entry in digests else 'has no digest from when'} the"
-            " split was made; restore it, or make the split again"
+            f"file {_absolute(entry, folder)!r} {'changed after' if entry in digests else 'has no digest from when'} "
+            "the split was made; restore it, or make the split again"
             for entry in kept
             if digests.get(entry) != now[_absolute(entry, folder)]
         ]

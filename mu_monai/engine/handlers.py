@@ -11,7 +11,6 @@ from ignite.handlers import ProgressBar
 from monai.data.utils import set_rnd
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
-from monai.handlers import from_engine
 from monai.utils import set_determinism
 
 from mu_monai.keys import LOSS
@@ -52,8 +51,9 @@ class StopOnNonFinite:
         loss = float(engine.state.output[LOSS].detach())
         if not math.isfinite(loss):
             raise FloatingPointError(
-                f"the loss is {loss} in epoch {engine.state.epoch}, iteration {engine.state.iteration}; the checkpoint of "
-                "the epoch before is kept: lower the learning rate (--set learning_rate=...) and look for NaN in the images"
+                f"the loss is {loss} in epoch {engine.state.epoch}, iteration {engine.state.iteration}; the "
+                "checkpoint of the epoch before is kept: lower the learning rate (--set learning_rate=...) and look for NaN in the "
+                "images"
             )
 
 
@@ -75,4 +75,5 @@ class Progress:
 
 def _loss(output: Any) -> dict[str, float]:
     """The loss of an iteration's output, which MONAI splits into a list of cases unless told not to."""
-    return {LOSS: float(from_engine(LOSS, first=True)(output))}
+    case = output[0] if isinstance(output, list) else output
+    return {LOSS: float(case[LOSS])}

@@ -15,6 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader
 
 from mu_monai.engine.curve import record_term
+from mu_monai.errors import InputError
 from mu_monai.files import atomic_path
 from mu_monai.keys import (
     CASE_ID,
@@ -83,6 +84,9 @@ class ScoreSubsets:
         loss_function: the supervised loss.
         device: where the network is.
         interval: epochs between the scores that go into the curve, at least 1.
+
+    Raises:
+        InputError: for an interval below 1.
     """
 
     def __init__(
@@ -92,6 +96,8 @@ class ScoreSubsets:
         device: torch.device | str = "cpu",
         interval: int = 1,
     ) -> None:
+        if interval < 1:
+            raise InputError(f"interval={interval} is not allowed; score after every 1, 2 ... epochs")
         self.loaders, self.loss_function, self.device, self.interval = dict(loaders), loss_function, device, interval
 
     def attach(self, engine: Engine) -> None:
@@ -141,7 +147,7 @@ class ScoreSubsets:
             probability = predict(images.to(self.device)).sigmoid()[:, 0].float().cpu().numpy()
             arrays[model] = probability.astype(np.float32)
         with atomic_path(target) as path:
-            np.savez_compressed(path, **arrays)
+            np.savez_compressed(path, **arrays)  # type: ignore[arg-type] # numpy's stub takes the names for options
 
 
 def _first_cases(loader: DataLoader[Any] | None) -> list[Mapping[str, Any]]:

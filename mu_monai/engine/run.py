@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import math
 import platform
 import resource
 import shlex
@@ -83,9 +84,16 @@ class RunFolder:
         teacher: str | None = None,
         resume: bool = False,
     ) -> None:
-        self.folder, self.split, self.method, self.teacher, self.resume = Path(folder), Path(split), method, teacher, resume
+        self.folder, self.split, self.method, self.teacher, self.resume = (
+            Path(folder),
+            Path(split),
+            method,
+            teacher,
+            resume,
+        )
         self.curve = Curve(self.folder / CURVE_CSV)
-        self._clock: float | None = None  # when the run began, interruptions left out; none before it has begun
+        self._probe: torch.Tensor | None = None  # an image for the self-checks
+        self._clock = math.nan  # when the run began, interruptions left out; NaN before it has begun
         self.record: dict[str, Any] = {
             "format": 1,
             "verb": "train" if method is None else "unlearn",
@@ -111,7 +119,7 @@ class RunFolder:
         if self.resume:
             if not has_checkpoint(self.folder / CHECKPOINTS_DIR):
                 raise InputError(
-                    f"'{self.folder}' holds no checkpoint to resume from: it is not a run, it is finished, or its first "
+                    f"'{self.folder}' holds no checkpoint to resume from: it is no run, it is finished, or its first "
                     "epoch never ended; leave out --resume and give a new folder"
                 )
         elif existing:
@@ -124,11 +132,14 @@ class RunFolder:
         self.record |= {
             "max_epochs": engine.state.max_epochs,
             "device": str(engine.state.device),
-            "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+            "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES}
+            | {"python": platform.python_version()},
             "sha256": {
                 "split": file_sha256(self.split),
                 "config": None,
-                "starting_weights": network.base_sha256 if isinstance(network, Student) else weights_sha256(network.state_dict()),
+                "starting_weights": network.base_sha256
+                if isinstance(network, Student)
+                else weights_sha256(network.state_dict()),
             },
             "split": {"file": str(self.split), "provenance": self._provenance()},
             "teacher": self.teacher,
@@ -155,8 +166,12 @@ class RunFolder:
             for name in ("split", "starting_weights")
             if before["sha256"][name] != self.record["sha256"][name]
         ]
-        if before["method"] != self.record["method"]:
-            problems.append(f"the method's settings were {before['method']} and are now {self.record['method']}")
+        now = json.loads(json.dumps(self.record))  # as it reads once it is written
+        problems += [
+            f"{name} was {before[name]} and is now {now[name]}; resume with the same, or start a new run"
+            for name in ("method", "seed", "subsets", "parameters")
+            if before[name] != now[name]
+        ]
         if problems:
             raise InputError(problems)
         restore_checkpoint(engine, self.folder / CHECKPOINTS_DIR)
@@ -177,6 +192,9 @@ class RunFolder:
 
     def _complete(self, engine: SupervisedTrainer) -> None:
         network = engine.network
+        if self._probe is None:  # resumed after the last epoch: nothing was left to train
+            batch = next(iter(engine.data_loader))
+            self._probe = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)[0]
         self.record["checks"] = self_checks(network, self._probe[:1])
         self.record["warnings"] = self._warnings()
         plain = network.merged() if isinstance(network, Student) else network
@@ -202,13 +220,14 @@ class RunFolder:
         first, last = rows[0][f"{FORGET}_loss"], rows[-1][f"{FORGET}_loss"]
         if abs(last - first) < 0.01 * abs(first):
             return [
-                f"the loss of the forget cases moved by less than 1 % ({first:.4f} after the first epoch, {last:.4f} at the "
-                "end): hardly anything was forgotten; more epochs, smaller batches or a larger learning rate act stronger"
+                f"the loss of the forget cases moved by less than 1 % ({first:.4f} after the first epoch, {last:.4f} "
+                "at the end): hardly anything was forgotten; more epochs, smaller batches or a larger learning rate act "
+                "stronger"
             ]
         return []
 
     def _exception(self, engine: SupervisedTrainer, error: BaseException) -> None:
-        if self._clock is not None:
+        if not math.isnan(self._clock):
             self.record["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             self._write()
         raise error

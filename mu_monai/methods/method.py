@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -18,7 +17,7 @@ from mu_monai.errors import InputError
 
 
 @dataclass(kw_only=True)
-class UnlearningMethod(ABC):
+class UnlearningMethod:
     """A handler that turns a `SupervisedTrainer` on retain batches into an unlearning run.
 
     The trainer stays as MONAI wrote it: its batches are retain batches and its loss is the supervised loss. The
@@ -36,7 +35,9 @@ class UnlearningMethod(ABC):
     def attach(self, engine: SupervisedTrainer) -> None:
         """Hook the method's actions to the trainer's events."""
         if len(self.forget_loader) == 0:
-            raise InputError("the forget set is empty: there is nothing to unlearn; choose cases with the split's --forget")
+            raise InputError(
+                "the forget set is empty: there is nothing to unlearn; choose cases with the split's --forget"
+            )
         engine.add_event_handler(Events.STARTED, self.on_start)
         engine.add_event_handler(Events.EPOCH_STARTED, self.on_epoch_start)
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self.on_loss)
@@ -50,11 +51,11 @@ class UnlearningMethod(ABC):
         """Act before the first iteration."""
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
-        """Start the epoch with a fresh pass over the forget set, so that no state crosses epochs and resuming is exact."""
+        """Start a fresh pass over the forget set: no state crosses epochs, and resuming is exact."""
         self._forget_batches = None
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Act on `engine.state.output["loss"]`, the supervised loss of a retain batch, before it is differentiated."""
+        """Act on `engine.state.output["loss"]`, the supervised retain loss, before it is differentiated."""
 
     def on_epoch(self, engine: SupervisedTrainer) -> None:
         """Act after the last retain batch of an epoch."""
@@ -69,7 +70,7 @@ class UnlearningMethod(ABC):
 
     @staticmethod
     def step(engine: SupervisedTrainer, loss: torch.Tensor) -> None:
-        """Take an optimizer step of its own, outside the trainer's iterations, with the trainer's scaler where it has one."""
+        """Take an optimizer step outside the trainer's iterations, with the trainer's scaler where it has one."""
         engine.optimizer.zero_grad(set_to_none=True)
         if engine.scaler is not None:
             engine.scaler.scale(loss).backward()

@@ -140,31 +140,31 @@ def _timed(run: Run) -> bool:
 
 
 def duration(seconds: float) -> str:
-    """A time in the two units that matter.
+    """A time in the unit that suits it.
 
     Example:
-        >>> duration(7.24), duration(61.2), duration(7384)
-        ('7.2 s', '1 min 1 s', '2 h 3 min')
+        >>> duration(7.24), duration(412.5), duration(7384)
+        ('7.2 s', '6.9 min', '2.1 h')
     """
     if seconds < 60:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def _size(row: Cells) -> Cells:
     paper = PAPER_SIZES.get(row["model"])
-    trainable, total = (
-        "\N{EN DASH}" if pd.isna(row[name]) else f"{int(row[name]):,}" for name in ("trainable", "total")
-    )
     return {
         "model": row["model"],
-        "trainable": trainable,
-        "total": total,
+        "trainable": _integer(row["trainable"]),
+        "total": _integer(row["total"]),
         "share": _percent(row["share"]),
         "coverage": row["coverage"] or "",
         "paper": f"{paper.trainable:.2f}M of {paper.total:.2f}M = {_percent(paper.share)}" if paper else "",
     }
+
+
+def _integer(value: float | None) -> str:
+    return "\N{EN DASH}" if value is None or math.isnan(value) else f"{int(value):,}"
 
 
 def _percent(share: float | None) -> str:
@@ -185,7 +185,12 @@ def _utility(records: pd.DataFrame, metric: str) -> Cells:
 
 def _utility_row(row: Cells) -> Cells:
     models = [model for model in ROLES if not pd.isna(row.get(model, math.nan))]
-    cells: Cells = {"subset": row["subset"], "note": [sentences.MEANING[row["subset"]]], "gap": ("", "", "")}
+    cells: Cells = {
+        "subset": row["subset"],
+        "note": [sentences.MEANING[row["subset"]]],
+        "gap": ("", "", ""),
+        "drop": "",
+    }
     cells["size"] = f"{sentences.count(row['patients'], 'patient')}, {sentences.count(row['cases'], 'case')}"
     cells["models"] = {
         model: (sentences.number(row[model]), sentences.between(row[f"{model}_low"], row[f"{model}_high"]))
@@ -193,9 +198,13 @@ def _utility_row(row: Cells) -> Cells:
     }
     if STUDENT in models:
         gap, ends = sentences.signed(row["gap"]), (row["gap_low"], row["gap_high"])
-        cells["gap"] = (gap, sentences.between(*ends, show=sentences.signed), f"to {row['reference']}")
+        cells["gap"] = (
+            gap,
+            sentences.between(*ends, show=sentences.signed),
+            sentences.reference_name(row["reference"]),
+        )
         cells["drop"] = sentences.signed(row.get("drop", math.nan))
-        cells["note"] += [sentences.target_sentence(row), sentences.gap_sentence(row), sentences.drop_sentence(row)]
+        cells["note"] = [sentences.target_sentence(row), sentences.gap_sentence(row), sentences.drop_sentence(row)]
     return cells
 
 

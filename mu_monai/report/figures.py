@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mu_monai.keys import FORGET, RETAIN, RETRAINED, ROLES, STUDENT, SUBSETS, TEACHER, TEST, VALIDATION
 
-_DPI = 200
+_DPI = 180
 _MARKERS = {TEACHER: "o", RETRAINED: "D", STUDENT: "s"}
 _LINES = {RETAIN: "-", FORGET: "--", VALIDATION: "-.", TEST: ":"}
 _MANY_EPOCHS = 20
@@ -73,7 +75,7 @@ def draw_utility(table: pd.DataFrame, label: str, theme: Theme) -> Figure:
         theme: the colors.
     """
     models = [model for model in ROLES if model in table]
-    figure = Figure(figsize=(6.2, 0.55 + 0.28 * len(table) * (len(models) + 1)), layout="constrained")
+    figure = Figure(figsize=(5.2, 0.8 + 0.28 * len(table) * (len(models) + 1)), layout="constrained")
     axes = figure.add_subplot()
     rows = np.arange(len(table))
     for place, model in enumerate(models):
@@ -82,7 +84,7 @@ def draw_utility(table: pd.DataFrame, label: str, theme: Theme) -> Figure:
         axes.hlines(y, table[f"{model}_low"], table[f"{model}_high"], color=color, linewidth=2.2)
         axes.plot(table[model], y, _MARKERS[model], color=color, markersize=6, label=model)
         if model == STUDENT and table["ideal"].notna().any():
-            style = {"color": theme.ink, "markersize": 13, "markeredgewidth": 1.6}
+            style: dict[str, Any] = {"color": theme.ink, "markersize": 13, "markeredgewidth": 1.6}
             axes.plot(table["ideal"], y, "|", label="where the student should be", **style)
     axes.set_yticks(rows, [str(name) for name in table["subset"]], fontsize=11)
     axes.set_ylim(len(table) - 0.5, -0.5)
@@ -90,8 +92,7 @@ def draw_utility(table: pd.DataFrame, label: str, theme: Theme) -> Figure:
     _clean(axes, theme, grid="x")
     for y in rows[1:]:
         axes.axhline(y - 0.5, color=theme.muted, linewidth=0.5, alpha=0.5)
-    columns = 2 if len(models) > 1 else 1
-    figure.legend(loc="outside upper left", ncols=max(columns, 4), frameon=False, fontsize=9, labelcolor=theme.ink)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9.5, labelcolor=theme.ink)
     return figure
 
 
@@ -100,23 +101,26 @@ def draw_curve(curve: pd.DataFrame, columns: dict[str, str], title: str, theme: 
 
     Args:
         curve: the content of `curve.csv`; empty cells are epochs without evaluation.
-        columns: the columns to draw, each with its name in the legend; a name of a subset sets color and line.
+        columns: the columns to draw, each with its name in the legend; a role or subset, which sets color and line.
         title: the heading of the plot.
         theme: the colors.
     """
-    figure = Figure(figsize=(3.7, 2.5), layout="constrained")
+    figure = Figure(figsize=(3.7, 2.7), layout="constrained")
     axes = figure.add_subplot()
     for column, name in columns.items():
         points = curve[["epoch", column]].dropna()
-        style = {"color": theme.colors.get(name, theme.colors[STUDENT]), "linestyle": _LINES.get(name, "-")}
+        style: dict[str, Any] = {
+            "color": theme.colors[name],
+            "linestyle": _LINES.get(name, "-"),
+        }
         marker = "o" if len(points) <= _MANY_EPOCHS else ""
         axes.plot(points["epoch"], points[column], marker=marker, markersize=3, linewidth=1.7, label=name, **style)
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=theme.ink)
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     _clean(axes, theme, grid="y")
     if len(columns) > 1:
-        axes.legend(frameon=False, fontsize=8.5, labelcolor=theme.ink, ncols=2)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5, labelcolor=theme.ink)
     return figure
 
 

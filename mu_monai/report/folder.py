@@ -215,7 +215,7 @@ def _differing_scores(runs: Sequence[Run]) -> Iterator[str]:
             for name in _NUMBERS if len(both) else ():
                 apart = (both[name] - both[f"{name}_other"]).abs()
                 if apart.max() > _TOLERANCE:
-                    row = both.loc[apart.idxmax()]
+                    row = both.iloc[int(apart.argmax())]
                     yield (
                         f"'{first.folder}' and '{second.folder}' disagree about the {name} of the {row[MODEL]} on case "
                         f"'{row[CASE_ID]}' ({row[name]:.6g} and {row[name + '_other']:.6g}): these are not the same "

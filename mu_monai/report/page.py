@@ -19,7 +19,7 @@ from mu_monai.report.content import METRIC_LABELS, near_duplicates, page_content
 from mu_monai.report.figures import THEMES, png
 from mu_monai.report.folder import Runs
 from mu_monai.report.paper import paper_utility
-from mu_monai.report.plots import Plot, report_plots
+from mu_monai.report.plots import Plot, curve_names, report_plots
 from mu_monai.report.tables import RECORD_COLUMNS, checks_table, provenance_table, size_table, utility_table
 
 INDEX_HTML, FIGURES_DIR, TABLES_DIR = "index.html", "figures", "tables"
@@ -78,9 +78,8 @@ def write_report(runs: Runs, records: pd.DataFrame, out: str | Path, *, images: 
             lstrip_blocks=True,
         )
         content = page_content(runs, records)
-        page = environment.get_template("report.html.j2").render(
-            content, pictures=pictures, images=images, version=__version__
-        )
+        content |= {"pictures": pictures, "curves": curve_names(pictures, runs), "images": images}
+        page = environment.get_template("report.html.j2").render(content, version=__version__)
         (folder / INDEX_HTML).write_text(page, encoding="utf-8")
     return out / INDEX_HTML
 
@@ -106,9 +105,7 @@ def _check_target(out: Path) -> None:
         return
     strange = sorted({path.name for path in out.iterdir()} - {INDEX_HTML, FIGURES_DIR, TABLES_DIR})
     if strange:
-        raise InputError(
-            f"'{out}' holds '{strange[0]}', which is not of a report; give an empty or new folder, nothing is overwritten"
-        )
+        raise InputError(f"'{out}' holds '{strange[0]}', which is not part of a report; give a new or an empty folder")
 
 
 def _write_figures(plots: dict[str, Plot], folder: Path) -> dict[str, Picture]:

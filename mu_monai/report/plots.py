@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,13 +14,8 @@ from mu_monai.keys import CASE_ID, FORGET, RETAIN, ROLES, SUBSET
 from mu_monai.report.figures import Draw, draw_curve, draw_utility, split_columns
 from mu_monai.report.folder import Run, Runs
 from mu_monai.report.gallery import draw_gallery
-from mu_monai.report.sentences import count, number, term_sentence
+from mu_monai.report.sentences import count, course_sentence, number, term_sentence
 from mu_monai.report.tables import utility_table
-
-_METRIC_SENTENCES = {
-    "dice": "Mean Dice per subset; retain should hold, forget should move toward unseen cases.",
-    "loss": "Mean loss per subset; retain should hold, forget should move toward unseen cases.",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +49,13 @@ def report_plots(runs: Runs, records: pd.DataFrame, *, images: bool) -> dict[str
     return plots
 
 
+def curve_names(names: Iterable[str], runs: Runs) -> dict[str, list[str]]:
+    """The plots that are curves, by the role of their run; the main run comes first."""
+    names = list(names)
+    found = {role: [name for name in names if name.startswith(f"{role}-")] for role in reversed(runs.by_role)}
+    return {role: own for role, own in found.items() if own}
+
+
 def _utility(records: pd.DataFrame) -> Plot:
     table = utility_table(records, "dice")
     models = [model for model in ROLES if model in table]
@@ -73,18 +77,22 @@ def _curves(run: Run) -> dict[str, Plot]:
     terms, metrics = split_columns(run.curve)
     plots = {}
     for term in terms:
-        draw = partial(draw_curve, run.curve, {term: term}, term)
-        plots[f"{run.role}-{term}"] = Plot(
-            draw=draw, alt=f"{term}: {_course(run.curve, term)}.", caption=term_sentence(term)
+        draw = partial(draw_curve, run.curve, {term: run.role}, term)
+        plots[_file_name(run.role, term)] = Plot(
+            draw=draw, alt=f"{term}: {_course(run.curve, term)}.", caption=term_sentence(term, run.role)
         )
     for metric, columns in metrics.items():
         course = "; ".join(f"{subset}: {_course(run.curve, column)}" for column, subset in columns.items())
-        plots[f"{run.role}-subset-{metric}"] = Plot(
+        plots[_file_name(run.role, "subset", metric)] = Plot(
             draw=partial(draw_curve, run.curve, columns, f"{metric} per subset"),
             alt=f"{metric} per subset. {course}.",
-            caption=_METRIC_SENTENCES.get(metric, f"Mean {metric} per subset and epoch."),
+            caption=course_sentence(metric, run.role),
         )
     return plots
+
+
+def _file_name(*parts: str) -> str:
+    return "-".join(re.sub(r"\W+", "_", part) for part in parts)  # a column may hold anything, a path among it
 
 
 def _course(curve: pd.DataFrame, column: str) -> str:

@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mu_monai.keys import FORGET, RETAIN, RETRAINED, TEACHER, TEST, VALIDATION
+from mu_monai.keys import FORGET, RETAIN, RETRAINED, STUDENT, TEACHER, TEST, VALIDATION
 
 MEANING = {
-    RETAIN: "Cases whose consent stands; they were trained on and are kept.",
-    FORGET: "Cases that had to be forgotten; the teacher was trained on them.",
-    VALIDATION: "Cases that were never trained on, but looked at while the model was made.",
-    TEST: "Unseen cases: nobody trained on them or chose anything by them.",
+    RETAIN: "Cases to keep: they were trained on and stay.",
+    FORGET: "Cases to forget: the teacher was trained on them.",
+    VALIDATION: "Cases that were never trained on, but were looked at while the model was made.",
+    TEST: "Unseen cases: nothing was trained on them or chosen by them.",
 }
 TERMS = {
     "total": "The sum that the optimizer lowers; it should fall and flatten.",
@@ -67,12 +67,14 @@ def count(n: int, noun: str) -> str:
 
 
 def reference_name(reference: str) -> str:
-    """A record's reference in words.
+    """A record's reference in words; empty where there is none.
 
     Example:
         >>> reference_name("student/test")
         'its own unseen cases'
     """
+    if not reference:
+        return ""
     model, _, subset = reference.partition("/")
     if subset == TEST and model not in (RETRAINED, TEACHER):
         return "its own unseen cases"
@@ -124,27 +126,39 @@ def gap_sentence(row: Mapping[str, Any]) -> str:
 
 
 def drop_sentence(row: Mapping[str, Any]) -> str:
-    """The paper's own criterion for a subset, teacher minus student; empty where it is not known."""
+    """The paper's own criterion for a subset, teacher minus student; empty where unknown or said by the gap."""
     drop = row.get("drop", math.nan)
-    if math.isnan(drop):
+    if math.isnan(drop) or (
+        row["subset"] != FORGET and row["reference"].startswith(TEACHER)
+    ):  # the gap said it already
         return ""
     ends = between(row["drop_low"], row["drop_high"], show=signed)
     aim = "the paper wants this far above the other drops" if row["subset"] == FORGET else "the paper wants this near 0"
     return f"From teacher to student it dropped by {number(drop)}{f' ({ends})' if ends else ''}; {aim}."
 
 
-def term_sentence(term: str) -> str:
-    """What a loss term of the curve means."""
+def term_sentence(term: str, role: str) -> str:
+    """What a loss term in the curve of a run means."""
+    if role != STUDENT:
+        return "The loss that the optimizer lowers, or a part of it; it should fall and flatten."
     return TERMS.get(term, _ANY_TERM)
+
+
+def course_sentence(metric: str, role: str) -> str:
+    """What a metric per subset in the curve of a run means."""
+    if role != STUDENT:
+        return f"Mean {metric} per subset; it should improve and flatten, on subsets never trained on as well."
+    return f"Mean {metric} per subset; retain should hold, forget should move toward cases never trained on."
 
 
 def _consequence(row: Mapping[str, Any], side: str) -> str:
     if row["subset"] != FORGET:
         return "performance was lost here" if side == "lower" else "nothing was lost here"
-    never = (
-        "a model that never saw them" if row["reference"].startswith(RETRAINED) else "cases that were never trained on"
-    )
-    by = "by " if row["reference"].startswith(RETRAINED) else ""
+    retrained = row["reference"].startswith(RETRAINED)
     if side == "lower":
-        return f"forgotten more than {by}{never}, which can itself show who was forgotten"
-    return f"known better than {'to ' if by else ''}{never}, so something of them is still remembered"
+        more = (
+            "forgotten more than by a model that never saw them" if retrained else "worse than cases never trained on"
+        )
+        return f"{more}, which can itself show who was forgotten"
+    better = "a model that never saw them knows them" if retrained else "the model knows cases it was never trained on"
+    return f"known better than {better}, so something of them is still remembered"

@@ -146,7 +146,9 @@ def weight_problems(parser: ConfigParser, weights: str | Path) -> list[str]:
     """Why weights do not fit the config's network; empty where they do."""
     try:
         network = parser.get_parsed_content("network_def", instantiate=True)
-        return [f"weights '{weights}' do not fit the bundle's network: {t}" for t in misfits(network, read_weights(weights))]
+        return [
+            f"weights '{weights}' do not fit the bundle's network: {t}" for t in misfits(network, read_weights(weights))
+        ]
     except InputError as error:
         return error.problems
 

@@ -6,7 +6,16 @@ from pathlib import Path
 
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import MODEL_PT, SCORES_CSV, STUDENT, TEACHER
-from mu_monai.workflow.config import bundle_of, collect, config_files, inherited, read_config, read_run, run_config, weight_problems
+from mu_monai.workflow.config import (
+    bundle_of,
+    collect,
+    config_files,
+    inherited,
+    read_config,
+    read_run,
+    run_config,
+    weight_problems,
+)
 from mu_monai.workflow.train import common_overrides, split_problems
 
 
@@ -35,7 +44,10 @@ def evaluate(run: str | Path, *, split: str | Path | None = None, device: str | 
     parser = read_config(files)
     parser.update(overrides)
     raise_if_any(
-        collect(lambda: split_problems(split, []), *(lambda path=path: weight_problems(parser, path) for path in weights.values()))
+        collect(
+            lambda: split_problems(split, []),
+            *(lambda path=path: weight_problems(parser, path) for path in weights.values()),
+        )
     )
     run_config(files, overrides)
     return run / SCORES_CSV

@@ -71,14 +71,18 @@ def _selector(forget: Mapping[str, Any]) -> ForgetSelector:
     if kind == "where":
         return ForgetWhere(value)
     if not Path(value).is_file():
-        raise InputError(f"the file of ids '{value}' does not exist; give a text file with one patient or case id a line")
+        raise InputError(
+            f"the file of ids '{value}' does not exist; give a text file with one patient or case id a line"
+        )
     lines = Path(value).read_text(encoding="utf-8").splitlines()
     return ForgetIds(tuple(line.strip() for line in lines if line.strip() and not line.startswith("#")))
 
 
 def _summary(out: Path, provenance: Mapping[str, Any]) -> list[str]:
     counts = provenance["counts"]
-    lines = [f"layout {provenance['layout']}" + (f", labels of {provenance['label_set']}" if provenance["label_set"] else "")]
+    lines = [
+        f"layout {provenance['layout']}" + (f", labels of {provenance['label_set']}" if provenance["label_set"] else "")
+    ]
     lines += [f"{name:<10} {counts[name]['patients']:>7} patients {counts[name]['cases']:>7} cases" for name in SUBSETS]
     duplicates = provenance["duplicates"]
     if duplicates["dropped"]:
@@ -91,5 +95,7 @@ def _summary(out: Path, provenance: Mapping[str, Any]) -> list[str]:
             f"({pair['distance']} of 64 bits differ): forgetting is void while a copy is retained"
         )
     if len(provenance["near_duplicates"]) > 10:
-        lines.append(f"warning: and {len(provenance['near_duplicates']) - 10} more near-duplicates, all in the split file")
+        lines.append(
+            f"warning: and {len(provenance['near_duplicates']) - 10} more near-duplicates, all in the split file"
+        )
     return [*lines, f"split: {out}"]

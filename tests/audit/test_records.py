@@ -1,0 +1,140 @@
+"""Records of utility: references, gaps, the paper's criterion, and tables that must be refused."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mu_monai.audit import Sample, independent_gap, mean_interval, paired_gap, records_table, utility_records
+from mu_monai.errors import InputError
+
+SUBSETS = ("retain", "forget", "validation", "test")
+
+
+def make_scores(*models: str, patients: int = 4, subsets: tuple[str, ...] = SUBSETS) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for model in models:
+        for subset in subsets:
+            for patient in range(patients):
+                for case in range(2):
+                    dice = rng.uniform(0.5, 1)
+                    name = f"{subset}{patient}"
+                    row = {"model": model, "subset": subset, "patient_id": name, "case_id": f"{name}_{case}"}
+                    rows.append(row | {"dice": dice, "iou": dice / (2 - dice), "loss": 1 - dice})
+    return pd.DataFrame(rows)
+
+
+def by_key(scores, **settings):
+    records = utility_records(scores, n_resamples=100, **settings)
+    return {(record.metric, record.model, record.subset): record for record in records}
+
+
+def sample(scores, model, subset, metric="dice"):
+    rows = scores[(scores["model"] == model) & (scores["subset"] == subset)].sort_values("case_id")
+    return Sample(rows[metric], rows["patient_id"])
+
+
+def test_with_a_retrained_model_every_gap_is_to_it_and_paired():
+    scores = make_scores("teacher", "retrained", "student")
+    records = by_key(scores)
+    for subset in SUBSETS:
+        record = records["dice", "student", subset]
+        gap = paired_gap(sample(scores, "student", subset), sample(scores, "retrained", subset), n_resamples=100)
+        assert record.reference == f"retrained/{subset}"
+        assert (record.gap, record.gap_low, record.gap_high) == (gap.value, gap.low, gap.high)
+        assert record.ideal == records["dice", "retrained", subset].value
+        assert records["dice", "teacher", subset].reference == f"retrained/{subset}"
+    assert records["dice", "retrained", "forget"].reference == "retrained/test"
+    assert records["dice", "retrained", "retain"].reference == ""
+
+
+def test_without_one_forget_goes_to_unseen_cases_and_the_rest_to_the_teacher():
+    scores = make_scores("teacher", "student")
+    records = by_key(scores)
+    forget = records["dice", "student", "forget"]
+    gap = independent_gap(sample(scores, "student", "forget"), sample(scores, "student", "test"), n_resamples=100)
+    assert forget.reference == "student/test"
+    assert (forget.gap, forget.gap_low, forget.gap_high) == (gap.value, gap.low, gap.high)
+    assert forget.ideal == records["dice", "student", "test"].value
+    for subset in ("retain", "validation", "test"):
+        assert records["dice", "student", subset].reference == f"teacher/{subset}"
+        assert records["dice", "teacher", subset].reference == ""
+        assert math.isnan(records["dice", "teacher", subset].gap)
+
+
+def test_a_student_alone_without_unseen_cases_has_no_reference():
+    record = by_key(make_scores("student", subsets=("retain", "forget")))["dice", "student", "forget"]
+    assert record.reference == ""
+    assert math.isnan(record.ideal)
+
+
+@pytest.mark.parametrize("models", [("teacher", "student"), ("teacher", "retrained", "student")])
+def test_the_papers_criterion_stands_beside_the_gap(models):
+    scores = make_scores(*models)
+    records = by_key(scores)
+    for subset in SUBSETS:
+        drop = records["dice_drop", "student", subset]
+        expected = paired_gap(sample(scores, "teacher", subset), sample(scores, "student", subset), n_resamples=100)
+        assert (drop.value, drop.low, drop.high) == (expected.value, expected.low, expected.high)
+        assert drop.reference == f"teacher/{subset}"
+        assert math.isnan(drop.ideal) if subset == "forget" else drop.ideal == 0
+
+
+def test_means_intervals_and_counts():
+    scores = make_scores("student")
+    record = by_key(scores, seed=5)["loss", "student", "test"]
+    mean = mean_interval(sample(scores, "student", "test", "loss"), n_resamples=100, seed=5)
+    assert (record.value, record.low, record.high) == (mean.value, mean.low, mean.high)
+    assert (record.n_patients, record.n_cases) == (4, 8)
+
+
+def test_the_order_of_the_rows_does_not_matter():
+    scores = make_scores("teacher", "retrained", "student")
+    shuffled = scores.sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(
+        records_table(utility_records(scores, n_resamples=50)), records_table(utility_records(shuffled, n_resamples=50))
+    )
+
+
+def test_one_patient_has_a_value_but_no_interval():
+    record = by_key(make_scores("student", patients=1))["dice", "student", "forget"]
+    assert math.isfinite(record.value)
+    assert math.isnan(record.low)
+    assert math.isnan(record.gap_low)
+
+
+def changed(column, value, row=0):
+    scores = make_scores("teacher", "student")
+    scores[column] = scores[column].astype(object)
+    scores.loc[row, column] = value
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (make_scores("student").drop(columns=["dice", "iou"]), "no column 'dice', 'iou'"),
+        (make_scores("student").head(0), "has no rows"),
+        (changed("model", "referee"), "model 'referee' is not known; allowed: teacher"),
+        (changed("subset", "training"), "subset 'training' is not known"),
+        (changed("subset", "test"), "disagree on the subset of 1 cases \\('retain0_0'\\)"),
+        (changed("patient_id", "somebody"), "disagree on the patient_id of 1 cases \\('retain0_0'\\)"),
+        (changed("loss", math.nan), "1 rows have missing or infinite scores \\(cases 'retain0_0'\\)"),
+        (changed("loss", math.inf), "1 rows have missing or infinite scores"),
+        (changed("dice", "high"), "1 rows have missing or infinite scores"),
+        (make_scores("teacher", "student").tail(-8), "the teacher has no scores of 8 cases .* and more"),
+        (pd.concat([make_scores("student")] * 2), "32 cases have several rows of one model \\('student: retain0_0'"),
+    ],
+)
+def test_refused(scores, message):
+    with pytest.raises(InputError, match=message):
+        utility_records(scores)
+
+
+def test_all_problems_come_at_once():
+    scores = changed("loss", math.nan)
+    scores.loc[3, "subset"] = "test"
+    with pytest.raises(InputError, match="(?s)2 problems:.*infinite scores.*disagree on the subset"):
+        utility_records(scores)

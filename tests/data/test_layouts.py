@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from mu_monai.data import LAYOUTS, read_chase, read_isic, read_layout
+from mu_monai.errors import InputError
+from tests.data.conftest import write_image, write_mask
+
+
+def make_isic(folder, ids=("ISIC_0000001", "ISIC_0000002"), images="images", masks="masks"):
+    for seed, name in enumerate(ids):
+        write_image(folder / images / f"{name}.jpg", seed)
+        write_mask(folder / masks / f"{name}_segmentation.png", seed)
+    return folder
+
+
+def make_chase(folder):
+    for number, eye in ((1, "L"), (1, "R"), (2, "L")):
+        name = f"Image_{number:02d}{eye}"
+        write_image(folder / f"{name}.jpg", number)
+        for observer in ("1stHO", "2ndHO"):
+            write_mask(folder / f"{name}_{observer}.png", number)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("images", "masks"),
+        ("ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth"),
+        ("ISIC2018_Task1-2_Validation_Input", "ISIC2018_Task1_Validation_GroundTruth"),
+        ("ISIC-2017_Training_Data", "ISIC-2017_Training_Part1_GroundTruth"),
+        ("ISIC-2017_Test_v2_Data", "ISIC-2017_Test_v2_Part1_GroundTruth"),
+    ],
+)
+def test_isic_folders_are_recognized_under_all_their_names(tmp_path, images, masks):
+    make_isic(tmp_path, images=images, masks=masks)
+    write_image(tmp_path / images / "ISIC_0000001_superpixels.png", 5)
+    (tmp_path / images / "ATTRIBUTION.txt").touch()
+    (tmp_path / masks / "LICENSE.txt").touch()
+    source = read_layout(tmp_path)
+    assert source.layout == "isic"
+    assert source.manifest["case_id"].tolist() == ["ISIC_0000001", "ISIC_0000002"]
+    assert source.manifest["label"][0] == str(tmp_path / masks / "ISIC_0000001_segmentation.png")
+
+
+def test_several_official_archives_are_read_together(tmp_path):
+    make_isic(tmp_path, ["ISIC_1"], "ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth")
+    make_isic(tmp_path, ["ISIC_2"], "ISIC2018_Task1-2_Test_Input", "ISIC2018_Task1_Test_GroundTruth")
+    assert len(read_isic(tmp_path)) == 2
+
+
+def test_isic_says_that_it_has_no_patient_ids(tmp_path, caplog):
+    manifest = read_isic(make_isic(tmp_path))
+    assert manifest["patient_id"].tolist() == manifest["case_id"].tolist()
+    assert "2 of 2 images have no patient id" in caplog.text
+
+
+def test_isic_metadata_gives_columns_and_patients(tmp_path, caplog):
+    make_isic(tmp_path)
+    (tmp_path / "metadata.csv").write_text("image_id,lesion_id,age\nISIC_0000002,007,30\nISIC_9,8,1\n")
+    manifest = read_isic(tmp_path)
+    assert manifest["patient_id"].tolist() == ["ISIC_0000001", "007"]
+    assert manifest["age"].tolist()[1] == 30
+    assert manifest.columns[:4].tolist() == ["case_id", "patient_id", "image", "label"]
+    assert "1 of 2 images have no patient id" in caplog.text
+
+
+def test_isic_patient_id_goes_before_lesion_id_without_a_word(tmp_path, caplog):
+    make_isic(tmp_path)
+    (tmp_path / "metadata.csv").write_text("image_id,lesion_id,patient_id\nISIC_0000001,a,p\nISIC_0000002,b,p\n")
+    assert read_isic(tmp_path)["patient_id"].tolist() == ["p", "p"]
+    assert not caplog.text
+
+
+def test_isic_metadata_without_ids_or_with_repeated_ids_is_refused(tmp_path):
+    make_isic(tmp_path)
+    (tmp_path / "metadata.csv").write_text("imageid,age\nISIC_0000001,3\n")
+    with pytest.raises(InputError, match="no column 'image_id'; did you mean 'imageid'"):
+        read_isic(tmp_path)
+    (tmp_path / "metadata.csv").write_text("image_id,age\nISIC_0000001,3\nISIC_0000001,4\n")
+    with pytest.raises(InputError, match="describes image_id 'ISIC_0000001' more than once"):
+        read_isic(tmp_path)
+
+
+def test_images_without_mask_and_masks_without_image_are_all_listed(tmp_path):
+    make_isic(tmp_path)
+    write_image(tmp_path / "images" / "ISIC_3.jpg", 3)
+    write_image(tmp_path / "images" / "ISIC_4.jpg", 3)
+    write_mask(tmp_path / "masks" / "ISIC_5_segmentation.png", 3)
+    with pytest.raises(InputError) as caught:
+        read_layout(tmp_path)
+    assert len(caught.value.problems) == 3
+    assert "ISIC_3.jpg' has no mask; expected '<image id>_segmentation.png'" in caught.value.problems[0]
+    assert "ISIC_5_segmentation.png' has no image" in caught.value.problems[2]
+
+
+@pytest.mark.parametrize("observer", ["1stHO", "2ndHO"])
+def test_chase_number_is_the_patient(tmp_path, observer):
+    source = read_layout(make_chase(tmp_path), label_set=observer)
+    assert (source.layout, source.label_set) == ("chase", observer)
+    assert source.manifest["patient_id"].tolist() == ["01", "01", "02"]
+    assert source.manifest["eye"].tolist() == ["L", "R", "L"]
+    assert source.manifest["label"][2] == str(tmp_path / f"Image_02L_{observer}.png")
+
+
+def test_chase_takes_the_first_observer_unless_told(tmp_path):
+    source = read_layout(make_chase(tmp_path))
+    assert source.label_set == "1stHO"
+    assert source.manifest.equals(read_chase(tmp_path))
+
+
+def test_chase_image_without_mask_is_refused(tmp_path):
+    (make_chase(tmp_path) / "Image_01R_2ndHO.png").unlink()
+    with pytest.raises(InputError, match=r"Image_01R.jpg' has no mask; expected '<image>_2ndHO.png'"):
+        read_layout(tmp_path, "chase", "2ndHO")
+
+
+def test_a_csv_or_a_folder_with_one_is_a_manifest(tmp_path, caplog):
+    (tmp_path / "manifest.csv").write_text("case_id,patient_id,image,label\n1,2,a.png,x\n")
+    with caplog.at_level(logging.INFO):
+        assert read_layout(tmp_path / "manifest.csv").layout == "manifest"
+    assert "recognized as 'manifest'" in caplog.text
+    assert read_layout(tmp_path).manifest["image"][0] == str(tmp_path / "a.png")
+
+
+def test_a_folder_that_fits_no_layout_names_all_that_were_tried(tmp_path):
+    with pytest.raises(InputError, match="no layout fits") as caught:
+        read_layout(tmp_path)
+    for name, layout in LAYOUTS.items():
+        assert f"{name}: {layout.looks_for}" in caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("layout", "label_set", "expected"),
+    [
+        ("isik", None, "layout 'isik' is unknown; did you mean 'isic'"),
+        ("isic", None, "has not the layout 'isic', which is a folder with images/ and masks/"),
+        ("chase", "3rdHO", "'3rdHO' does not exist in layout 'chase'; choose '1stHO' or '2ndHO'"),
+    ],
+)
+def test_a_wrong_layout_or_label_set_is_refused(tmp_path, layout, label_set, expected):
+    with pytest.raises(InputError, match=expected):
+        read_layout(make_chase(tmp_path), layout, label_set)
+
+
+def test_a_label_set_where_there_is_only_one_is_refused(tmp_path):
+    with pytest.raises(InputError, match="it has a single one; leave label_set out"):
+        read_layout(make_isic(tmp_path), label_set="1stHO")
+
+
+def test_an_absent_source_is_refused(tmp_path):
+    with pytest.raises(InputError, match="does not exist; give a folder or a CSV file"):
+        read_layout(tmp_path / "nothing")

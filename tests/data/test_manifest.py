@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from mu_monai.data import check_manifest, read_manifest
+from mu_monai.errors import InputError
+
+
+def write_csv(folder: Path, text: str) -> Path:
+    path = folder / "manifest.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_ids_and_labels_stay_text_and_metadata_gets_types(tmp_path):
+    manifest = read_manifest(
+        write_csv(tmp_path, "case_id,patient_id,image,label,age\n007,01,a.png,1,5\nNA,02,/x/b.png,None,\n")
+    )
+    assert manifest["case_id"].tolist() == ["007", "NA"]
+    assert manifest["patient_id"].tolist() == ["01", "02"]
+    assert manifest["label"].tolist() == ["1", "None"]
+    assert manifest["image"].tolist() == [str(tmp_path / "a.png"), "/x/b.png"]
+    assert manifest["age"].iloc[0] == 5
+    assert np.isnan(manifest["age"].iloc[1])
+
+
+def test_relative_paths_are_relative_to_the_csv(tmp_path, monkeypatch):
+    (tmp_path / "below").mkdir()
+    write_csv(tmp_path, "case_id,patient_id,image,label\n1,1,images/a.png,../m.png\n")
+    monkeypatch.chdir(tmp_path / "below")
+    row = read_manifest("../manifest.csv").iloc[0]
+    assert row["image"] == str(tmp_path / "images" / "a.png")
+    assert row["label"] == str(tmp_path.parent / "m.png")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+    assert "case_id" in read_manifest(write_csv(tmp_path, "\ufeffcase_id,patient_id,image,label\n1,1,a.png,x\n"))
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b\n1,2,3\n4,5,6,7,8\n", b"a,b\n\xff\xfe,1\n"])
+def test_what_is_no_table_is_refused(tmp_path, content):
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"is not a table .* header line and commas"):
+        read_manifest(tmp_path / "x.csv")
+
+
+def test_an_absent_csv_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"nothing.csv' does not exist; give the path"):
+        read_manifest(tmp_path / "nothing.csv")
+
+
+def test_a_good_manifest_passes(make_manifest):
+    check_manifest(make_manifest())
+    check_manifest(make_manifest().assign(label="nevus"))
+
+
+def test_missing_columns_come_with_the_nearest_names(make_manifest):
+    manifest = make_manifest().rename(columns={"patient_id": "patientid", "case_id": "zzz"})
+    with pytest.raises(InputError) as caught:
+        check_manifest(manifest)
+    assert any("'patient_id' is missing; did you mean 'patientid'?" in problem for problem in caught.value.problems)
+    assert any("'case_id' is missing; there are 'zzz'" in problem for problem in caught.value.problems)
+
+
+def test_a_table_without_columns_or_rows_is_refused(make_manifest):
+    with pytest.raises(InputError, match="there are no columns"):
+        check_manifest(pd.DataFrame())
+    with pytest.raises(InputError, match="the manifest has no rows"):
+        check_manifest(make_manifest().iloc[:0])
+
+
+def test_the_column_subset_is_reserved(make_manifest):
+    with pytest.raises(InputError, match="'subset' is what a split adds; rename it"):
+        check_manifest(make_manifest().assign(subset="train"))
+
+
+def test_every_problem_is_reported_at_once_with_its_row(make_manifest):
+    manifest = make_manifest(patients=9, images=1)
+    image, label = manifest["image"], manifest["label"]
+    manifest.loc[0, "patient_id"] = ""
+    manifest.loc[1, "case_id"] = manifest.loc[2, "case_id"]
+    manifest.loc[3, "image"] = "/nowhere/a.png"
+    whole = Path(image[4]).read_bytes()
+    Path(image[4]).write_bytes(whole[: len(whole) // 2])
+    Image.new("L", (7, 5)).save(label[5])
+    Image.fromarray(np.array([[0, 1, 2]] * 20, dtype=np.uint8).repeat(8, axis=1)).save(label[6])
+    noisy = np.random.default_rng(0).integers(0, 20, (20, 24)).astype(np.uint8)
+    noisy[5:10] = 250
+    Image.fromarray(noisy).save(label[7])
+    Image.new("RGB", (24, 20)).save(label[8])
+    with pytest.raises(InputError) as caught:
+        check_manifest(manifest)
+    problems = caught.value.problems
+    assert len(problems) == 8
+    for expected in (
+        "row 1 (case 'c00_0'): patient_id is empty",
+        "case_id 'c02_0' occurs 2 times, in rows 2, 3",
+        "row 4 (case 'c03_0'): image '/nowhere/a.png' does not exist",
+        "row 5 (case 'c04_0'): image",
+        "is 7x5 but its image",
+        "has 3 values (0, 1, 2); a binary mask holds {0, 1} or {0, 255}",
+        "this looks like JPEG noise around 0 and 255",
+        "has 3 channels; save it with a single channel",
+    ):
+        assert sum(expected in problem for problem in problems) == 1, expected
+    assert "may be truncated" in next(problem for problem in problems if problem.startswith("row 5"))
+    assert not any("JPEG" in problem for problem in problems if "(0, 1, 2)" in problem)
+
+
+def test_mixed_labels_are_refused_and_the_fewer_named(make_manifest):
+    manifest = make_manifest()
+    manifest.loc[3, "label"] = "nevus"
+    with pytest.raises(
+        InputError, match=r"19 labels are mask files and 1 are class names; .*row 4 \(case 'c01_1'\) 'nevus'"
+    ):
+        check_manifest(manifest)
+
+
+@pytest.mark.parametrize("values", [(0, 1), (0, 255), (0,), (255,)])
+def test_binary_masks_pass(make_manifest, values):
+    manifest = make_manifest(patients=1, images=1)
+    pixels = np.resize(np.array(values, dtype=np.uint8), (20, 24))
+    Image.fromarray(pixels).save(manifest["label"][0])
+    check_manifest(manifest)
+    Image.fromarray(pixels > 0).save(manifest["label"][0])
+    check_manifest(manifest)
+
+
+def test_repeated_ids_can_be_left_to_the_duplicates_policy(make_manifest):
+    manifest = make_manifest()
+    manifest.loc[1, "case_id"] = manifest.loc[0, "case_id"]
+    check_manifest(manifest, allow_repeated_ids=True)
+    with pytest.raises(InputError, match=r"in rows 1, 2 under 2 labels .*'drop' or 'together'"):
+        check_manifest(manifest)
+
+
+def test_volumes_are_only_looked_for(make_manifest, tmp_path):
+    (tmp_path / "v.nii.gz").write_bytes(b"not read here")
+    manifest = make_manifest(patients=1, images=1).assign(
+        image=str(tmp_path / "v.nii.gz"), label=str(tmp_path / "w.nii")
+    )
+    with pytest.raises(InputError, match=r"mask .*w.nii' does not exist") as caught:
+        check_manifest(manifest)
+    assert len(caught.value.problems) == 1

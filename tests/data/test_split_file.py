@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from monai.data import load_decathlon_datalist
+
+from mu_monai.data import Source, SplitSettings, check_manifest, load_split, make_split, read_layout, write_split
+from mu_monai.errors import InputError
+from mu_monai.keys import SUBSETS
+
+
+@pytest.fixture
+def split_file(make_manifest, tmp_path):
+    source = Source(manifest=make_manifest(), path="somewhere", layout="manifest")
+    return write_split(tmp_path / "source" / "split.json", make_split(source, SplitSettings()))
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_a_written_split_can_be_loaded_and_verified(split_file, make_manifest):
+    cases = load_split(split_file, verify=True)
+    manifest = make_manifest().set_index("case_id")
+    assert list(cases) == list(SUBSETS)
+    assert sum(map(len, cases.values())) == 20
+    for subset in SUBSETS:
+        for case in cases[subset]:
+            row = manifest.loc[case["case_id"]]
+            expected = {"patient_id": row["patient_id"], "image": row["image"], "label": row["label"]}
+            assert case == {"case_id": row.name, "subset": subset, **expected}
+
+
+def test_paths_are_relative_to_the_split_so_that_both_can_move(split_file, tmp_path):
+    content = json.loads(split_file.read_text())
+    assert content["forget"][0]["image"].startswith("pictures/c")
+    assert set(content["provenance"]["sha256"]) == {
+        case[key] for name in SUBSETS for case in content[name] for key in ("image", "label")
+    }
+    moved = tmp_path / "elsewhere"
+    shutil.move(split_file.parent, moved)
+    assert load_split(moved / "split.json", verify=True)["forget"][0]["image"].startswith(str(moved))
+
+
+def test_paths_on_another_drive_stay_absolute(make_manifest, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise ValueError("path is on mount 'C:', start on mount 'D:'")
+
+    split = make_split(Source(manifest=make_manifest(), path="somewhere", layout="manifest"))
+    monkeypatch.setattr("os.path.relpath", refuse)
+    path = write_split(tmp_path / "split.json", split)
+    assert json.loads(path.read_text())["forget"][0]["image"] == split["forget"][0]["image"]
+    load_split(path, verify=True)
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_monai_loads_it_as_a_datalist(split_file, subset):
+    ours = load_split(split_file)[subset]
+    theirs = load_decathlon_datalist(str(split_file), data_list_key=subset)
+    assert [(case["image"], case["label"]) for case in ours] == [(case["image"], case["label"]) for case in theirs]
+    assert theirs[0].keys() == {"case_id", "patient_id", "image", "label", "device", "age"}
+
+
+def test_class_names_are_no_paths(make_manifest, tmp_path):
+    source = Source(manifest=make_manifest().assign(label="nevus"), path="somewhere", layout="manifest")
+    path = write_split(tmp_path / "split.json", make_split(source))
+    assert load_split(path)["forget"][0]["label"] == "nevus"
+    assert load_decathlon_datalist(str(path), is_segmentation=False, data_list_key="forget")[0]["label"] == "nevus"
+
+
+def test_an_absent_or_broken_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="does not exist; make one with 'mu-monai split'"):
+        load_split(tmp_path / "split.json")
+    (tmp_path / "split.json").write_text("{")
+    with pytest.raises(InputError, match="is not JSON"):
+        load_split(tmp_path / "split.json")
+    (tmp_path / "split.json").write_text("[]")
+    with pytest.raises(InputError, match=r"holds an object with the keys retain, forget.*not a list"):
+        load_split(tmp_path / "split.json")
+    (tmp_path / "split.json").write_text(json.dumps({**{name: [] for name in SUBSETS}, "provenance": {}}))
+    with pytest.raises(InputError, match="all subsets are empty"):
+        load_split(tmp_path / "split.json")
+
+
+def test_missing_keys_are_all_named(split_file):
+    def change(content):
+        del content["test"], content["provenance"], content["retain"][0]["image"]
+        content["retain"][1]["patient_id"] = 7
+
+    edit(split_file, change)
+    with pytest.raises(InputError) as caught:
+        load_split(split_file)
+    text = str(caught.value)
+    assert len(caught.value.problems) == 4
+    for expected in (
+        "'test' is missing",
+        "'provenance' is missing",
+        "retain, case 1: image",
+        "retain, case 2: patient_id",
+    ):
+        assert expected in text
+
+
+def test_what_subsets_have_in_common_is_all_listed(split_file):
+    def change(content):
+        retained, forgotten = content["retain"], content["forget"]
+        retained[0]["patient_id"] = forgotten[0]["patient_id"]
+        retained[1]["case_id"] = content["test"][0]["case_id"]
+        digests = content["provenance"]["sha256"]
+        digests[retained[2]["image"]] = digests[forgotten[1]["image"]]
+
+    edit(split_file, change)
+    with pytest.raises(InputError) as caught:
+        load_split(split_file)
+    text = str(caught.value)
+    for expected in (
+        r"patient_id 'p\d+' occurs in retain \(",
+        r"case_id 'c\d+_0' occurs in",
+        "content with SHA-256 .* occurs in",
+    ):
+        assert caught.match(expected)
+    assert "forgetting is void while a copy stays" in text
+
+
+def test_a_case_that_stands_twice_in_one_subset_is_refused(split_file):
+    edit(split_file, lambda content: content["retain"].append(content["retain"][0]))
+    with pytest.raises(InputError, match=r"case_id .* occurs in retain \(.*\), retain \("):
+        load_split(split_file)
+
+
+@pytest.mark.parametrize("subset", ["retain", "forget"])
+def test_nothing_to_retain_or_to_forget_is_refused(split_file, subset):
+    edit(split_file, lambda content: content[subset].clear())
+    with pytest.raises(InputError, match=f"subset '{subset}' is empty"):
+        load_split(split_file)
+
+
+def test_missing_and_changed_files_are_all_named(split_file):
+    cases = load_split(split_file)
+    shutil.copyfile(cases["retain"][0]["image"], cases["retain"][1]["image"])
+    (split_file.parent / "new.png").write_bytes(b"x")
+    edit(split_file, lambda content: content["test"][0].update(image="gone.png", label="new.png"))
+    with pytest.raises(InputError, match=r"gone.png' does not exist; put it back") as caught:
+        load_split(split_file)
+    assert len(caught.value.problems) == 1
+    with pytest.raises(InputError) as caught:
+        load_split(split_file, verify=True)
+    assert len(caught.value.problems) == 3
+    assert caught.match("changed after the split was made; restore it")
+    assert caught.match("new.png' has no digest from when the split was made")
+
+
+def test_a_split_by_case_may_divide_patients_and_says_so(make_manifest, tmp_path, caplog):
+    source = Source(manifest=make_manifest(), path="somewhere", layout="manifest")
+    path = write_split(tmp_path / "split.json", make_split(source, SplitSettings(group_by="case_id")))
+    load_split(path)
+    assert "patients lie in several subsets" in caplog.text
+    edit(path, lambda content: content["provenance"].update(group_by="site"))
+    with pytest.raises(InputError, match="column 'site', by which the split is grouped, is missing"):
+        load_split(path)
+
+
+@pytest.mark.parametrize(
+    ("folder", "label_set", "cases"),
+    [("chase_db1", "1stHO", 28), ("chase_db1", "2ndHO", 28), ("isic_lesion", None, 542)],
+)
+def test_real_images_go_from_folder_to_split(real_data, tmp_path, folder, label_set, cases):
+    source = read_layout(real_data / folder, label_set=label_set)
+    check_manifest(source.manifest)
+    split = make_split(source)
+    loaded = load_split(write_split(tmp_path / "split.json", split))
+    assert sum(map(len, loaded.values())) == cases
+    assert split["provenance"]["near_duplicates"] == []
+    assert split["provenance"]["label_set"] == label_set
