@@ -24,3 +24,34 @@ def real_data() -> Path:
             f"no real images at {folder}; set MU_MONAI_DATA to the folder that holds chase_db1/, isic_lesion/ and isic9/"
         )
     return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_splits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A small split of phantoms for each bundle."""
+    from mu_monai.data import phantom_split
+
+    folder = tmp_path_factory.mktemp("phantoms")
+    return {
+        bundle: phantom_split(kind, folder / kind, patients=7, size=32)
+        for bundle, kind in (("isic", "lesions"), ("chase", "vessels"))
+    }
+
+
+@pytest.fixture
+def tiny() -> list[str]:
+    """Settings that shrink a bundle's network and images, so that a run takes a second."""
+    return ["network_def#channels=[4, 8, 16]", "network_def#strides=[2, 2]", "image_size=[32, 32]"]
+
+
+@pytest.fixture(scope="session")
+def teachers(tmp_path_factory: pytest.TempPathFactory, phantom_splits: dict[str, str]) -> dict[str, Path]:
+    """A trained teacher for each bundle, as a run folder."""
+    from mu_monai import workflow
+
+    settings = ["network_def#channels=[4, 8, 16]", "network_def#strides=[2, 2]", "image_size=[32, 32]", "max_epochs=2"]
+    folder = tmp_path_factory.mktemp("teachers")
+    return {
+        bundle: workflow.train(bundle, split=split, out=folder / bundle, settings=settings, quiet=True)
+        for bundle, split in phantom_splits.items()
+    }

@@ -21,8 +21,8 @@ class LoraConv(nn.Module, LoraLayer):
     .. math:: \tilde W = W + \frac{\alpha}{r} B A
 
     `A` has the shape of the convolution's weight with the rank in place of the output channels, `B` is
-    `(out, r, 1, ...)`. For plain convolutions these are the factors of peft's own layer, so stock peft reads them. A transposed convolution
-    keeps `A` as `(in, r, k, ...)`, its own layout. `A` starts as Kaiming-uniform and `B` as zero, so that the update
+    `(out, r, 1, ...)`. For plain convolutions these are the factors of peft's own layer, so stock peft reads them. A
+    transposed convolution keeps `A` as `(in, r, k, ...)`, its own layout. `A` starts as Kaiming-uniform and `B` as zero, so that the update
     starts as zero.
 
     Outside training the layer convolves once, with `W + (alpha/r) B A`, which are the very numbers that `merge` stores:

@@ -99,8 +99,12 @@ class Student(PeftModel):
     @torch.no_grad()
     def teacher(self, image: torch.Tensor) -> torch.Tensor:
         """The teacher's logits for `image`, `(B, C, H, W[, D])`: the same network with the adapters switched off."""
+        frozen = [parameter for parameter in self.parameters() if not parameter.requires_grad]
         with self.disable_adapter():
-            return self(image)
+            logits = self(image)
+        for parameter in frozen:
+            parameter.requires_grad_(False)  # peft makes every adapter trainable when it switches them on again
+        return logits
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name."""

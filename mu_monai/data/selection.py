@@ -111,6 +111,12 @@ def _match_ids(manifest: pd.DataFrame, selector: ForgetIds) -> NDArray[np.bool_]
         f"id {entry!r} to forget is neither a patient_id nor a case_id; {nearest_names(entry, sorted(known))}"
         for entry in unknown
     )
+    both = cases.isin(selector.value) & cases.isin(patients) & (cases != patients)
+    raise_if_any(
+        f"id {case!r} to forget is a patient and also a case of patient {patient!r}; say which by a query, such as "
+        f'"patient_id == {case!r}"'
+        for case, patient in zip(cases[both], patients[both], strict=True)
+    )
     found: NDArray[np.bool_] = (cases.isin(selector.value) | patients.isin(selector.value)).to_numpy()
     return found
 

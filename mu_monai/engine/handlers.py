@@ -52,8 +52,8 @@ class StopOnNonFinite:
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss} in epoch {engine.state.epoch}, iteration {engine.state.iteration}; the "
-                "checkpoint of the epoch before is kept: lower the learning rate (--set learning_rate=...) and look for NaN in the "
-                "images"
+                "checkpoint of the epoch before is kept: lower the learning rate (--set learning_rate=...) and "
+                "look for NaN in the images"
             )
 
 

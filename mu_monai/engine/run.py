@@ -220,9 +220,9 @@ class RunFolder:
         first, last = rows[0][f"{FORGET}_loss"], rows[-1][f"{FORGET}_loss"]
         if abs(last - first) < 0.01 * abs(first):
             return [
-                f"the loss of the forget cases moved by less than 1 % ({first:.4f} after the first epoch, {last:.4f} "
-                "at the end): hardly anything was forgotten; more epochs, smaller batches or a larger learning rate act "
-                "stronger"
+                f"the loss of the forget cases moved by less than 1 % (after the first epoch {first:.4f}, at "
+                f"the end {last:.4f}): hardly anything was forgotten; more epochs, smaller batches or a larger learning "
+                "rate act stronger"
             ]
         return []
 

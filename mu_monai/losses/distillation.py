@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 from torch.nn.functional import logsigmoid
@@ -20,7 +22,7 @@ class Distillation(nn.Module):
         temperature: `T` > 0; larger values weigh the teacher's doubts more.
 
     Raises:
-        ValueError: for a temperature of 0 or less.
+        ValueError: for a temperature of 0 or less, NaN or infinity.
 
     Source:
         *Erase to Retain* (arXiv 2511.16574), eq. 4, which prints KL(student || teacher). Its released code takes the
@@ -35,7 +37,7 @@ class Distillation(nn.Module):
 
     def __init__(self, temperature: float = 2.0) -> None:
         super().__init__()
-        if temperature <= 0:
+        if not 0 < temperature < math.inf:
             raise ValueError(f"temperature={temperature} is not allowed; use a number above 0 (the paper: 2.0)")
         self.temperature = temperature
 

@@ -150,7 +150,6 @@ def test_plain_factors_are_those_of_peft_in_shape_and_function(dims, kernel, str
     shapes = {name: value.shape for name, value in theirs.state_dict().items() if name.startswith("lora_")}
     assert {name: value.shape for name, value in factors.items()} == shapes
     theirs.load_state_dict(factors, strict=False)
-    assert agree_to_rounding(ours(batch_for(base)), theirs(batch_for(base) * 0 + 1)) is False  # the probe can tell
     x = batch_for(base)
     assert agree_to_rounding(ours(x), theirs(x))
 
@@ -197,7 +196,8 @@ def test_merging_twice_changes_nothing_more():
     before = weight.detach().clone()
     layer.merge()
     once = weight.detach().clone()
-    layer.merge()
+    with pytest.warns(UserWarning, match="already merged"):
+        layer.merge()
     assert torch.equal(weight, once)
     layer.unmerge()
     layer.unmerge()

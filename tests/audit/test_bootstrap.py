@@ -11,9 +11,9 @@ from mu_monai.audit import Sample, bootstrap, independent_gap, mean_interval, pa
 
 
 @st.composite
-def samples(draw, values=st.floats(0, 1)):
+def samples(draw):
     patients = [name for name in "abcdefgh"[: draw(st.integers(2, 8))] for _ in range(draw(st.integers(1, 5)))]
-    return Sample(draw(st.lists(values, min_size=len(patients), max_size=len(patients))), patients)
+    return Sample(draw(st.lists(st.floats(0, 1), min_size=len(patients), max_size=len(patients))), patients)
 
 
 def slow_means(values, patients, n_resamples, seed):

@@ -136,5 +136,5 @@ def test_refused(scores, message):
 def test_all_problems_come_at_once():
     scores = changed("loss", math.nan)
     scores.loc[3, "subset"] = "test"
-    with pytest.raises(InputError, match="(?s)2 problems:.*infinite scores.*disagree on the subset"):
+    with pytest.raises(InputError, match=r"(?s)2 problems:.*infinite scores.*disagree on the subset"):
         utility_records(scores)

@@ -241,7 +241,18 @@ def test_near_duplicates_are_said_and_recorded_or_refused(make_manifest, caplog)
 
 
 def test_ids_that_are_numbers_become_text_and_the_index_does_not_matter(make_manifest):
-    manifest = make_manifest().assign(case_id=range(20), patient_id=[number // 2 for number in range(20)])
+    manifest = make_manifest().assign(case_id=range(100, 120), patient_id=[number // 2 for number in range(20)])
     manifest.index = [0] * 20
     split = make_split(source_of(manifest), SplitSettings(forget=ForgetIds(("3",))))
-    assert [(case["case_id"], case["patient_id"]) for case in split["forget"]] == [("6", "3"), ("7", "3")]
+    assert [(case["case_id"], case["patient_id"]) for case in split["forget"]] == [("106", "3"), ("107", "3")]
+
+
+def test_an_id_that_is_a_patient_and_a_case_of_another_is_refused(make_manifest):
+    manifest = make_manifest()
+    manifest.loc[2, "case_id"] = "p05"
+    with pytest.raises(
+        InputError, match=r"'p05' to forget is a patient and also a case of patient 'p01'; .*patient_id =="
+    ):
+        split_manifest(manifest, forget=ForgetIds(("p05",)))
+    split = split_manifest(manifest, forget=ForgetWhere("patient_id == 'p05'"))
+    assert set(split["patient_id"][split["subset"] == "forget"]) == {"p05"}

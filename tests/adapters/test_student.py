@@ -1,0 +1,361 @@
+"""The student: frozen teacher inside, reversible bit for bit, kept in peft's format."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+
+import peft
+import pytest
+import torch
+from monai.networks.nets import UNet
+from safetensors.torch import load_file
+from torch import nn
+
+from mu_monai.adapters import LoraConv, Student, load_student, load_weights, place, weights_sha256
+from mu_monai.adapters.placement import head
+from mu_monai.errors import InputError
+
+
+def bits(network: nn.Module) -> str:
+    return weights_sha256(network.state_dict())
+
+
+def batch_norms(network: nn.Module) -> list[nn.Module]:
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def test_a_new_student_is_its_teacher(unet, image):
+    expected = unet(image)
+    student = Student(unet)
+    assert torch.equal(student(image), expected)
+    assert torch.equal(student.teacher(image), expected)
+    assert not student.training
+
+
+def test_switched_off_after_training_it_is_the_teacher_bit_for_bit(unet, image, train_steps):
+    teacher = copy.deepcopy(unet)
+    student = train_steps(Student(unet, r=2), image)
+    assert not torch.equal(student(image), teacher(image)), "the adapters learned"
+    assert torch.equal(student.teacher(image), teacher(image))
+    assert torch.equal(student.train().teacher(image), teacher(image)), "in training mode as well"
+    assert bits(student.reverted()) == bits(teacher) == student.base_sha256
+    assert torch.equal(student.reverted()(image), teacher(image))
+
+
+def test_asking_the_teacher_leaves_the_student_trainable(trained, image):
+    before = trained(image)
+    names = list(trained.trainable())
+    assert not trained.teacher(image).requires_grad
+    assert torch.equal(trained(image), before)
+    assert list(trained.trainable()) == names
+    assert trained(image).requires_grad
+
+
+def test_merged_weights_are_a_plain_network_that_answers_as_the_student(trained, image, unet):
+    merged = trained.merged()
+    plain = UNet(
+        spatial_dims=unet.dimensions,
+        in_channels=1,
+        out_channels=1,
+        channels=(4, 8, 16),
+        strides=(2, 2),
+        num_res_units=unet.num_res_units,
+        norm="batch",
+    )
+    assert type(merged) is UNet
+    assert list(merged.state_dict()) == list(plain.state_dict())
+    plain.load_state_dict(merged.state_dict(), strict=True)
+    assert torch.equal(plain.eval()(image), trained(image))
+
+
+def test_merging_and_reverting_leave_the_student_as_it_is(trained, image):
+    before, names = trained(image), list(trained.state_dict())
+    digest = bits(trained)
+    trained.merged()
+    trained.reverted()
+    assert bits(trained) == digest
+    assert list(trained.state_dict()) == names
+    assert torch.equal(trained(image), before)
+
+
+def test_a_merged_network_goes_through_torchscript(trained, image):
+    merged = trained.merged().eval()
+    with torch.no_grad():
+        script = torch.jit.trace(merged, image)
+    assert torch.equal(script(image), merged(image))
+
+
+def test_statistics_stand_still_while_adapters_and_dropout_train(unet, image):
+    before = {name: value.clone() for name, value in unet.state_dict().items()}
+    student = Student(unet, r=2, lora_dropout=0.5)
+    norms = batch_norms(student)
+    assert norms
+    student.train()
+    student(image * 10 + 3)
+    assert not any(norm.training for norm in norms)
+    layers = [module for module in student.modules() if isinstance(module, LoraConv)]
+    assert layers
+    for layer in layers:
+        assert layer.training
+        assert layer.lora_dropout["default"].training
+        assert not layer.get_base_layer().training
+    after = student.reverted().state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    student.eval()
+    assert not any(module.training for module in student.modules())
+
+
+def test_dropout_makes_training_outputs_random_and_evaluation_outputs_not(trained, image):
+    trained.train()
+    assert not torch.equal(trained(image), trained(image))
+    trained.eval()
+    assert torch.equal(trained(image), trained(image))
+
+
+def test_only_adapters_train_and_every_one_moves(unet, image, train_steps):
+    student = Student(unet, r=2)
+    before = {name: value.detach().clone() for name, value in student.named_parameters()}
+    train_steps(student, image)
+    moved = {name for name, value in student.named_parameters() if not torch.equal(value, before[name])}
+    assert moved == set(student.trainable())
+    assert all(".lora_A." in name or ".lora_B." in name for name in moved)
+    assert len(moved) == 2 * len(student.placement.targets)
+
+
+def test_training_a_copy_leaves_the_original_alone(trained, image, train_steps):
+    digest, answer = bits(trained), trained(image)
+    other = copy.deepcopy(trained)
+    train_steps(other, image)
+    assert bits(other) != digest
+    assert bits(trained) == digest
+    assert torch.equal(trained(image), answer)
+    assert torch.equal(other.teacher(image), trained.teacher(image))
+
+
+def test_a_saved_student_comes_back_bit_for_bit(trained, image, adapter):
+    student = load_student(trained.reverted(), adapter)
+    assert torch.equal(student(image), trained(image))
+    assert torch.equal(student.teacher(image), trained.teacher(image))
+    assert bits(student.merged()) == bits(trained.merged())
+
+
+def test_a_loaded_student_stays_frozen_also_after_asking_the_teacher(trained, image, adapter):
+    student = load_student(trained.reverted(), adapter)
+    assert not student.training
+    assert list(student.trainable()) == []
+    student.teacher(image)
+    assert list(student.trainable()) == []
+
+
+def test_a_loaded_student_can_train_on(trained, image, adapter, train_steps):
+    student = load_student(trained.reverted(), adapter, trainable=True)
+    assert list(student.trainable()) == list(trained.trainable())
+    answer = trained(image)
+    train_steps(student, image)
+    assert not torch.equal(student(image), answer)
+    assert bits(student.reverted()) == trained.base_sha256
+
+
+def test_a_new_process_loads_the_same_student(make_unet, train_steps, tmp_path):
+    """One process for 2D and 3D: starting it costs more than the work."""
+    for dims in (2, 3):
+        folder = tmp_path / str(dims)
+        folder.mkdir()
+        teacher = make_unet(dims)
+        image = torch.randn(2, 1, *(16,) * dims)
+        torch.save(teacher.state_dict(), folder / "teacher.pt")
+        torch.save({"image": image, "teacher": teacher(image).detach()}, folder / "expected.pt")
+        student = train_steps(Student(teacher, r=2), image)
+        student.save(folder / "adapter")
+        torch.save(student(image).detach(), folder / "student.pt")
+    program = f"""
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from monai.networks.nets import UNet
+from mu_monai.adapters import load_student, load_weights
+for dims in (2, 3):
+    folder = Path({str(tmp_path)!r}) / str(dims)
+    network = UNet(dims, 1, 1, channels=(4, 8, 16), strides=(2, 2), num_res_units=2, norm="batch")
+    student = load_student(load_weights(network, folder / "teacher.pt").eval(), folder / "adapter")
+    expected = torch.load(folder / "expected.pt", weights_only=True)
+    image = expected["image"]
+    with torch.no_grad():
+        assert torch.equal(student.teacher(image), expected["teacher"]), "teacher"
+        assert torch.equal(student(image), torch.load(folder / "student.pt", weights_only=True)), "student"
+        assert torch.equal(student.merged()(image), student(image)), "merged"
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_adapter_folder_holds_peft_files_and_the_identity_of_its_base(trained, adapter):
+    assert sorted(path.name for path in adapter.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "base.json",
+    ]
+    assert json.loads((adapter / "base.json").read_text()) == {"sha256": trained.base_sha256, "scope": "decoder"}
+    assert not list(adapter.parent.glob(".*"))
+
+
+def test_the_adapter_folder_holds_no_weight_of_the_teacher(trained, adapter):
+    teacher = [value for value in trained.reverted().state_dict().values() if value.numel() > 1]
+    saved = load_file(adapter / "adapter_model.safetensors")
+    assert len(saved) == 2 * len(trained.placement.targets)
+    assert not any(torch.equal(a, b) for a in saved.values() for b in teacher if a.shape == b.shape)
+
+
+def test_saving_again_replaces_the_folder_whole(trained, adapter, image, train_steps):
+    (adapter / "left_over.txt").write_text("old")
+    train_steps(trained, image)
+    trained.save(adapter)
+    assert not (adapter / "left_over.txt").exists()
+    assert torch.equal(load_student(trained.reverted(), adapter)(image), trained(image))
+
+
+def test_a_wrong_base_is_refused_with_both_hashes(trained, adapter):
+    wrong = trained.reverted()
+    next(wrong.parameters()).data.view(-1).view(torch.int32)[0] ^= 1  # a single bit
+    with pytest.raises(InputError, match="give the teacher that the run started from") as error:
+        load_student(wrong, adapter)
+    assert trained.base_sha256 in str(error.value)
+    assert bits(wrong) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["base.json", "adapter_config.json", "adapter_model.safetensors"])
+def test_an_incomplete_adapter_folder_is_refused_and_says_what_is_missing(make_unet, tmp_path, name):
+    student = Student(make_unet(2, 0))
+    student.save(tmp_path / "adapter")
+    (tmp_path / "adapter" / name).unlink()
+    with pytest.raises(InputError, match=f"is no adapter folder of an unlearning run: it holds no {name}"):
+        load_student(make_unet(2, 0), tmp_path / "adapter")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"r": 0}, r"r=0 is not allowed; use an integer of at least 1"),
+        ({"r": -2}, r"r=-2 is not allowed"),
+        ({"r": 2.5}, r"r=2.5 is not allowed"),
+        ({"lora_alpha": 0}, r"lora_alpha=0 is not allowed; use a number above 0"),
+        ({"lora_dropout": 1.0}, r"lora_dropout=1.0 is not allowed; use a probability in \[0, 1\)"),
+        ({"lora_dropout": -0.1}, r"lora_dropout=-0.1 is not allowed"),
+        ({"lora_dropout": float("nan")}, r"lora_dropout=nan is not allowed"),
+        ({"modules_to_save": ["haed"]}, r"modules_to_save='haed' is no layer of UNet"),
+        ({"scope": "nowhere"}, r"scope='nowhere' matches no convolution"),
+    ],
+)
+def test_settings_out_of_range_are_refused_before_the_network_is_touched(make_unet, setting, message):
+    network = make_unet()
+    names = list(network.state_dict())
+    with pytest.raises(InputError, match=message):
+        Student(network, **setting)
+    assert list(network.state_dict()) == names
+
+
+def test_all_wrong_settings_are_reported_at_once(make_unet):
+    with pytest.raises(InputError, match="2 problems") as error:
+        Student(make_unet(), r=0, lora_dropout=2)
+    assert len(error.value.problems) == 2
+
+
+@pytest.mark.parametrize(("r", "scope"), [(1, "decoder"), (4, "all"), (2, "head")])
+def test_the_budget_counts_parameters(make_unet, r, scope):
+    plain = make_unet()
+    expected = 0
+    for name in place(plain, scope).targets:
+        layer = plain.get_submodule(name)
+        expected += r * (layer.weight.numel() // layer.out_channels) + layer.out_channels * r
+    student = Student(make_unet(), scope, r=r)
+    budget = student.budget()
+    base = sum(value.numel() for value in plain.parameters())
+    assert budget["base"] == base
+    assert budget["trainable"] == expected == sum(value.numel() for value in student.trainable().values())
+    assert budget["total"] == base + expected
+    assert budget["share"] == pytest.approx(expected / (base + expected))
+    assert budget["coverage"] == place(plain, scope).coverage
+
+
+def test_adapters_go_into_exactly_the_chosen_layers():
+    network = nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 1)), nn.Conv2d(2, 2, 1), nn.Conv2d(2, 1, 1))
+    student = Student(network, "0.0", r=1)  # peft alone would match endings of names
+    names = [name for name, module in student.named_modules() if isinstance(module, LoraConv)]
+    assert names == ["base_model.model.0.0"]
+
+
+class TestWholeHead:
+    """The head trained whole beside the adapters."""
+
+    @pytest.fixture
+    def student(self, make_unet, train_steps) -> Student:
+        network = make_unet()
+        return train_steps(Student(network, r=2, modules_to_save=[head(network)]), torch.randn(2, 1, 16, 16))
+
+    @pytest.fixture
+    def probe(self) -> torch.Tensor:
+        return torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(8))
+
+    def test_it_moves_and_is_switched_off_with_the_adapters(self, student, probe, make_unet):
+        name = head(make_unet())
+        own = make_unet().state_dict()
+        merged = student.merged().state_dict()
+        assert not torch.equal(merged[f"{name}.weight"], own[f"{name}.weight"])
+        assert not torch.equal(merged[f"{name}.bias"], own[f"{name}.bias"])
+        assert torch.equal(student.teacher(probe), make_unet()(probe))
+        assert any(".modules_to_save." in name for name in student.trainable())
+
+    def test_it_is_reverted_bit_for_bit(self, student, probe, make_unet):
+        assert bits(student.reverted()) == bits(make_unet()) == student.base_sha256
+        assert torch.equal(student.reverted()(probe), make_unet()(probe))
+
+    def test_reverting_leaves_the_student_as_it_is(self, student, probe):
+        before = student(probe)
+        student.reverted()
+        assert torch.equal(student(probe), before)
+
+    def test_it_is_saved_loaded_and_merged(self, student, probe, make_unet, tmp_path):
+        student.save(tmp_path / "adapter")
+        loaded = load_student(make_unet(), tmp_path / "adapter")
+        assert torch.equal(loaded(probe), student(probe))
+        assert torch.equal(loaded.teacher(probe), make_unet()(probe))
+        assert list(student.merged().state_dict()) == list(make_unet().state_dict())
+        assert torch.equal(student.merged()(probe), student(probe))
+
+
+class TestStockPeft:
+    """An adapter on plain convolutions is read by peft without mu_monai's layer."""
+
+    @pytest.mark.parametrize("dims", [2, 3])
+    def test_a_small_network(self, dims, train_steps, tmp_path):
+        def build() -> nn.Module:
+            torch.manual_seed(3)
+            conv, norm = (nn.Conv2d, nn.BatchNorm2d) if dims == 2 else (nn.Conv3d, nn.BatchNorm3d)
+            layers = conv(1, 4, 3, padding=1), norm(4), nn.ReLU(), conv(4, 4, 3, stride=2), nn.ReLU(), conv(4, 1, 1)
+            return nn.Sequential(*layers).eval()
+
+        image = torch.randn(2, 1, *(12,) * dims)
+        student = train_steps(Student(build(), "all", r=3), image)
+        student.save(tmp_path / "adapter")
+        theirs = peft.PeftModel.from_pretrained(build(), str(tmp_path / "adapter")).eval()
+        assert not any(isinstance(module, LoraConv) for module in theirs.modules())
+        assert (student(image) - build()(image)).abs().max() > 1e-3
+        torch.testing.assert_close(theirs(image), student(image), rtol=1e-5, atol=1e-5)
+
+    def test_the_plain_convolutions_of_a_unet(self, make_unet, train_steps, tmp_path):
+        image = torch.randn(2, 1, 16, 16)
+        student = train_steps(Student(make_unet(), r".*unit\d\.conv", r=2), image)
+        student.save(tmp_path / "adapter")
+        theirs = peft.PeftModel.from_pretrained(make_unet(), str(tmp_path / "adapter")).eval()
+        assert (student(image) - make_unet()(image)).abs().max() > 1e-3
+        torch.testing.assert_close(theirs(image), student(image), rtol=1e-5, atol=1e-5)
+
+
+def test_merged_weights_are_the_starting_weights_of_another_student(trained, image, tmp_path):
+    torch.save(trained.merged().state_dict(), tmp_path / "model.pt")
+    second = Student(load_weights(trained.reverted(), tmp_path / "model.pt"), r=1)
+    assert torch.equal(second.teacher(image), trained(image))
+    assert second.base_sha256 == bits(trained.merged())
