@@ -1,0 +1,47 @@
+# `make demo` and `make test` each set up everything that they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint types contracts lock bundle-weights wheel clean
+
+demo: $(STAMP)  ## run the whole job on built-in phantoms and say where the report is
+	rm -rf demo
+	$(BIN)/mu-monai demo --out demo
+
+test: $(STAMP) lint types contracts  ## lint, types, import contracts and tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+contracts: $(STAMP)
+	$(BIN)/lint-imports
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+lock: $(STAMP)  ## resolve pyproject.toml's ranges anew
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --strip-extras --extra dev --no-emit-index-url --no-emit-find-links --output-file requirements.lock pyproject.toml
+
+bundle-weights: $(STAMP)  ## train the bundles' models/model.pt on phantoms
+	for bundle in isic chase; do \
+		rm -rf runs/$$bundle-teacher && \
+		$(BIN)/python -m monai.bundle run --config_file bundles/$$bundle/configs/train.json && \
+		cp runs/$$bundle-teacher/model.pt bundles/$$bundle/models/model.pt || exit 1; \
+	done
+
+wheel: $(STAMP)
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf $(VENV) build dist demo runs phantoms report

@@ -1,0 +1,165 @@
+"""Synthetic run folders as `docs/reference/files.md` describes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+SUBSETS = {"retain": (14, 4), "forget": (4, 3), "validation": (5, 3), "test": (6, 3)}  # patients, cases of each
+LEVELS = {
+    "teacher": {"retain": 0.93, "forget": 0.93, "validation": 0.84, "test": 0.83},
+    "retrained": {"retain": 0.93, "forget": 0.82, "validation": 0.83, "test": 0.83},
+    "student": {"retain": 0.90, "forget": 0.66, "validation": 0.82, "test": 0.81},
+}
+
+
+def make_scores(models: tuple[str, ...]) -> pd.DataFrame:
+    rows = []
+    for model in models:
+        for subset, (patients, cases) in SUBSETS.items():
+            for patient in range(patients):
+                rng = np.random.default_rng([patient, len(subset)])  # a hard patient is hard for every model
+                level = LEVELS[model][subset] + rng.normal(0, 0.03)
+                rng = np.random.default_rng([patient, len(subset), *model.encode()])
+                for case in range(cases):
+                    dice = float(np.clip(level + rng.normal(0, 0.02), 0, 1))
+                    name = f"{subset}_p{patient:02d}"
+                    rows.append(
+                        {
+                            "model": model,
+                            "subset": subset,
+                            "patient_id": name,
+                            "case_id": f"{name}_{case}",
+                            "loss": 1.4 - dice,
+                            "bce": 0.5 * (1 - dice),
+                            "dice": dice,
+                            "iou": dice / (2 - dice),
+                            "confidence": 0.97,
+                        }
+                    )
+    return pd.DataFrame(rows)
+
+
+def make_curve(student: bool) -> pd.DataFrame:
+    epochs = np.arange(1, 16)
+    fall = np.exp(-epochs / 5)
+    curve = {"epoch": epochs, "seconds": epochs * 4.0, "total": 0.3 + fall, "supervised": 0.15 + 0.05 * fall}
+    if student:
+        curve |= {"distillation": 0.01 + 0.05 * (1 - fall), "guard": 0.02 * (1 - fall), "background": 0.1 + 2 * fall}
+    curve |= {
+        "retain_dice": 0.93 - 0.03 * fall,
+        "forget_dice": 0.66 + 0.27 * fall,
+        "validation_dice": 0.82 + 0.02 * fall,
+    }
+    curve |= {"retain_loss": 0.2 + 0.03 * fall, "forget_loss": 0.8 - 0.5 * fall, "validation_loss": 0.4 - 0.02 * fall}
+    table = pd.DataFrame(curve)
+    table.loc[table["epoch"] % 3 != 0, [name for name in curve if "_" in name]] = np.nan
+    return table
+
+
+def make_examples(models: tuple[str, ...], size: int = 64) -> dict[str, np.ndarray]:
+    y, x = np.mgrid[0:size, 0:size] / size
+    cases = [(subset, f"{subset}_p00_{case}") for subset in ("retain", "forget") for case in range(3)]
+    arrays: dict[str, list] = {name: [] for name in ("subset", "case_id", "image", "label", *models)}
+    for number, (subset, case_id) in enumerate(cases):
+        rng = np.random.default_rng(number)
+        cy, cx, radius = rng.uniform(0.4, 0.6), rng.uniform(0.4, 0.6), rng.uniform(0.15, 0.28)
+        depth = radius - np.hypot(y - cy, (x - cx) * rng.uniform(0.8, 1.2))
+        skin = np.array([0.86, 0.68, 0.58]) - 0.35 * (depth[..., None] > 0) * np.array([1.0, 1.1, 1.1])
+        image = (np.clip(skin + rng.normal(0, 0.02, skin.shape), 0, 1) * 255).astype(np.uint8)
+        one = {"subset": subset, "case_id": case_id, "image": image, "label": (depth > 0).astype(np.uint8)}
+        for model in models:
+            shift = -0.1 if (model == "student" and subset == "forget") else rng.normal(0, 0.01)
+            one[model] = (1 / (1 + np.exp(-40 * (depth + shift)))).astype(np.float32)
+        for name, value in one.items():
+            arrays[name].append(value)
+    return {name: np.array(values) for name, values in arrays.items()}
+
+
+def make_record(role: str) -> dict:
+    student = role == "student"
+    provenance = {
+        "source": "phantoms/lesions",
+        "layout": "manifest",
+        "phantom": True,
+        "selector": {"kind": "fraction", "value": 0.1},
+        "group_by": "patient_id",
+        "seed": 0,
+        "counts": {name: {"patients": p, "cases": p * n} for name, (p, n) in SUBSETS.items()},
+        "near_duplicates": [{"forget": "forget_p00_0", "other": "retain_p03_1", "subset": "retain", "distance": 2}],
+    }
+    base, adapters = 1_626_072, 47_310
+    parameters = {"total": base, "trainable": base, "share": 1.0, "coverage": "all weights train"}
+    if student:
+        total = base + adapters
+        coverage = "LoRA of rank 8 on 9 of 9 decoder layers and the head"
+        parameters = {"total": total, "trainable": adapters, "share": adapters / total, "coverage": coverage}
+    digest = "3f5a" * 16
+    checks = [{"name": "all weights are finite", "passed": True, "detail": "no NaN, no infinity"}]
+    if student:
+        checks.append(
+            {"name": "adapters off equal the teacher bit for bit", "passed": True, "detail": "on 1 probe image(s)"}
+        )
+    return {
+        "format": 1,
+        "verb": "unlearn" if student else "train",
+        "status": "finished",
+        "role": role,
+        "bundle": {"name": "isic", "version": "0.1.0", "task": "segmentation"},
+        "subsets": ["retain"] if role == "retrained" else ["retain", "forget"],
+        "method": {"name": "EraseToRetain", "settings": {"forget_weight": 3.0, "temperature": 2.0}}
+        if student
+        else None,
+        "seed": 0,
+        "max_epochs": 15,
+        "device": "cpu",
+        "versions": {"mu_monai": "0.1.0", "torch": "2.13.0", "monai": "1.6.1", "python": "3.11.7"},
+        "sha256": {"split": digest, "config": "a1" * 32, "starting_weights": "b2" * 32, "weights": "c3" * 32},
+        "split": {"file": "split.json", "provenance": provenance},
+        "teacher": "runs/teacher/model.pt" if student else None,
+        "parameters": parameters,
+        "checks": checks,
+        "warnings": [],
+        "started": "2026-01-31T12:00:00+00:00",
+        "seconds": 61.2 if student else 412.5,
+        "peak_memory_mib": 1234.5,
+        "command": f"mu-monai {'unlearn' if student else 'train'} isic --split split.json --out runs/{role}",
+    }
+
+
+class RunFactory:
+    """Writes run folders, quickly without `figures`; keyword arguments replace parts of `run.json`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __call__(self, role: str, name: str | None = None, *, figures: bool = True, **record: object) -> Path:
+        folder = self.root / (name or role)
+        folder.mkdir(parents=True)
+        models = ("teacher", "student") if role == "student" else (role,)
+        (folder / "run.json").write_text(json.dumps(make_record(role) | record), encoding="utf-8")
+        make_scores(models).to_csv(folder / "scores.csv", index=False)
+        if figures:
+            make_curve(role == "student").to_csv(folder / "curve.csv", index=False)
+            np.savez_compressed(folder / "examples.npz", **make_examples(models))
+        return folder
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> RunFactory:
+    return RunFactory(tmp_path / "runs")
+
+
+@pytest.fixture
+def all_runs(make_run: RunFactory) -> list[Path]:
+    return [make_run("teacher"), make_run("retrained"), make_run("student")]
+
+
+@pytest.fixture(scope="module")
+def shared_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    make_run = RunFactory(tmp_path_factory.mktemp("shared") / "runs")
+    return [make_run(role) for role in ("teacher", "retrained", "student")]

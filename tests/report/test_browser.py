@@ -1,0 +1,103 @@
+"""The page in a real browser: it renders, on a phone as well, in light and dark, and prints."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mu_monai.audit import records_table, utility_records
+from mu_monai.report import read_runs, write_report
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs chromium, chromium-browser or google-chrome on the path"
+)
+
+QUIET = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--allow-file-access-from-files",
+)
+# A window cannot be narrower than about 500 pixels; a frame can, and is laid out like a window of its own.
+PROBE = """<body style="margin:0"><iframe src="REPORT" style="width:WIDTHpx;height:800px;border:0"></iframe>
+<pre id="out"></pre>
+<script>onload = () => {
+  const page = document.querySelector("iframe").contentDocument, root = page.documentElement;
+  const images = [...page.images];
+  document.getElementById("out").textContent = JSON.stringify({
+    title: page.title, width: root.clientWidth, needed: root.scrollWidth, images: images.length,
+    broken: images.filter(i => !i.naturalWidth).length, dark: images.filter(i => i.currentSrc !== i.src).length,
+    tables: [...page.querySelectorAll("table")].map(t => t.tBodies[0].textContent.trim().length),
+    background: getComputedStyle(page.body).backgroundColor,
+  });
+};</script>"""
+
+
+@pytest.fixture(scope="module")
+def index(shared_runs, tmp_path_factory) -> Path:
+    runs = read_runs(shared_runs)
+    records = records_table(utility_records(runs.scores, n_resamples=100))
+    return write_report(runs, records, tmp_path_factory.mktemp("browser") / "out")
+
+
+def browse(tmp_path, *arguments) -> str:
+    profile = tmp_path / "profile"
+    command = [CHROMIUM, *QUIET, f"--user-data-dir={profile}", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout
+
+
+def probe(tmp_path, index, width, *arguments) -> dict:
+    path = tmp_path / "probe.html"
+    path.write_text(PROBE.replace("REPORT", index.as_uri()).replace("WIDTH", str(width)), encoding="utf-8")
+    dom = browse(tmp_path, "--window-size=1300,900", *arguments, "--dump-dom", path.as_uri())
+    return json.loads(re.search(r'<pre id="out">(.+?)</pre>', dom)[1])
+
+
+@pytest.mark.parametrize("width", [360, 390, 1200])
+def test_it_renders_and_never_scrolls_sideways(index, tmp_path, width):
+    found = probe(tmp_path, index, width)
+    assert found["title"] == "Unlearning report: isic"
+    assert found["width"] == width
+    assert found["needed"] <= width
+    assert found["images"] > 5
+    assert found["broken"] == 0
+    assert found["dark"] == 0
+    assert len(found["tables"]) >= 6
+    assert min(found["tables"]) > 0
+
+
+def test_dark_pages_show_dark_figures(index, tmp_path):
+    found = probe(tmp_path, index, 1200, "--blink-settings=preferredColorScheme=0")
+    assert found["dark"] == found["images"]
+    assert found["background"] == "rgb(17, 22, 29)"
+
+
+def test_the_screen_is_not_empty(index, tmp_path):
+    shot = tmp_path / "shot.png"
+    browse(tmp_path, "--window-size=1100,4000", f"--screenshot={shot}", index.as_uri())
+    pixels = np.asarray(Image.open(shot).convert("L"))
+    assert pixels.shape[0] >= 3000
+    assert all(band.std() > 5 for band in np.array_split(pixels, 8))  # text or figure all the way down
+
+
+def test_it_prints_its_closed_parts_too(index, tmp_path):
+    target = tmp_path / "report.pdf"
+    browse(tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={target}", index.as_uri())
+    assert target.read_bytes().startswith(b"%PDF")
+    if shutil.which("pdftotext"):
+        text = subprocess.check_output(["pdftotext", str(target), "-"], text=True)
+        assert "0.6332" in text
+        assert "What this report cannot tell" in text

@@ -1,0 +1,143 @@
+"""Reading of run folders: what is accepted, and what is refused with every problem at once."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mu_monai.errors import InputError
+from mu_monai.report import read_runs
+
+
+def edit(path, change):
+    table = pd.read_csv(path)
+    change(table).to_csv(path, index=False)
+
+
+def test_the_runs_come_by_role_and_the_teacher_once(all_runs):
+    runs = read_runs(reversed(all_runs))
+    assert list(runs.by_role) == ["teacher", "retrained", "student"]
+    assert runs.main.role == "student"
+    assert not runs.scores.duplicated(["model", "case_id"]).any()
+    assert set(runs.scores["model"]) == {"teacher", "retrained", "student"}
+    assert runs.provenance["phantom"] is True
+
+
+def test_the_retrained_models_answers_join_the_examples_of_the_student(all_runs):
+    assert {"teacher", "student", "retrained"} <= set(read_runs(all_runs).examples)
+
+
+def test_answers_on_other_cases_do_not_join(all_runs):
+    path = all_runs[1] / "examples.npz"
+    with np.load(path) as arrays:
+        np.savez(path, **dict(arrays) | {"case_id": np.array([f"other{i}" for i in range(6)])})
+    assert "retrained" not in read_runs(all_runs).examples
+
+
+def test_ids_stay_text(make_run):
+    folder = make_run("student")
+    numbered = lambda t: t.assign(case_id=t.groupby("model").cumcount().map("{:04d}".format), patient_id="NA")  # noqa: E731
+    edit(folder / "scores.csv", numbered)
+    scores = read_runs([folder]).scores
+    assert scores["case_id"].iloc[0] == "0000"
+    assert set(scores["patient_id"]) == {"NA"}
+
+
+def test_curve_and_examples_may_be_absent(make_run):
+    folder = make_run("student", figures=False)
+    runs = read_runs([folder])
+    assert runs.main.curve.empty
+    assert runs.examples == {}
+
+
+def test_every_problem_comes_at_once(make_run, tmp_path):
+    unfinished = make_run("teacher", status="interrupted")
+    (unfinished / "scores.csv").unlink()
+    with pytest.raises(InputError, match="is not a run folder") as caught:
+        read_runs([tmp_path / "nothing", unfinished])
+    assert len(caught.value.problems) == 3
+    assert "'interrupted', not finished" in str(caught.value)
+    assert "has no scores.csv" in str(caught.value)
+
+
+def test_no_folder():
+    with pytest.raises(InputError, match="no run folder is given"):
+        read_runs([])
+
+
+def test_two_runs_of_one_role(make_run):
+    with pytest.raises(InputError, match=r"2 runs have the role student .*one run of each role"):
+        read_runs([make_run("student"), make_run("student", "again")])
+
+
+def test_other_split_and_bundle(make_run):
+    other = make_run("retrained", sha256={"split": "0" * 64}, bundle={"name": "chase"})
+    with pytest.raises(InputError, match=r"(?s)do not share one split.*do not share one bundle"):
+        read_runs([make_run("student"), other])
+
+
+def test_a_teacher_scored_differently(make_run):
+    teacher, student = make_run("teacher"), make_run("student")
+    edit(teacher / "scores.csv", lambda t: t.assign(dice=t["dice"].where(t.index != 5, t["dice"] - 2e-4)))
+    with pytest.raises(InputError, match="disagree about the dice of the teacher on case 'retain_p01_1'"):
+        read_runs([teacher, student])
+
+
+def test_a_teacher_scored_almost_the_same(make_run):
+    teacher, student = make_run("teacher"), make_run("student")
+    edit(teacher / "scores.csv", lambda t: t.assign(dice=t["dice"] - 5e-5))
+    read_runs([teacher, student])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(columns="iou"), "no column 'iou'"),
+        (lambda t: t.assign(bce="low"), "text in 'bce'"),
+        (lambda t: t[t["model"] == "teacher"], "no row of the model 'student'"),
+        (lambda t: pd.concat([t, t.head(2)]), "has 2 cases twice, 'retain_p00_0' first"),
+    ],
+)
+def test_scores_that_cannot_be_used(make_run, change, message):
+    folder = make_run("student")
+    edit(folder / "scores.csv", change)
+    with pytest.raises(InputError, match=message):
+        read_runs([folder])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", "{", "is not valid JSON"),
+        ("run.json", "[]", "has format 'list'; this version reads format 1"),
+        ("run.json", json.dumps({"format": 2}), "has format 2"),
+        ("run.json", json.dumps({"format": 1, "status": "finished", "role": "judge"}), "has role 'judge'; allowed"),
+        ("scores.csv", "", "is not a readable table"),
+        ("curve.csv", 'a,b\n"', "is not a readable table"),
+        ("examples.npz", "no archive", "is not a readable archive"),
+    ],
+)
+def test_damaged_files(make_run, name, content, message):
+    folder = make_run("student")
+    (folder / name).write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_runs([folder])
+
+
+def test_examples_that_do_not_fit_together(make_run):
+    folder = make_run("student")
+    np.savez(folder / "examples.npz", case_id=np.array(["a"]), subset=np.array(["retain"]))
+    with pytest.raises(InputError, match="no array 'image', 'label'"):
+        read_runs([folder])
+    arrays = {"case_id": np.array(["a"]), "subset": np.array(["retain"]), "image": np.zeros((2, 4, 4, 1))}
+    np.savez(folder / "examples.npz", label=np.zeros((1, 4, 4)), **arrays)
+    with pytest.raises(InputError, match="have different lengths"):
+        read_runs([folder])
+
+
+def test_examples_are_never_unpickled(make_run):
+    folder = make_run("student")
+    np.savez(folder / "examples.npz", case_id=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(InputError, match="is not a readable archive"):
+        read_runs([folder])

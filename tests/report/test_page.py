@@ -1,0 +1,205 @@
+"""The written report: files, content, and what it must never do."""
+
+import re
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from mu_monai.audit import records_table, utility_records
+from mu_monai.errors import InputError
+from mu_monai.report import page, read_runs, write_report
+
+
+def write(folders, out, **settings):
+    runs = read_runs(folders)
+    return write_report(runs, records_table(utility_records(runs.scores, n_resamples=100)), out, **settings)
+
+
+def text_of(index):
+    return re.sub(
+        r"\s+", " ", re.sub(r"<[^>]+>|data:[^\"]+", " ", index.read_text(encoding="utf-8").split("</style>")[1])
+    )
+
+
+def test_the_whole_report(all_runs, tmp_path):
+    index = write(all_runs, tmp_path / "out")
+    text = text_of(index)
+    for said in (
+        "asked to forget 4 patients (12 cases) and to keep what it learned from 14 patients (56 cases)",
+        "10 % of the patients, drawn at random",
+        "Phantom data.",
+        "1 near-duplicate of forgotten cases.",
+        "EraseToRetain",
+        "2026-01-31 12:00 UTC",
+        "2.83 %",
+        "0.74M of 25.17M = 2.93 %",
+        "every gap is student minus retrained model",
+        "forgotten more than by a model that never saw them",
+        "0.6332 / 0.5091",
+        "nobody chose them by how they look",
+        "adapters off equal the teacher bit for bit",
+        "No legal guarantee.",
+    ):
+        assert said in text
+    assert "failed" not in text
+    order = [
+        text.index(name) for name in ("Model size", "Dice per subset", "How it got there", "Examples", "Self-checks")
+    ]
+    assert order == sorted(order)
+    records = pd.read_csv(tmp_path / "out/tables/records.csv")
+    assert {"dice", "iou", "loss", "dice_drop"} <= set(records["metric"])
+    names = {path.name for path in (tmp_path / "out/figures").iterdir()}
+    assert {"utility.png", "utility-dark.png", "gallery.png", "student-background.png"} <= names
+    for path in (tmp_path / "out/figures").iterdir():
+        assert np.asarray(Image.open(path)).std() > 1
+
+
+def test_the_page_needs_nothing_from_outside(all_runs, tmp_path):
+    html = write(all_runs, tmp_path / "out").read_text(encoding="utf-8")
+    assert "<script" not in html
+    assert not re.findall(r'(?:src|srcset|href)="(?!data:image/png;base64,)', html)
+    assert not re.findall(r"url\(|@import|https?://", html)
+    assert 'name="viewport"' in html
+    assert all(re.findall(r"<img[^>]*alt=\"([^\"]*)\"", html))
+    assert not re.findall(r"<th(?![^>]*scope=)[ >]", html)
+
+
+def test_without_a_retrained_model(make_run, tmp_path):
+    text = text_of(write([make_run("student", figures=False)], tmp_path / "out"))
+    assert "There is no retrained model here, so the student should be where its own unseen cases are" in text
+    assert "None is given here." in text
+    assert "retrained model on the same cases" not in text
+
+
+def test_without_images(make_run, tmp_path):
+    text = text_of(write([make_run("student")], tmp_path / "out", images=False))
+    assert "written without images of patients" in text
+    assert not list((tmp_path / "out/figures").glob("gallery*"))
+
+
+def test_without_examples_curve_and_checks(make_run, tmp_path):
+    folder = make_run("student", figures=False, checks=[], parameters={}, seconds=None, split=None, started="soon")
+    text = text_of(write([folder], tmp_path / "out"))
+    assert "hold no example images" in text
+    assert "recorded no checks" in text
+    assert "How it got there" not in text
+    assert "Phantom data" not in text
+    assert "Forget set not recorded" in text
+
+
+def test_a_training_run_alone(make_run, tmp_path):
+    text = text_of(write([make_run("teacher", figures=False)], tmp_path / "out"))
+    assert "Training report" in text
+    assert "nothing has been unlearned" in text
+    assert "should be near 0" not in text
+
+
+def test_one_forgotten_patient(make_run, tmp_path):
+    folder = make_run("student", figures=False)
+    table = pd.read_csv(folder / "scores.csv")
+    table[~table["patient_id"].isin([f"forget_p0{i}" for i in (1, 2, 3)])].to_csv(folder / "scores.csv", index=False)
+    assert "With 1 patient there is no interval" in text_of(write([folder], tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("selector", "said"),
+    [
+        ({"kind": "ids", "value": ["a", "b"]}, "2 cases given by id"),
+        ({"kind": "where", "value": "device == 'a'"}, "all cases where device == &#39;a&#39;"),
+    ],
+)
+def test_selectors(make_run, tmp_path, selector, said):
+    split = {"file": "split.json", "provenance": {"selector": selector}}
+    assert said in text_of(write([make_run("student", figures=False, split=split)], tmp_path / "out"))
+
+
+def test_failed_checks_and_warnings_stand_at_the_top(make_run, tmp_path):
+    checks = [{"name": "all weights are finite", "passed": False, "detail": "conv.weight"}]
+    folder = make_run("student", figures=False, checks=checks, warnings=["hardly anything was forgotten"])
+    text = text_of(write([folder], tmp_path / "out"))
+    assert text.index("1 self-check failed.") < text.index("hardly anything was forgotten") < text.index("Model size")
+    assert "✗ failed" in text
+
+
+def test_many_near_duplicates_are_cut_short(make_run, tmp_path):
+    pairs = [{"forget": f"f{i}", "other": f"o{i}", "subset": "test", "distance": 1} for i in range(25)]
+    folder = make_run("student", figures=False, split={"provenance": {"near_duplicates": pairs}})
+    text = text_of(write([folder], tmp_path / "out"))
+    assert "25 near-duplicates" in text
+    assert "The other 5 are in" in text
+    assert len(pd.read_csv(tmp_path / "out/tables/near_duplicates.csv")) == 25
+
+
+def test_text_from_files_is_escaped_and_stays_in_the_folder(make_run, tmp_path):
+    folder = make_run("student", warnings=["<img src=x onerror=alert(1)>"])
+    pd.DataFrame({"epoch": [1, 2], "../../guard": [0.3, 0.2]}).to_csv(folder / "curve.csv", index=False)
+    html = write([folder], tmp_path / "out").read_text(encoding="utf-8")
+    assert "<img src=x" not in html
+    assert (tmp_path / "out/figures/student-_guard.png").is_file()
+
+
+def test_gray_oblong_images(make_run, tmp_path):
+    folder = make_run("student")
+    (folder / "curve.csv").unlink()
+    with np.load(folder / "examples.npz") as arrays:
+        half = {name: array[:, :32] if array.ndim > 1 else array for name, array in arrays.items()}
+    long_ids = np.array([f"{'x' * 40}{case}" for case in half["case_id"]])
+    np.savez(folder / "examples.npz", **half | {"image": half["image"][..., :1], "case_id": long_ids})
+    write([folder], tmp_path / "out")
+    size = Image.open(tmp_path / "out/figures/gallery.png").size
+    assert size[0] > size[1]
+
+
+def test_an_earlier_report_is_replaced_and_nothing_else_is(make_run, tmp_path):
+    folder, out = make_run("student", figures=False), tmp_path / "out"
+    write([folder], out)
+    (out / "figures/old.png").write_bytes(b"")
+    write([folder], out)
+    assert not (out / "figures/old.png").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
+    (out / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match=r"holds 'thesis\.tex', which is not part of a report"):
+        write([folder], out)
+    with pytest.raises(InputError, match="exists and is not a folder"):
+        write([folder], out / "thesis.tex")
+
+
+def test_a_failure_leaves_the_earlier_report_whole(make_run, tmp_path, monkeypatch):
+    folder, out = make_run("student", figures=False), tmp_path / "out"
+    before = write([folder], out).read_bytes()
+
+    def fail(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(page, "_write_tables", fail)
+    with pytest.raises(OSError, match="no space left"):
+        write([folder], out)
+    assert (out / "index.html").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
+
+
+def test_records_without_a_column(make_run, tmp_path):
+    with pytest.raises(ValueError, match="the records have no column ideal"):
+        write_report(read_runs([make_run("student")]), pd.DataFrame(columns=page.RECORD_COLUMNS[:-1]), tmp_path / "out")
+
+
+def test_the_same_input_gives_the_same_report(make_run, tmp_path):
+    folder = make_run("student")
+    (folder / "curve.csv").unlink()
+    assert write([folder], tmp_path / "one").read_bytes() == write([folder], tmp_path / "two").read_bytes()
+
+
+def test_matplotlib_is_left_as_it_was(make_run, tmp_path):
+    before = dict(matplotlib.rcParams)
+    write([make_run("student")], tmp_path / "out")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_neither_torch_nor_pyplot_is_loaded():
+    code = "import sys, mu_monai.report; print([n for n in ('torch', 'matplotlib.pyplot') if n in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
