@@ -31,7 +31,11 @@ $(STAMP): requirements.lock pyproject.toml
 
 lock: $(STAMP)  ## resolve pyproject.toml's ranges anew
 	$(BIN)/python -m pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --strip-extras --extra dev --no-emit-index-url --no-emit-find-links --output-file requirements.lock pyproject.toml
+	# newer torch builds bring gigabytes of CUDA packages; a local build's suffix is not for other machines
+	echo "torch==2.13.0" > build-constraints.txt
+	$(BIN)/pip-compile --quiet --strip-extras --extra dev --constraint build-constraints.txt --no-annotate --no-header \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
+	sed -i 's/+cpu$$//' requirements.lock && rm build-constraints.txt
 
 bundle-weights: $(STAMP)  ## train the bundles' models/model.pt on phantoms
 	for bundle in isic chase; do \

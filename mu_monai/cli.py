@@ -57,7 +57,12 @@ def _root(
 
 @app.command()
 def split(
-    source: Annotated[Path, typer.Argument(help="A folder of images in a known layout, or a manifest CSV.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder of images in a known layout, a manifest CSV, or a split.json to choose anew whom to forget."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="The split file to write.")] = Path("split.json"),
     layout: Annotated[
         str | None, typer.Option(help="isic, chase or manifest; recognized where it is left out.")
@@ -78,7 +83,12 @@ def split(
 ) -> None:
     """Divide images by patient into retain, forget, validation and test.
 
+    A request that comes after the training is met from the split that the model was trained on; validation and test
+    stay as they were:
+
     Example: mu-monai split data/chase_db1 --label-set 1stHO --forget 0.1 --out split.json
+
+    Example: mu-monai split split.json --forget-ids withdrawn.txt --out request.json
     """
     from mu_monai import workflow
 

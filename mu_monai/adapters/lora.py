@@ -22,8 +22,8 @@ class LoraConv(nn.Module, LoraLayer):
 
     `A` has the shape of the convolution's weight with the rank in place of the output channels, `B` is
     `(out, r, 1, ...)`. For plain convolutions these are the factors of peft's own layer, so stock peft reads them. A
-    transposed convolution keeps `A` as `(in, r, k, ...)`, its own layout. `A` starts as Kaiming-uniform and `B` as zero, so that the update
-    starts as zero.
+    transposed convolution keeps `A` as `(in, r, k, ...)`, its own layout. `A` starts as Kaiming-uniform and `B`
+    as zero, so that the update starts as zero.
 
     Outside training the layer convolves once, with `W + (alpha/r) B A`, which are the very numbers that `merge` stores:
     merged and unmerged outputs are equal bit for bit. In training, dropout acts on the input of the low-rank branch

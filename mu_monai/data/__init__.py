@@ -7,6 +7,7 @@ from mu_monai.data.layouts import LAYOUTS, Layout, Source, read_chase, read_isic
 from mu_monai.data.manifest import check_manifest, is_file_label, read_manifest
 from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.phantoms import PhantomKind, phantom_split, write_phantoms
+from mu_monai.data.reselect import reselect
 from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, ForgetWhere
 from mu_monai.data.split import SplitSettings, make_split, split_manifest
 from mu_monai.data.split_file import load_split, write_split
@@ -34,6 +35,7 @@ __all__ = [
     "read_isic",
     "read_layout",
     "read_manifest",
+    "reselect",
     "resolve_duplicates",
     "split_manifest",
     "unite_groups",

@@ -14,7 +14,14 @@ from mu_monai.data.duplicates import DuplicatePolicy, Resolved, digest_files, re
 from mu_monai.data.layouts import Source
 from mu_monai.data.manifest import COLUMNS, is_file_label, nearest_names
 from mu_monai.data.near_duplicates import find_near_duplicates
-from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, describe_selector, select_groups
+from mu_monai.data.selection import (
+    ForgetFraction,
+    ForgetIds,
+    ForgetSelector,
+    ForgetWhere,
+    describe_selector,
+    select_groups,
+)
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import (
     CASE_ID,
@@ -38,7 +45,7 @@ class SplitSettings:
     """How to split.
 
     Args:
-        forget: which cases to forget.
+        forget: which cases to forget; none where the model is trained before anybody asks.
         validation: share of all patients for validation, in [0, 1).
         test: share of all patients for test, in [0, 1); `validation + test` < 1.
         seed: of the random division, >= 0.
@@ -47,7 +54,7 @@ class SplitSettings:
         strict: near-duplicates of forgotten cases in other subsets are an error, not a warning.
     """
 
-    forget: ForgetSelector = field(default_factory=ForgetFraction)
+    forget: ForgetSelector | None = field(default_factory=ForgetFraction)
     validation: float = 0.2
     test: float = 0.2
     seed: int = 0
@@ -62,7 +69,7 @@ class SplitSettings:
 def split_manifest(
     manifest: pd.DataFrame,
     *,
-    forget: ForgetSelector = ForgetFraction(),  # noqa: B008 - frozen
+    forget: ForgetSelector | None = ForgetFraction(),  # noqa: B008 - frozen
     validation: float = 0.2,
     test: float = 0.2,
     seed: int = 0,
@@ -72,8 +79,8 @@ def split_manifest(
 
     Args:
         manifest: the table.
-        forget: which cases to forget; those named by id or query never land in validation or test, since only a case
-            that was trained on can be forgotten.
+        forget: which cases to forget, or none yet; those named by id or query never land in validation or test,
+            since only a case that was trained on can be forgotten.
         validation: share of all groups, in [0, 1).
         test: share of all groups, in [0, 1).
         seed: of the random division, >= 0. The same seed gives the same test groups for every fraction to forget.
@@ -91,7 +98,7 @@ def split_manifest(
     column = _group_column(manifest, group_by)
     groups, names = pd.factorize(column.astype(str).to_numpy(dtype=object), sort=True)
     selected = np.zeros(len(names), dtype=bool)
-    if not isinstance(forget, ForgetFraction):
+    if isinstance(forget, ForgetIds | ForgetWhere):
         titles = np.array([f"{column.name} {name!r}" for name in names], dtype=object)
         selected = select_groups(manifest, forget, groups, titles)
     order = np.random.default_rng(seed).permutation(len(names))
@@ -127,19 +134,19 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
     resolved = resolve_duplicates(manifest, digests, settings.on_duplicates)
     table = _split_resolved(resolved, settings).sort_values(CASE_ID, kind="stable")
     near = find_near_duplicates(table)
-    _report_near_duplicates(near, settings.strict)
+    report_near_duplicates(near, settings.strict)
     used = dict.fromkeys([*table[IMAGE], *table[LABEL][is_file_label(table[LABEL])]])
     provenance = {
         "source": source.path,
         "layout": source.layout,
         "label_set": source.label_set,
         "phantom": "phantom" in table and bool(table["phantom"].notna().any()),
-        "selector": describe_selector(settings.forget),
+        "selector": None if settings.forget is None else describe_selector(settings.forget),
         "group_by": settings.group_by,
         "seed": settings.seed,
         "validation": settings.validation,
         "test": settings.test,
-        "counts": {name: _count(table[table[SUBSET] == name]) for name in SUBSETS},
+        "counts": counts(table),
         "sha256": {path: digests[path] for path in used},
         "duplicates": {
             "policy": settings.on_duplicates,
@@ -213,7 +220,8 @@ def _too_few(column: str, groups: int, selected: int, sizes: dict[str, int]) -> 
     )
 
 
-def _report_near_duplicates(near: list[dict[str, Any]], strict: bool) -> None:
+def report_near_duplicates(near: list[dict[str, Any]], strict: bool) -> None:
+    """Warn of every pair; refuse them all where `strict`."""
     told = [
         f"case {pair['forget']!r} to forget looks like {pair['other']!r} in {pair['subset']} ({pair['distance']} of "
         "256 bits differ); forget both or remove one"
@@ -225,8 +233,10 @@ def _report_near_duplicates(near: list[dict[str, Any]], strict: bool) -> None:
         _log.warning(sentence)
 
 
-def _count(table: pd.DataFrame) -> dict[str, int]:
-    return {"patients": int(table[PATIENT_ID].nunique()), "cases": len(table)}
+def counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Patients and cases of every subset."""
+    parts = {name: table[table[SUBSET] == name] for name in SUBSETS}
+    return {name: {"patients": int(part[PATIENT_ID].nunique()), "cases": len(part)} for name, part in parts.items()}
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

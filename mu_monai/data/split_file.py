@@ -13,7 +13,7 @@ from mu_monai.data.duplicates import digest_files
 from mu_monai.data.manifest import COLUMNS, is_file_label
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json, write_json
-from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def load_split(path: str | os.PathLike[str], *, verify: bool = False) -> dict[st
         The cases of each subset, with absolute paths.
 
     Raises:
-        InputError: listing all of: keys that are missing, no case to retain or to forget, groups (patients), case ids
+        InputError: listing all of: keys that are missing, no case to retain, groups (patients), case ids
             or contents in several subsets, files that are missing or, if verified, changed.
 
     Example:
@@ -73,11 +73,7 @@ def load_split(path: str | os.PathLike[str], *, verify: bool = False) -> dict[st
     provenance = content[PROVENANCE]
     table = pd.concat([pd.DataFrame(content[name]).assign(**{SUBSET: name}) for name in SUBSETS if content[name]])
     digests = provenance.get("sha256", {})
-    problems = [
-        f"subset {name!r} is empty; a split needs cases to retain and to forget"
-        for name in (RETAIN, FORGET)
-        if not content[name]
-    ]
+    problems = [] if content[RETAIN] else [f"subset {RETAIN!r} is empty; a split needs cases to train on"]
     problems += _straddling_groups(table, provenance.get("group_by", PATIENT_ID))
     problems += _shared(table, table[CASE_ID], "case_id {!r} occurs", within=True)
     problems += _shared(table, table[IMAGE].map(digests), "content with SHA-256 {} occurs", within=False)

@@ -221,8 +221,8 @@ class RunFolder:
         if abs(last - first) < 0.01 * abs(first):
             return [
                 f"the loss of the forget cases moved by less than 1 % (after the first epoch {first:.4f}, at "
-                f"the end {last:.4f}): hardly anything was forgotten; more epochs, smaller batches or a larger learning "
-                "rate act stronger"
+                f"the end {last:.4f}): hardly anything was forgotten; more epochs, smaller batches or a larger "
+                "learning rate act stronger"
             ]
         return []
 

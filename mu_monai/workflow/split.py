@@ -15,6 +15,7 @@ from mu_monai.data import (
     check_manifest,
     make_split,
     read_layout,
+    reselect,
     write_split,
 )
 from mu_monai.errors import InputError
@@ -34,11 +35,12 @@ def split(
     """Write a `split.json` and say in words what it holds.
 
     Args:
-        source: a folder in a known layout, or a manifest CSV.
+        source: a folder in a known layout, or a manifest CSV; or the `split.json` that a model was trained on, whose
+            training cases are then divided anew while validation and test stay.
         out: the split file to write.
         layout: `isic`, `chase` or `manifest`; recognized where it is none.
         label_set: CHASE_DB1's observer, `1stHO` or `2ndHO`.
-        forget: exactly one of `fraction` (in (0, 1)), `ids` (a file, one id a line) and `where` (a condition).
+        forget: at most one of `fraction` (in (0, 1)), `ids` (a file, one id a line) and `where` (a condition).
         force: replace an existing file.
         settings: the other fields of `mu_monai.data.SplitSettings`.
 
@@ -53,18 +55,26 @@ def split(
         raise InputError(f"'{out}' exists; give another --out, or --force to replace it")
     selector = _selector(forget)
     chosen = SplitSettings(forget=selector, **settings)
-    found = read_layout(source, layout, label_set)
-    check_manifest(found.manifest, allow_repeated_ids=True)
-    content = make_split(found, chosen)
+    if Path(source).suffix == ".json":
+        if selector is None:
+            raise InputError(
+                f"say which training cases of '{source}' to forget: --forget, --forget-ids or --forget-where"
+            )
+        content = reselect(source, selector, seed=chosen.seed, strict=chosen.strict)
+    else:
+        found = read_layout(source, layout, label_set)
+        check_manifest(found.manifest, allow_repeated_ids=True)
+        content = make_split(found, chosen)
     write_split(out, content)
     return "\n".join(_summary(out, content[PROVENANCE]))
 
 
-def _selector(forget: Mapping[str, Any]) -> ForgetSelector:
+def _selector(forget: Mapping[str, Any]) -> ForgetSelector | None:
     given = {name: value for name, value in forget.items() if value is not None}
-    if len(given) != 1:
-        options = "--forget, --forget-ids and --forget-where"
-        raise InputError(f"say exactly one of {options}, such as --forget 0.1; {len(given)} were given")
+    if not given:
+        return None
+    if len(given) > 1:
+        raise InputError(f"give one of --forget, --forget-ids and --forget-where, not {len(given)} of them")
     kind, value = next(iter(given.items()))
     if kind == "fraction":
         return ForgetFraction(value)
@@ -92,7 +102,7 @@ def _summary(out: Path, provenance: Mapping[str, Any]) -> list[str]:
     for pair in provenance["near_duplicates"][:10]:
         lines.append(
             f"warning: forget case {pair['forget']} looks like {pair['other']} in {pair['subset']} "
-            f"({pair['distance']} of 64 bits differ): forgetting is void while a copy is retained"
+            f"({pair['distance']} of 256 bits differ): forgetting is void while a copy is retained"
         )
     if len(provenance["near_duplicates"]) > 10:
         lines.append(

@@ -1,0 +1,186 @@
+"""A small unlearning run in memory: cases, loaders, networks, a method and the handlers of a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
+from monai.inferers import SimpleInferer
+from monai.losses import DiceCELoss
+from monai.networks.nets import UNet
+from torch import nn
+
+from mu_monai.adapters import Student
+from mu_monai.engine import Reseed, RunFolder, ScoreSubsets, StopOnNonFinite
+from mu_monai.files import write_json
+from mu_monai.keys import IMAGE, LOSS, SUBSETS
+
+SIZES = {"retain": 6, "forget": 4, "validation": 3, "test": 3}
+
+
+def build_unet(seed: int = 0) -> UNet:
+    torch.manual_seed(seed)
+    network = UNet(2, 1, 1, channels=(4, 8), strides=(2,), num_res_units=2, norm="batch").train()
+    with torch.no_grad():
+        network(torch.randn(4, 1, 16, 16) + 1)  # statistics that are no longer the initial ones
+    return network.eval()
+
+
+def build_student(**settings: Any) -> Student:
+    return Student(build_unet(), **{"r": 2, "lora_alpha": 8, **settings})
+
+
+def build_cases(subset: str, number: int) -> list[dict[str, Any]]:
+    """Noise with a bright square, which is the mask; ids in descending order."""
+    generator = torch.Generator().manual_seed(sorted(SIZES).index(subset))
+    cases = []
+    for index in reversed(range(number)):
+        label = torch.zeros(1, 16, 16)
+        top = 2 + index
+        label[:, top : top + 6, top : top + 6] = 1
+        image = torch.randn(1, 16, 16, generator=generator) * 0.3 + label
+        ids = {"case_id": f"{subset}-{index}", "patient_id": f"{subset}-p{index // 2}"}
+        cases.append({IMAGE: image, "label": label, **ids})
+    return cases
+
+
+class Push:
+    """A method as the run folder sees it: named settings, and a term on the loss."""
+
+    def __init__(self, loader: DataLoader, weight: float = 3.0) -> None:
+        self.loader, self.weight = loader, weight
+
+    def settings(self) -> dict[str, Any]:
+        return {"weight": self.weight}
+
+    def attach(self, engine: SupervisedTrainer) -> None:
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
+
+    def __call__(self, engine: SupervisedTrainer) -> None:
+        image = next(iter(self.loader))[IMAGE]
+        forget = nn.functional.softplus(engine.network(image)).mean()
+        engine.state.output[LOSS] = engine.state.output[LOSS] + self.weight * forget
+
+
+class Run:
+    """Everything that a bundle's config would put together, ready to go."""
+
+    def __init__(self, folder: Path, split: Path, loaders: Mapping[str, DataLoader]) -> None:
+        self.folder, self.split, self.loaders = folder, split, loaders
+
+    def trainer(
+        self, network: nn.Module, *, handlers: Sequence[Any] = (), epochs: int = 2, rate: float = 0.1, seed: int = 0
+    ) -> SupervisedTrainer:
+        trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        return SupervisedTrainer(
+            device=torch.device("cpu"),
+            max_epochs=epochs,
+            train_data_loader=DataLoader(self.loaders["retain"].dataset, batch_size=4, shuffle=True),
+            network=network,
+            optimizer=torch.optim.Adam(trainable, lr=rate),
+            loss_function=DiceCELoss(sigmoid=True),
+            inferer=SimpleInferer(),
+            train_handlers=[Reseed(seed), *handlers],
+            decollate=False,
+        )
+
+    def unlearning(
+        self,
+        network: Student | None = None,
+        *,
+        folder: Path | None = None,
+        resume: bool = False,
+        epochs: int = 2,
+        rate: float = 0.1,
+        weight: float = 3.0,
+        seed: int = 0,
+        subsets: Sequence[str] = ("retain", "forget"),
+        before: Sequence[Any] = (),
+        after: Sequence[Any] = (),
+    ) -> SupervisedTrainer:
+        """An unlearning run; handlers `before` and `after` stand around the run folder."""
+        method = Push(self.loaders["forget"], weight)
+        run_folder = RunFolder(
+            folder or self.folder,
+            bundle={"name": "small", "version": "0.1.0", "task": "segmentation", "root": "bundles/small"},
+            split=self.split,
+            seed=seed,
+            subsets=list(subsets),
+            method=method,
+            teacher="runs/teacher/model.pt",
+            resume=resume,
+        )
+        scorer = ScoreSubsets(self.loaders, DiceCELoss(sigmoid=True))
+        handlers = [method, StopOnNonFinite(), scorer, *before, run_folder, *after]
+        network = network or build_student(lora_dropout=0.2)
+        return self.trainer(network, handlers=handlers, epochs=epochs, rate=rate, seed=seed)
+
+    def training(self, *, subsets: Sequence[str] = ("retain", "forget"), resume: bool = False, epochs: int = 2):
+        run_folder = RunFolder(
+            self.folder,
+            bundle={"name": "small", "version": "0.1.0", "task": "segmentation", "root": "bundles/small"},
+            split=self.split,
+            seed=0,
+            subsets=list(subsets),
+            resume=resume,
+        )
+        return self.trainer(build_unet(), handlers=[run_folder], epochs=epochs, rate=1e-3)
+
+
+class At:
+    """Calls a function at an event, at one epoch or at all."""
+
+    def __init__(self, event: Any, function: Callable[[SupervisedTrainer], None], epoch: int | None = None) -> None:
+        self.event, self.function, self.epoch = event, function, epoch
+
+    def attach(self, engine: SupervisedTrainer) -> None:
+        engine.add_event_handler(self.event, self)
+
+    def __call__(self, engine: SupervisedTrainer) -> None:
+        if self.epoch is None or engine.state.epoch == self.epoch:
+            self.function(engine)
+
+
+@pytest.fixture
+def make_unet() -> Callable[..., UNet]:
+    return build_unet
+
+
+@pytest.fixture
+def make_student() -> Callable[..., Student]:
+    return build_student
+
+
+@pytest.fixture
+def make_cases() -> Callable[..., list[dict[str, Any]]]:
+    return build_cases
+
+
+@pytest.fixture
+def at() -> type[At]:
+    return At
+
+
+@pytest.fixture
+def loaders() -> dict[str, DataLoader]:
+    return {name: DataLoader(Dataset(build_cases(name, SIZES[name])), batch_size=2) for name in SUBSETS}
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Path:
+    """A split file; the run folder reads no more than its provenance."""
+    counts = {name: {"patients": (size + 1) // 2, "cases": size} for name, size in SIZES.items()}
+    provenance = {"source": "memory", "seed": 3, "counts": counts, "sha256": {"a.png": "0" * 64}}
+    write_json(tmp_path / "split.json", {**{name: [] for name in SUBSETS}, "provenance": provenance})
+    return tmp_path / "split.json"
+
+
+@pytest.fixture
+def run(tmp_path: Path, split: Path, loaders: dict[str, DataLoader]) -> Run:
+    return Run(tmp_path / "run", split, loaders)

@@ -1,0 +1,82 @@
+"""Checkpoints: whole, small, readable without unpickling, and enough to go on from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from ignite.engine import Events
+
+from mu_monai.adapters import weights_sha256
+from mu_monai.engine.checkpoint import has_checkpoint, restore_checkpoint, save_checkpoint
+
+
+def bits(network) -> str:
+    return weights_sha256(network.state_dict())
+
+
+def trained(run, network, epochs: int = 2):
+    trainer = run.trainer(network, epochs=epochs)
+    trainer.run()
+    return trainer
+
+
+@pytest.fixture(params=["student", "plain"])
+def make_network(request, make_student, make_unet):
+    return make_student if request.param == "student" else make_unet
+
+
+def test_there_is_none_before_one_is_made(run, make_student, tmp_path):
+    assert not has_checkpoint(tmp_path)
+    assert not has_checkpoint(tmp_path / "nowhere")
+    save_checkpoint(trained(run, make_student()), tmp_path / "checkpoints")
+    assert has_checkpoint(tmp_path / "checkpoints")
+
+
+def test_network_optimizer_and_position_come_back(run, make_network, tmp_path):
+    trainer = trained(run, make_network())
+    save_checkpoint(trainer, tmp_path)
+    other = run.trainer(make_network(), epochs=5)
+    assert bits(other.network) != bits(trainer.network)
+
+    other.add_event_handler(Events.STARTED, lambda: (restore_checkpoint(other, tmp_path), other.terminate()))
+    other.run()
+    assert bits(other.network) == bits(trainer.network)
+    assert (other.state.epoch, other.state.iteration) == (2, trainer.state.iteration)
+    assert other.state.max_epochs == 5, "the new run may ask for more epochs"
+    for name, value in trainer.optimizer.state_dict()["state"].items():
+        for key, tensor in value.items():
+            assert torch.equal(other.optimizer.state_dict()["state"][name][key], tensor)
+
+
+def test_going_on_equals_never_having_stopped(run, make_network, tmp_path):
+    whole = trained(run, make_network(), epochs=4)
+    save_checkpoint(trained(run, make_network(), epochs=2), tmp_path)
+    rest = run.trainer(make_network(), epochs=4)
+    rest.add_event_handler(Events.STARTED, lambda: restore_checkpoint(rest, tmp_path))
+    rest.run()
+    assert bits(rest.network) == bits(whole.network)
+
+
+def test_a_students_checkpoint_holds_what_trains_and_nothing_of_the_teacher(run, make_student, tmp_path):
+    trainer = trained(run, make_student())
+    save_checkpoint(trainer, tmp_path)
+    (file,) = tmp_path.iterdir()
+    content = torch.load(file, weights_only=True)
+    assert sorted(content["network"]) == sorted(trainer.network.trainable())
+
+
+def test_the_file_is_replaced_whole_or_not_at_all(run, make_student, tmp_path, monkeypatch):
+    trainer = trained(run, make_student())
+    save_checkpoint(trainer, tmp_path)
+    (file,) = tmp_path.iterdir()
+    before = file.read_bytes()
+
+    def full_disk(content, path):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(trainer, tmp_path)
+    assert [item.name for item in tmp_path.iterdir()] == [file.name]
+    assert file.read_bytes() == before
