@@ -21,7 +21,7 @@ def real_data() -> Path:
     folder = Path(os.environ.get("MU_MONAI_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(
-            f"no real images at {folder}; set MU_MONAI_DATA to the folder that holds chase_db1/, isic_lesion/ and isic9/"
+            f"no real images at {folder}; set MU_MONAI_DATA to a folder with chase_db1/, isic_lesion/ and isic9/"
         )
     return folder
 

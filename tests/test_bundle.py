@@ -54,7 +54,9 @@ def test_a_folder_of_that_name_goes_before_a_shipped_bundle():
 
 def test_a_folder_without_metadata_is_no_bundle(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty' is neither a folder with configs/metadata\.json nor one of chase, isic"):
+    with pytest.raises(
+        InputError, match=r"empty' is neither a folder with configs/metadata\.json nor one of chase, isic"
+    ):
         find_bundle(tmp_path / "empty")
 
 

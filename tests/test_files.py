@@ -29,9 +29,14 @@ def test_after_any_exception_the_target_is_as_before_and_nothing_is_left(tmp_pat
     target = tmp_path / "a.txt"
     if before is not None:
         target.write_text(before)
-    with pytest.raises(error, match="stopped"), atomic_path(target) as path:
-        path.write_text("half")
-        raise error("stopped")
+
+    def write_half():
+        with atomic_path(target) as path:
+            path.write_text("half")
+            raise error("stopped")
+
+    with pytest.raises(error, match="stopped"):
+        write_half()
     assert [item.read_text() for item in tmp_path.iterdir()] == ([] if before is None else [before])
 
 

@@ -20,7 +20,7 @@ class Placement:
     """The layers that adapters go into.
 
     Args:
-        targets: full names of the convolutions to adapt, in forward order.
+        targets: full names of the convolutions to adapt, in the order of `named_modules()`.
         scope: `decoder` (the head belongs to it), `head`, `all` or the regular expression that chose them.
         scope_weights: number of weights in the scope.
         covered_weights: number of weights in `targets`.

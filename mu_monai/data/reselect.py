@@ -13,9 +13,9 @@ from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.selection import ForgetIds, ForgetSelector, describe_selector
 from mu_monai.data.split import counts, report_near_duplicates, split_manifest
 from mu_monai.data.split_file import load_split
-from mu_monai.errors import InputError, raise_if_any
+from mu_monai.errors import raise_if_any
 from mu_monai.files import file_sha256, read_json
-from mu_monai.keys import CASE_ID, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS, TEST, VALIDATION
+from mu_monai.keys import CASE_ID, PATIENT_ID, PROVENANCE, SUBSET, SUBSETS, TEST, VALIDATION
 
 
 def reselect(
@@ -52,8 +52,6 @@ def reselect(
     divided = split_manifest(
         training.drop(columns=SUBSET), forget=forget, validation=0, test=0, seed=seed, group_by=groups
     )
-    if not (divided[SUBSET] == RETAIN).any():
-        raise InputError("nothing would be left to retain; forget fewer cases")
     table = pd.concat([divided, held_out])
     near = find_near_duplicates(table)
     report_near_duplicates(near, strict)

@@ -6,6 +6,7 @@ import math
 import sys
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 from monai.data.utils import set_rnd
@@ -76,4 +77,4 @@ class Progress:
 def _loss(output: Any) -> dict[str, float]:
     """The loss of an iteration's output, which MONAI splits into a list of cases unless told not to."""
     case = output[0] if isinstance(output, list) else output
-    return {LOSS: float(case[LOSS])}
+    return {LOSS: torch.as_tensor(case[LOSS]).item()}

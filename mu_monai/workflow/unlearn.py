@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import MODEL_PT, TRAINING_SUBSETS
+from mu_monai.files import read_json
+from mu_monai.keys import (
+    CASE_ID,
+    FORGET,
+    IMAGE,
+    MODEL_PT,
+    PROVENANCE,
+    RUN_JSON,
+    TEST,
+    TRAINING_SUBSETS,
+    VALIDATION,
+)
 from mu_monai.methods import METHODS
 from mu_monai.workflow.config import (
     collect,
@@ -67,6 +78,7 @@ def unlearn(
         lambda: method_problems(method),
         lambda: unknown_ids(parser, list(overrides)),
         lambda: split_problems(split, TRAINING_SUBSETS),
+        lambda: trained_otherwise(split, teacher),
     )
     if not problems:
         parser.update(overrides)
@@ -75,6 +87,39 @@ def unlearn(
     target = METHODS[method]
     run_config(files, overrides | {"method::_target_": f"{target.__module__}.{target.__name__}"})
     return Path(out)
+
+
+def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> list[str]:
+    """Why a split does not fit what a teacher's run trained on, image by image.
+
+    Nothing can be forgotten that was never trained on, and a case that was is no unseen one. It cannot be told where
+    the teacher is a bare weights file, or its split is gone.
+    """
+    record = Path(teacher or "") / RUN_JSON
+    if split is None or teacher is None or not record.is_file():
+        return []
+    run = read_json(record)
+    if not Path(run["split"]["file"]).is_file():
+        return []
+    trained = {digest for subset in run["subsets"] for digest in _digests(run["split"]["file"], subset).values()}
+    problems = [
+        f"case '{case}' is to be forgotten, but the teacher '{teacher}' was not trained on it"
+        for case, digest in _digests(split, FORGET).items()
+        if digest not in trained
+    ]
+    problems += [
+        f"case '{case}' is in '{subset}', but the teacher '{teacher}' was trained on it; make the split from the "
+        f"teacher's own: mu-monai split {run['split']['file']} --forget-ids ..."
+        for subset in (VALIDATION, TEST)
+        for case, digest in _digests(split, subset).items()
+        if digest in trained
+    ]
+    return problems
+
+
+def _digests(split: str | Path, subset: str) -> dict[str, str]:
+    content = read_json(split)
+    return {case[CASE_ID]: content[PROVENANCE]["sha256"][case[IMAGE]] for case in content[subset]}
 
 
 def method_problems(method: str) -> list[str]:

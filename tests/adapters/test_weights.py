@@ -82,7 +82,9 @@ def test_minus_zero_is_another_weight():
     assert weights_sha256({"a": torch.tensor([0.0])}) != weights_sha256({"a": torch.tensor([-0.0])})
 
 
-@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"model": s, "epoch": 3}, lambda s: {"network": s, "optimizer": {}}])
+@pytest.mark.parametrize(
+    "wrap", [lambda s: s, lambda s: {"model": s, "epoch": 3}, lambda s: {"network": s, "optimizer": {}}]
+)
 def test_a_plain_state_dict_is_read_also_from_a_checkpoint(tmp_path, wrap):
     torch.save(wrap(nn.Linear(2, 2).state_dict()), tmp_path / "w.pt")
     assert sorted(read_weights(tmp_path / "w.pt")) == ["bias", "weight"]
@@ -99,7 +101,9 @@ def test_a_missing_file_is_named(tmp_path, name):
         read_weights(tmp_path / name)
 
 
-@pytest.mark.parametrize("content", [b"", b"epoch,loss\n1,2\n", b"\x89PNG\r\n\x1a\n" + bytes(64), b"PK\x03\x04" + bytes(64)])
+@pytest.mark.parametrize(
+    "content", [b"", b"epoch,loss\n1,2\n", b"\x89PNG\r\n\x1a\n" + bytes(64), b"PK\x03\x04" + bytes(64)]
+)
 def test_a_file_that_holds_no_weights_is_refused(tmp_path, content):
     (tmp_path / "w.pt").write_bytes(content)
     with pytest.raises(InputError, match=r"cannot be read as plain weights \(\w+\); save them with torch\.save"):

@@ -58,17 +58,17 @@ def test_going_on_equals_never_having_stopped(run, make_network, tmp_path):
 
 
 def test_a_students_checkpoint_holds_what_trains_and_nothing_of_the_teacher(run, make_student, tmp_path):
-    trainer = trained(run, make_student())
-    save_checkpoint(trainer, tmp_path)
-    (file,) = tmp_path.iterdir()
+    folder, trainer = tmp_path / "checkpoints", trained(run, make_student())
+    save_checkpoint(trainer, folder)
+    (file,) = folder.iterdir()
     content = torch.load(file, weights_only=True)
     assert sorted(content["network"]) == sorted(trainer.network.trainable())
 
 
 def test_the_file_is_replaced_whole_or_not_at_all(run, make_student, tmp_path, monkeypatch):
-    trainer = trained(run, make_student())
-    save_checkpoint(trainer, tmp_path)
-    (file,) = tmp_path.iterdir()
+    folder, trainer = tmp_path / "checkpoints", trained(run, make_student())
+    save_checkpoint(trainer, folder)
+    (file,) = folder.iterdir()
     before = file.read_bytes()
 
     def full_disk(content, path):
@@ -77,6 +77,6 @@ def test_the_file_is_replaced_whole_or_not_at_all(run, make_student, tmp_path, m
 
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(trainer, tmp_path)
-    assert [item.name for item in tmp_path.iterdir()] == [file.name]
+        save_checkpoint(trainer, folder)
+    assert [item.name for item in folder.iterdir()] == [file.name]
     assert file.read_bytes() == before

@@ -80,7 +80,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_step(run, make_stude
     student = make_student()
     handlers = [at(IterationEvents.LOSS_COMPLETED, spoil, epoch), StopOnNonFinite()]
     trainer = run.trainer(student, handlers=handlers)
-    with pytest.raises(FloatingPointError, match=rf"the loss is -?(nan|inf) in epoch {epoch}, iteration {2 * epoch - 1};"):
+    with pytest.raises(
+        FloatingPointError, match=rf"the loss is -?(nan|inf) in epoch {epoch}, iteration {2 * epoch - 1};"
+    ):
         trainer.run()
     assert len(digests) == 1
     assert weights_sha256(student.state_dict()) == digests[0]

@@ -79,7 +79,11 @@ def test_extreme_logits_give_finite_scores(logit):
 def test_scores_belong_to_cases_whatever_the_batch_size(batch_size):
     generator = torch.Generator().manual_seed(0)
     cases = [
-        case(torch.randn(6, generator=generator).tolist(), (torch.rand(6, generator=generator) > 0.5).float().tolist(), str(i))
+        case(
+            torch.randn(6, generator=generator).tolist(),
+            (torch.rand(6, generator=generator) > 0.5).float().tolist(),
+            str(i),
+        )
         for i in range(5)
     ]
     loss = DiceCELoss(sigmoid=True, batch=True)  # a loss that mixes the cases of a batch
@@ -153,7 +157,11 @@ class TestScoreSubsets:
         ("interval", "epochs", "expected"), [(1, 3, [1, 2, 3]), (2, 5, [2, 4, 5]), (3, 3, [3]), (9, 2, [2])]
     )
     def test_every_interval_and_the_last_epoch_are_scored(self, loaders, make_unet, interval, epochs, expected):
-        scorer, engine, scored = ScoreSubsets(loaders, nn.BCEWithLogitsLoss(), interval=interval), Trainer(make_unet()), []
+        scorer, engine, scored = (
+            ScoreSubsets(loaders, nn.BCEWithLogitsLoss(), interval=interval),
+            Trainer(make_unet()),
+            [],
+        )
         scorer.attach(engine)
         engine.add_event_handler(
             Events.EPOCH_COMPLETED, lambda: scored.extend([engine.state.epoch] * bool(epoch_terms(engine)))
@@ -184,7 +192,9 @@ class TestScoreSubsets:
         assert sorted(rows[0]) == ["retain_dice", "retain_loss"]
         assert set(scorer.write({"teacher": make_unet()}, tmp_path)["subset"]) == {"retain", "test"}
 
-    def test_every_case_of_every_subset_is_written_for_every_model(self, scorer, make_unet, make_student, tmp_path, loaders):
+    def test_every_case_of_every_subset_is_written_for_every_model(
+        self, scorer, make_unet, make_student, tmp_path, loaders
+    ):
         student = make_student()
         table = scorer.write({"teacher": student.teacher, "student": student.train()}, tmp_path)
         assert list(table.columns) == [
@@ -193,7 +203,9 @@ class TestScoreSubsets:
         ]
         counts = table.groupby(["model", "subset"]).size().to_dict()
         assert counts == {
-            (model, subset): len(loader.dataset) for model in ("teacher", "student") for subset, loader in loaders.items()
+            (model, subset): len(loader.dataset)
+            for model in ("teacher", "student")
+            for subset, loader in loaders.items()
         }
         assert not table.duplicated(["model", "subset", "case_id"]).any()
         pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores.csv"), table)
@@ -231,7 +243,9 @@ class TestScoreSubsets:
         for item in cases:
             item["image"] = torch.zeros(3, 1, 4)
         network = nn.Conv2d(3, 1, 1)
-        ScoreSubsets({"retain": DataLoader(Dataset(cases))}, nn.BCEWithLogitsLoss()).write({"teacher": network}, tmp_path)
+        ScoreSubsets({"retain": DataLoader(Dataset(cases))}, nn.BCEWithLogitsLoss()).write(
+            {"teacher": network}, tmp_path
+        )
         with np.load(tmp_path / "examples.npz") as examples:
             assert examples["image"].shape == (2, 1, 4, 3)
             assert not examples["image"].any()

@@ -215,7 +215,12 @@ class TestStopping:
 
     @pytest.mark.parametrize(
         ("error", "status"),
-        [(KeyboardInterrupt, "interrupted"), (RuntimeError, "failed"), (FloatingPointError, "failed"), (SystemExit, "failed")],
+        [
+            (KeyboardInterrupt, "interrupted"),
+            (RuntimeError, "failed"),
+            (FloatingPointError, "failed"),
+            (SystemExit, "failed"),
+        ],
     )
     def test_an_exception_is_passed_on_and_leaves_its_status(self, run, at, error, status):
         trainer = run.unlearning(after=[at(IterationEvents.FORWARD_COMPLETED, stop(error), 2)])
@@ -316,7 +321,7 @@ class TestRefusals:
     def test_an_existing_folder_is_refused(self, run, content):
         (run.folder / content).parent.mkdir(parents=True)
         (run.folder / content).write_text("mine")
-        with pytest.raises(InputError, match="run folder '.*run' exists; give another one, remove it, or go on"):
+        with pytest.raises(InputError, match=r"run folder '.*run' exists; give another one, remove it, or go on"):
             run.unlearning()
         assert (run.folder / content).read_text() == "mine"
 
@@ -354,7 +359,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("setting", [{"r": 3}, {"scope": "head"}], ids=["rank", "scope"])
     def test_other_adapters_are_refused(self, run, interrupted, make_student, setting):
-        with pytest.raises(InputError, match="parameters was .*'trainable': "):
+        with pytest.raises(InputError, match=r"parameters was .*'trainable': "):
             run.unlearning(make_student(**setting), resume=True).run()
         assert {name: (run.folder / name).read_bytes() for name in files(run.folder)} == interrupted
 
@@ -418,7 +423,9 @@ class TestWarnings:
         run.unlearning(student, after=[at(Events.EPOCH_STARTED, tamper, 2)]).run()
         failed = [check["name"] for check in record(run)["checks"] if not check["passed"]]
         assert failed == ["the teacher's weights and statistics did not move"]
-        assert failed == [check["name"] for check in self_checks(student, torch.zeros(1, 1, 16, 16)) if not check["passed"]]
+        assert failed == [
+            check["name"] for check in self_checks(student, torch.zeros(1, 1, 16, 16)) if not check["passed"]
+        ]
 
 
 class Workflow(ConfigWorkflow):

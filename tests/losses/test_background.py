@@ -18,7 +18,9 @@ def test_it_is_cross_entropy_to_an_all_background_mask(shape):
     logits = torch.randn(shape, dtype=torch.double, generator=torch.Generator().manual_seed(0)) * 4
     expected = sum(-math.log(1 - 1 / (1 + math.exp(-z))) for z in logits.flatten().tolist()) / logits.numel()
     assert Background()(logits).item() == pytest.approx(expected, rel=1e-10)
-    torch.testing.assert_close(Background()(logits), binary_cross_entropy_with_logits(logits, torch.zeros(shape).double()))
+    torch.testing.assert_close(
+        Background()(logits), binary_cross_entropy_with_logits(logits, torch.zeros(shape).double())
+    )
 
 
 @pytest.mark.parametrize(("logit", "expected"), [(-1e4, 0.0), (0.0, math.log(2)), (50.0, 50.0), (1e4, 1e4)])

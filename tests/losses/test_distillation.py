@@ -66,7 +66,9 @@ def test_the_gradient_is_zero_at_agreement():
 def test_a_high_temperature_compares_logits():
     """For T to infinity the term tends to mean (s - t)^2 / 8 (Hinton et al., section 2.1, for two classes)."""
     student, teacher = logits(0), logits(1)
-    torch.testing.assert_close(Distillation(1e3)(student, teacher), (student - teacher).square().mean() / 8, rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        Distillation(1e3)(student, teacher), (student - teacher).square().mean() / 8, rtol=1e-4, atol=0
+    )
 
 
 def test_a_low_temperature_compares_decisions():

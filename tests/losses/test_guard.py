@@ -29,7 +29,9 @@ def test_it_is_symmetric_and_quadratic():
 
 
 def test_it_does_not_grow_with_the_image():
-    assert Guard()(torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)) == Guard()(torch.ones(2, 1, 64, 64), torch.zeros(2, 1, 64, 64))
+    assert Guard()(torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)) == Guard()(
+        torch.ones(2, 1, 64, 64), torch.zeros(2, 1, 64, 64)
+    )
 
 
 def test_its_gradient_is_right():

@@ -1,0 +1,204 @@
+"""Every shipped bundle satisfies MONAI's specification and runs as users type it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
+from skimage.io import imread
+
+from mu_monai import workflow
+from mu_monai.adapters import load_weights
+from mu_monai.bundle import shipped_bundles
+
+BUNDLES = shipped_bundles()
+CONFIGS = ("train", "unlearn", "evaluate", "inference")
+SHARED = ("bundle_root", "split", "network_def", "image_size", "transforms", "loss", "datasets", "device")
+MANDATORY = [
+    "version",
+    "changelog",
+    "monai_version",
+    "pytorch_version",
+    "numpy_version",
+    "required_packages_version",
+    "task",
+    "description",
+    "authors",
+    "copyright",
+    "network_data_format",
+]
+
+
+@pytest.fixture(params=BUNDLES)
+def bundle(request) -> Path:
+    return BUNDLES[request.param]
+
+
+def config(bundle: Path, name: str) -> dict:
+    return json.loads((bundle / "configs" / f"{name}.json").read_text())
+
+
+def test_the_files_of_the_specification_are_there(bundle):
+    files = ["LICENSE", "docs/README.md", "models/model.pt", "configs/metadata.json"]
+    files += [f"configs/{name}.json" for name in CONFIGS]
+    assert [name for name in files if not (bundle / name).is_file()] == []
+    assert (bundle / "models" / "model.pt").stat().st_size < 10e6
+
+
+@pytest.mark.parametrize("name", ["unlearn.json", "metadata.json", "logging.conf"])
+def test_twins_are_equal(bundle, name):
+    assert (bundle / name).read_bytes() == (bundle / "configs" / name).read_bytes()
+
+
+@pytest.mark.parametrize("key", SHARED)
+def test_what_configs_share_is_equal_in_all(bundle, key):
+    found = {json.dumps(config(bundle, name)[key]) for name in CONFIGS if key in config(bundle, name)}
+    assert len(found) == 1
+
+
+def test_metadata_is_complete(bundle):
+    metadata = config(bundle, "metadata")
+    assert [key for key in MANDATORY if key not in metadata] == []
+    assert metadata["version"] in metadata["changelog"]
+    assert "phantoms" in metadata["description"]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("train", "train"), ("unlearn", "train"), ("inference", "inference")])
+def test_the_properties_that_monai_asks_for_are_there(bundle, name, kind, phantom_splits, tmp_path):
+    overrides = {"split": phantom_splits[bundle.name], "image_size": [32, 32]}
+    overrides |= {} if name == "inference" else {"run_dir": str(tmp_path / "run")}
+    file = bundle / "configs" / f"{name}.json"
+    flow = ConfigWorkflow(str(file), workflow_type=kind, logging_file=False, **overrides)
+    flow.initialize()
+    assert flow.check_properties() == []
+
+
+def test_shipped_weights_fit_and_network_shapes_are_as_the_metadata_says(bundle):
+    parser = ConfigParser(config(bundle, "train"))
+    load_weights(parser.get_parsed_content("network_def"), bundle / "models" / "model.pt")
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        config_file=str(bundle / "configs" / "inference.json"),
+        device="cpu",
+    )
+
+
+def test_the_checkpoint_exports_to_torchscript(bundle, tmp_path):
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(bundle / "models" / "model.pt"),
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        config_file=str(bundle / "configs" / "inference.json"),
+    )
+    exported = torch.jit.load(tmp_path / "model.ts").eval()
+    network = ConfigParser(config(bundle, "train")).get_parsed_content("network_def").eval()
+    load_weights(network, bundle / "models" / "model.pt")
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(image), network(image))
+
+
+def test_the_papers_size_is_an_overlay(bundle):
+    parser = ConfigParser()
+    parser.read_config([str(bundle / "configs" / f"{name}.json") for name in ("train", "paper_size")])
+    network = parser.get_parsed_content("network_def")
+    assert 24e6 < sum(parameter.numel() for parameter in network.parameters()) < 27e6
+
+
+def test_hyper_parameters_are_the_papers(bundle):
+    unlearn = config(bundle, "unlearn")
+    epochs, batch = {"isic": (15, 64), "chase": (80, 4)}[bundle.name]
+    assert (unlearn["max_epochs"], unlearn["batch_size"], unlearn["learning_rate"]) == (epochs, batch, 1e-4)
+    assert {key: unlearn["network"][key] for key in ("r", "lora_alpha", "lora_dropout")} == {
+        "r": 8,
+        "lora_alpha": 32,
+        "lora_dropout": 0.05,
+    }
+    method = {key: value for key, value in unlearn["method"].items() if key not in ("_target_", "forget_loader")}
+    assert method == {
+        "kd_weight": 1.0,
+        "temperature": 2.0,
+        "guard_weight": 0.05,
+        "forget_weight": 3.0,
+        "schedule": "joint",
+    }
+    assert unlearn["image_size"] == [256, 256]
+
+
+def test_inference_writes_a_mask_in_the_size_of_the_image(bundle, phantom_splits, tmp_path):
+    split = json.loads(Path(phantom_splits[bundle.name]).read_text())
+    overrides = {"split": phantom_splits[bundle.name], "output_dir": str(tmp_path), "image_size": [64, 64]}
+    flow = ConfigWorkflow(str(bundle / "configs" / "inference.json"), logging_file=False, **overrides)
+    flow.run()
+    masks = sorted(tmp_path.rglob("*_mask.png"))
+    assert len(masks) == len(split["test"])
+    mask = imread(masks[0])
+    assert mask.shape == (32, 32)
+    assert set(mask.ravel().tolist()) <= {0, 255}
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("where", ["root", "elsewhere"])
+def test_the_typed_command_runs_without_an_error_line(bundle, repository, phantom_splits, tmp_path, where):
+    """`python -m monai.bundle run --config_file bundles/isic/unlearn.json`, shrunk by overrides to take seconds."""
+    if where == "root":
+        file, folder = f"bundles/{bundle.name}/unlearn.json", repository
+    else:
+        file, folder = str(bundle / "configs" / "unlearn.json"), tmp_path
+    overrides = ["--split", phantom_splits[bundle.name], "--run_dir", str(tmp_path / "run"), "--max_epochs", "1"]
+    overrides += ["--image_size", "[32, 32]"]
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", file, *overrides]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "ERROR" not in done.stdout + done.stderr
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["bundle"]["version"] == config(bundle, "metadata")["version"]
+    assert all(check["passed"] for check in record["checks"])
+    ran = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert ran["max_epochs"] == 1  # overrides included
+
+
+@pytest.mark.end_to_end
+def test_a_copied_bundle_uses_its_own_weights(tmp_path, phantom_splits, repository):
+    copy = tmp_path / "isic"
+    shutil.copytree(BUNDLES["isic"], copy)
+    weights = torch.load(copy / "models" / "model.pt", weights_only=True)
+    weights["model.2.1.conv.unit0.conv.bias"] += 1
+    torch.save(weights, copy / "models" / "model.pt")
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(copy / "configs" / "unlearn.json")]
+    command += ["--split", phantom_splits["isic"], "--run_dir", str(tmp_path / "run"), "--max_epochs", "1"]
+    command += ["--image_size", "[32, 32]"]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["teacher"] == str(copy / "models" / "model.pt")
+
+
+def test_the_command_line_runs_the_same_config_as_monai(bundle, phantom_splits, teachers, tmp_path):
+    run = workflow.unlearn(
+        bundle.name,
+        split=phantom_splits[bundle.name],
+        teacher=teachers[bundle.name],
+        out=tmp_path / "a",
+        settings=["max_epochs=1"],
+        quiet=True,
+    )
+    ran = json.loads((run / "config.json").read_text())
+    overrides = {key: ran[key] for key in ("split", "teacher", "max_epochs", "image_size", "network_def")}
+    flow = ConfigWorkflow(
+        str(bundle / "configs" / "unlearn.json"),
+        logging_file=False,
+        run_dir=str(tmp_path / "b"),
+        quiet=True,
+        **overrides,
+    )
+    flow.initialize()
+    flow.run()
+    a, b = (json.loads((tmp_path / name / "run.json").read_text()) for name in "ab")
+    assert a["sha256"]["weights"] == b["sha256"]["weights"]
