@@ -16,10 +16,10 @@ _BUNDLE = "isic"
 _IMAGE = (
     "image_size=[96, 96]"  # a quarter of the bundle's default cost twice over: the demo shall take minutes on a CPU
 )
-_TRAINING = (_IMAGE, "max_epochs=40", "val_interval=10")
+_TRAINING = (_IMAGE, "max_epochs=40", "score_interval=10")
 # The paper's 15 epochs of batches of 64 at 1e-4 are thousands of steps on ISIC and 15 on the phantoms: smaller batches
 # and a larger rate stand in for the missing steps.
-_UNLEARNING = (_IMAGE, "max_epochs=15", "batch_size=8", "learning_rate=0.001", "val_interval=3")
+_UNLEARNING = (_IMAGE, "max_epochs=15", "batch_size=8", "learning_rate=0.001", "score_interval=3")
 logger = logging.getLogger(__name__)
 
 
