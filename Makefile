@@ -38,11 +38,13 @@ lock: $(STAMP)  ## resolve pyproject.toml's ranges anew
 	sed -i 's/+cpu$$//' requirements.lock && rm build-constraints.txt
 
 bundle-weights: $(STAMP)  ## train the bundles' models/model.pt on phantoms
-	for bundle in isic chase; do \
-		rm -rf runs/$$bundle-teacher && \
-		$(BIN)/python -m monai.bundle run --config_file bundles/$$bundle/configs/train.json && \
-		cp runs/$$bundle-teacher/model.pt bundles/$$bundle/models/model.pt || exit 1; \
-	done
+	$(MAKE) weights-chase
+	$(MAKE) weights-isic SETTINGS="--max_epochs 80 --learning_rate 0.002"
+
+weights-%: $(STAMP)
+	rm -rf runs/$*-teacher
+	$(BIN)/python -m monai.bundle run --config_file bundles/$*/configs/train.json $(SETTINGS)
+	cp runs/$*-teacher/model.pt bundles/$*/models/model.pt
 
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel
