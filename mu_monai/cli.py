@@ -12,6 +12,8 @@ import typer
 from mu_monai import __version__
 from mu_monai.errors import InputError
 
+_INTERRUPTED = 130  # what typer makes of Ctrl-C
+
 app = typer.Typer(
     name="mu-monai",
     help="Make a trained medical imaging model forget chosen patients, devices or classes, and show the evidence.",
@@ -51,7 +53,7 @@ def _root(
     if version:
         typer.echo(f"mu-monai {__version__}")
         raise typer.Exit
-    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(message)s")
+    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, format="%(levelname)s %(message)s")
     logging.getLogger("mu_monai").setLevel(logging.INFO)
 
 
@@ -282,9 +284,10 @@ def main() -> None:
     except FloatingPointError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command with --resume goes on from the last finished epoch", err=True)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:
+            typer.echo("interrupted; the same command with --resume goes on from the last finished epoch", err=True)
+        raise
     except OSError as error:  # disk full, no permission: the file system's own words, without a traceback
         typer.echo(f"error: {error}; finished epochs are kept, and --resume goes on from there", err=True)
         sys.exit(1)

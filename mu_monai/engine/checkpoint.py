@@ -11,6 +11,7 @@ from monai.engines import SupervisedTrainer
 from torch import nn
 
 from mu_monai.adapters import Student
+from mu_monai.errors import InputError
 from mu_monai.files import atomic_path
 
 _FILE = "last.pt"
@@ -40,6 +41,12 @@ def restore_checkpoint(engine: SupervisedTrainer, folder: Path) -> None:
     max_epochs = engine.state.max_epochs  # the config may ask for more epochs than the interrupted run did
     engine.load_state_dict(content["trainer"])
     engine.state.max_epochs = max_epochs
+    expected, found = set(_trained_state(engine.network)), set(content["network"])
+    if expected != found:
+        raise InputError(
+            f"the checkpoint in '{folder}' is of other trained weights than the config's (only in one of them: "
+            f"{', '.join(sorted(expected ^ found)[:8])}); resume with the same config, or start a new run"
+        )
     engine.network.load_state_dict(content["network"], strict=not isinstance(engine.network, Student))
     engine.optimizer.load_state_dict(content["optimizer"])
     if engine.scaler is not None:

@@ -52,9 +52,9 @@ class StopOnNonFinite:
         loss = float(engine.state.output[LOSS].detach())
         if not math.isfinite(loss):
             raise FloatingPointError(
-                f"the loss is {loss} in epoch {engine.state.epoch}, iteration {engine.state.iteration}; the "
-                "checkpoint of the epoch before is kept: lower the learning rate (--set learning_rate=...) and "
-                "look for NaN in the images"
+                f"the loss is {loss} in epoch {engine.state.epoch}, iteration {engine.state.iteration}; look "
+                "for NaN in the images, or start a new run with a lower learning rate (--set learning_rate=...); the "
+                "checkpoint of the epoch before is kept"
             )
 
 

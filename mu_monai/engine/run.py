@@ -45,6 +45,12 @@ from mu_monai.keys import (
     TEACHER,
 )
 
+# What may differ when a run is resumed: where things are, how long it goes on, and what is looked at meanwhile. Split
+# and weights are compared by content.
+_FREE = {
+    *("resume", "run_dir", "bundle_root", "dataset_dir", "split", "teacher", "device"),
+    *("max_epochs", "quiet", "score_interval", "initialize"),
+}
 _PACKAGES = ("mu-monai", "torch", "monai", "pytorch-ignite", "peft", "numpy")
 logger = logging.getLogger(__name__)
 
@@ -151,14 +157,14 @@ class RunFolder:
             "command": shlex.join(["mu-monai" if Path(sys.argv[0]).name == "mu-monai" else sys.argv[0], *sys.argv[1:]]),
         }
         if self.resume:
-            self._resume(engine)
+            self._resume(engine, config)
         if config is not None:
             write_json(self.folder / CONFIG_JSON, config)
             self.record["sha256"]["config"] = file_sha256(self.folder / CONFIG_JSON)
         self._clock = time.monotonic() - self.record["seconds"]
         self._write()
 
-    def _resume(self, engine: SupervisedTrainer) -> None:
+    def _resume(self, engine: SupervisedTrainer, config: dict[str, Any] | None) -> None:
         before = read_json(self.folder / RUN_JSON)
         problems = [
             f"the {name} differ from those that '{self.folder}' was started with ({before['sha256'][name]}, now "
@@ -172,6 +178,8 @@ class RunFolder:
             for name in ("method", "seed", "subsets", "parameters")
             if before[name] != now[name]
         ]
+        file = self.folder / CONFIG_JSON
+        problems += _changed(read_json(file), config) if config is not None and file.is_file() else []
         if problems:
             raise InputError(problems)
         restore_checkpoint(engine, self.folder / CHECKPOINTS_DIR)
@@ -240,6 +248,15 @@ class RunFolder:
     def _provenance(self) -> dict[str, Any]:
         provenance = json.loads(self.split.read_text(encoding="utf-8")).get(PROVENANCE, {})
         return {key: value for key, value in provenance.items() if key != "sha256"}
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Which ids of the config would make the rest of a run another one than its beginning."""
+    ids = sorted(key for key in before.keys() | now.keys() if key not in _FREE and before.get(key) != now.get(key))
+    return [
+        f"config id '{key}' was {before.get(key)!r} and is now {now.get(key)!r}; resume with the same, or start anew"
+        for key in ids
+    ]
 
 
 def role_of(subsets: list[str], *, unlearning: bool = False) -> str:

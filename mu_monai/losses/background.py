@@ -21,7 +21,7 @@ class Background(nn.Module):
         >>> term = Background()
         >>> round(term(torch.zeros(1, 1, 4, 4)).item(), 4)  # undecided everywhere: log 2
         0.6931
-        >>> term(torch.full((1, 1, 4, 4), -100.0)).item()
+        >>> term(torch.full((1, 1, 4, 4), -1000.0)).item()
         0.0
     """
 

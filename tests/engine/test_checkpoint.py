@@ -57,6 +57,21 @@ def test_going_on_equals_never_having_stopped(run, make_network, tmp_path):
     assert bits(rest.network) == bits(whole.network)
 
 
+def test_the_scale_of_mixed_precision_comes_back(run, make_student, tmp_path):
+    trainer, other = trained(run, make_student()), run.trainer(make_student(), epochs=3)
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=512.0)
+    save_checkpoint(trainer, tmp_path)
+
+    def restore():
+        other.scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+        restore_checkpoint(other, tmp_path)
+        other.terminate()
+
+    other.add_event_handler(Events.STARTED, restore)
+    other.run()
+    assert other.scaler.get_scale() == 512.0
+
+
 def test_a_students_checkpoint_holds_what_trains_and_nothing_of_the_teacher(run, make_student, tmp_path):
     folder, trainer = tmp_path / "checkpoints", trained(run, make_student())
     save_checkpoint(trainer, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pandas as pd
 import pytest
@@ -92,6 +93,15 @@ def test_going_on_after_a_restart_writes_the_same_file(curve, tmp_path):
     other.restore(2)
     other.append(curve.rows[2])
     assert curve.path.read_text() == expected
+
+
+def test_numbers_come_back_bit_for_bit(tmp_path):
+    curve, numbers = Curve(tmp_path / "curve.csv"), random.Random(0)
+    for epoch in range(1, 101):
+        curve.append({"epoch": epoch, "total": numbers.random() * 10 ** numbers.randint(-9, 9)})
+    restored = Curve(curve.path)
+    restored.restore(100)
+    assert restored.rows == curve.rows
 
 
 def test_a_restart_before_the_first_whole_epoch_begins_anew(curve):

@@ -1,0 +1,30 @@
+"""The shape of the package: names that must not appear, and what importing costs."""
+
+import subprocess
+import sys
+
+FORBIDDEN = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base", "core"}
+
+
+def test_nothing_is_called_utils_helpers_or_the_like(repository):
+    names = {path.stem for path in (repository / "mu_monai").rglob("*") if "__pycache__" not in path.parts}
+    assert names & FORBIDDEN == set()
+
+
+def test_files_stay_readable(repository):
+    sizes = {path: len(path.read_text().splitlines()) for path in (repository / "mu_monai").rglob("*.py")}
+    assert {str(path): size for path, size in sizes.items() if size > 400} == {}
+
+
+def test_the_command_line_and_the_report_import_no_torch():
+    code = "import sys, mu_monai.cli, mu_monai.report; print([m for m in ('torch', 'monai') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, mu_monai.cli; print([m for m in ('torch', 'monai', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

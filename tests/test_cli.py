@@ -1,0 +1,260 @@
+"""The command line: help, exit codes, every problem at once, nothing half-written."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from mu_monai import cli
+from mu_monai.adapters import weights_sha256
+from mu_monai.files import read_json
+
+COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands]
+UNLEARN = ["--set", "max_epochs=6", "--set", "batch_size=4", "--set", "learning_rate=0.01", "--quiet"]
+
+
+def run(*arguments, monkeypatch=None, capsys=None):
+    """Call `main` as the console script does; gives exit code, output and error output."""
+    monkeypatch.setattr(sys, "argv", ["mu-monai", *map(str, arguments)])
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def mu_monai(monkeypatch, capsys):
+    return lambda *arguments: run(*arguments, monkeypatch=monkeypatch, capsys=capsys)
+
+
+def test_every_verb_is_a_command():
+    verbs = ["split", "train", "unlearn", "evaluate", "report", "revert", "merge", "methods", "demo"]
+    assert sorted(COMMANDS) == sorted(verbs)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    result = CliRunner().invoke(cli.app, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"Example: mu-monai {command}" in " ".join(result.output.split())
+
+
+def test_version(mu_monai):
+    code, out, _ = mu_monai("--version")
+    assert (code, out.strip()) == (0, "mu-monai 0.1.0")
+
+
+def test_methods_lists_names_and_settings(mu_monai):
+    code, out, _ = mu_monai("methods")
+    assert code == 0
+    assert "erase-to-retain" in out
+    assert "--set method#forget_weight=3.0" in out
+
+
+def test_the_whole_job_from_images_to_report(mu_monai, phantom_splits, tmp_path, tiny):
+    source = os.path.dirname(phantom_splits["isic"])
+    settings = [part for setting in tiny for part in ("--set", setting)]
+    split = tmp_path / "split.json"
+    code, out, _ = mu_monai("split", f"{source}/manifest.csv", "--forget", "0.3", "--out", split)
+    assert code == 0
+    assert "forget" in out
+    common = ["--split", split, "--quiet", "--device", "cpu"]
+    teacher, retrained, student = (tmp_path / name for name in ("teacher", "retrained", "student"))
+    assert mu_monai("train", "isic", *common, *settings, "--set", "max_epochs=2", "--out", teacher)[0] == 0
+    command = ["train", "isic", *common, *settings, "--set", "max_epochs=2", "--subsets", "retain", "--out", retrained]
+    assert mu_monai(*command)[0] == 0
+    assert mu_monai("unlearn", "isic", *common, "--teacher", teacher, *UNLEARN, "--out", student)[0] == 0
+    scores = (student / "scores.csv").read_bytes()
+    assert mu_monai("evaluate", student)[0] == 0
+    assert (student / "scores.csv").read_bytes() == scores
+    assert mu_monai("report", teacher, retrained, student, "--out", tmp_path / "report")[0] == 0
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "phantom" in page
+    assert mu_monai("revert", student, "--out", tmp_path / "teacher.pt")[0] == 0
+    assert mu_monai("merge", student, "--out", tmp_path / "student.pt")[0] == 0
+    assert json.loads((retrained / "run.json").read_text())["role"] == "retrained"
+
+
+def test_wrong_input_is_reported_all_at_once_with_code_2_and_nothing_is_written(mu_monai, phantom_splits, tmp_path):
+    out = tmp_path / "run"
+    wrong = ["--method", "erase-to-retian", "--set", "method#forget_wieght=2", "--set", "max_epoch=3"]
+    code, _, err = mu_monai("unlearn", "isic", "--split", phantom_splits["isic"], *wrong, "--out", out)
+    assert code == 2
+    for expected in ("did you mean 'erase-to-retain'", "method#forget_weight", "max_epochs"):
+        assert expected in err
+    assert "Traceback" not in err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "isicc", "--out", "x"], "did you mean 'isic'"),
+        (["train", "isic", "--split", "none.json", "--out", "x"], "does not exist"),
+        (["train", "isic", "--subsets", "test", "--out", "x"], "--subsets test cannot be trained on"),
+        (["train", "isic", "--set", "max_epochs", "--out", "x"], "is no KEY=VALUE"),
+        (["train", "isic", "--overlay", "huge", "--out", "x"], "paper_size"),
+        (["unlearn", "isic", "--teacher", "none.pt", "--out", "x"], "teacher 'none.pt' holds no weights"),
+        (["evaluate", "nowhere"], "is no run folder"),
+        (["revert", "nowhere", "--out", "x.pt"], "is no run folder"),
+        (["report", "nowhere", "--out", "x"], "nowhere"),
+        (["split", "nowhere"], "does not exist"),
+    ],
+)
+def test_each_wrong_input_says_what_to_do(mu_monai, tmp_path, monkeypatch, arguments, expected):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = mu_monai(*arguments)
+    assert code == 2
+    assert expected in err
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_existing_run_folder_is_not_touched(mu_monai, phantom_splits, teachers):
+    before = (teachers["isic"] / "run.json").read_bytes()
+    code, _, err = mu_monai("train", "isic", "--split", phantom_splits["isic"], "--out", teachers["isic"])
+    assert code == 2
+    assert "exists; give another one" in err
+    assert (teachers["isic"] / "run.json").read_bytes() == before
+
+
+def test_a_teacher_of_another_network_is_refused_with_the_names_that_differ(
+    mu_monai, phantom_splits, teachers, tmp_path
+):
+    arguments = [
+        "--split",
+        phantom_splits["isic"],
+        "--teacher",
+        teachers["isic"] / "model.pt",
+        "--out",
+        tmp_path / "run",
+    ]
+    code, _, err = mu_monai("unlearn", "isic", *arguments)  # the bare file does not bring its small network along
+    assert code == 2
+    assert "has shape (4, 3, 3, 3) in the file and (16, 3, 3, 3) in the network" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_split_that_leaks_what_the_teacher_saw_is_refused(mu_monai, phantom_splits, teachers, tmp_path):
+    manifest = os.path.join(os.path.dirname(phantom_splits["isic"]), "manifest.csv")
+    other = tmp_path / "other.json"
+    assert mu_monai("split", manifest, "--forget", "0.3", "--seed", "7", "--out", other)[0] == 0
+    arguments = ["--split", other, "--teacher", teachers["isic"], "--out", tmp_path / "run"]
+    code, _, err = mu_monai("unlearn", "isic", *arguments)
+    assert code == 2
+    assert "was trained on it" in err
+
+
+def test_a_request_after_the_training_is_met_from_the_teachers_split(mu_monai, phantom_splits, teachers, tmp_path):
+    split = read_json(phantom_splits["isic"])
+    (tmp_path / "ids.txt").write_text(split["retain"][0]["patient_id"] + "\n")
+    request = tmp_path / "request.json"
+    code, _, _ = mu_monai("split", phantom_splits["isic"], "--forget-ids", tmp_path / "ids.txt", "--out", request)
+    assert code == 0
+    run = tmp_path / "run"
+    arguments = ["--split", request, "--teacher", teachers["isic"], *UNLEARN, "--out", run]
+    assert mu_monai("unlearn", "isic", *arguments)[0] == 0
+    scores = pd.read_csv(run / "scores.csv")
+    assert set(scores.loc[scores["subset"] == "forget", "patient_id"]) == {split["retain"][0]["patient_id"]}
+
+
+def test_nothing_to_forget_cannot_be_unlearned(mu_monai, phantom_splits, tmp_path):
+    manifest = os.path.join(os.path.dirname(phantom_splits["isic"]), "manifest.csv")
+    assert mu_monai("split", manifest, "--out", tmp_path / "split.json")[0] == 0
+    code, _, err = mu_monai("unlearn", "isic", "--split", tmp_path / "split.json", "--out", tmp_path / "run")
+    assert code == 2
+    assert "subset 'forget'" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_nan_loss_stops_the_run_and_keeps_the_last_checkpoint(mu_monai, phantom_splits, teachers, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], "--out", out, "--quiet"]
+    code, _, err = mu_monai("unlearn", "isic", *arguments, "--set", "learning_rate=1e30", "--set", "batch_size=4")
+    assert code == 1
+    assert "the loss is nan" in err.lower() or "the loss is inf" in err.lower()
+    assert json.loads((out / "run.json").read_text())["status"] == "failed"
+    assert not (out / "model.pt").exists()
+
+
+def test_a_full_disk_is_said_in_plain_words(mu_monai, phantom_splits, teachers, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mu_monai.engine.run.save_checkpoint", full)
+    arguments = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], "--out", tmp_path / "run"]
+    code, _, err = mu_monai("unlearn", "isic", *arguments, *UNLEARN)
+    assert code == 1
+    assert "No space left on device" in err
+    assert "Traceback" not in err
+
+
+def test_a_run_cannot_be_resumed_with_other_settings(mu_monai, phantom_splits, teachers, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    arguments = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], "--out", out, *UNLEARN]
+    with monkeypatch.context() as patch:
+        patch.setattr("mu_monai.engine.run.RunFolder._complete", _raise_interrupt)
+        assert mu_monai("unlearn", "isic", *arguments)[0] == 130
+    changed = ["--set", "learning_rate=0.001", "--set", "network#r=2", "--resume"]
+    code, _, err = mu_monai("unlearn", "isic", *arguments, *changed)
+    assert code == 2
+    assert "config id 'learning_rate' was 0.01 and is now 0.001" in err
+    assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
+    assert mu_monai("unlearn", "isic", *arguments, "--resume")[0] == 0
+
+
+def _raise_interrupt(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_stopped_at_a_random_moment_resumes_to_the_same_weights(phantom_splits, teachers, tmp_path, stop):
+    def command(out, *more):
+        arguments = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], "--out", out, *UNLEARN]
+        settings = ["--set", "max_epochs=40", "--set", "score_interval=40"]
+        return [str(a) for a in (sys.executable, "-m", "mu_monai", "unlearn", "isic", *arguments, *settings, *more)]
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(command(whole), check=True, capture_output=True)
+    process = subprocess.Popen(command(broken), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (broken / "checkpoints" / "last.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    time.sleep(random.uniform(0, 0.5))
+    process.send_signal(stop)
+    code = process.wait(timeout=60)
+    assert not (broken / "model.pt").exists(), "it finished before it was stopped"
+    assert code in (
+        (-signal.SIGKILL,) if stop == signal.SIGKILL else (130, -signal.SIGINT)
+    )  # a shell sees 130 for both
+    if stop == signal.SIGINT:
+        assert json.loads((broken / "run.json").read_text())["status"] == "interrupted"
+    subprocess.run(command(broken, "--resume"), check=True, capture_output=True)
+    first, second = (torch.load(folder / "model.pt", weights_only=True) for folder in (whole, broken))
+    assert weights_sha256(first) == weights_sha256(second)
+    assert pd.read_csv(broken / "curve.csv")["epoch"].tolist() == list(range(1, 41))
+
+
+@pytest.mark.end_to_end
+def test_adapters_off_are_the_teacher_in_a_new_process(phantom_splits, teachers, tmp_path, mu_monai):
+    run = tmp_path / "run"
+    arguments = ["--split", phantom_splits["chase"], "--teacher", teachers["chase"], "--out", run, *UNLEARN]
+    assert mu_monai("unlearn", "chase", *arguments)[0] == 0
+    shutil.copytree(run, tmp_path / "moved")
+    out = tmp_path / "teacher.pt"
+    command = [sys.executable, "-m", "mu_monai", "revert", str(tmp_path / "moved"), "--out", str(out)]
+    subprocess.run(command, check=True, capture_output=True)
+    teacher, reverted = (torch.load(path, weights_only=True) for path in (teachers["chase"] / "model.pt", out))
+    assert all(torch.equal(teacher[name], reverted[name]) for name in teacher)
