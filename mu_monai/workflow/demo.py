@@ -17,9 +17,9 @@ _IMAGE = (
     "image_size=[96, 96]"  # a quarter of the bundle's default cost twice over: the demo shall take minutes on a CPU
 )
 _TRAINING = (_IMAGE, "max_epochs=40", "score_interval=10")
-# The paper's 15 epochs of batches of 64 at 1e-4 are hundreds of steps on ISIC and 15 on the phantoms: smaller batches and
-# a larger rate stand in for the missing steps. Weight and epochs were chosen where the Dice of the forget cases meets that
-# of the validation cases; the paper's weight of 3 drives it to 0 here, far below any case that was never seen.
+# The paper's 15 epochs of batches of 64 at 1e-4 are hundreds of steps on ISIC and 15 on the phantoms: smaller batches
+# and a larger rate stand in for the missing steps. Weight and epochs were chosen where the Dice of the forget cases
+# meets that of the validation cases; the paper's weight of 3 drives it to 0 here, far below any unseen case.
 _UNLEARNING = (
     *(_IMAGE, "max_epochs=9", "batch_size=8", "learning_rate=0.001", "score_interval=3"),
     "method#forget_weight=0.3",
