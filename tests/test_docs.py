@@ -16,6 +16,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 PROGRAM = typer.main.get_command(cli.app)
 MARKED = re.compile(r"<!-- run -->\n```\n(.*?)```", re.DOTALL)
+MARKED_PAGES = [page for page in PAGES if MARKED.search(page.read_text(encoding="utf-8"))]
 LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#]*)(#[^)]*)?\)")
 
 
@@ -53,7 +54,7 @@ def test_the_options_of_the_program_itself_are_described():
     assert [name for name in options(PROGRAM) if f"| `{name}` |" not in text] == []
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if MARKED.search(page.read_text(encoding="utf-8"))], ids=name_of)
+@pytest.mark.parametrize("page", MARKED_PAGES, ids=name_of)
 def test_marked_lines_run(page, phantom_splits, tmp_path, monkeypatch):
     """Lines after `<!-- run -->` run one after the other beside a `demo/`, as `mu-monai demo --out demo` leaves it."""
     shutil.copytree(Path(phantom_splits["isic"]).parent, tmp_path / "demo" / "phantoms")
