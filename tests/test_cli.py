@@ -107,6 +107,7 @@ def test_wrong_input_is_reported_all_at_once_with_code_2_and_nothing_is_written(
         (["train", "isic", "--set", "max_epochs", "--out", "x"], "is no KEY=VALUE"),
         (["train", "isic", "--overlay", "huge", "--out", "x"], "paper_size"),
         (["unlearn", "isic", "--teacher", "none.pt", "--out", "x"], "teacher 'none.pt' holds no weights"),
+        (["train", "isic", "--device", "gpu9", "--out", "x"], "--device gpu9 cannot be used"),
         (["evaluate", "nowhere"], "is no run folder"),
         (["revert", "nowhere", "--out", "x.pt"], "is no run folder"),
         (["report", "nowhere", "--out", "x"], "nowhere"),
@@ -169,6 +170,15 @@ def test_a_request_after_the_training_is_met_from_the_teachers_split(mu_monai, p
     assert set(scores.loc[scores["subset"] == "forget", "patient_id"]) == {split["retain"][0]["patient_id"]}
 
 
+def test_options_without_effect_on_a_split_file_are_refused(mu_monai, phantom_splits, tmp_path):
+    arguments = ["--forget", "0.3", "--validation", "0.5", "--on-duplicates", "drop", "--out", tmp_path / "x.json"]
+    code, _, err = mu_monai("split", phantom_splits["isic"], *arguments)
+    assert code == 2
+    assert "--validation 0.5 has no effect" in err
+    assert "--on-duplicates drop has no effect" in err
+    assert not (tmp_path / "x.json").exists()
+
+
 def test_nothing_to_forget_cannot_be_unlearned(mu_monai, phantom_splits, tmp_path):
     manifest = os.path.join(os.path.dirname(phantom_splits["isic"]), "manifest.csv")
     assert mu_monai("split", manifest, "--out", tmp_path / "split.json")[0] == 0
@@ -178,12 +188,14 @@ def test_nothing_to_forget_cannot_be_unlearned(mu_monai, phantom_splits, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_a_nan_loss_stops_the_run_and_keeps_the_last_checkpoint(mu_monai, phantom_splits, teachers, tmp_path):
+@pytest.mark.parametrize("schedule", ["joint", "alternate_epoch"])
+def test_a_run_that_blows_up_stops_and_keeps_no_model(mu_monai, phantom_splits, teachers, tmp_path, schedule):
     out = tmp_path / "run"
     arguments = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], "--out", out, "--quiet"]
-    code, _, err = mu_monai("unlearn", "isic", *arguments, "--set", "learning_rate=1e30", "--set", "batch_size=4")
+    settings = ["--set", "learning_rate=1e30", "--set", f"method#schedule={schedule}", "--set", "max_epochs=2"]
+    code, _, err = mu_monai("unlearn", "isic", *arguments, *settings)
     assert code == 1
-    assert "the loss is nan" in err.lower() or "the loss is inf" in err.lower()
+    assert "the loss is nan" in err or "the loss is inf" in err or "no longer finite" in err
     assert json.loads((out / "run.json").read_text())["status"] == "failed"
     assert not (out / "model.pt").exists()
 

@@ -61,7 +61,7 @@ def resolve_duplicates(
     """
     if policy not in get_args(DuplicatePolicy):
         raise InputError(
-            f"on_duplicates {policy!r} is unknown; choose {', '.join(map(repr, get_args(DuplicatePolicy)))}"
+            f"--on-duplicates {policy!r} is unknown; choose {', '.join(map(repr, get_args(DuplicatePolicy)))}"
         )
     contents = manifest[IMAGE].map(digests)
     sets = _connected(manifest[CASE_ID], contents)
@@ -120,7 +120,7 @@ def _copy_problems(copies: pd.DataFrame, sets: NDArray[np.intp], contents: pd.Se
             for case, path, label in zip(rows[CASE_ID], rows[IMAGE], rows[LABEL], strict=True)
         )
         problems.append(
-            f"cases of the same {' and '.join(reasons)}: {listed}; keep one, or let on_duplicates 'drop' or 'together' "
+            f"cases of the same {' and '.join(reasons)}: {listed}; keep one, or let --on-duplicates drop or together "
             "decide"
         )
     return sorted(problems)
@@ -137,7 +137,7 @@ def _drop(
     keep = ~copied | (first & ~disagree)
     if not keep.any():
         raise InputError(
-            "on_duplicates 'drop' leaves no case: all are copies whose labels disagree; correct the labels"
+            "--on-duplicates drop leaves no case: all are copies whose labels disagree; correct the labels"
         )
     return Resolved(manifest=manifest[keep], dropped=sorted(manifest[CASE_ID][~keep].astype(str)))
 

@@ -153,7 +153,9 @@ def _choose_label_set(layout: str, label_set: str | None) -> str | None:
     if label_set is None:
         return allowed[0] if allowed else None
     if label_set not in allowed:
-        choice = f"choose {' or '.join(map(repr, allowed))}" if allowed else "it has a single one; leave label_set out"
+        choice = (
+            f"choose {' or '.join(map(repr, allowed))}" if allowed else "it has a single one; leave --label-set out"
+        )
         raise InputError(f"label set {label_set!r} does not exist in layout {layout!r}; {choice}")
     return label_set
 

@@ -132,7 +132,7 @@ def _repeated_id_problems(manifest: pd.DataFrame) -> list[str]:
         said = f" under {len(set(labels))} labels ({', '.join(sorted(set(labels)))})" if len(set(labels)) > 1 else ""
         problems.append(
             f"case_id {case_id!r} occurs {len(found)} times, in rows {', '.join(map(str, found))}{said}; give each "
-            "image its own id, or let on_duplicates 'drop' or 'together' decide"
+            "image its own id, or let --on-duplicates drop or together decide"
         )
     return problems
 

@@ -161,5 +161,5 @@ def _partial_problem(manifest: pd.DataFrame, members: NDArray[np.bool_], matched
 
     return (
         f"{name} is to be forgotten only in part: {cases(members & matched)} but not {cases(members & ~matched)}; "
-        "select all of these cases, or split with group_by 'case_id' (cases with copies: with on_duplicates 'drop')"
+        "select all of these cases, or split with --group-by case_id (cases with copies: with --on-duplicates drop)"
     )

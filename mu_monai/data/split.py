@@ -164,7 +164,7 @@ def _split_resolved(resolved: Resolved, settings: SplitSettings) -> pd.DataFrame
         gone = set(resolved.dropped) - set(manifest[CASE_ID]) - set(manifest[PATIENT_ID])
         raise_if_any(
             f"id {entry!r} to forget was dropped as a copy of another case; take it off the list, or keep copies with "
-            "on_duplicates 'together'"
+            "--on-duplicates together"
             for entry in forget.value
             if entry in gone
         )

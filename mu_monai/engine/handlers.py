@@ -41,21 +41,36 @@ class Reseed:
 
 
 class StopOnNonFinite:
-    """Stop the run with an error at the first loss that is NaN or infinite, before it reaches the weights."""
+    """Stop the run with an error at the first loss, or the first epoch's weights, that are NaN or infinite.
+
+    The loss is looked at before it reaches the weights, the weights before they reach a checkpoint: attach it after the
+    method and before the run folder.
+    """
 
     def attach(self, engine: SupervisedTrainer) -> None:
-        """Hook to the finished loss; attach it after the method, whose terms it shall see."""
-        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
+        """Hook to the finished loss and to the end of every epoch."""
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self.check_loss)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.check_weights)
 
-    def __call__(self, engine: SupervisedTrainer) -> None:
+    def check_loss(self, engine: SupervisedTrainer) -> None:
         """Raise `FloatingPointError` for a loss that is not finite."""
         loss = float(engine.state.output[LOSS].detach())
         if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss} in epoch {engine.state.epoch}, iteration {engine.state.iteration}; look "
-                "for NaN in the images, or start a new run with a lower learning rate (--set learning_rate=...); the "
-                "checkpoint of the epoch before is kept"
-            )
+            self._stop(engine, f"the loss is {loss}")
+
+    def check_weights(self, engine: SupervisedTrainer) -> None:
+        """Raise `FloatingPointError` for trained weights that are not finite."""
+        trained = (item for item in engine.network.named_parameters() if item[1].requires_grad)
+        bad = next((name for name, weight in trained if not torch.isfinite(weight).all()), None)
+        if bad is not None:
+            self._stop(engine, f"the weights of '{bad}' are no longer finite")
+
+    def _stop(self, engine: SupervisedTrainer, what: str) -> None:
+        raise FloatingPointError(
+            f"{what} in epoch {engine.state.epoch}, iteration {engine.state.iteration}; look for NaN in the images, or "
+            "start a new run with a lower learning rate (--set learning_rate=...); the checkpoint of the epoch before "
+            "is kept"
+        )
 
 
 class Progress:

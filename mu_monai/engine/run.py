@@ -183,6 +183,11 @@ class RunFolder:
         if problems:
             raise InputError(problems)
         restore_checkpoint(engine, self.folder / CHECKPOINTS_DIR)
+        if engine.state.epoch > engine.state.max_epochs:
+            raise InputError(
+                f"max_epochs={engine.state.max_epochs}, but '{self.folder}' has {engine.state.epoch} epochs behind it; "
+                "resume with at least as many, or start a new run"
+            )
         self.curve.restore(engine.state.epoch)
         self.record["seconds"] = self.curve.rows[-1]["seconds"] if self.curve.rows else 0.0
         self.record["started"] = before["started"]

@@ -97,12 +97,12 @@ def _selector(selector: dict[str, Any] | None) -> str:
     value = selector.get("value")
     match selector.get("kind"):
         case "fraction":
-            return f"{100 * float(value or 0):g} % of the patients, drawn at random"
+            return f"{100 * float(value or 0):g} % of the training patients, drawn at random"
         case "ids":
-            return sentences.count(len(value or []), "case") + " given by id"
+            return sentences.count(len(value or []), "id") + " of patients or cases, as given"
         case "where":
             return f"all cases where {value}"
-    return "not recorded"
+    return "none chosen"
 
 
 def _split(file: str | None, provenance: dict[str, Any]) -> str:

@@ -151,7 +151,7 @@ def _record_problems(folder: Path, record: Any) -> Iterator[str]:
     if record.get("status") != "finished":
         yield f"the run '{folder}' is {record.get('status')!r}, not finished; complete it through --resume, then report"
     if not (folder / SCORES_CSV).is_file():
-        yield f"the run '{folder}' has no {SCORES_CSV}; run it to its end with a version that writes one"
+        yield f"the run '{folder}' has no {SCORES_CSV}; write it with: mu-monai evaluate {folder}"
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -204,7 +204,10 @@ def _same_role(runs: Sequence[Run]) -> Iterator[str]:
 def _differing(what: str, found: Sequence[tuple[Run, Any]]) -> Iterator[str]:
     if len({value for _, value in found}) > 1:
         listed = ", ".join(f"'{run.folder}': {value}" for run, value in found)
-        yield f"the runs do not share one {what} ({listed}); a report compares runs of the same {what} only"
+        yield (
+            f"the runs do not share one {what} ({listed}); a report compares runs of the same {what} only: leave out "
+            "those of another (an unlearning run scores its teacher itself)"
+        )
 
 
 def _differing_scores(runs: Sequence[Run]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from mu_monai.workflow.config import (
     run_config,
     weight_problems,
 )
-from mu_monai.workflow.train import common_overrides, split_problems
+from mu_monai.workflow.train import common_overrides, device_problems, split_problems
 
 
 def evaluate(run: str | Path, *, split: str | Path | None = None, device: str | None = None) -> Path:
@@ -40,12 +40,15 @@ def evaluate(run: str | Path, *, split: str | Path | None = None, device: str | 
     if record["role"] == STUDENT:
         weights = {TEACHER: record["teacher"], **weights}
     files = config_files(bundle_of(record), "evaluate")
-    overrides = inherited(run) | common_overrides(split, device) | {"weights": weights, "run_dir": str(run)}
+    overrides = (
+        inherited(run) | common_overrides(bundle_of(record), split, device) | {"weights": weights, "run_dir": str(run)}
+    )
     parser = read_config(files)
     parser.update(overrides)
     raise_if_any(
         collect(
             lambda: split_problems(split, []),
+            lambda: device_problems(device),
             *(lambda path=path: weight_problems(parser, path) for path in weights.values()),
         )
     )

@@ -18,7 +18,7 @@ from mu_monai.data import (
     reselect,
     write_split,
 )
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import PROVENANCE, SUBSETS
 
 
@@ -42,7 +42,7 @@ def split(
         label_set: CHASE_DB1's observer, `1stHO` or `2ndHO`.
         forget: at most one of `fraction` (in (0, 1)), `ids` (a file, one id a line) and `where` (a condition).
         force: replace an existing file.
-        settings: the other fields of `mu_monai.data.SplitSettings`.
+        settings: the other fields of `mu_monai.data.SplitSettings`; those that are none keep their defaults.
 
     Returns:
         the counts per subset and what to look at, one line each.
@@ -54,12 +54,13 @@ def split(
     if out.exists() and not force:
         raise InputError(f"'{out}' exists; give another --out, or --force to replace it")
     selector = _selector(forget)
-    chosen = SplitSettings(forget=selector, **settings)
+    chosen = SplitSettings(forget=selector, **{name: value for name, value in settings.items() if value is not None})
     if Path(source).suffix == ".json":
         if selector is None:
             raise InputError(
                 f"say which training cases of '{source}' to forget: --forget, --forget-ids or --forget-where"
             )
+        raise_if_any(_without_effect({"layout": layout, "label_set": label_set, **settings}))
         content = reselect(source, selector, seed=chosen.seed, strict=chosen.strict)
     else:
         found = read_layout(source, layout, label_set)
@@ -67,6 +68,16 @@ def split(
         content = make_split(found, chosen)
     write_split(out, content)
     return "\n".join(_summary(out, content[PROVENANCE]))
+
+
+def _without_effect(options: Mapping[str, Any]) -> list[str]:
+    fixed = ("layout", "label_set", "validation", "test", "group_by", "on_duplicates")
+    return [
+        f"--{name.replace('_', '-')} {options[name]} has no effect on a split.json, whose subsets stay but for whom to "
+        "forget; leave it out, or split the images anew"
+        for name in fixed
+        if options.get(name) is not None
+    ]
 
 
 def _selector(forget: Mapping[str, Any]) -> ForgetSelector | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
+from mu_monai.bundle import find_bundle
 from mu_monai.data import load_split
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import RETAIN, TRAINING_SUBSETS
@@ -44,27 +47,38 @@ def train(
     """
     files = config_files(bundle, "train", overlays)
     overrides = {"run_dir": str(out), "subsets": list(subsets), "resume": resume, "quiet": quiet}
-    overrides |= common_overrides(split, device) | parse_settings(settings)
+    overrides |= common_overrides(bundle, split, device) | parse_settings(settings)
     parser = read_config(files)
     wrong = [name for name in subsets if name not in TRAINING_SUBSETS]
     problems = [f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}" for name in wrong]
     problems += collect(
         lambda: unknown_ids(parser, list(overrides)),
         lambda: split_problems(split, [RETAIN]),
+        lambda: device_problems(device),
     )
     raise_if_any(problems)
     run_config(files, overrides)
     return Path(out)
 
 
-def common_overrides(split: str | Path | None, device: str | None) -> dict[str, str]:
+def common_overrides(bundle: str | Path, split: str | Path | None, device: str | None) -> dict[str, str]:
     """The overrides that training, unlearning and evaluation share."""
-    overrides = {}
+    overrides = {"bundle_root": str(find_bundle(bundle))}
     if split is not None:
         overrides["split"] = str(Path(split).resolve())
     if device is not None:
         overrides["device"] = f"$torch.device('{device}')"
     return overrides
+
+
+def device_problems(device: str | None) -> list[str]:
+    """Why a device cannot be used on this machine."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+        reason = str(error).splitlines()[0]
+        return [f"--device {device} cannot be used ({reason}); use cpu, cuda or cuda:N, as this machine has them"]
+    return []
 
 
 def split_problems(split: str | Path | None, needed: Sequence[str]) -> list[str]:

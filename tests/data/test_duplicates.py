@@ -53,7 +53,7 @@ def test_an_error_lists_every_set_of_copies():
 
 
 def test_an_unknown_policy_is_refused():
-    with pytest.raises(InputError, match="on_duplicates 'keep' is unknown; choose 'error', 'drop', 'together'"):
+    with pytest.raises(InputError, match="--on-duplicates 'keep' is unknown; choose 'error', 'drop', 'together'"):
         resolve_duplicates(manifest_of(("a", "p", "x.1", "n")), DIGESTS, "keep")
 
 

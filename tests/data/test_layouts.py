@@ -147,7 +147,7 @@ def test_a_wrong_layout_or_label_set_is_refused(tmp_path, layout, label_set, exp
 
 
 def test_a_label_set_where_there_is_only_one_is_refused(tmp_path):
-    with pytest.raises(InputError, match="it has a single one; leave label_set out"):
+    with pytest.raises(InputError, match="it has a single one; leave --label-set out"):
         read_layout(make_isic(tmp_path), label_set="1stHO")
 
 

@@ -135,7 +135,7 @@ def test_repeated_ids_can_be_left_to_the_duplicates_policy(make_manifest):
     manifest = make_manifest()
     manifest.loc[1, "case_id"] = manifest.loc[0, "case_id"]
     check_manifest(manifest, allow_repeated_ids=True)
-    with pytest.raises(InputError, match=r"in rows 1, 2 under 2 labels .*'drop' or 'together'"):
+    with pytest.raises(InputError, match=r"in rows 1, 2 under 2 labels .*drop or together"):
         check_manifest(manifest)
 
 

@@ -31,7 +31,7 @@ def test_the_whole_report(all_runs, tmp_path):
     text = text_of(index)
     for said in (
         "asked to forget 4 patients (12 cases) and to keep what it learned from 14 patients (56 cases)",
-        "10 % of the patients, drawn at random",
+        "10 % of the training patients, drawn at random",
         "Phantom data.",
         "1 near-duplicate of forgotten cases.",
         "EraseToRetain",
