@@ -81,7 +81,7 @@ def _facts(runs: Runs) -> list[tuple[str, str]]:
         ("Bundle", " ".join(str(bundle[name]) for name in ("name", "version") if name in bundle)),
         ("Task", bundle.get("task")),
         ("Method", method.get("name")),
-        ("Forget set", _selector(provenance.get("selector"))),
+        ("Forget set", _selector(provenance)),
         ("Split", _split(split.get("file"), provenance)),
         ("Source", provenance.get("source")),
         ("Seed", record.get("seed")),
@@ -92,8 +92,10 @@ def _facts(runs: Runs) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
 
-def _selector(selector: dict[str, Any] | None) -> str:
-    selector = selector or {}
+def _selector(provenance: dict[str, Any]) -> str:
+    if "selector" not in provenance:
+        return "not recorded"
+    selector = provenance["selector"] or {}
     value = selector.get("value")
     match selector.get("kind"):
         case "fraction":

@@ -78,7 +78,7 @@ def test_masks_are_compared_by_content():
 
 
 def test_drop_that_leaves_nothing_is_refused():
-    with pytest.raises(InputError, match="'drop' leaves no case"):
+    with pytest.raises(InputError, match="drop leaves no case"):
         resolve_duplicates(manifest_of(("a", "p", "x.1", "n"), ("a", "p", "x.1", "m")), DIGESTS, "drop")
 
 

@@ -109,7 +109,7 @@ def test_one_forgotten_patient(make_run, tmp_path):
 @pytest.mark.parametrize(
     ("selector", "said"),
     [
-        ({"kind": "ids", "value": ["a", "b"]}, "2 cases given by id"),
+        ({"kind": "ids", "value": ["a", "b"]}, "2 ids of patients or cases, as given"),
         ({"kind": "where", "value": "device == 'a'"}, "all cases where device == &#39;a&#39;"),
     ],
 )
