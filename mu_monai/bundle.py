@@ -59,7 +59,5 @@ def bundle_root(name: str) -> str:
 
 
 def _candidates(name: str) -> Iterator[Path]:
-    if "MU_MONAI_BUNDLE_ROOT" in os.environ:
-        yield Path(os.environ["MU_MONAI_BUNDLE_ROOT"])
     yield from (Path(entry).resolve() for entry in sys.path if Path(entry).name == name)
     yield Path.cwd()

@@ -293,8 +293,8 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
-            typer.echo("interrupted; the same command with --resume goes on from the last finished epoch", err=True)
+            typer.echo("interrupted; a run goes on from its last finished epoch through --resume", err=True)
         raise
     except OSError as error:  # disk full, no permission: the file system's own words, without a traceback
-        typer.echo(f"error: {error}; finished epochs are kept, and --resume goes on from there", err=True)
+        typer.echo(f"error: {error}", err=True)
         sys.exit(1)

@@ -18,7 +18,8 @@ def _elsewhere(tmp_path, monkeypatch):
     """Nothing may depend on the folder that a command is started in."""
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    monkeypatch.delenv("MU_MONAI_BUNDLE_ROOT", raising=False)
+    # MONAI leaves the bundles that earlier tests ran on the path
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if Path(entry).name not in SHIPPED])
 
 
 def make_bundle(folder: Path) -> Path:
@@ -88,12 +89,6 @@ class TestBundleRoot:
         folder = make_bundle(tmp_path / "isic")
         monkeypatch.chdir(folder)
         assert bundle_root("isic") == str(folder.resolve())
-
-    def test_the_environment_goes_before_all(self, tmp_path, monkeypatch):
-        named, other = make_bundle(tmp_path / "a" / "isic"), make_bundle(tmp_path / "b" / "isic")
-        monkeypatch.setenv("MU_MONAI_BUNDLE_ROOT", str(named))
-        monkeypatch.setattr(sys, "path", [str(other), *sys.path])
-        assert bundle_root("isic") == str(named.resolve())
 
     def test_a_folder_without_metadata_is_passed_over(self, tmp_path, monkeypatch):
         (tmp_path / "isic").mkdir()

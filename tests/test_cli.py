@@ -108,6 +108,8 @@ def test_wrong_input_is_reported_all_at_once_with_code_2_and_nothing_is_written(
         (["train", "isic", "--overlay", "huge", "--out", "x"], "paper_size"),
         (["unlearn", "isic", "--teacher", "none.pt", "--out", "x"], "teacher 'none.pt' holds no weights"),
         (["train", "isic", "--device", "gpu9", "--out", "x"], "--device gpu9 cannot be used"),
+        (["train", "isic", "--subsets", "", "--out", "x"], "--subsets is empty"),
+        (["train", "isic", "--set", "max_epochs=0", "--out", "x"], "max_epochs=0 is not allowed"),
         (["evaluate", "nowhere"], "is no run folder"),
         (["revert", "nowhere", "--out", "x.pt"], "is no run folder"),
         (["report", "nowhere", "--out", "x"], "nowhere"),
@@ -120,6 +122,66 @@ def test_each_wrong_input_says_what_to_do(mu_monai, tmp_path, monkeypatch, argum
     assert code == 2
     assert expected in err
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("network#scope=(", "nor a valid regular expression"),
+        ("method#forget_weight=abc", "the config cannot be built (TypeError"),
+        ("network_def#channels=[16]", "the length of `channels`"),
+    ],
+)
+def test_settings_of_the_wrong_type_are_wrong_input(mu_monai, phantom_splits, tmp_path, setting, expected):
+    arguments = ["--split", phantom_splits["isic"], "--set", setting, "--out", tmp_path / "run"]
+    code, _, err = mu_monai("unlearn", "isic", *arguments)
+    assert code == 2
+    assert expected in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_scores_are_not_filed_under_digests_that_are_not_theirs(mu_monai, phantom_splits, teachers, tmp_path):
+    run = tmp_path / "teacher"
+    shutil.copytree(teachers["isic"], run)
+    weights = torch.load(run / "model.pt", weights_only=True)
+    torch.save({name: value + 1 for name, value in weights.items()}, run / "model.pt")
+    split = read_json(phantom_splits["isic"])
+    folder = os.path.dirname(phantom_splits["isic"])
+    for case in [case for subset in ("retain", "forget", "validation", "test") for case in split[subset]]:
+        case |= {key: os.path.join(folder, case[key]) for key in ("image", "label")}
+    split["provenance"]["sha256"] = {os.path.join(folder, k): v for k, v in split["provenance"]["sha256"].items()}
+    split["forget"], split["test"] = split["test"], split["forget"]
+    (tmp_path / "swapped.json").write_text(json.dumps(split))
+    before = (run / "scores.csv").read_bytes()
+    code, _, err = mu_monai("evaluate", run, "--split", tmp_path / "swapped.json")
+    assert code == 2
+    assert "are not those of the teacher" in err
+    assert "holds other cases or subsets" in err
+    assert (run / "scores.csv").read_bytes() == before
+
+
+def test_a_run_folder_executes_nothing_that_its_bundle_does_not(mu_monai, phantom_splits, teachers, tmp_path):
+    run, proof = tmp_path / "teacher", tmp_path / "executed"
+    shutil.copytree(teachers["isic"], run)
+    config = read_json(run / "config.json")
+    config["loss"] = f"$__import__('pathlib').Path('{proof}').write_text('x')"
+    (run / "config.json").write_text(json.dumps(config))
+    for command in (
+        ["evaluate", run],
+        ["unlearn", "isic", "--split", phantom_splits["isic"], "--teacher", run, "--out", tmp_path / "run"],
+    ):
+        code, _, err = mu_monai(*command)
+        assert code == 2
+        assert "would execute" in err
+    assert not proof.exists()
+
+
+def test_an_overlay_is_stronger_than_what_the_teachers_run_brings(mu_monai, phantom_splits, teachers, tmp_path):
+    overlay = tmp_path / "small.json"
+    overlay.write_text(json.dumps({"image_size": [16, 16]}))
+    arguments = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], *UNLEARN, "--out", tmp_path / "run"]
+    assert mu_monai("unlearn", "isic", *arguments, "--overlay", overlay)[0] == 0
+    assert read_json(tmp_path / "run" / "config.json")["image_size"] == [16, 16]
 
 
 def test_an_existing_run_folder_is_not_touched(mu_monai, phantom_splits, teachers):
@@ -167,7 +229,9 @@ def test_a_request_after_the_training_is_met_from_the_teachers_split(mu_monai, p
     arguments = ["--split", request, "--teacher", teachers["isic"], *UNLEARN, "--out", run]
     assert mu_monai("unlearn", "isic", *arguments)[0] == 0
     scores = pd.read_csv(run / "scores.csv")
-    assert set(scores.loc[scores["subset"] == "forget", "patient_id"]) == {split["retain"][0]["patient_id"]}
+    earlier = {case["patient_id"] for case in split["forget"]}  # an earlier request stays met
+    expected = {split["retain"][0]["patient_id"]} | earlier
+    assert set(scores.loc[scores["subset"] == "forget", "patient_id"]) == expected
 
 
 def test_options_without_effect_on_a_split_file_are_refused(mu_monai, phantom_splits, tmp_path):

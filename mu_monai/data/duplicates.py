@@ -64,7 +64,7 @@ def resolve_duplicates(
             f"--on-duplicates {policy!r} is unknown; choose {', '.join(map(repr, get_args(DuplicatePolicy)))}"
         )
     contents = manifest[IMAGE].map(digests)
-    sets = _connected(manifest[CASE_ID], contents)
+    sets = copy_sets(manifest, digests)
     copied = np.bincount(sets)[sets] > 1
     if not copied.any():
         return Resolved(manifest=manifest)
@@ -73,6 +73,29 @@ def resolve_duplicates(
     if policy == "drop":
         return _drop(manifest, digests, sets, copied)
     return _keep_together(manifest, sets, copied)
+
+
+def copy_sets(manifest: pd.DataFrame, digests: Mapping[str, str]) -> NDArray[np.intp]:
+    """Number of the set of copies that each row belongs to, `(n,)`; copies share a case id or an image content."""
+    return _connected(manifest[CASE_ID], manifest[IMAGE].map(digests))
+
+
+def original_ids(together: Iterable[Iterable[str]]) -> dict[str, list[str]]:
+    """The new ids of each case id that `resolve_duplicates` renamed, found again in the sets of copies that it kept.
+
+    Example:
+        >>> original_ids([["a~1", "a~2", "b"], ["c", "d~7"]])
+        {'a': ['a~1', 'a~2']}
+    """
+    renamed: dict[str, list[str]] = {}
+    for members in map(set, together):
+        for first in sorted(name for name in members if name.endswith("~1")):
+            stem, new = first.removesuffix("~1"), [first]
+            while (name := f"{stem}~{len(new) + 1}") in members:
+                new.append(name)
+            if len(new) > 1 and stem not in members:
+                renamed[stem] = new
+    return renamed
 
 
 def unite_groups(groups: pd.Series, case_ids: pd.Series, together: Iterable[Iterable[str]]) -> pd.Series:

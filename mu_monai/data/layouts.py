@@ -91,8 +91,9 @@ def read_layout(source: str | os.PathLike[str], layout: str | None = None, label
 def read_isic(source: str | os.PathLike[str]) -> pd.DataFrame:
     """Read dermoscopy images with lesion masks, named as in ISIC 2017 and ISIC 2018 Task 1.
 
-    ISIC has no patient ids: `patient_id` is that of an optional `metadata.csv` (keyed by `image_id`; column
-    `patient_id`, else `lesion_id`), and the image id itself where there is none, which is logged as a warning.
+    ISIC has no patient ids: each image takes that of an optional `metadata.csv` (keyed by `image_id`): its
+    `patient_id`, else that of another image of its lesion, else its `lesion_id`; where there is none of these, the
+    image id itself, which is logged as a warning.
 
     Args:
         source: a folder with `images/` and `masks/`, or with the folders of the official archives.
@@ -205,6 +206,8 @@ def _join_metadata(manifest: pd.DataFrame, csv: Path) -> pd.DataFrame:
     metadata = pd.read_csv(csv, dtype=dict.fromkeys(ids, str), encoding="utf-8-sig")
     if "image_id" not in metadata:
         raise InputError(f"{str(csv)!r} has no column 'image_id'; {nearest_names('image_id', metadata.columns)}")
+    for name in [name for name in ids if name in metadata]:
+        metadata[name] = metadata[name].str.strip().replace("", None)
     twice = metadata["image_id"][metadata["image_id"].duplicated()].unique()
     raise_if_any(f"{str(csv)!r} describes image_id {name!r} more than once; keep one row" for name in twice)
     metadata = metadata.drop(columns=[CASE_ID, IMAGE, LABEL], errors="ignore").rename(columns={"image_id": CASE_ID})
@@ -212,8 +215,13 @@ def _join_metadata(manifest: pd.DataFrame, csv: Path) -> pd.DataFrame:
 
 
 def _with_patients(manifest: pd.DataFrame) -> pd.DataFrame:
-    column = next((name for name in (PATIENT_ID, "lesion_id") if name in manifest), None)
-    known = manifest[column] if column else pd.Series(None, index=manifest.index, dtype=object)
+    nothing = pd.Series(None, index=manifest.index, dtype=object)
+    known, lesions = (
+        manifest[name].astype(object) if name in manifest else nothing for name in (PATIENT_ID, "lesion_id")
+    )
+    both = known.notna() & lesions.notna()
+    patient_of = dict(zip(lesions[both], known[both], strict=True))
+    known = known.fillna(lesions.map(patient_of)).fillna(lesions)
     guessed = int(known.isna().sum())
     if guessed:
         _log.warning(

@@ -25,7 +25,8 @@ _JPEG_REACH = 40  # how far lossy compression moves a mask's pixels from 0 and 2
 def read_manifest(csv: str | os.PathLike[str]) -> pd.DataFrame:
     """Read a manifest from a CSV file.
 
-    Ids and labels stay text (`007` keeps its zeros), the types of metadata columns are inferred, paths become absolute.
+    Ids and labels stay text (`007` keeps its zeros), ids lose the spaces around them, the types of metadata columns are
+    inferred, paths become absolute.
 
     Args:
         csv: a UTF-8, comma-separated file with the columns `case_id, patient_id, image, label`; paths in it are
@@ -46,6 +47,8 @@ def read_manifest(csv: str | os.PathLike[str]) -> pd.DataFrame:
         ) from None
     present = [column for column in COLUMNS if column in manifest]
     manifest = manifest.assign(**{column: text[column] for column in present})
+    for column in {CASE_ID, PATIENT_ID} & set(present):
+        manifest[column] = manifest[column].str.strip()
     folder = Path(csv).absolute().parent
     for column in {IMAGE, LABEL} & set(present):
         manifest[column] = [_absolute(folder, entry, column) for entry in manifest[column]]

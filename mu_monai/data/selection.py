@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +77,28 @@ def describe_selector(selector: ForgetSelector) -> dict[str, Any]:
     return {"kind": kind, "value": list(selector.value) if isinstance(selector, ForgetIds) else selector.value}
 
 
+def follow_renamed(selector: ForgetIds, renamed: Mapping[str, Sequence[str]], manifest: pd.DataFrame) -> ForgetIds:
+    """Put the new ids of the cases that were renamed in the place of those that a user knows.
+
+    Args:
+        selector: ids as they stand in the source; one that is also an id of the manifest is kept.
+        renamed: the new ids of each id that is gone.
+        manifest: the table with the new ids.
+    """
+    known = set(manifest[CASE_ID]) | set(manifest[PATIENT_ID])
+    names = [([entry] if entry in known else []) + list(renamed.get(entry, [])) or [entry] for entry in selector.value]
+    return ForgetIds(tuple(name for group in names for name in group))
+
+
+def match_cases(manifest: pd.DataFrame, selector: ForgetIds | ForgetWhere) -> NDArray[np.bool_]:
+    """Find the cases that a selector names, `(n,)`.
+
+    Raises:
+        InputError: where nothing matches, or an id or column is unknown.
+    """
+    return _match_ids(manifest, selector) if isinstance(selector, ForgetIds) else _match_query(manifest, selector)
+
+
 def select_groups(
     manifest: pd.DataFrame, selector: ForgetIds | ForgetWhere, groups: NDArray[np.intp], names: NDArray[Any]
 ) -> NDArray[np.bool_]:
@@ -93,7 +116,7 @@ def select_groups(
     Raises:
         InputError: where nothing matches, an id or column is unknown, or a group matches only in part.
     """
-    matched = _match_ids(manifest, selector) if isinstance(selector, ForgetIds) else _match_query(manifest, selector)
+    matched = match_cases(manifest, selector)
     size = np.bincount(groups, minlength=len(names))
     hits = np.bincount(groups[matched], minlength=len(names))
     partial = np.flatnonzero((hits > 0) & (hits < size))

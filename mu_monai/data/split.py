@@ -9,8 +9,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from mu_monai.data.duplicates import DuplicatePolicy, Resolved, digest_files, resolve_duplicates, unite_groups
+from mu_monai.data.duplicates import (
+    DuplicatePolicy,
+    Resolved,
+    copy_sets,
+    digest_files,
+    resolve_duplicates,
+    unite_groups,
+)
 from mu_monai.data.layouts import Source
 from mu_monai.data.manifest import COLUMNS, is_file_label, nearest_names
 from mu_monai.data.near_duplicates import find_near_duplicates
@@ -20,6 +28,8 @@ from mu_monai.data.selection import (
     ForgetSelector,
     ForgetWhere,
     describe_selector,
+    follow_renamed,
+    match_cases,
     select_groups,
 )
 from mu_monai.errors import InputError, raise_if_any
@@ -126,13 +136,19 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
         The four subsets and `provenance`, with absolute paths; `write_split` makes them relative.
 
     Raises:
-        InputError: for unsettled duplicates, whatever `split_manifest` refuses and, if strict, near-duplicates.
+        InputError: for unsettled duplicates, copies to drop of which the selector names only a part, whatever
+            `split_manifest` refuses and, if strict, near-duplicates.
     """
     settings = settings or SplitSettings()
     manifest = source.manifest.reset_index(drop=True).astype(dict.fromkeys(COLUMNS, str))
     digests = digest_files([*manifest[IMAGE], *manifest[LABEL][is_file_label(manifest[LABEL])]])
     resolved = resolve_duplicates(manifest, digests, settings.on_duplicates)
-    table = _split_resolved(resolved, settings).sort_values(CASE_ID, kind="stable")
+    forget = settings.forget
+    if resolved.dropped and isinstance(forget, ForgetIds | ForgetWhere):
+        forget = _follow_dropped(forget, manifest, copy_sets(manifest, digests), resolved)
+    if isinstance(forget, ForgetIds):
+        forget = follow_renamed(forget, resolved.renamed, resolved.manifest)
+    table = _split_resolved(resolved, forget, settings).sort_values(CASE_ID, kind="stable")
     near = find_near_duplicates(table)
     report_near_duplicates(near, settings.strict)
     used = dict.fromkeys([*table[IMAGE], *table[LABEL][is_file_label(table[LABEL])]])
@@ -158,17 +174,40 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
     return {**{name: _records(table[table[SUBSET] == name]) for name in SUBSETS}, PROVENANCE: provenance}
 
 
-def _split_resolved(resolved: Resolved, settings: SplitSettings) -> pd.DataFrame:
-    manifest, forget = resolved.manifest, settings.forget
-    if isinstance(forget, ForgetIds):
-        gone = set(resolved.dropped) - set(manifest[CASE_ID]) - set(manifest[PATIENT_ID])
-        raise_if_any(
-            f"id {entry!r} to forget was dropped as a copy of another case; take it off the list, or keep copies with "
-            "--on-duplicates together"
-            for entry in forget.value
-            if entry in gone
-        )
-        forget = ForgetIds(tuple(new for entry in forget.value for new in (resolved.renamed.get(entry, []) or [entry])))
+def _follow_dropped(
+    forget: ForgetIds | ForgetWhere, manifest: pd.DataFrame, sets: NDArray[np.intp], resolved: Resolved
+) -> ForgetIds | ForgetWhere:
+    """Refuse a request for only a part of a set of copies; take the ids off it whose kept copies it names as well."""
+    matched = match_cases(manifest, forget)
+    kept = manifest.index.isin(resolved.manifest.index)
+    survives = pd.Series(kept).groupby(sets).transform("any").to_numpy(dtype=bool)
+    told = pd.Series(
+        [
+            f"{case!r} (patient {patient!r})"
+            for case, patient in zip(manifest[CASE_ID], manifest[PATIENT_ID], strict=True)
+        ]
+    )
+    partial = np.intersect1d(sets[matched & survives], sets[~matched & survives])
+    raise_if_any(
+        f"copies are to be forgotten only in part: {', '.join(told[matched & (sets == number)])} but not "
+        f"{', '.join(told[~matched & (sets == number)])}; add the other to the request, or correct the source"
+        for number in partial
+    )
+    if not isinstance(forget, ForgetIds):
+        return forget
+    known = set(resolved.manifest[CASE_ID]) | set(resolved.manifest[PATIENT_ID])
+    copied = set(manifest[CASE_ID][survives]) | set(manifest[PATIENT_ID][survives])
+    raise_if_any(
+        f"id {entry!r} to forget was dropped, since its copies have other labels; take it off the list, or keep copies "
+        "with --on-duplicates together"
+        for entry in forget.value
+        if entry not in known | copied
+    )
+    return ForgetIds(tuple(entry for entry in forget.value if entry in known))
+
+
+def _split_resolved(resolved: Resolved, forget: ForgetSelector | None, settings: SplitSettings) -> pd.DataFrame:
+    manifest = resolved.manifest
     groups = _group_column(manifest, settings.group_by)
     if resolved.together:
         groups = unite_groups(groups, manifest[CASE_ID], resolved.together)

@@ -54,8 +54,8 @@ def load_split(path: str | os.PathLike[str], *, verify: bool = False) -> dict[st
         The cases of each subset, with absolute paths.
 
     Raises:
-        InputError: listing all of: keys that are missing, no case to retain, groups (patients), case ids
-            or contents in several subsets, files that are missing or, if verified, changed.
+        InputError: listing all of: keys that are missing or hold something else, no case to retain, groups (patients),
+            case ids or contents in several subsets, files that are missing or, if verified, changed.
 
     Example:
         A bundle writes `"cases": "$mu_monai.data.load_split(@split_file)"` and, for its loaders,
@@ -107,16 +107,35 @@ def _shape_problems(content: object) -> list[str]:
             f"not a {type(content).__name__}"
         ]
     problems = [f"key {name!r} is missing; a split has {', '.join(SUBSETS)}" for name in SUBSETS if name not in content]
-    if not isinstance(content.get(PROVENANCE), dict):
+    provenance = content.get(PROVENANCE)
+    if not isinstance(provenance, dict):
         problems.append(f"key {PROVENANCE!r} is missing or no object; make the split with 'mu-monai split'")
+    elif not isinstance(provenance.get("sha256", {}), dict):
+        problems.append(
+            f"key 'sha256' of {PROVENANCE!r} holds {_shown(provenance['sha256'])}, not an object with the digest of "
+            "each file; make the split again with 'mu-monai split'"
+        )
     for name in SUBSETS:
-        for number, case in enumerate(content.get(name, []), start=1):
-            absent = [key for key in COLUMNS if not (isinstance(case, dict) and isinstance(case.get(key), str))]
-            if absent:
-                problems.append(f"{name}, case {number}: {', '.join(absent)} missing or no text; every case needs them")
+        problems += _list_problems(name, content.get(name, []))
     if not problems and not any(content[name] for name in SUBSETS):
         problems.append("all subsets are empty; a split needs cases to retain and to forget")
     return problems
+
+
+def _list_problems(name: str, cases: object) -> list[str]:
+    if not isinstance(cases, list):
+        return [f"key {name!r} holds {_shown(cases)}, not a list of cases; make the split again with 'mu-monai split'"]
+    problems = []
+    for number, case in enumerate(cases, start=1):
+        absent = [key for key in COLUMNS if not (isinstance(case, dict) and isinstance(case.get(key), str))]
+        if absent:
+            problems.append(f"{name}, case {number}: {', '.join(absent)} missing or no text; every case needs them")
+    return problems
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def _straddling_groups(table: pd.DataFrame, group_by: str) -> list[str]:

@@ -18,10 +18,10 @@ from mu_monai.keys import LOSS
 
 
 class Reseed:
-    """Seed every random generator at the start of each epoch with `seed + epoch`.
+    """Start each epoch anew: seed every random generator with `seed + epoch`, and begin a fresh pass over the data.
 
-    An epoch then depends on the weights and its number alone, so a resumed run repeats exactly what an
-    uninterrupted one does, without saving the state of any generator.
+    An epoch then depends on the weights and its number alone, also where it is shorter or longer than the data, so a
+    resumed run repeats exactly what an uninterrupted one does, without saving the state of any generator.
 
     Args:
         seed: the run's seed, an integer of 0 or more.
@@ -35,9 +35,10 @@ class Reseed:
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Seed torch, numpy, random and the random transforms of the trainer's data set."""
+        """Seed torch, numpy, random and the random transforms of the trainer's data set, and restart its loader."""
         set_determinism(self.seed + engine.state.epoch)
         set_rnd(getattr(engine.state.dataloader, "dataset", None), self.seed + engine.state.epoch)
+        engine.set_data(engine.state.dataloader)  # else ignite goes on with a pass that has not ended
 
 
 class StopOnNonFinite:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader
 
+from mu_monai.adapters import Student
 from mu_monai.engine.curve import record_term
 from mu_monai.errors import InputError
 from mu_monai.files import atomic_path
@@ -101,8 +102,9 @@ class ScoreSubsets:
         self.loaders, self.loss_function, self.device, self.interval = dict(loaders), loss_function, device, interval
 
     def attach(self, engine: Engine) -> None:
-        """Hook to the end of every `interval`-th epoch and of the last."""
+        """Hook to the end of every `interval`-th epoch and of the last, and to the end of the run."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self._warn_where_nothing_happened)
 
     def __call__(self, engine: Engine) -> None:
         """Record mean loss and Dice over the cases of every subset but `test`."""
@@ -114,6 +116,22 @@ class ScoreSubsets:
                 scores = predict_scores(engine.network, loader, self.loss_function, self.device)
                 for column in ("loss", "dice"):
                     record_term(engine, f"{subset}_{column}", float(scores[column].mean()))
+
+    def _warn_where_nothing_happened(self, engine: Engine) -> None:
+        """Say it where the forget cases are answered as before: the most dangerous result is the silent one."""
+        loader = self.loaders.get(FORGET)
+        if not isinstance(engine.network, Student) or loader is None or not len(loader):
+            return
+        engine.network.eval()
+        before, after = (
+            float(predict_scores(predict, loader, self.loss_function, self.device)["loss"].mean())
+            for predict in (engine.network.teacher, engine.network)
+        )
+        if abs(after - before) < 0.01 * abs(before):
+            engine.state.warnings = [
+                f"the loss of the forget cases moved by less than 1 % (teacher {before:.4f}, student {after:.4f}): "
+                "hardly anything was forgotten; more epochs, smaller batches or a larger learning rate act stronger"
+            ]
 
     def write(self, models: Mapping[str, Predict], folder: str | Path) -> pd.DataFrame:
         """Write `scores.csv` with every case of every subset, and `examples.npz`, for each model by its role."""

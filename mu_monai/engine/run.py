@@ -43,6 +43,7 @@ from mu_monai.keys import (
     RUN_JSON,
     STUDENT,
     TEACHER,
+    WARNINGS,
 )
 
 # What may differ when a run is resumed: where things are, how long it goes on, and what is looked at meanwhile. Split
@@ -90,13 +91,9 @@ class RunFolder:
         teacher: str | None = None,
         resume: bool = False,
     ) -> None:
-        self.folder, self.split, self.method, self.teacher, self.resume = (
-            Path(folder),
-            Path(split),
-            method,
-            teacher,
-            resume,
-        )
+        self.folder, self.method, self.resume = Path(folder), method, resume
+        # absolute, since the run is read again from other working directories
+        self.split, self.teacher = Path(split).absolute(), None if teacher is None else str(Path(teacher).absolute())
         self.curve = Curve(self.folder / CURVE_CSV)
         self._probe: torch.Tensor | None = None  # an image for the self-checks
         self._clock = math.nan  # when the run began, interruptions left out; NaN before it has begun
@@ -209,7 +206,7 @@ class RunFolder:
             batch = next(iter(engine.data_loader))
             self._probe = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)[0]
         self.record["checks"] = self_checks(network, self._probe[:1])
-        self.record["warnings"] = self._warnings()
+        self.record["warnings"] = getattr(engine.state, WARNINGS, [])
         plain = network.merged() if isinstance(network, Student) else network
         state = {name: value.detach().cpu().contiguous() for name, value in plain.state_dict().items()}
         with atomic_path(self.folder / MODEL_PT) as path:
@@ -224,20 +221,6 @@ class RunFolder:
             logger.error("self-check failed: %s (%s)", problem["name"], problem["detail"])
         for warning in self.record["warnings"]:
             logger.warning("%s", warning)
-
-    def _warnings(self) -> list[str]:
-        """Say it where nothing happened: the most dangerous result is the silent one."""
-        rows = [row for row in self.curve.rows if f"{FORGET}_loss" in row]
-        if self.method is None or len(rows) < 2:
-            return []
-        first, last = rows[0][f"{FORGET}_loss"], rows[-1][f"{FORGET}_loss"]
-        if abs(last - first) < 0.01 * abs(first):
-            return [
-                f"the loss of the forget cases moved by less than 1 % (after the first epoch {first:.4f}, at "
-                f"the end {last:.4f}): hardly anything was forgotten; more epochs, smaller batches or a larger "
-                "learning rate act stronger"
-            ]
-        return []
 
     def _exception(self, engine: SupervisedTrainer, error: BaseException) -> None:
         if not math.isnan(self._clock):

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Events
+from monai.data.utils import set_rnd
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from torch.utils.data import DataLoader
@@ -53,6 +54,8 @@ class UnlearningMethod:
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
         """Start a fresh pass over the forget set: no state crosses epochs, and resuming is exact."""
         self._forget_batches = None
+        # the trainer's own data set is seeded by `Reseed`; transforms that only the forget set has are seeded here
+        set_rnd(self.forget_loader.dataset, torch.initial_seed() % 2**32)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Act on `engine.state.output["loss"]`, the supervised retain loss, before it is differentiated."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from mu_monai.keys import FORGET, RETAIN, ROLES, STUDENT, SUBSETS, TEST
+from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, RETAIN, ROLES, STUDENT, SUBSETS, TEST
 from mu_monai.report import sentences
 from mu_monai.report.folder import Run, Runs
 from mu_monai.report.paper import PAPER_SIZES, SOURCE, paper_utility
@@ -27,6 +27,7 @@ def page_content(runs: Runs, records: pd.DataFrame) -> dict[str, Any]:
         "bundle": bundle_name(runs),
         "lead": _lead(runs),
         "facts": _facts(runs),
+        "grouping": _grouping(runs),
         "phantom": runs.provenance.get("phantom") is True,
         "failed": checks[~checks["passed"].astype(bool)].to_dict("records"),
         "warnings": [(role, text) for role, run in runs.by_role.items() for text in run.record.get("warnings") or []],
@@ -73,6 +74,30 @@ def _lead(runs: Runs) -> str:
     return f"A trained model was asked to forget {forget} and to keep what it learned from {retain}."
 
 
+def _group_by(provenance: dict[str, Any]) -> str:
+    """The column whose groups the split keeps whole."""
+    return str(provenance.get("group_by") or PATIENT_ID)
+
+
+def _grouping(runs: Runs) -> Cells:
+    """What the subsets are divided by, and how many scored cases stand for a patient of their own."""
+    cases = runs.scores.drop_duplicates(CASE_ID)
+    column, unknown = _group_by(runs.provenance), int((cases[PATIENT_ID] == cases[CASE_ID]).sum())
+    if column != PATIENT_ID:
+        divided = f"by {column}, not by patient"
+    elif unknown:
+        divided = "by image" if unknown == len(cases) else "by patient, or by image where no patient id is known"
+    else:
+        divided = "by patient"
+    return {
+        "column": column,
+        "by_patient": column == PATIENT_ID,
+        "divided": divided,
+        "unknown": unknown,
+        "cases": sentences.count(len(cases), "case"),
+    }
+
+
 def _facts(runs: Runs) -> list[tuple[str, str]]:
     record, provenance = runs.main.record, runs.provenance
     bundle, split = record.get("bundle") or {}, record.get("split") or {}
@@ -99,7 +124,9 @@ def _selector(provenance: dict[str, Any]) -> str:
     value = selector.get("value")
     match selector.get("kind"):
         case "fraction":
-            return f"{100 * float(value or 0):g} % of the training patients, drawn at random"
+            column = _group_by(provenance)
+            groups = "training patients" if column == PATIENT_ID else f"groups by {column} in training"
+            return f"{100 * float(value or 0):g} % of the {groups}, drawn at random"
         case "ids":
             return sentences.count(len(value or []), "id") + " of patients or cases, as given"
         case "where":

@@ -26,7 +26,9 @@ from mu_monai.keys import (
     ROLES,
     RUN_JSON,
     SCORES_CSV,
+    STUDENT,
     SUBSET,
+    TEACHER,
 )
 
 _FORMAT = 1
@@ -84,7 +86,10 @@ class Runs:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """The score tables of all runs in one, each model and case once; this is what the audit takes."""
+        """The score tables of all runs in one, each model and case once; this is what the audit takes.
+
+        Where the unlearning run scored its teacher again, the rows of the teacher's own run stand.
+        """
         table = pd.concat([run.scores for run in self.by_role.values()], ignore_index=True)
         return table.drop_duplicates([MODEL, CASE_ID], ignore_index=True)
 
@@ -106,7 +111,8 @@ def read_runs(folders: Sequence[str | Path]) -> Runs:
 
     Raises:
         InputError: with every problem at once: not a run folder, not finished, no scores, damaged files, two runs
-            of the same role, other splits or bundles, models scored twice with different results.
+            of the same role, other splits or bundles, a student that did not start from the teacher, models scored
+            twice with different results where no hashes of the weights tell.
     """
     problems = [] if folders else ["no run folder is given; give one or more of teacher, retrained and student"]
     runs: list[Run] = []
@@ -211,9 +217,17 @@ def _differing(what: str, found: Sequence[tuple[Run, Any]]) -> Iterator[str]:
 
 
 def _differing_scores(runs: Sequence[Run]) -> Iterator[str]:
-    """A teacher is scored by its own run and again by the unlearning run; both must have seen the same model."""
+    """A teacher is scored by its own run and again by the unlearning run; both must have seen the same model.
+
+    The hashes of the weights decide. The scores do only where a hash is missing: the same weights score a little
+    differently on another device.
+    """
     for index, first in enumerate(runs):
         for second in runs[index + 1 :]:
+            hashes = _teacher_hashes(first, second)
+            if hashes is not None:
+                yield from _other_teacher(first, second, *hashes)
+                continue
             both = first.scores.merge(second.scores, on=[MODEL, CASE_ID], suffixes=("", "_other"))
             for name in _NUMBERS if len(both) else ():
                 apart = (both[name] - both[f"{name}_other"]).abs()
@@ -224,3 +238,20 @@ def _differing_scores(runs: Sequence[Run]) -> Iterator[str]:
                         f"'{row[CASE_ID]}' ({row[name]:.6g} and {row[name + '_other']:.6g}): these are not the same "
                         "weights or data; report runs that belong together"
                     )
+
+
+def _teacher_hashes(first: Run, second: Run) -> tuple[str, str] | None:
+    """The hash of the teacher's weights and of those that the student started from; none where one is missing."""
+    found = {run.role: run.record.get("sha256") or {} for run in (first, second)}
+    trained, started = found.get(TEACHER, {}).get("weights"), found.get(STUDENT, {}).get("starting_weights")
+    return (trained, started) if trained and started else None
+
+
+def _other_teacher(first: Run, second: Run, trained: str, started: str) -> Iterator[str]:
+    if trained != started:
+        teacher, student = (first, second) if first.role == TEACHER else (second, first)
+        yield (
+            f"the unlearning run '{student.folder}' did not start from the weights of the teacher '{teacher.folder}' "
+            f"(sha256 of its starting weights {started}, of the teacher's weights {trained}); report it with the "
+            "teacher that it started from, or without one (an unlearning run scores its teacher itself)"
+        )

@@ -24,6 +24,8 @@ from mu_monai.report.tables import RECORD_COLUMNS, checks_table, provenance_tabl
 
 INDEX_HTML, FIGURES_DIR, TABLES_DIR = "index.html", "figures", "tables"
 _CSS_PIXELS_PER_INCH = 100
+_GENERATOR = '<meta name="generator" content="mu-monai '  # as the template has it, followed by the version
+_HEAD_BYTES = 1024  # the mark stands within them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ def write_report(runs: Runs, records: pd.DataFrame, out: str | Path, *, images: 
         the path of `index.html`.
 
     Raises:
-        InputError: where `out` is a file, or a folder with anything but an earlier report.
+        InputError: where `out` is a file, or a folder with anything but an earlier report by its own mark.
         ValueError: where `records` lacks a column.
     """
     out = Path(out)
@@ -106,6 +108,19 @@ def _check_target(out: Path) -> None:
     strange = sorted({path.name for path in out.iterdir()} - {INDEX_HTML, FIGURES_DIR, TABLES_DIR})
     if strange:
         raise InputError(f"'{out}' holds '{strange[0]}', which is not part of a report; give a new or an empty folder")
+    if any(out.iterdir()) and not _is_report(out / INDEX_HTML):
+        state = "does not say that mu-monai wrote it" if (out / INDEX_HTML).exists() else "is missing"
+        raise InputError(
+            f"'{out}' is not empty and not an earlier report: its {INDEX_HTML} {state}; only a report of mu-monai is "
+            "replaced: give a new or an empty folder, or remove this one yourself"
+        )
+
+
+def _is_report(index: Path) -> bool:
+    if not index.is_file():
+        return False
+    with index.open("rb") as stream:
+        return _GENERATOR.encode() in stream.read(_HEAD_BYTES)
 
 
 def _write_figures(plots: dict[str, Plot], folder: Path) -> dict[str, Picture]:

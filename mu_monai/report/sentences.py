@@ -11,8 +11,8 @@ from mu_monai.keys import FORGET, RETAIN, RETRAINED, STUDENT, TEACHER, TEST, VAL
 MEANING = {
     RETAIN: "Cases to keep: they were trained on and stay.",
     FORGET: "Cases to forget: the teacher was trained on them.",
-    VALIDATION: "Cases that were never trained on, but were looked at while the model was made.",
-    TEST: "Unseen cases: nothing was trained on them or chosen by them.",
+    VALIDATION: "Cases that the split keeps out of training, to be looked at while the model is made.",
+    TEST: "Cases that the split keeps out of training, called unseen here; nothing was chosen by them.",
 }
 TERMS = {
     "total": "The sum that the optimizer lowers; it should fall and flatten.",

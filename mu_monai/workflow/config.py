@@ -15,7 +15,7 @@ from monai.utils import optional_import
 
 from mu_monai.adapters import misfits, read_weights
 from mu_monai.bundle import find_bundle
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import CONFIG_JSON, RUN_JSON
 
@@ -114,11 +114,42 @@ def _arguments(parser: ConfigParser, wanted: str) -> list[str]:
     return [f"{parent}{SEPARATOR}{argument}" for argument in inspect.signature(component).parameters] if found else []
 
 
-def inherited(run: str | Path) -> dict[str, Any]:
-    """What a model needs to be used as it was trained: network, transforms, image size and loss of its run's config."""
+def inherited(run: str | Path, files: Sequence[str]) -> dict[str, Any]:
+    """What a model needs to be used as it was trained: network, transforms, image size and loss of its run's config.
+
+    Ids that an overlay among `files` sets are left to it.
+
+    Raises:
+        InputError: where the run's config would execute code that the bundle's own config does not: a run folder may
+            come from somebody else, and must not do more than the bundle that the user chose.
+    """
     file = Path(run) / CONFIG_JSON
     config = read_json(file) if file.is_file() else {}
-    return {key: config[key] for key in INHERITED if key in config}
+    overlaid = {key for overlay in files[1:] for key in read_json(overlay)}
+    found = {key: config[key] for key in INHERITED if key in config and key not in overlaid}
+    folder = Path(files[0]).parent
+    known = {text for path in folder.glob("*.json") for text in _executed(read_json(path))}
+    raise_if_any(
+        f"'{file}' would execute {text!r}, which the bundle in '{folder}' does not; if you trust where it comes from, "
+        "say it in an overlay of your own"
+        for text in sorted(set(_executed(found)) - known)
+    )
+    return found
+
+
+def _executed(config: Any) -> Iterator[str]:
+    """The texts of a config that MONAI executes or imports."""
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            if key == "_target_" and isinstance(value, str):
+                yield value
+            else:
+                yield from _executed(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _executed(value)
+    elif isinstance(config, str) and config.startswith("$"):
+        yield config
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:
@@ -146,6 +177,9 @@ def weight_problems(parser: ConfigParser, weights: str | Path) -> list[str]:
     """Why weights do not fit the config's network; empty where they do."""
     try:
         network = parser.get_parsed_content("network_def", instantiate=True)
+    except RuntimeError as error:
+        return [str(_misfit(error))]
+    try:
         return [
             f"weights '{weights}' do not fit the bundle's network: {t}" for t in misfits(network, read_weights(weights))
         ]
@@ -179,6 +213,7 @@ def run_config(files: Sequence[str], overrides: Mapping[str, Any]) -> ConfigWork
     )
     try:
         workflow.initialize()
+        _build(workflow)
         workflow.run()
         workflow.finalize()
     except RuntimeError as error:
@@ -186,9 +221,31 @@ def run_config(files: Sequence[str], overrides: Mapping[str, Any]) -> ConfigWork
     return workflow
 
 
+def _build(workflow: ConfigWorkflow) -> None:
+    """Make the components before anything runs, so that a setting which does not fit is told as wrong input."""
+    try:
+        workflow.parser.get_parsed_content("train::trainer" if "train::trainer" in workflow.parser else "scorer")
+    except RuntimeError as error:
+        raise _misfit(error) from None
+
+
+def _misfit(error: RuntimeError) -> Exception:
+    """What MONAI could not make a component of, as wrong input."""
+    cause = _cause(error)
+    if cause is not error:
+        return cause
+    root: BaseException = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    return InputError(
+        f"the config cannot be built ({type(root).__name__}: {root}); look at the --set values and overlays: one has "
+        "the wrong type or size"
+    )
+
+
 def _cause(error: RuntimeError) -> Exception:
     """MONAI wraps whatever a config raises, with the whole config as text; users need the first cause alone."""
-    cause: BaseException = error
-    while cause.__cause__ is not None:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InputError | FloatingPointError | OSError):
         cause = cause.__cause__
-    return cause if isinstance(cause, InputError | FloatingPointError | OSError) else error
+    return error if cause is None else cause

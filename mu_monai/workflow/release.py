@@ -45,8 +45,9 @@ def _student(run: str | Path, out: str | Path, teacher: str | Path | None) -> St
     record = read_run(run)
     if record["verb"] != "unlearn":
         raise InputError(f"'{run}' is a {record['verb']} run; only an unlearning run has adapters to merge or take off")
-    parser = read_config(config_files(bundle_of(record), "unlearn"))
-    parser.update(inherited(run))
+    files = config_files(bundle_of(record), "unlearn")
+    parser = read_config(files)
+    parser.update(inherited(run, files))
     network = parser.get_parsed_content("network_def", instantiate=True)
     return load_student(load_weights(network, teacher or record["teacher"]), Path(run) / ADAPTER_DIR)
 

@@ -95,7 +95,10 @@ def _selector(forget: Mapping[str, Any]) -> ForgetSelector | None:
         raise InputError(
             f"the file of ids '{value}' does not exist; give a text file with one patient or case id a line"
         )
-    lines = Path(value).read_text(encoding="utf-8").splitlines()
+    try:
+        lines = Path(value).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"the file of ids '{value}' is no UTF-8 text; save it as such, one id a line") from None
     return ForgetIds(tuple(line.strip() for line in lines if line.strip() and not line.startswith("#")))
 
 
@@ -110,13 +113,4 @@ def _summary(out: Path, provenance: Mapping[str, Any]) -> list[str]:
         lines.append(f"dropped as copies: {len(duplicates['dropped'])} cases")
     if duplicates["together"]:
         lines.append(f"kept together as copies: {len(duplicates['together'])} sets")
-    for pair in provenance["near_duplicates"][:10]:
-        lines.append(
-            f"warning: forget case {pair['forget']} looks like {pair['other']} in {pair['subset']} "
-            f"({pair['distance']} of 256 bits differ): forgetting is void while a copy is retained"
-        )
-    if len(provenance["near_duplicates"]) > 10:
-        lines.append(
-            f"warning: and {len(provenance['near_duplicates']) - 10} more near-duplicates, all in the split file"
-        )
     return [*lines, f"split: {out}"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -50,11 +51,13 @@ def train(
     overrides |= common_overrides(bundle, split, device) | parse_settings(settings)
     parser = read_config(files)
     wrong = [name for name in subsets if name not in TRAINING_SUBSETS]
-    problems = [f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}" for name in wrong]
+    problems = [] if subsets else [f"--subsets is empty; use {' or '.join(TRAINING_SUBSETS)}, or both"]
+    problems += [f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}" for name in wrong]
     problems += collect(
         lambda: unknown_ids(parser, list(overrides)),
         lambda: split_problems(split, [RETAIN]),
         lambda: device_problems(device),
+        lambda: epoch_problems(overrides),
     )
     raise_if_any(problems)
     run_config(files, overrides)
@@ -69,6 +72,14 @@ def common_overrides(bundle: str | Path, split: str | Path | None, device: str |
     if device is not None:
         overrides["device"] = f"$torch.device('{device}')"
     return overrides
+
+
+def epoch_problems(overrides: Mapping[str, Any]) -> list[str]:
+    """Why a number of epochs cannot be run."""
+    epochs = overrides.get("max_epochs", 1)
+    if isinstance(epochs, int) and epochs >= 1:
+        return []
+    return [f"--set max_epochs={epochs} is not allowed; use a whole number of at least 1"]
 
 
 def device_problems(device: str | None) -> list[str]:

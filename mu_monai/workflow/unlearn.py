@@ -30,7 +30,7 @@ from mu_monai.workflow.config import (
     unknown_ids,
     weight_problems,
 )
-from mu_monai.workflow.train import common_overrides, device_problems, split_problems
+from mu_monai.workflow.train import common_overrides, device_problems, epoch_problems, split_problems
 
 
 def unlearn(
@@ -71,15 +71,15 @@ def unlearn(
     files = config_files(bundle, "unlearn", overlays)
     overrides = {"run_dir": str(out), "resume": resume, "quiet": quiet}
     if teacher is not None:
-        overrides |= inherited(teacher) | {"teacher": str(teacher_file(teacher).resolve())}
+        overrides |= inherited(teacher, files) | {"teacher": str(teacher_file(teacher).resolve())}
     overrides |= common_overrides(bundle, split, device) | parse_settings(settings)
     parser = read_config(files)
     problems = collect(
         lambda: method_problems(method),
         lambda: unknown_ids(parser, list(overrides)),
-        lambda: split_problems(split, TRAINING_SUBSETS),
-        lambda: trained_otherwise(split, teacher),
+        lambda: split_problems(split, TRAINING_SUBSETS) or trained_otherwise(split, teacher),
         lambda: device_problems(device),
+        lambda: epoch_problems(overrides),
     )
     if not problems:
         parser.update(overrides)

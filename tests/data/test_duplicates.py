@@ -17,6 +17,7 @@ from mu_monai.data import (
     resolve_duplicates,
     unite_groups,
 )
+from mu_monai.data.duplicates import original_ids
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256
 from mu_monai.keys import SUBSETS
@@ -176,9 +177,63 @@ def test_a_split_drops_copies_and_says_so(with_copy):
     assert with_copy.manifest["image"][19] not in split["provenance"]["sha256"]
 
 
-def test_forgetting_a_dropped_case_is_refused(with_copy):
-    with pytest.raises(InputError, match="'c09_1' to forget was dropped as a copy of another case"):
+@pytest.mark.parametrize(
+    "selector", [ForgetIds(("p09",)), ForgetWhere("patient_id == 'p09'"), ForgetIds(("c09_0", "c09_1"))]
+)
+def test_dropping_the_copy_of_a_case_to_forget_does_not_keep_its_image(with_copy, selector):
+    with pytest.raises(
+        InputError,
+        match=r"forgotten only in part: 'c09_1' \(patient 'p09'\) but not 'c00_0' \(patient 'p00'\); add the other",
+    ):
+        make_split(with_copy, SplitSettings(on_duplicates="drop", forget=selector))
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        ForgetIds(("p00", "p09")),
+        ForgetIds(("c00_0", "c00_1", "c09_0", "c09_1")),
+        ForgetWhere("patient_id in ['p00', 'p09']"),
+    ],
+)
+def test_copies_that_are_all_named_can_be_dropped_and_forgotten(with_copy, selector):
+    split = make_split(with_copy, SplitSettings(on_duplicates="drop", forget=selector))
+    assert [case["case_id"] for case in split["forget"]] == ["c00_0", "c00_1", "c09_0"]
+
+
+def test_a_patient_whose_only_image_was_dropped_can_be_named(with_copy):
+    with_copy.manifest.loc[19, "patient_id"] = "z"
+    settings = SplitSettings(on_duplicates="drop", forget=ForgetIds(("p00", "z")))
+    assert [case["case_id"] for case in make_split(with_copy, settings)["forget"]] == ["c00_0", "c00_1"]
+    with pytest.raises(InputError, match=r"'c09_1' \(patient 'z'\) but not 'c00_0' \(patient 'p00'\)"):
+        make_split(with_copy, SplitSettings(on_duplicates="drop", forget=ForgetIds(("z",))))
+
+
+def test_copies_of_one_id_in_two_patients_are_forgotten_whole(make_manifest):
+    manifest = make_manifest()
+    manifest.loc[[0, 19], "case_id"] = "twice"
+    manifest.loc[19, "label"] = manifest["label"][0]
+    source = Source(manifest=manifest, path="somewhere", layout="manifest")
+    with pytest.raises(InputError, match=r"'twice' \(patient 'p09'\) but not 'twice' \(patient 'p00'\)"):
+        make_split(source, SplitSettings(on_duplicates="drop", forget=ForgetIds(("p09",))))
+
+
+def test_forgetting_a_case_that_was_dropped_with_all_its_copies_is_refused(with_copy):
+    shutil.copyfile(with_copy.manifest["label"][5], with_copy.manifest["label"][19])
+    with pytest.raises(InputError, match="'c09_1' to forget was dropped, since its copies have other labels"):
         make_split(with_copy, SplitSettings(on_duplicates="drop", forget=ForgetIds(("c09_1",))))
+
+
+def test_original_ids_are_found_only_where_a_case_was_renamed():
+    assert original_ids([["a~1", "a~2", "b"], ["c~1", "d"], ["e", "e~1", "e~2"]]) == {"a": ["a~1", "a~2"]}
+
+
+def test_a_patient_whose_id_a_renamed_case_had_is_forgotten_too(make_manifest):
+    manifest = make_manifest()
+    manifest.loc[[0, 1], "case_id"] = "p05"
+    source = Source(manifest=manifest, path="somewhere", layout="manifest")
+    split = make_split(source, SplitSettings(on_duplicates="together", forget=ForgetIds(("p05",))))
+    assert {case["patient_id"] for case in split["forget"]} == {"p00", "p05"}
 
 
 def test_an_id_that_occurs_twice_can_still_be_forgotten(make_manifest):

@@ -75,6 +75,15 @@ def test_isic_patient_id_goes_before_lesion_id_without_a_word(tmp_path, caplog):
     assert not caplog.text
 
 
+def test_isic_patients_are_filled_row_by_row(tmp_path, caplog):
+    make_isic(tmp_path, [f"ISIC_{number}" for number in range(1, 7)])
+    (tmp_path / "metadata.csv").write_text(
+        "image_id,patient_id,lesion_id\nISIC_1,p ,a\nISIC_2,,b\n ISIC_3,,b\nISIC_4, ,\nISIC_5,,a\n"
+    )
+    assert read_isic(tmp_path)["patient_id"].tolist() == ["p", "b", "b", "ISIC_4", "p", "ISIC_6"]
+    assert "2 of 6 images have no patient id" in caplog.text
+
+
 def test_isic_metadata_without_ids_or_with_repeated_ids_is_refused(tmp_path):
     make_isic(tmp_path)
     (tmp_path / "metadata.csv").write_text("imageid,age\nISIC_0000001,3\n")

@@ -38,6 +38,12 @@ def test_relative_paths_are_relative_to_the_csv(tmp_path, monkeypatch):
     assert row["label"] == str(tmp_path.parent / "m.png")
 
 
+def test_spaces_around_ids_do_not_make_another_patient(tmp_path):
+    manifest = read_manifest(write_csv(tmp_path, "case_id,patient_id,image,label\n1 ,anna,a.png,x\n 2,anna ,b.png,x\n"))
+    assert manifest["case_id"].tolist() == ["1", "2"]
+    assert manifest["patient_id"].tolist() == ["anna", "anna"]
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
     assert "case_id" in read_manifest(write_csv(tmp_path, "\ufeffcase_id,patient_id,image,label\n1,1,a.png,x\n"))
 

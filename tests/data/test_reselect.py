@@ -1,8 +1,23 @@
 """Choosing anew whom to forget, after the training."""
 
+import json
+import logging
+import shutil
+
 import pytest
 
-from mu_monai.data import ForgetFraction, ForgetIds, ForgetWhere, load_split, phantom_split, reselect, write_split
+from mu_monai.data import (
+    ForgetFraction,
+    ForgetIds,
+    ForgetWhere,
+    Source,
+    SplitSettings,
+    load_split,
+    make_split,
+    phantom_split,
+    reselect,
+    write_split,
+)
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
 
@@ -12,12 +27,33 @@ def trained(tmp_path_factory):
     return phantom_split("lesions", tmp_path_factory.mktemp("phantoms") / "lesions", patients=10, size=32)
 
 
+@pytest.fixture
+def untouched(make_manifest, tmp_path):
+    """A split with nobody to forget."""
+    source = Source(manifest=make_manifest(), path="somewhere", layout="manifest")
+    return write_split(tmp_path / "source" / "split.json", make_split(source, SplitSettings(forget=None)))
+
+
+@pytest.fixture
+def with_copies(make_manifest, tmp_path):
+    """Both cases of p00 share the id `twice`, and c03_0 of p03 is a copy of c07_0 of p07."""
+    manifest = make_manifest()
+    manifest.loc[[0, 1], "case_id"] = "twice"
+    for column in ("image", "label"):
+        shutil.copyfile(manifest[column][6], manifest[column][14])
+    source = Source(manifest=manifest, path="somewhere", layout="manifest")
+    settings = SplitSettings(forget=None, validation=0, test=0.1, on_duplicates="together", seed=1)
+    path = write_split(tmp_path / "source" / "split.json", make_split(source, settings))
+    assert not patients(load_split(path), "test") & {"p00", "p03", "p07"}
+    return path
+
+
 def patients(split, subset):
     return {case["patient_id"] for case in split[subset]}
 
 
 @pytest.mark.parametrize("kind", ["fraction", "ids", "where"])
-def test_validation_and_test_stay_and_training_cases_are_divided_anew(trained, tmp_path, kind):
+def test_validation_and_test_stay_and_those_forgotten_earlier_stay(trained, tmp_path, kind):
     before = load_split(trained)
     wanted = sorted(patients(before, "retain"))[:2]
     selector = {
@@ -31,8 +67,11 @@ def test_validation_and_test_stay_and_training_cases_are_divided_anew(trained, t
     training = patients(before, "retain") | patients(before, "forget")
     assert patients(after, "retain") | patients(after, "forget") == training
     assert not patients(after, "retain") & patients(after, "forget")
-    if kind != "fraction":
-        assert patients(after, "forget") == set(wanted)
+    if kind == "fraction":
+        drawn = patients(after, "forget") - patients(before, "forget")
+        assert len(drawn) == (len(patients(before, "retain")) + 1) // 2
+    else:
+        assert patients(after, "forget") == patients(before, "forget") | set(wanted)
 
 
 def test_metadata_and_provenance_come_along(trained, tmp_path):
@@ -43,7 +82,28 @@ def test_metadata_and_provenance_come_along(trained, tmp_path):
     assert new["provenance"]["selector"] == {"kind": "ids", "value": [wanted]}
     assert new["provenance"]["chosen_from"]["file"] == str(trained)
     assert new["provenance"]["phantom"] is True
-    assert new["provenance"]["counts"]["forget"] == {"patients": 1, "cases": 2}
+    assert new["provenance"]["counts"]["forget"] == {"patients": 2, "cases": 4}
+    assert new["provenance"]["also_forgotten"] == len(old["forget"]) == 2
+
+
+def test_a_second_request_does_not_take_back_the_first(untouched, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    first, second, *_ = sorted(patients(load_split(untouched), "retain"))
+    one = write_split(tmp_path / "one.json", reselect(untouched, ForgetIds((first,))))
+    assert read_json(one)["provenance"]["also_forgotten"] == 0
+    assert "stay forgotten" not in caplog.text
+    two = write_split(tmp_path / "two.json", reselect(one, ForgetIds((second,))))
+    assert patients(load_split(two), "forget") == {first, second}
+    assert read_json(two)["provenance"]["also_forgotten"] == 2
+    assert f"2 cases that {one} forgets already stay forgotten" in caplog.text
+    three = reselect(two, ForgetFraction(0.5), seed=1)
+    assert patients(three, "forget") > {first, second}
+    assert three["provenance"]["also_forgotten"] == 4
+
+
+def test_a_request_can_be_repeated(trained):
+    already = patients(load_split(trained), "forget")
+    assert patients(reselect(trained, ForgetIds(tuple(already))), "forget") == already
 
 
 @pytest.mark.parametrize("subset", ["validation", "test"])
@@ -56,3 +116,40 @@ def test_a_patient_that_was_not_trained_on_cannot_be_forgotten(trained, subset):
 def test_forgetting_everybody_is_refused(trained):
     with pytest.raises(InputError, match="at least 1 to retain"):
         reselect(trained, ForgetWhere("patient_id == patient_id"))
+
+
+def test_two_requests_that_together_leave_nobody_are_refused(trained):
+    rest = tuple(patients(load_split(trained), "retain"))
+    with pytest.raises(
+        InputError, match=r"the 2 cases that .* forgets already leave nobody to train on; .* at least 1"
+    ):
+        reselect(trained, ForgetIds(rest))
+
+
+def test_copies_that_were_kept_together_stay_together(with_copies, tmp_path):
+    with pytest.raises(InputError, match=r"'p03 \+ p07' is to be forgotten only in part"):
+        reselect(with_copies, ForgetIds(("p03",)))
+    for seed in range(5):
+        request = write_split(tmp_path / f"{seed}.json", reselect(with_copies, ForgetFraction(0.4), seed=seed))
+        load_split(request, verify=True)
+        assert len(patients(load_split(request), "forget") & {"p03", "p07"}) != 1
+    both = load_split(write_split(tmp_path / "both.json", reselect(with_copies, ForgetIds(("p03", "p07")))))
+    assert patients(both, "forget") == {"p03", "p07"}
+
+
+@pytest.mark.parametrize("ids", [("twice",), ("twice~1", "twice~2"), ("p00",)])
+def test_a_case_that_was_renamed_is_found_by_its_original_id(with_copies, ids):
+    after = reselect(with_copies, ForgetIds(ids))
+    assert [case["case_id"] for case in after["forget"]] == ["twice~1", "twice~2"]
+    assert after["provenance"]["selector"] == {"kind": "ids", "value": list(ids)}
+
+
+@pytest.mark.parametrize("change", [lambda entry: entry.pop("sha256"), lambda entry: entry["sha256"].popitem()])
+def test_a_split_without_digests_is_refused(untouched, change):
+    content = json.loads(untouched.read_text())
+    digests = content["provenance"]["sha256"]
+    content["provenance"]["sha256"] = dict(sorted(digests.items(), key=lambda item: item[0].startswith("pictures")))
+    change(content["provenance"])
+    untouched.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"provenance.sha256 of the split file .* has no digest of .* of 20 images"):
+        reselect(untouched, ForgetFraction(0.5))

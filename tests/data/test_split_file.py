@@ -86,6 +86,24 @@ def test_an_absent_or_broken_file_is_refused(tmp_path):
         load_split(tmp_path / "split.json")
 
 
+def test_keys_that_hold_something_else_are_all_named(split_file):
+    def change(content):
+        content.update(retain=3, forget=None, test={"a": "b" * 50})
+        content["provenance"]["sha256"] = []
+
+    edit(split_file, change)
+    with pytest.raises(InputError) as caught:
+        load_split(split_file)
+    assert len(caught.value.problems) == 4
+    assert caught.match("key 'retain' holds 3, not a list of cases; make the split again")
+    assert caught.match(r"key 'forget' holds None, not a list")
+    assert caught.match(r"key 'test' holds \{'a': 'b+\.\.\., not a list")
+    assert caught.match(r"key 'sha256' of 'provenance' holds \[\], not an object")
+    split_file.write_text('{"retain": 3}')
+    with pytest.raises(InputError, match="key 'retain' holds 3, not a list of cases"):
+        load_split(split_file)
+
+
 def test_missing_keys_are_all_named(split_file):
     def change(content):
         del content["test"], content["provenance"], content["retain"][0]["image"]

@@ -73,15 +73,14 @@ class TestFinishedUnlearning:
             "seed": 0,
             "max_epochs": 2,
             "device": "cpu",
-            "teacher": "runs/teacher/model.pt",
+            "teacher": str(Path("runs/teacher/model.pt").absolute()),
             "parameters": trainer.network.budget(),
-            "warnings": [],
             "command": "mu-monai unlearn small --set 'name=a b'",
         }
         assert {key: content[key] for key in expected} == expected
         assert set(content) == {
             *expected,
-            *("versions", "sha256", "split", "checks", "started", "seconds", "peak_memory_mib"),
+            *("versions", "sha256", "split", "checks", "warnings", "started", "seconds", "peak_memory_mib"),
         }
 
     def test_run_json_says_with_what_and_when(self, trainer, run, make_unet):

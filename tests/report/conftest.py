@@ -99,6 +99,9 @@ def make_record(role: str) -> dict:
         coverage = "LoRA of rank 8 on 9 of 9 decoder layers and the head"
         parameters = {"total": total, "trainable": adapters, "share": adapters / total, "coverage": coverage}
     digest = "3f5a" * 16
+    weights = {"starting_weights": "b2" * 32, "weights": "c3" * 32}
+    if role != "teacher":  # a student starts from the weights of the teacher
+        weights = {"starting_weights": ("c3" if student else "b2") * 32, "weights": "d4" * 32}
     checks = [{"name": "all weights are finite", "passed": True, "detail": "no NaN, no infinity"}]
     if student:
         checks.append(
@@ -118,7 +121,7 @@ def make_record(role: str) -> dict:
         "max_epochs": 15,
         "device": "cpu",
         "versions": {"mu_monai": "0.1.0", "torch": "2.13.0", "monai": "1.6.1", "python": "3.11.7"},
-        "sha256": {"split": digest, "config": "a1" * 32, "starting_weights": "b2" * 32, "weights": "c3" * 32},
+        "sha256": {"split": digest, "config": "a1" * 32, **weights},
         "split": {"file": "split.json", "provenance": provenance},
         "teacher": "runs/teacher/model.pt" if student else None,
         "parameters": parameters,

@@ -77,17 +77,42 @@ def test_other_split_and_bundle(make_run):
         read_runs([make_run("student"), other])
 
 
-def test_a_teacher_scored_differently(make_run):
-    teacher, student = make_run("teacher"), make_run("student")
-    edit(teacher / "scores.csv", lambda t: t.assign(dice=t["dice"].where(t.index != 5, t["dice"] - 2e-4)))
+def forget_hash(folder, name):
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    del record["sha256"][name]
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+@pytest.mark.parametrize(("role", "name"), [("teacher", "weights"), ("student", "starting_weights")])
+def test_a_teacher_scored_differently_where_no_hash_tells(make_run, role, name):
+    folders = {"teacher": make_run("teacher"), "student": make_run("student")}
+    forget_hash(folders[role], name)
+    scores = folders["teacher"] / "scores.csv"
+    edit(scores, lambda t: t.assign(dice=t["dice"] - 5e-5))
+    read_runs(folders.values())
+    edit(scores, lambda t: t.assign(dice=t["dice"].where(t.index != 5, t["dice"] - 2e-4)))
     with pytest.raises(InputError, match="disagree about the dice of the teacher on case 'retain_p01_1'"):
-        read_runs([teacher, student])
+        read_runs(folders.values())
 
 
-def test_a_teacher_scored_almost_the_same(make_run):
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_same_teacher_scored_on_another_device(make_run, order):
     teacher, student = make_run("teacher"), make_run("student")
-    edit(teacher / "scores.csv", lambda t: t.assign(dice=t["dice"] - 5e-5))
-    read_runs([teacher, student])
+    edit(teacher / "scores.csv", lambda t: t.assign(dice=t["dice"] - 3e-3))
+    runs = read_runs([teacher, student][::order])
+    found = runs.scores[runs.scores["model"] == "teacher"]["dice"].tolist()
+    assert found == runs.by_role["teacher"].scores["dice"].tolist()  # its own run's, in whatever order they are given
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_student_of_another_teacher(make_run, order):
+    teacher, student = make_run("teacher"), make_run("student")
+    record = json.loads((teacher / "run.json").read_text(encoding="utf-8"))
+    record["sha256"]["weights"] = "e5" * 32
+    (teacher / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(InputError, match=r"did not start from the weights of the teacher '.*teacher'") as caught:
+        read_runs([teacher, student][::order])
+    assert f"starting weights {'c3' * 32}, of the teacher's weights {'e5' * 32}" in str(caught.value)
 
 
 @pytest.mark.parametrize(

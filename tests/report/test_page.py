@@ -169,6 +169,62 @@ def test_an_earlier_report_is_replaced_and_nothing_else_is(make_run, tmp_path):
         write([folder], out / "thesis.tex")
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["index.html"], r"its index\.html does not say that mu-monai wrote it"),
+        (["index.html", "figures/a.png", "tables/a.csv"], r"its index\.html does not say that mu-monai wrote it"),
+        (["figures/a.png", "tables/a.csv"], r"its index\.html is missing"),
+        (["index.html/a.html"], r"its index\.html does not say"),
+    ],
+)
+def test_a_folder_that_only_looks_like_a_report_stays(make_run, tmp_path, files, message):
+    folder, out = make_run("student", figures=False), tmp_path / "out"
+    for name in files:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("<!DOCTYPE html><title>my own page</title> not by mu-monai", encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        write([folder], out)
+    assert all("my own page" in (out / name).read_text(encoding="utf-8") for name in files)
+
+
+def test_an_empty_folder_is_filled(make_run, tmp_path):
+    (tmp_path / "out").mkdir()
+    html = write([make_run("student", figures=False)], tmp_path / "out").read_text(encoding="utf-8")
+    assert '<meta name="generator" content="mu-monai ' in html[:300]
+
+
+@pytest.mark.parametrize(
+    ("subsets", "banner", "divided"),
+    [
+        (["forget"], "No patient ids for 12 of 101 cases.", "by patient, or by image where no patient id is known,"),
+        (["retain", "forget", "validation", "test"], "No patient ids for 101 of 101 cases.", "by image, and"),
+        ([], None, "divided by patient, and every interval"),
+    ],
+)
+def test_images_without_patient_ids(make_run, tmp_path, subsets, banner, divided):
+    folder = make_run("student", figures=False)
+    table = pd.read_csv(folder / "scores.csv")
+    table["patient_id"] = table["patient_id"].mask(table["subset"].isin(subsets), table["case_id"])
+    table.to_csv(folder / "scores.csv", index=False)
+    text = text_of(write([folder], tmp_path / "out"))
+    assert divided in text
+    assert ("No patient ids" in text) == bool(banner)
+    assert ("photographs of one person may lie in different subsets" in text) == bool(banner)
+    assert banner is None or text.index(banner) < text.index("Model size")
+
+
+def test_subsets_that_are_not_divided_by_patient(make_run, tmp_path):
+    provenance = {"group_by": "lesion_id", "selector": {"kind": "fraction", "value": 0.1}}
+    split = {"file": "split.json", "provenance": provenance}
+    text = text_of(write([make_run("student", figures=False, split=split)], tmp_path / "out"))
+    assert "The subsets are divided by lesion_id , not by patient." in text
+    assert "The subsets are divided by lesion_id, not by patient, and every interval" in text
+    assert "divided by patient" not in text
+    assert "10 % of the groups by lesion_id in training, drawn at random" in text
+    assert "of the training patients" not in text
+
+
 def test_a_failure_leaves_the_earlier_report_whole(make_run, tmp_path, monkeypatch):
     folder, out = make_run("student", figures=False), tmp_path / "out"
     before = write([folder], out).read_bytes()

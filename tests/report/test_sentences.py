@@ -33,6 +33,13 @@ def test_a_direction_only_where_the_interval_excludes_zero(given, said):
     assert said in sentences.gap_sentence(given)
 
 
+def test_the_split_is_named_for_what_no_report_can_know():
+    for subset in ("validation", "test"):
+        assert sentences.MEANING[subset].startswith("Cases that the split keeps out of training, ")
+    assert sentences.MEANING["test"].endswith("; nothing was chosen by them.")
+    assert not any("trained on" in sentences.MEANING[subset] for subset in ("validation", "test"))
+
+
 def test_targets():
     assert "not above (remembered), not below" in sentences.target_sentence(row())
     assert "There is no retrained model here" in sentences.target_sentence(row(reference="student/test"))
