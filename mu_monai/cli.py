@@ -201,6 +201,7 @@ def evaluate(
     from mu_monai import workflow
 
     typer.echo(f"scores: {workflow.evaluate(run, split=split, device=device)}")
+    typer.echo(workflow.summary(run))
 
 
 @app.command()
@@ -272,11 +273,13 @@ def demo(
 
 
 def _finished(run: Path) -> None:
+    from mu_monai import workflow
     from mu_monai.files import read_json
     from mu_monai.keys import RUN_JSON
 
     record = read_json(run / RUN_JSON)
     typer.echo(f"run: {run} ({record['seconds']:.0f} s, {record['parameters']['coverage']})")
+    typer.echo(workflow.summary(run))
     if not all(check["passed"] for check in record["checks"]):  # the run has said which
         raise typer.Exit(1)
 

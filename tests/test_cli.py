@@ -77,7 +77,11 @@ def test_the_whole_job_from_images_to_report(mu_monai, phantom_splits, tmp_path,
     assert mu_monai(*command)[0] == 0
     assert mu_monai("unlearn", "isic", *common, "--teacher", teacher, *UNLEARN, "--out", student)[0] == 0
     scores = (student / "scores.csv").read_bytes()
-    assert mu_monai("evaluate", student)[0] == 0
+    code, out, _ = mu_monai("evaluate", student)
+    assert code == 0
+    table = [line.split() for line in out.splitlines()[-3:]]
+    assert table[0] == ["retain", "forget", "validation", "test"]
+    assert {row[0] for row in table[1:]} == {"student", "teacher"}
     assert (student / "scores.csv").read_bytes() == scores
     assert mu_monai("report", teacher, retrained, student, "--out", tmp_path / "report")[0] == 0
     page = (tmp_path / "report" / "index.html").read_text()

@@ -6,7 +6,8 @@ from mu_monai.workflow.methods import methods
 from mu_monai.workflow.release import merge, revert
 from mu_monai.workflow.report import report
 from mu_monai.workflow.split import split
+from mu_monai.workflow.summary import summary
 from mu_monai.workflow.train import train
 from mu_monai.workflow.unlearn import unlearn
 
-__all__ = ["demo", "evaluate", "merge", "methods", "report", "revert", "split", "train", "unlearn"]
+__all__ = ["demo", "evaluate", "merge", "methods", "report", "revert", "split", "summary", "train", "unlearn"]
