@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, did_you_mean
 
 _METADATA = Path("configs") / "metadata.json"
 
@@ -38,11 +37,9 @@ def find_bundle(name_or_folder: str | os.PathLike[str]) -> Path:
     shipped = shipped_bundles()
     if str(name_or_folder) in shipped:
         return shipped[str(name_or_folder)]
-    near = difflib.get_close_matches(str(name_or_folder), shipped, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
     raise InputError(
         f"bundle '{name_or_folder}' is neither a folder with {_METADATA.as_posix()} nor one of "
-        f"{', '.join(shipped)}{hint}"
+        f"{', '.join(shipped)}{did_you_mean(str(name_or_folder), shipped)}"
     )
 
 

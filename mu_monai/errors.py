@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -27,6 +28,17 @@ class InputError(ValueError):
         if len(self.problems) == 1:
             return self.problems[0]
         return "\n  - ".join([f"{len(self.problems)} problems:", *self.problems])
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A clause that offers the known name nearest to `name`, to end a sentence with; empty where none is near.
+
+    Example:
+        >>> did_you_mean("isicc", ["chase", "isic"])
+        "; did you mean 'isic'?"
+    """
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def raise_if_any(problems: Iterable[str]) -> None:

@@ -27,7 +27,7 @@ from mu_monai.adapters import Student, weights_sha256
 from mu_monai.engine.checkpoint import has_checkpoint, restore_checkpoint, save_checkpoint
 from mu_monai.engine.checks import self_checks
 from mu_monai.engine.curve import Curve, epoch_terms, record_term
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path, file_sha256, read_json, write_json
 from mu_monai.keys import (
     ADAPTER_DIR,
@@ -177,8 +177,7 @@ class RunFolder:
         ]
         file = self.folder / CONFIG_JSON
         problems += _changed(read_json(file), config) if config is not None and file.is_file() else []
-        if problems:
-            raise InputError(problems)
+        raise_if_any(problems)
         restore_checkpoint(engine, self.folder / CHECKPOINTS_DIR)
         if engine.state.epoch > engine.state.max_epochs:
             raise InputError(

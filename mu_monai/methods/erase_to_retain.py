@@ -8,7 +8,7 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters import Student
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import IMAGE, LOSS, PRED
 from mu_monai.losses import Background, Distillation, Guard
 from mu_monai.methods.method import UnlearningMethod
@@ -64,8 +64,7 @@ class EraseToRetain(UnlearningMethod):
             problems.append(f"method#temperature={self.temperature} is not allowed; use a number above 0")
         if self.schedule not in SCHEDULES:
             problems.append(f"method#schedule={self.schedule!r} is not known; use one of {', '.join(SCHEDULES)}")
-        if problems:
-            raise InputError(problems)
+        raise_if_any(problems)
         self._distillation, self._guard, self._background = Distillation(self.temperature), Guard(), Background()
 
     def on_start(self, engine: SupervisedTrainer) -> None:

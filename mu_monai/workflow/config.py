@@ -44,8 +44,7 @@ def config_files(bundle: str | Path, name: str, overlays: Sequence[str] = ()) ->
         else:
             names = ", ".join(sorted(path.stem for path in configs.glob("*.json")))
             problems.append(f"config '{wanted}' is neither a file nor one of the bundle's: {names}")
-    if problems:
-        raise InputError(problems)
+    raise_if_any(problems)
     return files
 
 
@@ -60,8 +59,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         {'method::forget_weight': 2, 'image_size': [64, 64]}
     """
     problems = [f"--set '{text}' is no KEY=VALUE, such as max_epochs=3" for text in settings if "=" not in text]
-    if problems:
-        raise InputError(problems)
+    raise_if_any(problems)
     pairs = (text.split("=", 1) for text in settings)
     return {key.strip().replace("#", SEPARATOR): _value(text) for key, text in pairs}
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from mu_monai.errors import InputError, raise_if_any
+from mu_monai.errors import InputError, did_you_mean, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import (
     CASE_ID,
@@ -127,9 +126,7 @@ def method_problems(method: str) -> list[str]:
     """Why a method's name is not known, with the nearest that are."""
     if method in METHODS:
         return []
-    near = difflib.get_close_matches(method, METHODS, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    return [f"method '{method}' is not known; use one of {', '.join(METHODS)}{hint}"]
+    return [f"method '{method}' is not known; use one of {', '.join(METHODS)}{did_you_mean(method, METHODS)}"]
 
 
 def teacher_file(teacher: str | Path) -> Path:
