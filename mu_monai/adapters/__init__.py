@@ -1,19 +1,25 @@
 """LoRA adapters for the convolutions of MONAI networks: where they go, how they act, how they are kept."""
 
+from mu_monai.adapters.drift import LayerDrift, clip_drift, layer_drifts, total_drift
 from mu_monai.adapters.lora import LoraConv
 from mu_monai.adapters.placement import Placement, place
-from mu_monai.adapters.student import Student, load_student
+from mu_monai.adapters.student import RESTORATION, Student, load_student
 from mu_monai.adapters.weights import load_models, load_weights, misfits, read_weights, weights_sha256
 
 __all__ = [
+    "RESTORATION",
+    "LayerDrift",
     "LoraConv",
     "Placement",
     "Student",
+    "clip_drift",
+    "layer_drifts",
     "load_models",
     "load_student",
     "load_weights",
     "misfits",
     "place",
     "read_weights",
+    "total_drift",
     "weights_sha256",
 ]

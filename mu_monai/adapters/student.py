@@ -5,22 +5,35 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel
+from peft import LoraConfig, PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, ModulesToSaveWrapper
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from mu_monai.adapters.lora import CONVOLUTIONS, LoraConv
-from mu_monai.adapters.placement import Placement, place
+try:  # TEMPORARY while placement.py and lora.py are being extended
+    from mu_monai.adapters.lora import ADAPTABLE
+    from mu_monai.adapters.placement import capacity, feature_layer
+except ImportError:
+    from mu_monai.adapters.lora import CONVOLUTIONS, LoraConv
+    ADAPTABLE = dict.fromkeys(CONVOLUTIONS, LoraConv)
+    def capacity(layer): return min(layer.weight.shape[0], layer.weight[0].numel())
+    def feature_layer(network): raise InputError("not known")
+from mu_monai.adapters.placement import Placement, head, place
+from mu_monai.adapters.shared import ADAPTED, SharedPrefix
 from mu_monai.adapters.weights import weights_sha256
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json, write_json
 
 BASE_JSON = "base.json"
+BN_MODES = ("eval", "train")
+RESTORATION = "restoration"
 _ADAPTER = "default"
 
 
@@ -36,14 +49,17 @@ class Student(PeftModel):
         r: LoRA rank, at least 1.
         lora_alpha: numerator of the scale `lora_alpha / r`, above 0.
         lora_dropout: probability in [0, 1), applied to the input of the low-rank branch while training.
-        modules_to_save: layers that are trained whole, on a copy that is switched off together with the adapters.
+        clamp_rank: give a layer no more rank than its update can have, at the same scale; `False` keeps `r` everywhere.
+        bn_mode: `eval`: BatchNorm is frozen. `train`: it normalizes by batch and its statistics move, on a copy that
+            is switched off together with the adapters, so that the teacher is still kept.
 
     Raises:
-        InputError: where the scope matches no convolution, or a value is outside these ranges.
+        InputError: where the scope matches no layer, or a value is outside these ranges.
 
     Source:
         *Erase to Retain* (arXiv 2511.16574, sections 4 and 5.2): r=8, alpha=32, dropout 0.05. Its released code lets
-        BatchNorm statistics of the frozen network drift; here they do not.
+        BatchNorm statistics of the frozen network drift, which is `bn_mode="train"`; there the teacher is lost with
+        them, here it is not.
 
     Example:
         >>> from monai.networks.nets import UNet
@@ -53,6 +69,8 @@ class Student(PeftModel):
         True
     """
 
+    _switched_off = False
+
     def __init__(
         self,
         network: nn.Module,
@@ -61,24 +79,34 @@ class Student(PeftModel):
         r: int = 8,
         lora_alpha: int = 32,
         lora_dropout: float = 0.05,
-        modules_to_save: list[str] | None = None,
+        clamp_rank: bool = True,
+        bn_mode: str = "eval",
     ) -> None:
-        raise_if_any(_setting_problems(network, r, lora_alpha, lora_dropout, modules_to_save or []))
+        raise_if_any(_setting_problems(r, lora_alpha, lora_dropout, bn_mode))
         placement = place(network, scope)
+        limits = {name: min(r, capacity(network.get_submodule(name))) for name in placement.targets}
+        # longest names first: peft takes the first pattern that the end of a name matches
+        ranks = dict(sorted(limits.items(), key=lambda item: -len(item[0]))) if clamp_rank else {}
         config = LoraConfig(
             r=r,
             lora_alpha=lora_alpha,
             lora_dropout=lora_dropout,
             target_modules=_exactly(placement.targets),
-            modules_to_save=modules_to_save,
+            rank_pattern={_exactly((name,)): rank for name, rank in ranks.items()},
+            alpha_pattern={_exactly((name,)): lora_alpha * rank / r for name, rank in ranks.items()},
+            modules_to_save=_batch_norms(network) if bn_mode == "train" else None,
         )
         self._wrap(network, config, placement)
 
     def _wrap(self, network: nn.Module, config: LoraConfig, placement: Placement) -> None:
         base_sha256, size = weights_sha256(network.state_dict()), _count(network.parameters())
-        config._register_custom_module(dict.fromkeys(CONVOLUTIONS, LoraConv))
+        last, features = _known(head, network), _known(feature_layer, network)
+        config._register_custom_module(ADAPTABLE)
         PeftModel.__init__(self, network, config)
         self.placement, self.base_sha256, self.base_size = placement, base_sha256, size
+        self.head, self.feature_layer = last, features
+        self._shared = SharedPrefix(self.base_model)
+        self.train_adapters()
         self.train(False)
 
     def train(self, mode: bool = True) -> Student:
@@ -94,17 +122,102 @@ class Student(PeftModel):
             elif isinstance(module, ModulesToSaveWrapper):
                 module.modules_to_save.train(mode)
         self.training = mode
+        if not mode:
+            self._shared.forget()
         return self
+
+    def forward(self, image: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """The student's logits for `image`, `(B, C, H, W[, D])`."""
+        if self.training and not image.requires_grad and not self._switched_off:
+            with self._shared.recording(image):
+                return super().forward(image, *args, **kwargs)
+        return super().forward(image, *args, **kwargs)
 
     @torch.no_grad()
     def teacher(self, image: torch.Tensor) -> torch.Tensor:
-        """The teacher's logits for `image`, `(B, C, H, W[, D])`: the same network with the adapters switched off."""
-        frozen = [parameter for parameter in self.parameters() if not parameter.requires_grad]
-        with self.disable_adapter():
-            logits = self(image)
-        for parameter in frozen:
-            parameter.requires_grad_(False)  # peft makes every adapter trainable when it switches them on again
-        return logits
+        """The teacher's logits for `image`, `(B, C, H, W[, D])`: the same network with the adapters switched off.
+
+        Right after a training pass over this very tensor, the layers before the first adapted one are not run again.
+        """
+        shared = self._shared.replaying() if self._shared.holds(image) else nullcontext()
+        with self._without_adapters(), shared:
+            return self(image)
+
+    @contextmanager
+    def _without_adapters(self) -> Iterator[None]:
+        """Switch the adapters off; peft's own way of doing so makes frozen ones trainable when it ends."""
+        layers = [module for module in self.modules() if isinstance(module, ADAPTED)]
+        try:
+            for layer in layers:
+                layer._disable_adapters = True
+            self._switched_off = True
+            yield
+        finally:
+            for layer in layers:
+                layer._disable_adapters = False
+            self._switched_off = False
+
+    def add_restoration(self) -> list[nn.Parameter]:
+        """Give the head a change of its own, which starts at zero, and return what it is made of.
+
+        It is a second LoRA adapter of full rank whose factor B is fixed to the identity, so that its factor A is the
+        change of the head's weight and B's bias that of its bias: switched off, merged and saved like any adapter.
+        """
+        if RESTORATION not in self.peft_config:
+            if self.head is None:
+                raise InputError(
+                    f"the head of {type(self.get_base_model()).__name__} is not known, so it cannot be restored alone; "
+                    "use another schedule than two_phase"
+                )
+            layer = self.get_base_model().get_submodule(self.head)
+            base = layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer
+            size = base.out_channels if hasattr(base, "out_channels") else base.out_features
+            config = LoraConfig(
+                r=size,
+                lora_alpha=size,
+                target_modules=_exactly((self.head,)),
+                init_lora_weights=False,
+                lora_bias=base.bias is not None,
+            )
+            config._register_custom_module(ADAPTABLE)
+            self.add_adapter(RESTORATION, config)
+            self._activate_all()
+            factors = self.get_base_model().get_submodule(self.head)
+            factors.lora_A[RESTORATION].weight.data.zero_()
+            square = factors.lora_B[RESTORATION].weight
+            square.data.copy_(torch.eye(size).view_as(square))
+            if base.bias is not None:
+                factors.lora_B[RESTORATION].bias.data.zero_()
+            self.train_adapters()
+            self.train(self.training)
+        return [parameter for name, parameter in self.named_parameters() if _restores(name)]
+
+    def train_adapters(self) -> None:
+        """Let the adapters train, and nothing else."""
+        self._let_train(lambda name: f".{_ADAPTER}." in name and ".lora_" in name)
+
+    def train_head(self) -> None:
+        """Let the head's own change train, and nothing else; `add_restoration` comes first."""
+        self._let_train(_restores)
+
+    def restoration_state(self) -> dict[str, torch.Tensor]:
+        """The head's own change, by name; empty before `add_restoration`."""
+        return {name: value for name, value in self.own_state().items() if _restores(name)}
+
+    def _let_train(self, chosen: Callable[[str], bool]) -> None:
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(chosen(name))
+
+    def _activate_all(self) -> None:
+        self.base_model.set_adapter(list(self.peft_config))
+
+    def own_state(self) -> dict[str, torch.Tensor]:
+        """What the student has beyond the teacher: adapters, the head's change, statistics that moved; by name."""
+        return {
+            name: value.detach()
+            for name, value in self.state_dict().items()
+            if ".lora_" in name or ".modules_to_save." in name
+        }
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that train, by name."""
@@ -122,8 +235,15 @@ class Student(PeftModel):
             "trainable": trainable,
             "total": total,
             "share": trainable / total,
-            "coverage": self.placement.coverage,
+            "coverage": self.placement.coverage + self._clamped(),
         }
+
+    def _clamped(self) -> str:
+        """Which layers hold less rank than was asked for, in words; empty where none does."""
+        wanted = self.peft_config[_ADAPTER].r
+        ranks = {n: self.get_base_model().get_submodule(n).r[_ADAPTER] for n in self.placement.targets}
+        less = [f"{name} {rank}" for name, rank in ranks.items() if rank < wanted]
+        return f"; rank {wanted} clamped to what a layer can hold: {', '.join(less)}" if less else ""
 
     def merged(self) -> nn.Module:
         """A plain copy of the network with the adapters merged into its weights; the student stays as it is."""
@@ -177,26 +297,44 @@ def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainabl
     placement = place(network, base["scope"])
     config = PeftConfig.from_pretrained(str(folder))
     config.inference_mode = not trainable
-    config._register_custom_module(dict.fromkeys(CONVOLUTIONS, LoraConv))
+    config._register_custom_module(ADAPTABLE)
     student = Student.__new__(Student)
     student._wrap(network, config, placement)
     student.load_adapter(str(folder), _ADAPTER, is_trainable=trainable)
+    if (folder / RESTORATION).is_dir():
+        student.add_restoration()
+        set_peft_model_state_dict(student, load_peft_weights(str(folder / RESTORATION)), RESTORATION)
+    if not trainable:
+        student.requires_grad_(False)
     return student
 
 
-def _setting_problems(
-    network: nn.Module, r: int, lora_alpha: int, lora_dropout: float, modules_to_save: list[str]
-) -> Iterator[str]:
+def _setting_problems(r: int, lora_alpha: int, lora_dropout: float, bn_mode: str) -> Iterator[str]:
     if not isinstance(r, int) or r < 1:
         yield f"LoRA rank r={r} is not allowed; use an integer of at least 1"
     if not lora_alpha > 0:
         yield f"lora_alpha={lora_alpha} is not allowed; use a number above 0"
     if not 0 <= lora_dropout < 1:
         yield f"lora_dropout={lora_dropout} is not allowed; use a probability in [0, 1)"
-    layers = [name for name, _ in network.named_modules()]
-    for name in modules_to_save:
-        if not any(layer.endswith(name) for layer in layers):
-            yield f"modules_to_save={name!r} is no layer of {type(network).__name__}; use a name from named_modules()"
+    if bn_mode not in BN_MODES:
+        yield f"bn_mode={bn_mode!r} is not known; use one of {', '.join(BN_MODES)}"
+
+
+def _known(find: Callable[[nn.Module], str], network: nn.Module) -> str | None:
+    """What placement knows of a network; none where it does not know the network, which only some methods mind."""
+    try:
+        return find(network)
+    except InputError:
+        return None
+
+
+def _batch_norms(network: nn.Module) -> list[str] | None:
+    return [name for name, module in network.named_modules() if isinstance(module, _BatchNorm)] or None
+
+
+def _restores(name: str) -> bool:
+    """Whether a parameter belongs to the head's own change; its factor B is the identity and stays it."""
+    return name.endswith((f".lora_A.{RESTORATION}.weight", f".lora_B.{RESTORATION}.bias"))
 
 
 def _exactly(names: tuple[str, ...]) -> str:

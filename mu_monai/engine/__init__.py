@@ -1,8 +1,23 @@
-"""What happens around a MONAI trainer: seeding, the curve, checkpoints, per-case scores and the run folder."""
+"""What runs around MONAI's trainer: seeds, scores, probes, curve, checkpoints and the run folder."""
 
 from mu_monai.engine.curve import record_term
 from mu_monai.engine.handlers import Progress, Reseed, StopOnNonFinite
 from mu_monai.engine.predict import ScoreSubsets, predict_scores
+from mu_monai.engine.probes import Margins, captured, margins, mean_case_loss
 from mu_monai.engine.run import RunFolder
+from mu_monai.engine.watchdog import RestorationWatch
 
-__all__ = ["Progress", "Reseed", "RunFolder", "ScoreSubsets", "StopOnNonFinite", "predict_scores", "record_term"]
+__all__ = [
+    "Margins",
+    "Progress",
+    "Reseed",
+    "RestorationWatch",
+    "RunFolder",
+    "ScoreSubsets",
+    "StopOnNonFinite",
+    "captured",
+    "margins",
+    "mean_case_loss",
+    "predict_scores",
+    "record_term",
+]

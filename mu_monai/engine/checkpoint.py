@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from monai.engines import SupervisedTrainer
@@ -17,13 +17,25 @@ from mu_monai.files import atomic_path
 _FILE = "last.pt"
 
 
-def save_checkpoint(engine: SupervisedTrainer, folder: Path) -> None:
+class Resumable(Protocol):
+    """What has a state of its own besides weights and optimizer: an unlearning method."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values alone: nothing is unpickled."""
+
+    def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
+        """Go on from it; the trainer is already where the checkpoint was made."""
+
+
+def save_checkpoint(engine: SupervisedTrainer, folder: Path, method: Resumable | None = None) -> None:
     """Replace the checkpoint by the state after the epoch that just ended, atomically."""
     content = {
         "trainer": engine.state_dict(),
         "network": _trained_state(engine.network),
         "optimizer": engine.optimizer.state_dict(),
     }
+    if method is not None:
+        content["method"] = method.state_dict()
     if engine.scaler is not None:
         content["scaler"] = engine.scaler.state_dict()
     with atomic_path(folder / _FILE) as path:
@@ -35,8 +47,8 @@ def has_checkpoint(folder: Path) -> bool:
     return (folder / _FILE).is_file()
 
 
-def restore_checkpoint(engine: SupervisedTrainer, folder: Path) -> None:
-    """Put trainer, network and optimizer back to where the checkpoint was made."""
+def restore_checkpoint(engine: SupervisedTrainer, folder: Path, method: Resumable | None = None) -> None:
+    """Put trainer, network, optimizer and method back to where the checkpoint was made."""
     content: Mapping[str, Any] = torch.load(folder / _FILE, map_location=engine.state.device, weights_only=True)
     max_epochs = engine.state.max_epochs  # the config may ask for more epochs than the interrupted run did
     engine.load_state_dict(content["trainer"])
@@ -51,10 +63,10 @@ def restore_checkpoint(engine: SupervisedTrainer, folder: Path) -> None:
     engine.optimizer.load_state_dict(content["optimizer"])
     if engine.scaler is not None:
         engine.scaler.load_state_dict(content["scaler"])
+    if method is not None:
+        method.load_state_dict(content["method"], engine)
 
 
 def _trained_state(network: nn.Module) -> dict[str, torch.Tensor]:
     """A student's frozen weights are the teacher's and are read from there, never copied into the run."""
-    if isinstance(network, Student):
-        return {name: parameter.detach() for name, parameter in network.trainable().items()}
-    return network.state_dict()
+    return network.own_state() if isinstance(network, Student) else network.state_dict()

@@ -24,7 +24,7 @@ from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 
 from mu_monai.adapters import Student, weights_sha256
-from mu_monai.engine.checkpoint import has_checkpoint, restore_checkpoint, save_checkpoint
+from mu_monai.engine.checkpoint import Resumable, has_checkpoint, restore_checkpoint, save_checkpoint
 from mu_monai.engine.checks import self_checks
 from mu_monai.engine.curve import Curve, epoch_terms, record_term
 from mu_monai.errors import InputError, raise_if_any
@@ -56,11 +56,14 @@ _PACKAGES = ("mu-monai", "torch", "monai", "pytorch-ignite", "peft", "numpy")
 logger = logging.getLogger(__name__)
 
 
-class Method(Protocol):
+class Method(Resumable, Protocol):
     """What the run folder wants to know of an unlearning method."""
 
     def settings(self) -> dict[str, Any]:
         """The hyper-parameters by name."""
+
+    def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
+        """What it measured on the finished run."""
 
 
 class RunFolder:
@@ -76,6 +79,7 @@ class RunFolder:
         subsets: the subsets that are trained on.
         method: the unlearning method; none for a training run.
         teacher: path of the starting weights; none for a training run.
+        preset: name of the preset that the method's settings came from; none where they came from no preset.
         resume: go on from the folder's checkpoint.
     """
 
@@ -89,6 +93,7 @@ class RunFolder:
         subsets: list[str],
         method: Method | None = None,
         teacher: str | None = None,
+        preset: str | None = None,
         resume: bool = False,
     ) -> None:
         self.folder, self.method, self.resume = Path(folder), method, resume
@@ -104,6 +109,7 @@ class RunFolder:
             "role": role_of(subsets, unlearning=method is not None),
             "bundle": bundle,
             "subsets": subsets,
+            "preset": preset,
             "method": None if method is None else {"name": type(method).__name__, "settings": method.settings()},
             "seed": seed,
         }
@@ -178,7 +184,7 @@ class RunFolder:
         file = self.folder / CONFIG_JSON
         problems += _changed(read_json(file), config) if config is not None and file.is_file() else []
         raise_if_any(problems)
-        restore_checkpoint(engine, self.folder / CHECKPOINTS_DIR)
+        restore_checkpoint(engine, self.folder / CHECKPOINTS_DIR, self.method)
         if engine.state.epoch > engine.state.max_epochs:
             raise InputError(
                 f"max_epochs={engine.state.max_epochs}, but '{self.folder}' has {engine.state.epoch} epochs behind it; "
@@ -197,7 +203,7 @@ class RunFolder:
     def _epoch(self, engine: SupervisedTrainer) -> None:
         row = {"epoch": engine.state.epoch, "seconds": round(time.monotonic() - self._clock, 3), **epoch_terms(engine)}
         self.curve.append(row)
-        save_checkpoint(engine, self.folder / CHECKPOINTS_DIR)
+        save_checkpoint(engine, self.folder / CHECKPOINTS_DIR, self.method)
 
     def _complete(self, engine: SupervisedTrainer) -> None:
         network = engine.network
@@ -206,6 +212,8 @@ class RunFolder:
             self._probe = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)[0]
         self.record["checks"] = self_checks(network, self._probe[:1])
         self.record["warnings"] = getattr(engine.state, WARNINGS, [])
+        if self.method is not None:
+            self.record["measurements"] = self.method.measurements(engine)
         plain = network.merged() if isinstance(network, Student) else network
         state = {name: value.detach().cpu().contiguous() for name, value in plain.state_dict().items()}
         with atomic_path(self.folder / MODEL_PT) as path:

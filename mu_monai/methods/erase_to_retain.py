@@ -1,109 +1,338 @@
-"""Erase to Retain: low-rank adapters distil the teacher on retained cases and push forget cases to background."""
+"""Erase to Retain: low-rank adapters distil the teacher on retained cases and unlearn its answers on forget cases."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from monai.engines import SupervisedTrainer
 
-from mu_monai.adapters import Student
+from mu_monai.adapters import Student, clip_drift, layer_drifts, total_drift
+from mu_monai.engine import RestorationWatch, captured, margins, mean_case_loss
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import IMAGE, LOSS, PRED
-from mu_monai.losses import Background, Distillation, Guard
+from mu_monai.keys import IMAGE, LOSS, PRED, WARNINGS
+try:
+    from mu_monai.losses import FORGET_TERMS, Distillation, Guard, contradictions
+except ImportError:  # TEMPORARY
+    from types import SimpleNamespace
+    from mu_monai.losses import Background, Distillation as _D, Guard as _G
+    FORGET_TERMS = {"background": SimpleNamespace(make=lambda softmax: Background(), inputs=("student",), tasks={"segmentation"})}
+    Distillation = lambda t, direction, softmax: _D(t)
+    Guard = lambda r: _G()
+    contradictions = lambda terms, task, mixed_targets: []
 from mu_monai.methods.method import UnlearningMethod
 
-SCHEDULES = ("joint", "alternate_epoch")
+SCHEDULES = ("joint", "alternate_epoch", "alternate_step", "two_phase")
+TASKS = ("segmentation", "classification")
 
 
 @dataclass(kw_only=True)
 class EraseToRetain(UnlearningMethod):
-    r"""Distil the retain set, push the forget set to background, through adapters alone.
+    r"""Distil the retain set and unlearn the forget set, through adapters; then, if asked, restore the head.
 
     .. math::
         L = \underbrace{L_{sup} + w_{kd} L_{KD} + w_{guard} L_{guard}}_{\text{retain}}
-          + \underbrace{w_{forget} \, \mathrm{BCE}(S(x_f), 0)}_{\text{forget}}
+          + \underbrace{w_{forget} \sum_k w_k L_k}_{\text{forget}}
 
-    Terms are recorded as `supervised`, `distillation`, `guard` and `background`, without their weights.
+    The forget terms `L_k` are those of `mu_monai.losses.FORGET_TERMS`; by default it is the background term alone. Each
+    term is recorded under its own name without its weight, and so are `supervised`, `distillation` and `guard`.
 
     Args:
-        forget_loader: batches of forget cases; only their images are used.
+        forget_loader: batches of forget cases; labels are used by the terms `label_flip` and `random_label` alone.
+        task: `segmentation` or `classification`.
+        softmax: whether the channels of a mask are one softmax or independent sigmoid outputs; classes are a softmax.
+        forget_terms: the forget terms by name with their weights, >= 0.
+        mixed_targets: allow forget terms that pull to different answers, as section 3 of the paper sums them.
+        forget_weight: weight of all forget terms together, >= 0 (the paper's lambda).
         kd_weight: weight of the distillation term, >= 0 (the paper's alpha).
         temperature: distillation temperature, > 0.
+        kd_direction: `forward` (teacher || student), `reverse` or `js`.
         guard_weight: weight of the guard term, >= 0 (the paper's beta).
-        forget_weight: weight of the background term, >= 0 (the paper's lambda).
-        schedule: `joint`: one retain and one forget batch in every step (section 4, eq. 11); `alternate_epoch`: all
-            retain batches, then all forget batches, each with steps of their own (the released code).
+        guard_reduction: `mean` or `sum` over pixels; the weight is meant for `mean`.
+        confidence: the teacher's probability above which `teacher_contradiction` contradicts it, in [0.5, 1).
+        feature_layer: the layer whose pooled output `repulsion` and the measured margin compare; by default the last
+            encoder stage.
+        schedule: `joint`: one retain and one forget batch in every step (section 4, eq. 11); `alternate_step`: a step
+            on a forget batch after each step on a retain batch (section 3); `alternate_epoch`: all retain batches, then
+            all forget batches (the released code); `two_phase`: `joint`, then `restore_epochs` epochs in which the head
+            alone learns the retain set (abstract).
+        restore_epochs: how many of the run's last epochs restore, at least 1; for `two_phase`.
+        restore_learning_rate: of these epochs, > 0; for `two_phase`.
+        restore_tolerance: restoration stops, and its best epoch is kept, when the loss of the forget cases has come
+            back by more than this share of the way to the teacher's, in [0, 1]; none to watch without stopping.
+        max_adapter_norm: keep the adapted weights at most this far from the teacher's (Frobenius norm over all layers,
+            the head's restoration aside), > 0; none for no limit.
 
     Raises:
-        InputError: for a value outside these ranges, or a network that is no `Student`.
+        InputError: for a value outside these ranges, forget terms that contradict each other or mean nothing for the
+            task, or a network that is no `Student`.
 
     Source:
-        arXiv 2511.16574, section 4, eqs. 2-12, settings of section 5.2. The teacher's logits come from the same
-        network with its adapters off; BatchNorm statistics stay frozen, which the released code neglects.
+        arXiv 2511.16574: section 4, eqs. 2-12, with the settings of section 5.2, are the defaults; the forget terms
+        of section 3 as a descent objective, since its signs do not fit the ascent that it prints; the two phases of the
+        abstract, whose restoration has no number in the paper (epochs, rate and tolerance are ours). The teacher's
+        logits come from the same network with its adapters off.
 
     Example:
         >>> EraseToRetain(forget_loader=[], forget_weight=2.0).settings()["forget_weight"]
         2.0
     """
 
+    task: str = "segmentation"
+    softmax: bool = False
+    forget_terms: Mapping[str, float] = field(default_factory=lambda: {"background": 1.0})
+    mixed_targets: bool = False
+    forget_weight: float = 3.0
     kd_weight: float = 1.0
     temperature: float = 2.0
+    kd_direction: str = "forward"
     guard_weight: float = 0.05
-    forget_weight: float = 3.0
+    guard_reduction: str = "mean"
+    confidence: float = 0.8
+    feature_layer: str | None = None
     schedule: str = "joint"
+    restore_epochs: int = 3
+    restore_learning_rate: float = 1e-5
+    restore_tolerance: float | None = 0.1
+    max_adapter_norm: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        problems = [
-            f"method#{name}={getattr(self, name)} is not allowed; use a number of 0 or more"
-            for name in ("kd_weight", "guard_weight", "forget_weight")
-            if not getattr(self, name) >= 0
-        ]
-        if not self.temperature > 0:
-            problems.append(f"method#temperature={self.temperature} is not allowed; use a number above 0")
-        if self.schedule not in SCHEDULES:
-            problems.append(f"method#schedule={self.schedule!r} is not known; use one of {', '.join(SCHEDULES)}")
-        raise_if_any(problems)
-        self._distillation, self._guard, self._background = Distillation(self.temperature), Guard(), Background()
+        self.forget_terms = dict(self.forget_terms)
+        raise_if_any([*self._range_problems(), *self._choice_problems()])
+        softmax = self.softmax or self.task == "classification"
+        self._softmax = softmax
+        self._distillation = Distillation(self.temperature, direction=self.kd_direction, softmax=softmax)
+        self._guard = Guard(self.guard_reduction)
+        settings = {"teacher_contradiction": {"threshold": self.confidence}}
+        self._terms = {
+            name: FORGET_TERMS[name].make(softmax=softmax, **settings.get(name, {})) for name in self.forget_terms
+        }
+        self._inputs = {source for name in self._terms for source in FORGET_TERMS[name].inputs}
+        self._watch: RestorationWatch | None = None
+        self._kept: dict[str, torch.Tensor] = {}  # the head's change to go back to
+
+    def _range_problems(self) -> Iterator[str]:
+        for name in ("kd_weight", "guard_weight", "forget_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                yield f"method#{name}={getattr(self, name)} is not allowed; use a number of 0 or more"
+        for name in ("temperature", "restore_learning_rate", "max_adapter_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                yield f"method#{name}={value} is not allowed; use a number above 0"
+        if not 0.5 <= self.confidence < 1:
+            yield f"method#confidence={self.confidence} is not allowed; use a probability in [0.5, 1)"
+        if self.restore_tolerance is not None and not 0 <= self.restore_tolerance <= 1:
+            yield f"method#restore_tolerance={self.restore_tolerance} is not allowed; use a share in [0, 1] or null"
+        if not isinstance(self.restore_epochs, int) or self.restore_epochs < 1:
+            yield f"method#restore_epochs={self.restore_epochs} is not allowed; use 1, 2 ... epochs"
+
+    def _choice_problems(self) -> Iterator[str]:
+        choices = {
+            "schedule": SCHEDULES,
+            "task": TASKS,
+            "kd_direction": ("forward", "reverse", "js"),
+            "guard_reduction": ("mean", "sum"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                yield f"method#{name}={getattr(self, name)!r} is not known; use one of {', '.join(allowed)}"
+        if not self.forget_terms:
+            yield f"method#forget_terms is empty; name at least one of {', '.join(FORGET_TERMS)}"
+        for name, weight in self.forget_terms.items():
+            if not 0 <= weight < math.inf:
+                yield f"method#forget_terms: the weight {weight} of {name!r} is not allowed; use a number of 0 or more"
+        yield from contradictions(self.forget_terms, self.task, mixed_targets=self.mixed_targets)
+
+    # -- the trainer's events ------------------------------------------------------------------------------------------
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Refuse a network without adapters: there would be no teacher to compare with."""
+        """Refuse what cannot work before anything is trained, and make room for the restoration."""
         if not isinstance(engine.network, Student):
             raise InputError(
                 f"EraseToRetain needs a network with adapters and got {type(engine.network).__name__}; wrap it in "
                 "mu_monai.adapters.Student"
             )
+        if self.feature_layer is None:
+            self.feature_layer = engine.network.feature_layer
+        raise_if_any(self._misfits(engine))
+        if self.schedule == "two_phase":
+            head = engine.network.add_restoration()
+            engine.optimizer.add_param_group({"params": head, "lr": self.restore_learning_rate})
+
+    def on_epoch_start(self, engine: SupervisedTrainer) -> None:
+        """Begin a fresh pass over the forget set and, in the second phase, let the head train alone."""
+        super().on_epoch_start(engine)
+        if self.schedule == "two_phase":
+            self.record(engine, "phase", 2 if self._restores(engine) else 1)
+        if self._restores(engine):
+            if self._watch is None:
+                losses = [
+                    mean_case_loss(engine, predict, self.forget_loader)
+                    for predict in (engine.network.teacher, engine.network)
+                ]
+                self._watch = RestorationWatch(self.restore_tolerance, *losses)
+                self._keep_head(engine)
+            engine.network.train_head()
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Add the retain terms and, in the joint schedule, the forget term to the supervised loss."""
+        """Add the retain terms and, where both share a step, the forget terms to the supervised loss."""
         output = engine.state.output
+        size = len(output[IMAGE])
+        self.record(engine, "supervised", output[LOSS], size)
+        if self._restores(engine):
+            return
         teacher = engine.network.teacher(output[IMAGE])
-        size = len(teacher)
-        terms = {
-            "supervised": (1.0, output[LOSS]),
-            "distillation": (self.kd_weight, self._distillation(output[PRED], teacher)),
-            "guard": (self.guard_weight, self._guard(output[PRED], teacher)),
-        }
-        for name, (_, value) in terms.items():
-            self.record(engine, name, value, size)
-        total = sum(weight * value for weight, value in terms.values())
-        if self.schedule == "joint":
+        distillation = self._distillation(output[PRED], teacher)
+        guard = self._guard(output[PRED], teacher)
+        self.record(engine, "distillation", distillation, size)
+        self.record(engine, "guard", guard, size)
+        total = output[LOSS] + self.kd_weight * distillation + self.guard_weight * guard
+        if self.schedule in ("joint", "two_phase"):
             total = total + self._forget_loss(engine)
         output[LOSS] = total
 
-    def on_epoch(self, engine: SupervisedTrainer) -> None:
-        """In the alternating schedule, pass once over the forget set with steps of its own."""
-        if self.schedule != "alternate_epoch":
+    def on_step(self, engine: SupervisedTrainer) -> None:
+        """Keep the adapters within their limit; if they alternate by step, follow with a step on a forget batch."""
+        if self._restores(engine):
             return
-        engine.network.train()
-        for _ in range(len(self.forget_loader)):
-            with torch.autocast(engine.state.device.type, enabled=engine.amp, **engine.amp_kwargs):
-                loss = self._forget_loss(engine)
-            self.step(engine, loss)
+        if self.schedule == "alternate_step":
+            self._forget_step(engine)
+        self._limit(engine)
+
+    def on_epoch(self, engine: SupervisedTrainer) -> None:
+        """Pass once over the forget set if they alternate by epoch; judge the epoch if it restored."""
+        if self.schedule == "alternate_epoch":
+            engine.network.train()
+            for _ in range(len(self.forget_loader)):
+                self._forget_step(engine)
+                self._limit(engine)
+        if self._watch is not None:
+            self._judge(engine, self._watch)
+
+    def on_end(self, engine: SupervisedTrainer) -> None:
+        """Go back to the best epoch of a restoration that was stopped, and give the adapters their gradients back."""
+        if self._watch is not None:
+            if self._watch.stopped:
+                engine.network.load_state_dict(self._kept, strict=False)
+            elif not self._watch.can_judge:
+                engine.state.warnings = [
+                    *getattr(engine.state, WARNINGS, []),
+                    "restoration could not be watched: before it began, the forget cases were answered no worse than by "
+                    f"the teacher (loss {self._watch.start_forget_loss:.4f}, teacher "
+                    f"{self._watch.teacher_forget_loss:.4f}), so there was nothing that could come back",
+                ]
+
+    # -- its parts -----------------------------------------------------------------------------------------------------
+
+    def _restores(self, engine: SupervisedTrainer) -> bool:
+        return self.schedule == "two_phase" and engine.state.epoch > engine.state.max_epochs - self.restore_epochs
 
     def _forget_loss(self, engine: SupervisedTrainer) -> torch.Tensor:
-        image = self.forget_images(engine)
-        background = self._background(engine.inferer(image, engine.network))
-        self.record(engine, "background", background, len(image))
-        return self.forget_weight * background
+        image, label = self.forget_batch(engine)
+        student, layer = engine.network, self.feature_layer if "student_features" in self._inputs else None
+        values: dict[str, torch.Tensor] = {"label": label}
+        with captured(student.get_base_model(), layer) as features:
+            values["student"] = engine.inferer(image, student)
+            if self._inputs & {"teacher", "teacher_features"}:
+                values["teacher"] = student.teacher(image)
+        if layer is not None:
+            values["student_features"], values["teacher_features"] = features[0], features[-1]
+        total = torch.zeros((), device=image.device)
+        for name, term in self._terms.items():
+            value = term(**{source: values[source] for source in FORGET_TERMS[name].inputs})
+            self.record(engine, name, value, len(image))
+            total = total + self.forget_terms[name] * value
+        return self.forget_weight * total
+
+    def _forget_step(self, engine: SupervisedTrainer) -> None:
+        with torch.autocast(engine.state.device.type, enabled=engine.amp, **engine.amp_kwargs):
+            loss = self._forget_loss(engine)
+        self.step(engine, loss)
+
+    def _limit(self, engine: SupervisedTrainer) -> None:
+        if self.max_adapter_norm is not None:
+            clip_drift(engine.network, self.max_adapter_norm)
+
+    def _judge(self, engine: SupervisedTrainer, watch: RestorationWatch) -> None:
+        forget_loss = mean_case_loss(engine, engine.network, self.forget_loader)
+        retain_loss = mean_case_loss(engine, engine.network, engine.data_loader)
+        if watch.see(engine.state.epoch, forget_loss=forget_loss, retain_loss=retain_loss):
+            self._keep_head(engine)
+        self.record(engine, "forget_returned", watch.epochs[-1]["returned"])
+        if watch.stopped:
+            engine.terminate()
+
+    def _keep_head(self, engine: SupervisedTrainer) -> None:
+        self._kept = {name: value.clone() for name, value in engine.network.restoration_state().items()}
+
+    def _misfits(self, engine: SupervisedTrainer) -> Iterator[str]:
+        """What only the data and the network can tell: does a pass over forget cases give what the terms need?"""
+        if self.schedule == "two_phase" and engine.state.max_epochs <= self.restore_epochs:
+            yield (
+                f"max_epochs={engine.state.max_epochs} leaves no epoch to unlearn before the {self.restore_epochs} of "
+                "method#restore_epochs; raise the one or lower the other"
+            )
+        layers = dict(engine.network.get_base_model().named_modules())
+        if self.feature_layer is not None and self.feature_layer not in layers:
+            yield f"method#feature_layer={self.feature_layer!r} is no layer; choose one of {', '.join(filter(None, layers))}"
+            return
+        if "repulsion" in self._terms and self.feature_layer is None:
+            yield "the last encoder stage of this network is not known; name a layer by method#feature_layer"
+            return
+        yield from self._answer_problems(engine)
+
+    def _answer_problems(self, engine: SupervisedTrainer) -> Iterator[str]:
+        image, _ = self.forget_batch(engine)
+        engine.network.train()
+        with captured(engine.network.get_base_model(), self.feature_layer) as features:
+            logits = engine.inferer(image, engine.network)
+        if (logits.dim() == 2) != (self.task == "classification"):
+            yield (
+                f"method#task={self.task!r} does not fit the network, whose output has the shape {tuple(logits.shape)}; "
+                "classes are (B, C), masks (B, C, H, W[, D])"
+            )
+        if "repulsion" in self._terms and not features[0].requires_grad:
+            yield (
+                f"the term 'repulsion' cannot act: no adapter lies before the layer {self.feature_layer!r}, so its "
+                "features are the teacher's for good; choose network#scope=all, or a method#feature_layer behind the "
+                "first adapter"
+            )
+
+    # -- what is kept --------------------------------------------------------------------------------------------------
+
+    def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
+        """How far the weights, answers and features moved, and what restoration did."""
+        found = margins(engine, self.forget_loader, softmax=self._softmax, feature_layer=self.feature_layer)
+        return {
+            "drift": {
+                "total": total_drift(engine.network),
+                "limit": self.max_adapter_norm,
+                "layers": [asdict(layer) for layer in layer_drifts(engine.network)],
+            },
+            "margins": asdict(found),
+            "restoration": None if self._watch is None else self._watch.as_dict(),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The restoration so far."""
+        return {"watch": None if self._watch is None else self._watch.as_dict(), "kept": self._kept}
+
+    def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
+        """Go on with the restoration where it was."""
+        self._kept = dict(state["kept"])
+        if state["watch"] is None:
+            return
+        self._watch = RestorationWatch(**state["watch"])
+        done = len(self._watch.epochs)
+        first = engine.state.epoch - done + 1
+        if first != engine.state.max_epochs - self.restore_epochs + 1:
+            raise InputError(
+                f"max_epochs={engine.state.max_epochs} is another number than the run was started with, and its "
+                f"restoration began in epoch {first}; resume with max_epochs={first + self.restore_epochs - 1}"
+            )
+        if self._watch.stopped:
+            engine.terminate()

@@ -42,11 +42,24 @@ class UnlearningMethod:
         engine.add_event_handler(Events.STARTED, self.on_start)
         engine.add_event_handler(Events.EPOCH_STARTED, self.on_epoch_start)
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self.on_loss)
+        engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self.on_step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.on_epoch)
+        engine.add_event_handler(Events.COMPLETED, self.on_end)
 
     def settings(self) -> dict[str, Any]:
         """The hyper-parameters, by name, as `run.json` keeps them."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "forget_loader"}
+
+    def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
+        """What the method measured on its finished run, as `run.json` keeps it."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the method must know to go on with an interrupted run, besides weights and optimizer."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
+        """Go on from where `state_dict` was taken; called after `on_start`."""
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Act before the first iteration."""
@@ -60,16 +73,23 @@ class UnlearningMethod:
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Act on `engine.state.output["loss"]`, the supervised retain loss, before it is differentiated."""
 
+    def on_step(self, engine: SupervisedTrainer) -> None:
+        """Act after the optimizer's step on a retain batch."""
+
     def on_epoch(self, engine: SupervisedTrainer) -> None:
         """Act after the last retain batch of an epoch."""
 
-    def forget_images(self, engine: SupervisedTrainer) -> torch.Tensor:
-        """The next batch of forget images on the trainer's device; the forget loader starts over where it ends."""
+    def on_end(self, engine: SupervisedTrainer) -> None:
+        """Act after the last epoch, before the run's weights are written."""
+
+    def forget_batch(self, engine: SupervisedTrainer) -> tuple[torch.Tensor, torch.Tensor]:
+        """The next forget images and labels on the trainer's device; the loader starts over where it ends."""
         batch = next(self._forget_batches, None) if self._forget_batches is not None else None
         if batch is None:
             self._forget_batches = iter(self.forget_loader)
             batch = next(self._forget_batches)
-        return engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)[0]
+        image, label, *_ = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+        return image, label
 
     @staticmethod
     def step(engine: SupervisedTrainer, loss: torch.Tensor) -> None:

@@ -59,6 +59,15 @@ class Push:
     def settings(self) -> dict[str, Any]:
         return {"weight": self.weight}
 
+    def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
+        return {"drift": {"total": 1.5}}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
+        pass
+
     def attach(self, engine: SupervisedTrainer) -> None:
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
 

@@ -69,6 +69,8 @@ class TestFinishedUnlearning:
             "role": "student",
             "bundle": {"name": "small", "version": "0.1.0", "task": "segmentation", "root": "bundles/small"},
             "subsets": ["retain", "forget"],
+            "preset": None,
+            "measurements": {"drift": {"total": 1.5}},
             "method": {"name": "Push", "settings": {"weight": 3.0}},
             "seed": 0,
             "max_epochs": 2,

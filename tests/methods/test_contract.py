@@ -1,6 +1,7 @@
 """What every unlearning method promises, whatever its formula."""
 
 import json
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,17 @@ from mu_monai.workflow import config
 # One row of quick settings per method, and per schedule where a method has several.
 QUICK = {
     "joint": ("erase-to-retain", ["method#schedule=joint"]),
+    "alternate-step": ("erase-to-retain", ["method#schedule=alternate_step"]),
     "alternate-epoch": ("erase-to-retain", ["method#schedule=alternate_epoch"]),
+    "two-phase": (
+        "erase-to-retain",
+        [
+            "method#schedule=two_phase",
+            "method#restore_epochs=1",
+            "method#restore_learning_rate=0.01",
+            "method#restore_tolerance=1",
+        ],
+    ),
 }
 COMMON = ["max_epochs=3", "batch_size=4", "learning_rate=0.01"]
 
@@ -28,22 +39,28 @@ def quick(request):
     return QUICK[request.param]
 
 
-@pytest.fixture(params=["isic", "chase"])
-def bundle(request):
-    return request.param
+@pytest.fixture(params=["masks", "volumes", "classes"])
+def task(request, tasks):
+    return tasks[request.param]
 
 
 @pytest.fixture
-def unlearn(phantom_splits, teachers, tmp_path):
-    def run(bundle, quick, name="run", extra=(), resume=False):
+def masks(tasks):
+    return tasks["masks"]
+
+
+@pytest.fixture
+def unlearn(tmp_path):
+    def run(task, quick, name="run", extra=(), resume=False):
         method, settings = quick
         return workflow.unlearn(
-            bundle,
-            split=phantom_splits[bundle],
-            teacher=teachers[bundle],
+            task.bundle,
+            split=task.split,
+            teacher=task.teacher,
             out=tmp_path / name,
             method=method,
             settings=[*COMMON, *settings, *extra],
+            overlays=task.overlays,
             resume=resume,
             quiet=True,
         )
@@ -69,107 +86,137 @@ def test_every_file_of_the_package_is_a_listed_method():
     assert files == {name.replace("-", "_") for name in METHODS}
 
 
-def test_the_teacher_stays_what_it_was(unlearn, bundle, quick, teachers):
-    before = weights_sha256(weights(teachers[bundle] / "model.pt"))
-    run = unlearn(bundle, quick)
-    assert weights_sha256(weights(teachers[bundle] / "model.pt")) == before
+def test_the_teacher_stays_what_it_was(unlearn, task, quick):
+    before = weights_sha256(weights(task.teacher / "model.pt"))
+    run = unlearn(task, quick)
+    assert weights_sha256(weights(task.teacher / "model.pt")) == before
     assert record(run)["sha256"]["starting_weights"] == before
 
 
-def test_only_adapters_move_and_every_adapter_moves(unlearn, bundle, quick, teachers):
-    run = unlearn(bundle, quick)
-    before, after = weights(teachers[bundle] / "model.pt"), weights(run / "model.pt")
+def test_only_adapters_move_and_every_adapter_moves(unlearn, task, quick):
+    run = unlearn(task, quick)
+    before, after = weights(task.teacher / "model.pt"), weights(run / "model.pt")
     moved = {name for name in before if not torch.equal(before[name], after[name])}
-    network = load_weights(_network(bundle, teachers[bundle]), teachers[bundle])
-    assert moved == {f"{name}.weight" for name in Student(network).placement.targets}
+    student = Student(load_weights(_network(task), task.teacher))
+    expected = {f"{name}.weight" for name in student.placement.targets}
+    if record(run)["measurements"]["restoration"]:
+        expected |= {f"{student.head}.weight", f"{student.head}.bias"}
+    assert moved == expected
 
 
-def test_reverting_is_bit_exact(unlearn, bundle, quick, teachers, tmp_path):
-    run = unlearn(bundle, quick)
+def test_reverting_is_bit_exact(unlearn, task, quick, tmp_path):
+    run = unlearn(task, quick)
     workflow.revert(run, out=tmp_path / "teacher.pt")
     workflow.merge(run, out=tmp_path / "student.pt")
-    teacher, student = weights(teachers[bundle] / "model.pt"), weights(run / "model.pt")
+    teacher, student = weights(task.teacher / "model.pt"), weights(run / "model.pt")
     assert weights_sha256(weights(tmp_path / "teacher.pt")) == weights_sha256(teacher)
     assert weights_sha256(weights(tmp_path / "student.pt")) == weights_sha256(student)
     assert weights_sha256(student) != weights_sha256(teacher)
 
 
-def test_self_checks_pass_and_weights_are_finite(unlearn, bundle, quick):
-    run = unlearn(bundle, quick)
+def test_self_checks_pass_and_weights_are_finite(unlearn, task, quick):
+    run = unlearn(task, quick)
     checks = record(run)["checks"]
     assert len(checks) == 5
     assert all(check["passed"] for check in checks), checks
     assert all(torch.isfinite(value).all() for value in weights(run / "model.pt").values())
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(unlearn, quick):
-    runs = [unlearn("isic", quick, name, [f"seed={seed}"]) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+def test_what_was_measured_fits_the_weights(unlearn, task, quick):
+    run = unlearn(task, quick)
+    before, after = weights(task.teacher / "model.pt"), weights(run / "model.pt")
+    distance = math.sqrt(sum(float((after[n] - before[n]).double().square().sum()) for n in before))
+    measured = record(run)["measurements"]
+    assert measured["drift"]["total"] == pytest.approx(distance, rel=1e-3)
+    assert all(0 < layer["spectral_norm"] <= layer["norm"] * 1.001 for layer in measured["drift"]["layers"])
+    assert 0 < measured["margins"]["delta"] <= 1
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(unlearn, masks, quick):
+    runs = [unlearn(masks, quick, name, [f"seed={seed}"]) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
     first, second, third = (weights_sha256(weights(run / "model.pt")) for run in runs)
     assert first == second != third
 
 
-@pytest.mark.parametrize(("iteration", "length"), [(3, "null"), (6, "null"), (2, "1"), (5, "3")])
-def test_a_resumed_run_equals_an_uninterrupted_one(unlearn, bundle, quick, iteration, length, monkeypatch):
-    budget = [f"epoch_length={length}"]  # an epoch may be shorter or longer than the retain set
-    whole = unlearn(bundle, quick, "whole", budget)
+def test_a_resumed_run_equals_an_uninterrupted_one(unlearn, task, quick, monkeypatch):
+    _resume_and_compare(unlearn, task, quick, monkeypatch, iteration=6, length="null")
+
+
+@pytest.mark.parametrize(("iteration", "length"), [(3, "null"), (2, "1"), (5, "3")])
+def test_an_epoch_may_be_shorter_or_longer_than_the_retain_set(unlearn, masks, quick, iteration, length, monkeypatch):
+    _resume_and_compare(unlearn, masks, quick, monkeypatch, iteration=iteration, length=length)
+
+
+def _resume_and_compare(unlearn, task, quick, monkeypatch, *, iteration, length):
+    budget = [f"epoch_length={length}"]
+    whole = unlearn(task, quick, "whole", budget)
     with monkeypatch.context() as patch:
         _interrupt_at(patch, iteration)
         with pytest.raises(KeyboardInterrupt):
-            unlearn(bundle, quick, "broken", budget)
-    run = unlearn(bundle, quick, "broken", budget, resume=True)
+            unlearn(task, quick, "broken", budget)
+    run = unlearn(task, quick, "broken", budget, resume=True)
     assert record(run)["status"] == "finished"
     assert weights_sha256(weights(run / "model.pt")) == weights_sha256(weights(whole / "model.pt"))
+    assert record(run)["measurements"] == record(whole)["measurements"]
     resumed, uninterrupted = (pd.read_csv(folder / "curve.csv").drop(columns="seconds") for folder in (run, whole))
     pd.testing.assert_frame_equal(resumed, uninterrupted)
 
 
-def test_no_hook_is_left_behind_after_an_exception(unlearn, quick, monkeypatch):
+def test_no_hook_is_left_behind_after_an_exception(unlearn, task, quick, monkeypatch):
     networks = []
     with monkeypatch.context() as patch:
         _interrupt_at(patch, 4, networks)
         with pytest.raises(KeyboardInterrupt):
-            unlearn("isic", quick)
+            unlearn(task, quick)
     (network,) = networks
     for module in network.modules():
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
         assert not module._backward_hooks
+        assert "forward" not in vars(module)
 
 
-def test_every_term_is_in_the_curve_under_its_own_name(unlearn, quick):
-    curve = pd.read_csv(unlearn("isic", quick) / "curve.csv")
-    terms = ["supervised", "distillation", "guard", "background", "total"]
-    subsets = ["retain_dice", "forget_dice", "validation_dice", "retain_loss", "forget_loss", "validation_loss"]
-    assert set(curve.columns) == {"epoch", "seconds", *terms, *subsets}  # and nothing of the test set
+def test_every_term_is_in_the_curve_under_its_own_name(unlearn, task, quick):
+    run = unlearn(task, quick)
+    curve = pd.read_csv(run / "curve.csv")
+    method = record(run)["method"]["settings"]
+    terms = {"supervised", "distillation", "guard", "total", *method["forget_terms"]}
+    restoration = {"phase", "forget_returned"} if method["schedule"] == "two_phase" else set()
+    score = "accuracy" if task.bundle == "isic_classification" else "dice"
+    subsets = {f"{subset}_{name}" for subset in ("retain", "forget", "validation") for name in (score, "loss")}
+    assert set(curve.columns) == {"epoch", "seconds", *terms, *subsets, *restoration}  # and nothing of the test set
     assert curve["epoch"].tolist() == [1, 2, 3]
-    assert curve[terms].notna().all().all()
+    unlearning = curve[curve["phase"] == 1] if restoration else curve
+    assert len(unlearning) == (2 if restoration else 3)
+    assert unlearning[sorted(terms)].notna().all().all()
 
 
-def test_scores_hold_every_case_of_every_subset_for_both_models(unlearn, phantom_splits):
-    scores = pd.read_csv(unlearn("isic", QUICK["joint"]) / "scores.csv")
-    split = json.loads(Path(phantom_splits["isic"]).read_text())
+def test_scores_hold_every_case_of_every_subset_for_both_models(unlearn, task):
+    scores = pd.read_csv(unlearn(task, QUICK["joint"]) / "scores.csv")
+    split = json.loads(Path(task.split).read_text())
     expected = {(s, case["case_id"]) for s in ("retain", "forget", "validation", "test") for case in split[s]}
     for _, rows in scores.groupby("model"):
         assert set(zip(rows["subset"], rows["case_id"], strict=True)) == expected
     assert set(scores["model"]) == {"teacher", "student"}
 
 
-def test_it_warns_when_nothing_happened(unlearn, quick):
-    run = unlearn("isic", quick, extra=["learning_rate=1e-12"])
-    assert "hardly anything was forgotten" in record(run)["warnings"][0]
+def test_it_warns_when_nothing_happened(unlearn, task, quick):
+    still = ["learning_rate=1e-12", "method#restore_learning_rate=1e-12"]
+    run = unlearn(task, quick, extra=still)
+    assert any("hardly anything was forgotten" in warning for warning in record(run)["warnings"])
 
 
-def test_a_network_without_adapters_is_refused(unlearn, quick):
+def test_a_network_without_adapters_is_refused(unlearn, masks, quick):
     plain = "$mu_monai.adapters.load_weights(@network_def, @teacher)"
     parameters = "$list(@network.parameters())"
     with pytest.raises(InputError, match="needs a network with adapters and got UNet"):
-        unlearn("isic", quick, extra=[f"network={plain}", f"optimizer#params={parameters}"])
+        unlearn(masks, quick, extra=[f"network={plain}", f"optimizer#params={parameters}"])
 
 
-def _network(bundle, run):
-    files = config.config_files(bundle, "unlearn")
+def _network(task):
+    files = config.config_files(task.bundle, "unlearn", task.overlays)
     parser = config.read_config(files)
-    parser.update(config.inherited(run, files))
+    parser.update(config.inherited(task.teacher, files))
     return parser.get_parsed_content("network_def", instantiate=True)
 
 

@@ -1,0 +1,131 @@
+"""How far adapters moved the weights: the norm of each update, and what bounds it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import nn
+from torch.nn.modules.conv import _ConvTransposeNd
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerDrift:
+    """How far one layer's weight moved.
+
+    Args:
+        layer: name of the layer in the network.
+        rank: rank of its adapter.
+        norm: Frobenius norm of the weight's update, the head's restoration included.
+        spectral_norm: largest singular value of the update as a matrix `(out, in * kernel)`.
+        bound: the adapter's bound on `norm`, from its factors alone.
+    """
+
+    layer: str
+    rank: int
+    norm: float
+    spectral_norm: float
+    bound: float
+
+
+@torch.no_grad()
+def layer_drifts(network: nn.Module, adapter: str = "default") -> list[LayerDrift]:
+    r"""Measure the update of every adapted layer.
+
+    .. math:: \|\Delta W\|_F \le \frac{\alpha}{r} \sqrt{r} \, \|A\|_2 \, \|B\|_2
+
+    Args:
+        network: a network with adapters.
+        adapter: the adapter whose factors the bound is taken from.
+
+    Source:
+        *Erase to Retain* (arXiv 2511.16574, section 3) states the bound for one layer and leaves the scale alpha / r
+        out. With the Frobenius norms of A and B the root of r would not be needed; with spectral norms, as here, it is.
+        Grouped transposed convolutions have a block per group; their bound is the root of the blocks' squared bounds.
+        The head's restoration is no low-rank product, so `bound` leaves it out, and `norm` does not.
+
+    Example:
+        >>> from monai.networks.nets import UNet
+        >>> from mu_monai.adapters import Student
+        >>> net = UNet(spatial_dims=2, in_channels=1, out_channels=1, channels=(4, 8), strides=(2,))
+        >>> [drift.norm for drift in layer_drifts(Student(net))]
+        [0.0]
+    """
+    return [
+        LayerDrift(
+            layer=name.removeprefix("base_model.model."),
+            rank=layer.r[adapter],
+            norm=float(sum(layer.get_delta_weight(key) for key in layer.lora_A).norm()),
+            spectral_norm=float(torch.linalg.matrix_norm(_matrix(layer), ord=2)),
+            bound=_bound(layer, adapter),
+        )
+        for name, layer in network.named_modules()
+        if isinstance(layer, LoraLayer) and adapter in layer.lora_A
+    ]
+
+
+@torch.no_grad()
+def total_drift(network: nn.Module) -> float:
+    r"""Distance of the student's weights from the teacher's.
+
+    .. math:: \|\theta_s - \theta_t\|_2 = \Big( \sum_l \|\Delta W_l\|_F^2 \Big)^{1/2}
+
+    The bias of a restored head counts as well; BatchNorm statistics, where they are not frozen, are no weights.
+    """
+    squared = 0.0
+    for layer in network.modules():
+        if isinstance(layer, LoraLayer):
+            squared += float(sum(layer.get_delta_weight(key) for key in layer.lora_A).square().sum())
+            squared += sum(float((layer.scaling[key] * bias).square().sum()) for key, bias in _biases(layer))
+    return math.sqrt(squared)
+
+
+@torch.no_grad()
+def clip_drift(network: nn.Module, limit: float, adapter: str = "default") -> None:
+    """Shrink an adapter, all layers alike, so that the weights are at most `limit` away from the teacher's.
+
+    Each update is linear in its factor B, so one multiplication of all B brings the total drift to `limit`, exactly up
+    to rounding.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, LoraLayer) and adapter in layer.lora_A]
+    total = math.sqrt(sum(float(layer.get_delta_weight(adapter).square().sum()) for layer in layers))
+    if total > limit:
+        for layer in layers:
+            layer.lora_B[adapter].weight.mul_(limit / total)
+
+
+def _biases(layer: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    for key, factor in layer.lora_B.items():
+        bias = getattr(factor, "bias", None)
+        if bias is not None:
+            yield key, bias
+
+
+def _matrix(layer: Any) -> torch.Tensor:
+    delta = sum(layer.get_delta_weight(key) for key in layer.lora_A)
+    return (delta.transpose(0, 1) if isinstance(layer.get_base_layer(), _ConvTransposeNd) else delta).flatten(1)
+
+
+def _bound(layer: Any, adapter: str) -> float:
+    scale = layer.scaling[adapter] * math.sqrt(layer.r[adapter])
+    squares = [(_spectral(a) * _spectral(b)) ** 2 for a, b in _blocks(layer, adapter)]
+    return scale * math.sqrt(sum(squares))
+
+
+def _blocks(layer: Any, adapter: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The factors as matrices `(r, in * kernel)` and `(out, r)`, one pair per group of a transposed convolution."""
+    base = layer.get_base_layer()
+    a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight.flatten(1)
+    if not isinstance(base, _ConvTransposeNd):
+        yield a.flatten(1), b
+        return
+    for inputs, outputs in zip(a.chunk(base.groups), b.chunk(base.groups), strict=True):
+        yield inputs.transpose(0, 1).flatten(1), outputs
+
+
+def _spectral(matrix: torch.Tensor) -> float:
+    return float(torch.linalg.matrix_norm(matrix, ord=2))

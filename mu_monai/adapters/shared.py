@@ -1,0 +1,124 @@
+"""Layers that run before the first adapted one: computed once per batch, used by teacher and student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+ADAPTED = (BaseTunerLayer, ModulesToSaveWrapper)
+
+
+class SharedPrefix:
+    """Keeps what the frozen layers before the first adapted one gave, so that a second pass need not run them.
+
+    Teacher and student differ in adapted layers alone: whatever ran before the first of them gives the same for both.
+    Which layers these are is seen while the network runs, so it holds for any network and any placement. In the second
+    pass they return what they returned in the first; everything else runs as always.
+
+    Args:
+        network: a network with adapters, whose frozen layers are deterministic (in evaluation mode).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of what is kept."""
+        self._image: torch.Tensor | None = None
+        self._autocast = False
+        self._outputs: dict[nn.Module, list[Any]] = {}
+        self._versions: list[int] | None = None
+
+    def holds(self, image: torch.Tensor) -> bool:
+        """Whether the outputs kept are those of this very tensor, unchanged since by operations in place."""
+        return (
+            self._image is image
+            and self._autocast == torch.is_autocast_enabled(image.device.type)
+            and self._versions == self._current_versions()
+        )
+
+    @contextmanager
+    def recording(self, image: torch.Tensor) -> Iterator[None]:
+        """Keep what the frozen layers return until the first adapted one runs."""
+        self.forget()
+        self._image, self._autocast = image, torch.is_autocast_enabled(image.device.type)
+
+        def keep(layer: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+            def run(*args: Any, **kwargs: Any) -> Any:
+                output = forward(*args, **kwargs)
+                if self._versions is None:
+                    self._outputs.setdefault(layer, []).append(output)
+                return output
+
+            return run
+
+        def reach(layer: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+            def run(*args: Any, **kwargs: Any) -> Any:
+                if self._versions is None:
+                    self._versions = self._current_versions()
+                return forward(*args, **kwargs)
+
+            return run
+
+        frozen, adapted = _parts(self._network)
+        try:
+            with _replaced(frozen, keep), _replaced(adapted, reach):
+                yield
+        except BaseException:
+            self.forget()
+            raise
+
+    @contextmanager
+    def replaying(self) -> Iterator[None]:
+        """Let the frozen layers return what they returned before; it is let go of afterwards."""
+
+        def recall(layer: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+            outputs = iter(self._outputs[layer])
+            return lambda *args, **kwargs: next(outputs)
+
+        try:
+            with _replaced(list(self._outputs), recall):
+                yield
+        finally:
+            self.forget()
+
+    def _current_versions(self) -> list[int]:
+        kept = [self._image, *tree_leaves(list(self._outputs.values()))]
+        return [tensor._version for tensor in kept if isinstance(tensor, torch.Tensor)]
+
+
+def _parts(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The largest parts of a network without an adapter, and the adapted layers."""
+    if isinstance(network, ADAPTED):
+        return [], [network]
+    if not any(isinstance(module, ADAPTED) for module in network.modules()):
+        return [network], []
+    frozen, adapted = [], []
+    for child in network.children():
+        more_frozen, more_adapted = _parts(child)
+        frozen += more_frozen
+        adapted += more_adapted
+    return frozen, adapted
+
+
+@contextmanager
+def _replaced(
+    layers: list[nn.Module], make: Callable[[nn.Module, Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    """Put another `forward` onto layers for a while: unlike a hook, it can leave the computation out."""
+    layers = list(dict.fromkeys(layers))
+    try:
+        for layer in layers:
+            layer.forward = make(layer, layer.forward)
+        yield
+    finally:
+        for layer in layers:
+            layer.__dict__.pop("forward", None)
