@@ -40,6 +40,7 @@ lock: $(STAMP)  ## resolve pyproject.toml's ranges anew
 bundle-weights: $(STAMP)  ## train the bundles' models/model.pt on phantoms
 	$(MAKE) weights-chase
 	$(MAKE) weights-isic SETTINGS="--max_epochs 80 --learning_rate 0.002"
+	$(MAKE) weights-isic_classification
 
 weights-%: $(STAMP)
 	rm -rf runs/$*-teacher

@@ -71,7 +71,7 @@ def split(
     ],
     out: Annotated[Path, typer.Option("--out", help="The split file to write.")] = Path("split.json"),
     layout: Annotated[
-        str | None, typer.Option(help="isic, chase or manifest; recognized where it is left out.")
+        str | None, typer.Option(help="isic, chase, class-folders or manifest; recognized where it is left out.")
     ] = None,
     label_set: Annotated[str | None, typer.Option(help="CHASE_DB1's observer: 1stHO or 2ndHO.")] = None,
     forget: Annotated[float | None, typer.Option(help="Share of the training patients to forget, in (0, 1).")] = None,
@@ -160,6 +160,15 @@ def unlearn(
         Path | None, typer.Option(help="The trained model: a run folder or a .pt file; without it, the bundle's own.")
     ] = None,
     method: Annotated[str, typer.Option(help="The method; 'mu-monai methods' lists them.")] = "erase-to-retain",
+    preset: Annotated[
+        str | None, typer.Option(help="Settings under a name: paper, paper-code or two-phase; --set goes over them.")
+    ] = None,
+    lora_targets: Annotated[
+        str | None,
+        typer.Option(
+            "--lora-targets", metavar="REGEX", help="Layers to adapt: decoder, head, all, or a regex over their names."
+        ),
+    ] = None,
     settings: Settings = None,
     overlay: Overlays = None,
     resume: Resume = False,
@@ -169,6 +178,8 @@ def unlearn(
     """Make a trained model forget the split's forget cases.
 
     Example: mu-monai unlearn isic --split split.json --teacher runs/teacher --set method#forget_weight=2 --out runs/e2r
+
+    Example: mu-monai unlearn isic --split split.json --teacher runs/teacher --preset two-phase --out runs/two-phase
     """
     from mu_monai import workflow
 
@@ -179,6 +190,8 @@ def unlearn(
         teacher=teacher,
         out=out,
         method=method,
+        preset=preset,
+        lora_targets=lora_targets,
         settings=settings or [],
         overlays=overlay or [],
         **options,
@@ -256,6 +269,17 @@ def methods() -> None:
     for name, entry in workflow.methods().items():
         settings = "\n".join(f"    --set method#{key}={value}" for key, value in entry["settings"].items())
         typer.echo(f"{name}\n  {entry['summary']}\n{settings}")
+
+
+@app.command()
+def networks() -> None:
+    """List the networks whose decoder and head are known, with the share of weights that adapters train.
+
+    Example: mu-monai networks
+    """
+    from mu_monai import workflow
+
+    typer.echo(workflow.networks().to_string(index=False))
 
 
 @app.command()

@@ -34,7 +34,7 @@ def phantom_splits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("phantoms")
     return {
         bundle: phantom_split(kind, folder / kind, patients=7, size=32)
-        for bundle, kind in (("isic", "lesions"), ("chase", "vessels"))
+        for bundle, kind in (("isic", "lesions"), ("chase", "vessels"), ("isic_classification", "classes"))
     }
 
 
@@ -49,9 +49,14 @@ def teachers(tmp_path_factory: pytest.TempPathFactory, phantom_splits: dict[str,
     """A trained teacher for each bundle, as a run folder."""
     from mu_monai import workflow
 
-    settings = ["network_def#channels=[4, 8, 16]", "network_def#strides=[2, 2]", "image_size=[32, 32]", "max_epochs=2"]
+    unet = ["network_def#channels=[4, 8, 16]", "network_def#strides=[2, 2]"]
+    resnet = ["network_def#layers=[1, 1, 1, 1]", "network_def#block_inplanes=[4, 8, 16, 32]"]
+    networks = {"isic": unet, "chase": unet, "isic_classification": resnet}
+    settings = ["image_size=[32, 32]", "max_epochs=2"]
     folder = tmp_path_factory.mktemp("teachers")
     return {
-        bundle: workflow.train(bundle, split=split, out=folder / bundle, settings=settings, quiet=True)
+        bundle: workflow.train(
+            bundle, split=split, out=folder / bundle, settings=[*networks[bundle], *settings], quiet=True
+        )
         for bundle, split in phantom_splits.items()
     }

@@ -6,18 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
+from monai.data import DataLoader
 from skimage.io import imread
 
 from mu_monai import workflow
 from mu_monai.adapters import load_weights
 from mu_monai.bundle import shipped_bundles
+from mu_monai.data.class_phantom import CLASS_DIAGNOSES
+from mu_monai.errors import InputError
 
 BUNDLES = shipped_bundles()
 CONFIGS = ("train", "unlearn", "evaluate", "inference")
-SHARED = ("bundle_root", "split", "network_def", "image_size", "transforms", "loss", "datasets", "device")
+SHARED = ("bundle_root", "split", "classes", "network_def", "image_size", "transforms", "loss", "datasets", "device")
+CLASSIFIERS = ("isic_classification",)
 MANDATORY = [
     "version",
     "changelog",
@@ -57,7 +62,7 @@ def test_twins_are_equal(bundle, name):
 @pytest.mark.parametrize("key", SHARED)
 def test_what_configs_share_is_equal_in_all(bundle, key):
     found = {json.dumps(config(bundle, name)[key]) for name in CONFIGS if key in config(bundle, name)}
-    assert len(found) == 1
+    assert len(found) == (key != "classes" or bundle.name in CLASSIFIERS)
 
 
 def test_metadata_is_complete(bundle):
@@ -108,39 +113,103 @@ def test_the_papers_size_is_an_overlay(bundle):
     parser = ConfigParser()
     parser.read_config([str(bundle / "configs" / f"{name}.json") for name in ("train", "paper_size")])
     network = parser.get_parsed_content("network_def")
-    assert 24e6 < sum(parameter.numel() for parameter in network.parameters()) < 27e6
+    size = sum(parameter.numel() for parameter in network.parameters())
+    low, high = (21e6, 22e6) if bundle.name in CLASSIFIERS else (24e6, 27e6)  # a ResNet-34, a UNet on top of one
+    assert low < size < high
 
 
 def test_hyper_parameters_are_the_papers(bundle):
     unlearn = config(bundle, "unlearn")
-    epochs, batch = {"isic": (15, 64), "chase": (80, 4)}[bundle.name]
-    assert (unlearn["max_epochs"], unlearn["batch_size"], unlearn["learning_rate"]) == (epochs, batch, 1e-4)
+    paper = {"isic": (15, 64), "chase": (80, 4), "isic_classification": (30, 16)}
+    assert (unlearn["max_epochs"], unlearn["batch_size"]) == paper[bundle.name]
+    assert unlearn["learning_rate"] == 1e-4
     assert {key: unlearn["network"][key] for key in ("r", "lora_alpha", "lora_dropout")} == {
         "r": 8,
         "lora_alpha": 32,
         "lora_dropout": 0.05,
     }
+    classes = bundle.name in CLASSIFIERS
     method = {key: value for key, value in unlearn["method"].items() if key not in ("_target_", "forget_loader")}
     assert method == {
+        "task": "classification" if classes else "segmentation",
+        "softmax": classes,
+        "forget_terms": {"random_label" if classes else "background": 1.0},
+        "forget_weight": 3.0,
         "kd_weight": 1.0,
         "temperature": 2.0,
+        "kd_direction": "forward",
         "guard_weight": 0.05,
-        "forget_weight": 3.0,
+        "guard_reduction": "mean",
         "schedule": "joint",
     }
-    assert unlearn["image_size"] == [256, 256]
+    assert classes or unlearn["image_size"] == [256, 256]
+    assert not classes or unlearn["optimizer"]["weight_decay"] == 1e-4
 
 
-def test_inference_writes_a_mask_in_the_size_of_the_image(bundle, phantom_splits, tmp_path):
-    split = json.loads(Path(phantom_splits[bundle.name]).read_text())
-    overrides = {"split": phantom_splits[bundle.name], "output_dir": str(tmp_path), "image_size": [64, 64]}
-    flow = ConfigWorkflow(str(bundle / "configs" / "inference.json"), logging_file=False, **overrides)
-    flow.run()
+def infer(bundle: Path, split: str, folder: Path) -> list[dict]:
+    """Run inference on small images; the cases that it was run on."""
+    overrides = {"split": split, "output_dir": str(folder), "image_size": [64, 64]}
+    ConfigWorkflow(str(bundle / "configs" / "inference.json"), logging_file=False, **overrides).run()
+    return json.loads(Path(split).read_text())["test"]
+
+
+@pytest.mark.parametrize("name", [name for name in BUNDLES if name not in CLASSIFIERS])
+def test_inference_writes_a_mask_in_the_size_of_the_image(name, phantom_splits, tmp_path):
+    cases = infer(BUNDLES[name], phantom_splits[name], tmp_path)
     masks = sorted(tmp_path.rglob("*_mask.png"))
-    assert len(masks) == len(split["test"])
+    assert len(masks) == len(cases)
     mask = imread(masks[0])
     assert mask.shape == (32, 32)
     assert set(mask.ravel().tolist()) <= {0, 255}
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_inference_writes_a_table_of_classes(name, phantom_splits, tmp_path):
+    for _ in range(2):  # a second run replaces the table
+        cases = infer(BUNDLES[name], phantom_splits[name], tmp_path)
+    table = pd.read_csv(tmp_path / "predictions.csv")
+    classes = config(BUNDLES[name], "inference")["classes"]
+    assert table.columns.tolist() == ["image", "predicted", *classes]
+    assert [Path(path).name for path in table["image"]] == [Path(case["image"]).name for case in cases]
+    assert table[classes].sum(axis=1).to_numpy() == pytest.approx(1.0, abs=1e-5)
+    assert (table["predicted"] == table[classes].idxmax(axis=1)).all()
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_the_classes_are_those_of_phantoms_and_metadata_in_alphabetical_order(name):
+    classes = config(BUNDLES[name], "train")["classes"]
+    assert classes == sorted(classes) == list(CLASS_DIAGNOSES)
+    outputs = config(BUNDLES[name], "metadata")["network_data_format"]["outputs"]["pred"]
+    assert list(outputs["channel_def"].values()) == classes
+    assert outputs["num_channels"] == len(classes)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_labels_are_indices_and_images_lie_between_minus_one_and_one(name, phantom_splits):
+    parser = ConfigParser(config(BUNDLES[name], "train"))
+    parser.update({"split": phantom_splits[name], "image_size": [48, 48]})
+    cases, dataset = parser.get_parsed_content("cases"), parser.get_parsed_content("datasets::retain")
+    batch = next(iter(DataLoader(dataset, batch_size=len(dataset))))
+    classes = parser.get_parsed_content("classes")
+    assert batch["label"].dtype == torch.long
+    assert [classes[index] for index in batch["label"]] == [case["label"] for case in cases["retain"]]
+    assert batch["image"].shape[1:] == (3, 48, 48)
+    assert batch["image"].dtype == torch.float32
+    assert -1 <= batch["image"].min() < batch["image"].max() <= 1
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_another_class_is_refused_before_anything_runs(name, phantom_splits, tmp_path):
+    split = json.loads(Path(phantom_splits[name]).read_text())
+    folder = Path(phantom_splits[name]).parent
+    for case in (case for subset in ("retain", "forget", "validation", "test") for case in split[subset]):
+        case["image"] = str(folder / case["image"])
+    split["retain"][0]["label"] = "melanom"
+    split["provenance"]["sha256"] = {str(folder / key): value for key, value in split["provenance"]["sha256"].items()}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    with pytest.raises(InputError, match=r"class 'melanom' of 1 cases, .* did you mean 'melanoma'"):
+        workflow.train(name, split=tmp_path / "split.json", out=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.end_to_end

@@ -1,15 +1,19 @@
-"""Which layers of a network take an adapter: decoder, head or all, per network."""
+"""Which layers of a network take an adapter: decoder, head or all, per network; and where its features are."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from monai.networks.nets import UNet
+from monai.networks import nets
+from monai.networks.blocks.activation_checkpointing import ActivationCheckpointWrapper
 from torch import nn
+from torch.nn.modules.conv import _ConvTransposeNd
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from mu_monai.adapters.lora import CONVOLUTIONS
+from mu_monai.adapters.lora import ADAPTABLE
 from mu_monai.errors import InputError
 
 SCOPES = ("decoder", "head", "all")
@@ -20,7 +24,7 @@ class Placement:
     """The layers that adapters go into.
 
     Args:
-        targets: full names of the convolutions to adapt, in the order of `named_modules()`.
+        targets: full names of the layers to adapt, in the order of `named_modules()`.
         scope: `decoder` (the head belongs to it), `head`, `all` or the regular expression that chose them.
         scope_weights: number of weights in the scope.
         covered_weights: number of weights in `targets`.
@@ -45,13 +49,33 @@ class Placement:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Anatomy:
+    """Where the parts of a network are.
+
+    Args:
+        decoder: what the names of the decoder's layers start with; the head belongs to it. For a classifier: the last
+            stage and the head.
+        head: name of the layer that makes the logits.
+        features: name of the module that gives the features: the last encoder stage, or what a classifier pools.
+        idle: what the names of layers start with that do not act on the logits of a frozen network, such as the heads
+            of deep supervision. They take no adapter, since it would never learn.
+    """
+
+    decoder: tuple[str, ...]
+    head: str
+    features: str
+    idle: tuple[str, ...] = ()
+
+
 def place(network: nn.Module, scope: str = "decoder") -> Placement:
-    """Find the convolutions of `network` that take an adapter.
+    """Find the convolutions and linear layers of `network` that take an adapter.
 
     Args:
         network: a network without adapters.
-        scope: `decoder` (up-sampling path and head), `head` (the last convolution), `all` (every convolution), or a
-            regular expression that is matched against full layer names.
+        scope: `decoder` (up-sampling path and head; in a classifier the last stage and head), `head` (the layer that
+            makes the logits), `all` (every convolution and linear layer), or a regular expression that is matched
+            against full layer names.
 
     Raises:
         InputError: where the network's decoder is not known, or nothing matches; the candidates are listed.
@@ -59,22 +83,19 @@ def place(network: nn.Module, scope: str = "decoder") -> Placement:
     Source:
         *Erase to Retain* (arXiv 2511.16574, section 5.2): "decoder convolutions and segmentation head". Its released
         code adapts every Conv2d instead, which is `all` here. Transposed convolutions are ours: a MONAI `UNet` decoder
-        holds most of its weights in them.
+        holds most of its weights in them. So are linear layers: transformers and classifiers have little else.
 
     Example:
-        >>> net = UNet(spatial_dims=2, in_channels=1, out_channels=1, channels=(4, 8), strides=(2,), num_res_units=0)
+        >>> net = nets.UNet(spatial_dims=2, in_channels=1, out_channels=1, channels=(4, 8), strides=(2,))
         >>> place(net).targets
         ('model.2.conv',)
     """
-    convolutions: dict[str, nn.Module] = {
-        name: module for name, module in network.named_modules() if isinstance(module, CONVOLUTIONS)
-    }
-    in_scope = _scope(network, scope, convolutions)
-    targets = tuple(name for name in convolutions if in_scope(name))
+    in_scope = _scope(network, scope)
+    targets = tuple(name for name in _adaptable(network) if in_scope(name))
     if not targets:
         raise InputError(
-            f"scope={scope!r} matches no convolution of {type(network).__name__}; use one of {', '.join(SCOPES)} or a "
-            f"regular expression over these layers: {', '.join(convolutions) or 'none, the network has no convolution'}"
+            f"scope={scope!r} matches no convolution or linear layer of {type(network).__name__}; use one of "
+            f"{', '.join(SCOPES)} or a regular expression (--lora-targets REGEX) over these layers: {_listed(network)}"
         )
     skipped: dict[str, int] = {}
     scope_weights = 0
@@ -93,21 +114,82 @@ def place(network: nn.Module, scope: str = "decoder") -> Placement:
     )
 
 
+def capacity(layer: nn.Module) -> int:
+    r"""The largest rank that the update of a layer's weight can have; a LoRA rank above it is wasted.
+
+    .. math:: \min(C_{out}, \; C_{in} / g \cdot \prod k)
+
+    The groups `g` of a transposed convolution divide its output channels as well, as its factors are split by group.
+
+    Args:
+        layer: a convolution or linear layer that takes adapters.
+
+    Example:
+        >>> capacity(nn.Conv2d(16, 1, 3)), capacity(nn.Conv2d(2, 64, 1)), capacity(nn.Linear(512, 9))
+        (1, 2, 9)
+    """
+    weight: Any = layer.weight
+    if isinstance(layer, _ConvTransposeNd):
+        return min(weight.shape[1], weight[:, 0].numel() // layer.groups)
+    return min(weight.shape[0], weight[0].numel())
+
+
 def head(network: nn.Module) -> str:
-    """Name of the layer that makes the logits: the last convolution of the decoder."""
-    decoder = _scope(network, "decoder", {})
-    names = [n for n, m in network.named_modules() if isinstance(m, CONVOLUTIONS) and decoder(n)]
-    return names[-1]
+    """Name of the layer that makes the logits.
+
+    Raises:
+        InputError: where the network is not known, or was built without a head.
+    """
+    return _existing(network, anatomy(network).head, "head")
 
 
-def _scope(network: nn.Module, scope: str, convolutions: dict[str, nn.Module]) -> Callable[[str], bool]:
+def feature_layer(network: nn.Module) -> str:
+    """Name of the module whose output is the last encoder stage; in a classifier, of what is pooled.
+
+    The output is `(B, C, H, W[, D])`, and `(B, tokens, C)` where it comes from a transformer.
+
+    Raises:
+        InputError: where the network is not known.
+    """
+    return _existing(network, anatomy(network).features, "feature layer")
+
+
+def anatomy(network: nn.Module) -> Anatomy:
+    """Where the parts of `network` are, by the first entry of `NETWORKS` that it is an instance of.
+
+    Raises:
+        InputError: where there is no such entry; the layers to choose from are listed.
+    """
+    found = _find(network)
+    if found is None:
+        raise InputError(
+            f"the decoder of {type(network).__name__} is not known (known: {', '.join(k.__name__ for k in NETWORKS)}); "
+            f"give scope 'all' or a regular expression (--lora-targets REGEX) over these layers: {_listed(network)}"
+        )
+    return found
+
+
+def _find(network: nn.Module) -> Anatomy | None:
+    return next((find(network) for kind, find in NETWORKS.items() if isinstance(network, kind)), None)
+
+
+def _existing(network: nn.Module, name: str, part: str) -> str:
+    if name not in dict(network.named_modules()):
+        raise InputError(
+            f"this {type(network).__name__} was built without its {part}, '{name}'; build it with one, or give scope "
+            f"'all' or a regular expression (--lora-targets REGEX) over these layers: {_listed(network)}"
+        )
+    return name
+
+
+def _scope(network: nn.Module, scope: str) -> Callable[[str], bool]:
     if scope == "all":
         return lambda name: True
     if scope == "head":
         last = head(network)
         return lambda name: name == last
     if scope == "decoder":
-        prefixes = _decoder_prefixes(network, list(convolutions))
+        prefixes = anatomy(network).decoder
         return lambda name: name.startswith(prefixes)
     try:
         pattern = re.compile(scope)
@@ -118,29 +200,110 @@ def _scope(network: nn.Module, scope: str, convolutions: dict[str, nn.Module]) -
     return lambda name: pattern.fullmatch(name) is not None
 
 
-def _decoder_prefixes(network: nn.Module, candidates: list[str]) -> tuple[str, ...]:
-    for kind, find in DECODERS.items():
-        if isinstance(network, kind):
-            return tuple(find(network))
-    raise InputError(
-        f"the decoder of {type(network).__name__} is not known (known: {', '.join(k.__name__ for k in DECODERS)}); "
-        f"give scope 'all' or a regular expression over these layers: {', '.join(candidates)}"
-    )
+def _adaptable(network: nn.Module) -> list[str]:
+    """Layers that can take an adapter: torch's attention reads the weights of its linear layer past its forward."""
+    found = _find(network)
+    idle = found.idle if found else ()
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, tuple(ADAPTABLE))
+        and not isinstance(module, NonDynamicallyQuantizableLinear)
+        and name  # a bare layer has no parent to put the adapter into
+        and not name.startswith(idle)
+    ]
 
 
-def _unet_decoder(network: nn.Module) -> Iterator[str]:
-    """MONAI's UNet nests `Sequential(down, SkipConnection(inner), up)`; every `up` belongs to the decoder."""
-    name = "model"
+def _listed(network: nn.Module) -> str:
+    return ", ".join(_adaptable(network)) or "there are none"
+
+
+def _unet(network: Any) -> Anatomy:
+    """Nests `Sequential(down, SkipConnection(inner), up)`; every `up` belongs to the decoder."""
+    name, ups = "model", []
     while (
         isinstance(level := network.get_submodule(name), nn.Sequential)
         and len(level) == 3
         and hasattr(level[1], "submodule")
     ):
-        yield f"{name}.2."
-        name = f"{name}.1.submodule"
+        ups.append(f"{name}.2.")
+        name += ".1.submodule"
+        if isinstance(level[1].submodule, ActivationCheckpointWrapper):
+            name += ".module"
+    last = [n for n, m in network.get_submodule("model.2").named_modules() if isinstance(m, tuple(ADAPTABLE))][-1]
+    return Anatomy(decoder=tuple(ups), head=f"model.2.{last}", features=name)
 
 
-DECODERS: dict[type[nn.Module], Callable[[nn.Module], Iterator[str]]] = {UNet: _unet_decoder}
+def _attention_unet(network: Any) -> Anatomy:
+    """Nests `AttentionLayer(attention, upconv, merge, submodule)`; all but `submodule` belongs to the decoder."""
+    name, ups = "model.1", ["model.2."]
+    while hasattr(level := network.get_submodule(name), "upconv"):
+        ups += [f"{name}.{part}." for part in ("attention", "upconv", "merge")]
+        name += ".submodule.1" if isinstance(level.submodule, nn.Sequential) else ".submodule"
+    return Anatomy(decoder=tuple(ups), head="model.2.conv", features=name)
+
+
+def _flexible_unet(network: Any) -> Anatomy:
+    """Its EfficientNet encoders keep the classifier that they have no use for."""
+    efficient = isinstance(network.encoder, nets.EfficientNetBNFeatures)
+    return Anatomy(
+        decoder=("decoder.", "segmentation_head."),
+        head="segmentation_head.0",
+        features=f"encoder._blocks.{len(network.encoder._blocks) - 1}" if efficient else "encoder.layer4",
+        idle=("encoder._conv_head", "encoder._fc"),
+    )
+
+
+def _seg_res_net(network: Any) -> Anatomy:
+    idle = ("vae_",) if network.use_conv_final else ("vae_", "conv_final.")  # the auto-encoder acts in training only
+    decoder = ("up_layers.", "up_samples.", "conv_final.")
+    features = f"down_layers.{len(network.down_layers) - 1}"
+    return Anatomy(decoder=decoder, head="conv_final.2.conv", features=features, idle=idle)
+
+
+def _dense_net(network: Any) -> Anatomy:
+    blocks = sum(name.startswith("denseblock") for name in dict(network.features.named_children()))
+    decoder = (f"features.denseblock{blocks}.", "features.norm5", "class_layers.")
+    return Anatomy(decoder=decoder, head="class_layers.out", features="features")
+
+
+def _efficient_net(network: Any) -> Anatomy:
+    last = f"_blocks.{len(network._blocks) - 1}."
+    return Anatomy(decoder=(last, "_conv_head", "_bn1", "_fc"), head="_fc", features="_bn1")
+
+
+def _vit(network: Any) -> Anatomy:
+    activated = isinstance(getattr(network, "classification_head", None), nn.Sequential)
+    return Anatomy(
+        decoder=(f"blocks.{len(network.blocks) - 1}.", "norm", "classification_head"),
+        head="classification_head.0" if activated else "classification_head",
+        features="norm",
+    )
+
+
+def _fixed(decoder: tuple[str, ...], head: str, features: str, idle: tuple[str, ...] = ()) -> Callable[[Any], Anatomy]:
+    """For a network that always uses the same names."""
+    known = Anatomy(decoder=decoder, head=head, features=features, idle=idle)
+    return lambda network: known
+
+
+NETWORKS: dict[type[nn.Module], Callable[[Any], Anatomy]] = {
+    nets.UNet: _unet,
+    nets.BasicUNet: _fixed(("upcat_", "final_conv"), "final_conv", "down_4"),
+    nets.DynUNet: _fixed(
+        ("upsamples.", "output_block."), "output_block.conv.conv", "bottleneck", ("deep_supervision_heads.",)
+    ),
+    nets.AttentionUnet: _attention_unet,
+    nets.SegResNet: _seg_res_net,
+    nets.UNETR: _fixed(("decoder", "out."), "out.conv.conv", "vit.norm"),
+    nets.SwinUNETR: _fixed(("decoder", "out."), "out.conv.conv", "encoder10"),
+    nets.VNet: _fixed(("up_tr", "out_tr."), "out_tr.conv2", "down_tr256"),
+    nets.FlexibleUNet: _flexible_unet,
+    nets.DenseNet: _dense_net,
+    nets.ResNet: _fixed(("layer4.", "fc"), "fc", "layer4"),
+    nets.EfficientNet: _efficient_net,
+    nets.ViT: _vit,
+}
 
 
 def _weights_by_layer(network: nn.Module) -> Iterator[tuple[str, str, int]]:

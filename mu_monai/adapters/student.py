@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -17,15 +18,8 @@ from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, ModulesToSaveWrapp
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-try:  # TEMPORARY while placement.py and lora.py are being extended
-    from mu_monai.adapters.lora import ADAPTABLE
-    from mu_monai.adapters.placement import capacity, feature_layer
-except ImportError:
-    from mu_monai.adapters.lora import CONVOLUTIONS, LoraConv
-    ADAPTABLE = dict.fromkeys(CONVOLUTIONS, LoraConv)
-    def capacity(layer): return min(layer.weight.shape[0], layer.weight[0].numel())
-    def feature_layer(network): raise InputError("not known")
-from mu_monai.adapters.placement import Placement, head, place
+from mu_monai.adapters.lora import ADAPTABLE
+from mu_monai.adapters.placement import Placement, capacity, feature_layer, head, place
 from mu_monai.adapters.shared import ADAPTED, SharedPrefix
 from mu_monai.adapters.weights import weights_sha256
 from mu_monai.errors import InputError, raise_if_any
@@ -265,7 +259,9 @@ class Student(PeftModel):
         folder = Path(folder)
         temporary = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(temporary, ignore_errors=True)
-        self.save_pretrained(str(temporary))
+        with warnings.catch_warnings():  # peft takes a factor's bias, one-dimensional by nature, for a broken weight
+            warnings.filterwarnings("ignore", message=r"(?s).*invalid shape: .*lora_B\.bias")
+            self.save_pretrained(str(temporary))
         (temporary / "README.md").unlink(missing_ok=True)  # peft's model-card template, all blanks
         write_json(temporary / BASE_JSON, {"sha256": self.base_sha256, "scope": self.placement.scope})
         shutil.rmtree(folder, ignore_errors=True)

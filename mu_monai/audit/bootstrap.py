@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,7 +90,7 @@ def mean_interval(sample: Sample, *, n_resamples: int = N_RESAMPLES, seed: int =
         >>> round(result.value, 3), round(result.low, 3), round(result.high, 3), result.n_patients
         (0.7, 0.4, 0.85, 2)
     """
-    low, high = _ends(sample.n_patients, lambda: _resampled_means(sample, n_resamples, np.random.default_rng(seed)))
+    low, high = _ends(sample.n_patients, lambda: _resampled_means(sample, n_resamples, seed))
     return Interval(value=sample.mean, low=low, high=high, n_patients=sample.n_patients, n_cases=sample.n_cases)
 
 
@@ -141,24 +141,35 @@ def independent_gap(first: Sample, second: Sample, *, n_resamples: int = N_RESAM
     return Interval(value=value, low=low, high=high, n_patients=smaller.n_patients, n_cases=smaller.n_cases)
 
 
-def _ends(n_patients: int, means: Callable[[], Array]) -> tuple[float, float]:
-    if n_patients < 2:  # a single patient drawn again and again would claim a width of zero
-        return math.nan, math.nan
+def draw_patients(n_patients: int, n_resamples: int, seed: int | np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """The numbers of the patients that each resample draws, `(resamples, patients)`, in parts that fit the memory."""
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples={n_resamples} is not allowed; give at least 1, better {N_RESAMPLES}")
+    rng = np.random.default_rng(seed)
+    step = max(1, _DRAWS_AT_ONCE // n_patients)
+    for start in range(0, n_resamples, step):
+        yield rng.integers(0, n_patients, (min(step, n_resamples - start), n_patients))
+
+
+def ends(resampled: Array) -> tuple[float, float]:
+    """The ends of the percentile interval; resamples in which the value is not defined, NaN, are left out."""
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means(), [tail, 1 - tail])
+    low, high = np.nanquantile(resampled, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _resampled_means(sample: Sample, n_resamples: int, rng: np.random.Generator) -> Array:
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples={n_resamples} is not allowed; give at least 1, better {N_RESAMPLES}")
+def _ends(n_patients: int, means: Callable[[], Array]) -> tuple[float, float]:
+    if n_patients < 2:  # a single patient drawn again and again would claim a width of zero
+        return math.nan, math.nan
+    return ends(means())
+
+
+def _resampled_means(sample: Sample, n_resamples: int, seed: int | np.random.Generator) -> Array:
     shift = sample.values[0]  # sums of differences to one value stay exact where all values are the same
     sums = np.bincount(sample.patient_index, weights=sample.values - shift)
     counts = np.bincount(sample.patient_index)
-    means = np.empty(n_resamples)
-    step = max(1, _DRAWS_AT_ONCE // sample.n_patients)
-    for start in range(0, n_resamples, step):
-        rows = min(step, n_resamples - start)
-        drawn = rng.integers(0, sample.n_patients, (rows, sample.n_patients))
-        means[start : start + rows] = shift + sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    return means
+    means = [
+        shift + sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+        for drawn in draw_patients(sample.n_patients, n_resamples, seed)
+    ]
+    return np.concatenate(means)

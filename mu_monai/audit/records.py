@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import NamedTuple
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from mu_monai.audit.bootstrap import N_RESAMPLES, Interval, Sample, independent_gap, mean_interval, paired_gap
+from mu_monai.audit.classwise import ResampledF1
 from mu_monai.errors import raise_if_any
-from mu_monai.keys import CASE_ID, FORGET, MODEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, SUBSETS, TEACHER, TEST
-from mu_monai.metrics import UTILITY_METRICS
+from mu_monai.keys import (
+    CASE_ID,
+    FORGET,
+    LABEL,
+    MODEL,
+    PATIENT_ID,
+    RETRAINED,
+    ROLES,
+    STUDENT,
+    SUBSET,
+    SUBSETS,
+    TEACHER,
+    TEST,
+)
+from mu_monai.metrics import PREDICTED, class_f1, utility_metrics
 
 _SHOWN = 5
 
@@ -34,14 +49,14 @@ class Record:
 
     Args:
         model: `teacher`, `retrained` or `student`.
-        metric: `dice`, `iou` (in [0, 1]) or `loss` (nats); `<metric>_drop` is teacher minus student, the criterion of
-            the Erase to Retain paper.
+        metric: `dice`, `iou`, `accuracy` (in [0, 1]) or `loss` (nats); `<metric>_drop` is teacher minus student, the
+            criterion of the Erase to Retain paper; `f1[<class>]` is the F1 of one class, in [0, 1].
         subset: `retain`, `forget`, `validation` or `test`.
-        value: the mean over cases.
+        value: the mean over cases, or the F1.
         low: lower end of its 95 % interval; NaN with fewer than 2 patients.
         high: upper end of its 95 % interval.
-        n_patients: patients of the subset.
-        n_cases: cases of the subset.
+        n_patients: patients of the subset; of an F1, those with cases of the class.
+        n_cases: cases of the subset; of an F1, those of the class.
         reference: what it is compared with, as `<model>/<subset>`; empty where there is nothing to compare it with.
         gap: value minus the reference's value.
         gap_low: lower end of the gap's 95 % interval.
@@ -71,15 +86,18 @@ def utility_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, see
     `forget` is compared with `test` of the same model (independent patients), and every other subset with the teacher.
     The retrained model itself is the reference; only its `forget` is compared, with its own `test`.
 
+    A classifier gets an F1 for every class that a subset has cases of. F1 depends on the mix of classes, so it is
+    compared on the same cases only: `forget` without a retrained model has no reference.
+
     Args:
         scores: the tables `scores.csv` of all runs, one row per case and model: `model`, `subset`, `patient_id`,
-            `case_id`, `dice`, `iou`, `loss`.
+            `case_id`, `loss`, and `dice` and `iou` or, of a classifier, `accuracy`, `label` and `predicted`.
         n_resamples: bootstrap draws per interval, at least 1.
         seed: seed of the draws.
 
     Raises:
         InputError: where columns or numbers are missing, a case has two rows of one model, or the models disagree about
-            the cases, their subset or their patient.
+            the cases, their subset, their patient or their class.
 
     Example:
         >>> scores = pd.DataFrame({"model": "student", "subset": ["forget", "forget", "test", "test"],
@@ -91,15 +109,17 @@ def utility_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, see
     """
     raise_if_any(_problems(scores))
     ordered = scores.sort_values(CASE_ID)
+    draws = {"n_resamples": n_resamples, "seed": seed}
     records: list[Record] = []
-    for metric in UTILITY_METRICS:
+    for metric in utility_metrics(scores):
         samples = {
             _Group(str(model), str(subset)): Sample(rows[metric], rows[PATIENT_ID].astype(str))
             for (model, subset), rows in ordered.groupby([MODEL, SUBSET])
         }
-        draws = {"n_resamples": n_resamples, "seed": seed}
         records += [_record(metric, group, samples, draws) for group in _in_order(samples)]
         records += _drops(metric, samples, draws)
+    if PREDICTED in scores.columns:
+        records += _f1_records(ordered, draws)
     return records
 
 
@@ -113,7 +133,7 @@ def records_table(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame([asdict(record) for record in records], columns=[field.name for field in fields(Record)])
 
 
-def _in_order(samples: _Samples) -> list[_Group]:
+def _in_order(samples: Iterable[_Group]) -> list[_Group]:
     return sorted(samples, key=lambda group: (ROLES.index(group.model), SUBSETS.index(group.subset)))
 
 
@@ -127,7 +147,7 @@ def _record(metric: str, group: _Group, samples: _Samples, draws: dict[str, int]
     return _as_record(metric, group, mean, reference, gap=gap, ideal=samples[reference].mean)
 
 
-def _reference(group: _Group, samples: _Samples) -> _Group | None:
+def _reference(group: _Group, samples: Container[_Group]) -> _Group | None:
     retrained = _Group(RETRAINED, group.subset)
     unseen = _Group(group.model, TEST)
     if group.model != RETRAINED and retrained in samples:
@@ -146,6 +166,33 @@ def _drops(metric: str, samples: _Samples, draws: dict[str, int]) -> Iterator[Re
             drop = paired_gap(samples[teacher], samples[group], **draws)
             ideal = math.nan if group.subset == FORGET else 0.0
             yield _as_record(f"{metric}_drop", group, drop, teacher, ideal=ideal)
+
+
+def _f1_records(scores: pd.DataFrame, draws: dict[str, int]) -> Iterator[Record]:
+    """Class by class; a class that a subset has no case of has no record there."""
+    table = class_f1(scores)
+    values = {(_Group(row[MODEL], row[SUBSET]), row["class"]): row for row in table.to_dict("records")}
+    classes = list(table["class"].unique())
+    resampled = {
+        _Group(str(model), str(subset)): ResampledF1(rows, classes, **draws)
+        for (model, subset), rows in scores.groupby([MODEL, SUBSET])
+    }
+    for name, group in product(classes, _in_order(resampled)):
+        row, sample = values[group, name], resampled[group]
+        if not row["cases"]:
+            continue
+        mean = _interval(row["f1"], sample.interval(name), row)
+        reference = _reference(group, resampled)
+        if reference is None or reference.subset != group.subset:
+            yield _as_record(f"f1[{name}]", group, mean)
+            continue
+        ideal = values[reference, name]["f1"]
+        gap = _interval(row["f1"] - ideal, sample.gap_interval(resampled[reference], name), row)
+        yield _as_record(f"f1[{name}]", group, mean, reference, gap=gap, ideal=ideal)
+
+
+def _interval(value: float, ends: tuple[float, float], row: dict[Hashable, Any]) -> Interval:
+    return Interval(value=value, low=ends[0], high=ends[1], n_patients=row["patients"], n_cases=row["cases"])
 
 
 def _as_record(
@@ -175,7 +222,9 @@ def _as_record(
 
 
 def _problems(scores: pd.DataFrame) -> Iterator[str]:
-    needed = (MODEL, SUBSET, PATIENT_ID, CASE_ID, *UTILITY_METRICS)
+    metrics = utility_metrics(scores)
+    names = (LABEL, PREDICTED) if "accuracy" in metrics else ()
+    needed = (MODEL, SUBSET, PATIENT_ID, CASE_ID, *metrics, *names)
     absent = [name for name in needed if name not in scores.columns]
     if absent:
         yield f"the score table has no column {', '.join(map(repr, absent))}; it needs {', '.join(needed)}"
@@ -187,8 +236,8 @@ def _problems(scores: pd.DataFrame) -> Iterator[str]:
         strange = sorted(set(scores[column].astype(str)) - set(allowed))
         if strange:
             yield f"{column} {', '.join(map(repr, strange))} is not known; allowed: {', '.join(allowed)}"
-    numbers = scores[list(UTILITY_METRICS)].apply(pd.to_numeric, errors="coerce")
-    bad = scores[~np.isfinite(numbers).all(axis=1)]
+    numbers = scores[list(metrics)].apply(pd.to_numeric, errors="coerce")
+    bad = scores[~np.isfinite(numbers).all(axis=1) | scores[list(names)].isna().any(axis=1)]
     if len(bad):
         yield f"{len(bad)} rows have missing or infinite scores (cases {_some(bad[CASE_ID])}); score these cases again"
     yield from _disagreements(scores)
@@ -199,7 +248,7 @@ def _disagreements(scores: pd.DataFrame) -> Iterator[str]:
     if len(twice):
         names = [f"{model}: {case}" for model, case in zip(twice[MODEL], twice[CASE_ID], strict=True)]
         yield f"{len(twice)} cases have several rows of one model ({_some(names)}); keep one row per model and case"
-    for column in (SUBSET, PATIENT_ID):
+    for column in (name for name in (SUBSET, PATIENT_ID, LABEL) if name in scores.columns):
         several = scores.groupby(CASE_ID)[column].nunique()
         torn = several[several > 1].index
         if len(torn):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mu_monai.data.duplicates import DuplicatePolicy, Resolved, digest_files, resolve_duplicates, unite_groups
-from mu_monai.data.layouts import LAYOUTS, Layout, Source, read_chase, read_isic, read_layout
+from mu_monai.data.layouts import LAYOUTS, Layout, Source, read_chase, read_class_folders, read_isic, read_layout
 from mu_monai.data.manifest import check_manifest, is_file_label, read_manifest
 from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.phantoms import PhantomKind, phantom_split, write_phantoms
@@ -32,6 +32,7 @@ __all__ = [
     "make_split",
     "phantom_split",
     "read_chase",
+    "read_class_folders",
     "read_isic",
     "read_layout",
     "read_manifest",

@@ -31,6 +31,8 @@ _ISIC_FOLDERS = (
 )
 _CHASE_LABEL_SETS = ("1stHO", "2ndHO")
 _CHASE_IMAGE = re.compile(r"(Image_(\d+)([LR]))\.jpg", re.IGNORECASE)
+_PARTS = ("train", "training", "val", "valid", "validation", "test", "testing")
+_NO_CLASSES = ("image", "images", "label", "labels", "mask", "masks")  # folders of a segmentation data set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +143,49 @@ def read_chase(source: str | os.PathLike[str], label_set: str = "1stHO") -> pd.D
     )
 
 
+def read_class_folders(source: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a folder of class folders with pictures, as it is, or divided into `Train/` and `Test/`.
+
+    The label and the column `diagnosis` are the name of the class folder; `folder` is the part, where there are parts.
+    The file's name is the case id, and may occur in several classes or parts, which `resolve_duplicates` settles. An
+    optional `metadata.csv` gives patient ids and more columns, as for `read_isic`; what the folders say goes before it.
+    What is no picture in a class folder is left out, and logged.
+
+    Args:
+        source: a folder with a folder per class, or with `Train/` and `Test/` that hold these.
+
+    Raises:
+        InputError: where there are not at least two classes with pictures.
+    """
+    source = Path(source)
+    parts = _parts(source)
+    folders = [
+        (part.name, folder)
+        for part in parts or [source]
+        for folder in sorted(part.iterdir())
+        if _is_shown_folder(folder)
+    ]
+    rows = [
+        (file.stem, str(file.absolute()), folder.name, folder.name, part)
+        for part, folder in folders
+        for file in _pictures(folder)
+    ]
+    manifest = pd.DataFrame(rows, columns=[CASE_ID, IMAGE, LABEL, "diagnosis", "folder"], dtype=object)
+    if manifest[LABEL].nunique() < 2:
+        raise InputError(
+            f"{str(source)!r} has pictures of {manifest[LABEL].nunique()} classes "
+            f"({', '.join(map(repr, manifest[LABEL].unique())) or 'none'}); a classifier needs two or more: give the "
+            "folder that holds the class folders"
+        )
+    _warn_of_leftovers(source, parts, [folder for _, folder in folders])
+    if not parts:
+        manifest = manifest.drop(columns="folder")
+    metadata = source / "metadata.csv"
+    if metadata.is_file():
+        manifest = _join_metadata(manifest, metadata)
+    return _with_patients(manifest)
+
+
 def _recognize(path: Path) -> str:
     for name, layout in LAYOUTS.items():
         if layout.fits(path):
@@ -177,6 +222,37 @@ def _is_chase(path: Path) -> bool:
     return path.is_dir() and any(_CHASE_IMAGE.fullmatch(file.name) for file in path.iterdir())
 
 
+def _has_class_folders(path: Path) -> bool:
+    if not path.is_dir():
+        return False
+    folders = [folder for part in _parts(path) or [path] for folder in part.iterdir() if _is_shown_folder(folder)]
+    return any(map(_pictures, folders)) and not any(folder.name.lower() in _NO_CLASSES for folder in folders)
+
+
+def _parts(source: Path) -> list[Path]:
+    """The folders `Train/`, `Test/` ... of a data set that comes divided; empty where it does not."""
+    return sorted(folder for folder in source.iterdir() if _is_shown_folder(folder) and folder.name.lower() in _PARTS)
+
+
+def _is_shown_folder(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def _warn_of_leftovers(source: Path, parts: list[Path], folders: list[Path]) -> None:
+    """Say which class folders are empty, and which files and folders beside and inside them are left out."""
+    read = {source / "metadata.csv", *parts, *folders, *(file for folder in folders for file in _pictures(folder))}
+    for folder in folders:
+        if not _pictures(folder):
+            _log.warning("class folder '%s' holds no picture (%s); it is left out", folder, ", ".join(_PICTURES))
+    places = [source, *parts, *folders]
+    left = [entry for place in places for entry in sorted(place.iterdir()) if entry not in read]
+    left = [entry for entry in left if not entry.name.startswith(".")]
+    if left:
+        _log.warning(
+            "%d files or folders are no picture in a class folder and are left out, such as '%s'", len(left), left[0]
+        )
+
+
 def _isic_folders(source: Path) -> Iterator[tuple[Path, Path]]:
     for images, masks in _ISIC_FOLDERS:
         if (source / images).is_dir() and (source / masks).is_dir():
@@ -208,10 +284,13 @@ def _join_metadata(manifest: pd.DataFrame, csv: Path) -> pd.DataFrame:
         raise InputError(f"{str(csv)!r} has no column 'image_id'; {nearest_names('image_id', metadata.columns)}")
     for name in [name for name in ids if name in metadata]:
         metadata[name] = metadata[name].str.strip().replace("", None)
+    told = [CASE_ID, IMAGE, LABEL, "file", *manifest.columns]  # what the folders say already
+    metadata = metadata.drop(columns=told, errors="ignore").drop_duplicates()
     twice = metadata["image_id"][metadata["image_id"].duplicated()].unique()
     raise_if_any(f"{str(csv)!r} describes image_id {name!r} more than once; keep one row" for name in twice)
-    metadata = metadata.drop(columns=[CASE_ID, IMAGE, LABEL], errors="ignore").rename(columns={"image_id": CASE_ID})
-    return manifest.merge(metadata, on=CASE_ID, how="left", validate="one_to_one")
+    return manifest.merge(
+        metadata.rename(columns={"image_id": CASE_ID}), on=CASE_ID, how="left", validate="many_to_one"
+    )
 
 
 def _with_patients(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -225,8 +304,9 @@ def _with_patients(manifest: pd.DataFrame) -> pd.DataFrame:
     guessed = int(known.isna().sum())
     if guessed:
         _log.warning(
-            "%d of %d images have no patient id (ISIC publishes none): each counts as its own patient, so photographs "
-            "of one person can land in different subsets; add a metadata.csv with image_id and patient_id if you can",
+            "%d of %d images have no patient id (public skin data sets have none): each counts as its own patient, so "
+            "photographs of one person can land in different subsets; add a metadata.csv with image_id and patient_id "
+            "if you can",
             guessed,
             len(manifest),
         )
@@ -240,4 +320,9 @@ LAYOUTS: dict[str, Layout] = {
         _is_isic, read_isic, f"a folder with {' or with '.join(f'{a}/ and {b}/' for a, b in _ISIC_FOLDERS)}"
     ),
     "chase": Layout(_is_chase, read_chase, "a folder with Image_01L.jpg, Image_01L_1stHO.png ...", _CHASE_LABEL_SETS),
+    "class-folders": Layout(
+        _has_class_folders,
+        read_class_folders,
+        "a folder with a folder of pictures per class, or Train/ and Test/ of these",
+    ),
 }

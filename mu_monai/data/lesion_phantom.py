@@ -64,14 +64,14 @@ def draw_lesion(
     wild = diagnosis == "melanoma"
     center = 0.5 + rng.uniform(-0.1, 0.1, 2)
     radius = rng.uniform(0.13, 0.25)
-    depth = _depth(rng, (y, x), center, radius, 0.10 if wild else 0.05)
+    depth = lesion_depth(rng, (y, x), center, radius, 0.10 if wild else 0.05)
     _pigment(rng, image, depth, diagnosis)
     for _ in range(rng.integers(0, 3)):  # other spots, which nobody annotates
         place = center + _direction(rng) * rng.uniform(1.5, 2.0) * radius
-        spot = _depth(rng, (y, x), place, radius * rng.uniform(0.25, 0.6), 0.05)
+        spot = lesion_depth(rng, (y, x), place, radius * rng.uniform(0.25, 0.6), 0.05)
         _pigment(rng, image, spot, str(rng.choice(LESION_DIAGNOSES)))
-    _hairs(rng, image, style.hairs)
-    image *= _illumination(rng, (y, x), style.device)[..., None]
+    draw_hairs(rng, image, style.hairs)
+    image *= illumination(rng, (y, x), style.device)[..., None]
     if style.device == "b":
         image *= np.array([0.93, 0.97, 1.08])
     image += rng.normal(0, 0.012, image.shape)
@@ -94,7 +94,9 @@ def _waves(rng: np.random.Generator, grid: tuple[Array, Array], center: Array, s
     return total
 
 
-def _depth(rng: np.random.Generator, grid: tuple[Array, Array], center: Array, radius: float, wild: float) -> Array:
+def lesion_depth(
+    rng: np.random.Generator, grid: tuple[Array, Array], center: Array, radius: float, wild: float
+) -> Array:
     """How deep each pixel lies inside an irregular ellipse, in radii: 1 at the center, 0 on the border, < 0 outside."""
     dy, dx = grid[0] - center[0], grid[1] - center[1]
     turn, stretch = rng.uniform(0, np.pi), rng.uniform(1.0, 1.35)
@@ -115,7 +117,7 @@ def _pigment(rng: np.random.Generator, image: Array, depth: Array, diagnosis: st
     image += opacity[..., None] * (color - image)
 
 
-def _hairs(rng: np.random.Generator, image: Array, count: int) -> None:
+def draw_hairs(rng: np.random.Generator, image: Array, count: int) -> None:
     """Draw dark, slightly bent hairs in place."""
     size = image.shape[0]
     ink: Array = np.zeros((size, size))
@@ -132,7 +134,7 @@ def _hairs(rng: np.random.Generator, image: Array, count: int) -> None:
     image += ink[..., None] * (np.array([0.17, 0.12, 0.10]) - image)
 
 
-def _illumination(rng: np.random.Generator, grid: tuple[Array, Array], device: str) -> Array:
+def illumination(rng: np.random.Generator, grid: tuple[Array, Array], device: str) -> Array:
     """A slope of light across the image, and darkness towards the corners."""
     slope = _direction(rng) * rng.uniform(0, 0.2)
     light = 1 + slope[0] * (grid[0] - 0.5) + slope[1] * (grid[1] - 0.5)

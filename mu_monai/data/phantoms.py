@@ -1,4 +1,4 @@
-"""Built-in phantoms: drawn images of skin lesions and retinal vessels, for demonstrations and tests."""
+"""Built-in phantoms: drawn skin lesions and retinal vessels, with masks or classes, for demonstrations and tests."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from mu_monai.data.class_phantom import CLASS_DIAGNOSES, draw_class, draw_class_style
 from mu_monai.data.layouts import Source
 from mu_monai.data.lesion_phantom import LESION_DIAGNOSES, draw_lesion, draw_lesion_style
 from mu_monai.data.manifest import read_manifest
@@ -23,12 +24,12 @@ from mu_monai.data.vessel_phantom import VESSEL_DIAGNOSES, draw_vessel_style, dr
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path, read_json, write_json
 
-PhantomKind = Literal["lesions", "vessels"]
+PhantomKind = Literal["lesions", "vessels", "classes"]
 _DRAWING = 1  # raise it whenever the drawings change: a folder made by other drawings is not reused
 _SHARE_OF_DEVICE_B = 0.3
 _SETTINGS_JSON = "phantoms.json"
 
-_Pair = tuple[NDArray[np.uint8], NDArray[np.bool_]]
+_Pair = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
 
 
 def write_phantoms(
@@ -42,11 +43,13 @@ def write_phantoms(
 ) -> pd.DataFrame:
     """Draw phantoms into `images/` and `masks/` with a `manifest.csv`; the same settings give the same pixels.
 
-    The masks bear each patient's annotator's own habit, which the images do not show. A network therefore fits the
-    cases it was trained on clearly better than unseen ones, which is what unlearning and membership attacks are about.
+    The masks bear each patient's annotator's own habit, which the images do not show, and the lesions of some patients
+    look like another class than they are. A network therefore fits the cases it was trained on clearly better than
+    unseen ones, which is what unlearning and membership attacks are about.
 
     Args:
-        kind: `lesions` (like dermoscopy) or `vessels` (like fundus photographs, of the left and the right eye in turn).
+        kind: `lesions` (like dermoscopy), `vessels` (like fundus photographs, of the left and the right eye in turn) or
+            `classes` (lesions of nine classes, which the patients have in turn; without masks).
         folder: where to write; made if absent.
         patients: number of patients, >= 1.
         images_per_patient: >= 1.
@@ -62,7 +65,7 @@ def write_phantoms(
     """
     _check(kind, patients, images_per_patient, size, seed)
     folder = Path(folder)
-    for name in ("images", "masks"):
+    for name in ("images",) if kind == "classes" else ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
 
     rows = [
@@ -123,7 +126,7 @@ def phantom_split(
 
 def _check(kind: str, patients: int, images_per_patient: int, size: int, seed: int) -> None:
     kinds = get_args(PhantomKind)
-    problems = [] if kind in kinds else [f"phantom kind {kind!r} is unknown; choose {' or '.join(map(repr, kinds))}"]
+    problems = [] if kind in kinds else [f"phantom kind {kind!r} is unknown; choose {', '.join(map(repr, kinds))}"]
     bounds = {
         "patients": (patients, 1),
         "images_per_patient": (images_per_patient, 1),
@@ -146,29 +149,37 @@ def _write_patient(
         [seed, patient]
     )  # one stream per patient: more patients leave the first ones as they are
     device = "b" if rng.random() < _SHARE_OF_DEVICE_B else "a"
-    diagnosis, draw = _artist(kind, rng, device, size)
+    diagnosis, draw = _artist(kind, rng, (device, size), patient)
     rows = []
     for number in range(1, images + 1):
         eye = "LR"[(number - 1) % 2]
         image, mask = draw(eye)
         case = f"phantom_{patient:03d}_{number}"
         row = {"case_id": case, "patient_id": f"phantom_{patient:03d}"}
-        row |= {"image": f"images/{case}.png", "label": f"masks/{case}_segmentation.png"}
+        row |= {"image": f"images/{case}.png", "label": diagnosis if mask is None else f"masks/{case}_segmentation.png"}
         row |= (
             {"device": device, "diagnosis": diagnosis} | ({"eye": eye} if kind == "vessels" else {}) | {"phantom": kind}
         )
         Image.fromarray(image).save(folder / row["image"], compress_level=1)
-        Image.fromarray(mask.astype(np.uint8) * 255).save(folder / row["label"], compress_level=1)
+        if mask is not None:
+            Image.fromarray(mask.astype(np.uint8) * 255).save(folder / row["label"], compress_level=1)
         rows.append(row)
     return rows
 
 
-def _artist(kind: PhantomKind, rng: np.random.Generator, device: str, size: int) -> tuple[str, Callable[[str], _Pair]]:
+def _artist(
+    kind: PhantomKind, rng: np.random.Generator, settings: tuple[str, int], patient: int
+) -> tuple[str, Callable[[str], _Pair]]:
     """The diagnosis of a patient and what draws one more image of the patient's, given the eye."""
+    device, size = settings
     if kind == "lesions":
         skin = draw_lesion_style(rng, device)
         lesion = str(rng.choice(LESION_DIAGNOSES))
         return lesion, lambda _: draw_lesion(rng, skin, lesion, size)
+    if kind == "classes":
+        name = CLASS_DIAGNOSES[(patient - 1) % len(CLASS_DIAGNOSES)]
+        style = draw_class_style(rng, device, name)
+        return name, lambda _: (draw_class(rng, style, size), None)
     retina = draw_vessel_style(rng, device)
     condition = str(rng.choice(VESSEL_DIAGNOSES))
     return condition, lambda eye: draw_vessels(rng, retina, condition, eye, size)

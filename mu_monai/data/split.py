@@ -151,6 +151,8 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
     table = _split_resolved(resolved, forget, settings).sort_values(CASE_ID, kind="stable")
     near = find_near_duplicates(table)
     report_near_duplicates(near, settings.strict)
+    classes = class_names(table)
+    _warn_of_missing_classes(table, classes)
     used = dict.fromkeys([*table[IMAGE], *table[LABEL][is_file_label(table[LABEL])]])
     provenance = {
         "source": source.path,
@@ -162,6 +164,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
         "seed": settings.seed,
         "validation": settings.validation,
         "test": settings.test,
+        "classes": classes or None,
         "counts": counts(table),
         "sha256": {path: digests[path] for path in used},
         "duplicates": {
@@ -270,6 +273,30 @@ def report_near_duplicates(near: list[dict[str, Any]], strict: bool) -> None:
         raise_if_any(told)
     for sentence in told:
         _log.warning(sentence)
+
+
+def class_names(table: pd.DataFrame) -> list[str]:
+    """The classes of a table in the order of their names; empty where its labels are masks.
+
+    Example:
+        >>> class_names(pd.DataFrame({"label": ["nevus", "melanoma", "nevus"]}))
+        ['melanoma', 'nevus']
+    """
+    return sorted(set(table[LABEL][~is_file_label(table[LABEL])]))
+
+
+def _warn_of_missing_classes(table: pd.DataFrame, classes: list[str]) -> None:
+    """Say which classes a subset for judging lacks: nothing can be said of unseen cases of these."""
+    for subset in (VALIDATION, TEST):
+        found = set(table[LABEL][table[SUBSET] == subset])
+        missing = [name for name in classes if name not in found]
+        if found and missing:
+            _log.warning(
+                "%s has no case of %s; scores of these classes are missing there: make it larger, or draw with another "
+                "seed (a class that is forgotten whole has none by intention)",
+                subset,
+                ", ".join(map(repr, missing)),
+            )
 
 
 def counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from mu_monai.data.duplicates import digest_files
-from mu_monai.data.manifest import COLUMNS, is_file_label
+from mu_monai.data.manifest import COLUMNS, is_file_label, nearest_names
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json, write_json
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS
@@ -40,7 +41,9 @@ def write_split(target: str | os.PathLike[str], split: dict[str, Any]) -> Path:
     return Path(target)
 
 
-def load_split(path: str | os.PathLike[str], *, verify: bool = False) -> dict[str, list[dict[str, str]]]:
+def load_split(
+    path: str | os.PathLike[str], *, verify: bool = False, classes: Sequence[str] | None = None
+) -> dict[str, list[dict[str, str]]]:
     """Read and check a split file.
 
     Each case holds `image`, `label`, `case_id`, `patient_id` and `subset` and nothing else: metadata may be missing for
@@ -49,13 +52,15 @@ def load_split(path: str | os.PathLike[str], *, verify: bool = False) -> dict[st
     Args:
         path: the split file.
         verify: also compute the SHA-256 of every file and compare it with the provenance.
+        classes: the names that a classifier's labels may have; none to accept any label, masks included.
 
     Returns:
         The cases of each subset, with absolute paths.
 
     Raises:
         InputError: listing all of: keys that are missing or hold something else, no case to retain, groups (patients),
-            case ids or contents in several subsets, files that are missing or, if verified, changed.
+            case ids or contents in several subsets, files that are missing or, if verified, changed, labels that are no
+            name of `classes`.
 
     Example:
         A bundle writes `"cases": "$mu_monai.data.load_split(@split_file)"` and, for its loaders,
@@ -79,6 +84,7 @@ def load_split(path: str | os.PathLike[str], *, verify: bool = False) -> dict[st
     problems += _shared(table, table[IMAGE].map(digests), "content with SHA-256 {} occurs", within=False)
     folder = Path(path).absolute().parent
     problems += _file_problems(table, digests, folder, verify)
+    problems += [] if classes is None else _class_problems(table, classes)
     raise_if_any(problems)
     table[IMAGE] = table[IMAGE].map(lambda entry: _absolute(entry, folder))
     table[LABEL] = table[LABEL].where(
@@ -164,6 +170,20 @@ def _shared(table: pd.DataFrame, values: pd.Series, title: str, *, within: bool)
             f"{title.format(value)} in {places}; forgetting is void while a copy stays: make the split again"
         )
     return problems
+
+
+def _class_problems(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    masks = is_file_label(table[LABEL])
+    problems = []
+    if masks.any():
+        shown = table[LABEL][masks].iloc[0]
+        problems.append(f"{masks.sum()} labels are mask files, such as {shown!r}; a classifier's are names of classes")
+    unknown = table[~masks & ~table[LABEL].isin(classes)]
+    return problems + [
+        f"class {name!r} of {len(ids)} cases, such as {ids.iloc[0]!r}, is none of the bundle's 'classes'; correct the "
+        f"label or set other classes; {nearest_names(str(name), classes)}"
+        for name, ids in unknown.groupby(LABEL)[CASE_ID]
+    ]
 
 
 def _file_problems(table: pd.DataFrame, digests: dict[str, str], folder: Path, verify: bool) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,19 @@ from mu_monai.engine.curve import record_term
 from mu_monai.engine.examples import write_examples
 from mu_monai.errors import InputError
 from mu_monai.files import atomic_path
-from mu_monai.keys import CASE_ID, EXAMPLES_NPZ, FORGET, IMAGE, LABEL, MODEL, PATIENT_ID, SCORES_CSV, SUBSET, TEST
+from mu_monai.keys import (
+    CASE_ID,
+    EXAMPLES_NPZ,
+    FORGET,
+    IMAGE,
+    LABEL,
+    MODEL,
+    PATIENT_ID,
+    SCORES_CSV,
+    SUBSET,
+    TEST,
+    WARNINGS,
+)
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
 
@@ -63,16 +76,26 @@ def predict_scores(
     for batch in loader:
         logits = predict(batch[IMAGE].to(device))
         label = batch[LABEL].to(device)
+        score = partial(_class_scores, names=_names(logits, classes)) if logits.ndim == 2 else _mask_scores
         for index in range(len(logits)):
             one = slice(index, index + 1)
             case = {PATIENT_ID: batch[PATIENT_ID][index], CASE_ID: batch[CASE_ID][index]}
             case["loss"] = loss_function(logits[one], label[one]).item()
-            of_classes = logits.ndim == 2
-            scores = (
-                _class_scores(logits[one], label[one], classes) if of_classes else _mask_scores(logits[one], label[one])
-            )
-            rows.append(case | scores)
+            rows.append(case | score(logits[one], label[one]))
     return pd.DataFrame(rows)
+
+
+def _names(logits: torch.Tensor, classes: Sequence[str] | None) -> Sequence[str | int]:
+    """What a classifier's outputs are called."""
+    outputs = logits.shape[1]
+    if outputs < 2:
+        raise InputError(f"a classifier needs at least 2 outputs, one per class, and this network has {outputs}")
+    if classes is not None and len(classes) != outputs:
+        raise InputError(
+            f"the network has {outputs} outputs, but there are {len(classes)} classes ({', '.join(classes)}); give one "
+            "name per output, in the outputs' order"
+        )
+    return range(outputs) if classes is None else classes
 
 
 def _mask_scores(logits: torch.Tensor, label: torch.Tensor) -> dict[str, Any]:
@@ -88,14 +111,7 @@ def _mask_scores(logits: torch.Tensor, label: torch.Tensor) -> dict[str, Any]:
     }
 
 
-def _class_scores(logits: torch.Tensor, label: torch.Tensor, classes: Sequence[str] | None) -> dict[str, Any]:
-    names = range(logits.shape[1]) if classes is None else classes
-    if len(names) != logits.shape[1]:
-        raise InputError(
-            f"the network has {logits.shape[1]} outputs, but there are {len(names)} classes; give one name per output"
-        )
-    if len(names) < 2:
-        raise InputError("a classifier needs one output per class, at least 2, and this network has 1; give it more")
+def _class_scores(logits: torch.Tensor, label: torch.Tensor, names: Sequence[str | int]) -> dict[str, Any]:
     probability = logits.softmax(1)[0]
     true, predicted = int(label), int(probability.argmax())
     return {
@@ -162,8 +178,9 @@ class ScoreSubsets:
         )
         if abs(after - before) < 0.01 * abs(before):
             engine.state.warnings = [
+                *getattr(engine.state, WARNINGS, []),
                 f"the loss of the forget cases moved by less than 1 % (teacher {before:.4f}, student {after:.4f}): "
-                "hardly anything was forgotten; more epochs, smaller batches or a larger learning rate act stronger"
+                "hardly anything was forgotten; more epochs, smaller batches or a larger learning rate act stronger",
             ]
 
     def write(self, models: Mapping[str, Predict], folder: str | Path) -> pd.DataFrame:

@@ -2,6 +2,32 @@
 
 from mu_monai.losses.background import Background
 from mu_monai.losses.distillation import Distillation
+from mu_monai.losses.entropy import Entropy
+from mu_monai.losses.forgetting import FORGET_TERMS, ForgetTerm, contradictions
 from mu_monai.losses.guard import Guard
+from mu_monai.losses.label_flip import LabelFlip
+from mu_monai.losses.mean_probability import MeanProbability
+from mu_monai.losses.outcomes import log_probabilities
+from mu_monai.losses.random_label import RandomLabel
+from mu_monai.losses.repulsion import Repulsion
+from mu_monai.losses.teacher_contradiction import TeacherContradiction
+from mu_monai.losses.total_variation import TotalVariation
+from mu_monai.losses.uniform import Uniform
 
-__all__ = ["Background", "Distillation", "Guard"]
+__all__ = [
+    "FORGET_TERMS",
+    "Background",
+    "Distillation",
+    "Entropy",
+    "ForgetTerm",
+    "Guard",
+    "LabelFlip",
+    "MeanProbability",
+    "RandomLabel",
+    "Repulsion",
+    "TeacherContradiction",
+    "TotalVariation",
+    "Uniform",
+    "contradictions",
+    "log_probabilities",
+]

@@ -14,15 +14,7 @@ from mu_monai.adapters import Student, clip_drift, layer_drifts, total_drift
 from mu_monai.engine import RestorationWatch, captured, margins, mean_case_loss
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import IMAGE, LOSS, PRED, WARNINGS
-try:
-    from mu_monai.losses import FORGET_TERMS, Distillation, Guard, contradictions
-except ImportError:  # TEMPORARY
-    from types import SimpleNamespace
-    from mu_monai.losses import Background, Distillation as _D, Guard as _G
-    FORGET_TERMS = {"background": SimpleNamespace(make=lambda softmax: Background(), inputs=("student",), tasks={"segmentation"})}
-    Distillation = lambda t, direction, softmax: _D(t)
-    Guard = lambda r: _G()
-    contradictions = lambda terms, task, mixed_targets: []
+from mu_monai.losses import FORGET_TERMS, Distillation, Guard, contradictions
 from mu_monai.methods.method import UnlearningMethod
 
 SCHEDULES = ("joint", "alternate_epoch", "alternate_step", "two_phase")
@@ -105,7 +97,7 @@ class EraseToRetain(UnlearningMethod):
         raise_if_any([*self._range_problems(), *self._choice_problems()])
         softmax = self.softmax or self.task == "classification"
         self._softmax = softmax
-        self._distillation = Distillation(self.temperature, direction=self.kd_direction, softmax=softmax)
+        self._distillation = Distillation(self.temperature, self.kd_direction, softmax)
         self._guard = Guard(self.guard_reduction)
         settings = {"teacher_contradiction": {"threshold": self.confidence}}
         self._terms = {
@@ -176,6 +168,7 @@ class EraseToRetain(UnlearningMethod):
                 ]
                 self._watch = RestorationWatch(self.restore_tolerance, *losses)
                 self._keep_head(engine)
+            engine.optimizer.zero_grad(set_to_none=True)  # a gradient of zero would still move what has momentum
             engine.network.train_head()
 
     def on_loss(self, engine: SupervisedTrainer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from mu_monai.metrics.utility import UTILITY_METRICS, subset_means
+from mu_monai.metrics.classwise import PREDICTED, class_f1
+from mu_monai.metrics.utility import UTILITY_METRICS, subset_means, utility_metrics
 
-__all__ = ["UTILITY_METRICS", "subset_means"]
+__all__ = ["PREDICTED", "UTILITY_METRICS", "class_f1", "subset_means", "utility_metrics"]

@@ -8,15 +8,25 @@ import pandas as pd
 
 from mu_monai.keys import CASE_ID, MODEL, PATIENT_ID, ROLES, SUBSET, SUBSETS
 
-UTILITY_METRICS = ("dice", "iou", "loss")
+UTILITY_METRICS = {"segmentation": ("dice", "iou", "loss"), "classification": ("accuracy", "loss")}
 
 
-def subset_means(scores: pd.DataFrame, metrics: Sequence[str] = UTILITY_METRICS) -> pd.DataFrame:
+def utility_metrics(scores: pd.DataFrame) -> tuple[str, ...]:
+    """The score columns that say how well a model does: a table with `accuracy` is a classifier's.
+
+    Example:
+        >>> utility_metrics(pd.DataFrame({"accuracy": [1.0], "loss": [0.1]}))
+        ('accuracy', 'loss')
+    """
+    return UTILITY_METRICS["classification" if "accuracy" in scores.columns else "segmentation"]
+
+
+def subset_means(scores: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
     """Average the per-case scores of every model and subset; every case counts once, nothing goes through batches.
 
     Args:
         scores: the score table, one row per case and model: `model`, `subset`, `patient_id`, `case_id` and `metrics`.
-        metrics: the score columns to average.
+        metrics: the score columns to average; by default those of the task that the table is of.
 
     Returns:
         one row per model and subset in the order of `keys.ROLES` and `keys.SUBSETS`: `model`, `subset`, `patients`,
@@ -28,11 +38,16 @@ def subset_means(scores: pd.DataFrame, metrics: Sequence[str] = UTILITY_METRICS)
         >>> subset_means(scores, ["dice"]).round(3).to_dict("records")
         [{'model': 'student', 'subset': 'test', 'patients': 2, 'cases': 3, 'dice': 0.7}]
     """
-    means = {metric: (metric, "mean") for metric in metrics}
+    means = {metric: (metric, "mean") for metric in (utility_metrics(scores) if metrics is None else metrics)}
     table = (
         scores.groupby([MODEL, SUBSET])
         .agg(patients=(PATIENT_ID, "nunique"), cases=(CASE_ID, "size"), **means)
         .reset_index()
     )
+    return in_order(table)
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows by model and subset in the order of `keys.ROLES` and `keys.SUBSETS`, else as they were."""
     rank = {name: place for names in (ROLES, SUBSETS) for place, name in enumerate(names)}
-    return table.sort_values([MODEL, SUBSET], key=lambda column: column.map(rank), ignore_index=True)
+    return table.sort_values([MODEL, SUBSET], key=lambda column: column.map(rank), ignore_index=True, kind="stable")

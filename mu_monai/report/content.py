@@ -10,12 +10,21 @@ import pandas as pd
 
 from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, RETAIN, ROLES, STUDENT, SUBSETS, TEST
 from mu_monai.report import sentences
-from mu_monai.report.folder import Run, Runs
-from mu_monai.report.paper import PAPER_SIZES, SOURCE, paper_utility
-from mu_monai.report.tables import checks_table, counts_table, provenance_table, size_table, utility_table
+from mu_monai.report.classwise import class_content
+from mu_monai.report.folder import CLASSIFICATION, Run, Runs
+from mu_monai.report.measured import measured_content
+from mu_monai.report.paper import PAPER_CASES, PAPER_SIZES, SOURCE, paper_table
+from mu_monai.report.tables import (
+    as_rows,
+    checks_table,
+    counts_table,
+    provenance_table,
+    size_table,
+    utility_table,
+)
 
 Cells = dict[str, Any]
-METRIC_LABELS = {"dice": "Dice", "iou": "IoU"}
+METRIC_LABELS = {"dice": "Dice", "iou": "IoU", "accuracy": "Accuracy"}
 _SHOWN_PAIRS = 20
 
 
@@ -33,18 +42,26 @@ def page_content(runs: Runs, records: pd.DataFrame) -> dict[str, Any]:
         "warnings": [(role, text) for role, run in runs.by_role.items() for text in run.record.get("warnings") or []],
         "pairs": near_duplicates(runs).head(_SHOWN_PAIRS).to_dict("records"),
         "n_pairs": len(near_duplicates(runs)),
-        "counts": [row | {"meaning": sentences.MEANING[row["subset"]]} for row in _rows(counts_table(runs))],
+        "counts": [row | {"meaning": sentences.MEANING[row["subset"]]} for row in as_rows(counts_table(runs))],
         "tiles": _tiles(runs, records),
-        "sizes": [_size(row) for row in _rows(size_table(runs))],
-        "utility": [_utility(records, metric) for metric in METRIC_LABELS],
+        "sizes": [_size(row) for row in as_rows(size_table(runs))],
+        "task": runs.main.task,
+        "label": METRIC_LABELS[shown_metrics(records)[0]],
+        "utility": [_utility(records, metric) for metric in shown_metrics(records)],
+        "by_class": class_content(records),
         "has_student": STUDENT in runs.by_role,
         "has_retrained": "retrained" in set(records["model"]),
-        "paper_rows": [_paper_row(row) for row in _rows(paper_utility())],
-        "paper_source": SOURCE,
-        "checks": _rows(checks),
+        "paper": _paper(runs, records),
+        "checks": as_rows(checks),
         "roles": list(runs.by_role),
-        "provenance": _rows(provenance),
+        "provenance": as_rows(provenance),
+        **measured_content(runs),
     }
+
+
+def shown_metrics(records: pd.DataFrame) -> list[str]:
+    """The metrics of the records that get a table on the page, the leading one first."""
+    return [metric for metric in METRIC_LABELS if metric in set(records["metric"])]
 
 
 def bundle_name(runs: Runs) -> str:
@@ -56,10 +73,6 @@ def near_duplicates(runs: Runs) -> pd.DataFrame:
     """Forgotten cases that look like a case of another subset: `forget`, `other`, `subset`, `distance` in bits."""
     pairs = runs.provenance.get("near_duplicates") or []
     return pd.DataFrame(pairs, columns=["forget", "other", "subset", "distance"])
-
-
-def _rows(table: pd.DataFrame) -> list[Cells]:
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _lead(runs: Runs) -> str:
@@ -106,6 +119,7 @@ def _facts(runs: Runs) -> list[tuple[str, str]]:
         ("Bundle", " ".join(str(bundle[name]) for name in ("name", "version") if name in bundle)),
         ("Task", bundle.get("task")),
         ("Method", method.get("name")),
+        ("Preset", record.get("preset")),
         ("Forget set", _selector(provenance)),
         ("Split", _split(split.get("file"), provenance)),
         ("Source", provenance.get("source")),
@@ -147,11 +161,12 @@ def _date(started: str | None) -> str:
 
 
 def _tiles(runs: Runs, records: pd.DataFrame) -> list[Cells]:
-    values = records[records["metric"] == "dice"].set_index(["model", "subset"])["value"].to_dict()
+    metric = shown_metrics(records)[0]
+    values = records[records["metric"] == metric].set_index(["model", "subset"])["value"].to_dict()
     names = {
-        FORGET: ("Forgotten cases", "Dice; the aim is the retrained or unseen level, not 0."),
-        RETAIN: ("Retained cases", "Dice; it should not drop."),
-        TEST: ("Unseen cases", "Dice; it should not drop."),
+        FORGET: ("Forgotten cases", f"{METRIC_LABELS[metric]}; the aim is the retrained or unseen level, not 0."),
+        RETAIN: ("Retained cases", f"{METRIC_LABELS[metric]}; it should not drop."),
+        TEST: ("Unseen cases", f"{METRIC_LABELS[metric]}; it should not drop."),
     }
     tiles: list[Cells] = []
     for subset, (title, aim) in names.items():
@@ -186,9 +201,9 @@ def _size(row: Cells) -> Cells:
         "model": row["model"],
         "trainable": _integer(row["trainable"]),
         "total": _integer(row["total"]),
-        "share": _percent(row["share"]),
+        "share": sentences.percent(row["share"], 2),
         "coverage": row["coverage"] or "",
-        "paper": f"{paper.trainable:.2f}M of {paper.total:.2f}M = {_percent(paper.share)}" if paper else "",
+        "paper": f"{paper.trainable:.2f}M of {paper.total:.2f}M = {sentences.percent(paper.share, 2)}" if paper else "",
     }
 
 
@@ -196,19 +211,15 @@ def _integer(value: float | None) -> str:
     return "\N{EN DASH}" if value is None or math.isnan(value) else f"{int(value):,}"
 
 
-def _percent(share: float | None) -> str:
-    return "\N{EN DASH}" if share is None or math.isnan(share) else f"{100 * share:.2f} %"
-
-
 def _utility(records: pd.DataFrame, metric: str) -> Cells:
     table = utility_table(records, metric)
     return {
         "label": METRIC_LABELS[metric],
-        "metric": metric,
+        "meaning": sentences.METRICS[metric],
         "models": [model for model in ROLES if model in table],
         "has_gap": STUDENT in table,
         "has_drop": "drop" in table,
-        "rows": [_utility_row(row) for row in _rows(table)],
+        "rows": [_utility_row(row) for row in as_rows(table)],
     }
 
 
@@ -237,11 +248,29 @@ def _utility_row(row: Cells) -> Cells:
     return cells
 
 
-def _paper_row(row: Cells) -> Cells:
-    shown = {
-        f"{subset}_{metric}": sentences.number(row[f"{subset}_{metric}"], 4) if f"{subset}_{metric}" in row else ""
-        for subset in SUBSETS
-        for metric in METRIC_LABELS
+def _paper(runs: Runs, records: pd.DataFrame) -> Cells:
+    """The paper's table with this report's models above it."""
+    table, metrics = paper_table(runs.main.task), shown_metrics(records)
+    subsets = [subset for subset in SUBSETS if f"{subset}_{metrics[0]}" in table]
+    own = records[records["metric"].isin(metrics)]
+    values = {(row["model"], f"{row['subset']}_{row['metric']}"): row["value"] for row in as_rows(own)}
+    rows: list[Cells] = [
+        {"data": "this report", "table": bundle_name(runs), "model": model}
+        | {name: value for (found, name), value in values.items() if found == model}
+        for model in ROLES
+        if model in set(own["model"])
+    ]
+    return {
+        "source": SOURCE,
+        "place": "section 6.6" if runs.main.task == CLASSIFICATION else "Tables 2 to 4",
+        "cases": PAPER_CASES if runs.main.task == CLASSIFICATION else {},
+        "metrics": " / ".join(METRIC_LABELS[metric] for metric in metrics),
+        "subsets": subsets,
+        "rows": [_paper_row(row, subsets, metrics) for row in [*rows, *as_rows(table)]],
     }
-    blank = {name: "" if value == "\N{EN DASH}" else value for name, value in shown.items()}
-    return {"table": row["table"], "data": row["data"], "model": row["model"]} | blank
+
+
+def _paper_row(row: Cells, subsets: list[str], metrics: list[str]) -> Cells:
+    cells = [[row.get(f"{subset}_{metric}", math.nan) for metric in metrics] for subset in subsets]
+    shown = ["" if pd.isna(cell).any() else " / ".join(sentences.number(value, 4) for value in cell) for cell in cells]
+    return {"table": row["table"], "data": row["data"], "model": row["model"], "cells": shown}

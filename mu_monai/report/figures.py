@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mu_monai.keys import FORGET, RETAIN, RETRAINED, ROLES, STUDENT, SUBSETS, TEACHER, TEST, VALIDATION
 
@@ -20,6 +20,7 @@ _DPI = 180
 _MARKERS = {TEACHER: "o", RETRAINED: "D", STUDENT: "s"}
 _LINES = {RETAIN: "-", FORGET: "--", VALIDATION: "-.", TEST: ":"}
 _MANY_EPOCHS = 20
+_NO_TERMS = ("epoch", "seconds", "phase", "forget_returned")  # the last two have a figure of their own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ def draw_curve(curve: pd.DataFrame, columns: dict[str, str], title: str, theme: 
     """Plot columns of a curve over the epochs: one loss term, or one metric with a line per subset.
 
     Args:
-        curve: the content of `curve.csv`; empty cells are epochs without evaluation.
+        curve: the content of `curve.csv`; empty cells are epochs without evaluation, phase 2 is shaded.
         columns: the columns to draw, each with its name in the legend; a role or subset, which sets color and line.
         title: the heading of the plot.
         theme: the colors.
@@ -115,6 +116,9 @@ def draw_curve(curve: pd.DataFrame, columns: dict[str, str], title: str, theme: 
         }
         marker = "o" if len(points) <= _MANY_EPOCHS else ""
         axes.plot(points["epoch"], points[column], marker=marker, markersize=3, linewidth=1.7, label=name, **style)
+    if "phase" in curve and (curve["phase"] == 2).any():
+        restored = curve["epoch"][curve["phase"] == 2]
+        axes.axvspan(restored.min() - 0.5, restored.max() + 0.5, color=theme.muted, alpha=0.15, linewidth=0)
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=theme.ink)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -122,6 +126,141 @@ def draw_curve(curve: pd.DataFrame, columns: dict[str, str], title: str, theme: 
     if len(columns) > 1:
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5, labelcolor=theme.ink)
     return figure
+
+
+def draw_classes(table: pd.DataFrame, theme: Theme) -> Figure:
+    """Plot F1 per class: a panel per subset, a row per class, a point with its interval per model.
+
+    Args:
+        table: what `tables.class_table` gives, of the subsets to draw in their order.
+        theme: the colors.
+
+    Source: after Figure 3 of Erase to Retain, arXiv 2511.16574, which has bars of two models and no intervals.
+    """
+    subsets, names = list(dict.fromkeys(table["subset"])), sorted(set(table["class"]))
+    models = [model for model in ROLES if model in set(table["model"])]
+    size = (1.8 + 2.6 * len(subsets), 0.9 + 0.14 * len(names) * (len(models) + 1))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(subsets), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, subset in zip(panels, subsets, strict=True):
+        for place, model in enumerate(models):
+            own = table[(table["subset"] == subset) & (table["model"] == model)]
+            y = own["class"].map(names.index) + (place - (len(models) - 1) / 2) * 0.24
+            color = theme.colors[model]
+            axes.hlines(y, own["low"], own["high"], color=color, linewidth=1.8)
+            axes.plot(own["value"], y, _MARKERS[model], color=color, markersize=4.5, label=model)
+        axes.set_title(subset, loc="left", fontsize=11, fontweight="bold", color=theme.colors[subset])
+        axes.set_xlabel("F1")
+        axes.set_xlim(-0.04, 1.04)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+        _clean(axes, theme, grid="x")
+        for row in range(1, len(names)):
+            axes.axhline(row - 0.5, color=theme.muted, linewidth=0.5, alpha=0.5)
+    panels[0].set_yticks(range(len(names)), [short(name) for name in names], parse_math=False)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    handles, labels = panels[0].get_legend_handles_labels()
+    style: dict[str, Any] = {"ncols": 3, "frameon": False, "fontsize": 9.5, "labelcolor": theme.ink}
+    figure.legend(handles, labels, loc="outside upper left", **style)
+    return figure
+
+
+def draw_layers(table: pd.DataFrame, theme: Theme) -> Figure:
+    """Plot how far each adapted layer moved: a bar for the norm of its update, a tick for the bound on it.
+
+    Args:
+        table: `layer`, `norm` and `bound`, a row per layer.
+        theme: the colors.
+    """
+    figure = Figure(figsize=(7.2, 0.9 + 0.24 * len(table)), layout="constrained")
+    axes = figure.add_subplot()
+    rows = np.arange(len(table))
+    axes.barh(rows, table["norm"], height=0.6, color=theme.colors[STUDENT], label="norm of the update")
+    style: dict[str, Any] = {"color": theme.ink, "markersize": 11, "markeredgewidth": 1.6}
+    axes.plot(table["bound"], rows, "|", label="what its factors allow at most", **style)
+    axes.set_yticks(rows, [short(name, 44) for name in table["layer"]], parse_math=False)
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("Frobenius norm")
+    _clean(axes, theme, grid="x")
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9.5, labelcolor=theme.ink)
+    return figure
+
+
+def draw_restoration(restoration: Mapping[str, Any], curve: pd.DataFrame, theme: Theme) -> Figure:
+    """Plot the forget loss over both phases, with the teacher's level and how far back toward it is tolerated.
+
+    Args:
+        restoration: `measurements.restoration` of `run.json`, with at least one epoch.
+        curve: the content of `curve.csv`; its `forget_loss` shows the first phase.
+        theme: the colors.
+    """
+    start, teacher, tolerance = (
+        restoration["start_forget_loss"],
+        restoration["teacher_forget_loss"],
+        restoration["tolerance"],
+    )
+    epochs = pd.DataFrame(restoration["epochs"])
+    first = int(epochs["epoch"].iloc[0])
+    before = curve[curve["epoch"] < first - 1] if "forget_loss" in curve else pd.DataFrame()
+    losses = dict(before[["epoch", "forget_loss"]].dropna().to_numpy()) if len(before) else {}
+    losses |= {first - 1: start} | dict(epochs[["epoch", "forget_loss"]].to_numpy())
+    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    line: dict[str, Any] = {"color": theme.colors[FORGET], "markersize": 4, "linewidth": 1.8}
+    axes.plot(list(losses), list(losses.values()), marker="o", label="forget loss", **line)
+    axes.axhline(teacher, color=theme.colors[TEACHER], linestyle="--", linewidth=1.4, label="the teacher's")
+    if start > teacher:
+        if tolerance is not None:
+            level, name = start - tolerance * (start - teacher), f"tolerance, {100 * tolerance:g} % of the way back"
+            axes.axhline(level, color=theme.ink, linestyle=":", linewidth=1.4, label=name)
+        _share_axis(axes, start, teacher, theme)
+    kept = first - 1 if restoration["kept_epoch"] is None else restoration["kept_epoch"]
+    ring: dict[str, Any] = {"color": theme.ink, "markersize": 11, "fillstyle": "none", "linestyle": "none"}
+    axes.plot([kept], [losses[kept]], marker="o", label="kept", **ring)
+    _shade(axes, first, losses, theme)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss of the forget cases", color=theme.muted, fontsize=9.5)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    _clean(axes, theme, grid="y")
+    figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=9.5, labelcolor=theme.ink)
+    return figure
+
+
+def _share_axis(axes: Axes, start: float, teacher: float, theme: Theme) -> None:
+    """A second scale: 0 % where restoration began, 100 % at the teacher's level."""
+    way = start - teacher
+
+    def share(loss: Any) -> Any:
+        return (start - loss) / way
+
+    def loss(share: Any) -> Any:
+        return start - share * way
+
+    scale = axes.secondary_yaxis("right", functions=(share, loss))
+    scale.set_ylabel("share of the way back", color=theme.muted, fontsize=9.5)
+    scale.yaxis.set_major_formatter(PercentFormatter(1.0))
+    scale.tick_params(colors=theme.ink, length=0, labelsize=9.5)
+    scale.spines["right"].set_color(theme.muted)
+
+
+def _shade(axes: Axes, first: int, epochs: Iterable[float], theme: Theme) -> None:
+    """Name both phases, and shade the second."""
+    low, high = min(epochs) - 0.5, max(epochs) + 0.5
+    axes.axvspan(first - 0.5, high, color=theme.muted, alpha=0.15, linewidth=0)
+    axes.set_xlim(low, high)
+    style: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "fontsize": 9.5, "color": theme.muted}
+    axes.text(low, 1.02, "unlearning", ha="left", **style)
+    axes.text(high, 1.02, "restoration", ha="right", **style)
+
+
+def short(name: str, length: int = 26) -> str:
+    """A name that fits beside a plot, cut at its start.
+
+    Example:
+        >>> short("model.1.submodule.conv", 12), short("conv", 12)
+        ('…module.conv', 'conv')
+    """
+    return name if len(name) <= length else f"…{name[1 - length :]}"
 
 
 def split_columns(curve: pd.DataFrame) -> tuple[list[str], dict[str, dict[str, str]]]:
@@ -138,7 +277,7 @@ def split_columns(curve: pd.DataFrame) -> tuple[list[str], dict[str, dict[str, s
     metrics: dict[str, dict[str, str]] = {}
     for column in curve.columns:
         subset, _, metric = column.partition("_")
-        if column in ("epoch", "seconds") or not curve[column].notna().any():
+        if column in _NO_TERMS or not curve[column].notna().any():
             continue
         if metric and subset in SUBSETS:
             metrics.setdefault(metric, {})[column] = subset

@@ -31,9 +31,15 @@ from mu_monai.keys import (
     TEACHER,
 )
 
+SEGMENTATION, CLASSIFICATION = "segmentation", "classification"
+CLASSES = "classes"  # the array of an archive of examples that names the outcomes of a classifier
 _FORMAT = 1
-_TEXT = dict.fromkeys((MODEL, SUBSET, PATIENT_ID, CASE_ID), str)
-_NUMBERS = ("loss", "bce", "dice", "iou", "confidence")
+_KEYS, _CLASS_NAMES = (MODEL, SUBSET, PATIENT_ID, CASE_ID), (LABEL, "predicted")
+_TEXT = dict.fromkeys((*_KEYS, *_CLASS_NAMES), str)
+_NUMBERS = {
+    SEGMENTATION: ("loss", "bce", "dice", "iou", "confidence"),
+    CLASSIFICATION: ("loss", "cross_entropy", "accuracy", "confidence", "true_probability"),
+}
 _TOLERANCE = 1e-4
 
 Examples = dict[str, NDArray[Any]]
@@ -61,6 +67,11 @@ class Run:
     def role(self) -> str:
         """`teacher`, `retrained` or `student`."""
         return str(self.record["role"])
+
+    @property
+    def task(self) -> str:
+        """`segmentation` or `classification`, by what was scored."""
+        return _task(self.scores)
 
 
 @dataclass(frozen=True)
@@ -95,10 +106,12 @@ class Runs:
 
     @property
     def examples(self) -> Examples:
-        """The examples of the main run, with the other models' answers where they are on the same cases."""
+        """The examples of the main run, with the other models' answers where they are on the same cases and classes."""
         own = dict(self.main.examples)
         for run in self.by_role.values():
-            if own and np.array_equal(run.examples.get(CASE_ID, []), own[CASE_ID]):
+            if own and all(
+                np.array_equal(run.examples.get(name, []), own.get(name, [])) for name in (CASE_ID, CLASSES)
+            ):
                 own |= {name: array for name, array in run.examples.items() if name not in own}
         return own
 
@@ -124,6 +137,7 @@ def read_runs(folders: Sequence[str | Path]) -> Runs:
     problems += _same_role(runs)
     problems += _differing("split", [(run, (run.record.get("sha256") or {}).get("split")) for run in runs])
     problems += _differing("bundle", [(run, (run.record.get("bundle") or {}).get("name")) for run in runs])
+    problems += _differing("task", [(run, run.task) for run in runs])
     problems += _differing_scores(runs)
     raise_if_any(problems)
     return Runs({run.role: run for run in sorted(runs, key=lambda run: ROLES.index(run.role))})
@@ -167,13 +181,18 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise InputError(f"'{path}' is not a readable table ({error}); the file is damaged, run it again") from error
 
 
+def _task(scores: pd.DataFrame) -> str:
+    return CLASSIFICATION if "accuracy" in scores.columns else SEGMENTATION
+
+
 def _score_problems(folder: Path, role: str, scores: pd.DataFrame) -> Iterator[str]:
-    path = folder / SCORES_CSV
-    absent = [name for name in (*_TEXT, *_NUMBERS) if name not in scores.columns]
+    path, task = folder / SCORES_CSV, _task(scores)
+    needed = (*_KEYS, *_NUMBERS[task], *(_CLASS_NAMES if task == CLASSIFICATION else ()))
+    absent = [name for name in needed if name not in scores.columns]
     if absent:
-        yield f"'{path}' has no column {', '.join(map(repr, absent))}; needed: {', '.join((*_TEXT, *_NUMBERS))}"
+        yield f"'{path}' has no column {', '.join(map(repr, absent))}; needed: {', '.join(needed)}"
         return
-    text = [name for name in _NUMBERS if not pd.api.types.is_numeric_dtype(scores[name])]
+    text = [name for name in _NUMBERS[task] if not pd.api.types.is_numeric_dtype(scores[name])]
     if text:
         yield f"'{path}' has text in {', '.join(map(repr, text))}; only numbers are allowed, score the run again"
     if role not in set(scores[MODEL]):
@@ -191,13 +210,27 @@ def _read_examples(path: Path) -> Examples:
             examples = dict(arrays)
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise InputError(f"'{path}' is not a readable archive of arrays ({error}); run it again") from error
-    absent = [name for name in (CASE_ID, SUBSET, IMAGE, LABEL) if name not in examples]
-    if absent:
-        raise InputError(f"'{path}' has no array {', '.join(map(repr, absent))}; run it again, or remove the file")
-    if len({len(array) for array in examples.values()}) > 1:
-        lengths = {name: len(array) for name, array in examples.items()}
-        raise InputError(f"the arrays of '{path}' have different lengths {lengths}; run it again, or remove the file")
+    raise_if_any(f"'{path}' {problem}; run it again, or remove the file" for problem in _example_problems(examples))
     return examples
+
+
+def _example_problems(examples: Examples) -> Iterator[str]:
+    needed = [CASE_ID, SUBSET, IMAGE, LABEL]
+    if LABEL in examples and examples[LABEL].ndim == 1:  # names of classes, not masks
+        needed.append(CLASSES)
+    absent = [name for name in needed if name not in examples]
+    if absent:
+        yield f"has no array {', '.join(map(repr, absent))}"
+        return
+    lengths = {name: len(array) for name, array in examples.items() if name != CLASSES}
+    if len(set(lengths.values())) > 1:
+        yield f"has arrays of different lengths {lengths}"
+        return
+    if CLASSES in examples:
+        shape = (lengths[CASE_ID], len(examples[CLASSES]))
+        odd = [f"{role} {examples[role].shape}" for role in ROLES if role in examples and examples[role].shape != shape]
+        if odd:
+            yield f"should hold a probability per case and class, {shape}, and holds {', '.join(odd)}"
 
 
 def _same_role(runs: Sequence[Run]) -> Iterator[str]:
@@ -229,7 +262,7 @@ def _differing_scores(runs: Sequence[Run]) -> Iterator[str]:
                 yield from _other_teacher(first, second, *hashes)
                 continue
             both = first.scores.merge(second.scores, on=[MODEL, CASE_ID], suffixes=("", "_other"))
-            for name in _NUMBERS if len(both) else ():
+            for name in _NUMBERS[first.task] if len(both) and first.task == second.task else ():
                 apart = (both[name] - both[f"{name}_other"]).abs()
                 if apart.max() > _TOLERANCE:
                     row = both.iloc[int(apart.argmax())]

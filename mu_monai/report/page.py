@@ -15,12 +15,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mu_monai import __version__
 from mu_monai.errors import InputError
-from mu_monai.report.content import METRIC_LABELS, near_duplicates, page_content
+from mu_monai.report.content import near_duplicates, page_content, shown_metrics
 from mu_monai.report.figures import THEMES, png
 from mu_monai.report.folder import Runs
-from mu_monai.report.paper import paper_utility
+from mu_monai.report.paper import paper_table
 from mu_monai.report.plots import Plot, curve_names, report_plots
-from mu_monai.report.tables import RECORD_COLUMNS, checks_table, provenance_table, size_table, utility_table
+from mu_monai.report.tables import (
+    RECORD_COLUMNS,
+    checks_table,
+    class_table,
+    layers_table,
+    provenance_table,
+    restoration_table,
+    size_table,
+    utility_table,
+)
 
 INDEX_HTML, FIGURES_DIR, TABLES_DIR = "index.html", "figures", "tables"
 _CSS_PIXELS_PER_INCH = 100
@@ -147,9 +156,15 @@ def _write_tables(runs: Runs, records: pd.DataFrame, folder: Path) -> None:
         "checks": checks_table(runs),
         "near_duplicates": near_duplicates(runs),
         "provenance": provenance_table(runs),
-        "paper": paper_utility(),
-        **{metric: utility_table(records, metric) for metric in METRIC_LABELS},
+        "paper": paper_table(runs.main.task),
+        **{metric: utility_table(records, metric) for metric in shown_metrics(records)},
         **{f"curve_{role}": run.curve for role, run in runs.by_role.items() if len(run.curve)},
     }
+    where_known = {
+        "classes": class_table(records),
+        "layers": layers_table(runs),
+        "restoration": restoration_table(runs),
+    }
+    tables |= {name: table for name, table in where_known.items() if len(table)}
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)

@@ -1,4 +1,4 @@
-"""What the Erase to Retain paper reports in its Tables 1 to 4, for reference beside one's own numbers."""
+"""What the Erase to Retain paper reports, for reference beside one's own numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-SOURCE = "Datta and Alam, Erase to Retain, arXiv 2511.16574, Tables 1 to 4"
+from mu_monai.report.folder import CLASSIFICATION
+
+SOURCE = "Datta and Alam, Erase to Retain, arXiv 2511.16574"
 
 
 class PaperSize(NamedTuple):
@@ -22,19 +24,22 @@ PAPER_SIZES = {"teacher": PaperSize(25.17, 25.17, 1.0), "student": PaperSize(0.7
 
 _BLANK = (math.nan, math.nan)
 _UTILITY = {
-    ("2", "ISIC 2018"): {
+    ("Table 2", "ISIC 2018"): {
         "teacher": ((0.9313, 0.8769), (0.9309, 0.8752), _BLANK),
         "student": ((0.7696, 0.6478), (0.6332, 0.5091), _BLANK),
     },
-    ("3", "CHASE_DB1, first annotator"): {
+    ("Table 3", "CHASE_DB1, first annotator"): {
         "teacher": ((0.8484, 0.7392), (0.8292, 0.7086), (0.7042, 0.5439)),
         "student": ((0.8310, 0.7251), (0.6365, 0.4674), (0.6793, 0.5148)),
     },
-    ("4", "CHASE_DB1, second annotator"): {
+    ("Table 4", "CHASE_DB1, second annotator"): {
         "teacher": ((0.7846, 0.6468), (0.8014, 0.6712), _BLANK),
         "student": ((0.7975, 0.6682), (0.6242, 0.4538), _BLANK),
     },
 }
+
+PAPER_CASES = {"retain": 2016, "forget": 223, "test": 118}  # of its classification, as its accuracies are fractions of
+_ACCURACY = {"teacher": (0.8393, 0.8700, 0.6186), "student": (0.9058, 0.6413, 0.5593)}
 
 
 def paper_utility() -> pd.DataFrame:
@@ -43,7 +48,7 @@ def paper_utility() -> pd.DataFrame:
     Source: arXiv 2511.16574, Tables 2, 3 and 4; the validation columns of Tables 2 and 4 are blank in the paper.
 
     Example:
-        >>> paper_utility().query("table == '2' and model == 'student'")["forget_dice"].item()
+        >>> paper_utility().query("table == 'Table 2' and model == 'student'")["forget_dice"].item()
         0.6332
     """
     rows = []
@@ -53,4 +58,25 @@ def paper_utility() -> pd.DataFrame:
             for subset, (dice, iou) in zip(("retain", "forget", "validation"), pairs, strict=True):
                 row |= {f"{subset}_dice": dice, f"{subset}_iou": iou}
             rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def paper_table(task: str) -> pd.DataFrame:
+    """What the paper reports of a task: `paper_utility` or `paper_accuracy`."""
+    return paper_accuracy() if task == CLASSIFICATION else paper_utility()
+
+
+def paper_accuracy() -> pd.DataFrame:
+    """The accuracies of section 6.6: `table`, `data`, `model` and `<subset>_accuracy` in [0, 1].
+
+    Source: arXiv 2511.16574, section 6.6; nine classes of skin lesions, one seed, no retrained model.
+
+    Example:
+        >>> paper_accuracy().query("model == 'student'")["forget_accuracy"].item()
+        0.6413
+    """
+    rows = []
+    for model, values in _ACCURACY.items():
+        row: dict[str, str | float] = {"table": "section 6.6", "data": "ISIC, 9 classes", "model": model}
+        rows.append(row | {f"{subset}_accuracy": value for subset, value in zip(PAPER_CASES, values, strict=True)})
     return pd.DataFrame(rows)

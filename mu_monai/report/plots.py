@@ -10,12 +10,24 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from mu_monai.keys import CASE_ID, FORGET, RETAIN, ROLES, SUBSET
-from mu_monai.report.figures import Draw, draw_curve, draw_utility, split_columns
-from mu_monai.report.folder import Run, Runs
-from mu_monai.report.gallery import draw_gallery
-from mu_monai.report.sentences import count, course_sentence, number, term_sentence
-from mu_monai.report.tables import utility_table
+from mu_monai.keys import CASE_ID, FORGET, LABEL, RETAIN, ROLES, SUBSET
+from mu_monai.report.classwise import CLASS_SUBSETS
+from mu_monai.report.content import METRIC_LABELS, shown_metrics
+from mu_monai.report.figures import (
+    Draw,
+    draw_classes,
+    draw_curve,
+    draw_layers,
+    draw_restoration,
+    draw_utility,
+    split_columns,
+)
+from mu_monai.report.folder import CLASSES, Examples, Run, Runs
+from mu_monai.report.gallery import draw_class_gallery, draw_gallery
+from mu_monai.report.sentences import count, course_sentence, number, percent, term_sentence
+from mu_monai.report.tables import as_rows, class_table, layers_table, measurements, restoration_table, utility_table
+
+_SHOWN_LAYERS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +46,20 @@ class Plot:
 
 
 def report_plots(runs: Runs, records: pd.DataFrame, *, images: bool) -> dict[str, Plot]:
-    """The plots of a report by the name of their file: `utility`, `<role>-<term or metric>` and `gallery`.
+    """The plots of a report by the name of their file.
+
+    They are `utility`, `classes`, `<role>-<term or metric>`, `restoration`, `layers` and `gallery`, those that there is
+    something to show in.
 
     Args:
         runs: the runs of the report.
         records: the audit records.
         images: whether images of patients may be shown.
     """
-    plots = {"utility": _utility(records)}
+    plots = {"utility": _utility(records)} | _classes(records)
     for run in reversed(runs.by_role.values()):
         plots |= _curves(run)
+    plots |= _restoration(runs) | _layers(runs)
     if images and any(role in runs.examples for role in ROLES):
         plots["gallery"] = _gallery(runs)
     return plots
@@ -57,18 +73,77 @@ def curve_names(names: Iterable[str], runs: Runs) -> dict[str, list[str]]:
 
 
 def _utility(records: pd.DataFrame) -> Plot:
-    table = utility_table(records, "dice")
+    metric = shown_metrics(records)[0]
+    table, label = utility_table(records, metric), METRIC_LABELS[metric]
     models = [model for model in ROLES if model in table]
     values = "; ".join(
         f"{row['subset']}: " + ", ".join(f"{model} {number(row[model], 2)}" for model in models)
-        for row in table.to_dict("records")
+        for row in as_rows(table)
     )
     return Plot(
-        draw=partial(draw_utility, table, "mean Dice per case, with the 95 % interval over patients"),
-        alt=f"Dice with intervals per subset and model. {values}.",
+        draw=partial(draw_utility, table, f"{label}, mean over cases with its 95 % interval over patients"),
+        alt=f"{label} with intervals per subset and model. {values}.",
         caption="Each point is a mean over cases and each line its 95 % interval over patients. The closer the student "
         "is to its tick on every row, the better.",
     )
+
+
+def _classes(records: pd.DataFrame) -> dict[str, Plot]:
+    table = class_table(records)
+    shown = [subset for subset in CLASS_SUBSETS[:3] if subset in set(table["subset"])]
+    if not shown:
+        return {}
+    parts = [table[table["subset"] == subset] for subset in shown]
+    values = "; ".join(
+        f"{row['subset']}, {row['class']}: {row['model']} {number(row['value'], 2)}"
+        for part in parts
+        for row in as_rows(part)
+    )
+    plot = Plot(
+        draw=partial(draw_classes, pd.concat(parts)),
+        alt=f"F1 with intervals per class, subset and model. {values}.",
+        caption="F1 of each class with its 95 % interval over patients. Each student's point should be where the "
+        "retrained model's is; where there is none, near the teacher's, but for what was forgotten. After Figure 3 of "
+        "arXiv 2511.16574, which shows two models without intervals.",
+    )
+    return {"classes": plot}
+
+
+def _restoration(runs: Runs) -> dict[str, Plot]:
+    table = restoration_table(runs)
+    if table.empty:
+        return {}
+    course = ", ".join(
+        f"epoch {row['epoch']:.0f} {number(row['forget_loss'])} ({percent(row['returned'])} returned)"
+        for row in as_rows(table)
+    )
+    restoration = measurements(runs)["restoration"]
+    plot = Plot(
+        draw=partial(draw_restoration, restoration, runs.main.curve),
+        alt=f"Loss of the forget cases while the head is restored: {number(restoration['start_forget_loss'])} before, "
+        f"{course}; {number(restoration['teacher_forget_loss'])} for the teacher.",
+        caption="The loss of the forget cases through unlearning and the restoration after it. In the shaded part it "
+        "should stay up: each step down toward the teacher's level brings something of the forgotten cases back.",
+    )
+    return {"restoration": plot}
+
+
+def _layers(runs: Runs) -> dict[str, Plot]:
+    table = layers_table(runs)
+    if table.empty:
+        return {}
+    most = table.nlargest(_SHOWN_LAYERS, "norm").sort_index()
+    values = ", ".join(f"{row['layer']} {number(row['norm'])}" for row in as_rows(most))
+    which = (
+        f"The {len(most)} of {len(table)} layers that moved most" if len(most) < len(table) else "Every adapted layer"
+    )
+    plot = Plot(
+        draw=partial(draw_layers, most),
+        alt=f"Norm of each layer's update with its bound. {values}.",
+        caption=f"{which}, in the network's order. The bound follows from the adapter's two factors alone, so no "
+        "bar passes its tick, but for a head that was restored as well.",
+    )
+    return {"layers": plot}
 
 
 def _curves(run: Run) -> dict[str, Plot]:
@@ -106,11 +181,36 @@ def _gallery(runs: Runs) -> Plot:
     subset = np.asarray(examples[SUBSET], dtype=str)
     named = ", ".join(f"{case} ({name})" for case, name in zip(examples[CASE_ID], subset, strict=True))
     sizes = {name: int((subset == name).sum()) for name in (RETAIN, FORGET)}
+    choice = (
+        f"The first {count(sizes[RETAIN], 'case')} of retain and {sizes[FORGET]} of forget by id; nobody chose them by "
+        "how they look."
+    )
+    if CLASSES in examples:
+        return Plot(
+            draw=partial(draw_class_gallery, examples),
+            alt=f"Input, true class and the models' answers. {_answers(examples)}.",
+            caption=f"{choice} Each answer is the most probable class with its probability and, where another class is "
+            "true, the probability of that. For retain the student should answer like the teacher; for forget like a "
+            "model that never saw the case, which is not always wrong.",
+        )
     return Plot(
         draw=partial(draw_gallery, examples),
         alt=f"Input, ground truth and the models' answers for the cases {named}.",
-        caption=f"The first {count(sizes[RETAIN], 'case')} of retain and {sizes[FORGET]} of forget by id; nobody chose "
-        "them by how they look. Answers are probabilities, black 0 and white 1; |T \N{MINUS SIGN} S| is the difference "
+        caption=f"{choice} Answers are probabilities, black 0 and white 1; |T \N{MINUS SIGN} S| is the difference "
         "between teacher and student, bright where it is large. It should stay dark for retain; for forget the student "
         "should look like a model that never saw the case, not like an empty mask.",
     )
+
+
+def _answers(examples: Examples) -> str:
+    """What each model says of each case, in words."""
+    names = np.asarray(examples[CLASSES], dtype=str)
+    said = []
+    for row, case in enumerate(examples[CASE_ID]):
+        answers = [
+            f"{role} {names[examples[role][row].argmax()]} {number(float(examples[role][row].max()), 2)}"
+            for role in ROLES
+            if role in examples
+        ]
+        said.append(f"{case} ({examples[SUBSET][row]}, {examples[LABEL][row]}): {', '.join(answers)}")
+    return "; ".join(said)

@@ -20,6 +20,23 @@ TERMS = {
     "distillation": "The distance to the teacher's answers on retained cases; it should stay near 0.",
     "guard": "The squared distance to the teacher's logits on retained cases; it should stay near 0.",
     "background": "How far the answer on forget cases is from all background; it should fall.",
+    "label_flip": "How far the answer on forget cases is from the opposite of the label; it should fall.",
+    "teacher_contradiction": "How far the answer on forget cases is from the opposite of what the teacher is sure of; "
+    "it should fall.",
+    "entropy": "How far the answer on forget cases is from undecided, by its entropy; it should fall toward 0.",
+    "uniform": "How far the answer on forget cases is from undecided, by its divergence; it should fall toward 0.",
+    "mean_probability": "How far the mean answer over a forget image is from even; it should fall toward 0.",
+    "repulsion": "How alike the features of student and teacher are on forget cases, 1 where they are the same; it "
+    "should fall.",
+    "total_variation": "How much the answer on forget cases changes from pixel to pixel; it should stay low or fall.",
+    "random_label": "The error on forget cases against labels drawn anew for every batch; it should fall toward that "
+    "of guessing, never to 0.",
+}
+METRICS = {
+    "dice": "Dice: the overlap of answer and ground truth, from 0 (none) to 1 (the same), as the mean over cases.",
+    "iou": "IoU: shared area over joint area, from 0 to 1, as the mean over cases; stricter than Dice, to be read the "
+    "same way.",
+    "accuracy": "Accuracy: the share of cases whose most probable class is the true one, from 0 to 1.",
 }
 _ANY_TERM = "A term of the method's loss, under the method's own name for it."
 
@@ -54,6 +71,18 @@ def between(low: float, high: float, *, show: Any = number) -> str:
         ('−0.100 to +0.200', '')
     """
     return "" if math.isnan(low) or math.isnan(high) else f"{show(low)} to {show(high)}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share of 1 in percent; a dash where there is none.
+
+    Example:
+        >>> percent(0.125), percent(-0.0293, 2), percent(None)
+        ('12.5 %', '−2.93 %', '–')
+    """
+    return (
+        "\N{EN DASH}" if share is None or math.isnan(share) else f"{number(round(100 * share, digits) + 0.0, digits)} %"
+    )
 
 
 def count(n: int, noun: str) -> str:

@@ -26,6 +26,11 @@ RECORD_COLUMNS = (
 )
 
 
+def as_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, each by the names of its columns."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
 def counts_table(runs: Runs) -> pd.DataFrame:
     """Patients and cases that were scored, per subset: `subset`, `patients`, `cases`."""
     scores = runs.main.scores
@@ -48,7 +53,7 @@ def utility_table(records: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     Args:
         records: the audit records.
-        metric: `dice`, `iou` or `loss`.
+        metric: `dice`, `iou`, `accuracy` or `loss`.
 
     Returns:
         `subset`, `patients`, `cases`; per model `<model>`, `<model>_low`, `<model>_high`; for the student `reference`,
@@ -64,6 +69,36 @@ def utility_table(records: pd.DataFrame, metric: str) -> pd.DataFrame:
     for record in records[records["metric"] == f"{metric}_drop"].to_dict("records"):
         rows[record["subset"]] |= {"drop": record["value"], "drop_low": record["low"], "drop_high": record["high"]}
     return pd.DataFrame([rows[subset] for subset in SUBSETS if subset in rows])
+
+
+def class_table(records: pd.DataFrame) -> pd.DataFrame:
+    """F1 of every class, one row per model and subset: `class`, and the columns of the records.
+
+    Example:
+        >>> table = class_table(pd.DataFrame({"metric": ["accuracy", "f1[nevus]"], "value": [0.9, 0.8]}))
+        >>> table[["class", "value"]].to_dict("records")
+        [{'class': 'nevus', 'value': 0.8}]
+    """
+    names = records["metric"].astype(str).str.extract(r"^f1\[(.*)\]$", expand=False)
+    return records.assign(**{"class": names})[names.notna()].reset_index(drop=True)
+
+
+def measurements(runs: Runs) -> dict[str, Any]:
+    """What the unlearning run measured on itself; empty where it did not."""
+    found = runs.by_role[STUDENT].record.get("measurements") if STUDENT in runs.by_role else None
+    return found or {}
+
+
+def layers_table(runs: Runs) -> pd.DataFrame:
+    """How far each adapted layer moved: `layer`, `rank`, `norm`, `spectral_norm`, `bound`."""
+    layers = (measurements(runs).get("drift") or {}).get("layers") or []
+    return pd.DataFrame(layers, columns=["layer", "rank", "norm", "spectral_norm", "bound"])
+
+
+def restoration_table(runs: Runs) -> pd.DataFrame:
+    """What the watchdog saw: `epoch`, `forget_loss`, `retain_loss` (nats) and `returned`, 1 at the teacher's level."""
+    epochs = (measurements(runs).get("restoration") or {}).get("epochs") or []
+    return pd.DataFrame(epochs, columns=["epoch", "forget_loss", "retain_loss", "returned"])
 
 
 def checks_table(runs: Runs) -> pd.DataFrame:
@@ -90,7 +125,7 @@ def _flat(record: dict[str, Any]) -> dict[str, str]:
     for group in ("bundle", "versions", "sha256"):
         lines |= {f"{group}: {name}": value for name, value in (record.get(group) or {}).items()}
     method = record.get("method") or {}
-    lines["method"] = method.get("name")
+    lines |= {"preset": record.get("preset"), "method": method.get("name")}
     lines |= {f"method: {name}": value for name, value in (method.get("settings") or {}).items()}
     lines |= {"teacher": record.get("teacher"), "split": (record.get("split") or {}).get("file")}
     lines["command"] = record.get("command")

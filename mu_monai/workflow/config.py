@@ -112,10 +112,13 @@ def _arguments(parser: ConfigParser, wanted: str) -> list[str]:
     return [f"{parent}{SEPARATOR}{argument}" for argument in inspect.signature(component).parameters] if found else []
 
 
-def inherited(run: str | Path, files: Sequence[str]) -> dict[str, Any]:
+def inherited(run: str | Path, files: Sequence[str], ids: Sequence[str] = INHERITED) -> dict[str, Any]:
     """What a model needs to be used as it was trained: network, transforms, image size and loss of its run's config.
 
-    Ids that an overlay among `files` sets are left to it.
+    Args:
+        run: the run folder.
+        files: the bundle's config and overlays; ids that an overlay sets are left to it.
+        ids: what to take over.
 
     Raises:
         InputError: where the run's config would execute code that the bundle's own config does not: a run folder may
@@ -124,7 +127,7 @@ def inherited(run: str | Path, files: Sequence[str]) -> dict[str, Any]:
     file = Path(run) / CONFIG_JSON
     config = read_json(file) if file.is_file() else {}
     overlaid = {key for overlay in files[1:] for key in read_json(overlay)}
-    found = {key: config[key] for key in INHERITED if key in config and key not in overlaid}
+    found = {key: config[key] for key in ids if key in config and key not in overlaid}
     folder = Path(files[0]).parent
     known = {text for path in folder.glob("*.json") for text in _executed(read_json(path))}
     raise_if_any(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from mu_monai.bundle import find_bundle
 from mu_monai.errors import InputError, did_you_mean, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import (
@@ -39,6 +41,8 @@ def unlearn(
     teacher: str | Path | None,
     out: str | Path,
     method: str = "erase-to-retain",
+    preset: str | None = None,
+    lora_targets: str | None = None,
     settings: Sequence[str] = (),
     overlays: Sequence[str] = (),
     resume: bool = False,
@@ -55,6 +59,9 @@ def unlearn(
         teacher: a run folder or weights file; none for the bundle's own weights.
         out: the run folder to make.
         method: one of `mu_monai.methods.METHODS`.
+        preset: one of the bundle's presets, such as `paper`, `paper-code` or `two-phase`; none for the bundle's own
+            settings.
+        lora_targets: a regular expression over full layer names, or `decoder`, `head` or `all`: where adapters go.
         settings: `KEY=VALUE` overrides of config ids, such as `method#forget_weight=2`.
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
         resume: go on with an interrupted run.
@@ -67,10 +74,12 @@ def unlearn(
     Raises:
         InputError: every problem of the input, before anything is trained.
     """
-    files = config_files(bundle, "unlearn", overlays)
-    overrides = {"run_dir": str(out), "resume": resume, "quiet": quiet}
+    files = config_files(bundle, "unlearn", [*preset_overlay(bundle, preset), *overlays])
+    overrides: dict[str, Any] = {"run_dir": str(out), "resume": resume, "quiet": quiet}
     if teacher is not None:
         overrides |= inherited(teacher, files) | {"teacher": str(teacher_file(teacher).resolve())}
+    if lora_targets is not None:
+        overrides["network::scope"] = lora_targets
     overrides |= common_overrides(bundle, split, device) | parse_settings(settings)
     parser = read_config(files)
     problems = collect(
@@ -120,6 +129,24 @@ def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> l
 def _digests(split: str | Path, subset: str) -> dict[str, str]:
     content = read_json(split)
     return {case[CASE_ID]: content[PROVENANCE]["sha256"][case[IMAGE]] for case in content[subset]}
+
+
+def preset_overlay(bundle: str | Path, preset: str | None) -> list[str]:
+    """The overlay of a bundle's preset; none without one.
+
+    Raises:
+        InputError: where the bundle has no such preset.
+    """
+    if preset is None:
+        return []
+    configs = find_bundle(bundle) / "configs"
+    known = sorted(path.stem for path in configs.glob("*.json") if read_json(path).get("preset") == path.stem)
+    if preset not in known:
+        listed = ", ".join(known) or "none"
+        raise InputError(
+            f"preset '{preset}' is not one of the bundle '{bundle}': {listed}{did_you_mean(preset, known)}"
+        )
+    return [preset]
 
 
 def method_problems(method: str) -> list[str]:

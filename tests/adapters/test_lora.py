@@ -1,20 +1,23 @@
-"""LoraConv: exact merge for every convolution, and agreement with stock peft where peft works."""
+"""LoRA layers: exact merge for every convolution and linear layer, and agreement with stock peft where peft works."""
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.layer import Conv1d as PeftConv1d
 from peft.tuners.lora.layer import Conv2d as PeftConv2d
 from peft.tuners.lora.layer import Conv3d as PeftConv3d
+from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import nn
 
 from mu_monai.adapters import LoraConv
+from mu_monai.adapters.lora import ADAPTABLE, LoraWeight
 
 PLAIN = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -33,15 +36,29 @@ BROKEN_IN_PEFT = {
 }
 
 
-def adapt(base: nn.Module, r: int = 2, *, moved: bool = True, **options) -> LoraConv:
+ONE_OF_EACH = {
+    "conv": lambda: nn.Conv2d(4, 6, 3, groups=2),
+    "transposed": lambda: nn.ConvTranspose3d(4, 6, 2, stride=2, groups=2),
+    "linear": lambda: nn.Linear(7, 5),
+}
+
+
+def adapt(base: nn.Module, r: int = 2, *, moved: bool = True, **options) -> LoraWeight:
     """A LoRA layer on `base` in evaluation mode, with factors that a training may have left."""
-    layer = LoraConv(base, "default", config=LoraConfig(**options), r=r, lora_alpha=4)
+    layer = ADAPTABLE[type(base)](base, "default", config=LoraConfig(**options), r=r, lora_alpha=4)
     if moved:
-        nn.init.normal_(layer.lora_B["default"].weight, std=0.5)
+        move(layer)
     return layer.eval()
 
 
+def move(layer: LoraWeight, adapter: str = "default") -> None:
+    for parameter in layer.lora_B[adapter].parameters():
+        nn.init.normal_(parameter, std=0.5)
+
+
 def batch_for(base: nn.Module, size: int = 9) -> torch.Tensor:
+    if isinstance(base, nn.Linear):
+        return torch.randn(2, 3, base.in_features, dtype=base.weight.dtype)
     return torch.randn(2, base.in_channels, *(size,) * (base.weight.dim() - 2), dtype=base.weight.dtype)
 
 
@@ -77,9 +94,14 @@ def convolutions(draw) -> nn.Module:
     return PLAIN[dims](**options)
 
 
+@st.composite
+def linear_layers(draw) -> nn.Module:
+    return nn.Linear(draw(st.integers(1, 8)), draw(st.integers(1, 8)), bias=draw(st.booleans()))
+
+
 @settings(max_examples=150, deadline=None)
-@given(base=convolutions(), rank=st.integers(1, 5), seed=st.integers(0, 2**16))
-def test_every_convolution_keeps_the_promises_of_its_adapter(base, rank, seed):
+@given(base=convolutions() | linear_layers(), rank=st.integers(1, 5), seed=st.integers(0, 2**16))
+def test_every_layer_keeps_the_promises_of_its_adapter(base, rank, seed):
     torch.manual_seed(seed)
     x = batch_for(base)
     before, weight = base(x), base.weight.detach().clone()
@@ -152,6 +174,115 @@ def test_plain_factors_are_those_of_peft_in_shape_and_function(dims, kernel, str
     theirs.load_state_dict(factors, strict=False)
     x = batch_for(base)
     assert agree_to_rounding(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_linear_factors_are_those_of_peft_in_shape_and_function(bias):
+    torch.manual_seed(0)
+    base = nn.Linear(3, 5)
+    ours = adapt(base, lora_bias=bias)
+    theirs = PeftLinear(base, "default", config=LoraConfig(lora_bias=bias), r=2, lora_alpha=4).eval()
+    factors = {name: value for name, value in ours.state_dict().items() if name.startswith("lora_")}
+    shapes = {name: value.shape for name, value in theirs.state_dict().items() if name.startswith("lora_")}
+    assert {name: value.shape for name, value in factors.items()} == shapes
+    theirs.load_state_dict(factors, strict=False)
+    x = batch_for(base)
+    assert agree_to_rounding(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("build", ONE_OF_EACH.values(), ids=ONE_OF_EACH)
+def test_a_lora_bias_starts_at_zero_trains_and_is_merged_and_unmerged_exactly(build):
+    torch.manual_seed(0)
+    base = build()
+    x = batch_for(base)
+    before, weight, bias = base(x), base.weight.detach().clone(), base.bias.detach().clone()
+    layer = adapt(base, moved=False, lora_bias=True)
+    assert torch.equal(layer(x), before)
+
+    move(layer)
+    unmerged = layer(x)
+    trained = layer.train()(x)
+    assert agree_to_rounding(trained, unmerged)
+    trained.sum().backward()
+    assert layer.lora_B["default"].bias.grad.abs().min() > 0
+    layer.eval().merge(safe_merge=True)
+    assert torch.equal(base(x), unmerged)
+    torch.testing.assert_close(base.bias, bias + 4 / 2 * layer.lora_B["default"].bias)
+    layer.unmerge()
+    assert torch.equal(base.weight, weight)
+    assert torch.equal(base.bias, bias)
+    assert torch.equal(layer(x), unmerged)
+
+
+def test_a_lora_bias_on_a_layer_without_a_bias_is_refused():
+    with pytest.raises(
+        ValueError, match=r"needs a layer with a bias to add to, and Conv2d\(.*\) has none; leave it off"
+    ):
+        adapt(nn.Conv2d(2, 2, 3, bias=False), lora_bias=True)
+
+
+@pytest.mark.parametrize("build", ONE_OF_EACH.values(), ids=ONE_OF_EACH)
+def test_updates_of_several_active_adapters_add_up(build):
+    torch.manual_seed(0)
+    base = build()
+    x = batch_for(base)
+    before, weight = base(x), base.weight.detach().clone()
+    layer = adapt(base)
+    first = layer(x)
+    layer.update_layer("second", 5, lora_alpha=5, config=LoraConfig(lora_bias=True))
+    move(layer, "second")
+    assert torch.equal(layer.eval()(x), first), "an adapter acts when it is active"
+
+    layer.set_adapter(["default", "second"])
+    both = layer(x)
+    assert agree_to_rounding(layer.train()(x), both)
+    deltas = layer.get_delta_weight("default") + layer.get_delta_weight("second")
+    assert not agree_to_rounding(both, first)
+    layer.eval().enable_adapters(False)
+    assert torch.equal(layer(x), before)
+    layer.enable_adapters(True)
+
+    layer.merge()
+    torch.testing.assert_close(base.weight, weight + deltas)
+    assert torch.equal(layer(x), both)
+    layer.unmerge()
+    layer.merge(adapter_names=["default"])
+    layer.merge(adapter_names=["second"])
+    assert torch.equal(layer(x), both), "one after the other is both at once"
+    layer.unmerge()
+    assert torch.equal(base.weight, weight)
+
+
+@pytest.mark.parametrize("build", ONE_OF_EACH.values(), ids=ONE_OF_EACH)
+def test_merge_is_exact_under_autocast_too(build):
+    torch.manual_seed(0)
+    layer = adapt(build(), lora_bias=True)
+    x = batch_for(layer.get_base_layer())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        unmerged = layer(x)
+        layer.merge()
+        assert torch.equal(layer(x), unmerged)
+
+
+@pytest.mark.parametrize("build", ONE_OF_EACH.values(), ids=ONE_OF_EACH)
+def test_a_copy_of_a_merged_layer_can_be_unmerged_alone(build):
+    layer = adapt(build())
+    weight = layer.get_base_layer().weight.detach().clone()
+    layer.merge()
+    copied = copy.deepcopy(layer)
+    copied.unmerge()
+    assert torch.equal(copied.get_base_layer().weight, weight)
+    assert not torch.equal(layer.get_base_layer().weight, weight)
+
+
+def test_rank_and_scale_may_differ_per_layer():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 8))
+    config = LoraConfig(r=8, lora_alpha=32, target_modules=["0", "2"], rank_pattern={"0": 3}, alpha_pattern={"0": 12.0})
+    config._register_custom_module(ADAPTABLE)
+    model = get_peft_model(network, config).base_model.model
+    assert (model[0].r["default"], model[0].scaling["default"]) == (3, 4)
+    assert (model[2].r["default"], model[2].scaling["default"]) == (8, 4)
+    assert model[0].lora_A["default"].weight.shape == (3, 3, 3, 3)
 
 
 def test_a_transposed_convolution_keeps_its_own_layout():
@@ -247,12 +378,13 @@ def test_a_rank_below_one_is_refused(rank):
         LoraConv(nn.Conv2d(1, 1, 1), "default", config=LoraConfig(), r=rank)
 
 
-@pytest.mark.parametrize("option", [{"use_dora": True}, {"lora_bias": True}, {"init_lora_weights": "olora"}])
+@pytest.mark.parametrize("option", [{"use_dora": True}, {"init_lora_weights": "olora"}])
 def test_options_that_the_layer_lacks_are_refused(option):
     (name, value), *_ = option.items()
     with pytest.raises(ValueError, match=f"{name}={value!r}"):
         LoraConv(nn.Conv2d(1, 1, 1), "default", config=LoraConfig(**option))
 
 
-def test_the_layer_is_recognized_in_print():
+def test_the_layers_are_recognized_in_print():
     assert repr(adapt(nn.Conv2d(1, 1, 1))).startswith("lora.LoraConv(")
+    assert repr(adapt(nn.Linear(1, 1))).startswith("lora.LoraLinear(")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from monai.networks.nets import BasicUNet, UNet
+import torch
+from monai.networks import nets
+from peft import LoraConfig
 from torch import nn
 
 from mu_monai.adapters import place
-from mu_monai.adapters.placement import SCOPES, head
+from mu_monai.adapters.lora import ADAPTABLE
+from mu_monai.adapters.placement import SCOPES, capacity, feature_layer, head
 from mu_monai.errors import InputError
 
 DECODER = {
@@ -36,7 +39,7 @@ def test_the_decoder_of_a_unet_is_its_up_path_and_head(make_unet, dims, res_unit
 
 
 def test_the_decoder_of_a_deeper_unet_holds_every_level():
-    network = UNet(spatial_dims=2, in_channels=1, out_channels=2, channels=(2, 3, 4, 5, 6), strides=(2, 2, 2, 2))
+    network = nets.UNet(spatial_dims=2, in_channels=1, out_channels=2, channels=(2, 3, 4, 5, 6), strides=(2, 2, 2, 2))
     assert len(place(network).targets) == 4
     assert not any("submodule.1.submodule.1.submodule.1.submodule" in name for name in place(network).targets)
 
@@ -96,15 +99,16 @@ def test_the_coverage_line_says_share_and_what_was_skipped(make_unet):
 
 def test_no_match_lists_the_candidates(make_unet):
     network = make_unet()
-    with pytest.raises(InputError, match="scope='deocder' matches no convolution of UNet") as error:
+    with pytest.raises(InputError, match="scope='deocder' matches no convolution or linear layer of UNet") as error:
         place(network, "deocder")
     for name in (*SCOPES, *convolution_names(network)):
         assert name in str(error.value)
 
 
-def test_a_network_without_convolutions_is_refused():
-    with pytest.raises(InputError, match="none, the network has no convolution"):
-        place(nn.Linear(2, 2), "all")
+@pytest.mark.parametrize("network", [nn.Sequential(nn.ReLU()), nn.Linear(2, 2)], ids=["no layer", "no parent"])
+def test_a_network_without_layers_to_adapt_is_refused(network):
+    with pytest.raises(InputError, match="over these layers: there are none"):
+        place(network, "all")
 
 
 @pytest.mark.parametrize("scope", ["decoder", "head"])
@@ -122,11 +126,84 @@ def test_an_unknown_network_takes_all_and_regular_expressions():
     assert place(network, "2").targets == ("2",)
 
 
-def test_another_network_is_covered_by_a_regular_expression():
-    network = BasicUNet(spatial_dims=2, features=(4, 4, 4, 4, 4, 4))
-    targets = place(network, r"upcat_\d\..*|final_conv").targets
-    assert "final_conv" in targets
-    assert any(isinstance(network.get_submodule(name), nn.ConvTranspose2d) for name in targets)
+def test_the_first_entry_that_a_network_is_an_instance_of_counts():
+    class OwnUNet(nets.UNet):
+        pass
+
+    network = OwnUNet(spatial_dims=2, in_channels=1, out_channels=1, channels=(2, 4), strides=(2,))
+    assert place(network).targets == ("model.2.conv",)
+    alike = nets.BasicUNetPlusPlus(spatial_dims=2, features=(4, 4, 4, 4, 4, 4))  # shares a name with BasicUNet alone
+    with pytest.raises(InputError, match="decoder of BasicUNetPlusPlus is not known"):
+        place(alike)
+
+
+def test_a_checkpointed_unet_has_the_same_decoder_behind_its_wrappers():
+    settings = {"spatial_dims": 2, "in_channels": 1, "out_channels": 1, "channels": (2, 4, 8), "strides": (2, 2)}
+    plain, wrapped = nets.UNet(**settings), nets.unet.CheckpointUNet(**settings)
+    assert [name.replace(".module", "") for name in place(wrapped).targets] == list(place(plain).targets)
+    assert head(wrapped).replace(".module", "") == head(plain)
+    assert feature_layer(wrapped).replace(".module", "") == feature_layer(plain)
+
+
+def test_heads_of_deep_supervision_take_no_adapter():
+    network = nets.DynUNet(2, 1, 1, [3] * 4, [1, 2, 2, 2], [2] * 3, filters=[2, 2, 2, 2], deep_supervision=True)
+    assert head(network) == "output_block.conv.conv"
+    for scope in ("decoder", "all", r".*"):
+        assert not any("deep_supervision" in name or "super_head" in name for name in place(network, scope).targets)
+    with pytest.raises(InputError, match="matches no convolution or linear layer of DynUNet"):
+        place(network, r"deep_supervision_heads\..*")
+
+
+def test_layers_that_are_built_and_not_used_take_no_adapter():
+    flexible = nets.FlexibleUNet(1, 1, "efficientnet-b0", decoder_channels=(8, 4, 4, 4, 4))
+    assert not {"encoder._fc", "encoder._conv_head"} & set(place(flexible, "all").targets)
+    headless = nets.SegResNet(spatial_dims=2, init_filters=8, use_conv_final=False)
+    assert not any(name.startswith("conv_final") for name in place(headless).targets)
+    with pytest.raises(InputError, match="scope='head' matches no convolution or linear layer of SegResNet"):
+        place(headless, "head")
+
+
+def test_attention_of_torch_is_adapted_where_its_layers_really_run():
+    """`nn.MultiheadAttention` reads the weight of `out_proj` and never calls it."""
+    network = nn.Sequential(nn.TransformerEncoderLayer(4, 2, 8))
+    assert place(network, "all").targets == ("0.linear1", "0.linear2")
+
+
+def test_a_network_built_without_a_head_is_refused_where_the_head_is_asked_for():
+    network = nets.ResNet("basic", [1] * 4, [2] * 4, spatial_dims=2, feed_forward=False)
+    with pytest.raises(InputError, match="this ResNet was built without its head, 'fc'; build it with one, or give"):
+        head(network)
+    assert feature_layer(network) == "layer4"
+
+
+@pytest.mark.parametrize("find", [head, feature_layer])
+def test_head_and_features_of_an_unknown_network_are_refused(find):
+    with pytest.raises(InputError, match=r"decoder of Sequential is not known .*\(--lora-targets REGEX\) over .*: 0$"):
+        find(nn.Sequential(nn.Conv2d(1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(16, 1, 3),
+        nn.Conv2d(1, 16, 3),
+        nn.Conv3d(4, 8, (1, 1, 3), groups=4),
+        nn.ConvTranspose2d(2, 9, 2),
+        nn.ConvTranspose2d(9, 2, 2),
+        nn.ConvTranspose3d(4, 12, 1, groups=4),
+        nn.Linear(7, 3),
+    ],
+    ids=str,
+)
+def test_the_capacity_of_a_layer_is_the_largest_rank_of_its_update(layer):
+    """By a way of its own: the rank of an update with more than enough rank to fill every group's matrix."""
+    torch.manual_seed(0)
+    adapted = ADAPTABLE[type(layer)](layer.double(), "default", config=LoraConfig(), r=64).double()
+    nn.init.normal_(adapted.lora_B["default"].weight)
+    delta = adapted.get_delta_weight("default").detach()
+    if isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d):
+        delta = delta.chunk(layer.groups)[0].transpose(0, 1)
+    assert capacity(layer) == torch.linalg.matrix_rank(delta.flatten(1))
 
 
 @pytest.mark.parametrize("scope", ["(", "*up", "[a-"])

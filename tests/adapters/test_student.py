@@ -326,7 +326,7 @@ class TestRestoration:
 
     def test_a_step_is_that_of_the_plain_head(self, student, probe):
         """Its factor B is the identity, so a step changes the head as a step on its weight itself would."""
-        plain = student.merged().eval()
+        plain = student.merged().eval().requires_grad_(True)
         student.train_head()
         student.eval()
         layer = plain.get_submodule(student.head)

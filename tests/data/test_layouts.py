@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from mu_monai.data import LAYOUTS, read_chase, read_isic, read_layout
+from mu_monai.data import LAYOUTS, read_chase, read_class_folders, read_isic, read_layout
 from mu_monai.errors import InputError
 from tests.data.conftest import write_image, write_mask
 
@@ -22,6 +22,15 @@ def make_chase(folder):
         write_image(folder / f"{name}.jpg", number)
         for observer in ("1stHO", "2ndHO"):
             write_mask(folder / f"{name}_{observer}.png", number)
+    return folder
+
+
+def make_classes(folder, **files):
+    """Class folders with pictures: `nevus=("a.jpg", "b.jpg")`."""
+    for name, pictures in files.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for picture in pictures:
+            write_image(folder / name / picture, sum(f"{name}{picture}".encode()))
     return folder
 
 
@@ -125,6 +134,80 @@ def test_chase_image_without_mask_is_refused(tmp_path):
     (make_chase(tmp_path) / "Image_01R_2ndHO.png").unlink()
     with pytest.raises(InputError, match=r"Image_01R.jpg' has no mask; expected '<image>_2ndHO.png'"):
         read_layout(tmp_path, "chase", "2ndHO")
+
+
+def test_class_folders_are_recognized_and_name_the_labels(tmp_path):
+    source = read_layout(make_classes(tmp_path, nevus=("b.jpg", "a.PNG"), melanoma=("c.jpg",)))
+    assert (source.layout, source.label_set) == ("class-folders", None)
+    assert source.manifest["case_id"].tolist() == ["c", "a", "b"]
+    assert source.manifest["label"].tolist() == source.manifest["diagnosis"].tolist() == ["melanoma", "nevus", "nevus"]
+    assert source.manifest["image"][1] == str(tmp_path / "nevus" / "a.PNG")
+    assert source.manifest.columns.tolist() == ["case_id", "patient_id", "image", "label", "diagnosis"]
+
+
+def test_class_folders_may_be_divided_into_parts(tmp_path):
+    make_classes(tmp_path / "Train", nevus=("a.jpg", "a (1).jpg"), melanoma=("b.jpg",))
+    make_classes(tmp_path / "Test", nevus=("b.jpg",))
+    manifest = read_layout(tmp_path).manifest
+    assert manifest["case_id"].tolist() == ["b", "b", "a (1)", "a"]
+    assert manifest["folder"].tolist() == ["Test", "Train", "Train", "Train"]
+    assert manifest["label"].tolist() == ["nevus", "melanoma", "nevus", "nevus"]
+
+
+def test_what_class_folders_leave_out_is_logged(tmp_path, caplog):
+    make_classes(tmp_path, nevus=("a.jpg", "deep/b.jpg"), melanoma=("c.jpg",), empty=())
+    (tmp_path / "readme.txt").touch()
+    (tmp_path / ".DS_Store").touch()
+    (tmp_path / "melanoma" / "Thumbs.db").touch()
+    (tmp_path / ".cache").mkdir()
+    assert read_class_folders(tmp_path)["case_id"].tolist() == ["c", "a"]
+    assert f"class folder '{tmp_path / 'empty'}' holds no picture" in caplog.text
+    assert f"3 files or folders are no picture in a class folder and are left out, such as '{tmp_path}" in caplog.text
+
+
+def test_class_folders_without_leftovers_say_nothing_of_them(tmp_path, caplog):
+    (make_classes(tmp_path, a=("1.jpg",), b=("2.jpg",)) / "metadata.csv").write_text("image_id,patient_id\n1,p\n2,q\n")
+    read_class_folders(tmp_path)
+    assert not caplog.text
+
+
+def test_class_folders_take_metadata_but_not_what_the_folders_say(tmp_path, caplog):
+    make_classes(tmp_path / "Train", nevus=("1.jpg",), melanoma=("1.jpg", "2.jpg"))
+    (tmp_path / "metadata.csv").write_text(
+        "file,image_id,folder,diagnosis,lesion_id,age\n"
+        "Train/nevus/1.jpg,1,train,nevus,007,30\nTrain/melanoma/1.jpg,1,train,melanoma,007,30\n"
+    )
+    manifest = read_class_folders(tmp_path)
+    assert manifest["patient_id"].tolist() == ["007", "2", "007"]
+    assert manifest["age"].tolist()[0] == 30
+    assert manifest["folder"].unique().tolist() == ["Train"]
+    assert manifest["diagnosis"].tolist() == ["melanoma", "melanoma", "nevus"]
+    assert "file" not in manifest
+    assert "1 of 3 images have no patient id" in caplog.text
+
+
+def test_class_folders_refuse_metadata_that_contradicts_itself(tmp_path):
+    make_classes(tmp_path, nevus=("1.jpg",), melanoma=("2.jpg",))
+    (tmp_path / "metadata.csv").write_text("image_id,age\n1,30\n1,40\n")
+    with pytest.raises(InputError, match="describes image_id '1' more than once"):
+        read_class_folders(tmp_path)
+
+
+def test_a_single_class_is_refused(tmp_path):
+    make_classes(tmp_path, nevus=("a.jpg",), melanoma=())
+    with pytest.raises(InputError, match=r"has pictures of 1 classes \('nevus'\); a classifier needs two or more"):
+        read_layout(tmp_path)
+    with pytest.raises(InputError, match=r"has pictures of 0 classes \(none\)"):
+        read_class_folders(tmp_path / "melanoma")
+
+
+@pytest.mark.parametrize("other", ["masks", "labels", "Mask"])
+def test_folders_of_a_segmentation_data_set_are_no_classes(tmp_path, other):
+    make_classes(tmp_path, pictures=("a.jpg",), **{other: ("a.png",)})
+    with pytest.raises(InputError, match="no layout fits"):
+        read_layout(tmp_path)
+    with pytest.raises(InputError, match="has not the layout 'class-folders', which is a folder with a folder of pic"):
+        read_layout(tmp_path, "class-folders")
 
 
 def test_a_csv_or_a_folder_with_one_is_a_manifest(tmp_path, caplog):

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.neighbors import KNeighborsClassifier
 
 from mu_monai.data import check_manifest, load_split, phantom_split, phantoms, write_phantoms
+from mu_monai.data.class_phantom import CLASS_DIAGNOSES, draw_class_style
 from mu_monai.errors import InputError
 from mu_monai.keys import SUBSETS
 
@@ -17,13 +19,18 @@ SMALL = {"patients": 10, "images_per_patient": 2, "size": 48}
 KINDS = ("lesions", "vessels")
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "classes"])
+def test_phantoms_of_a_patient_share_device_and_diagnosis(kind, tmp_path):
+    manifest = write_phantoms(kind, tmp_path, patients=10, size=32)
+    assert (manifest.groupby("patient_id")[["device", "diagnosis"]].nunique() == 1).all(axis=None)
+    assert set(manifest["device"]) <= {"a", "b"}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_phantoms_make_a_good_manifest(kind, tmp_path):
     manifest = write_phantoms(kind, tmp_path, **SMALL)
     check_manifest(manifest)
     assert len(manifest) == 20
-    assert (manifest.groupby("patient_id")["device"].nunique() == 1).all()
-    assert set(manifest["device"]) <= {"a", "b"}
     assert set(manifest["phantom"]) == {kind}
     for row in manifest.itertuples():
         image, mask = np.asarray(Image.open(row.image)), np.asarray(Image.open(row.label))
@@ -33,12 +40,38 @@ def test_phantoms_make_a_good_manifest(kind, tmp_path):
         assert image.std() > 5
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_phantoms_to_be_classified_have_names_for_labels_and_no_masks(tmp_path):
+    manifest = write_phantoms("classes", tmp_path, patients=18, size=48)
+    check_manifest(manifest)
+    assert manifest["label"].tolist() == manifest["diagnosis"].tolist()
+    assert tuple(manifest["label"][::2]) == CLASS_DIAGNOSES * 2  # one after the other, so that small sets have them all
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "manifest.csv"]
+    pixels = [np.asarray(Image.open(path)) for path in manifest["image"]]
+    assert {image.shape for image in pixels} == {(48, 48, 3)}
+    assert min(image.std() for image in pixels) > 5
+
+
+def test_phantoms_of_a_class_are_told_by_their_color_better_than_by_chance(tmp_path):
+    manifest = write_phantoms("classes", tmp_path, patients=90, size=32)
+    middle = np.array([np.asarray(Image.open(path), float)[10:22, 10:22].reshape(-1, 3) for path in manifest["image"]])
+    features = np.concatenate([middle.mean(axis=1), middle.std(axis=1)], axis=1)
+    known = (manifest.index // 2) % 2 == 0
+    model = KNeighborsClassifier(5).fit(features[known], manifest["label"][known])
+    assert model.score(features[~known], manifest["label"][~known]) > 0.4  # chance is 0.11
+
+
+def test_some_patients_look_like_another_class_and_keep_to_it():
+    styles = [draw_class_style(np.random.default_rng(seed), "a", "nevus") for seed in range(400)]
+    assert 0.1 < np.mean([style.look != "nevus" for style in styles]) < 0.2
+    assert {style.look for style in styles} == set(CLASS_DIAGNOSES)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "classes"])
 def test_the_same_seed_gives_the_same_pixels_and_more_patients_keep_the_first(kind, tmp_path):
     few = write_phantoms(kind, tmp_path / "a", patients=2, size=40, seed=3)
     more = write_phantoms(kind, tmp_path / "b", patients=3, size=40, seed=3)
     other = write_phantoms(kind, tmp_path / "c", patients=2, size=40, seed=4)
-    for column in ("image", "label"):
+    for column in ("image",) if kind == "classes" else ("image", "label"):
         bytes_of = [[Path(path).read_bytes() for path in table[column]] for table in (few, more, other)]
         assert bytes_of[0] == bytes_of[1][:4]
         assert bytes_of[0] != bytes_of[2]
@@ -59,7 +92,7 @@ def test_the_eyes_of_vessel_phantoms_are_mirrored(tmp_path):
         ({"images_per_patient": 0}, "images_per_patient=0 is too small"),
         ({"size": 16}, "size=16 is too small; choose a whole number >= 32"),
         ({"seed": -1}, "seed=-1 is too small"),
-        ({"kind": "bones"}, "phantom kind 'bones' is unknown; choose 'lesions' or 'vessels'"),
+        ({"kind": "bones"}, "phantom kind 'bones' is unknown; choose 'lesions', 'vessels', 'classes'"),
     ],
 )
 def test_settings_out_of_range_are_refused(tmp_path, change, expected):
@@ -70,7 +103,7 @@ def test_settings_out_of_range_are_refused(tmp_path, change, expected):
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "classes"])
 def test_a_phantom_split_is_made_once(kind, tmp_path):
     path = phantom_split(kind, tmp_path / "phantoms", **SMALL)
     cases = load_split(path, verify=True)

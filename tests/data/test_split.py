@@ -256,3 +256,36 @@ def test_an_id_that_is_a_patient_and_a_case_of_another_is_refused(make_manifest)
         split_manifest(manifest, forget=ForgetIds(("p05",)))
     split = split_manifest(manifest, forget=ForgetWhere("patient_id == 'p05'"))
     assert set(split["patient_id"][split["subset"] == "forget"]) == {"p05"}
+
+
+def classified(make_manifest, labels):
+    manifest = make_manifest(len(labels), 1)
+    return source_of(manifest.assign(label=labels, diagnosis=labels))
+
+
+def test_a_split_tells_its_classes_in_the_order_of_their_names(make_manifest):
+    assert make_split(source_of(make_manifest()))["provenance"]["classes"] is None
+    source = classified(make_manifest, ["nevus", "melanoma"] * 5)
+    assert make_split(source)["provenance"]["classes"] == ["melanoma", "nevus"]
+
+
+def test_a_class_that_validation_or_test_lacks_is_said(make_manifest, caplog):
+    source = classified(make_manifest, ["nevus", "melanoma", *["keratosis"] * 8])
+    split = make_split(source, SplitSettings(forget=ForgetWhere("diagnosis != 'keratosis'")))
+    assert sorted(case["label"] for case in split["forget"]) == ["melanoma", "nevus"]
+    for subset in ("validation", "test"):
+        assert f"{subset} has no case of 'melanoma', 'nevus'; scores of these classes are missing there" in caplog.text
+    caplog.clear()
+    make_split(source, SplitSettings(forget=ForgetFraction(0.5), validation=0, test=0))
+    assert not caplog.text
+
+
+def test_a_class_of_a_patient_who_has_others_is_forgotten_by_case(make_manifest):
+    source = classified(make_manifest, ["nevus", "melanoma"] * 5)
+    source.manifest.loc[[0, 1], "patient_id"] = "both"
+    forget = ForgetWhere("diagnosis == 'nevus'")
+    with pytest.raises(InputError, match="'both' is to be forgotten only in part: 'c00_0' but not 'c01_0'"):
+        make_split(source, SplitSettings(forget=forget))
+    split = make_split(source, SplitSettings(forget=forget, group_by="case_id"))
+    assert {case["label"] for case in split["forget"]} == {"nevus"}
+    assert {case["label"] for name in SUBSETS if name != "forget" for case in split[name]} == {"melanoma"}

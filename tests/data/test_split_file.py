@@ -6,7 +6,16 @@ import shutil
 import pytest
 from monai.data import load_decathlon_datalist
 
-from mu_monai.data import Source, SplitSettings, check_manifest, load_split, make_split, read_layout, write_split
+from mu_monai.data import (
+    ForgetWhere,
+    Source,
+    SplitSettings,
+    check_manifest,
+    load_split,
+    make_split,
+    read_layout,
+    write_split,
+)
 from mu_monai.errors import InputError
 from mu_monai.keys import SUBSETS
 
@@ -70,6 +79,22 @@ def test_class_names_are_no_paths(make_manifest, tmp_path):
     path = write_split(tmp_path / "split.json", make_split(source))
     assert load_split(path)["forget"][0]["label"] == "nevus"
     assert load_decathlon_datalist(str(path), is_segmentation=False, data_list_key="forget")[0]["label"] == "nevus"
+
+
+def test_labels_that_are_no_known_class_are_all_named(split_file, make_manifest, tmp_path):
+    with pytest.raises(InputError, match=r"20 labels are mask files, such as .*; a classifier's are names of classes"):
+        load_split(split_file, classes=["nevus"])
+    labels = ["nevus", "melanoma", "melanoma", "navus"] * 5
+    source = Source(manifest=make_manifest().assign(label=labels), path="somewhere", layout="manifest")
+    path = write_split(tmp_path / "classes.json", make_split(source))
+    with pytest.raises(InputError) as caught:
+        load_split(path, classes=["nevus", "keratosis"])
+    assert len(caught.value.problems) == 2
+    assert "class 'melanoma' of 10 cases, such as 'c" in caught.value.problems[0]
+    assert "there are 'nevus', 'keratosis'" in caught.value.problems[0]
+    assert "class 'navus' of 5 cases" in caught.value.problems[1]
+    assert "did you mean 'nevus'?" in caught.value.problems[1]
+    assert load_split(path, classes=["melanoma", "navus", "nevus"]) == load_split(path)
 
 
 def test_an_absent_or_broken_file_is_refused(tmp_path):
@@ -198,3 +223,29 @@ def test_real_images_go_from_folder_to_split(real_data, tmp_path, folder, label_
     assert sum(map(len, loaded.values())) == cases
     assert split["provenance"]["near_duplicates"] == []
     assert split["provenance"]["label_set"] == label_set
+
+
+def test_the_real_nine_classes_go_from_folder_to_split(real_data, tmp_path):
+    source = read_layout(real_data / "isic9")
+    assert (source.layout, len(source.manifest)) == ("class-folders", 2359)
+    assert source.manifest.groupby("folder").size().to_dict() == {"Test": 118, "Train": 2241}
+    check_manifest(source.manifest, allow_repeated_ids=True)
+    settings = SplitSettings(forget=ForgetWhere("diagnosis == 'nevus'"), on_duplicates="drop")
+    split = make_split(source, settings)
+    provenance = split["provenance"]
+    assert len(provenance["classes"]) == 9
+    assert provenance["classes"] == sorted(provenance["classes"])
+    assert {"ISIC_0025509(1)", "ISIC_0025601(1)"} <= set(provenance["duplicates"]["dropped"])
+    assert {case["label"] for case in split["forget"]} == {"nevus"}
+    assert {case["label"] for case in split["retain"]} == set(provenance["classes"]) - {"nevus"}
+    assert {"lesion_id", "age", "sex", "localization", "source", "diagnosis", "folder"} <= split["retain"][0].keys()
+    loaded = load_split(write_split(tmp_path / "split.json", split), classes=provenance["classes"])
+    assert sum(map(len, loaded.values())) == 2045
+
+
+def test_real_copies_under_two_classes_stay_together_or_are_refused_in_part(real_data):
+    source = read_layout(real_data / "isic9")
+    split = make_split(source, SplitSettings(on_duplicates="together"))
+    assert sum(len(split[name]) for name in SUBSETS) == 2359
+    with pytest.raises(InputError, match=r"is to be forgotten only in part: .*with --on-duplicates drop"):
+        make_split(source, SplitSettings(forget=ForgetWhere("diagnosis == 'nevus'"), on_duplicates="together"))

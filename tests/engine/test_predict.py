@@ -105,6 +105,75 @@ def test_a_volume_is_scored_as_an_image(make_cases):
     pd.testing.assert_frame_equal(score(volume), score(flat))
 
 
+class TestClassifier:
+    """Logits `(B, K)`: the image of a case is its logits, so that the identity is the network."""
+
+    @staticmethod
+    def case(logits: list[float], label: int, name: str = "a") -> dict:
+        ids = {"case_id": f"case-{name}", "patient_id": f"patient-{name}"}
+        return {"image": torch.tensor(logits), "label": torch.tensor(label), **ids}
+
+    @staticmethod
+    def score(*cases: dict, batch_size: int = 1, **settings) -> pd.DataFrame:
+        loader = DataLoader(Dataset(list(cases)), batch_size=batch_size)
+        return predict_scores(nn.Identity(), loader, nn.CrossEntropyLoss(label_smoothing=0.1), **settings)
+
+    def test_scores_are_those_worked_out_by_hand(self):
+        logits = [math.log(0.2), math.log(0.7), math.log(0.1)]
+        table = self.score(self.case(logits, 1, "a"), self.case(logits, 2, "b"), classes=["akiec", "mel", "nv"])
+        assert list(table.columns) == [
+            *("patient_id", "case_id", "loss", "cross_entropy", "accuracy", "confidence", "true_probability"),
+            *("label", "predicted"),
+        ]
+        assert table["cross_entropy"].tolist() == pytest.approx([-math.log(0.7), -math.log(0.1)])
+        smooth = -sum(math.log(p) for p in (0.2, 0.7, 0.1)) / 3
+        assert table["loss"].tolist() == pytest.approx([0.9 * c + 0.1 * smooth for c in table["cross_entropy"]])
+        assert table["accuracy"].tolist() == [1.0, 0.0]
+        assert table["confidence"].tolist() == pytest.approx([0.7, 0.7])
+        assert table["true_probability"].tolist() == pytest.approx([0.7, 0.1])
+        assert table["label"].tolist() == ["mel", "nv"]
+        assert table["predicted"].tolist() == ["mel", "mel"]
+
+    def test_without_names_classes_are_numbers(self):
+        (row,) = self.score(self.case([0.0, 3.0], 0)).to_dict("records")
+        assert (row["label"], row["predicted"]) == (0, 1)
+
+    @pytest.mark.parametrize("batch_size", [1, 2, 5])
+    def test_scores_belong_to_cases_whatever_the_batch_size(self, batch_size):
+        generator = torch.Generator().manual_seed(0)
+        cases = [self.case(torch.randn(4, generator=generator).tolist(), i % 4, str(i)) for i in range(5)]
+        pd.testing.assert_frame_equal(self.score(*cases, batch_size=batch_size), self.score(*cases))
+
+    @pytest.mark.parametrize("logit", [-1e4, 1e4])
+    def test_extreme_logits_give_finite_scores(self, logit):
+        (row,) = self.score(self.case([logit, 0.0], 0)).to_dict("records")
+        assert all(math.isfinite(value) for value in row.values() if not isinstance(value, str))
+        assert 0 <= row["true_probability"] <= row["confidence"] <= 1
+
+    def test_other_numbers_of_classes_are_refused(self):
+        with pytest.raises(InputError, match=r"has 2 outputs, but there are 3 classes \(a, b, c\); give one name per"):
+            self.score(self.case([0.0, 1.0], 0), classes=["a", "b", "c"])
+        with pytest.raises(InputError, match="at least 2 outputs, one per class, and this network has 1"):
+            self.score(self.case([0.0], 0))
+
+    def test_a_run_records_accuracy_and_writes_class_names(self, tmp_path):
+        network = nn.Linear(2, 2).requires_grad_(False)
+        network.weight.copy_(torch.eye(2))
+        network.bias.zero_()
+        cases = [self.case([1.0, 0.0], label, str(label)) for label in (0, 1)]
+        loaders = {name: DataLoader(Dataset(cases)) for name in ("validation", "test")}
+        scorer = ScoreSubsets(loaders, nn.CrossEntropyLoss(), classes=["melanoma", "nevus"])
+        engine, rows = Trainer(network), []
+        scorer.attach(engine)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: rows.append(epoch_terms(engine)))
+        engine.run([0], max_epochs=1)
+        assert rows == [{"validation_loss": pytest.approx(math.log(1 + math.e) - 0.5), "validation_accuracy": 0.5}]
+        table = scorer.write({"teacher": network}, tmp_path)
+        assert set(table["label"]) == {"melanoma", "nevus"}
+        assert set(table["predicted"]) == {"melanoma"}
+        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores.csv"), table)
+
+
 def test_scoring_builds_no_graph():
     network = nn.Conv2d(1, 1, 1)
     seen = []
@@ -173,6 +242,15 @@ class TestScoreSubsets:
     def test_an_interval_below_one_is_refused(self, loaders, interval):
         with pytest.raises(InputError, match=f"interval={interval} is not allowed; score after every 1, 2"):
             ScoreSubsets(loaders, nn.BCEWithLogitsLoss(), interval=interval)
+
+    def test_the_warning_that_nothing_happened_stands_beside_others(self, scorer, make_student):
+        engine = Trainer(make_student())
+        scorer.attach(engine)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: setattr(engine.state, "warnings", ["another"]))
+        engine.run([0], max_epochs=1)
+        first, second = engine.state.warnings
+        assert first == "another"
+        assert "moved by less than 1 %" in second
 
     def test_scoring_does_not_change_the_network(self, scorer, make_unet):
         network = make_unet()

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from mu_monai.losses import Background
 
@@ -54,3 +54,16 @@ def test_every_pixel_counts_alike_whatever_case_it_belongs_to():
     a, b = torch.randn(1, 1, 4, 4), torch.randn(1, 1, 4, 4)
     both = Background()(torch.cat([a, b]))
     torch.testing.assert_close(both, (Background()(a) + Background()(b)) / 2)
+
+
+@pytest.mark.parametrize("space", [(3, 4), (2, 3, 4)])
+def test_for_softmax_it_is_cross_entropy_to_class_0(space):
+    z = torch.randn(2, 3, *space, dtype=torch.double)
+    expected = cross_entropy(z, torch.zeros(2, *space, dtype=torch.long))
+    torch.testing.assert_close(Background(softmax=True)(z), expected)
+
+
+def test_for_softmax_descending_moves_probability_to_class_0():
+    logits = torch.zeros(1, 3, 2, 2, requires_grad=True)
+    Background(softmax=True)(logits).backward()
+    assert ((logits - logits.grad).softmax(1)[:, 0] > 1 / 3).all()

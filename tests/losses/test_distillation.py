@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
-from torch.distributions import Bernoulli, kl_divergence
-from torch.nn.functional import binary_cross_entropy_with_logits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.distributions import Bernoulli, Categorical, kl_divergence
+from torch.nn.functional import binary_cross_entropy_with_logits, kl_div
 
 from mu_monai.losses import Distillation
+
+DIRECTIONS = ["forward", "reverse", "js"]
+KINDS = [((2, 1, 3, 4), False), ((2, 2, 3, 4, 2), False), ((2, 3, 3, 4), True), ((4, 5), True)]
 
 
 def logits(seed: int, shape: tuple[int, ...] = (2, 1, 3, 4)) -> torch.Tensor:
@@ -94,3 +101,73 @@ def test_extreme_logits_give_finite_values_and_gradients(dtype, student, teacher
 def test_a_temperature_that_is_no_positive_number_is_refused(temperature):
     with pytest.raises(ValueError, match=f"temperature={temperature} is not allowed; use a number above 0"):
         Distillation(temperature)
+
+
+def distribution(value: torch.Tensor, softmax: bool) -> Bernoulli | Categorical:
+    return Categorical(logits=value.movedim(1, -1)) if softmax else Bernoulli(logits=value)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+@pytest.mark.parametrize(("shape", "softmax"), KINDS)
+def test_each_direction_is_the_divergence_that_it_names(shape, softmax, temperature):
+    student, teacher = logits(0, shape), logits(1, shape)
+    p, q = (distribution(value / temperature, softmax) for value in (teacher, student))
+    m = type(p)(probs=(p.probs + q.probs) / 2)
+    expected = {
+        "forward": kl_divergence(p, q).mean(),
+        "reverse": kl_divergence(q, p).mean(),
+        "js": (kl_divergence(p, m).mean() + kl_divergence(q, m).mean()) / 2,
+    }
+    for direction, value in expected.items():
+        term = Distillation(temperature, direction, softmax)
+        torch.testing.assert_close(term(student, teacher), temperature**2 * value)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize(("shape", "softmax"), KINDS)
+def test_every_direction_is_zero_with_no_gradient_at_agreement_and_above_elsewhere(shape, softmax, direction):
+    teacher = logits(1, shape)
+    student = teacher.clone().requires_grad_()
+    value = Distillation(direction=direction, softmax=softmax)(student, teacher)
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-12)
+    torch.testing.assert_close(student.grad, torch.zeros_like(teacher), atol=1e-12, rtol=0)
+    assert Distillation(direction=direction, softmax=softmax)(logits(0, shape), teacher).item() > 0.1
+
+
+def test_for_classes_it_is_the_mean_over_the_batch_as_in_the_released_code():
+    student, teacher = logits(0, (4, 9)), logits(1, (4, 9))
+    expected = 4 * kl_div((student / 2).log_softmax(1), (teacher / 2).softmax(1), reduction="batchmean")
+    torch.testing.assert_close(Distillation(softmax=True)(student, teacher), expected)
+
+
+@given(seed=st.integers(0, 1000), scale=st.sampled_from([0.1, 3.0, 100.0]), softmax=st.booleans())
+@settings(deadline=None)
+def test_js_is_symmetric_and_bounded_and_reverse_is_forward_with_roles_changed(seed, scale, softmax):
+    student, teacher = logits(seed, (2, 3, 4)) * scale, logits(seed + 1, (2, 3, 4)) * scale
+    js = Distillation(direction="js", softmax=softmax)
+    torch.testing.assert_close(js(student, teacher), js(teacher, student))
+    assert -1e-12 <= js(student, teacher).item() <= 4 * math.log(2) + 1e-12
+    forward, reverse = (Distillation(direction=name, softmax=softmax) for name in ("forward", "reverse"))
+    torch.testing.assert_close(forward(student, teacher), reverse(teacher, student))
+    assert forward(student, teacher).item() >= -1e-12
+
+
+def test_js_of_opposed_sure_answers_is_its_greatest_value():
+    sure = torch.full((1, 1, 2, 2), 1e4)
+    assert Distillation(1.0, "js")(sure, -sure).item() == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("softmax", [False, True])
+def test_descending_brings_the_student_to_the_teacher(direction, softmax):
+    student, teacher = logits(0, (2, 3)).requires_grad_(), logits(1, (2, 3))
+    term = Distillation(direction=direction, softmax=softmax)
+    before = term(student, teacher)
+    before.backward()
+    assert term(student - 0.1 * student.grad, teacher) < before
+
+
+def test_a_direction_that_is_not_known_is_refused():
+    with pytest.raises(ValueError, match="direction='backward' is not known; use one of forward, reverse, js"):
+        Distillation(direction="backward")

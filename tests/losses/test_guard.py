@@ -47,3 +47,21 @@ def test_extreme_logits_give_finite_values_and_gradients(s, t):
     value.backward()
     assert value.item() == pytest.approx(4e8)
     assert torch.isfinite(student.grad).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (3, 2, 4, 4), (2, 1, 2, 3, 4)])
+def test_the_sum_is_over_a_case_and_the_mean_over_cases(shape):
+    s, t = torch.randn(shape, dtype=torch.double), torch.randn(shape, dtype=torch.double)
+    per_case = (s - t).flatten(1).norm(dim=1).square()
+    torch.testing.assert_close(Guard("sum")(s, t), per_case.mean())
+    torch.testing.assert_close(Guard("sum")(s, t), Guard()(s, t) * s[0].numel())
+
+
+def test_the_mean_is_65536_times_smaller_at_the_papers_size():
+    s, t = torch.ones(1, 1, 256, 256), torch.zeros(1, 1, 256, 256)
+    assert (Guard("sum")(s, t) / Guard()(s, t)).item() == 65536
+
+
+def test_another_reduction_is_refused():
+    with pytest.raises(ValueError, match="reduction='none' is not known; use one of mean, sum"):
+        Guard("none")

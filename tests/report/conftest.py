@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from mu_monai.audit import records_table, utility_records
+from mu_monai.report import read_runs, write_report
 
 SUBSETS = {"retain": (14, 4), "forget": (4, 3), "validation": (5, 3), "test": (6, 3)}  # patients, cases of each
 LEVELS = {
@@ -15,6 +21,18 @@ LEVELS = {
     "retrained": {"retain": 0.93, "forget": 0.82, "validation": 0.83, "test": 0.83},
     "student": {"retain": 0.90, "forget": 0.66, "validation": 0.82, "test": 0.81},
 }
+
+CLASSES = [
+    "actinic keratosis",
+    "basal cell carcinoma",
+    "dermatofibroma",
+    "melanoma",
+    "nevus",
+    "pigmented benign keratosis",
+    "seborrheic keratosis",
+    "squamous cell carcinoma",
+    "vascular lesion",
+]
 
 
 def make_scores(models: tuple[str, ...]) -> pd.DataFrame:
@@ -80,6 +98,51 @@ def make_examples(models: tuple[str, ...], size: int = 64) -> dict[str, np.ndarr
     return {name: np.array(values) for name, values in arrays.items()}
 
 
+def make_class_scores(models: tuple[str, ...]) -> pd.DataFrame:
+    rows = make_scores(models).drop(columns=["bce", "dice", "iou"])
+    rng = np.random.default_rng(0)
+    rows["label"] = [CLASSES[hash_of % 9] for hash_of in rows["case_id"].map(lambda case: sum(case.encode()))]
+    level = [LEVELS[model][subset] for model, subset in zip(rows["model"], rows["subset"], strict=True)]
+    right = rng.uniform(size=len(rows)) < np.array(level)
+    rows["predicted"] = [
+        name if good else CLASSES[rng.integers(9)] for name, good in zip(rows["label"], right, strict=True)
+    ]
+    rows["accuracy"] = (rows["label"] == rows["predicted"]).astype(float)
+    return rows.assign(cross_entropy=rows["loss"], true_probability=0.2 + 0.7 * rows["accuracy"])
+
+
+def make_class_examples(models: tuple[str, ...]) -> dict[str, np.ndarray]:
+    arrays = make_examples(())
+    true = [1, 4, 3, 4, 7, 8]
+    arrays |= {"label": np.array([CLASSES[place] for place in true]), "classes": np.array(CLASSES)}
+    for model in models:
+        answers = np.full((6, 9), 0.02, dtype=np.float32)
+        for row, place in enumerate(true):
+            answers[row, 3 if model == "student" and row > 3 else place] = 0.84
+        arrays[model] = answers
+    return arrays
+
+
+def make_measurements(layers: int = 9, **restoration: object) -> dict:
+    names = [f"model.1.submodule.1.submodule.2.{number}.conv" for number in range(layers)]
+    sizes = np.linspace(0.2, 1.4, layers)
+    found = [
+        {"layer": name, "rank": 8, "norm": size, "spectral_norm": 0.7 * size, "bound": 1.9 * size}
+        for name, size in zip(names, sizes, strict=True)
+    ]
+    epochs = [
+        {"epoch": 13, "forget_loss": 0.77, "retain_loss": 0.22, "returned": 0.02},
+        {"epoch": 14, "forget_loss": 0.75, "retain_loss": 0.20, "returned": 0.06},
+        {"epoch": 15, "forget_loss": 0.71, "retain_loss": 0.19, "returned": 0.14},
+    ]
+    watch = {"tolerance": 0.1, "teacher_forget_loss": 0.28, "start_forget_loss": 0.78, "epochs": epochs}
+    return {
+        "drift": {"total": float(np.linalg.norm(sizes)), "limit": None, "layers": found},
+        "margins": {"delta": 0.123, "epsilon": 0.0, "feature_layer": "model.1.submodule.1.submodule.1"},
+        "restoration": watch | {"stopped": True, "kept_epoch": 14} | restoration,
+    }
+
+
 def make_record(role: str) -> dict:
     student = role == "student"
     provenance = {
@@ -140,15 +203,32 @@ class RunFactory:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def __call__(self, role: str, name: str | None = None, *, figures: bool = True, **record: object) -> Path:
+    def __call__(
+        self, role: str, name: str | None = None, *, figures: bool = True, classes: bool = False, **record: object
+    ) -> Path:
         folder = self.root / (name or role)
         folder.mkdir(parents=True)
         models = ("teacher", "student") if role == "student" else (role,)
         (folder / "run.json").write_text(json.dumps(make_record(role) | record), encoding="utf-8")
-        make_scores(models).to_csv(folder / "scores.csv", index=False)
+        scores, curve = make_scores(models), make_curve(role == "student")
+        if classes:
+            scores = make_class_scores(models)
+            curve = curve.rename(columns=lambda name: name.replace("dice", "accuracy").replace("background", "uniform"))
+        scores.to_csv(folder / "scores.csv", index=False)
         if figures:
-            make_curve(role == "student").to_csv(folder / "curve.csv", index=False)
-            np.savez_compressed(folder / "examples.npz", **make_examples(models))
+            curve.to_csv(folder / "curve.csv", index=False)
+            examples = make_class_examples(models) if classes else make_examples(models)
+            np.savez_compressed(folder / "examples.npz", **examples)
+        return folder
+
+    def two_phase(self, **restoration: object) -> Path:
+        """A student whose head was restored in its last three epochs."""
+        folder = self("student", preset="two-phase", measurements=make_measurements(**restoration))
+        curve = make_curve(student=True).assign(phase=[1] * 12 + [2] * 3)
+        curve.loc[12:, ["distillation", "guard", "background"]] = np.nan
+        curve["forget_returned"] = [np.nan] * 12 + [0.02, 0.06, 0.14]
+        curve.loc[12:, "forget_loss"] = [np.nan, np.nan, 0.74]
+        curve.to_csv(folder / "curve.csv", index=False)
         return folder
 
 
@@ -162,7 +242,47 @@ def all_runs(make_run: RunFactory) -> list[Path]:
     return [make_run("teacher"), make_run("retrained"), make_run("student")]
 
 
-@pytest.fixture(scope="module")
-def shared_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    make_run = RunFactory(tmp_path_factory.mktemp("shared") / "runs")
-    return [make_run(role) for role in ("teacher", "retrained", "student")]
+def make_report(kind: str, make_run: RunFactory, out: Path) -> Path:
+    """The page of one kind: `masks`, `two_phase` or `classes`."""
+    of = {"classes": True, "bundle": {"name": "isic_classification"}} if kind == "classes" else {}
+    folders = [make_run("teacher", **of), make_run("retrained", **of)]
+    if kind == "two_phase":
+        folders.append(make_run.two_phase())
+    else:
+        measured = {"measurements": make_measurements(30) | {"restoration": None}} if kind == "classes" else {}
+        folders.append(make_run("student", **of, **measured))
+    runs = read_runs(folders)
+    return write_report(runs, records_table(utility_records(runs.scores, n_resamples=100)), out)
+
+
+@pytest.fixture(scope="session")
+def page_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`index.html` of a kind of report, written once; tests only look at it."""
+
+    @cache
+    def page(kind: str) -> Path:
+        root = tmp_path_factory.mktemp(kind)
+        return make_report(kind, RunFactory(root / "runs"), root / "out")
+
+    return page
+
+
+@pytest.fixture(scope="session", params=["masks", "two_phase", "classes"])
+def any_page(request: pytest.FixtureRequest, page_of: Callable[[str], Path]) -> Path:
+    return page_of(request.param)
+
+
+@pytest.fixture
+def measurements() -> Callable[..., dict]:
+    return make_measurements
+
+
+@pytest.fixture
+def text_of() -> Callable[[Path], str]:
+    """The visible text of a page."""
+    return page_text
+
+
+def page_text(index: Path) -> str:
+    body = index.read_text(encoding="utf-8").split("</style>")[1]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>|data:[^\"]+", " ", body))

@@ -157,7 +157,7 @@ def test_examples_that_do_not_fit_together(make_run):
         read_runs([folder])
     arrays = {"case_id": np.array(["a"]), "subset": np.array(["retain"]), "image": np.zeros((2, 4, 4, 1))}
     np.savez(folder / "examples.npz", label=np.zeros((1, 4, 4)), **arrays)
-    with pytest.raises(InputError, match="have different lengths"):
+    with pytest.raises(InputError, match="has arrays of different lengths"):
         read_runs([folder])
 
 

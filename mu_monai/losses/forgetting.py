@@ -1,0 +1,108 @@
+"""The forget terms by name: what each takes, which answer it favours, and which of them cannot be had together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from mu_monai.errors import did_you_mean
+from mu_monai.losses.background import Background
+from mu_monai.losses.entropy import Entropy
+from mu_monai.losses.label_flip import LabelFlip
+from mu_monai.losses.mean_probability import MeanProbability
+from mu_monai.losses.random_label import RandomLabel
+from mu_monai.losses.repulsion import Repulsion
+from mu_monai.losses.teacher_contradiction import TeacherContradiction
+from mu_monai.losses.total_variation import TotalVariation
+from mu_monai.losses.uniform import Uniform
+
+SEGMENTATION = frozenset({"segmentation"})
+EVERY_TASK = frozenset({"segmentation", "classification"})
+
+ANSWERS = {
+    "background": "to background",
+    "contradiction": "to the opposite of the label or the teacher",
+    "undecided": "to even odds",
+    "random": "to a label drawn at random",
+}
+
+
+@dataclass(frozen=True)
+class ForgetTerm:
+    """One forget term.
+
+    Args:
+        make: builds the term; takes the keyword `softmax` and the term's own settings.
+        inputs: what `forward` takes, by name: of `student` (logits), `label`, `teacher` (logits), `student_features`,
+            `teacher_features`.
+        answer: where its minimum lies, a key of `ANSWERS`; none where it favours no answer.
+        tasks: the tasks in which it has a meaning.
+    """
+
+    make: Callable[..., nn.Module]
+    inputs: tuple[str, ...]
+    answer: str | None
+    tasks: frozenset[str] = EVERY_TASK
+
+
+def _repulsion(softmax: bool) -> Repulsion:
+    return Repulsion()  # features have no outcomes
+
+
+FORGET_TERMS: dict[str, ForgetTerm] = {
+    "background": ForgetTerm(Background, ("student",), "background", SEGMENTATION),
+    "label_flip": ForgetTerm(LabelFlip, ("student", "label"), "contradiction"),
+    "teacher_contradiction": ForgetTerm(TeacherContradiction, ("student", "teacher"), "contradiction"),
+    "entropy": ForgetTerm(Entropy, ("student",), "undecided"),
+    "repulsion": ForgetTerm(_repulsion, ("student_features", "teacher_features"), None),
+    "mean_probability": ForgetTerm(MeanProbability, ("student",), "undecided", SEGMENTATION),
+    "total_variation": ForgetTerm(TotalVariation, ("student",), None, SEGMENTATION),
+    "uniform": ForgetTerm(Uniform, ("student",), "undecided"),
+    "random_label": ForgetTerm(RandomLabel, ("student", "label"), "random"),
+}
+
+
+def contradictions(terms: Collection[str], task: str, *, mixed_targets: bool = False) -> list[str]:
+    """Say what forbids forget terms together: one sentence per problem, none where they fit.
+
+    Args:
+        terms: names of forget terms.
+        task: `segmentation` or `classification`.
+        mixed_targets: whether terms that pull to different answers may be summed.
+
+    Example:
+        >>> contradictions(["entropy", "repulsion"], "classification")
+        []
+        >>> contradictions(["background"], "classification")
+        ["the forget term 'background' has no meaning for classification; use one of label_flip,
+        teacher_contradiction, entropy, repulsion, uniform, random_label"]
+    """
+    known = [name for name in terms if name in FORGET_TERMS]
+    problems = [
+        f"the forget term {name!r} is not known; use one of {', '.join(FORGET_TERMS)}{did_you_mean(name, FORGET_TERMS)}"
+        for name in terms
+        if name not in FORGET_TERMS
+    ]
+    fitting = [name for name, term in FORGET_TERMS.items() if task in term.tasks]
+    problems += [
+        f"the forget term {name!r} has no meaning for {task}; use one of {', '.join(fitting)}"
+        for name in known
+        if name not in fitting
+    ]
+    return problems if mixed_targets else [*problems, *_different_answers(known)]
+
+
+def _different_answers(terms: Collection[str]) -> Iterator[str]:
+    pulls: dict[str, list[str]] = {}
+    for name in terms:
+        answer = FORGET_TERMS[name].answer
+        if answer is not None:
+            pulls.setdefault(answer, []).append(name)
+    if len(pulls) > 1:
+        listed = ", ".join(f"{' and '.join(names)} {ANSWERS[answer]}" for answer, names in pulls.items())
+        yield (
+            f"the forget terms pull to different answers, so that their sum reaches none of them: {listed}; choose "
+            "one, or set method#mixed_targets=true to sum them as section 3 of arXiv 2511.16574 does"
+        )

@@ -1,0 +1,118 @@
+"""One view of every output: log-probabilities over the outcomes of a place, in dimension 1.
+
+A softmax output has its K classes as outcomes. A sigmoid output has two in every channel: absent (0) and present (1). A
+term that is written over outcomes is thereby the same formula for masks of either kind, 2D or 3D, and for classes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional
+
+from mu_monai.errors import InputError
+
+
+def log_probabilities(logits: torch.Tensor, softmax: bool) -> torch.Tensor:
+    """Log-probabilities of the outcomes, finite for every finite logit, in single precision or better.
+
+    Args:
+        logits: `(B, C, ...)`; classification has no dimensions after the channels.
+        softmax: whether the channels are the classes of one softmax or independent sigmoid outputs.
+
+    Returns:
+        `(B, C, ...)` for softmax; `(B, 2, C, ...)` for sigmoid, outcome 0 absent and outcome 1 present.
+
+    Raises:
+        InputError: for a softmax over one channel, whose probability is always 1.
+
+    Example:
+        >>> log_probabilities(torch.zeros(1, 1, 2, 2), softmax=False).exp().flatten(2)
+        tensor([[[0.5000, 0.5000, 0.5000, 0.5000],
+                 [0.5000, 0.5000, 0.5000, 0.5000]]])
+        >>> log_probabilities(torch.zeros(1, 4), softmax=True).exp()
+        tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
+    """
+    if softmax and logits.shape[1] < 2:
+        raise InputError(
+            f"a softmax over {logits.shape[1]} channel is always 1 and teaches nothing; it needs 2 channels or more, "
+            "and a single channel is a sigmoid output: use softmax=False"
+        )
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if softmax:
+        return logits.log_softmax(dim=1)
+    return torch.stack([functional.logsigmoid(-logits), functional.logsigmoid(logits)], dim=1)
+
+
+def probabilities(logits: torch.Tensor, softmax: bool) -> torch.Tensor:
+    """Probabilities of the channels, `(B, C, ...)` as the logits: of each class, or of presence.
+
+    Example:
+        >>> probabilities(torch.zeros(1, 1), softmax=False).item()
+        0.5
+    """
+    log_p = log_probabilities(logits, softmax)
+    return (log_p if softmax else log_p[:, 1]).exp()
+
+
+def label_outcomes(label: torch.Tensor, logits: torch.Tensor, softmax: bool) -> torch.Tensor:
+    """The index of the true outcome at every place, `long`.
+
+    Args:
+        label: sigmoid: 0/1 masks `(B, C, ...)`. Softmax: class indices `(B, ...)` or `(B, 1, ...)`, for
+            classification `(B,)`, or one-hot masks `(B, C, ...)`.
+        logits: `(B, C, ...)`.
+        softmax: as in `log_probabilities`.
+
+    Returns:
+        The shape of `log_probabilities(logits, softmax)` without dimension 1.
+
+    Example:
+        >>> label_outcomes(torch.tensor([[[0.0, 2.0]]]), torch.zeros(1, 3, 2), softmax=True)
+        tensor([[0, 2]])
+    """
+    if softmax and label.dim() == logits.dim():
+        label = label.argmax(dim=1) if label.shape[1] == logits.shape[1] else label.squeeze(1)
+    return label.long()
+
+
+def uniform(log_p: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of even odds, in the shape of `log_p`.
+
+    Example:
+        >>> uniform(torch.zeros(1, 4)).exp()
+        tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
+    """
+    return torch.full_like(log_p, -math.log(log_p.shape[1]))
+
+
+def others(p: torch.Tensor) -> torch.Tensor:
+    """Every outcome in proportion to what is not on it, `(1 - p) / (K - 1)`: the opposite of an answer `p`.
+
+    Example:
+        >>> others(torch.tensor([[1.0, 0.0, 0.0]]))
+        tensor([[0.0000, 0.5000, 0.5000]])
+    """
+    return (1 - p) / (p.shape[1] - 1)
+
+
+def cross_entropy(p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of `q` to the target `p` at every place, in nats: dimension 1 is summed away.
+
+    Example:
+        >>> cross_entropy(torch.tensor([[0.5, 0.5]]), torch.tensor([[0.5, 0.5]]).log())
+        tensor([0.6931])
+    """
+    return -(p * log_q).sum(dim=1)
+
+
+def divergence(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+    """Mean over places of KL(p || q), in nats; for `(B, K)` this is the mean over the batch.
+
+    Example:
+        >>> log_p = torch.tensor([[0.5, 0.5]]).log()
+        >>> divergence(log_p, log_p).item()
+        0.0
+    """
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()

@@ -1,0 +1,37 @@
+"""The repulsion term: on forget cases the student's features shall point elsewhere than the teacher's."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.functional import cosine_similarity
+
+
+class Repulsion(nn.Module):
+    r"""Cosine similarity of the student's and the teacher's pooled features.
+
+    .. math:: L = \frac{1}{B} \sum_b \frac{f_s \cdot f_t}{\|f_s\| \|f_t\|}
+
+    with features averaged over space. Range [-1, 1]; 1 where they point the same way, -1 where they are opposed. It
+    favours no answer. Features that are never negative, such as behind a ReLU, cannot go below 0.
+
+    At equality the gradient is exactly zero, as at every maximum: a student that starts as its teacher needs another
+    term, or dropout in the adapters, to be moved off it.
+
+    Source:
+        *Erase to Retain* (arXiv 2511.16574), section 3, which raises `1 - cos`; lowering `cos` is the same. It does not
+        name the layer; pooled features of the last encoder stage are our default.
+
+    Example:
+        >>> features = torch.rand(2, 8, 4, 4)
+        >>> round(Repulsion()(features, 3 * features).item(), 4), round(Repulsion()(features, -features).item(), 4)
+        (1.0, -1.0)
+    """
+
+    def forward(self, student_features: torch.Tensor, teacher_features: torch.Tensor) -> torch.Tensor:
+        """Return the scalar term for features `(B, C, ...)` of both."""
+        return cosine_similarity(_pooled(student_features), _pooled(teacher_features), dim=1).mean()
+
+
+def _pooled(features: torch.Tensor) -> torch.Tensor:
+    return features.unsqueeze(-1).flatten(2).mean(dim=2)

@@ -1,0 +1,132 @@
+"""What an unlearning run measured on itself, in words: how far its weights moved, and what restoration brought back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mu_monai.report.folder import CLASSIFICATION, Runs
+from mu_monai.report.sentences import number, percent
+from mu_monai.report.tables import as_rows, layers_table, measurements, restoration_table
+
+
+def measured_content(runs: Runs) -> dict[str, Any]:
+    """The sections about weights and restoration, by the names that the template uses; none where nothing is known."""
+    found = measurements(runs)
+    return {"drift": _drift(runs, found), "restoration": _restoration(runs, found)}
+
+
+def _drift(runs: Runs, found: Mapping[str, Any]) -> dict[str, Any] | None:
+    drift, margins = found.get("drift"), found.get("margins")
+    if drift is None and margins is None:
+        return None
+    said: list[tuple[str, str]] = []
+    if drift is not None:
+        said.append(("Weights", drift_sentence(drift["total"], drift.get("limit"))))
+    if margins is not None:
+        classes = runs.main.task == CLASSIFICATION
+        said.append(("Answers (delta)", delta_sentence(margins["delta"], classes=classes)))
+        said.append(("Features (epsilon)", epsilon_sentence(margins["epsilon"], margins["feature_layer"])))
+    rows = [
+        {"layer": row["layer"], "rank": row["rank"]}
+        | {name: number(row[name], 4) for name in ("norm", "spectral_norm", "bound")}
+        for row in as_rows(layers_table(runs))
+    ]
+    return {"said": said, "rows": rows}
+
+
+def _restoration(runs: Runs, found: Mapping[str, Any]) -> dict[str, Any] | None:
+    restoration = found.get("restoration")
+    if not restoration or not restoration["epochs"]:
+        return None
+    kept, stopped = restoration["kept_epoch"], restoration["stopped"]
+    rows = [
+        {
+            "epoch": f"{row['epoch']:.0f}",
+            "forget_loss": number(row["forget_loss"], 4),
+            "retain_loss": number(row["retain_loss"], 4),
+            "returned": percent(row["returned"]),
+            "mark": "kept" if row["epoch"] == kept else "",
+        }
+        for row in as_rows(restoration_table(runs))
+    ]
+    if stopped:
+        rows[-1]["mark"] = "stopped here"
+    start = {"epoch": "before", "forget_loss": number(restoration["start_forget_loss"], 4), "retain_loss": number(None)}
+    start |= {"returned": percent(0.0), "mark": "kept" if kept is None else ""}
+    teacher = {"epoch": "teacher", "forget_loss": number(restoration["teacher_forget_loss"], 4)}
+    teacher |= {"retain_loss": number(None), "returned": percent(1.0), "mark": ""}
+    return {"sentence": restoration_sentence(restoration), "rows": [teacher, start, *rows]}
+
+
+def drift_sentence(total: float, limit: float | None) -> str:
+    """How far all weights together are from the teacher's.
+
+    Example:
+        >>> drift_sentence(1.25, None)
+        'All updates together moved the weights by 1.250 (Euclidean distance); nothing limited it.'
+    """
+    held = "nothing limited it" if limit is None else f"it was held to at most {number(limit)}"
+    return f"All updates together moved the weights by {number(total)} (Euclidean distance); {held}."
+
+
+def delta_sentence(delta: float, *, classes: bool) -> str:
+    """How far the answers on forget cases moved.
+
+    Args:
+        delta: mean |p_s - p_t|, in [0, 1].
+        classes: whether the answers are classes, whose probabilities sum to 1.
+    """
+    over, most = ("classes", "2 divided by the number of classes") if classes else ("pixels", "1")
+    return (
+        f"The student's probabilities on the forget cases differ from the teacher's by {number(delta)} on average over "
+        f"{over}; 0 is the same answer, and {most} is the most there can be. Large here means changed answers; it does "
+        "not prove forgetting."
+    )
+
+
+def epsilon_sentence(epsilon: float | None, layer: str | None) -> str:
+    """How far the features of forget cases moved."""
+    if epsilon is None:
+        return "No layer is known whose features could be compared, so nothing is said about them."
+    where = f"The features of the forget cases, averaged over space at {layer},"
+    if epsilon == 0:
+        return (
+            f"{where} are the teacher's: no adapter lies before that layer, so the distance is 0 "
+            "by construction, and what the layers up to it learned from these cases is still there."
+        )
+    return (
+        f"{where} are {number(epsilon)} from the teacher's (mean Euclidean distance). Large here "
+        "means changed features; it does not prove that nothing of the cases is left in them."
+    )
+
+
+def restoration_sentence(restoration: Mapping[str, Any]) -> str:
+    """Whether the watchdog stopped a restoration, and whose weights are kept.
+
+    Args:
+        restoration: `measurements.restoration` of `run.json`, with at least one epoch.
+    """
+    epochs, tolerance = restoration["epochs"], restoration["tolerance"]
+    most = max(epochs, key=lambda seen: seen["returned"])
+    if restoration["start_forget_loss"] <= restoration["teacher_forget_loss"]:
+        verdict = (
+            "The watchdog could not judge: before restoration began, the forget cases were answered no worse than by "
+            "the teacher, so there was nothing that could come back."
+        )
+    elif restoration["stopped"]:
+        last = epochs[-1]
+        verdict = (
+            f"The watchdog stopped the restoration in epoch {last['epoch']:.0f}: {percent(last['returned'])} of the "
+            f"way back to the teacher's forget loss returned, more than the {percent(tolerance)} that are tolerated."
+        )
+    else:
+        bound = "no tolerance was set" if tolerance is None else f"{percent(tolerance)} are tolerated"
+        verdict = (
+            f"The watchdog did not stop the restoration: at most {percent(most['returned'])} of the way back to the "
+            f"teacher's forget loss returned, in epoch {most['epoch']:.0f}; {bound}."
+        )
+    kept = restoration["kept_epoch"]
+    if kept is None:
+        return f"{verdict} The restoration was taken back: the weights are those from before its first epoch."
+    return f"{verdict} The weights of epoch {kept:.0f} were kept."

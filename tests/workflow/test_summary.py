@@ -1,0 +1,26 @@
+"""What is printed after a run."""
+
+import pandas as pd
+
+from mu_monai.workflow import summary
+
+CASES = {"model": ["teacher", "teacher", "student", "student"], "subset": ["retain", "test"] * 2, "loss": 0.5}
+
+
+def written(folder, **columns):
+    table = pd.DataFrame(CASES | {"patient_id": list("abab"), "case_id": list("1212")} | columns)
+    table.to_csv(folder / "scores.csv", index=False)
+    return summary(folder).split("\n")
+
+
+def test_of_masks_it_is_the_mean_dice(tmp_path):
+    title, head, *rows = written(tmp_path, dice=[0.9, 0.8, 0.7, 0.6], iou=0.5)
+    assert title == "mean Dice"
+    assert head.split() == ["retain", "test"]
+    assert [row.split() for row in rows] == [["teacher", "0.900", "0.800"], ["student", "0.700", "0.600"]]
+
+
+def test_of_a_classifier_it_is_the_mean_accuracy(tmp_path):
+    title, _, *rows = written(tmp_path, accuracy=[1.0, 0.0, 1.0, 1.0], label="nv", predicted="nv")
+    assert title == "mean accuracy"
+    assert [row.split() for row in rows] == [["teacher", "1.000", "0.000"], ["student", "1.000", "1.000"]]
