@@ -2,9 +2,9 @@
 
 python benchmarks/cost.py chase --split split.json --out runs/cost [--set image_size="[192, 192]" ...]
 
-In one run, one after the other: the teacher (not counted), the model retrained without the forgotten patients, the preset
-`paper-code` with images decoded from disk in every epoch (as released), and the presets `paper` and `two-phase` with
-cached images. Seconds are those of making the data sets (the cache) and of the training loop, without evaluation. All
+In one run, one after the other: the teacher (not counted), the model retrained without the forgotten patients, the
+preset `paper-code` with images decoded from disk in every epoch (as released), and the presets `paper` and `two-phase`
+with cached images. Seconds are those of making the data sets (the cache) and of the training loop, without evaluation. All
 students are scored afterwards, outside the clock.
 """
 
@@ -45,7 +45,9 @@ def main() -> None:
     parser.add_argument("--split", required=True)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--teacher", type=Path, help="a teacher's run folder; without it, one is trained")
-    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="for trainings")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="for trainings"
+    )
     parser.add_argument("--set-unlearn", action="append", default=[], metavar="KEY=VALUE", help="for unlearnings")
     options = parser.parse_args()
     common = {"split": str(Path(options.split).resolve()), "quiet": True, "score_interval": NEVER}

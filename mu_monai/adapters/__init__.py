@@ -1,6 +1,7 @@
 """LoRA adapters for the convolutions of MONAI networks: where they go, how they act, how they are kept."""
 
 from mu_monai.adapters.drift import LayerDrift, clip_drift, layer_drifts, total_drift
+from mu_monai.adapters.features import captured, pooled
 from mu_monai.adapters.lora import LoraConv
 from mu_monai.adapters.placement import Placement, place
 from mu_monai.adapters.student import RESTORATION, Student, load_student
@@ -12,6 +13,7 @@ __all__ = [
     "LoraConv",
     "Placement",
     "Student",
+    "captured",
     "clip_drift",
     "layer_drifts",
     "load_models",
@@ -19,6 +21,7 @@ __all__ = [
     "load_weights",
     "misfits",
     "place",
+    "pooled",
     "read_weights",
     "total_drift",
     "weights_sha256",

@@ -59,12 +59,12 @@ def layer_drifts(network: nn.Module, adapter: str = "default") -> list[LayerDrif
         LayerDrift(
             layer=name.removeprefix("base_model.model."),
             rank=layer.r[adapter],
-            norm=float(sum(layer.get_delta_weight(key) for key in layer.lora_A).norm()),
-            spectral_norm=float(torch.linalg.matrix_norm(_matrix(layer), ord=2)),
+            norm=float(_update(layer).norm()),
+            spectral_norm=_spectral(_matrix(layer)),
             bound=_bound(layer, adapter),
         )
-        for name, layer in network.named_modules()
-        if isinstance(layer, LoraLayer) and adapter in layer.lora_A
+        for name, layer in _adapted(network)
+        if adapter in layer.lora_A
     ]
 
 
@@ -77,10 +77,9 @@ def total_drift(network: nn.Module) -> float:
     The bias of a restored head counts as well; BatchNorm statistics, where they are not frozen, are no weights.
     """
     squared = 0.0
-    for layer in network.modules():
-        if isinstance(layer, LoraLayer):
-            squared += float(sum(layer.get_delta_weight(key) for key in layer.lora_A).square().sum())
-            squared += sum(float((layer.scaling[key] * bias).square().sum()) for key, bias in _biases(layer))
+    for _, layer in _adapted(network):
+        squared += float(_update(layer).square().sum())
+        squared += sum(float((layer.scaling[key] * bias).square().sum()) for key, bias in _biases(layer))
     return math.sqrt(squared)
 
 
@@ -91,11 +90,20 @@ def clip_drift(network: nn.Module, limit: float, adapter: str = "default") -> No
     Each update is linear in its factor B, so one multiplication of all B brings the total drift to `limit`, exactly up
     to rounding.
     """
-    layers = [layer for layer in network.modules() if isinstance(layer, LoraLayer) and adapter in layer.lora_A]
+    layers = [layer for _, layer in _adapted(network) if adapter in layer.lora_A]
     total = math.sqrt(sum(float(layer.get_delta_weight(adapter).square().sum()) for layer in layers))
     if total > limit:
         for layer in layers:
             layer.lora_B[adapter].weight.mul_(limit / total)
+
+
+def _adapted(network: nn.Module) -> Iterator[tuple[str, Any]]:
+    return ((name, module) for name, module in network.named_modules() if isinstance(module, LoraLayer))
+
+
+def _update(layer: Any) -> torch.Tensor:
+    """What all adapters of a layer add to its weight."""
+    return torch.stack([layer.get_delta_weight(key) for key in layer.lora_A]).sum(0)
 
 
 def _biases(layer: Any) -> Iterator[tuple[str, torch.Tensor]]:
@@ -106,7 +114,7 @@ def _biases(layer: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _matrix(layer: Any) -> torch.Tensor:
-    delta = sum(layer.get_delta_weight(key) for key in layer.lora_A)
+    delta = _update(layer)
     return (delta.transpose(0, 1) if isinstance(layer.get_base_layer(), _ConvTransposeNd) else delta).flatten(1)
 
 

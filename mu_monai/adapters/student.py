@@ -95,7 +95,7 @@ class Student(PeftModel):
     def _wrap(self, network: nn.Module, config: LoraConfig, placement: Placement) -> None:
         base_sha256, size = weights_sha256(network.state_dict()), _count(network.parameters())
         last, features = _known(head, network), _known(feature_layer, network)
-        config._register_custom_module(ADAPTABLE)
+        config._register_custom_module(dict(ADAPTABLE))
         PeftModel.__init__(self, network, config)
         self.placement, self.base_sha256, self.base_size = placement, base_sha256, size
         self.head, self.feature_layer = last, features
@@ -156,16 +156,19 @@ class Student(PeftModel):
 
         It is a second LoRA adapter of full rank whose factor B is fixed to the identity, so that its factor A is the
         change of the head's weight and B's bias that of its bias: switched off, merged and saved like any adapter.
+
+        Raises:
+            InputError: where placement does not know the network's head.
         """
+        if self.head is None:
+            raise InputError(
+                f"the head of {type(self.get_base_model()).__name__} is not known, so it cannot be restored alone; "
+                "use another schedule than two_phase"
+            )
         if RESTORATION not in self.peft_config:
-            if self.head is None:
-                raise InputError(
-                    f"the head of {type(self.get_base_model()).__name__} is not known, so it cannot be restored alone; "
-                    "use another schedule than two_phase"
-                )
-            layer = self.get_base_model().get_submodule(self.head)
-            base = layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer
-            size = base.out_channels if hasattr(base, "out_channels") else base.out_features
+            layer = self._layer(self.head)
+            base: Any = layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer
+            size = base.out_features if isinstance(base, nn.Linear) else base.out_channels
             config = LoraConfig(
                 r=size,
                 lora_alpha=size,
@@ -173,18 +176,21 @@ class Student(PeftModel):
                 init_lora_weights=False,
                 lora_bias=base.bias is not None,
             )
-            config._register_custom_module(ADAPTABLE)
+            config._register_custom_module(dict(ADAPTABLE))
             self.add_adapter(RESTORATION, config)
-            self._activate_all()
-            factors = self.get_base_model().get_submodule(self.head)
-            factors.lora_A[RESTORATION].weight.data.zero_()
-            square = factors.lora_B[RESTORATION].weight
-            square.data.copy_(torch.eye(size).view_as(square))
-            if base.bias is not None:
-                factors.lora_B[RESTORATION].bias.data.zero_()
+            tuner: Any = self.base_model
+            tuner.set_adapter(list(self.peft_config))
+            factors: Any = self._layer(self.head)
+            for parameter in (*factors.lora_A[RESTORATION].parameters(), *factors.lora_B[RESTORATION].parameters()):
+                parameter.data.zero_()
+            identity = factors.lora_B[RESTORATION].weight
+            identity.data.copy_(torch.eye(size).view_as(identity))
             self.train_adapters()
             self.train(self.training)
         return [parameter for name, parameter in self.named_parameters() if _restores(name)]
+
+    def _layer(self, name: str) -> Any:
+        return self.get_base_model().get_submodule(name)
 
     def train_adapters(self) -> None:
         """Let the adapters train, and nothing else."""
@@ -201,9 +207,6 @@ class Student(PeftModel):
     def _let_train(self, chosen: Callable[[str], bool]) -> None:
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(chosen(name))
-
-    def _activate_all(self) -> None:
-        self.base_model.set_adapter(list(self.peft_config))
 
     def own_state(self) -> dict[str, torch.Tensor]:
         """What the student has beyond the teacher: adapters, the head's change, statistics that moved; by name."""
@@ -234,8 +237,8 @@ class Student(PeftModel):
 
     def _clamped(self) -> str:
         """Which layers hold less rank than was asked for, in words; empty where none does."""
-        wanted = self.peft_config[_ADAPTER].r
-        ranks = {n: self.get_base_model().get_submodule(n).r[_ADAPTER] for n in self.placement.targets}
+        config: Any = self.peft_config[_ADAPTER]
+        wanted, ranks = config.r, {name: self._layer(name).r[_ADAPTER] for name in self.placement.targets}
         less = [f"{name} {rank}" for name, rank in ranks.items() if rank < wanted]
         return f"; rank {wanted} clamped to what a layer can hold: {', '.join(less)}" if less else ""
 
@@ -293,7 +296,7 @@ def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainabl
     placement = place(network, base["scope"])
     config = PeftConfig.from_pretrained(str(folder))
     config.inference_mode = not trainable
-    config._register_custom_module(ADAPTABLE)
+    config._register_custom_module(dict(ADAPTABLE))
     student = Student.__new__(Student)
     student._wrap(network, config, placement)
     student.load_adapter(str(folder), _ADAPTER, is_trainable=trainable)

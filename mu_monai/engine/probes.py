@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from monai.engines import SupervisedTrainer
-from torch import nn
 from torch.utils.data import DataLoader
 
-from mu_monai.adapters import Student
+from mu_monai.adapters import Student, captured, pooled
 
 Batches = DataLoader[Mapping[str, Any]]
 
@@ -30,25 +28,6 @@ class Margins:
     delta: float
     epsilon: float | None
     feature_layer: str | None
-
-
-@contextmanager
-def captured(network: nn.Module, layer: str | None) -> Iterator[list[torch.Tensor]]:
-    """Collect what a layer returns, one tensor per pass; nothing without a layer."""
-    outputs: list[torch.Tensor] = []
-    if layer is None:
-        yield outputs
-        return
-    hook = network.get_submodule(layer).register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    try:
-        yield outputs
-    finally:
-        hook.remove()
-
-
-def pooled(features: torch.Tensor) -> torch.Tensor:
-    """Average features `(B, C, ...)` over space, `(B, C)`."""
-    return features.flatten(2).mean(-1) if features.dim() > 2 else features
 
 
 @torch.no_grad()

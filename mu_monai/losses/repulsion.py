@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cosine_similarity
 
+from mu_monai.adapters import pooled
+
 
 class Repulsion(nn.Module):
     r"""Cosine similarity of the student's and the teacher's pooled features.
@@ -29,9 +31,5 @@ class Repulsion(nn.Module):
     """
 
     def forward(self, student_features: torch.Tensor, teacher_features: torch.Tensor) -> torch.Tensor:
-        """Return the scalar term for features `(B, C, ...)` of both."""
-        return cosine_similarity(_pooled(student_features), _pooled(teacher_features), dim=1).mean()
-
-
-def _pooled(features: torch.Tensor) -> torch.Tensor:
-    return features.unsqueeze(-1).flatten(2).mean(dim=2)
+        """Return the scalar term for features `(B, C, H, W[, D])`, `(B, tokens, C)` or `(B, C)`."""
+        return cosine_similarity(pooled(student_features), pooled(teacher_features), dim=1).mean()

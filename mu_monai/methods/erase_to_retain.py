@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from monai.engines import SupervisedTrainer
 
-from mu_monai.adapters import Student, clip_drift, layer_drifts, total_drift
-from mu_monai.engine import RestorationWatch, captured, margins, mean_case_loss
+from mu_monai.adapters import Student, captured, clip_drift, layer_drifts, total_drift
+from mu_monai.engine import RestorationWatch, margins, mean_case_loss
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import IMAGE, LOSS, PRED, WARNINGS
 from mu_monai.losses import FORGET_TERMS, Distillation, Guard, contradictions
@@ -162,11 +162,11 @@ class EraseToRetain(UnlearningMethod):
             self.record(engine, "phase", 2 if self._restores(engine) else 1)
         if self._restores(engine):
             if self._watch is None:
-                losses = [
-                    mean_case_loss(engine, predict, self.forget_loader)
-                    for predict in (engine.network.teacher, engine.network)
-                ]
-                self._watch = RestorationWatch(self.restore_tolerance, *losses)
+                self._watch = RestorationWatch(
+                    self.restore_tolerance,
+                    teacher_forget_loss=mean_case_loss(engine, engine.network.teacher, self.forget_loader),
+                    start_forget_loss=mean_case_loss(engine, engine.network, self.forget_loader),
+                )
                 self._keep_head(engine)
             engine.optimizer.zero_grad(set_to_none=True)  # a gradient of zero would still move what has momentum
             engine.network.train_head()
@@ -214,8 +214,8 @@ class EraseToRetain(UnlearningMethod):
             elif not self._watch.can_judge:
                 engine.state.warnings = [
                     *getattr(engine.state, WARNINGS, []),
-                    "restoration could not be watched: before it began, the forget cases were answered no worse than by "
-                    f"the teacher (loss {self._watch.start_forget_loss:.4f}, teacher "
+                    "restoration could not be watched: before it began, the forget cases were answered no worse than "
+                    f"by the teacher (loss {self._watch.start_forget_loss:.4f}, teacher "
                     f"{self._watch.teacher_forget_loss:.4f}), so there was nothing that could come back",
                 ]
 
@@ -271,7 +271,8 @@ class EraseToRetain(UnlearningMethod):
             )
         layers = dict(engine.network.get_base_model().named_modules())
         if self.feature_layer is not None and self.feature_layer not in layers:
-            yield f"method#feature_layer={self.feature_layer!r} is no layer; choose one of {', '.join(filter(None, layers))}"
+            listed = ", ".join(filter(None, layers))
+            yield f"method#feature_layer={self.feature_layer!r} is no layer; choose one of {listed}"
             return
         if "repulsion" in self._terms and self.feature_layer is None:
             yield "the last encoder stage of this network is not known; name a layer by method#feature_layer"
@@ -285,8 +286,8 @@ class EraseToRetain(UnlearningMethod):
             logits = engine.inferer(image, engine.network)
         if (logits.dim() == 2) != (self.task == "classification"):
             yield (
-                f"method#task={self.task!r} does not fit the network, whose output has the shape {tuple(logits.shape)}; "
-                "classes are (B, C), masks (B, C, H, W[, D])"
+                f"method#task={self.task!r} does not fit the network, whose output has the shape "
+                f"{tuple(logits.shape)}; classes are (B, C), masks (B, C, H, W[, D])"
             )
         if "repulsion" in self._terms and not features[0].requires_grad:
             yield (

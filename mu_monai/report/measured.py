@@ -79,7 +79,7 @@ def delta_sentence(delta: float, *, classes: bool) -> str:
     """
     over, most = ("classes", "2 divided by the number of classes") if classes else ("pixels", "1")
     return (
-        f"The student's probabilities on the forget cases differ from the teacher's by {number(delta)} on average over "
+        f"The student's probabilities on the forget cases differ from the teacher's by {number(delta, 4)} on average over "
         f"{over}; 0 is the same answer, and {most} is the most there can be. Large here means changed answers; it does "
         "not prove forgetting."
     )
@@ -96,7 +96,7 @@ def epsilon_sentence(epsilon: float | None, layer: str | None) -> str:
             "by construction, and what the layers up to it learned from these cases is still there."
         )
     return (
-        f"{where} are {number(epsilon)} from the teacher's (mean Euclidean distance). Large here "
+        f"{where} are {number(epsilon, 4)} from the teacher's (mean Euclidean distance). Large here "
         "means changed features; it does not prove that nothing of the cases is left in them."
     )
 

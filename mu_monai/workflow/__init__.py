@@ -10,4 +10,16 @@ from mu_monai.workflow.summary import summary
 from mu_monai.workflow.train import train
 from mu_monai.workflow.unlearn import unlearn
 
-__all__ = ["demo", "evaluate", "merge", "methods", "report", "revert", "split", "summary", "train", "unlearn"]
+__all__ = [
+    "demo",
+    "evaluate",
+    "merge",
+    "methods",
+    "networks",
+    "report",
+    "revert",
+    "split",
+    "summary",
+    "train",
+    "unlearn",
+]

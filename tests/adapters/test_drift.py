@@ -45,7 +45,9 @@ def test_the_norm_is_the_distance_of_the_merged_weight(kind):
 
 
 @settings(max_examples=25, deadline=None)
-@given(kind=st.sampled_from(sorted(LAYERS)), seed=st.integers(0, 1000), scale=st.floats(1e-3, 10), alpha=st.integers(1, 64))
+@given(
+    kind=st.sampled_from(sorted(LAYERS)), seed=st.integers(0, 1000), scale=st.floats(1e-3, 10), alpha=st.integers(1, 64)
+)
 def test_the_bound_holds(kind, seed, scale, alpha):
     (drift,) = layer_drifts(lively(LAYERS[kind], seed, scale, lora_alpha=alpha))
     assert drift.norm <= drift.bound * (1 + 1e-4)

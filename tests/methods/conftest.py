@@ -63,7 +63,12 @@ def volumes(tmp_path_factory) -> Task:
         x, y, z = generator.integers(1, 8, 3)
         label[x : x + 7, y : y + 7, z : z + 7] = 1
         image = (generator.normal(0, 0.3, label.shape) + label).astype(np.float32)
-        row = {"case_id": f"v{patient}", "patient_id": f"p{patient}", "image": f"{patient}.nii", "label": f"{patient}m.nii"}
+        row = {
+            "case_id": f"v{patient}",
+            "patient_id": f"p{patient}",
+            "image": f"{patient}.nii",
+            "label": f"{patient}m.nii",
+        }
         for name, array in ((row["image"], image), (row["label"], label)):
             nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), folder / name)
         rows.append(row)
@@ -80,5 +85,9 @@ def volumes(tmp_path_factory) -> Task:
 @pytest.fixture(scope="session")
 def tasks(phantom_splits, teachers, volumes) -> dict[str, Task]:
     bundles = {"masks": "isic", "classes": "isic_classification"}
-    tasks = {name: Task(bundle, phantom_splits[bundle], teachers[bundle]) for name, bundle in bundles.items() if bundle in teachers}
+    tasks = {
+        name: Task(bundle, phantom_splits[bundle], teachers[bundle])
+        for name, bundle in bundles.items()
+        if bundle in teachers
+    }
     return tasks | {"volumes": volumes}

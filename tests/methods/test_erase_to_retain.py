@@ -60,7 +60,10 @@ class TestSettings:
             ({"restore_epochs": 0}, "method#restore_epochs=0"),
             ({"schedule": "serial"}, "method#schedule='serial' is not known; use one of joint, alternate_epoch"),
             ({"task": "detection"}, "method#task='detection' is not known"),
-            ({"kd_direction": "sideways"}, "method#kd_direction='sideways' is not known; use one of forward, reverse, js"),
+            (
+                {"kd_direction": "sideways"},
+                "method#kd_direction='sideways' is not known; use one of forward, reverse, js",
+            ),
             ({"guard_reduction": "max"}, "method#guard_reduction='max' is not known; use one of mean, sum"),
             ({"forget_terms": {}}, "method#forget_terms is empty; name at least one of background"),
             ({"forget_terms": {"background": -1}}, "the weight -1 of 'background' is not allowed"),
@@ -248,7 +251,9 @@ class TestPresets:
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
     def test_an_unknown_preset_is_refused_with_the_known_ones(self, unlearn):
-        with pytest.raises(InputError, match="preset 'papr' is not one of the bundle 'isic': paper, paper-code, two-phase"):
+        with pytest.raises(
+            InputError, match="preset 'papr' is not one of the bundle 'isic': paper, paper-code, two-phase"
+        ):
             unlearn(preset="papr")
 
     @pytest.mark.parametrize("task", ["masks", "classes"])

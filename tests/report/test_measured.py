@@ -23,7 +23,7 @@ def test_the_whole_report(page_of, text_of):
         "returned, more than the 10.0 % that are tolerated. The weights of epoch 14 were kept.",
         "In the shaded epochs the head alone is trained",
         "moved the weights by 2.666 (Euclidean distance); nothing limited it.",
-        "differ from the teacher's by 0.123 on average over pixels",
+        "differ from the teacher's by 0.1230 on average over pixels",
         "it does not prove forgetting",
         "the distance is 0 by construction",
         "Every adapted layer (9)",
@@ -53,7 +53,7 @@ def test_a_run_that_measured_nothing_lacks_the_sections(make_run, tmp_path, text
 def test_margins_alone(make_run, tmp_path, text_of):
     found = {"margins": {"delta": 0.2, "epsilon": 1.5, "feature_layer": "model.0"}}
     text = text_of(write(make_run("student", figures=False, measurements=found), tmp_path / "out"))
-    assert "averaged over space at model.0, are 1.500 from the teacher" in text
+    assert "averaged over space at model.0, are 1.5000 from the teacher" in text
     assert "Every adapted layer" not in text
     assert "Euclidean distance); nothing" not in text
 
