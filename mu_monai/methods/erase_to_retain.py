@@ -53,8 +53,9 @@ class EraseToRetain(UnlearningMethod):
             alone learns the retain set (abstract).
         restore_epochs: how many of the run's last epochs restore, at least 1; for `two_phase`.
         restore_learning_rate: of these epochs, > 0; for `two_phase`.
-        restore_tolerance: restoration stops, and its best epoch is kept, when the loss of the forget cases has come
-            back by more than this share of the way to the teacher's, in [0, 1]; none to watch without stopping.
+        restore_tolerance: restoration stops when the loss of the forget cases has come back by more than this share of
+            the way to the teacher's, in [0, 1]; none to watch without stopping. The epoch with the lowest loss on
+            retained cases within the tolerance is kept.
         max_adapter_norm: keep the adapted weights at most this far from the teacher's (Frobenius norm over all layers,
             the head's restoration aside), > 0; none for no limit.
 
@@ -207,17 +208,17 @@ class EraseToRetain(UnlearningMethod):
             self._judge(engine, self._watch)
 
     def on_end(self, engine: SupervisedTrainer) -> None:
-        """Go back to the best epoch of a restoration that was stopped, and give the adapters their gradients back."""
-        if self._watch is not None:
-            if self._watch.stopped:
-                engine.network.load_state_dict(self._kept, strict=False)
-            elif not self._watch.can_judge:
-                engine.state.warnings = [
-                    *getattr(engine.state, WARNINGS, []),
-                    "restoration could not be watched: before it began, the forget cases were answered no worse than "
-                    f"by the teacher (loss {self._watch.start_forget_loss:.4f}, teacher "
-                    f"{self._watch.teacher_forget_loss:.4f}), so there was nothing that could come back",
-                ]
+        """Go back to the best epoch of the restoration, and say where it could not be watched."""
+        if self._watch is None:
+            return
+        engine.network.load_state_dict(self._kept, strict=False)
+        if not self._watch.can_judge:
+            engine.state.warnings = [
+                *getattr(engine.state, WARNINGS, []),
+                "restoration could not be watched: before it began, the forget cases were answered no worse than by "
+                f"the teacher (loss {self._watch.start_forget_loss:.4f}, teacher "
+                f"{self._watch.teacher_forget_loss:.4f}), so there was nothing that could come back",
+            ]
 
     # -- its parts -----------------------------------------------------------------------------------------------------
 

@@ -79,9 +79,9 @@ def delta_sentence(delta: float, *, classes: bool) -> str:
     """
     over, most = ("classes", "2 divided by the number of classes") if classes else ("pixels", "1")
     return (
-        f"The student's probabilities on the forget cases differ from the teacher's by {number(delta, 4)} on average over "
-        f"{over}; 0 is the same answer, and {most} is the most there can be. Large here means changed answers; it does "
-        "not prove forgetting."
+        f"The student's probabilities on the forget cases differ from the teacher's by {number(delta, 4)} on average "
+        f"over {over}; 0 is the same answer, and {most} is the most there can be. Large here means changed answers; it "
+        "does not prove forgetting."
     )
 
 
@@ -92,7 +92,7 @@ def epsilon_sentence(epsilon: float | None, layer: str | None) -> str:
     where = f"The features of the forget cases, averaged over space at {layer},"
     if epsilon == 0:
         return (
-            f"{where} are the teacher's: no adapter lies before that layer, so the distance is 0 "
+            f"{where} are the teacher's: no adapter lies at or before that layer, so the distance is 0 "
             "by construction, and what the layers up to it learned from these cases is still there."
         )
     return (

@@ -20,7 +20,7 @@ from mu_monai.files import read_json
 from mu_monai.keys import CONFIG_JSON, RUN_JSON
 
 SEPARATOR = "::"
-INHERITED = ("network_def", "image_size", "transforms", "loss")
+INHERITED = ("classes", "network_def", "image_size", "transforms", "loss")
 logger = logging.getLogger(__name__)
 
 

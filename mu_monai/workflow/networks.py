@@ -53,17 +53,17 @@ def networks() -> pd.DataFrame:
     """One row per known network and number of dimensions, measured on an example that is built without its weights.
 
     Returns:
-        The columns `network`, `dims`, `weights` (number of weights of the example), `decoder` (number of its adapted
-        layers), `all` (the same for scope `all`), `head`, `features`, `decoder_share` and `all_share`: the weights that
-        adapters of rank 8 train, in percent of all, with ranks clamped to what a layer can hold. A network whose
-        optional packages are not installed has empty cells.
+        The columns `network`, `dims`, `weights` (number of weights of the example), `head`, `features`, and for scope
+        `decoder` and scope `all` the number of adapted layers and the share of weights that adapters of rank 8 train,
+        in percent of the example's and theirs, with ranks clamped to what a layer can hold. A network whose optional
+        packages are not installed has empty cells.
 
     Example:
         >>> table = networks()
-        >>> table[table["network"] == "UNet"][["dims", "decoder", "head"]].to_string(index=False).splitlines()[-1]
-        '    3        8 model.2.1.conv.unit0.conv'
+        >>> print(table[["network", "dims", "decoder_layers", "decoder_share"]].iloc[1].to_list())
+        ['UNet', 3, 8, 3.07]
     """
-    return pd.DataFrame([_row(kind, dims) for kind in NETWORKS for dims in (2, 3)])
+    return pd.DataFrame([_row(kind, dims) for kind in NETWORKS for dims in (2, 3)]).convert_dtypes()
 
 
 def _row(kind: type[nn.Module], dims: int) -> dict[str, Any]:
@@ -75,15 +75,13 @@ def _row(kind: type[nn.Module], dims: int) -> dict[str, Any]:
         return row
     parts = anatomy(network)
     weights = sum(parameter.numel() for parameter in network.parameters())
-    targets = {scope: place(network, scope).targets for scope in ("decoder", "all")}
     row |= {"weights": weights, "head": parts.head, "features": parts.features}
-    row |= {scope: len(names) for scope, names in targets.items()}
-    return row | {f"{scope}_share": _share(network, names, weights) for scope, names in targets.items()}
-
-
-def _share(network: nn.Module, targets: tuple[str, ...], weights: int) -> float:
-    trained = sum(_trained(network.get_submodule(name)) for name in targets)
-    return round(100 * trained / (weights + trained), 2)
+    for scope in ("decoder", "all"):
+        targets = place(network, scope).targets
+        trained = sum(_trained(network.get_submodule(name)) for name in targets)
+        row[f"{scope}_layers"] = len(targets)
+        row[f"{scope}_share"] = round(100 * trained / (weights + trained), 2)
+    return row
 
 
 def _trained(layer: nn.Module) -> int:

@@ -38,7 +38,7 @@ def split(
         source: a folder in a known layout, or a manifest CSV; or the `split.json` that a model was trained on, whose
             training cases are then divided anew while validation and test stay.
         out: the split file to write.
-        layout: `isic`, `chase` or `manifest`; recognized where it is none.
+        layout: `isic`, `chase`, `class-folders` or `manifest`; recognized where it is none.
         label_set: CHASE_DB1's observer, `1stHO` or `2ndHO`.
         forget: at most one of `fraction` (in (0, 1)), `ids` (a file, one id a line) and `where` (a condition).
         force: replace an existing file.

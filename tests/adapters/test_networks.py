@@ -15,6 +15,7 @@ from torch import nn
 
 from mu_monai.adapters import Student, place, weights_sha256
 from mu_monai.adapters.placement import NETWORKS, anatomy, capacity, feature_layer, head
+from mu_monai.workflow.networks import networks
 
 IMAGE, CLASSES = 32, 3
 TRANSFORMER = {"hidden_size": 16, "mlp_dim": 32, "num_heads": 2}
@@ -216,3 +217,18 @@ def test_the_papers_parameter_counts_are_those_of_a_unet_on_resnet34(monkeypatch
     assert (budget["base"], budget["trainable"]) == (24_436_369, trainable)
     if scope == "all":
         assert round(100 * budget["share"], 3) == 2.929
+
+
+def test_the_table_of_networks_is_complete_and_agrees_with_students():
+    table = networks().set_index(["network", "dims"])
+    assert list(table.index) == [(kind.__name__, dims) for kind in NETWORKS for dims in (2, 3)]
+    empty = table[table.isna().any(axis=1)].index.get_level_values("network")
+    assert set(empty) <= (set() if find_spec("einops") else set(NEEDS_EINOPS))
+
+    budgets = {
+        ("UNet", 3): Student(nets.UNet(3, 1, 2, **SPLEEN)).budget(),
+        ("BasicUNet", 2): Student(nets.BasicUNet(2, 1, 2)).budget(),
+    }
+    for row, budget in budgets.items():
+        assert table.loc[row, "weights"] == budget["base"]
+        assert table.loc[row, "decoder_share"] == round(100 * budget["share"], 2)
