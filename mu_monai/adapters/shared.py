@@ -82,7 +82,13 @@ class SharedPrefix:
 
         def recall(layer: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
             outputs = iter(self._outputs[layer])
-            return lambda *args, **kwargs: next(outputs)
+
+            def run(*args: Any, **kwargs: Any) -> Any:
+                for output in outputs:
+                    return output
+                return forward(*args, **kwargs)  # a layer may run again behind the first adapted one
+
+            return run
 
         try:
             with _replaced(list(self._outputs), recall):

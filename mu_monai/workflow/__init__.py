@@ -3,6 +3,7 @@
 from mu_monai.workflow.demo import demo
 from mu_monai.workflow.evaluate import evaluate
 from mu_monai.workflow.methods import methods
+from mu_monai.workflow.networks import networks
 from mu_monai.workflow.release import merge, revert
 from mu_monai.workflow.report import report
 from mu_monai.workflow.split import split

@@ -60,8 +60,9 @@ def networks() -> pd.DataFrame:
 
     Example:
         >>> table = networks()
-        >>> print(table[["network", "dims", "decoder_layers", "decoder_share"]].iloc[1].to_list())
-        ['UNet', 3, 8, 3.07]
+        >>> row = table[(table["network"] == "UNet") & (table["dims"] == 3)].iloc[0]
+        >>> int(row["decoder_layers"]), float(row["decoder_share"])
+        (8, 3.07)
     """
     return pd.DataFrame([_row(kind, dims) for kind in NETWORKS for dims in (2, 3)]).convert_dtypes()
 

@@ -247,7 +247,8 @@ def test_updates_of_several_active_adapters_add_up(build):
     assert torch.equal(layer(x), both)
     layer.unmerge()
     layer.merge(adapter_names=["default"])
-    layer.merge(adapter_names=["second"])
+    with pytest.warns(UserWarning, match="additionally merging second"):
+        layer.merge(adapter_names=["second"])
     assert torch.equal(layer(x), both), "one after the other is both at once"
     layer.unmerge()
     assert torch.equal(base.weight, weight)

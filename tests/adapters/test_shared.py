@@ -45,6 +45,21 @@ def test_layers_before_the_first_adapter_run_once_and_layers_after_it_twice():
     assert all(parameter.grad is not None for parameter in student.trainable().values())
 
 
+def test_a_layer_that_runs_on_both_sides_of_the_first_adapter_runs_again_behind_it():
+    activation = Counted(nn.SiLU())
+    torch.manual_seed(0)
+    plain, image = (
+        nn.Sequential(nn.Conv2d(1, 2, 1), activation, nn.Conv2d(2, 2, 1), activation).eval(),
+        torch.randn(1, 1, 4, 4),
+    )
+    expected = plain(image)
+    student = Student(plain, "2", r=1).train()
+    activation.calls = 0
+    student(image)
+    assert torch.equal(student.teacher(image), expected)
+    assert activation.calls == 3
+
+
 def test_losses_and_gradients_are_those_of_two_networks(unet, image):
     teacher = copy.deepcopy(unet)
     torch.manual_seed(3)
