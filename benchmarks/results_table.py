@@ -1,48 +1,98 @@
-"""Print a Markdown table of Dice per subset and model from the run folders of an experiment, with intervals.
+"""Print a study's results: mean and spread over its experiments, for every model and subset.
 
-python benchmarks/results_table.py RUNS/chase-1stHO-seed0 [STUDENT ...]
+python benchmarks/results_table.py RUNS/chase-1stHO-seed*/forget*
+
+An experiment is a folder with the runs `retrained` and the students, each under its preset's name; the run `teacher` is
+beside them or one folder up, where several choices of the forgotten patients share it.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from mu_monai.audit import records_table, utility_records
 from mu_monai.files import read_json
-from mu_monai.keys import RETRAINED, STUDENT, SUBSETS, TEACHER
-from mu_monai.report import read_runs
+from mu_monai.keys import FORGET, MODEL, RETRAINED, STUDENT, SUBSET, SUBSETS, TEACHER
+from mu_monai.metrics import subset_means, utility_metrics
+
+STUDENTS = ("paper", "paper-code", "two-phase")
 
 
-def main(folder: Path, students: list[str]) -> None:
-    students = students or ["paper", "alternate", "gentle"]
-    tables = {}
-    for name in students:
-        if (folder / name / "scores.csv").is_file():
-            runs = read_runs([folder / TEACHER, folder / RETRAINED, folder / name])
-            tables[name] = records_table(utility_records(runs.scores)).query("metric == 'dice'")
-    first = next(iter(tables.values()))
-    columns = {role: first[first["model"] == role] for role in (TEACHER, RETRAINED)}
-    columns |= {name: table[table["model"] == STUDENT] for name, table in tables.items()}
-    print(f"| Dice | {' | '.join(columns)} | {' | '.join(f'{name} minus retrained' for name in tables)} |")
-    print("|---" * (1 + len(columns) + len(tables)) + "|")
+def read(folder: Path) -> Iterable[dict[str, float | str]]:
+    """One row per model of an experiment: mean score per subset, seconds, and what restoration did."""
+    for name in (TEACHER, RETRAINED, *STUDENTS):
+        run = folder / name if (folder / name).is_dir() else folder.parent / name
+        if not (run / "scores.csv").is_file():
+            continue
+        record, scores = read_json(run / "run.json"), pd.read_csv(run / "scores.csv")
+        own = scores[scores[MODEL] == (STUDENT if name in STUDENTS else name)]
+        metric = utility_metrics(scores)[0]
+        # the teacher's scores are those on this experiment's subsets, which the students' runs hold
+        if name == TEACHER:
+            own = teacher_scores(folder, own)
+        means = subset_means(own, [metric]).set_index(SUBSET)[metric]
+        row: dict[str, float | str] = {"experiment": str(folder), "model": name, "metric": metric}
+        row |= {subset: float(means.get(subset, float("nan"))) for subset in SUBSETS}
+        yield row | {"seconds": record["seconds"], "share": record["parameters"]["share"]} | restored(record)
+
+
+def teacher_scores(folder: Path, fallback: pd.DataFrame) -> pd.DataFrame:
+    """The teacher's rows in a student's run, where the subsets are those of the experiment."""
+    for name in STUDENTS:
+        file = folder / name / "scores.csv"
+        if file.is_file():
+            scores = pd.read_csv(file)
+            return scores[scores[MODEL] == TEACHER]
+    return fallback
+
+
+def restored(record: dict) -> dict[str, float | str]:
+    restoration = (record.get("measurements") or {}).get("restoration")
+    if not restoration:
+        return {}
+    return {"stopped": float(restoration["stopped"]), "restored_epochs": len(restoration["epochs"])}
+
+
+def main(folders: list[Path]) -> None:
+    rows = pd.DataFrame([row for folder in folders for row in read(folder)])
+    metric = rows["metric"].iloc[0]
+    reference = rows[rows["model"] == RETRAINED].set_index("experiment")
     for subset in SUBSETS:
-        rows = {name: table[table["subset"] == subset].iloc[0] for name, table in columns.items()}
-        cells = [_interval(row["value"], row["low"], row["high"]) for row in rows.values()]
-        cells += [_interval(rows[name]["gap"], rows[name]["gap_low"], rows[name]["gap_high"], "+") for name in tables]
-        one = rows[TEACHER]
-        print(f"| {subset} ({one['n_patients']} patients, {one['n_cases']} cases) | {' | '.join(cells)} |")
-    seconds = {name: read_json(folder / name / "run.json")["seconds"] for name in columns}
-    print(f"\nSeconds: {', '.join(f'{name} {value:.0f}' for name, value in seconds.items())}.")
+        rows[f"{subset}_gap"] = rows[subset] - rows["experiment"].map(reference[subset])
+    count = rows["experiment"].nunique()
+    print(f"{metric} per case; mean ± standard deviation over {count} experiment(s)\n")
+    print(f"| model | {' | '.join(SUBSETS)} | forget minus retrained | test minus retrained | seconds |")
+    print("|---" * 8 + "|")
+    for model in (TEACHER, RETRAINED, *STUDENTS):
+        own = rows[rows["model"] == model]
+        if own.empty:
+            continue
+        cells = [spread(own[subset]) for subset in SUBSETS]
+        cells += ["" if model == RETRAINED else spread(own[f"{name}_gap"], "+") for name in (FORGET, "test")]
+        number = f" (n={len(own)})" if len(own) != count else ""
+        print(f"| {model}{number} | {' | '.join(cells)} | {own['seconds'].mean():.0f} |")
+    print(f"\n| {metric} of the forgotten | {' | '.join((TEACHER, RETRAINED, *STUDENTS))} |")
+    print("|---" * (2 + len(STUDENTS) + 1) + "|")
+    table = rows.pivot_table(index="experiment", columns="model", values=FORGET)
+    for name, row in table.iterrows():
+        cells = [
+            f"{row[model]:.3f}" if model in row and pd.notna(row[model]) else ""
+            for model in (TEACHER, RETRAINED, *STUDENTS)
+        ]
+        print(f"| {'/'.join(Path(str(name)).parts[-2:])} | {' | '.join(cells)} |")
+    two = rows[rows["model"] == "two-phase"]
+    if "stopped" in two and len(two):
+        print(f"\ntwo-phase: restoration was stopped in {two['stopped'].sum():.0f} of {len(two)} runs.")
 
 
-def _interval(value: float, low: float, high: float, sign: str = "") -> str:
-    if pd.isna(low):
-        return f"{value:{sign}.3f}"
-    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+def spread(values: pd.Series, sign: str = "") -> str:
+    if len(values) < 2:
+        return f"{values.mean():{sign}.3f}"
+    return f"{values.mean():{sign}.3f} ± {values.std():.3f}"
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main([Path(argument) for argument in sys.argv[1:] if Path(argument).is_dir()])

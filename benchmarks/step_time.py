@@ -5,7 +5,7 @@ python benchmarks/step_time.py [--device cuda] [--steps 10]
 A step is the joint schedule of Erase to Retain: a retain and a forget batch, supervised + distillation + guard +
 background. Every form runs in a process of its own, so that peak memory is its own:
 
-- released: a second network as teacher, adapters in every convolution;
+- released: a second network as teacher, adapters in every convolution, BatchNorm in training mode;
 - two networks: a second network as teacher, adapters in the decoder;
 - ours: one network with adapters in the decoder; what runs before them is computed once for teacher and student;
 - fine-tuning: a second network as teacher, and every weight trains.
@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import torch
 from monai.losses import DiceCELoss
@@ -56,7 +57,11 @@ def build(form: str, dims: int, device: str) -> tuple[nn.Module, nn.Module | Non
     plain = copy.deepcopy(teacher).requires_grad_(True)
     if form == "fine-tuning":
         return plain, teacher
-    student = Student(plain, "all" if form == "released" else "decoder", clamp_rank=form != "released")
+    if form == "released":
+        student = Student(plain, "all", clamp_rank=False, bn_mode="train")
+    else:
+        student = Student(plain, "decoder")
+    student._shared.recording = lambda image: nullcontext()  # a teacher of its own has no use for what we keep
     return student, teacher
 
 

@@ -23,7 +23,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Bundle = Annotated[str, typer.Argument(help="A MONAI bundle's folder, or a shipped one: isic, chase, isic_classification.")]
+Bundle = Annotated[
+    str, typer.Argument(help="A MONAI bundle's folder, or a shipped one: isic, chase, isic_classification.")
+]
 RunDir = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
 SplitFile = Annotated[Path | None, typer.Option("--split", help="The split.json; without it, built-in phantoms.")]
 OutRun = Annotated[Path, typer.Option("--out", help="The run folder to make.")]

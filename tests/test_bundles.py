@@ -18,11 +18,13 @@ from mu_monai.adapters import load_weights
 from mu_monai.bundle import shipped_bundles
 from mu_monai.data.class_phantom import CLASS_DIAGNOSES
 from mu_monai.errors import InputError
+from mu_monai.workflow.config import read_config, unknown_ids
 
 BUNDLES = shipped_bundles()
 CONFIGS = ("train", "unlearn", "evaluate", "inference")
 SHARED = ("bundle_root", "split", "classes", "network_def", "image_size", "transforms", "loss", "datasets", "device")
 CLASSIFIERS = ("isic_classification",)
+PRESETS = ("paper", "paper-code", "two-phase")
 MANDATORY = [
     "version",
     "changelog",
@@ -144,6 +146,71 @@ def test_hyper_parameters_are_the_papers(bundle):
     }
     assert classes or unlearn["image_size"] == [256, 256]
     assert not classes or unlearn["optimizer"]["weight_decay"] == 1e-4
+
+
+def value_of(config: dict, key: str):
+    """The value of an id such as `network::r`."""
+    for part in key.split("::"):
+        config = config[part]
+    return config
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+class TestPresets:
+    def test_it_names_itself(self, bundle, preset):
+        assert config(bundle, preset)["preset"] == preset
+
+    def test_it_sets_ids_that_there_are(self, bundle, preset):
+        parser = read_config([str(bundle / "configs" / "unlearn.json")])
+        assert list(unknown_ids(parser, list(config(bundle, preset)))) == []
+
+    def test_it_leaves_no_setting_of_adapters_and_method_to_chance(self, bundle, preset):
+        unlearn = config(bundle, "unlearn")
+        fixed = {"network::_target_", "network::network", "method::_target_", "method::forget_loader"}
+        fixed |= {"method::task", "method::softmax"}  # what the images are, not what is done with them
+        settings = {f"{part}::{key}" for part in ("network", "method") for key in unlearn[part]} - fixed
+        assert settings | {"preset"} <= set(config(bundle, preset))
+
+    def test_it_sets_the_same_ids_in_every_bundle(self, bundle, preset):
+        assert set(config(bundle, preset)) == set(config(BUNDLES["isic"], preset))
+
+    def test_it_is_the_same_method_in_every_bundle(self, bundle, preset):
+        data = ("method::forget_terms", "method::restore_epochs")  # these depend on the task and the length of a run
+        own, first = config(bundle, preset), config(BUNDLES["isic"], preset)
+        assert {key for key in own if own[key] != first[key]} <= set(data)
+
+
+def test_no_other_config_is_taken_for_a_preset(bundle):
+    named = {path.stem for path in (bundle / "configs").glob("*.json") if "preset" in json.loads(path.read_text())}
+    assert named == {*PRESETS, "unlearn"}
+
+
+def test_the_preset_paper_is_the_default(bundle):
+    unlearn, paper = config(bundle, "unlearn"), config(bundle, "paper")
+    assert {key: value_of(unlearn, key) for key in paper} == paper
+
+
+def test_the_preset_paper_code_differs_as_the_released_code_does(bundle):
+    paper, code = config(bundle, "paper"), config(bundle, "paper-code")
+    differences = {
+        "preset": "paper-code",
+        "network::scope": "all",
+        "network::clamp_rank": False,
+        "network::bn_mode": "train",
+        "method::schedule": "alternate_epoch",
+    }
+    differences |= {"method::forget_terms": {"uniform": 1.0}} if bundle.name in CLASSIFIERS else {}
+    assert {key: value for key, value in code.items() if value != paper[key]} == differences
+
+
+def test_the_preset_two_phase_contradicts_the_teacher_and_then_restores(bundle):
+    unlearn, two = config(bundle, "unlearn"), config(bundle, "two-phase")
+    assert two["method::schedule"] == "two_phase"
+    assert two["method::forget_terms"] == {"teacher_contradiction": 1.0}
+    assert 0 < two["method::restore_epochs"] < unlearn["max_epochs"]
+    assert {key for key in two if key.startswith("method::restore_")} == set(two) - set(config(bundle, "paper"))
+    same = [key for key in two if key.startswith(("network::", "method::kd_", "method::guard_"))]
+    assert {key: two[key] for key in same} == {key: config(bundle, "paper")[key] for key in same}
 
 
 def infer(bundle: Path, split: str, folder: Path) -> list[dict]:
@@ -271,3 +338,29 @@ def test_the_command_line_runs_the_same_config_as_monai(bundle, phantom_splits, 
     flow.run()
     a, b = (json.loads((tmp_path / name / "run.json").read_text()) for name in "ab")
     assert a["sha256"]["weights"] == b["sha256"]["weights"]
+
+
+@pytest.mark.end_to_end
+def test_monais_command_with_a_preset_laid_over_it_gives_the_same_weights(phantom_splits, teachers, tiny, tmp_path):
+    """`python -m monai.bundle run --config_file "['unlearn.json', 'configs/two-phase.json']"`."""
+    settings = [*tiny, "max_epochs=2", "learning_rate=0.01", "method#restore_epochs=1"]
+    workflow.unlearn(
+        "isic",
+        split=phantom_splits["isic"],
+        teacher=teachers["isic"],
+        out=tmp_path / "ours",
+        preset="two-phase",
+        settings=settings,
+        quiet=True,
+    )
+    files = [str(BUNDLES["isic"] / name) for name in ("unlearn.json", "configs/two-phase.json")]
+    settings += [f"split={phantom_splits['isic']}", f"teacher={teachers['isic'] / 'model.pt'}"]
+    settings += [f"run_dir={tmp_path / 'monais'}", "quiet=True"]
+    overrides = [part for setting in settings for part in f"--{setting}".split("=", 1)]
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files), *overrides]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    ours, monais = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("ours", "monais"))
+    assert ours["preset"] == monais["preset"] == "two-phase"
+    assert ours["measurements"]["restoration"]["epochs"] != []
+    assert ours["sha256"]["weights"] == monais["sha256"]["weights"]

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from mu_monai import cli
 from mu_monai.adapters import weights_sha256
+from mu_monai.data import write_phantoms
 from mu_monai.files import read_json
 
 COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands]
@@ -40,7 +41,7 @@ def mu_monai(monkeypatch, capsys):
 
 
 def test_every_verb_is_a_command():
-    verbs = ["split", "train", "unlearn", "evaluate", "report", "revert", "merge", "methods", "demo"]
+    verbs = ["split", "train", "unlearn", "evaluate", "report", "revert", "merge", "methods", "networks", "demo"]
     assert sorted(COMMANDS) == sorted(verbs)
 
 
@@ -61,6 +62,18 @@ def test_methods_lists_names_and_settings(mu_monai):
     assert code == 0
     assert "erase-to-retain" in out
     assert "--set method#forget_weight=3.0" in out
+
+
+def test_networks_prints_a_row_per_network_and_number_of_dimensions(mu_monai):
+    code, out, _ = mu_monai("networks")
+    header, *rows = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert header[:3] == ["network", "dims", "weights"]
+    assert {len(row) for row in rows} == {len(header)}
+    names = {row[0] for row in rows}
+    assert len(names) == 13
+    assert {(row[0], row[1]) for row in rows} == {(name, dims) for name in names for dims in "23"}
+    assert {"UNet", "SwinUNETR", "ResNet"} <= names
 
 
 def test_the_whole_job_from_images_to_report(mu_monai, phantom_splits, tmp_path, tiny):
@@ -89,6 +102,77 @@ def test_the_whole_job_from_images_to_report(mu_monai, phantom_splits, tmp_path,
     assert mu_monai("revert", student, "--out", tmp_path / "teacher.pt")[0] == 0
     assert mu_monai("merge", student, "--out", tmp_path / "student.pt")[0] == 0
     assert json.loads((retrained / "run.json").read_text())["role"] == "retrained"
+
+
+@pytest.fixture(scope="module")
+def class_folders(tmp_path_factory):
+    """Pictures in a folder per class, with a table of patients and devices beside them."""
+    drawn, folder = (tmp_path_factory.mktemp(name) for name in ("drawn", "classes"))
+    table = write_phantoms("classes", drawn, patients=18, images_per_patient=1, size=32)
+    for case in table.itertuples():
+        (folder / case.diagnosis).mkdir(exist_ok=True)
+        shutil.copy(case.image, folder / case.diagnosis / f"{case.case_id}.png")
+    table = table.rename(columns={"case_id": "image_id"})
+    table[["image_id", "patient_id", "device"]].to_csv(folder / "metadata.csv", index=False)
+    return folder
+
+
+def test_the_whole_job_of_a_classifier_from_folders_to_weights(mu_monai, class_folders, tmp_path):
+    split, teacher, student = (tmp_path / name for name in ("split.json", "teacher", "student"))
+    where = "diagnosis == 'nevus' or diagnosis == 'melanoma'"
+    code, out, _ = mu_monai("split", class_folders, "--forget-where", where, "--out", split)
+    assert code == 0
+    assert "layout class-folders" in out
+    assert {case["label"] for case in read_json(split)["forget"]} == {"melanoma", "nevus"}
+    common = ["isic_classification", "--split", split, "--quiet"]
+    small = ["network_def#layers=[1, 1, 1, 1]", "network_def#block_inplanes=[4, 8, 16, 32]", "image_size=[32, 32]"]
+    settings = [part for setting in (*small, "max_epochs=2") for part in ("--set", setting)]
+    assert mu_monai("train", *common, *settings, "--out", teacher)[0] == 0
+    assert mu_monai("unlearn", *common, "--teacher", teacher, *UNLEARN, "--out", student)[0] == 0
+    code, out, _ = mu_monai("evaluate", student)
+    assert code == 0
+    assert "mean accuracy" in out
+    scores = pd.read_csv(student / "scores.csv")
+    assert set(scores.loc[scores["subset"] == "forget", "label"]) == {"melanoma", "nevus"}
+    assert mu_monai("report", teacher, student, "--out", tmp_path / "report")[0] == 0
+    assert "melanoma" in (tmp_path / "report" / "index.html").read_text()
+    for verb, run in (("merge", student), ("revert", teacher)):
+        assert mu_monai(verb, student, "--out", tmp_path / f"{verb}.pt")[0] == 0
+        written, kept = (torch.load(path, weights_only=True) for path in (tmp_path / f"{verb}.pt", run / "model.pt"))
+        assert weights_sha256(written) == weights_sha256(kept)
+
+
+def test_a_preset_gives_way_to_where_adapters_go_and_to_settings(mu_monai, phantom_splits, teachers, tmp_path):
+    run = tmp_path / "run"
+    arguments = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], *UNLEARN, "--out", run]
+    chosen = ["--preset", "paper-code", "--lora-targets", r"model\.2\..*conv", "--set", "method#forget_weight=2"]
+    assert mu_monai("unlearn", "isic", *arguments, *chosen, "--set", "max_epochs=1")[0] == 0
+    record = read_json(run / "run.json")
+    assert record["preset"] == "paper-code"
+    assert record["method"]["settings"]["schedule"] == "alternate_epoch"  # the preset's
+    assert record["method"]["settings"]["forget_weight"] == 2
+    layers = [layer["layer"] for layer in record["measurements"]["drift"]["layers"]]
+    assert layers != []
+    assert all(layer.startswith("model.2.") for layer in layers)  # the preset's are all
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (["--preset", "two-phases"], ["paper, paper-code, two-phase", "did you mean 'two-phase'"]),
+        (
+            ["--lora-targets", "decodr"],
+            ["matches no", "decoder, head, all", "--lora-targets", "model.0.conv.unit0.conv"],
+        ),
+        (["--lora-targets", "("], ["nor a valid regular expression"]),
+    ],
+)
+def test_a_wrong_preset_or_pattern_says_what_there_is(mu_monai, phantom_splits, teachers, tmp_path, chosen, expected):
+    arguments = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], *UNLEARN, "--out", tmp_path / "run"]
+    code, _, err = mu_monai("unlearn", "isic", *arguments, *chosen)
+    assert code == 2
+    assert [text for text in expected if text not in err] == []
+    assert os.listdir(tmp_path) == []
 
 
 def test_wrong_input_is_reported_all_at_once_with_code_2_and_nothing_is_written(mu_monai, phantom_splits, tmp_path):

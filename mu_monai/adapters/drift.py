@@ -19,10 +19,10 @@ class LayerDrift:
 
     Args:
         layer: name of the layer in the network.
-        rank: rank of its adapter.
+        rank: rank of its adapter; 0 for a head that was restored and has no adapter.
         norm: Frobenius norm of the weight's update, the head's restoration included.
         spectral_norm: largest singular value of the update as a matrix `(out, in * kernel)`.
-        bound: the adapter's bound on `norm`, from its factors alone.
+        bound: the adapter's bound on `norm`, from its factors alone; a restored head may be beyond it.
     """
 
     layer: str
@@ -58,13 +58,12 @@ def layer_drifts(network: nn.Module, adapter: str = "default") -> list[LayerDrif
     return [
         LayerDrift(
             layer=name.removeprefix("base_model.model."),
-            rank=layer.r[adapter],
+            rank=layer.r.get(adapter, 0),
             norm=float(_update(layer).norm()),
             spectral_norm=_spectral(_matrix(layer)),
-            bound=_bound(layer, adapter),
+            bound=_bound(layer, adapter) if adapter in layer.lora_A else 0.0,
         )
         for name, layer in _adapted(network)
-        if adapter in layer.lora_A
     ]
 
 

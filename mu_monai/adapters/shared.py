@@ -10,7 +10,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 from torch import nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 ADAPTED = (BaseTunerLayer, ModulesToSaveWrapper)
 
@@ -35,12 +35,15 @@ class SharedPrefix:
         self._image: torch.Tensor | None = None
         self._autocast = False
         self._outputs: dict[nn.Module, list[Any]] = {}
+        self._returned: dict[int, int] = {}  # the version of each tensor when a layer last returned it, by its id
         self._versions: list[int] | None = None
+        self._spoilt = False
 
     def holds(self, image: torch.Tensor) -> bool:
         """Whether the outputs kept are those of this very tensor, unchanged since by operations in place."""
         return (
             self._image is image
+            and not self._spoilt
             and self._autocast == torch.is_autocast_enabled(image.device.type)
             and self._versions == self._current_versions()
         )
@@ -55,7 +58,8 @@ class SharedPrefix:
             def run(*args: Any, **kwargs: Any) -> Any:
                 output = forward(*args, **kwargs)
                 if self._versions is None:
-                    self._outputs.setdefault(layer, []).append(output)
+                    self._outputs.setdefault(layer, []).append(_same(output))
+                    self._returned |= {id(tensor): tensor._version for tensor in _tensors(output)}
                 return output
 
             return run
@@ -64,6 +68,9 @@ class SharedPrefix:
             def run(*args: Any, **kwargs: Any) -> Any:
                 if self._versions is None:
                     self._versions = self._current_versions()
+                    # changed by the network itself between its layers: a second pass would change it again
+                    kept = _tensors(list(self._outputs.values()))
+                    self._spoilt = any(tensor._version != self._returned[id(tensor)] for tensor in kept)
                 return forward(*args, **kwargs)
 
             return run
@@ -85,7 +92,7 @@ class SharedPrefix:
 
             def run(*args: Any, **kwargs: Any) -> Any:
                 for output in outputs:
-                    return output
+                    return _same(output)
                 return forward(*args, **kwargs)  # a layer may run again behind the first adapted one
 
             return run
@@ -97,8 +104,16 @@ class SharedPrefix:
             self.forget()
 
     def _current_versions(self) -> list[int]:
-        kept = [self._image, *tree_leaves(list(self._outputs.values()))]
-        return [tensor._version for tensor in kept if isinstance(tensor, torch.Tensor)]
+        return [tensor._version for tensor in _tensors([self._image, list(self._outputs.values())])]
+
+
+def _tensors(output: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+
+
+def _same(output: Any) -> Any:
+    """The same tensors, in lists and tuples of their own, which the network may empty or turn around."""
+    return tree_map(lambda leaf: leaf, output)
 
 
 def _parts(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:

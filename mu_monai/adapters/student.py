@@ -64,6 +64,7 @@ class Student(PeftModel):
     """
 
     _switched_off = False
+    _head_alone = False
 
     def __init__(
         self,
@@ -76,7 +77,8 @@ class Student(PeftModel):
         clamp_rank: bool = True,
         bn_mode: str = "eval",
     ) -> None:
-        raise_if_any(_setting_problems(r, lora_alpha, lora_dropout, bn_mode))
+        raise_if_any(_setting_problems(r, lora_alpha, lora_dropout, clamp_rank, bn_mode))
+        raise_if_any(_ambiguous_norms(network) if bn_mode == "train" else [])
         placement = place(network, scope)
         limits = {name: min(r, capacity(network.get_submodule(name))) for name in placement.targets}
         # longest names first: peft takes the first pattern that the end of a name matches
@@ -114,7 +116,7 @@ class Student(PeftModel):
                     if isinstance(layer, nn.Module):
                         layer.train(mode)
             elif isinstance(module, ModulesToSaveWrapper):
-                module.modules_to_save.train(mode)
+                module.modules_to_save.train(mode and not self._head_alone)
         self.training = mode
         if not mode:
             self._shared.forget()
@@ -194,10 +196,12 @@ class Student(PeftModel):
 
     def train_adapters(self) -> None:
         """Let the adapters train, and nothing else."""
+        self._head_alone = False
         self._let_train(lambda name: f".{_ADAPTER}." in name and ".lora_" in name)
 
     def train_head(self) -> None:
-        """Let the head's own change train, and nothing else; `add_restoration` comes first."""
+        """Let the head's own change train, and nothing else, statistics included; `add_restoration` comes first."""
+        self._head_alone = True
         self._let_train(_restores)
 
     def restoration_state(self) -> dict[str, torch.Tensor]:
@@ -223,9 +227,11 @@ class Student(PeftModel):
     def budget(self) -> dict[str, int | float | str]:
         """Parameter counts: base network, trainable, total, share of trainable in total, and the coverage line.
 
-        `share` is trainable / (base + trainable), as in the paper's Table 1.
+        `trainable` counts the adapters and, where there is one, the head's own change. `share` is
+        trainable / (base + trainable), as in the paper's Table 1.
         """
-        trainable = _count(self.trainable().values())
+        own = {name: parameter for name, parameter in self.named_parameters() if ".lora_" in name}
+        trainable = _count(p for name, p in own.items() if f".{_ADAPTER}." in name or _restores(name))
         total = self.base_size + trainable
         return {
             "base": self.base_size,
@@ -308,7 +314,9 @@ def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainabl
     return student
 
 
-def _setting_problems(r: int, lora_alpha: int, lora_dropout: float, bn_mode: str) -> Iterator[str]:
+def _setting_problems(r: int, lora_alpha: int, lora_dropout: float, clamp_rank: bool, bn_mode: str) -> Iterator[str]:
+    if not isinstance(clamp_rank, bool):
+        yield f"clamp_rank={clamp_rank!r} is not allowed; use true or false"
     if not isinstance(r, int) or r < 1:
         yield f"LoRA rank r={r} is not allowed; use an integer of at least 1"
     if not lora_alpha > 0:
@@ -329,6 +337,17 @@ def _known(find: Callable[[nn.Module], str], network: nn.Module) -> str | None:
 
 def _batch_norms(network: nn.Module) -> list[str] | None:
     return [name for name, module in network.named_modules() if isinstance(module, _BatchNorm)] or None
+
+
+def _ambiguous_norms(network: nn.Module) -> Iterator[str]:
+    """Peft finds the layers to copy by the ends of their names."""
+    norms = tuple(_batch_norms(network) or ())
+    for name, module in network.named_modules():
+        if norms and name.endswith(norms) and not isinstance(module, _BatchNorm):
+            yield (
+                f"bn_mode='train' cannot tell the layer {name!r} from a BatchNorm whose name ends alike; rename one of "
+                "them, or leave bn_mode at 'eval'"
+            )
 
 
 def _restores(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,11 @@ def predict_scores(
     for batch in loader:
         logits = predict(batch[IMAGE].to(device))
         label = batch[LABEL].to(device)
+        if logits.ndim > 2 and logits.shape[1] != 1:
+            raise InputError(
+                f"masks are scored for one sigmoid channel, and the network gives {logits.shape[1]} (logits "
+                f"{tuple(logits.shape)}); give it out_channels=1"
+            )
         score = partial(_class_scores, names=_names(logits, classes)) if logits.ndim == 2 else _mask_scores
         for index in range(len(logits)):
             one = slice(index, index + 1)
@@ -153,12 +159,14 @@ class ScoreSubsets:
 
     def attach(self, engine: Engine) -> None:
         """Hook to the end of every `interval`-th epoch and of the last, and to the end of the run."""
+        engine.add_event_handler(Events.STARTED, self._try)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
         engine.add_event_handler(Events.COMPLETED, self._warn_where_nothing_happened)
 
     def __call__(self, engine: Engine) -> None:
         """Record mean loss and Dice, or accuracy, over the cases of every subset but `test`."""
-        if engine.state.epoch % self.interval and engine.state.epoch != engine.state.max_epochs:
+        last = engine.should_terminate or engine.state.epoch == engine.state.max_epochs
+        if engine.state.epoch % self.interval and not last:
             return
         engine.network.eval()
         for subset, loader in self.loaders.items():
@@ -166,6 +174,13 @@ class ScoreSubsets:
                 scores = self._score(engine.network, loader)
                 for column in ("loss", "accuracy" if "accuracy" in scores else "dice"):
                     record_term(engine, f"{subset}_{column}", float(scores[column].mean()))
+
+    def _try(self, engine: Engine) -> None:
+        """Score one batch before anything is trained: what cannot be scored is refused now, not after an epoch."""
+        engine.network.eval()
+        loader = next((loader for subset, loader in self.loaders.items() if subset != TEST and len(loader)), None)
+        if loader is not None:
+            predict_scores(engine.network, islice(loader, 1), self.loss_function, self.device, self.classes)
 
     def _warn_where_nothing_happened(self, engine: Engine) -> None:
         """Say it where the forget cases are answered as before: the most dangerous result is the silent one."""

@@ -109,36 +109,43 @@ class EraseToRetain(UnlearningMethod):
         self._kept: dict[str, torch.Tensor] = {}  # the head's change to go back to
 
     def _range_problems(self) -> Iterator[str]:
-        for name in ("kd_weight", "guard_weight", "forget_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                yield f"method#{name}={getattr(self, name)} is not allowed; use a number of 0 or more"
-        for name in ("temperature", "restore_learning_rate", "max_adapter_norm"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                yield f"method#{name}={value} is not allowed; use a number above 0"
-        if not 0.5 <= self.confidence < 1:
+        weights = {f"method#{name}": getattr(self, name) for name in ("kd_weight", "guard_weight", "forget_weight")}
+        weights |= {f"method#forget_terms#{name}": weight for name, weight in self.forget_terms.items()}
+        for name, value in weights.items():
+            if not 0 <= _number(value) < math.inf:
+                yield f"{name}={value} is not allowed; use a number of 0 or more"
+        above_zero = [
+            "temperature",
+            "restore_learning_rate",
+            *["max_adapter_norm"] * (self.max_adapter_norm is not None),
+        ]
+        for name in above_zero:
+            if not 0 < _number(getattr(self, name)) < math.inf:
+                yield f"method#{name}={getattr(self, name)} is not allowed; use a number above 0"
+        if not 0.5 <= _number(self.confidence) < 1:
             yield f"method#confidence={self.confidence} is not allowed; use a probability in [0.5, 1)"
-        if self.restore_tolerance is not None and not 0 <= self.restore_tolerance <= 1:
+        if self.restore_tolerance is not None and not 0 <= _number(self.restore_tolerance) <= 1:
             yield f"method#restore_tolerance={self.restore_tolerance} is not allowed; use a share in [0, 1] or null"
-        if not isinstance(self.restore_epochs, int) or self.restore_epochs < 1:
+        if not _number(self.restore_epochs) >= 1 or not isinstance(self.restore_epochs, int):
             yield f"method#restore_epochs={self.restore_epochs} is not allowed; use 1, 2 ... epochs"
 
     def _choice_problems(self) -> Iterator[str]:
-        choices = {
+        choices: dict[str, tuple[Any, ...]] = {
             "schedule": SCHEDULES,
             "task": TASKS,
             "kd_direction": ("forward", "reverse", "js"),
             "guard_reduction": ("mean", "sum"),
+            "softmax": (True, False),
+            "mixed_targets": (True, False),
         }
         for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                yield f"method#{name}={getattr(self, name)!r} is not known; use one of {', '.join(allowed)}"
+            value = getattr(self, name)
+            if value not in allowed:
+                listed = ", ".join(str(choice).lower() for choice in allowed)
+                yield f"method#{name}={value!r} is not known; use one of {listed}"
         if not self.forget_terms:
             yield f"method#forget_terms is empty; name at least one of {', '.join(FORGET_TERMS)}"
-        for name, weight in self.forget_terms.items():
-            if not 0 <= weight < math.inf:
-                yield f"method#forget_terms: the weight {weight} of {name!r} is not allowed; use a number of 0 or more"
-        yield from contradictions(self.forget_terms, self.task, mixed_targets=self.mixed_targets)
+        yield from contradictions(self.forget_terms, self.task, mixed_targets=self.mixed_targets is True)
 
     # -- the trainer's events ------------------------------------------------------------------------------------------
 
@@ -179,7 +186,7 @@ class EraseToRetain(UnlearningMethod):
         self.record(engine, "supervised", output[LOSS], size)
         if self._restores(engine):
             return
-        teacher = engine.network.teacher(output[IMAGE])
+        teacher = engine.inferer(output[IMAGE], engine.network.teacher)
         distillation = self._distillation(output[PRED], teacher)
         guard = self._guard(output[PRED], teacher)
         self.record(engine, "distillation", distillation, size)
@@ -232,9 +239,12 @@ class EraseToRetain(UnlearningMethod):
         with captured(student.get_base_model(), layer) as features:
             values["student"] = engine.inferer(image, student)
             if self._inputs & {"teacher", "teacher_features"}:
-                values["teacher"] = student.teacher(image)
+                values["teacher"] = engine.inferer(image, student.teacher)
         if layer is not None:
-            values["student_features"], values["teacher_features"] = features[0], features[-1]
+            half = len(features) // 2  # a sliding window passes several times
+            values["student_features"], values["teacher_features"] = (
+                torch.cat(part) for part in (features[:half], features[half:])
+            )
         total = torch.zeros((), device=image.device)
         for name, term in self._terms.items():
             value = term(**{source: values[source] for source in FORGET_TERMS[name].inputs})
@@ -243,7 +253,7 @@ class EraseToRetain(UnlearningMethod):
         return self.forget_weight * total
 
     def _forget_step(self, engine: SupervisedTrainer) -> None:
-        with torch.autocast(engine.state.device.type, enabled=engine.amp, **engine.amp_kwargs):
+        with torch.autocast("cuda", enabled=engine.amp, **engine.amp_kwargs):  # as MONAI's trainer, on the CPU as well
             loss = self._forget_loss(engine)
         self.step(engine, loss)
 
@@ -270,9 +280,14 @@ class EraseToRetain(UnlearningMethod):
                 f"max_epochs={engine.state.max_epochs} leaves no epoch to unlearn before the {self.restore_epochs} of "
                 "method#restore_epochs; raise the one or lower the other"
             )
+        if self.schedule == "alternate_step" and engine.accumulation_steps > 1:
+            yield (
+                f"method#schedule='alternate_step' takes a step after every retain batch, and the trainer one after "
+                f"{engine.accumulation_steps}; use accumulation_steps=1 or another schedule"
+            )
         layers = dict(engine.network.get_base_model().named_modules())
         if self.feature_layer is not None and self.feature_layer not in layers:
-            listed = ", ".join(filter(None, layers))
+            listed = ", ".join(name for name in layers if name and "lora_" not in name and "base_layer" not in name)
             yield f"method#feature_layer={self.feature_layer!r} is no layer; choose one of {listed}"
             return
         if "repulsion" in self._terms and self.feature_layer is None:
@@ -282,7 +297,7 @@ class EraseToRetain(UnlearningMethod):
 
     def _answer_problems(self, engine: SupervisedTrainer) -> Iterator[str]:
         image, _ = self.forget_batch(engine)
-        engine.network.train()
+        engine.network.eval()  # a look must not move the statistics of BatchNorm
         with captured(engine.network.get_base_model(), self.feature_layer) as features:
             logits = engine.inferer(image, engine.network)
         if (logits.dim() == 2) != (self.task == "classification"):
@@ -331,3 +346,8 @@ class EraseToRetain(UnlearningMethod):
             )
         if self._watch.stopped:
             engine.terminate()
+
+
+def _number(value: Any) -> float:
+    """A setting as a number, NaN where it is none, so that it is in no range."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan

@@ -15,7 +15,7 @@ MEANING = {
     TEST: "Cases that the split keeps out of training, called unseen here; nothing was chosen by them.",
 }
 TERMS = {
-    "total": "The sum that the optimizer lowers; it should fall and flatten.",
+    "total": "What a step on retained cases lowers; forget terms count where they share that step. It should flatten.",
     "supervised": "The error on retained cases; it should stay as low as it began.",
     "distillation": "The distance to the teacher's answers on retained cases; it should stay near 0.",
     "guard": "The squared distance to the teacher's logits on retained cases; it should stay near 0.",

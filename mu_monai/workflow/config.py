@@ -126,8 +126,11 @@ def inherited(run: str | Path, files: Sequence[str], ids: Sequence[str] = INHERI
     """
     file = Path(run) / CONFIG_JSON
     config = read_json(file) if file.is_file() else {}
-    overlaid = {key for overlay in files[1:] for key in read_json(overlay)}
+    overlaid = {
+        key.replace("#", SEPARATOR): value for overlay in files[1:] for key, value in read_json(overlay).items()
+    }
     found = {key: config[key] for key in ids if key in config and key not in overlaid}
+    within = {key: value for key, value in overlaid.items() if key.partition(SEPARATOR)[0] in found}
     folder = Path(files[0]).parent
     known = {text for path in folder.glob("*.json") for text in _executed(read_json(path))}
     raise_if_any(
@@ -135,7 +138,7 @@ def inherited(run: str | Path, files: Sequence[str], ids: Sequence[str] = INHERI
         "say it in an overlay of your own"
         for text in sorted(set(_executed(found)) - known)
     )
-    return found
+    return found | within
 
 
 def _executed(config: Any) -> Iterator[str]:

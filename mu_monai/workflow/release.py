@@ -47,7 +47,7 @@ def _student(run: str | Path, out: str | Path, teacher: str | Path | None) -> St
         raise InputError(f"'{run}' is a {record['verb']} run; only an unlearning run has adapters to merge or take off")
     files = config_files(bundle_of(record), "unlearn")
     parser = read_config(files)
-    parser.update(inherited(run, files, ["network_def"]))
+    parser.update(inherited(run, files, ["classes", "image_size", "network_def"]))
     network = parser.get_parsed_content("network_def", instantiate=True)
     return load_student(load_weights(network, teacher or record["teacher"]), Path(run) / ADAPTER_DIR)
 

@@ -82,6 +82,8 @@ def unlearn(
         overrides["network::scope"] = lora_targets
     overrides |= common_overrides(bundle, split, device) | parse_settings(settings)
     parser = read_config(files)
+    if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
+        overrides["preset"] = f"{parser.get('preset')}, changed"
     problems = collect(
         lambda: method_problems(method),
         lambda: unknown_ids(parser, list(overrides)),

@@ -144,3 +144,41 @@ def test_a_network_without_adapters_shares_nothing(image, unet):
     with shared.recording(image):
         unet(image)
     assert not shared.holds(image), "no adapted layer ran, so there is no layer before it"
+
+
+class Wilful(nn.Module):
+    """Changes what its layers returned, before the first adapter runs."""
+
+    def __init__(self, change: str) -> None:
+        super().__init__()
+        self.change = change
+        self.early, self.late = Pair(), nn.Conv2d(1, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept = self.early(x)
+        if self.change == "in place":
+            kept[0].add_(1)
+        elif self.change == "reverse":
+            kept.reverse()
+        first = kept.pop()
+        return self.late(first) + kept.pop()
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [self.one(x), self.two(x)]
+
+
+@pytest.mark.parametrize("change", ["in place", "reverse", "pop"])
+def test_a_network_may_change_what_its_layers_returned(change):
+    torch.manual_seed(0)
+    plain, image = Wilful(change).eval(), torch.randn(1, 1, 8, 8)
+    expected = plain(image)
+    student = Student(plain, "late", r=1).train()
+    with torch.no_grad():
+        student(image)
+    assert torch.equal(student.teacher(image), expected)

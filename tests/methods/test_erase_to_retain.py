@@ -20,7 +20,7 @@ TWO_PHASES = ["method#restore_epochs=2", "method#restore_learning_rate=0.01"]
 
 @pytest.fixture
 def unlearn(tasks, tmp_path):
-    def run(*settings, task="masks", name="run", resume=False, **options):
+    def run(*settings, task="masks", name="run", resume=False, overlays=(), **options):
         chosen = tasks[task]
         return workflow.unlearn(
             chosen.bundle,
@@ -28,7 +28,7 @@ def unlearn(tasks, tmp_path):
             teacher=chosen.teacher,
             out=tmp_path / name,
             settings=[*QUICK, *settings],
-            overlays=chosen.overlays,
+            overlays=[*chosen.overlays, *overlays],
             resume=resume,
             quiet=True,
             **options,
@@ -65,8 +65,13 @@ class TestSettings:
                 "method#kd_direction='sideways' is not known; use one of forward, reverse, js",
             ),
             ({"guard_reduction": "max"}, "method#guard_reduction='max' is not known; use one of mean, sum"),
+            ({"forget_terms": {"entropy": "1"}}, "method#forget_terms#entropy=1 is not allowed"),
+            ({"max_adapter_norm": "5"}, "method#max_adapter_norm=5 is not allowed"),
+            ({"restore_epochs": True}, "method#restore_epochs=True is not allowed"),
+            ({"mixed_targets": "False"}, "method#mixed_targets='False' is not known; use one of true, false"),
+            ({"softmax": "false"}, "method#softmax='false' is not known"),
             ({"forget_terms": {}}, "method#forget_terms is empty; name at least one of background"),
-            ({"forget_terms": {"background": -1}}, "the weight -1 of 'background' is not allowed"),
+            ({"forget_terms": {"background": -1}}, "method#forget_terms#background=-1 is not allowed"),
             ({"forget_terms": {"backgroud": 1}}, "background"),
         ],
     )
@@ -261,6 +266,59 @@ class TestPresets:
     def test_every_preset_runs_on_every_task(self, unlearn, task, preset):
         run = unlearn("max_epochs=4", preset=preset, task=task)
         assert all(check["passed"] for check in record(run)["checks"]), record(run)["checks"]
+
+    def test_a_changed_preset_says_so(self, unlearn):
+        assert record(unlearn("method#kd_weight=2"))["preset"] == "paper, changed"
+
+    def test_the_student_starts_as_its_teacher_with_moving_statistics_too(self, unlearn, monkeypatch):
+        """The look at a forget batch before the first epoch trains nothing."""
+        seen = []
+        start = EraseToRetain.on_start
+
+        def watched(self, engine):
+            start(self, engine)
+            image, _ = self.forget_batch(engine)
+            seen.append(torch.equal(engine.network.eval()(image), engine.network.teacher(image)))
+
+        monkeypatch.setattr(EraseToRetain, "on_start", watched)
+        unlearn("max_epochs=1", preset="paper-code")
+        assert seen == [True]
+
+
+class TestTrainers:
+    """What else a trainer may bring along."""
+
+    def test_a_step_of_several_batches_does_not_go_with_alternating_steps(self, unlearn, tmp_path):
+        overlay = tmp_path / "accumulate.json"
+        overlay.write_text('{"train::trainer::accumulation_steps": 2}')
+        with pytest.raises(InputError, match="alternate_step' takes a step after every retain batch"):
+            unlearn("method#schedule=alternate_step", overlays=[str(overlay)])
+
+    def test_teacher_and_student_go_through_the_same_inferer(self, unlearn, tmp_path):
+        overlay = tmp_path / "windows.json"
+        overlay.write_text('{"train::inferer": {"_target_": "SlidingWindowInferer", "roi_size": [16, 16]}}')
+        settings = ["max_epochs=1", "epoch_length=1", "network#lora_dropout=0.0"]
+        curve = pd.read_csv(unlearn(*settings, overlays=[str(overlay)]) / "curve.csv")
+        assert curve["distillation"][0] == pytest.approx(0, abs=1e-6), "in the first step they agree"
+        assert curve["guard"][0] == pytest.approx(0, abs=1e-6)
+
+    def test_an_overlay_within_what_the_teacher_brings_is_kept(self, unlearn, tmp_path):
+        overlay = tmp_path / "loss.json"
+        overlay.write_text('{"loss::lambda_dice": 0.5}')
+        run = unlearn("max_epochs=1", overlays=[str(overlay)])
+        assert json.loads((run / "config.json").read_text())["loss"]["lambda_dice"] == 0.5
+
+    def test_masks_of_several_channels_are_refused_before_training(self, unlearn, tmp_path):
+        overlay = tmp_path / "channels.json"
+        overlay.write_text(json.dumps({"network_def::out_channels": 2}))
+        with pytest.raises(InputError):
+            unlearn(overlays=[str(overlay)])
+
+    def test_restoring_with_moving_statistics_moves_the_head_alone(self, unlearn):
+        settings = ["network#bn_mode=train", "method#schedule=two_phase", *TWO_PHASES, *THERE_AND_BACK]
+        ours = weights(unlearn(*settings))
+        theirs = weights(unlearn("network#bn_mode=train", "max_epochs=1", *THERE_AND_BACK[:2], name="alone"))
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 class TestTargets:
