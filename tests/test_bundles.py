@@ -343,7 +343,7 @@ def test_the_command_line_runs_the_same_config_as_monai(bundle, phantom_splits, 
 @pytest.mark.end_to_end
 def test_monais_command_with_a_preset_laid_over_it_gives_the_same_weights(phantom_splits, teachers, tiny, tmp_path):
     """`python -m monai.bundle run --config_file "['unlearn.json', 'configs/two-phase.json']"`."""
-    settings = [*tiny, "max_epochs=2", "learning_rate=0.01", "method#restore_epochs=1"]
+    settings = [*tiny, "max_epochs=4", "learning_rate=0.01"]
     workflow.unlearn(
         "isic",
         split=phantom_splits["isic"],

@@ -143,17 +143,17 @@ def test_the_whole_job_of_a_classifier_from_folders_to_weights(mu_monai, class_f
 
 
 def test_a_preset_gives_way_to_where_adapters_go_and_to_settings(mu_monai, phantom_splits, teachers, tmp_path):
-    run = tmp_path / "run"
-    arguments = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], *UNLEARN, "--out", run]
-    chosen = ["--preset", "paper-code", "--lora-targets", r"model\.2\..*conv", "--set", "method#forget_weight=2"]
-    assert mu_monai("unlearn", "isic", *arguments, *chosen, "--set", "max_epochs=1")[0] == 0
-    record = read_json(run / "run.json")
-    assert record["preset"] == "paper-code"
-    assert record["method"]["settings"]["schedule"] == "alternate_epoch"  # the preset's
-    assert record["method"]["settings"]["forget_weight"] == 2
-    layers = [layer["layer"] for layer in record["measurements"]["drift"]["layers"]]
-    assert layers != []
-    assert all(layer.startswith("model.2.") for layer in layers)  # the preset's are all
+    common = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], *UNLEARN, "--preset", "paper-code"]
+    common += ["--set", "max_epochs=1"]
+    chosen = ["--lora-targets", r"model\.2\..*conv", "--set", "method#forget_weight=2"]
+    for name, options in (("whole", []), ("part", chosen)):
+        assert mu_monai("unlearn", "isic", *common, *options, "--out", tmp_path / name)[0] == 0
+    whole, part = (read_json(tmp_path / name / "run.json") for name in ("whole", "part"))
+    assert (whole["preset"], part["preset"]) == ("paper-code", "paper-code, changed")
+    assert [run["method"]["settings"]["schedule"] for run in (whole, part)] == ["alternate_epoch", "alternate_epoch"]
+    assert [run["method"]["settings"]["forget_weight"] for run in (whole, part)] == [3.0, 2]
+    layers = [[layer["layer"] for layer in run["measurements"]["drift"]["layers"]] for run in (whole, part)]
+    assert layers[1] == [layer for layer in layers[0] if layer.startswith("model.2.")] != []
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,8 @@ def test_each_wrong_input_says_what_to_do(mu_monai, tmp_path, monkeypatch, argum
     ("setting", "expected"),
     [
         ("network#scope=(", "nor a valid regular expression"),
-        ("method#forget_weight=abc", "the config cannot be built (TypeError"),
+        ("method#forget_weight=abc", "method#forget_weight=abc is not allowed; use a number of 0 or more"),
+        ("learning_rate=abc", "the config cannot be built (TypeError"),
         ("network_def#channels=[16]", "the length of `channels`"),
     ],
 )

@@ -1,4 +1,4 @@
-"""All verbs on real photographs, for a few iterations: CHASE_DB1, where the folder is present."""
+"""Real photographs, where the folder is present: all verbs on CHASE_DB1, and splits of nine classes of lesions."""
 
 import json
 
@@ -8,6 +8,9 @@ import torch
 
 from mu_monai import workflow
 from mu_monai.adapters import weights_sha256
+from mu_monai.bundle import shipped_bundles
+from mu_monai.errors import InputError
+from mu_monai.keys import SUBSETS, TRAINING_SUBSETS
 
 SMALL = ["network_def#channels=[8, 16, 32]", "network_def#strides=[2, 2]", "image_size=[64, 64]"]
 
@@ -38,3 +41,46 @@ def test_every_verb_on_chase(real_data, tmp_path, observer):
     for name, run in (("teacher.pt", teacher), ("student.pt", student)):
         written, kept = (torch.load(path, weights_only=True) for path in (tmp_path / name, run / "model.pt"))
         assert weights_sha256(written) == weights_sha256(kept)
+
+
+@pytest.fixture(scope="module")
+def lesions(real_data):
+    folder = real_data / "isic9"
+    if not folder.is_dir():
+        pytest.skip(f"no nine classes of lesions at {folder}; they belong into the folder that MU_MONAI_DATA names")
+    return folder
+
+
+def test_copies_under_two_labels_are_refused_and_named(lesions, tmp_path):
+    with pytest.raises(InputError, match="let --on-duplicates drop or together decide") as error:
+        workflow.split(lesions, out=tmp_path / "split.json", forget={"fraction": 0.1})
+    (copies,) = [problem for problem in error.value.problems if "'ISIC_0010512'" in problem]
+    assert "cases of the same id and content" in copies
+    assert "actinic keratosis" in copies
+    assert "nevus" in copies
+    assert not (tmp_path / "split.json").exists()
+
+
+@pytest.mark.parametrize("forget", [{"where": "diagnosis == 'nevus'"}, {"fraction": 0.1}], ids=["class", "fraction"])
+def test_nine_classes_are_split_without_copies(lesions, tmp_path, forget):
+    summary = workflow.split(lesions, out=tmp_path / "split.json", on_duplicates="drop", forget=forget)
+    assert "layout class-folders" in summary
+    split = json.loads((tmp_path / "split.json").read_text())
+    provenance = split["provenance"]
+    config = shipped_bundles()["isic_classification"] / "configs" / "train.json"
+    assert provenance["classes"] == json.loads(config.read_text())["classes"]
+    cases = {subset: split[subset] for subset in SUBSETS}
+    files = [case["image"] for subset in SUBSETS for case in cases[subset]]
+    assert len(files) + len(provenance["duplicates"]["dropped"]) == len(list(lesions.glob("*/*/*.jpg")))
+    digests = [provenance["sha256"][file] for file in files]
+    assert len(set(digests)) == len(digests), "one of each set of copies"
+    patients = {subset: {case["patient_id"] for case in cases[subset]} for subset in SUBSETS}
+    assert len(set.union(*patients.values())) == sum(map(len, patients.values())), "nobody is in two subsets"
+    nevi = {subset: sum(case["label"] == "nevus" for case in cases[subset]) for subset in SUBSETS}
+    if "where" in forget:  # a class that is forgotten whole is in no other subset
+        assert nevi == {"retain": 0, "forget": len(cases["forget"]), "validation": 0, "test": 0}
+        assert nevi["forget"] > 200
+    else:
+        trained = sum(len(patients[subset]) for subset in TRAINING_SUBSETS)
+        assert len(patients["forget"]) == pytest.approx(0.1 * trained, abs=1)
+        assert min(nevi.values()) > 0

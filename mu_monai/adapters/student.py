@@ -315,7 +315,7 @@ def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainabl
 
 
 def _setting_problems(r: int, lora_alpha: int, lora_dropout: float, clamp_rank: bool, bn_mode: str) -> Iterator[str]:
-    if not isinstance(clamp_rank, bool):
+    if clamp_rank not in (True, False):  # a text such as "False" would count as true
         yield f"clamp_rank={clamp_rank!r} is not allowed; use true or false"
     if not isinstance(r, int) or r < 1:
         yield f"LoRA rank r={r} is not allowed; use an integer of at least 1"
