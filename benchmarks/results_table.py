@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from mu_monai.files import read_json
-from mu_monai.keys import FORGET, MODEL, RETRAINED, STUDENT, SUBSET, SUBSETS, TEACHER
+from mu_monai.keys import CASE_ID, FORGET, MODEL, RETRAINED, STUDENT, SUBSET, SUBSETS, TEACHER
 from mu_monai.metrics import subset_means, utility_metrics
 
 STUDENTS = ("paper", "paper-code", "two-phase")
@@ -27,26 +27,22 @@ def read(folder: Path) -> Iterable[dict[str, float | str]]:
         run = folder / name if (folder / name).is_dir() else folder.parent / name
         if not (run / "scores.csv").is_file():
             continue
-        record, scores = read_json(run / "run.json"), pd.read_csv(run / "scores.csv")
+        record, scores = read_json(run / "run.json"), pd.read_csv(run / "scores.csv", dtype={CASE_ID: str})
         own = scores[scores[MODEL] == (STUDENT if name in STUDENTS else name)]
         metric = utility_metrics(scores)[0]
-        # the teacher's scores are those on this experiment's subsets, which the students' runs hold
         if name == TEACHER:
-            own = teacher_scores(folder, own)
+            own = as_divided(folder, own)
         means = subset_means(own, [metric]).set_index(SUBSET)[metric]
         row: dict[str, float | str] = {"experiment": str(folder), "model": name, "metric": metric}
         row |= {subset: float(means.get(subset, float("nan"))) for subset in SUBSETS}
         yield row | {"seconds": record["seconds"], "share": record["parameters"]["share"]} | restored(record)
 
 
-def teacher_scores(folder: Path, fallback: pd.DataFrame) -> pd.DataFrame:
-    """The teacher's rows in a student's run, where the subsets are those of the experiment."""
-    for name in STUDENTS:
-        file = folder / name / "scores.csv"
-        if file.is_file():
-            scores = pd.read_csv(file)
-            return scores[scores[MODEL] == TEACHER]
-    return fallback
+def as_divided(folder: Path, scores: pd.DataFrame) -> pd.DataFrame:
+    """The teacher's scores with the subsets of this experiment, which may forget others than its own run's split."""
+    retrained = pd.read_csv(folder / RETRAINED / "scores.csv", dtype={CASE_ID: str})
+    subset_of = retrained.set_index(CASE_ID)[SUBSET]
+    return scores.assign(**{SUBSET: scores[CASE_ID].map(subset_of)})
 
 
 def restored(record: dict) -> dict[str, float | str]:
