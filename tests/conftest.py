@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-torch.set_num_threads(1)  # two threads per process on two cores are many times slower than one
+# Two threads per process on two cores are many times slower than one, and weights of a test's own process and of a
+# command that it starts agree bit for bit only if both use as many.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 REPOSITORY = Path(__file__).parents[1]
 
