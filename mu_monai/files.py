@@ -49,7 +49,13 @@ def read_json(source: str | os.PathLike[str]) -> Any:
 
 
 def file_sha256(source: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits; of a folder (a DICOM series) that of its files' digests.
+
+    Names and order of the files in a folder do not count, nor do hidden ones: a renamed copy of a series is a copy.
+    """
+    if os.path.isdir(source):
+        files = (entry.path for entry in os.scandir(source) if entry.is_file() and not entry.name.startswith("."))
+        return hashlib.sha256("".join(sorted(map(file_sha256, files))).encode()).hexdigest()
     with open(source, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -104,3 +104,14 @@ def test_content_that_is_no_json_leaves_the_old_file(tmp_path):
 def test_the_sha_is_that_of_the_bytes(tmp_path, content):
     (tmp_path / "a").write_bytes(content)
     assert file_sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_the_sha_of_a_folder_is_that_of_its_files_under_whatever_names(tmp_path):
+    for folder, names in (("first", "ab"), ("renamed", "ba"), ("other", "ab")):
+        (tmp_path / folder).mkdir()
+        for name, content in zip(names, "xy", strict=True):
+            (tmp_path / folder / name).write_text(content)
+    (tmp_path / "first" / ".hidden").write_text("does not count")
+    (tmp_path / "other" / "b").write_text("z")
+    first, renamed, other = (file_sha256(tmp_path / name) for name in ("first", "renamed", "other"))
+    assert first == renamed != other

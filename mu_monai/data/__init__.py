@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mu_monai.data.check_volume import CheckVolumed
+from mu_monai.data.classes import class_indices
 from mu_monai.data.duplicates import DuplicatePolicy, Resolved, digest_files, resolve_duplicates, unite_groups
 from mu_monai.data.layouts import LAYOUTS, Layout, Source, read_chase, read_class_folders, read_isic, read_layout
 from mu_monai.data.manifest import check_manifest, is_file_label, read_manifest
@@ -11,9 +13,12 @@ from mu_monai.data.reselect import reselect
 from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, ForgetWhere
 from mu_monai.data.split import SplitSettings, make_split, split_manifest
 from mu_monai.data.split_file import load_split, write_split
+from mu_monai.data.volume_cache import volume_datasets
+from mu_monai.data.volume_layouts import read_decathlon, read_dicom, read_volumes
 
 __all__ = [
     "LAYOUTS",
+    "CheckVolumed",
     "DuplicatePolicy",
     "ForgetFraction",
     "ForgetIds",
@@ -25,6 +30,7 @@ __all__ = [
     "Source",
     "SplitSettings",
     "check_manifest",
+    "class_indices",
     "digest_files",
     "find_near_duplicates",
     "is_file_label",
@@ -33,13 +39,17 @@ __all__ = [
     "phantom_split",
     "read_chase",
     "read_class_folders",
+    "read_decathlon",
+    "read_dicom",
     "read_isic",
     "read_layout",
     "read_manifest",
+    "read_volumes",
     "reselect",
     "resolve_duplicates",
     "split_manifest",
     "unite_groups",
+    "volume_datasets",
     "write_phantoms",
     "write_split",
 ]

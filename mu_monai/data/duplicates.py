@@ -38,7 +38,7 @@ class Resolved:
 
 
 def digest_files(paths: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of each file, by path; files are read in parallel."""
+    """SHA-256 of each file or DICOM folder, by path; they are read in parallel."""
     unique = list(dict.fromkeys(paths))
     with ThreadPoolExecutor() as pool:
         return dict(zip(unique, pool.map(file_sha256, unique), strict=True))

@@ -5,14 +5,25 @@ from __future__ import annotations
 import logging
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from mu_monai.data.manifest import COLUMNS, nearest_names, read_manifest
-from mu_monai.errors import InputError, raise_if_any
+from mu_monai.data.manifest import nearest_names, read_manifest
+from mu_monai.data.pairing import pair, with_metadata
+from mu_monai.data.volume_layouts import (
+    class_names,
+    is_decathlon,
+    is_dicom,
+    is_volumes,
+    read_decathlon,
+    read_dicom,
+    read_volumes,
+)
+from mu_monai.errors import InputError
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
 
 _log = logging.getLogger(__name__)
@@ -44,31 +55,47 @@ class Source:
         path: what the user pointed at.
         layout: a key of `LAYOUTS`.
         label_set: the annotator chosen, for layouts with several.
+        classes: names of the values 0, 1, 2 ... of the masks, where the source tells them.
+        salt: with which identifiers were hashed, for layouts that do; see `pseudonym`.
     """
 
     manifest: pd.DataFrame
     path: str
     layout: str
     label_set: str | None = None
+    classes: tuple[str, ...] = ()
+    salt: str | None = None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How to recognize and read one kind of source; `read` takes the path and, where there are any, a label set."""
+    """How to recognize and read one kind of source.
+
+    `read` takes the path, where there are any a label set, and where it hashes identifiers a salt. `classes` finds the
+    names of the masks' values, where the source tells them.
+    """
 
     fits: Callable[[Path], bool]
     read: Callable[..., pd.DataFrame]
     looks_for: str
     label_sets: tuple[str, ...] = ()
+    hashes: bool = False
+    classes: Callable[[Path], list[str]] | None = None
 
 
-def read_layout(source: str | os.PathLike[str], layout: str | None = None, label_set: str | None = None) -> Source:
+def read_layout(
+    source: str | os.PathLike[str],
+    layout: str | None = None,
+    label_set: str | None = None,
+    salt: str | None = None,
+) -> Source:
     """Read a folder or CSV file; the layout is recognized where it is not given.
 
     Args:
         source: a folder or a CSV file.
         layout: a key of `LAYOUTS`, or None to recognize it.
         label_set: the annotator, for layouts with several; None takes the first.
+        salt: for layouts that hash identifiers; None draws one. The same salt gives the same names.
 
     Raises:
         InputError: where no layout fits, naming those tried and what was looked for; where images have no mask or masks
@@ -86,8 +113,10 @@ def read_layout(source: str | os.PathLike[str], layout: str | None = None, label
     if not kind.fits(path):
         raise InputError(f"{str(path)!r} has not the layout {layout!r}, which is {kind.looks_for}")
     label_set = _choose_label_set(layout, label_set)
-    manifest = kind.read(path, label_set) if kind.label_sets else kind.read(path)
-    return Source(manifest=manifest, path=str(path), layout=layout, label_set=label_set)
+    salt = _choose_salt(layout, salt)
+    manifest = kind.read(path, *(choice for choice in (label_set, salt) if choice is not None))
+    classes = tuple(kind.classes(path)) if kind.classes else ()
+    return Source(manifest=manifest, path=str(path), layout=layout, label_set=label_set, classes=classes, salt=salt)
 
 
 def read_isic(source: str | os.PathLike[str]) -> pd.DataFrame:
@@ -111,11 +140,8 @@ def read_isic(source: str | os.PathLike[str]) -> pd.DataFrame:
     for image_folder, mask_folder in _isic_folders(source):
         images |= {file.stem: file for file in _pictures(image_folder) if not file.stem.endswith("_superpixels")}
         masks |= {file.stem.removesuffix("_segmentation"): file for file in _pictures(mask_folder)}
-    manifest = _pair(images, masks, "<image id>_segmentation.png").drop(columns=PATIENT_ID)
-    metadata = source / "metadata.csv"
-    if metadata.is_file():
-        manifest = _join_metadata(manifest, metadata)
-    return _with_patients(manifest)
+    manifest = pair(images, masks, "<image id>_segmentation.png").drop(columns=PATIENT_ID)
+    return with_metadata(manifest, source)
 
 
 def read_chase(source: str | os.PathLike[str], label_set: str = "1stHO") -> pd.DataFrame:
@@ -134,7 +160,7 @@ def read_chase(source: str | os.PathLike[str], label_set: str = "1stHO") -> pd.D
     found = [match for file in sorted(Path(source).iterdir()) if (match := _CHASE_IMAGE.fullmatch(file.name))]
     images = {match[1]: Path(source) / match[0] for match in found}
     masks = {file.stem.removesuffix(f"_{label_set}"): file for file in Path(source).glob(f"*_{label_set}.png")}
-    manifest = _pair(images, masks, f"<image>_{label_set}.png")
+    manifest = pair(images, masks, f"<image>_{label_set}.png")
     return manifest.assign(
         **{
             PATIENT_ID: manifest[CASE_ID].str.extract(r"(\d+)", expand=False),
@@ -180,10 +206,7 @@ def read_class_folders(source: str | os.PathLike[str]) -> pd.DataFrame:
     _warn_of_leftovers(source, parts, [folder for _, folder in folders])
     if not parts:
         manifest = manifest.drop(columns="folder")
-    metadata = source / "metadata.csv"
-    if metadata.is_file():
-        manifest = _join_metadata(manifest, metadata)
-    return _with_patients(manifest)
+    return with_metadata(manifest, source)
 
 
 def _recognize(path: Path) -> str:
@@ -204,6 +227,16 @@ def _choose_label_set(layout: str, label_set: str | None) -> str | None:
         )
         raise InputError(f"label set {label_set!r} does not exist in layout {layout!r}; {choice}")
     return label_set
+
+
+def _choose_salt(layout: str, salt: str | None) -> str | None:
+    if LAYOUTS[layout].hashes:
+        return secrets.token_hex(16) if salt is None else salt
+    if salt is not None:
+        raise InputError(
+            f"a salt has no effect in layout {layout!r}, which keeps its ids as they are; leave --salt out"
+        )
+    return None
 
 
 def _is_table(path: Path) -> bool:
@@ -265,55 +298,6 @@ def _pictures(folder: Path) -> list[Path]:
     )
 
 
-def _pair(images: dict[str, Path], masks: dict[str, Path], expected: str) -> pd.DataFrame:
-    problems = [
-        f"image {str(images[key])!r} has no mask; expected {expected!r}" for key in sorted(images.keys() - masks.keys())
-    ]
-    problems += [
-        f"mask {str(masks[key])!r} has no image; add the image" for key in sorted(masks.keys() - images.keys())
-    ]
-    raise_if_any(problems)
-    rows = [(key, key, str(images[key].absolute()), str(masks[key].absolute())) for key in sorted(images)]
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
-
-
-def _join_metadata(manifest: pd.DataFrame, csv: Path) -> pd.DataFrame:
-    ids = ("image_id", PATIENT_ID, "lesion_id")
-    metadata = pd.read_csv(csv, dtype=dict.fromkeys(ids, str), encoding="utf-8-sig")
-    if "image_id" not in metadata:
-        raise InputError(f"{str(csv)!r} has no column 'image_id'; {nearest_names('image_id', metadata.columns)}")
-    for name in [name for name in ids if name in metadata]:
-        metadata[name] = metadata[name].str.strip().replace("", None)
-    told = [CASE_ID, IMAGE, LABEL, "file", *manifest.columns]  # what the folders say already
-    metadata = metadata.drop(columns=told, errors="ignore").drop_duplicates()
-    twice = metadata["image_id"][metadata["image_id"].duplicated()].unique()
-    raise_if_any(f"{str(csv)!r} describes image_id {name!r} more than once; keep one row" for name in twice)
-    return manifest.merge(
-        metadata.rename(columns={"image_id": CASE_ID}), on=CASE_ID, how="left", validate="many_to_one"
-    )
-
-
-def _with_patients(manifest: pd.DataFrame) -> pd.DataFrame:
-    nothing = pd.Series(None, index=manifest.index, dtype=object)
-    known, lesions = (
-        manifest[name].astype(object) if name in manifest else nothing for name in (PATIENT_ID, "lesion_id")
-    )
-    both = known.notna() & lesions.notna()
-    patient_of = dict(zip(lesions[both], known[both], strict=True))
-    known = known.fillna(lesions.map(patient_of)).fillna(lesions)
-    guessed = int(known.isna().sum())
-    if guessed:
-        _log.warning(
-            "%d of %d images have no patient id (public skin data sets have none): each counts as its own patient, so "
-            "photographs of one person can land in different subsets; add a metadata.csv with image_id and patient_id "
-            "if you can",
-            guessed,
-            len(manifest),
-        )
-    manifest = manifest.assign(**{PATIENT_ID: known.fillna(manifest[CASE_ID])})
-    return manifest[[*COLUMNS, *(name for name in manifest.columns if name not in COLUMNS)]]
-
-
 LAYOUTS: dict[str, Layout] = {
     "manifest": Layout(_is_table, _read_table, "a CSV file, or a folder with manifest.csv"),
     "isic": Layout(
@@ -324,5 +308,20 @@ LAYOUTS: dict[str, Layout] = {
         _has_class_folders,
         read_class_folders,
         "a folder with a folder of pictures per class, or Train/ and Test/ of these",
+    ),
+    "decathlon": Layout(
+        is_decathlon,
+        read_decathlon,
+        "a folder with dataset.json of the Medical Segmentation Decathlon, or that file",
+        classes=class_names,
+    ),
+    "volumes": Layout(
+        is_volumes, read_volumes, "a folder with images/ (NIfTI files or folders of DICOM series) and labels/ (NIfTI)"
+    ),
+    "dicom": Layout(
+        is_dicom,
+        read_dicom,
+        "a folder with a folder per DICOM series at any depth, and <folder>_seg.nii.gz beside each",
+        hashes=True,
     ),
 }

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from mu_monai.data.volume_files import VOLUME_SUFFIXES, is_volume, volume_problems
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, SUBSET
 
 COLUMNS = (CASE_ID, PATIENT_ID, IMAGE, LABEL)
-FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".nii", ".nii.gz")
-_VOLUME_SUFFIXES = (".nii", ".nii.gz")
+FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", *VOLUME_SUFFIXES)
 _BINARY = ({0, 1}, {0, 255})
 _JPEG_REACH = 40  # how far lossy compression moves a mask's pixels from 0 and 255, as seen at usual qualities
 
@@ -82,7 +82,9 @@ def check_manifest(manifest: pd.DataFrame, *, allow_repeated_ids: bool = False) 
     Raises:
         InputError: naming row and case of each problem: missing columns, empty or repeated ids, missing or unreadable
             files, masks of another size than their image or with other values than {0, 1} or {0, 255}, labels that are
-            files in some rows and class names in others. Of NIfTI volumes only the existence is checked.
+            files in some rows and class names in others. Of volumes (NIfTI, or a folder with a DICOM series) also:
+            series that are not whole, shapes that are not 3D, spacing that is not above 0, NaN and infinity, labels in
+            another place than their image or with values that are not whole numbers from 0.
     """
     raise_if_any(_column_problems(manifest))
     problems = _cell_problems(manifest)
@@ -148,9 +150,14 @@ def _file_problems(manifest: pd.DataFrame) -> list[str]:
     rows = _row_names(manifest)
     labels = manifest[LABEL].where(is_file_label(manifest[LABEL]), "").astype(str)
     images = manifest[IMAGE].fillna("").astype(str)
+    found: dict[int, list[str]] = {}
+    volumes = np.flatnonzero(images.map(is_volume) | labels.map(is_volume))
+    pictures = np.setdiff1d(np.arange(len(rows)), volumes)
     with ThreadPoolExecutor() as pool:
-        found = pool.map(_pair_problems, images, labels)
-    return [f"{row}: {problem}" for row, problems in zip(rows, found, strict=True) for problem in problems]
+        found |= zip(pictures, pool.map(_pair_problems, images.iloc[pictures], labels.iloc[pictures]), strict=True)
+    columns = ([column[number] for number in volumes] for column in (images.tolist(), labels.tolist(), rows))
+    found |= zip(volumes, volume_problems(*columns), strict=True)
+    return [f"{row}: {problem}" for number, row in enumerate(rows) for problem in found[number]]
 
 
 def _pair_problems(image: str, label: str) -> list[str]:
@@ -167,11 +174,9 @@ def _pair_problems(image: str, label: str) -> list[str]:
 
 
 def _open(kind: str, path: str, problems: list[str]) -> np.ndarray | None:
-    """The pixels of a file, or None where it is a volume or has a problem, which is then added to `problems`."""
+    """The pixels of a file, or None where it has a problem, which is then added to `problems`."""
     if not os.path.isfile(path):
         problems.append(f"{kind} {path!r} does not exist; paths are absolute or relative to the manifest")
-        return None
-    if path.lower().endswith(_VOLUME_SUFFIXES):
         return None
     try:
         with Image.open(path) as picture:

@@ -11,12 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from mu_monai.data.volume_files import is_volume
 from mu_monai.keys import CASE_ID, FORGET, IMAGE, SUBSET
 
 HASH_SIDE = 16  # 16 x 16 = 256 bits; with the usual 64 bits unrelated skin lesions collide at distance 4
 NEAR_BITS = 24
 _CHUNK = 1 << 22  # comparisons at a time, which bounds the memory to about 200 MB
-_VOLUMES = (".nii", ".nii.gz")
 
 
 def find_near_duplicates(table: pd.DataFrame, max_distance: int = NEAR_BITS) -> list[dict[str, Any]]:
@@ -36,7 +36,7 @@ def find_near_duplicates(table: pd.DataFrame, max_distance: int = NEAR_BITS) -> 
 
     Source: the discrete cosine transform hash of the `imagehash` library.
     """
-    table = table[~table[IMAGE].str.lower().str.endswith(_VOLUMES)]
+    table = table[~table[IMAGE].map(is_volume)]
     forget, others = table[table[SUBSET] == FORGET], table[table[SUBSET] != FORGET]
     if forget.empty or others.empty:
         return []

@@ -1,4 +1,4 @@
-"""Built-in phantoms: drawn skin lesions and retinal vessels, with masks or classes, for demonstrations and tests."""
+"""Built-in phantoms: drawn skin lesions, retinal vessels and CT-like volumes, for demonstrations and tests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
+from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,15 +23,20 @@ from mu_monai.data.selection import ForgetFraction
 from mu_monai.data.split import SplitSettings, make_split
 from mu_monai.data.split_file import write_split
 from mu_monai.data.vessel_phantom import VESSEL_DIAGNOSES, draw_vessel_style, draw_vessels
+from mu_monai.data.volume_phantom import VOLUME_DIAGNOSES, draw_volume, draw_volume_style
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path, read_json, write_json
 
-PhantomKind = Literal["lesions", "vessels", "classes"]
+PhantomKind = Literal["lesions", "vessels", "classes", "volumes"]
 _DRAWING = 1  # raise it whenever the drawings change: a folder made by other drawings is not reused
 _SHARE_OF_DEVICE_B = 0.3
 _SETTINGS_JSON = "phantoms.json"
+_SIZE, _VOLUME_SIZE = 256, 56  # voxels along a side cost far more in volumes
 
-_Pair = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
+_IMAGE, _MASK, _VOLUME, _LABELS = "images/{}.png", "masks/{}_segmentation.png", "images/{}.nii.gz", "labels/{}.nii.gz"
+_PATHS = {"lesions": (_IMAGE, _MASK), "vessels": (_IMAGE, _MASK), "classes": (_IMAGE,), "volumes": (_VOLUME, _LABELS)}
+
+_Drawn = tuple[NDArray[Any] | Nifti1Image, ...]  # an image, and its mask where there is one
 
 
 def write_phantoms(
@@ -38,22 +45,23 @@ def write_phantoms(
     *,
     patients: int = 40,
     images_per_patient: int = 2,
-    size: int = 256,
+    size: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Draw phantoms into `images/` and `masks/` with a `manifest.csv`; the same settings give the same pixels.
 
-    The masks bear each patient's annotator's own habit, which the images do not show, and the lesions of some patients
-    look like another class than they are. A network therefore fits the cases it was trained on clearly better than
-    unseen ones, which is what unlearning and membership attacks are about.
+    Volumes go into `images/` and `labels/`. The masks bear each patient's annotator's own habit, which the images do
+    not show, and the lesions of some patients look like another class than they are. A network therefore fits the cases
+    it was trained on clearly better than unseen ones, which is what unlearning and membership attacks are about.
 
     Args:
-        kind: `lesions` (like dermoscopy), `vessels` (like fundus photographs, of the left and the right eye in turn) or
-            `classes` (lesions of nine classes, which the patients have in turn; without masks).
+        kind: `lesions` (like dermoscopy), `vessels` (like fundus photographs, of the left and the right eye in turn),
+            `classes` (lesions of nine classes, which the patients have in turn; without masks) or `volumes` (like CT;
+            0 background, 1 organ, 2 lesion).
         folder: where to write; made if absent.
         patients: number of patients, >= 1.
         images_per_patient: >= 1.
-        size: side of an image in pixels, >= 32.
+        size: side of an image in pixels, >= 32; by default 256, or 56 for volumes, which have 0.6 times as many slices.
         seed: >= 0.
 
     Returns:
@@ -63,10 +71,11 @@ def write_phantoms(
     Raises:
         InputError: where a setting is out of range.
     """
+    size = _size(kind, size)
     _check(kind, patients, images_per_patient, size, seed)
     folder = Path(folder)
-    for name in ("images",) if kind == "classes" else ("images", "masks"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    for name in _PATHS[kind]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
 
     rows = [
         row
@@ -84,20 +93,20 @@ def phantom_split(
     *,
     patients: int = 40,
     images_per_patient: int = 2,
-    size: int = 256,
+    size: int | None = None,
     seed: int = 0,
 ) -> str:
     """Draw phantoms and split them, unless `folder` holds just that already; the folder appears whole or not at all.
 
-    An eighth of the patients validate, a fifth test and a tenth of the others are to be forgotten: by default 48 images
-    to retain, 6 to forget, 10 for validation and 16 for test.
+    An eighth of the patients validate, a fifth test and a tenth of the others (a fifth for volumes, since they are few)
+    are to be forgotten: by default 48 images to retain, 6 to forget, 10 for validation and 16 for test.
 
     Args:
         kind: see `write_phantoms`, as for all other settings.
         folder: absent, empty, or made by an earlier call with the same settings.
         patients: >= 5.
         images_per_patient: >= 1.
-        size: >= 32 pixels.
+        size: >= 32 pixels; see `write_phantoms`.
         seed: >= 0, of the drawings and of the split.
 
     Returns:
@@ -109,6 +118,7 @@ def phantom_split(
     Example:
         A bundle writes `"split_file": "$mu_monai.data.phantom_split('lesions', @data_dir)"`.
     """
+    size = _size(kind, size)
     _check(kind, patients, images_per_patient, size, seed)
     settings = {
         "drawing": _DRAWING,
@@ -122,6 +132,10 @@ def phantom_split(
     if not _is_complete(folder, settings):
         _build(folder, settings)
     return str(folder / "split.json")
+
+
+def _size(kind: str, size: int | None) -> int:
+    return (_VOLUME_SIZE if kind == "volumes" else _SIZE) if size is None else size
 
 
 def _check(kind: str, patients: int, images_per_patient: int, size: int, seed: int) -> None:
@@ -153,23 +167,27 @@ def _write_patient(
     rows = []
     for number in range(1, images + 1):
         eye = "LR"[(number - 1) % 2]
-        image, mask = draw(eye)
         case = f"phantom_{patient:03d}_{number}"
+        files = [path.format(case) for path in _PATHS[kind]]
+        for file, drawn in zip(files, draw(eye), strict=True):
+            _save(folder / file, drawn)
         row = {"case_id": case, "patient_id": f"phantom_{patient:03d}"}
-        row |= {"image": f"images/{case}.png", "label": diagnosis if mask is None else f"masks/{case}_segmentation.png"}
-        row |= (
-            {"device": device, "diagnosis": diagnosis} | ({"eye": eye} if kind == "vessels" else {}) | {"phantom": kind}
-        )
-        Image.fromarray(image).save(folder / row["image"], compress_level=1)
-        if mask is not None:
-            Image.fromarray(mask.astype(np.uint8) * 255).save(folder / row["label"], compress_level=1)
-        rows.append(row)
+        row |= {"image": files[0], "label": (*files, diagnosis)[1], "device": device, "diagnosis": diagnosis}
+        rows.append(row | ({"eye": eye} if kind == "vessels" else {}) | {"phantom": kind})
     return rows
+
+
+def _save(path: Path, drawn: NDArray[Any] | Nifti1Image) -> None:
+    if isinstance(drawn, Nifti1Image):
+        nib.save(drawn, path)
+        return
+    pixels = drawn.astype(np.uint8) * 255 if drawn.dtype == bool else drawn
+    Image.fromarray(pixels).save(path, compress_level=1)
 
 
 def _artist(
     kind: PhantomKind, rng: np.random.Generator, settings: tuple[str, int], patient: int
-) -> tuple[str, Callable[[str], _Pair]]:
+) -> tuple[str, Callable[[str], _Drawn]]:
     """The diagnosis of a patient and what draws one more image of the patient's, given the eye."""
     device, size = settings
     if kind == "lesions":
@@ -179,7 +197,11 @@ def _artist(
     if kind == "classes":
         name = CLASS_DIAGNOSES[(patient - 1) % len(CLASS_DIAGNOSES)]
         style = draw_class_style(rng, device, name)
-        return name, lambda _: (draw_class(rng, style, size), None)
+        return name, lambda _: (draw_class(rng, style, size),)
+    if kind == "volumes":
+        body = draw_volume_style(rng, device)
+        finding = str(rng.choice(VOLUME_DIAGNOSES))
+        return finding, lambda _: draw_volume(rng, body, finding, size)
     retina = draw_vessel_style(rng, device)
     condition = str(rng.choice(VESSEL_DIAGNOSES))
     return condition, lambda eye: draw_vessels(rng, retina, condition, eye, size)
@@ -212,6 +234,7 @@ def _write_all(folder: Path, settings: dict[str, Any]) -> None:
     drawing = {name: value for name, value in settings.items() if name != "drawing"}
     manifest = write_phantoms(folder=folder, **drawing)
     source = Source(manifest=manifest, path=f"built-in phantoms: {settings['kind']}", layout="manifest")
-    shares = SplitSettings(forget=ForgetFraction(0.1), validation=0.125, test=0.2, seed=settings["seed"])
+    forget = ForgetFraction(0.2 if settings["kind"] == "volumes" else 0.1)
+    shares = SplitSettings(forget=forget, validation=0.125, test=0.2, seed=settings["seed"])
     write_split(folder / "split.json", make_split(source, shares))
     write_json(folder / _SETTINGS_JSON, settings)

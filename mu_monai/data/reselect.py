@@ -12,6 +12,7 @@ import pandas as pd
 
 from mu_monai.data.duplicates import original_ids, unite_groups
 from mu_monai.data.near_duplicates import find_near_duplicates
+from mu_monai.data.pseudonyms import hash_ids
 from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, describe_selector, follow_renamed
 from mu_monai.data.split import counts, report_near_duplicates, split_manifest
 from mu_monai.data.split_file import load_split
@@ -34,7 +35,8 @@ def reselect(
     Args:
         path: the split file that the model was trained on, or one of an earlier request.
         forget: which of its training cases to forget as well. Ids and queries may name any training case, ids also as
-            they were before copies were renamed; a fraction is that of the patients still to retain.
+            they were before copies were renamed or identifiers hashed; a fraction is that of the patients still to
+            retain.
         seed: of the draw, for a fraction.
         strict: near-duplicates of forgotten cases in other subsets are an error, not a warning.
 
@@ -57,6 +59,9 @@ def reselect(
     raise_if_any(_digest_problems(path, table, digests))
     together = provenance.get("duplicates", {}).get("together", [])
     held_out = table[table[SUBSET].isin((VALIDATION, TEST))]
+    if isinstance(forget, ForgetIds) and (salt := provenance.get("salt")) is not None:
+        known = {*table[CASE_ID], *table[PATIENT_ID], *original_ids(together)}
+        forget = hash_ids(forget, known, salt)
     if isinstance(forget, ForgetIds):
         raise_if_any(_held_out_problems(held_out, follow_renamed(forget, original_ids(together), table)))
     training = table.drop(held_out.index)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from mu_monai.data.duplicates import (
 from mu_monai.data.layouts import Source
 from mu_monai.data.manifest import COLUMNS, is_file_label, nearest_names
 from mu_monai.data.near_duplicates import find_near_duplicates
+from mu_monai.data.pseudonyms import hash_ids
 from mu_monai.data.selection import (
     ForgetFraction,
     ForgetIds,
@@ -141,6 +142,9 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
     """
     settings = settings or SplitSettings()
     manifest = source.manifest.reset_index(drop=True).astype(dict.fromkeys(COLUMNS, str))
+    if source.salt is not None and isinstance(settings.forget, ForgetIds):
+        known = {*manifest[CASE_ID], *manifest[PATIENT_ID]}
+        settings = replace(settings, forget=hash_ids(settings.forget, known, source.salt))
     digests = digest_files([*manifest[IMAGE], *manifest[LABEL][is_file_label(manifest[LABEL])]])
     resolved = resolve_duplicates(manifest, digests, settings.on_duplicates)
     forget = settings.forget
@@ -164,7 +168,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
         "seed": settings.seed,
         "validation": settings.validation,
         "test": settings.test,
-        "classes": classes or None,
+        "classes": classes or list(source.classes) or None,
         "counts": counts(table),
         "sha256": {path: digests[path] for path in used},
         "duplicates": {
@@ -173,6 +177,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
             "together": resolved.together,
         },
         "near_duplicates": near,
+        **({} if source.salt is None else {"salt": source.salt}),
     }
     return {**{name: _records(table[table[SUBSET] == name]) for name in SUBSETS}, PROVENANCE: provenance}
 

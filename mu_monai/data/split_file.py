@@ -188,7 +188,7 @@ def _class_problems(table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
 
 def _file_problems(table: pd.DataFrame, digests: dict[str, str], folder: Path, verify: bool) -> list[str]:
     files = dict.fromkeys([*table[IMAGE], *table[LABEL][is_file_label(table[LABEL])]])
-    kept = [entry for entry in files if os.path.isfile(folder / entry)]
+    kept = [entry for entry in files if os.path.exists(folder / entry)]  # a DICOM series is a folder
     problems = [
         f"file {_absolute(entry, folder)!r} does not exist; put it back, or make the split again"
         for entry in sorted(files.keys() - set(kept))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_monai.data import (
+    LAYOUTS,
     ForgetFraction,
     ForgetIds,
     ForgetSelector,
@@ -28,6 +29,7 @@ def split(
     out: str | Path,
     layout: str | None = None,
     label_set: str | None = None,
+    salt: str | None = None,
     forget: Mapping[str, Any],
     force: bool = False,
     **settings: Any,
@@ -38,8 +40,9 @@ def split(
         source: a folder in a known layout, or a manifest CSV; or the `split.json` that a model was trained on, whose
             training cases are then divided anew while validation and test stay.
         out: the split file to write.
-        layout: `isic`, `chase`, `class-folders` or `manifest`; recognized where it is none.
+        layout: a key of `mu_monai.data.LAYOUTS`; recognized where it is none.
         label_set: CHASE_DB1's observer, `1stHO` or `2ndHO`.
+        salt: with which the layout `dicom` hashes identifiers; drawn where it is none.
         forget: at most one of `fraction` (in (0, 1)), `ids` (a file, one id a line) and `where` (a condition).
         force: replace an existing file.
         settings: the other fields of `mu_monai.data.SplitSettings`; those that are none keep their defaults.
@@ -55,15 +58,15 @@ def split(
         raise InputError(f"'{out}' exists; give another --out, or --force to replace it")
     selector = _selector(forget)
     chosen = SplitSettings(forget=selector, **{name: value for name, value in settings.items() if value is not None})
-    if Path(source).suffix == ".json":
+    if Path(source).suffix == ".json" and not LAYOUTS["decathlon"].fits(Path(source)):
         if selector is None:
             raise InputError(
                 f"say which training cases of '{source}' to forget: --forget, --forget-ids or --forget-where"
             )
-        raise_if_any(_without_effect({"layout": layout, "label_set": label_set, **settings}))
+        raise_if_any(_without_effect({"layout": layout, "label_set": label_set, "salt": salt, **settings}))
         content = reselect(source, selector, seed=chosen.seed, strict=chosen.strict)
     else:
-        found = read_layout(source, layout, label_set)
+        found = read_layout(source, layout, label_set, salt)
         check_manifest(found.manifest, allow_repeated_ids=True)
         content = make_split(found, chosen)
     write_split(out, content)
@@ -71,7 +74,7 @@ def split(
 
 
 def _without_effect(options: Mapping[str, Any]) -> list[str]:
-    fixed = ("layout", "label_set", "validation", "test", "group_by", "on_duplicates")
+    fixed = ("layout", "label_set", "salt", "validation", "test", "group_by", "on_duplicates")
     return [
         f"--{name.replace('_', '-')} {options[name]} has no effect on a split.json, whose subsets stay but for whom to "
         "forget; leave it out, or split the images anew"

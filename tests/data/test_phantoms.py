@@ -17,9 +17,10 @@ from mu_monai.keys import SUBSETS
 
 SMALL = {"patients": 10, "images_per_patient": 2, "size": 48}
 KINDS = ("lesions", "vessels")
+ALL_KINDS = (*KINDS, "classes", "volumes")
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "classes"])
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_phantoms_of_a_patient_share_device_and_diagnosis(kind, tmp_path):
     manifest = write_phantoms(kind, tmp_path, patients=10, size=32)
     assert (manifest.groupby("patient_id")[["device", "diagnosis"]].nunique() == 1).all(axis=None)
@@ -66,7 +67,7 @@ def test_some_patients_look_like_another_class_and_keep_to_it():
     assert {style.look for style in styles} == set(CLASS_DIAGNOSES)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "classes"])
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_the_same_seed_gives_the_same_pixels_and_more_patients_keep_the_first(kind, tmp_path):
     few = write_phantoms(kind, tmp_path / "a", patients=2, size=40, seed=3)
     more = write_phantoms(kind, tmp_path / "b", patients=3, size=40, seed=3)
@@ -92,7 +93,7 @@ def test_the_eyes_of_vessel_phantoms_are_mirrored(tmp_path):
         ({"images_per_patient": 0}, "images_per_patient=0 is too small"),
         ({"size": 16}, "size=16 is too small; choose a whole number >= 32"),
         ({"seed": -1}, "seed=-1 is too small"),
-        ({"kind": "bones"}, "phantom kind 'bones' is unknown; choose 'lesions', 'vessels', 'classes'"),
+        ({"kind": "bones"}, "phantom kind 'bones' is unknown; choose 'lesions', 'vessels', 'classes', 'volumes'"),
     ],
 )
 def test_settings_out_of_range_are_refused(tmp_path, change, expected):
@@ -103,7 +104,7 @@ def test_settings_out_of_range_are_refused(tmp_path, change, expected):
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "classes"])
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_a_phantom_split_is_made_once(kind, tmp_path):
     path = phantom_split(kind, tmp_path / "phantoms", **SMALL)
     cases = load_split(path, verify=True)

@@ -1,0 +1,107 @@
+"""The last look at a volume before a network sees it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from mu_monai.data.geometry import affine_problem, grid_problem
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.keys import IMAGE, LABEL
+
+Modality = Literal["CT", "MR"]
+CT_RANGE = (-32768, 32767)  # what the 16 bits of a CT can hold
+
+
+class CheckVolumed(MapTransform):
+    """Refuse volumes that would train a network on something else than they seem to be.
+
+    To be placed behind `LoadImaged(..., ensure_channel_first=True)`, before anything changes values or voxels.
+
+    Args:
+        keys: the image and, where there is one, its label, which may be absent from the data (inference).
+        classes: names of the label's values 0, 1, 2 ...; the first is the background.
+        modality: `CT` also checks that the values can be Hounsfield units; `MR` accepts any finite ones.
+
+    Raises:
+        InputError: naming the file, for NaN or infinity, for a CT that holds no Hounsfield units, for label values
+            that are no class, and for a label on other voxels than its image.
+
+    Example:
+        >>> check = CheckVolumed(classes=["background", "organ"], modality="MR")
+        >>> volume = MetaTensor(torch.zeros(1, 4, 4, 4), meta={"filename_or_obj": "a_seg.nii.gz"})
+        >>> _ = check({"image": volume, "label": volume})
+        >>> check({"image": volume, "label": volume + 2})
+        Traceback (most recent call last):
+        mu_monai.errors.InputError: label 'a_seg.nii.gz' holds the values 2; with the classes 'background', 'organ' \
+they are whole numbers from 0 to 1: name all classes by --set classes='["background", ...]'
+    """
+
+    def __init__(
+        self, keys: KeysCollection = (IMAGE, LABEL), *, classes: Sequence[str], modality: Modality = "CT"
+    ) -> None:
+        super().__init__(keys, allow_missing_keys=True)
+        if modality not in get_args(Modality):
+            raise InputError(f"modality={modality!r} is unknown; choose {' or '.join(map(repr, get_args(Modality)))}")
+        self.classes, self.modality = list(classes), modality
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The data as they are, where nothing is wrong with them."""
+        image, *labels = (data[key] for key in self.key_iterator(dict(data)))
+        problems = _image_problems(f"image {_file(image)!r}", image, self.modality)
+        for label in labels:
+            problems += _label_problems(f"label {_file(label)!r}", label, image, self.classes)
+        raise_if_any(problems)
+        return dict(data)
+
+
+def _image_problems(name: str, image: torch.Tensor, modality: Modality) -> list[str]:
+    """What the affine and the values of an image say against it."""
+    problem = affine_problem(_affine(image))
+    problems = [f"{name} {problem}"] if problem else []
+    low, high = (value.item() for value in torch.aminmax(image))  # NaN where any voxel is
+    told = f"values from {low:.6g} to {high:.6g}"
+    if not (math.isfinite(low) and math.isfinite(high)):
+        problems.append(f"{name} holds NaN or infinity; replace these voxels, by the value of air for example")
+    elif modality == "CT" and (low < CT_RANGE[0] or high > CT_RANGE[1]):
+        problems.append(
+            f"{name} has {told}; Hounsfield units lie in {list(CT_RANGE)}: convert it, or use --overlay mr where it is "
+            "no CT"
+        )
+    elif modality == "CT" and low >= 0:
+        problems.append(
+            f"{name} has {told}, so these are no Hounsfield units, where air is -1000 and fat -100: apply the rescale "
+            "intercept of its DICOM series, or use --overlay mr where it is no CT"
+        )
+    return problems
+
+
+def _label_problems(name: str, label: torch.Tensor, image: torch.Tensor, classes: Sequence[str]) -> list[str]:
+    """What the values and the place of a label say against it."""
+    problems = []
+    low, high = (value.item() for value in torch.aminmax(label))
+    if not (low >= 0 and high < len(classes) and bool((label == label.round()).all())):
+        values = torch.unique(label.float()).tolist()
+        shown = ", ".join(f"{value:g}" for value in values[:8]) + (", ..." if len(values) > 8 else "")
+        problems.append(
+            f"{name} holds the values {shown}; with the classes {', '.join(map(repr, classes))} they are whole numbers "
+            f"from 0 to {len(classes) - 1}: name all classes by --set classes='[\"{classes[0]}\", ...]'"
+        )
+    place = affine_problem(_affine(label))
+    if not place and not affine_problem(_affine(image)):
+        place = grid_problem(label.shape[1:], _affine(label), image.shape[1:], _affine(image))
+    return problems + ([f"{name} {place}"] if place else [])
+
+
+def _affine(volume: torch.Tensor) -> torch.Tensor:
+    return volume.affine if isinstance(volume, MetaTensor) else torch.eye(4)
+
+
+def _file(volume: torch.Tensor) -> str:
+    return str(volume.meta.get("filename_or_obj", "")) if isinstance(volume, MetaTensor) else ""

@@ -1,0 +1,38 @@
+"""The names of a mask's classes; the first is the background."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mu_monai.errors import InputError, did_you_mean, raise_if_any
+
+
+def class_indices(names: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """The channels of the classes to forget, in the order of `classes`.
+
+    Args:
+        names: classes to forget; none where patients are forgotten and not structures.
+        classes: the classes of the masks, the first being the background.
+
+    Raises:
+        InputError: for names that are no class, for the background, and where no other structure would be left.
+
+    Example:
+        >>> class_indices(["lesion"], ["background", "organ", "lesion"])
+        [2]
+    """
+    foreground = list(classes[1:])
+    raise_if_any(_name_problem(name, classes) for name in dict.fromkeys(names) if name not in foreground)
+    if names and set(names) == set(foreground):
+        raise InputError(
+            f"the classes to forget, {', '.join(map(repr, foreground))}, are all that there are; keep at least one "
+            "besides the background, or forget patients instead"
+        )
+    return [index for index, name in enumerate(classes) if name in names]
+
+
+def _name_problem(name: str, classes: Sequence[str]) -> str:
+    allowed = f"choose from {', '.join(map(repr, classes[1:]))}"
+    if name == classes[0]:
+        return f"class {name!r} to forget is the background, which forgotten voxels become; {allowed}"
+    return f"class {name!r} to forget is none of the mask's classes; {allowed}{did_you_mean(name, classes[1:])}"

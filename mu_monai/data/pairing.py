@@ -1,0 +1,93 @@
+"""Images and their labels brought together, and what a `metadata.csv` says of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from mu_monai.data.manifest import COLUMNS, nearest_names
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
+
+_log = logging.getLogger(__name__)
+
+
+def pair(images: Mapping[str, Path], labels: Mapping[str, Path], expected: str, kind: str = "mask") -> pd.DataFrame:
+    """A manifest of images and labels of the same key, which becomes case and patient id.
+
+    Args:
+        images: path by key.
+        labels: path by key.
+        expected: how the label of an image is called, for the message.
+        kind: `mask` or `label`, for the message.
+
+    Raises:
+        InputError: listing every image without label and label without image.
+    """
+    problems = [
+        f"image {str(images[key])!r} has no {kind}; expected {expected!r}"
+        for key in sorted(images.keys() - labels.keys())
+    ]
+    problems += [
+        f"{kind} {str(labels[key])!r} has no image; add the image" for key in sorted(labels.keys() - images.keys())
+    ]
+    raise_if_any(problems)
+    rows = [(key, key, str(images[key].absolute()), str(labels[key].absolute())) for key in sorted(images)]
+    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
+
+
+def with_metadata(manifest: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Add the columns of an optional `metadata.csv`, and a patient to every image.
+
+    The patient of an image is its `patient_id`, else that of another image of its lesion, else its `lesion_id`; where
+    there is none of these, the image id itself, which is logged as a warning.
+
+    Args:
+        manifest: with `case_id`, `image` and `label`; what stands in it goes before the metadata.
+        folder: where `metadata.csv` may be, with the column `image_id`.
+
+    Raises:
+        InputError: where the metadata have no `image_id`, or describe one more than once.
+    """
+    csv = folder / "metadata.csv"
+    return _with_patients(_join_metadata(manifest, csv) if csv.is_file() else manifest)
+
+
+def _join_metadata(manifest: pd.DataFrame, csv: Path) -> pd.DataFrame:
+    ids = ("image_id", PATIENT_ID, "lesion_id")
+    metadata = pd.read_csv(csv, dtype=dict.fromkeys(ids, str), encoding="utf-8-sig")
+    if "image_id" not in metadata:
+        raise InputError(f"{str(csv)!r} has no column 'image_id'; {nearest_names('image_id', metadata.columns)}")
+    for name in [name for name in ids if name in metadata]:
+        metadata[name] = metadata[name].str.strip().replace("", None)
+    told = [CASE_ID, IMAGE, LABEL, "file", *manifest.columns]  # what the folders say already
+    metadata = metadata.drop(columns=told, errors="ignore").drop_duplicates()
+    twice = metadata["image_id"][metadata["image_id"].duplicated()].unique()
+    raise_if_any(f"{str(csv)!r} describes image_id {name!r} more than once; keep one row" for name in twice)
+    return manifest.merge(
+        metadata.rename(columns={"image_id": CASE_ID}), on=CASE_ID, how="left", validate="many_to_one"
+    )
+
+
+def _with_patients(manifest: pd.DataFrame) -> pd.DataFrame:
+    nothing = pd.Series(None, index=manifest.index, dtype=object)
+    known, lesions = (
+        manifest[name].astype(object) if name in manifest else nothing for name in (PATIENT_ID, "lesion_id")
+    )
+    both = known.notna() & lesions.notna()
+    patient_of = dict(zip(lesions[both], known[both], strict=True))
+    known = known.fillna(lesions.map(patient_of)).fillna(lesions)
+    guessed = int(known.isna().sum())
+    if guessed:
+        _log.warning(
+            "%d of %d images have no patient id (many public data sets have none): each counts as its own patient, so "
+            "images of one person can land in different subsets; add a metadata.csv with image_id and patient_id "
+            "if you can",
+            guessed,
+            len(manifest),
+        )
+    manifest = manifest.assign(**{PATIENT_ID: known.fillna(manifest[CASE_ID])})
+    return manifest[[*COLUMNS, *(name for name in manifest.columns if name not in COLUMNS)]]

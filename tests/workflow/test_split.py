@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from mu_monai import workflow
+from mu_monai.data import load_split
+from mu_monai.data.pseudonyms import pseudonym
+from mu_monai.errors import InputError
+from mu_monai.files import read_json
+from tests.data.conftest import make_decathlon, make_dicom
+
+
+def test_a_dataset_json_is_a_source_and_no_split_file(tmp_path):
+    make_decathlon(tmp_path / "in")
+    out = tmp_path / "split.json"
+    summary = workflow.split(tmp_path / "in" / "dataset.json", out=out, forget={}, validation=0, test=0.5)
+    assert summary.startswith("layout decathlon")
+    assert len(load_split(out)["test"]) == 1
+
+
+def test_series_are_forgotten_by_identifiers_in_a_file_now_and_later(tmp_path):
+    (tmp_path / "ids.txt").write_text("Bert\n")
+    options = {"forget": {"ids": tmp_path / "ids.txt"}, "validation": 0, "test": 0.2}
+    workflow.split(make_dicom(tmp_path / "in"), out=tmp_path / "split.json", salt="s", **options)
+    split = load_split(tmp_path / "split.json")
+    assert [case["patient_id"] for case in split["forget"]] == [pseudonym("patient", "Bert", "s")]
+    retained = {case["patient_id"] for case in split["retain"]}
+    later = next(name for name in ("Anna", "Cleo") if pseudonym("patient", name, "s") in retained)
+    (tmp_path / "ids.txt").write_text(f"{later}\n")
+    workflow.split(tmp_path / "split.json", out=tmp_path / "request.json", forget={"ids": tmp_path / "ids.txt"})
+    assert len(load_split(tmp_path / "request.json")["forget"]) == 2
+    assert read_json(tmp_path / "request.json")["provenance"]["salt"] == "s"
+    assert later not in (tmp_path / "request.json").read_text()
+
+
+def test_series_are_forgotten_by_what_their_headers_say(tmp_path):
+    forget = {"where": "manufacturer == 'SIEMENS'"}
+    workflow.split(make_dicom(tmp_path / "in"), out=tmp_path / "split.json", forget=forget, validation=0)
+    assert len(load_split(tmp_path / "split.json")["forget"]) == 1
+
+
+def test_a_salt_has_no_effect_on_a_split_file(tmp_path):
+    workflow.split(make_dicom(tmp_path / "in"), out=tmp_path / "split.json", forget={})
+    with pytest.raises(InputError, match=r"--salt s has no effect on a split.json"):
+        workflow.split(tmp_path / "split.json", out=tmp_path / "x.json", forget={"fraction": 0.3}, salt="s")
