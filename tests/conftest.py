@@ -29,22 +29,41 @@ def real_data() -> Path:
     return folder
 
 
+# What shrinks a bundle's network and its images, so that an epoch takes a second.
+_UNET = ["network_def#channels=[4, 8, 16]", "network_def#strides=[2, 2]"]
+_RESNET = ["network_def#layers=[1, 1, 1, 1]", "network_def#block_inplanes=[4, 8, 16, 32]"]
+_IMAGES = ["image_size=[32, 32]"]
+_VOLUMES = ["patch_size=[16, 16, 16]", "spacing=[4, 4, 4]"]
+_SMALL = {
+    "isic": (_UNET, _IMAGES),
+    "chase": (_UNET, _IMAGES),
+    "isic_classification": (_RESNET, _IMAGES),
+    "volume3d": (_UNET, _VOLUMES),
+}
+
+
 @pytest.fixture(scope="session")
 def phantom_splits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A small split of phantoms for each bundle."""
     from mu_monai.data import phantom_split
 
     folder = tmp_path_factory.mktemp("phantoms")
-    return {
-        bundle: phantom_split(kind, folder / kind, patients=7, size=32)
-        for bundle, kind in (("isic", "lesions"), ("chase", "vessels"), ("isic_classification", "classes"))
-    }
+    kinds = {"isic": "lesions", "chase": "vessels", "isic_classification": "classes"}
+    splits = {bundle: phantom_split(kind, folder / kind, patients=7, size=32) for bundle, kind in kinds.items()}
+    volumes = phantom_split("volumes", folder / "volumes", patients=10, images_per_patient=1, size=32)
+    return splits | {"volume3d": volumes}
 
 
 @pytest.fixture
 def tiny() -> list[str]:
-    """Settings that shrink a bundle's network and images, so that a run takes a second."""
-    return ["network_def#channels=[4, 8, 16]", "network_def#strides=[2, 2]", "image_size=[32, 32]"]
+    """Settings that shrink the network and the images of the bundles for 2D masks, so that a run takes a second."""
+    return [*_UNET, *_IMAGES]
+
+
+@pytest.fixture(scope="session")
+def small_images() -> dict[str, list[str]]:
+    """Settings that shrink each bundle's images, and leave its network as it is."""
+    return {bundle: images for bundle, (_, images) in _SMALL.items()}
 
 
 @pytest.fixture(scope="session")
@@ -52,14 +71,14 @@ def teachers(tmp_path_factory: pytest.TempPathFactory, phantom_splits: dict[str,
     """A trained teacher for each bundle, as a run folder."""
     from mu_monai import workflow
 
-    unet = ["network_def#channels=[4, 8, 16]", "network_def#strides=[2, 2]"]
-    resnet = ["network_def#layers=[1, 1, 1, 1]", "network_def#block_inplanes=[4, 8, 16, 32]"]
-    networks = {"isic": unet, "chase": unet, "isic_classification": resnet}
-    settings = ["image_size=[32, 32]", "max_epochs=2"]
     folder = tmp_path_factory.mktemp("teachers")
     return {
         bundle: workflow.train(
-            bundle, split=split, out=folder / bundle, settings=[*networks[bundle], *settings], quiet=True
+            bundle,
+            split=split,
+            out=folder / bundle,
+            settings=[*_SMALL[bundle][0], *_SMALL[bundle][1], "max_epochs=2"],
+            quiet=True,
         )
         for bundle, split in phantom_splits.items()
     }

@@ -18,12 +18,15 @@ from mu_monai.adapters import load_weights
 from mu_monai.bundle import shipped_bundles
 from mu_monai.data.class_phantom import CLASS_DIAGNOSES
 from mu_monai.errors import InputError
-from mu_monai.workflow.config import read_config, unknown_ids
+from mu_monai.workflow.config import parse_settings, read_config, unknown_ids
 
 BUNDLES = shipped_bundles()
 CONFIGS = ("train", "unlearn", "evaluate", "inference")
-SHARED = ("bundle_root", "split", "classes", "network_def", "image_size", "transforms", "loss", "datasets", "device")
+SHARED = ("bundle_root", "split", "network_def", "image_size", "transforms", "loss", "datasets", "device")
+SHARED += ("classes", "modality", "window", "spacing", "intensity", "patch_size")
 CLASSIFIERS = ("isic_classification",)
+VOLUMES = ("volume3d",)
+MASKS = tuple(name for name in BUNDLES if name not in (*CLASSIFIERS, *VOLUMES))  # 2D, one channel
 PRESETS = ("paper", "paper-code", "two-phase")
 MANDATORY = [
     "version",
@@ -64,7 +67,9 @@ def test_twins_are_equal(bundle, name):
 @pytest.mark.parametrize("key", SHARED)
 def test_what_configs_share_is_equal_in_all(bundle, key):
     found = {json.dumps(config(bundle, name)[key]) for name in CONFIGS if key in config(bundle, name)}
-    assert len(found) == (key != "classes" or bundle.name in CLASSIFIERS)
+    absent = {"image_size": VOLUMES, "classes": MASKS}
+    absent |= dict.fromkeys(("modality", "window", "spacing", "intensity", "patch_size"), (*MASKS, *CLASSIFIERS))
+    assert len(found) == (bundle.name not in absent.get(key, ()))
 
 
 def test_metadata_is_complete(bundle):
@@ -75,8 +80,8 @@ def test_metadata_is_complete(bundle):
 
 
 @pytest.mark.parametrize(("name", "kind"), [("train", "train"), ("unlearn", "train"), ("inference", "inference")])
-def test_the_properties_that_monai_asks_for_are_there(bundle, name, kind, phantom_splits, tmp_path):
-    overrides = {"split": phantom_splits[bundle.name], "image_size": [32, 32]}
+def test_the_properties_that_monai_asks_for_are_there(bundle, name, kind, phantom_splits, small_images, tmp_path):
+    overrides = {"split": phantom_splits[bundle.name], **parse_settings(small_images[bundle.name])}
     overrides |= {} if name == "inference" else {"run_dir": str(tmp_path / "run")}
     file = bundle / "configs" / f"{name}.json"
     flow = ConfigWorkflow(str(file), workflow_type=kind, logging_file=False, **overrides)
@@ -106,23 +111,24 @@ def test_the_checkpoint_exports_to_torchscript(bundle, tmp_path):
     exported = torch.jit.load(tmp_path / "model.ts").eval()
     network = ConfigParser(config(bundle, "train")).get_parsed_content("network_def").eval()
     load_weights(network, bundle / "models" / "model.pt")
-    image = torch.rand(1, 3, 64, 64)
+    image = torch.rand(1, 1, 32, 32, 32) if bundle.name in VOLUMES else torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(exported(image), network(image))
 
 
-def test_the_papers_size_is_an_overlay(bundle):
+@pytest.mark.parametrize("name", [name for name in BUNDLES if name not in VOLUMES])  # the paper says no size in 3D
+def test_the_papers_size_is_an_overlay(name):
     parser = ConfigParser()
-    parser.read_config([str(bundle / "configs" / f"{name}.json") for name in ("train", "paper_size")])
+    parser.read_config([str(BUNDLES[name] / "configs" / f"{part}.json") for part in ("train", "paper_size")])
     network = parser.get_parsed_content("network_def")
     size = sum(parameter.numel() for parameter in network.parameters())
-    low, high = (21e6, 22e6) if bundle.name in CLASSIFIERS else (24e6, 27e6)  # a ResNet-34, a UNet on top of one
+    low, high = (21e6, 22e6) if name in CLASSIFIERS else (24e6, 27e6)  # a ResNet-34, a UNet on top of one
     assert low < size < high
 
 
 def test_hyper_parameters_are_the_papers(bundle):
     unlearn = config(bundle, "unlearn")
-    paper = {"isic": (15, 64), "chase": (80, 4), "isic_classification": (30, 16)}
+    paper = {"isic": (15, 64), "chase": (80, 4), "isic_classification": (30, 16), "volume3d": (15, 2)}  # 3D: ours
     assert (unlearn["max_epochs"], unlearn["batch_size"]) == paper[bundle.name]
     assert unlearn["learning_rate"] == 1e-4
     assert {key: unlearn["network"][key] for key in ("r", "lora_alpha", "lora_dropout")} == {
@@ -131,10 +137,11 @@ def test_hyper_parameters_are_the_papers(bundle):
         "lora_dropout": 0.05,
     }
     classes = bundle.name in CLASSIFIERS
-    method = {key: value for key, value in unlearn["method"].items() if key not in ("_target_", "forget_loader")}
+    data = ("_target_", "forget_loader", "whole", "forget_classes")
+    method = {key: value for key, value in unlearn["method"].items() if key not in data}
     assert method == {
         "task": "classification" if classes else "segmentation",
-        "softmax": classes,
+        "softmax": classes or bundle.name in VOLUMES,
         "forget_terms": {"random_label" if classes else "background": 1.0},
         "forget_weight": 3.0,
         "kd_weight": 1.0,
@@ -144,7 +151,7 @@ def test_hyper_parameters_are_the_papers(bundle):
         "guard_reduction": "mean",
         "schedule": "joint",
     }
-    assert classes or unlearn["image_size"] == [256, 256]
+    assert bundle.name not in MASKS or unlearn["image_size"] == [256, 256]
     assert not classes or unlearn["optimizer"]["weight_decay"] == 1e-4
 
 
@@ -168,6 +175,7 @@ class TestPresets:
         unlearn = config(bundle, "unlearn")
         fixed = {"network::_target_", "network::network", "method::_target_", "method::forget_loader"}
         fixed |= {"method::task", "method::softmax"}  # what the images are, not what is done with them
+        fixed |= {"method::whole", "method::forget_classes"}
         settings = {f"{part}::{key}" for part in ("network", "method") for key in unlearn[part]} - fixed
         assert settings | {"preset"} <= set(config(bundle, preset))
 
@@ -220,7 +228,7 @@ def infer(bundle: Path, split: str, folder: Path) -> list[dict]:
     return json.loads(Path(split).read_text())["test"]
 
 
-@pytest.mark.parametrize("name", [name for name in BUNDLES if name not in CLASSIFIERS])
+@pytest.mark.parametrize("name", MASKS)
 def test_inference_writes_a_mask_in_the_size_of_the_image(name, phantom_splits, tmp_path):
     cases = infer(BUNDLES[name], phantom_splits[name], tmp_path)
     masks = sorted(tmp_path.rglob("*_mask.png"))
@@ -281,14 +289,16 @@ def test_another_class_is_refused_before_anything_runs(name, phantom_splits, tmp
 
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("where", ["root", "elsewhere"])
-def test_the_typed_command_runs_without_an_error_line(bundle, repository, phantom_splits, tmp_path, where):
+def test_the_typed_command_runs_without_an_error_line(
+    bundle, repository, phantom_splits, small_images, tmp_path, where
+):
     """`python -m monai.bundle run --config_file bundles/isic/unlearn.json`, shrunk by overrides to take seconds."""
     if where == "root":
         file, folder = f"bundles/{bundle.name}/unlearn.json", repository
     else:
         file, folder = str(bundle / "configs" / "unlearn.json"), tmp_path
     overrides = ["--split", phantom_splits[bundle.name], "--run_dir", str(tmp_path / "run"), "--max_epochs", "1"]
-    overrides += ["--image_size", "[32, 32]"]
+    overrides += [part for setting in small_images[bundle.name] for part in f"--{setting}".split("=", 1)]
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", file, *overrides]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -326,7 +336,8 @@ def test_the_command_line_runs_the_same_config_as_monai(bundle, phantom_splits, 
         quiet=True,
     )
     ran = json.loads((run / "config.json").read_text())
-    overrides = {key: ran[key] for key in ("split", "teacher", "max_epochs", "image_size", "network_def")}
+    images = ("spacing", "patch_size") if bundle.name in VOLUMES else ("image_size",)
+    overrides = {key: ran[key] for key in ("split", "teacher", "max_epochs", "network_def", *images)}
     flow = ConfigWorkflow(
         str(bundle / "configs" / "unlearn.json"),
         logging_file=False,

@@ -1,16 +1,21 @@
-"""Real photographs, where the folder is present: all verbs on CHASE_DB1, and splits of nine classes of lesions."""
+"""Real images, where the folder is present: photographs of eyes and skin, MR and CT volumes, a DICOM series."""
 
 import json
 
+import nibabel
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from mu_monai import workflow
 from mu_monai.adapters import weights_sha256
 from mu_monai.bundle import shipped_bundles
+from mu_monai.data.geometry import grid_problem
 from mu_monai.errors import InputError
 from mu_monai.keys import SUBSETS, TRAINING_SUBSETS
+from mu_monai.workflow.config import parse_settings
 
 SMALL = ["network_def#channels=[8, 16, 32]", "network_def#strides=[2, 2]", "image_size=[64, 64]"]
 
@@ -84,3 +89,70 @@ def test_nine_classes_are_split_without_copies(lesions, tmp_path, forget):
         trained = sum(len(patients[subset]) for subset in TRAINING_SUBSETS)
         assert len(patients["forget"]) == pytest.approx(0.1 * trained, abs=1)
         assert min(nevi.values()) > 0
+
+
+TINY_3D = ["network_def#channels=[4, 8, 16]", "network_def#strides=[2, 2]"]
+PARTS = 'classes=["background", "anterior", "posterior"]'
+
+
+@pytest.fixture(scope="module")
+def hippocampus(real_data, tmp_path_factory):
+    """Twelve of the volumes, one with intensities up to 1e6 among them."""
+    source = real_data / "hippocampus"
+    if not source.is_dir():
+        pytest.skip(f"no MR volumes at {source}; they belong into the folder that MU_MONAI_DATA names")
+    folder = tmp_path_factory.mktemp("hippocampus")
+    every = sorted((source / "images").glob("*.nii.gz"))
+    loud = next(path for path in every if nibabel.load(path).get_fdata().max() > 1e5)
+    for path in {*every[:11], loud}:
+        for part in ("images", "labels"):
+            (folder / part).mkdir(exist_ok=True)
+            (folder / part / path.name).symlink_to(source / part / path.name)
+    return folder
+
+
+def test_every_verb_on_mr_volumes(hippocampus, tmp_path):
+    split = tmp_path / "split.json"
+    summary = workflow.split(hippocampus, out=split, forget={"fraction": 0.2})
+    assert "layout volumes" in summary
+    small = [*TINY_3D, PARTS, "spacing=[2, 2, 2]", "patch_size=[16, 24, 16]", "score_interval=2"]
+    training = {"split": split, "overlays": ["mr"], "settings": [*small, "max_epochs=2"], "quiet": True}
+    teacher = workflow.train("volume3d", out=tmp_path / "teacher", **training)
+    unlearning = {"split": split, "teacher": teacher, "settings": ["max_epochs=2"], "quiet": True}
+    student = workflow.unlearn("volume3d", out=tmp_path / "student", **unlearning)
+    scores = pd.read_csv(workflow.evaluate(student))
+    assert scores.groupby("model").size().nunique() == 1
+    assert np.isfinite(scores[["loss", "dice[anterior]", "hd95[posterior]", "volume[anterior]"]]).all().all()
+    page = workflow.report([teacher, student], out=tmp_path / "report").read_text()
+    assert "anterior" in page
+    workflow.revert(student, out=tmp_path / "teacher.pt")
+    weights = [torch.load(path, weights_only=True) for path in (tmp_path / "teacher.pt", teacher / "model.pt")]
+    assert weights_sha256(weights[0]) == weights_sha256(weights[1])
+
+
+def test_volumes_in_other_units_are_said(hippocampus, tmp_path, caplog):
+    workflow.split(hippocampus, out=tmp_path / "split.json", forget={"fraction": 0.2})
+    assert "percentile" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def ct_example(real_data):
+    folder = real_data / "ct_example"
+    if not folder.is_dir():
+        pytest.skip(f"no CT at {folder}; it belongs into the folder that MU_MONAI_DATA names")
+    return folder
+
+
+def test_a_dicom_series_goes_in_and_a_segmentation_in_its_geometry_comes_out(ct_example, tmp_path):
+    configs = shipped_bundles()["volume3d"] / "configs"
+    overrides = parse_settings([*TINY_3D, "patch_size=[32, 32, 16]", "spacing=[4, 4, 4]"])
+    parser = ConfigParser(json.loads((configs / "train.json").read_text()))
+    parser.update(overrides)
+    torch.save(parser.get_parsed_content("network_def").state_dict(), tmp_path / "model.pt")
+    images = [str(ct_example / "dicom"), str(ct_example / "ct.nii.gz")]
+    files = {"images": images, "weights": str(tmp_path / "model.pt"), "output_dir": str(tmp_path / "out")}
+    ConfigWorkflow(str(configs / "inference.json"), logging_file=False, **files, **overrides).run()
+    for name, original in (("dicom_seg", "dicom_seg.nii.gz"), ("ct_seg", "ct.nii.gz")):
+        found, expected = nibabel.load(tmp_path / "out" / f"{name}.nii.gz"), nibabel.load(ct_example / original)
+        assert grid_problem(found.shape, found.affine, expected.shape, expected.affine) is None
+        assert len(np.unique(found.dataobj)) > 1  # random weights answer with several classes

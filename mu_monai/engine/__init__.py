@@ -3,7 +3,7 @@
 from mu_monai.engine.curve import record_term
 from mu_monai.engine.handlers import Progress, Reseed, StopOnNonFinite
 from mu_monai.engine.predict import ScoreSubsets, predict_scores
-from mu_monai.engine.probes import Margins, margins, mean_case_loss
+from mu_monai.engine.probes import Margins, WholeCases, margins, mean_case_loss
 from mu_monai.engine.run import RunFolder
 from mu_monai.engine.watchdog import RestorationWatch
 
@@ -15,6 +15,7 @@ __all__ = [
     "RunFolder",
     "ScoreSubsets",
     "StopOnNonFinite",
+    "WholeCases",
     "margins",
     "mean_case_loss",
     "predict_scores",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 from ignite.engine import Engine, Events
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.utils.data import DataLoader
 
 from mu_monai.adapters import Student
+from mu_monai.engine.case_scores import case_scores
 from mu_monai.engine.curve import record_term
 from mu_monai.engine.examples import write_examples
 from mu_monai.errors import InputError
@@ -44,24 +44,28 @@ def predict_scores(
     loss_function: nn.Module,
     device: torch.device | str = "cpu",
     classes: Sequence[str] | None = None,
+    inferer: Callable[[torch.Tensor, Predict], torch.Tensor] | None = None,
+    spacing: Sequence[float] | None = None,
 ) -> pd.DataFrame:
     """Score every case of a loader; logits `(B, K)` are those of a classifier, any others those of masks.
 
     Args:
-        predict: images `(B, C, H, W[, D])` to logits `(B, 1, H, W[, D])` of a mask or `(B, K)` of K classes; a network
+        predict: images `(B, C, H, W[, D])` to logits `(B, C, H, W[, D])` of masks or `(B, K)` of K classes; a network
             must be in evaluation mode.
-        loader: batches with `image`, `label` (masks of 0 or 1, or classes `(B,)` in 0 ... K - 1), `case_id` and
-            `patient_id`.
+        loader: batches with `image`, `label` (masks of 0 or 1, class indices `(B, 1, H, W[, D])` for masks of several
+            channels, or classes `(B,)` in 0 ... K - 1), `case_id` and `patient_id`.
         loss_function: the supervised loss; it is called on one case at a time.
         device: where the network is.
-        classes: the names of the K classes; by default their numbers.
+        classes: the names of the K channels, that of the background first for masks; by default their numbers.
+        inferer: how a network is applied to a whole image, such as a sliding window; by default at once.
+        spacing: the size of a voxel in mm, for masks of several channels.
 
     Returns:
-        one row per case: `patient_id`, `case_id`, `loss` and, of masks, `bce` (nats), `dice`, `iou` (in [0, 1], at
-        probability 0.5, 1 where both masks are empty) and `confidence` (mean of max(p, 1 - p), in [0.5, 1]); of a
-        classifier, `cross_entropy` (nats), `accuracy` (1 where the most probable class is the true one, else 0),
-        `confidence` (largest probability, in [1/K, 1]), `true_probability` (that of the true class), and the classes
-        `label` and `predicted`.
+        one row per case: `patient_id`, `case_id`, `loss` and, of a mask, `bce` (nats), `dice`, `iou` (in [0, 1], at
+        probability 0.5, 1 where both masks are empty) and `confidence` (mean of max(p, 1 - p), in [0.5, 1]); of masks
+        of several channels, the columns of `case_scores.class_mask_scores`; of a classifier, `cross_entropy` (nats),
+        `accuracy` (1 where the most probable class is the true one, else 0), `confidence` (largest probability, in
+        [1/K, 1]), `true_probability` (that of the true class), and the classes `label` and `predicted`.
 
     Raises:
         InputError: where a classifier has a single output, or another number of outputs than there are `classes`.
@@ -75,59 +79,15 @@ def predict_scores(
     """
     rows: list[dict[str, Any]] = []
     for batch in loader:
-        logits = predict(batch[IMAGE].to(device))
+        image = batch[IMAGE].to(device)
+        logits = predict(image) if inferer is None else inferer(image, predict)
         label = batch[LABEL].to(device)
-        if logits.ndim > 2 and logits.shape[1] != 1:
-            raise InputError(
-                f"masks are scored for one sigmoid channel, and the network gives {logits.shape[1]} (logits "
-                f"{tuple(logits.shape)}); give it out_channels=1"
-            )
-        score = partial(_class_scores, names=_names(logits, classes)) if logits.ndim == 2 else _mask_scores
         for index in range(len(logits)):
             one = slice(index, index + 1)
             case = {PATIENT_ID: batch[PATIENT_ID][index], CASE_ID: batch[CASE_ID][index]}
             case["loss"] = loss_function(logits[one], label[one]).item()
-            rows.append(case | score(logits[one], label[one]))
+            rows.append(case | case_scores(logits[one], label[one], classes, spacing))
     return pd.DataFrame(rows)
-
-
-def _names(logits: torch.Tensor, classes: Sequence[str] | None) -> Sequence[str | int]:
-    """What a classifier's outputs are called."""
-    outputs = logits.shape[1]
-    if outputs < 2:
-        raise InputError(f"a classifier needs at least 2 outputs, one per class, and this network has {outputs}")
-    if classes is not None and len(classes) != outputs:
-        raise InputError(
-            f"the network has {outputs} outputs, but there are {len(classes)} classes ({', '.join(classes)}); give one "
-            "name per output, in the outputs' order"
-        )
-    return range(outputs) if classes is None else classes
-
-
-def _mask_scores(logits: torch.Tensor, label: torch.Tensor) -> dict[str, Any]:
-    probability = logits.sigmoid()
-    predicted, true = probability > 0.5, label > 0.5
-    overlap, union = (predicted & true).sum().item(), (predicted | true).sum().item()
-    size = predicted.sum().item() + true.sum().item()
-    return {
-        "bce": binary_cross_entropy_with_logits(logits, label).item(),
-        "dice": 2 * overlap / size if size else 1.0,
-        "iou": overlap / union if union else 1.0,
-        "confidence": torch.maximum(probability, 1 - probability).mean().item(),
-    }
-
-
-def _class_scores(logits: torch.Tensor, label: torch.Tensor, names: Sequence[str | int]) -> dict[str, Any]:
-    probability = logits.softmax(1)[0]
-    true, predicted = int(label), int(probability.argmax())
-    return {
-        "cross_entropy": cross_entropy(logits, label).item(),
-        "accuracy": float(predicted == true),
-        "confidence": probability[predicted].item(),
-        "true_probability": probability[true].item(),
-        "label": names[true],
-        "predicted": names[predicted],
-    }
 
 
 class ScoreSubsets:
@@ -138,10 +98,12 @@ class ScoreSubsets:
         loss_function: the supervised loss.
         device: where the network is.
         interval: epochs between the scores that go into the curve, at least 1.
-        classes: the names of a classifier's outputs, in their order; by default their numbers.
+        classes: the names of the output channels, in their order; by default their numbers.
+        inferer: how a network is applied to a whole image, such as `SlidingWindowInferer`; by default at once.
+        spacing: the size of a voxel in mm, for distances and volumes of the classes of a mask.
 
     Raises:
-        InputError: for an interval below 1.
+        InputError: for an interval below 1, or a spacing that is not a positive number per axis.
     """
 
     def __init__(
@@ -151,11 +113,15 @@ class ScoreSubsets:
         device: torch.device | str = "cpu",
         interval: int = 1,
         classes: Sequence[str] | None = None,
+        inferer: Callable[[torch.Tensor, Predict], torch.Tensor] | None = None,
+        spacing: Sequence[float] | None = None,
     ) -> None:
         if interval < 1:
             raise InputError(f"interval={interval} is not allowed; score after every 1, 2 ... epochs")
+        if spacing is not None and not all(0 < step < math.inf for step in spacing):
+            raise InputError(f"spacing={list(spacing)} is not allowed; give the size of a voxel in mm along each axis")
         self.loaders, self.loss_function, self.device, self.interval = dict(loaders), loss_function, device, interval
-        self.classes = classes
+        self.classes, self.inferer, self.spacing = classes, inferer, spacing
 
     def attach(self, engine: Engine) -> None:
         """Hook to the end of every `interval`-th epoch and of the last, and to the end of the run."""
@@ -171,7 +137,7 @@ class ScoreSubsets:
         engine.network.eval()
         for subset, loader in self.loaders.items():
             if subset != TEST and len(loader):
-                scores = self._score(engine.network, loader)
+                scores = self._score(engine.network, loader, measure=False)
                 for column in ("loss", "accuracy" if "accuracy" in scores else "dice"):
                     record_term(engine, f"{subset}_{column}", float(scores[column].mean()))
 
@@ -180,7 +146,7 @@ class ScoreSubsets:
         engine.network.eval()
         loader = next((loader for subset, loader in self.loaders.items() if subset != TEST and len(loader)), None)
         if loader is not None:
-            predict_scores(engine.network, islice(loader, 1), self.loss_function, self.device, self.classes)
+            self._score(engine.network, islice(loader, 1), measure=False)
 
     def _warn_where_nothing_happened(self, engine: Engine) -> None:
         """Say it where the forget cases are answered as before: the most dangerous result is the silent one."""
@@ -189,7 +155,8 @@ class ScoreSubsets:
             return
         engine.network.eval()
         before, after = (
-            float(self._score(predict, loader)["loss"].mean()) for predict in (engine.network.teacher, engine.network)
+            float(self._score(predict, loader, measure=False)["loss"].mean())
+            for predict in (engine.network.teacher, engine.network)
         )
         if abs(after - before) < 0.01 * abs(before):
             engine.state.warnings = [
@@ -212,8 +179,12 @@ class ScoreSubsets:
         table = table[[MODEL, SUBSET, *(c for c in table.columns if c not in (MODEL, SUBSET))]]
         with atomic_path(Path(folder) / SCORES_CSV) as path:
             table.to_csv(path, index=False)
-        write_examples(models, self.loaders, Path(folder) / EXAMPLES_NPZ, self.device, self.classes)
+        write_examples(
+            models, self.loaders, Path(folder) / EXAMPLES_NPZ, self.device, self.classes, self.inferer, self.spacing
+        )
         return table
 
-    def _score(self, predict: Predict, loader: DataLoader[Any]) -> pd.DataFrame:
-        return predict_scores(predict, loader, self.loss_function, self.device, self.classes)
+    def _score(self, predict: Predict, loader: Iterable[Mapping[str, Any]], *, measure: bool = True) -> pd.DataFrame:
+        """Score a loader; distances and volumes take longer than a forward pass, and the curve does without."""
+        spacing = self.spacing if measure else None
+        return predict_scores(predict, loader, self.loss_function, self.device, self.classes, self.inferer, spacing)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow, ReferenceResolver
 from monai.utils import optional_import
 
 from mu_monai.adapters import misfits, read_weights
@@ -20,7 +20,8 @@ from mu_monai.files import read_json
 from mu_monai.keys import CONFIG_JSON, RUN_JSON
 
 SEPARATOR = "::"
-INHERITED = ("classes", "network_def", "image_size", "transforms", "loss")
+INHERITED = ("classes", "network_def", "image_size", "transforms", "loss", "inferer")
+_PLACES = ("bundle_root", "dataset_dir", "run_dir", "split", "device")  # where this run finds things, not what they are
 logger = logging.getLogger(__name__)
 
 
@@ -113,12 +114,12 @@ def _arguments(parser: ConfigParser, wanted: str) -> list[str]:
 
 
 def inherited(run: str | Path, files: Sequence[str], ids: Sequence[str] = INHERITED) -> dict[str, Any]:
-    """What a model needs to be used as it was trained: network, transforms, image size and loss of its run's config.
+    """What a model needs to be used as it was trained: network, transforms, loss, inferer and all that they refer to.
 
     Args:
         run: the run folder.
         files: the bundle's config and overlays; ids that an overlay sets are left to it.
-        ids: what to take over.
+        ids: what to take over, as far as the run has it.
 
     Raises:
         InputError: where the run's config would execute code that the bundle's own config does not: a run folder may
@@ -129,7 +130,7 @@ def inherited(run: str | Path, files: Sequence[str], ids: Sequence[str] = INHERI
     overlaid = {
         key.replace("#", SEPARATOR): value for overlay in files[1:] for key, value in read_json(overlay).items()
     }
-    found = {key: config[key] for key in ids if key in config and key not in overlaid}
+    found = {key: config[key] for key in _with_references(config, ids) if key not in overlaid}
     within = {key: value for key, value in overlaid.items() if key.partition(SEPARATOR)[0] in found}
     folder = Path(files[0]).parent
     known = {text for path in folder.glob("*.json") for text in _executed(read_json(path))}
@@ -139,6 +140,20 @@ def inherited(run: str | Path, files: Sequence[str], ids: Sequence[str] = INHERI
         for text in sorted(set(_executed(found)) - known)
     )
     return found | within
+
+
+def _with_references(config: Mapping[str, Any], ids: Sequence[str]) -> list[str]:
+    """The ids that there are, and every id that they refer to, directly or through others; no places."""
+    found: list[str] = []
+    waiting = list(ids)
+    while waiting:
+        key = waiting.pop(0)
+        if key in config and key not in found and key not in _PLACES:
+            found.append(key)
+            waiting += [
+                name.partition(SEPARATOR)[0] for name in ReferenceResolver.find_refs_in_config(config[key], key)
+            ]
+    return found
 
 
 def _executed(config: Any) -> Iterator[str]:

@@ -1,0 +1,183 @@
+"""What the bundle for volumes promises: patches, whole volumes, and answers in the geometry of the files."""
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from mu_monai import workflow
+from mu_monai.bundle import shipped_bundles
+from mu_monai.data.geometry import grid_problem
+from mu_monai.errors import InputError
+from mu_monai.files import read_json
+from mu_monai.workflow.config import parse_settings, read_config
+
+CONFIGS = shipped_bundles()["volume3d"] / "configs"
+HALF = {"classes": ["background", "organ", "lesion"], "patch_size": [16, 16, 16], "spacing": [4.0, 4.0, 4.0]}
+
+
+@pytest.fixture(scope="module")
+def split(phantom_splits) -> str:
+    return phantom_splits["volume3d"]
+
+
+def parsed(name: str, **overrides) -> ConfigParser:
+    parser = read_config([str(CONFIGS / f"{name}.json")])
+    parser.update(HALF | {key.replace("__", "::"): value for key, value in overrides.items()})
+    return parser
+
+
+def test_volumes_are_turned_to_ras_resampled_and_scaled(split):
+    parser = parsed("train", split=split)
+    whole = parser.get_parsed_content("datasets")["retain"]
+    for case, volume in zip(parser.get_parsed_content("cases")["retain"], whole, strict=True):
+        header = nibabel.load(case["image"])
+        image, label = volume["image"], volume["label"]
+        assert image.shape == label.shape
+        assert image.dtype == torch.float32
+        assert label.dtype == torch.uint8
+        assert 0 <= image.min() < image.max() <= 1
+        assert set(label.unique().tolist()) <= {0, 1, 2}
+        extent = nibabel.as_closest_canonical(header).shape * np.asarray(
+            nibabel.as_closest_canonical(header).header.get_zooms()
+        )
+        assert (np.asarray(image.shape[1:]) * 4 <= extent + 8).all()  # cropped to the body, never larger
+
+
+def batches(parser: ConfigParser, id: str) -> list:
+    return list(parser.get_parsed_content(id))
+
+
+def test_every_forget_patch_holds_what_is_to_be_forgotten(split):
+    for forget, wanted in (([], {1, 2}), (["lesion"], {2})):
+        parser = parsed("unlearn", split=split, forget_classes=forget)
+        for batch in batches(parser, "method::forget_loader"):
+            assert tuple(batch["image"].shape[1:]) == (1, 16, 16, 16)
+            for label in batch["label"]:
+                assert wanted & set(label.unique().tolist())
+
+
+def test_a_class_to_forget_is_background_in_the_trainers_labels_and_stays_in_the_forget_labels(split):
+    parser = parsed("unlearn", split=split, forget_classes=["organ"])
+    trained = {value for batch in batches(parser, "train::dataloader") for value in batch["label"].unique().tolist()}
+    forgotten = {
+        value for batch in batches(parser, "method::forget_loader") for value in batch["label"].unique().tolist()
+    }
+    assert 1 not in trained
+    assert 1 in forgotten
+    cases = parser.get_parsed_content("cases")
+    dataset = parser.get_parsed_content("train::dataset")
+    assert len(dataset) == len(cases["retain"]) + len(cases["forget"])  # a class is forgotten on every volume
+
+
+def test_a_volume_smaller_than_a_patch_is_padded(split):
+    parser = parsed("train", split=split, patch_size=[64, 64, 64])
+    batch = next(iter(parser.get_parsed_content("train::dataloader")))
+    assert tuple(batch["image"].shape[1:]) == (1, 64, 64, 64)
+
+
+def test_patches_differ_between_epochs_and_agree_between_runs(split):
+    from monai.data.utils import set_rnd
+
+    def draw(seed: int) -> torch.Tensor:
+        dataset = parsed("train", split=split).get_parsed_content("train::dataset")
+        set_rnd(dataset, seed)
+        return torch.stack([patch["image"] for patch in dataset[0]])
+
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
+
+
+@pytest.fixture(scope="module")
+def teacher(teachers) -> Path:
+    return teachers["volume3d"]
+
+
+def test_scores_are_of_whole_volumes_with_every_class_in_mm_and_ml(teacher, split):
+    scores = pd.read_csv(teacher / "scores.csv")
+    cases = [case for subset in ("retain", "forget", "validation", "test") for case in read_json(split)[subset]]
+    assert len(scores) == len(cases)
+    measured = {f"{name}[{part}]" for name in ("dice", "hd95", "volume", "true_volume") for part in ("organ", "lesion")}
+    assert measured <= set(scores.columns)
+    assert np.isfinite(scores[sorted(measured)]).all().all()
+    assert scores["dice"].to_numpy() == pytest.approx(scores[["dice[organ]", "dice[lesion]"]].mean(axis=1).to_numpy())
+    folder = Path(split).parent
+    for case, volume in zip(scores["case_id"], scores["true_volume[organ]"], strict=True):
+        (path,) = [folder / entry["label"] for entry in cases if entry["case_id"] == case]
+        label = nibabel.load(path)
+        exact = (np.asarray(label.dataobj) == 1).sum() * np.prod(label.header.get_zooms()) / 1000
+        assert volume == pytest.approx(exact, rel=0.25)  # resampled to 4 mm
+
+
+def test_a_sliding_window_over_one_patch_is_the_network_itself(teacher, split):
+    parser = parsed("evaluate", split=split, patch_size=[64, 64, 64])
+    network = torch.nn.Conv3d(1, 3, 1)
+    image = torch.rand(1, 1, 20, 30, 40)
+    torch.testing.assert_close(parser.get_parsed_content("inferer")(image, network), network(image))
+
+
+def test_evaluation_takes_classes_spacing_and_patches_from_the_run(teacher, tmp_path):
+    before = pd.read_csv(teacher / "scores.csv")
+    workflow.evaluate(teacher)
+    pd.testing.assert_frame_equal(pd.read_csv(teacher / "scores.csv"), before)
+
+
+def test_segmentations_lie_in_the_geometry_of_their_files(teacher, split, tmp_path):
+    small = parse_settings(["network_def#channels=[4, 8, 16]", "network_def#strides=[2, 2]"]) | HALF
+    flow = ConfigWorkflow(
+        str(CONFIGS / "inference.json"),
+        logging_file=False,
+        split=split,
+        weights=str(teacher / "model.pt"),
+        output_dir=str(tmp_path),
+        **small,
+    )
+    flow.run()
+    folder, cases = Path(split).parent, read_json(split)["test"]
+    axes = set()
+    for case in cases:
+        image = nibabel.load(folder / case["image"])
+        found = nibabel.load(tmp_path / f"{Path(case['image']).name.split('.')[0]}_seg.nii.gz")
+        axes.add("".join(nibabel.aff2axcodes(image.affine)))
+        assert found.shape == image.shape
+        assert grid_problem(found.shape, found.affine, image.shape, image.affine) is None
+        np.testing.assert_allclose(found.affine, image.affine, atol=1e-3)
+        assert found.get_data_dtype() == np.uint8
+        assert set(np.unique(found.dataobj)) <= {0, 1, 2}
+
+
+def test_mr_volumes_are_scaled_by_percentiles(split):
+    parser = read_config([str(CONFIGS / "train.json"), str(CONFIGS / "mr.json")])
+    parser.update(HALF | {"split": split})
+    volume = parser.get_parsed_content("datasets")["retain"][0]["image"]
+    assert 0 <= volume.min() < volume.max() <= 1
+    window = parsed("train", split=split).get_parsed_content("datasets")["retain"][0]["image"]
+    assert volume.shape != window.shape or not torch.equal(volume, window)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ('classes=["background", "organ"]', "holds the values"),
+        ("spacing=[1, 0, 1]", "spacing="),
+        ('modality="PET"', "modality='PET' is unknown"),
+        ('forget_classes=["lesoin"]', "did you mean 'lesion'"),
+        ('forget_classes=["background"]', "is the background"),
+    ],
+)
+def test_what_does_not_fit_the_volumes_is_wrong_input(split, tmp_path, setting, expected):
+    small = ["patch_size=[16, 16, 16]", *([] if setting.startswith("spacing") else ["spacing=[4, 4, 4]"])]
+    with pytest.raises(InputError) as error:
+        workflow.train("volume3d", split=split, out=tmp_path / "run", settings=[*small, setting], quiet=True)
+    assert expected in str(error.value)
+    assert not (tmp_path / "run" / "model.pt").exists()
+
+
+def test_the_overlay_for_mr_sets_ids_that_there_are():
+    train = json.loads((CONFIGS / "train.json").read_text())
+    assert set(json.loads((CONFIGS / "mr.json").read_text())) <= set(train)
