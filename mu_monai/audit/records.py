@@ -28,7 +28,15 @@ from mu_monai.keys import (
     TEACHER,
     TEST,
 )
-from mu_monai.metrics import PREDICTED, class_f1, utility_metrics
+from mu_monai.metrics import (
+    PREDICTED,
+    STRUCTURE_METRICS,
+    class_f1,
+    structure_metrics,
+    structure_scores,
+    structures,
+    utility_metrics,
+)
 
 _SHOWN = 5
 
@@ -50,7 +58,9 @@ class Record:
     Args:
         model: `teacher`, `retrained` or `student`.
         metric: `dice`, `iou`, `accuracy` (in [0, 1]) or `loss` (nats); `<metric>_drop` is teacher minus student, the
-            criterion of the Erase to Retain paper; `f1[<class>]` is the F1 of one class, in [0, 1].
+            criterion of the Erase to Retain paper; `f1[<class>]` is the F1 of one class, in [0, 1]. Of one class of a
+            mask: `dice[<class>]`, `hd95[<class>]` (mm), `volume[<class>]` as predicted and `volume_error[<class>]`,
+            the absolute error of the volume (ml).
         subset: `retain`, `forget`, `validation` or `test`.
         value: the mean over cases, or the F1.
         low: lower end of its 95 % interval; NaN with fewer than 2 patients.
@@ -61,7 +71,8 @@ class Record:
         gap: value minus the reference's value.
         gap_low: lower end of the gap's 95 % interval.
         gap_high: upper end of the gap's 95 % interval.
-        ideal: the value to be at; NaN where none is known.
+        ideal: the value to be at; NaN where none is known. The Dice of a class that was to be forgotten should be 0
+            where no retrained model tells.
     """
 
     model: str
@@ -79,7 +90,9 @@ class Record:
     ideal: float
 
 
-def utility_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> list[Record]:
+def utility_records(
+    scores: pd.DataFrame, *, forget_classes: Sequence[str] = (), n_resamples: int = N_RESAMPLES, seed: int = 0
+) -> list[Record]:
     """Compute the utility records of all models of a score table.
 
     The gap is to the retrained model on the same subset (paired by patient) where there is one. Where there is none,
@@ -89,15 +102,21 @@ def utility_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, see
     A classifier gets an F1 for every class that a subset has cases of. F1 depends on the mix of classes, so it is
     compared on the same cases only: `forget` without a retrained model has no reference.
 
+    Masks of several classes get a record for every class and quantity, with volumes compared on the same cases only.
+    Where classes were to be forgotten in every case, no case is: `forget` is compared with the teacher like any other
+    subset, the paper's drops are left out, `dice` is the mean over the other classes, and a forgotten class is compared
+    with a retrained model or with nothing.
+
     Args:
         scores: the tables `scores.csv` of all runs, one row per case and model: `model`, `subset`, `patient_id`,
             `case_id`, `loss`, and `dice` and `iou` or, of a classifier, `accuracy`, `label` and `predicted`.
+        forget_classes: the classes of a mask that were to be forgotten in every case.
         n_resamples: bootstrap draws per interval, at least 1.
         seed: seed of the draws.
 
     Raises:
-        InputError: where columns or numbers are missing, a case has two rows of one model, or the models disagree about
-            the cases, their subset, their patient or their class.
+        InputError: where columns or numbers are missing, a forgotten class has no scores, a case has two rows of one
+            model, or the models disagree about the cases, their subset, their patient or their class.
 
     Example:
         >>> scores = pd.DataFrame({"model": "student", "subset": ["forget", "forget", "test", "test"],
@@ -107,17 +126,27 @@ def utility_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, see
         >>> record.subset, record.reference, round(record.gap, 3), record.ideal
         ('forget', 'student/test', -0.2, 0.7)
     """
-    raise_if_any(_problems(scores))
-    ordered = scores.sort_values(CASE_ID)
+    raise_if_any(_problems(scores, forget_classes))
+    ordered = structure_scores(scores, forget_classes).sort_values(CASE_ID)
     draws = {"n_resamples": n_resamples, "seed": seed}
+    gone = {f"{metric}[{name}]" for metric in STRUCTURE_METRICS for name in forget_classes}
+    if forget_classes and set(structures(scores)) <= set(forget_classes):
+        gone.add("dice")  # the mean over forgotten classes alone
+    utility = [metric for metric in utility_metrics(scores) if metric != "iou" or not forget_classes]
     records: list[Record] = []
-    for metric in utility_metrics(scores):
+    for metric in [*utility, *structure_metrics(ordered)]:
         samples = {
             _Group(str(model), str(subset)): Sample(rows[metric], rows[PATIENT_ID].astype(str))
             for (model, subset), rows in ordered.groupby([MODEL, SUBSET])
         }
-        records += [_record(metric, group, samples, draws) for group in _in_order(samples)]
-        records += _drops(metric, samples, draws)
+        forgotten = metric in gone
+        candidates = {group for group in samples if group.model != TEACHER} if forgotten else set(samples)
+        for group in _in_order(samples):
+            reference = _reference(group, candidates, by_case=not forget_classes)
+            ideal = 0.0 if forgotten and metric.startswith("dice") and group.model == STUDENT else math.nan
+            records.append(_record(metric, group, samples, reference, draws, ideal))
+        if metric in utility_metrics(scores) and not forget_classes:
+            records += _drops(metric, samples, draws)
     if PREDICTED in scores.columns:
         records += _f1_records(ordered, draws)
     return records
@@ -137,22 +166,25 @@ def _in_order(samples: Iterable[_Group]) -> list[_Group]:
     return sorted(samples, key=lambda group: (ROLES.index(group.model), SUBSETS.index(group.subset)))
 
 
-def _record(metric: str, group: _Group, samples: _Samples, draws: dict[str, int]) -> Record:
+def _record(
+    metric: str, group: _Group, samples: _Samples, reference: _Group | None, draws: dict[str, int], ideal: float
+) -> Record:
+    """One record; `ideal` stands where there is no reference."""
     mean = mean_interval(samples[group], **draws)
-    reference = _reference(group, samples)
-    if reference is None:
-        return _as_record(metric, group, mean)
+    of_cases = metric.startswith("volume[")  # what is right depends on the case, so other cases tell nothing
+    if reference is None or (of_cases and reference.subset != group.subset):
+        return _as_record(metric, group, mean, ideal=ideal)
     compare = paired_gap if reference.subset == group.subset else independent_gap
     gap = compare(samples[group], samples[reference], **draws)
     return _as_record(metric, group, mean, reference, gap=gap, ideal=samples[reference].mean)
 
 
-def _reference(group: _Group, samples: Container[_Group]) -> _Group | None:
+def _reference(group: _Group, samples: Container[_Group], *, by_case: bool = True) -> _Group | None:
     retrained = _Group(RETRAINED, group.subset)
     unseen = _Group(group.model, TEST)
     if group.model != RETRAINED and retrained in samples:
         return retrained
-    if group.subset == FORGET:
+    if group.subset == FORGET and by_case:
         return unseen if unseen in samples else None
     teacher = _Group(TEACHER, group.subset)
     return teacher if group.model == STUDENT and teacher in samples else None
@@ -221,7 +253,7 @@ def _as_record(
     )
 
 
-def _problems(scores: pd.DataFrame) -> Iterator[str]:
+def _problems(scores: pd.DataFrame, forget_classes: Sequence[str]) -> Iterator[str]:
     metrics = utility_metrics(scores)
     names = (LABEL, PREDICTED) if "accuracy" in metrics else ()
     needed = (MODEL, SUBSET, PATIENT_ID, CASE_ID, *metrics, *names)
@@ -236,7 +268,12 @@ def _problems(scores: pd.DataFrame) -> Iterator[str]:
         strange = sorted(set(scores[column].astype(str)) - set(allowed))
         if strange:
             yield f"{column} {', '.join(map(repr, strange))} is not known; allowed: {', '.join(allowed)}"
-    numbers = scores[list(metrics)].apply(pd.to_numeric, errors="coerce")
+    unknown = [name for name in forget_classes if name not in structures(scores)]
+    if unknown:
+        scored = ", ".join(map(repr, structures(scores))) or "no class of its own"
+        yield f"the forgotten class {', '.join(map(repr, unknown))} has no scores; the score table has {scored}"
+    of_classes = [str(name) for name in scores.columns if str(name).endswith("]")]
+    numbers = scores[[*metrics, *of_classes]].apply(pd.to_numeric, errors="coerce")
     bad = scores[~np.isfinite(numbers).all(axis=1) | scores[list(names)].isna().any(axis=1)]
     if len(bad):
         yield f"{len(bad)} rows have missing or infinite scores (cases {_some(bad[CASE_ID])}); score these cases again"

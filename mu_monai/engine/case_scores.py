@@ -93,8 +93,9 @@ def class_mask_scores(
         "confidence": logits.softmax(1).amax(1).mean().item(),
     }
     scores |= {f"dice[{name}]": dice for name, (dice, _) in overlaps.items()}
-    for name, pair in pairs.items() if spacing is not None else ():
-        scores |= {f"{quantity}[{name}]": value for quantity, value in _extents(*pair, spacing)}
+    if spacing is not None:
+        for name, pair in pairs.items():
+            scores |= {f"{quantity}[{name}]": value for quantity, value in _extents(*pair, spacing)}
     return scores
 
 

@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from mu_monai.metrics.classwise import PREDICTED, class_f1
+from mu_monai.metrics.structures import STRUCTURE_METRICS, structure_metrics, structure_scores, structures
 from mu_monai.metrics.utility import UTILITY_METRICS, subset_means, utility_metrics
 
-__all__ = ["PREDICTED", "UTILITY_METRICS", "class_f1", "subset_means", "utility_metrics"]
+__all__ = [
+    "PREDICTED",
+    "STRUCTURE_METRICS",
+    "UTILITY_METRICS",
+    "class_f1",
+    "structure_metrics",
+    "structure_scores",
+    "structures",
+    "subset_means",
+    "utility_metrics",
+]

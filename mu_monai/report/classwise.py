@@ -1,54 +1,86 @@
-"""A classifier class by class: the F1 of each, in words and formatted cells."""
+"""Class by class: the F1 of a classifier's classes, Dice, distance and volume of those of masks, in formatted cells."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from mu_monai.keys import FORGET, RETAIN, ROLES, STUDENT, TEST, VALIDATION
-from mu_monai.report.sentences import between, count, number, reference_name, signed
-from mu_monai.report.tables import as_rows, class_table
+from mu_monai.report.sentences import QUANTITIES, between, count, number, reference_name, signed
+from mu_monai.report.tables import as_rows, class_table, leading
 
 CLASS_SUBSETS = (FORGET, TEST, RETAIN, VALIDATION)  # the order in which classes are looked at
+_DIGITS = {"f1": 3, "dice": 3, "hd95": 2, "volume": 2, "volume_error": 2}
 
 
-def class_content(records: pd.DataFrame) -> list[dict[str, Any]]:
-    """F1 of every class, a table per subset; empty where the records have none."""
+def class_subsets(forget_classes: Sequence[str]) -> tuple[str, ...]:
+    """The order in which the subsets are looked at: forgotten cases first, unseen ones where classes are forgotten."""
+    return (TEST, RETAIN, FORGET, VALIDATION) if forget_classes else CLASS_SUBSETS
+
+
+def class_content(records: pd.DataFrame, forget_classes: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """A table of every class per subset; empty where the records have none.
+
+    Args:
+        records: the audit records.
+        forget_classes: the classes of masks that were to be forgotten.
+    """
     table = class_table(records)
     models = [model for model in ROLES if model in set(table["model"])]
     parts: list[dict[str, Any]] = []
-    for subset in CLASS_SUBSETS:
+    for subset in class_subsets(forget_classes):
         found = table[table["subset"] == subset]
-        if len(found):
-            own = as_rows(found[found["model"] == STUDENT])
-            rows = [_row(str(name), as_rows(of_class)) for name, of_class in found.groupby("class")]
-            parts.append({"subset": subset, "models": models, "has_gap": STUDENT in models, "rows": rows})
-            parts[-1]["sentence"] = class_sentence(own)
+        if found.empty:
+            continue
+        own = as_rows(leading(found[found["model"] == STUDENT]))
+        rows = [_row(as_rows(part), forget_classes) for _, part in found.groupby(["class", "quantity"], sort=False)]
+        if "f1" in set(found["quantity"]):
+            title, rows = f"F1 per class: {subset}", sorted(rows, key=lambda row: str(row["name"]))
+        else:
+            size = found.iloc[0]
+            title = f"Classes: {subset}, {count(size['n_patients'], 'patient')}, {count(size['n_cases'], 'case')}"
+        parts.append({"subset": subset, "title": title, "models": models, "has_gap": STUDENT in models, "rows": rows})
+        said = [forgotten_sentence(row, _teacher(leading(found), row)) for row in own if row["class"] in forget_classes]
+        kept = [row for row in own if row["class"] not in forget_classes]
+        parts[-1]["sentence"] = " ".join(filter(None, [*said, class_sentence(kept, others=bool(forget_classes))]))
     return parts
 
 
-def _row(name: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+def _teacher(found: pd.DataFrame, row: Mapping[str, Any]) -> float:
+    values = found[(found["model"] == "teacher") & (found["class"] == row["class"])]["value"]
+    return float(values.iloc[0]) if len(values) else math.nan
+
+
+def _row(records: list[dict[str, Any]], forget_classes: Sequence[str]) -> dict[str, Any]:
+    name, quantity = str(records[0]["class"]), str(records[0]["quantity"])
+    show, show_gap = (partial(write, digits=_DIGITS.get(quantity, 3)) for write in (number, signed))
+    size = f"{count(records[0]['n_patients'], 'patient')}, {count(records[0]['n_cases'], 'case')}"
     cells: dict[str, Any] = {
-        "name": name,
-        "size": f"{count(records[0]['n_patients'], 'patient')}, {count(records[0]['n_cases'], 'case')}",
-        "models": {row["model"]: (number(row["value"]), between(row["low"], row["high"])) for row in records},
+        "name": f"{name} (forgotten)" if name in forget_classes else name,
+        "size": size if quantity == "f1" else QUANTITIES.get(quantity, quantity),
+        "models": {row["model"]: (show(row["value"]), between(row["low"], row["high"], show=show)) for row in records},
         "gap": ("", ""),
     }
     for row in records:
-        if row["model"] == STUDENT and row["reference"]:
-            gap, ends = row["gap"], (row["gap_low"], row["gap_high"])
-            cells["gap"] = (signed(gap), between(*ends, show=signed))
+        if row["model"] != STUDENT:
+            continue
+        if row["reference"]:
+            cells["gap"] = (show_gap(row["gap"]), between(row["gap_low"], row["gap_high"], show=show_gap))
+        elif not math.isnan(row["ideal"]):
+            cells["gap"] = ("", f"should be {row['ideal']:g}")
     return cells
 
 
-def class_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
+def class_sentence(rows: Sequence[Mapping[str, Any]], *, others: bool = False) -> str:
     """Which classes differ from their reference beyond the interval; empty where nothing is compared.
 
     Args:
         rows: rows of `tables.class_table` of the student on one subset.
+        others: whether classes that were forgotten are left out of the rows.
 
     Example:
         >>> row = {"class": "nevus", "reference": "retrained/forget", "gap": -0.2, "gap_low": -0.3, "gap_high": -0.1}
@@ -61,7 +93,7 @@ def class_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
     name = reference_name(compared[0]["reference"])
     apart = [row for row in compared if row["gap_high"] < 0 or row["gap_low"] > 0]
     if not apart:
-        return f"No class can be told apart from {name} here."
+        return f"No {'other ' if others else ''}class can be told apart from {name} here."
     listed = ", ".join(
         f"{row['class']} {'lower' if row['gap'] < 0 else 'higher'} by {number(abs(row['gap']))}" for row in apart
     )
@@ -69,3 +101,27 @@ def class_sentence(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"Apart from {name} beyond the interval: {listed}." + (
         f" The other {rest} cannot be told apart." if rest else ""
     )
+
+
+def forgotten_sentence(row: Mapping[str, Any], teacher: float) -> str:
+    """Where the Dice of a class that was to be forgotten is, and where it should be.
+
+    Args:
+        row: the student's row of `tables.class_table`.
+        teacher: the teacher's Dice; NaN where it is not known.
+
+    Example:
+        >>> row = {"class": "lesion", "value": 0.02, "reference": "", "gap_low": float("nan"), "ideal": 0.0}
+        >>> forgotten_sentence(row, 0.8)
+        'lesion was to be forgotten: its Dice went from 0.800 to 0.020, and should be near 0.'
+    """
+    way = number(row["value"]) if math.isnan(teacher) else f"{number(teacher)} to {number(row['value'])}"
+    said = f"{row['class']} was to be forgotten: its Dice {'is' if math.isnan(teacher) else 'went from'} {way}"
+    if not row["reference"]:
+        return f"{said}, and should be near 0."
+    said += f"; it is {number(row['ideal'])} for the retrained model"
+    if math.isnan(row["gap_low"]):
+        return f"{said}."
+    if row["gap_low"] <= 0 <= row["gap_high"]:
+        return f"{said}, and the two cannot be told apart."
+    return f"{said}, and the student draws it {'worse' if row['gap'] < 0 else 'better'} by {number(abs(row['gap']))}."

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, RETAIN, ROLES, STUDENT, SUBSETS, TEST
-from mu_monai.report import sentences
+from mu_monai.report import forgotten, sentences
 from mu_monai.report.classwise import class_content
 from mu_monai.report.folder import CLASSIFICATION, Run, Runs
 from mu_monai.report.measured import measured_content
@@ -41,17 +41,20 @@ def page_content(runs: Runs, records: pd.DataFrame) -> dict[str, Any]:
         "failed": checks[~checks["passed"].astype(bool)].to_dict("records"),
         "warnings": [(role, text) for role, run in runs.by_role.items() for text in run.record.get("warnings") or []],
         "pairs": near_duplicates(runs).head(_SHOWN_PAIRS).to_dict("records"),
-        "n_pairs": len(near_duplicates(runs)),
-        "counts": [row | {"meaning": sentences.MEANING[row["subset"]]} for row in as_rows(counts_table(runs))],
+        "n_pairs": 0 if runs.forget_classes else len(near_duplicates(runs)),
+        "counts": [row | {"meaning": _meaning(runs, row["subset"])} for row in as_rows(counts_table(runs))],
         "tiles": _tiles(runs, records),
         "sizes": [_size(row) for row in as_rows(size_table(runs))],
         "task": runs.main.task,
+        "volumes": runs.volumes,
         "label": METRIC_LABELS[shown_metrics(records)[0]],
-        "utility": [_utility(records, metric) for metric in shown_metrics(records)],
-        "by_class": class_content(records),
+        "utility": [_utility(runs, records, metric) for metric in shown_metrics(records)],
+        "by_class": class_content(records, runs.forget_classes),
+        "forget_classes": sentences.listed(runs.forget_classes),
+        "kept_classes": sentences.listed(runs.kept_classes),
         "has_student": STUDENT in runs.by_role,
         "has_retrained": "retrained" in set(records["model"]),
-        "paper": _paper(runs, records),
+        "paper": None if runs.volumes else _paper(runs, records),
         "checks": as_rows(checks),
         "roles": list(runs.by_role),
         "provenance": as_rows(provenance),
@@ -83,6 +86,8 @@ def _lead(runs: Runs) -> str:
     }
     if STUDENT not in runs.by_role:
         return "This report shows models as they were trained; nothing has been unlearned in it."
+    if runs.forget_classes:
+        return forgotten.lead(runs, sentences.listed([f"{size} of {name}" for name, size in sizes.items()]))
     forget, retain = (sizes.get(name, "cases that were not scored") for name in (FORGET, RETAIN))
     return f"A trained model was asked to forget {forget} and to keep what it learned from {retain}."
 
@@ -120,7 +125,8 @@ def _facts(runs: Runs) -> list[tuple[str, str]]:
         ("Task", bundle.get("task")),
         ("Method", method.get("name")),
         ("Preset", record.get("preset")),
-        ("Forget set", _selector(provenance)),
+        ("Forget set", None if runs.forget_classes else _selector(provenance)),
+        ("Forgotten", sentences.listed(runs.forget_classes)),
         ("Split", _split(split.get("file"), provenance)),
         ("Source", provenance.get("source")),
         ("Seed", record.get("seed")),
@@ -168,8 +174,8 @@ def _tiles(runs: Runs, records: pd.DataFrame) -> list[Cells]:
         RETAIN: ("Retained cases", f"{METRIC_LABELS[metric]}; it should not drop."),
         TEST: ("Unseen cases", f"{METRIC_LABELS[metric]}; it should not drop."),
     }
-    tiles: list[Cells] = []
-    for subset, (title, aim) in names.items():
+    tiles: list[Cells] = forgotten.tiles(runs, records) if runs.forget_classes else []
+    for subset, (title, aim) in names.items() if not runs.forget_classes else ():
         found = [(model, sentences.number(values[model, subset], 2)) for model in ROLES if (model, subset) in values]
         if found:
             tiles.append({"title": title, "values": found, "aim": aim})
@@ -211,23 +217,36 @@ def _integer(value: float | None) -> str:
     return "\N{EN DASH}" if value is None or math.isnan(value) else f"{int(value):,}"
 
 
-def _utility(records: pd.DataFrame, metric: str) -> Cells:
+def _meaning(runs: Runs, subset: str) -> str:
+    return forgotten.meaning(subset) if runs.forget_classes else sentences.MEANING[subset]
+
+
+def _utility(runs: Runs, records: pd.DataFrame, metric: str) -> Cells:
     table = utility_table(records, metric)
     return {
         "label": METRIC_LABELS[metric],
-        "meaning": sentences.METRICS[metric],
+        "meaning": _metric_meaning(runs, metric),
         "models": [model for model in ROLES if model in table],
         "has_gap": STUDENT in table,
         "has_drop": "drop" in table,
-        "rows": [_utility_row(row) for row in as_rows(table)],
+        "rows": [_utility_row(runs, row) for row in as_rows(table)],
     }
 
 
-def _utility_row(row: Cells) -> Cells:
+def _metric_meaning(runs: Runs, metric: str) -> str:
+    said = sentences.METRICS[metric]
+    if runs.forget_classes and runs.kept_classes:
+        return said.replace(
+            "over cases", f"over cases and the classes that stay ({sentences.listed(runs.kept_classes)})"
+        )
+    return said.replace("over cases", "over cases and classes") if len(runs.kept_classes) > 1 else said
+
+
+def _utility_row(runs: Runs, row: Cells) -> Cells:
     models = [model for model in ROLES if not pd.isna(row.get(model, math.nan))]
     cells: Cells = {
         "subset": row["subset"],
-        "note": [sentences.MEANING[row["subset"]]],
+        "note": [_meaning(runs, row["subset"])],
         "gap": ("", "", ""),
         "drop": "",
     }
@@ -244,7 +263,8 @@ def _utility_row(row: Cells) -> Cells:
             sentences.reference_name(row["reference"]),
         )
         cells["drop"] = sentences.signed(row.get("drop", math.nan))
-        cells["note"] = [sentences.target_sentence(row), sentences.gap_sentence(row), sentences.drop_sentence(row)]
+        said = row | {"subset": RETAIN} if runs.forget_classes else row  # no case is to be forgotten
+        cells["note"] = [sentences.target_sentence(said), sentences.gap_sentence(said), sentences.drop_sentence(said)]
     return cells
 
 

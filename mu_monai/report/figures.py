@@ -128,12 +128,13 @@ def draw_curve(curve: pd.DataFrame, columns: dict[str, str], title: str, theme: 
     return figure
 
 
-def draw_classes(table: pd.DataFrame, theme: Theme) -> Figure:
-    """Plot F1 per class: a panel per subset, a row per class, a point with its interval per model.
+def draw_classes(table: pd.DataFrame, theme: Theme, *, label: str = "F1") -> Figure:
+    """Plot F1 or Dice per class: a panel per subset, a row per class, a point with its interval per model.
 
     Args:
-        table: what `tables.class_table` gives, of the subsets to draw in their order.
+        table: what `tables.class_table` gives of one quantity, of the subsets to draw in their order.
         theme: the colors.
+        label: the name of the quantity, for the axis.
 
     Source: after Figure 3 of Erase to Retain, arXiv 2511.16574, which has bars of two models and no intervals.
     """
@@ -150,7 +151,7 @@ def draw_classes(table: pd.DataFrame, theme: Theme) -> Figure:
             axes.hlines(y, own["low"], own["high"], color=color, linewidth=1.8)
             axes.plot(own["value"], y, _MARKERS[model], color=color, markersize=4.5, label=model)
         axes.set_title(subset, loc="left", fontsize=11, fontweight="bold", color=theme.colors[subset])
-        axes.set_xlabel("F1")
+        axes.set_xlabel(label)
         axes.set_xlim(-0.04, 1.04)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
         _clean(axes, theme, grid="x")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
@@ -19,7 +16,6 @@ from mu_monai.keys import (
     CASE_ID,
     CURVE_CSV,
     EXAMPLES_NPZ,
-    IMAGE,
     LABEL,
     MODEL,
     PATIENT_ID,
@@ -30,19 +26,16 @@ from mu_monai.keys import (
     SUBSET,
     TEACHER,
 )
+from mu_monai.report.examples import Examples, is_volumes, joined_examples, read_examples
 
 SEGMENTATION, CLASSIFICATION = "segmentation", "classification"
-CLASSES = "classes"  # the array of an archive of examples that names the outcomes of a classifier
 _FORMAT = 1
 _KEYS, _CLASS_NAMES = (MODEL, SUBSET, PATIENT_ID, CASE_ID), (LABEL, "predicted")
 _TEXT = dict.fromkeys((*_KEYS, *_CLASS_NAMES), str)
-_NUMBERS = {
-    SEGMENTATION: ("loss", "bce", "dice", "iou", "confidence"),
-    CLASSIFICATION: ("loss", "cross_entropy", "accuracy", "confidence", "true_probability"),
-}
+_MASK_NUMBERS = ("loss", "bce", "dice", "iou", "confidence")
+_STRUCTURE_NUMBERS = ("loss", "cross_entropy", "dice", "iou", "confidence")
+_CLASS_NUMBERS = ("loss", "cross_entropy", "accuracy", "confidence", "true_probability")
 _TOLERANCE = 1e-4
-
-Examples = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,13 +100,22 @@ class Runs:
     @property
     def examples(self) -> Examples:
         """The examples of the main run, with the other models' answers where they are on the same cases and classes."""
-        own = dict(self.main.examples)
-        for run in self.by_role.values():
-            if own and all(
-                np.array_equal(run.examples.get(name, []), own.get(name, [])) for name in (CASE_ID, CLASSES)
-            ):
-                own |= {name: array for name, array in run.examples.items() if name not in own}
-        return own
+        return joined_examples(self.main.examples, [run.examples for run in self.by_role.values()])
+
+    @property
+    def volumes(self) -> bool:
+        """Whether the cases are volumes or have masks of several classes."""
+        return is_volumes(self.main.examples) or bool(_structures(self.main.scores))
+
+    @property
+    def forget_classes(self) -> list[str]:
+        """The classes that were to be forgotten in every case; none where cases were."""
+        return _forget_classes(self.main)
+
+    @property
+    def kept_classes(self) -> list[str]:
+        """The classes of masks that were not to be forgotten."""
+        return [name for name in _structures(self.main.scores) if name not in self.forget_classes]
 
 
 def read_runs(folders: Sequence[str | Path]) -> Runs:
@@ -124,8 +126,9 @@ def read_runs(folders: Sequence[str | Path]) -> Runs:
 
     Raises:
         InputError: with every problem at once: not a run folder, not finished, no scores, damaged files, two runs
-            of the same role, other splits or bundles, a student that did not start from the teacher, models scored
-            twice with different results where no hashes of the weights tell.
+            of the same role, other splits, bundles or classes, models but the teacher that were to forget other
+            classes, a student that did not start from the teacher, models scored twice with different results where no
+            hashes of the weights tell.
     """
     problems = [] if folders else ["no run folder is given; give one or more of teacher, retrained and student"]
     runs: list[Run] = []
@@ -138,6 +141,9 @@ def read_runs(folders: Sequence[str | Path]) -> Runs:
     problems += _differing("split", [(run, (run.record.get("sha256") or {}).get("split")) for run in runs])
     problems += _differing("bundle", [(run, (run.record.get("bundle") or {}).get("name")) for run in runs])
     problems += _differing("task", [(run, run.task) for run in runs])
+    problems += _differing("set of classes", [(run, ", ".join(_structures(run.scores))) for run in runs])
+    forgot = [(run, ", ".join(sorted(_forget_classes(run))) or "none") for run in runs if run.role != TEACHER]
+    problems += _differing("choice of forgotten classes", forgot)
     problems += _differing_scores(runs)
     raise_if_any(problems)
     return Runs({run.role: run for run in sorted(runs, key=lambda run: ROLES.index(run.role))})
@@ -158,7 +164,7 @@ def _read_run(folder: Path) -> Run:
     scores = _read_table(folder / SCORES_CSV)
     raise_if_any(_score_problems(folder, record["role"], scores))
     curve = _read_table(folder / CURVE_CSV) if (folder / CURVE_CSV).is_file() else pd.DataFrame()
-    return Run(folder=folder, record=record, scores=scores, curve=curve, examples=_read_examples(folder / EXAMPLES_NPZ))
+    return Run(folder=folder, record=record, scores=scores, curve=curve, examples=read_examples(folder / EXAMPLES_NPZ))
 
 
 def _record_problems(folder: Path, record: Any) -> Iterator[str]:
@@ -185,14 +191,31 @@ def _task(scores: pd.DataFrame) -> str:
     return CLASSIFICATION if "accuracy" in scores.columns else SEGMENTATION
 
 
+def _structures(scores: pd.DataFrame) -> list[str]:
+    """The classes of masks of several classes."""
+    return [column[5:-1] for column in scores.columns if column.startswith("dice[")]
+
+
+def _forget_classes(run: Run) -> list[str]:
+    return list(run.record.get("forget_classes") or [])
+
+
+def _numbers(scores: pd.DataFrame) -> tuple[str, ...]:
+    """The columns of a score table that hold numbers and must be there."""
+    if _task(scores) == CLASSIFICATION:
+        return _CLASS_NUMBERS
+    of_classes = [column for column in scores.columns if column.endswith("]")]
+    return (*_STRUCTURE_NUMBERS, *of_classes) if of_classes else _MASK_NUMBERS
+
+
 def _score_problems(folder: Path, role: str, scores: pd.DataFrame) -> Iterator[str]:
     path, task = folder / SCORES_CSV, _task(scores)
-    needed = (*_KEYS, *_NUMBERS[task], *(_CLASS_NAMES if task == CLASSIFICATION else ()))
+    needed = (*_KEYS, *_numbers(scores), *(_CLASS_NAMES if task == CLASSIFICATION else ()))
     absent = [name for name in needed if name not in scores.columns]
     if absent:
         yield f"'{path}' has no column {', '.join(map(repr, absent))}; needed: {', '.join(needed)}"
         return
-    text = [name for name in _NUMBERS[task] if not pd.api.types.is_numeric_dtype(scores[name])]
+    text = [name for name in _numbers(scores) if not pd.api.types.is_numeric_dtype(scores[name])]
     if text:
         yield f"'{path}' has text in {', '.join(map(repr, text))}; only numbers are allowed, score the run again"
     if role not in set(scores[MODEL]):
@@ -200,37 +223,6 @@ def _score_problems(folder: Path, role: str, scores: pd.DataFrame) -> Iterator[s
     twice = scores[scores.duplicated([MODEL, CASE_ID])]
     if len(twice):
         yield f"'{path}' has {len(twice)} cases twice, '{twice[CASE_ID].iloc[0]}' first; keep one row per model"
-
-
-def _read_examples(path: Path) -> Examples:
-    if not path.is_file():
-        return {}
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            examples = dict(arrays)
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"'{path}' is not a readable archive of arrays ({error}); run it again") from error
-    raise_if_any(f"'{path}' {problem}; run it again, or remove the file" for problem in _example_problems(examples))
-    return examples
-
-
-def _example_problems(examples: Examples) -> Iterator[str]:
-    needed = [CASE_ID, SUBSET, IMAGE, LABEL]
-    if LABEL in examples and examples[LABEL].ndim == 1:  # names of classes, not masks
-        needed.append(CLASSES)
-    absent = [name for name in needed if name not in examples]
-    if absent:
-        yield f"has no array {', '.join(map(repr, absent))}"
-        return
-    lengths = {name: len(array) for name, array in examples.items() if name != CLASSES}
-    if len(set(lengths.values())) > 1:
-        yield f"has arrays of different lengths {lengths}"
-        return
-    if CLASSES in examples:
-        shape = (lengths[CASE_ID], len(examples[CLASSES]))
-        odd = [f"{role} {examples[role].shape}" for role in ROLES if role in examples and examples[role].shape != shape]
-        if odd:
-            yield f"should hold a probability per case and class, {shape}, and holds {', '.join(odd)}"
 
 
 def _same_role(runs: Sequence[Run]) -> Iterator[str]:
@@ -262,7 +254,8 @@ def _differing_scores(runs: Sequence[Run]) -> Iterator[str]:
                 yield from _other_teacher(first, second, *hashes)
                 continue
             both = first.scores.merge(second.scores, on=[MODEL, CASE_ID], suffixes=("", "_other"))
-            for name in _NUMBERS[first.task] if len(both) and first.task == second.task else ():
+            shared = [name for name in _numbers(first.scores) if name in second.scores]
+            for name in shared if len(both) and first.task == second.task else ():
                 apart = (both[name] - both[f"{name}_other"]).abs()
                 if apart.max() > _TOLERANCE:
                     row = both.iloc[int(apart.argmax())]

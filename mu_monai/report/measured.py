@@ -24,9 +24,12 @@ def _drift(runs: Runs, found: Mapping[str, Any]) -> dict[str, Any] | None:
     if drift is not None:
         said.append(("Weights", drift_sentence(drift["total"], drift.get("limit"))))
     if margins is not None:
-        classes = runs.main.task == CLASSIFICATION
-        said.append(("Answers (delta)", delta_sentence(margins["delta"], classes=classes)))
+        several = bool(runs.kept_classes or runs.forget_classes)
+        over = "classes" if runs.main.task == CLASSIFICATION else "pixels and classes" if several else "pixels"
+        said.append(("Answers (delta)", delta_sentence(margins["delta"], over=over)))
         said.append(("Features (epsilon)", epsilon_sentence(margins["epsilon"], margins["feature_layer"])))
+    if runs.forget_classes:  # no case is forgotten, so all were measured
+        said = [(name, text.replace("the forget cases", "all training cases")) for name, text in said]
     rows = [
         {"layer": row["layer"], "rank": row["rank"]}
         | {name: number(row[name], 4) for name in ("norm", "spectral_norm", "bound")}
@@ -70,14 +73,14 @@ def drift_sentence(total: float, limit: float | None) -> str:
     return f"All updates together moved the weights by {number(total)} (Euclidean distance); {held}."
 
 
-def delta_sentence(delta: float, *, classes: bool) -> str:
+def delta_sentence(delta: float, *, over: str) -> str:
     """How far the answers on forget cases moved.
 
     Args:
         delta: mean |p_s - p_t|, in [0, 1].
-        classes: whether the answers are classes, whose probabilities sum to 1.
+        over: what the mean is over; where `classes` are among it, their probabilities sum to 1.
     """
-    over, most = ("classes", "2 divided by the number of classes") if classes else ("pixels", "1")
+    most = "2 divided by the number of classes" if "classes" in over else "1"
     return (
         f"The student's probabilities on the forget cases differ from the teacher's by {number(delta, 4)} on average "
         f"over {over}; 0 is the same answer, and {most} is the most there can be. Large here means changed answers; it "

@@ -156,11 +156,11 @@ def _write_tables(runs: Runs, records: pd.DataFrame, folder: Path) -> None:
         "checks": checks_table(runs),
         "near_duplicates": near_duplicates(runs),
         "provenance": provenance_table(runs),
-        "paper": paper_table(runs.main.task),
         **{metric: utility_table(records, metric) for metric in shown_metrics(records)},
         **{f"curve_{role}": run.curve for role, run in runs.by_role.items() if len(run.curve)},
     }
     where_known = {
+        "paper": pd.DataFrame() if runs.volumes else paper_table(runs.main.task),
         "classes": class_table(records),
         "layers": layers_table(runs),
         "restoration": restoration_table(runs),

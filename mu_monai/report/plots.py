@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from mu_monai.keys import CASE_ID, FORGET, LABEL, RETAIN, ROLES, SUBSET
-from mu_monai.report.classwise import CLASS_SUBSETS
+from mu_monai.keys import CASE_ID, FORGET, LABEL, RETAIN, ROLES, STUDENT, SUBSET, TEACHER
+from mu_monai.planes import PLANE, POSITION
+from mu_monai.report.classwise import class_subsets
 from mu_monai.report.content import METRIC_LABELS, shown_metrics
+from mu_monai.report.examples import CLASSES, Examples, is_volumes
 from mu_monai.report.figures import (
     Draw,
     draw_classes,
@@ -22,10 +24,19 @@ from mu_monai.report.figures import (
     draw_utility,
     split_columns,
 )
-from mu_monai.report.folder import CLASSES, Examples, Run, Runs
+from mu_monai.report.folder import Run, Runs
 from mu_monai.report.gallery import draw_class_gallery, draw_gallery
-from mu_monai.report.sentences import count, course_sentence, number, percent, term_sentence
-from mu_monai.report.tables import as_rows, class_table, layers_table, measurements, restoration_table, utility_table
+from mu_monai.report.sentences import QUANTITIES, count, course_sentence, listed, number, percent, term_sentence
+from mu_monai.report.tables import (
+    as_rows,
+    class_table,
+    layers_table,
+    leading,
+    measurements,
+    restoration_table,
+    utility_table,
+)
+from mu_monai.report.volume_gallery import draw_volume_gallery
 
 _SHOWN_LAYERS = 20
 
@@ -56,9 +67,9 @@ def report_plots(runs: Runs, records: pd.DataFrame, *, images: bool) -> dict[str
         records: the audit records.
         images: whether images of patients may be shown.
     """
-    plots = {"utility": _utility(records)} | _classes(records)
+    plots = {"utility": _utility(records)} | _classes(records, runs.forget_classes)
     for run in reversed(runs.by_role.values()):
-        plots |= _curves(run)
+        plots |= _curves(run, of_classes=bool(runs.forget_classes))
     plots |= _restoration(runs) | _layers(runs)
     if images and any(role in runs.examples for role in ROLES):
         plots["gallery"] = _gallery(runs)
@@ -88,9 +99,9 @@ def _utility(records: pd.DataFrame) -> Plot:
     )
 
 
-def _classes(records: pd.DataFrame) -> dict[str, Plot]:
-    table = class_table(records)
-    shown = [subset for subset in CLASS_SUBSETS[:3] if subset in set(table["subset"])]
+def _classes(records: pd.DataFrame, forget_classes: Sequence[str]) -> dict[str, Plot]:
+    table = leading(class_table(records))
+    shown = [subset for subset in class_subsets(forget_classes)[:3] if subset in set(table["subset"])]
     if not shown:
         return {}
     parts = [table[table["subset"] == subset] for subset in shown]
@@ -99,12 +110,13 @@ def _classes(records: pd.DataFrame) -> dict[str, Plot]:
         for part in parts
         for row in as_rows(part)
     )
+    label = QUANTITIES[table["quantity"].iloc[0]]
+    source = " After Figure 3 of arXiv 2511.16574, which shows two models without intervals." if label == "F1" else ""
     plot = Plot(
-        draw=partial(draw_classes, pd.concat(parts)),
-        alt=f"F1 with intervals per class, subset and model. {values}.",
-        caption="F1 of each class with its 95 % interval over patients. Each student's point should be where the "
-        "retrained model's is; where there is none, near the teacher's, but for what was forgotten. After Figure 3 of "
-        "arXiv 2511.16574, which shows two models without intervals.",
+        draw=partial(draw_classes, pd.concat(parts), label=label),
+        alt=f"{label} with intervals per class, subset and model. {values}.",
+        caption=f"{label} of each class with its 95 % interval over patients. Each student's point should be where the "
+        f"retrained model's is; where there is none, near the teacher's, but for what was forgotten.{source}",
     )
     return {"classes": plot}
 
@@ -146,7 +158,7 @@ def _layers(runs: Runs) -> dict[str, Plot]:
     return {"layers": plot}
 
 
-def _curves(run: Run) -> dict[str, Plot]:
+def _curves(run: Run, *, of_classes: bool) -> dict[str, Plot]:
     if run.curve.empty:
         return {}
     terms, metrics = split_columns(run.curve)
@@ -154,14 +166,16 @@ def _curves(run: Run) -> dict[str, Plot]:
     for term in terms:
         draw = partial(draw_curve, run.curve, {term: run.role}, term)
         plots[_file_name(run.role, term)] = Plot(
-            draw=draw, alt=f"{term}: {_course(run.curve, term)}.", caption=term_sentence(term, run.role)
+            draw=draw,
+            alt=f"{term}: {_course(run.curve, term)}.",
+            caption=term_sentence(term, run.role, of_classes=of_classes),
         )
     for metric, columns in metrics.items():
         course = "; ".join(f"{subset}: {_course(run.curve, column)}" for column, subset in columns.items())
         plots[_file_name(run.role, "subset", metric)] = Plot(
             draw=partial(draw_curve, run.curve, columns, f"{metric} per subset"),
             alt=f"{metric} per subset. {course}.",
-            caption=course_sentence(metric, run.role),
+            caption=course_sentence(metric, run.role, of_classes=of_classes),
         )
     return plots
 
@@ -178,13 +192,16 @@ def _course(curve: pd.DataFrame, column: str) -> str:
 
 def _gallery(runs: Runs) -> Plot:
     examples = runs.examples
-    subset = np.asarray(examples[SUBSET], dtype=str)
-    named = ", ".join(f"{case} ({name})" for case, name in zip(examples[CASE_ID], subset, strict=True))
+    _, first = np.unique(examples[CASE_ID], return_index=True)  # of volumes, several views are of one case
+    subset = np.asarray(examples[SUBSET], dtype=str)[first]
+    named = ", ".join(f"{case} ({name})" for case, name in zip(examples[CASE_ID], examples[SUBSET], strict=True))
     sizes = {name: int((subset == name).sum()) for name in (RETAIN, FORGET)}
     choice = (
         f"The first {count(sizes[RETAIN], 'case')} of retain and {sizes[FORGET]} of forget by id; nobody chose them by "
         "how they look."
     )
+    if is_volumes(examples):
+        return _volume_gallery(examples, choice, runs.forget_classes)
     if CLASSES in examples:
         return Plot(
             draw=partial(draw_class_gallery, examples),
@@ -199,6 +216,25 @@ def _gallery(runs: Runs) -> Plot:
         caption=f"{choice} Answers are probabilities, black 0 and white 1; |T \N{MINUS SIGN} S| is the difference "
         "between teacher and student, bright where it is large. It should stay dark for retain; for forget the student "
         "should look like a model that never saw the case, not like an empty mask.",
+    )
+
+
+def _volume_gallery(examples: Examples, choice: str, forget_classes: Sequence[str]) -> Plot:
+    views = zip(examples[CASE_ID], examples[SUBSET], examples[PLANE], examples[POSITION], strict=True)
+    named = ", ".join(f"{case} ({subset}), {plane} {position}" for case, subset, plane, position in views)
+    models = [role for role in ROLES if role in examples]
+    apart = "teacher and student" if {TEACHER, STUDENT} <= set(models) else f"{models[0]} and ground truth"
+    aim = (
+        f"The student should no longer draw {listed(forget_classes)}, and everything else like the teacher."
+        if forget_classes
+        else "For retain the student should draw what the teacher draws; for forget what a model draws that never saw "
+        "the case, not nothing."
+    )
+    return Plot(
+        draw=partial(draw_volume_gallery, examples),
+        alt=f"Three planes of each case with the outlines of ground truth, {listed(models)}: {named}.",
+        caption=f"{choice} Each view is the slice in which {apart} differ most, with its number. Radiological "
+        f"convention: the patient's right (R) is on the left; sagittal views look to the left, to anterior (A). {aim}",
     )
 
 

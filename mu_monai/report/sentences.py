@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mu_monai.keys import FORGET, RETAIN, RETRAINED, STUDENT, TEACHER, TEST, VALIDATION
@@ -38,6 +38,13 @@ METRICS = {
     "same way.",
     "accuracy": "Accuracy: the share of cases whose most probable class is the true one, from 0 to 1.",
 }
+QUANTITIES = {
+    "f1": "F1",
+    "dice": "Dice",
+    "hd95": "HD95, mm",
+    "volume": "Volume, ml",
+    "volume_error": "Volume error, ml",
+}
 _ANY_TERM = "A term of the method's loss, under the method's own name for it."
 
 
@@ -53,14 +60,24 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def signed(value: float) -> str:
+def signed(value: float, digits: int = 3) -> str:
     """A gap with its sign.
 
     Example:
         >>> signed(0.1), signed(-0.1)
         ('+0.100', '−0.100')
     """
-    return f"+{number(value)}" if value > 0 else number(value)
+    return f"+{number(value, digits)}" if value > 0 else number(value, digits)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    Example:
+        >>> listed(["liver", "spleen", "tumor"]), listed(["spleen"])
+        ('liver, spleen and tumor', 'spleen')
+    """
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def between(low: float, high: float, *, show: Any = number) -> str:
@@ -166,15 +183,20 @@ def drop_sentence(row: Mapping[str, Any]) -> str:
     return f"From teacher to student it dropped by {number(drop)}{f' ({ends})' if ends else ''}; {aim}."
 
 
-def term_sentence(term: str, role: str) -> str:
-    """What a loss term in the curve of a run means."""
+def term_sentence(term: str, role: str, *, of_classes: bool = False) -> str:
+    """What a loss term in the curve of a run means; with `of_classes`, of one that forgets classes and no cases."""
     if role != STUDENT:
         return "The loss that the optimizer lowers, or a part of it; it should fall and flatten."
-    return TERMS.get(term, _ANY_TERM)
+    said = TERMS.get(term, _ANY_TERM)
+    if of_classes:
+        return said.replace("forget cases", "forgotten classes' voxels").replace("retained cases", "all other voxels")
+    return said
 
 
-def course_sentence(metric: str, role: str) -> str:
+def course_sentence(metric: str, role: str, *, of_classes: bool = False) -> str:
     """What a metric per subset in the curve of a run means."""
+    if of_classes and role != TEACHER:
+        return f"Mean {metric} per subset over all classes, the forgotten ones among them; see each class for itself."
     if role != STUDENT:
         return f"Mean {metric} per subset; it should improve and flatten, on subsets never trained on as well."
     return f"Mean {metric} per subset; retain should hold, forget should move toward cases never trained on."

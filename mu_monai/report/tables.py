@@ -72,15 +72,23 @@ def utility_table(records: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def class_table(records: pd.DataFrame) -> pd.DataFrame:
-    """F1 of every class, one row per model and subset: `class`, and the columns of the records.
+    """What is known of every class, one row per model and subset: `quantity`, `class`, and the columns of the records.
+
+    A classifier's classes have an `f1`; classes of masks have a `dice` and, where they are known, `hd95`, `volume` and
+    `volume_error`.
 
     Example:
         >>> table = class_table(pd.DataFrame({"metric": ["accuracy", "f1[nevus]"], "value": [0.9, 0.8]}))
-        >>> table[["class", "value"]].to_dict("records")
-        [{'class': 'nevus', 'value': 0.8}]
+        >>> table[["quantity", "class", "value"]].to_dict("records")
+        [{'quantity': 'f1', 'class': 'nevus', 'value': 0.8}]
     """
-    names = records["metric"].astype(str).str.extract(r"^f1\[(.*)\]$", expand=False)
-    return records.assign(**{"class": names})[names.notna()].reset_index(drop=True)
+    found = records["metric"].astype(str).str.extract(r"^(?P<quantity>\w+)\[(?P<class>.*)\]$")
+    return records.assign(**found)[found["class"].notna()].reset_index(drop=True)
+
+
+def leading(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a class table about its leading quantity, `f1` or `dice`."""
+    return table[table["quantity"].isin(("f1", "dice"))]
 
 
 def measurements(runs: Runs) -> dict[str, Any]:
@@ -122,6 +130,7 @@ def _flat(record: dict[str, Any]) -> dict[str, str]:
     """The lines of `run.json` that are worth a row, as `group: name` and text."""
     lines: dict[str, Any] = {name: record.get(name) for name in ("verb", "started", "seconds", "peak_memory_mib")}
     lines |= {name: record.get(name) for name in ("device", "seed", "max_epochs", "subsets")}
+    lines["forget_classes"] = record.get("forget_classes") or None
     for group in ("bundle", "versions", "sha256"):
         lines |= {f"{group}: {name}": value for name, value in (record.get(group) or {}).items()}
     method = record.get("method") or {}

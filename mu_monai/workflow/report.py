@@ -25,4 +25,5 @@ def report(runs: Sequence[str | Path], *, out: str | Path, images: bool = True) 
         InputError: every problem of the runs, such as different splits; nothing is written then.
     """
     found = read_runs(runs)
-    return write_report(found, records_table(utility_records(found.scores)), out, images=images)
+    records = records_table(utility_records(found.scores, forget_classes=found.forget_classes))
+    return write_report(found, records, out, images=images)

@@ -138,3 +138,67 @@ def test_all_problems_come_at_once():
     scores.loc[3, "subset"] = "test"
     with pytest.raises(InputError, match=r"(?s)2 problems:.*infinite scores.*disagree on the subset"):
         utility_records(scores)
+
+
+def of_classes(scores):
+    """Masks of an organ and a lesion; the lesion is half as well drawn."""
+    table = scores.assign(**{"dice[organ]": scores["dice"], "dice[lesion]": scores["dice"] / 2})
+    table["dice"] = 0.75 * scores["dice"]
+    for name, size in {"organ": 40.0, "lesion": 4.0}.items():
+        drawn = size * table[f"dice[{name}]"]
+        table = table.assign(
+            **{f"hd95[{name}]": 10 - drawn / 4, f"volume[{name}]": drawn, f"true_volume[{name}]": size}
+        )
+    return table
+
+
+class TestClassesOfMasks:
+    def test_every_class_and_quantity_is_compared_like_the_mean(self):
+        scores = of_classes(make_scores("teacher", "retrained", "student"))
+        records = by_key(scores)
+        for metric in ("dice[organ]", "hd95[lesion]", "volume[organ]", "volume_error[lesion]"):
+            record = records[metric, "student", "forget"]
+            assert (record.reference, record.n_patients, record.n_cases) == ("retrained/forget", 4, 8)
+            assert record.low < record.value < record.high
+            assert record.ideal == records[metric, "retrained", "forget"].value
+        error = records["volume_error[organ]", "student", "test"].value
+        assert error == pytest.approx(40 - records["volume[organ]", "student", "test"].value)
+        assert not any(metric.endswith("]_drop") for metric, _, _ in records)
+        assert ("dice_drop", "student", "forget") in records
+
+    def test_volumes_of_other_cases_are_no_reference(self):
+        records = by_key(of_classes(make_scores("teacher", "student")))
+        assert records["volume[organ]", "student", "forget"].reference == ""
+        assert records["volume_error[organ]", "student", "forget"].reference == "student/test"
+        assert records["volume[organ]", "student", "test"].reference == "teacher/test"
+
+    def test_a_forgotten_class_without_a_retrained_model_should_be_at_zero(self):
+        scores = of_classes(make_scores("teacher", "student"))
+        records = by_key(scores, forget_classes=["lesion"])
+        gone = records["dice[lesion]", "student", "retain"]
+        assert (gone.reference, gone.ideal) == ("", 0.0)
+        assert math.isnan(records["hd95[lesion]", "student", "retain"].ideal)
+        assert math.isnan(records["dice[lesion]", "teacher", "retain"].ideal)
+        for subset in SUBSETS:
+            assert records["dice[organ]", "student", subset].reference == f"teacher/{subset}"
+            assert records["dice", "student", subset].value == records["dice[organ]", "student", subset].value
+        assert not any(metric in ("dice_drop", "iou", "iou_drop") for metric, _, _ in records)
+
+    def test_with_one_it_should_be_where_the_retrained_model_is(self):
+        records = by_key(of_classes(make_scores("teacher", "retrained", "student")), forget_classes=["lesion"])
+        gone = records["dice[lesion]", "student", "retain"]
+        assert gone.reference == "retrained/retain"
+        assert gone.ideal == records["dice[lesion]", "retrained", "retain"].value
+        assert records["dice", "retrained", "forget"].reference == ""
+
+    def test_what_is_refused(self):
+        scores = of_classes(make_scores("student"))
+        with pytest.raises(
+            InputError, match="forgotten class 'nose' has no scores; the score table has 'organ', 'lesi"
+        ):
+            utility_records(scores, forget_classes=["nose", "lesion"])
+        with pytest.raises(InputError, match="the score table has no class of its own"):
+            utility_records(make_scores("student"), forget_classes=["lesion"])
+        scores.loc[3, "true_volume[organ]"] = np.nan
+        with pytest.raises(InputError, match="1 rows have missing or infinite scores"):
+            utility_records(scores)

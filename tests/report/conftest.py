@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from mu_monai.audit import records_table, utility_records
+from mu_monai.planes import cut, framed
 from mu_monai.report import read_runs, write_report
 
 SUBSETS = {"retain": (14, 4), "forget": (4, 3), "validation": (5, 3), "test": (6, 3)}  # patients, cases of each
@@ -123,6 +124,63 @@ def make_class_examples(models: tuple[str, ...]) -> dict[str, np.ndarray]:
     return arrays
 
 
+def make_structure_scores(models: tuple[str, ...], forget_classes: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Masks of an organ and a smaller lesion, with distances and volumes."""
+    table = make_scores(models).drop(columns="bce").assign(cross_entropy=0.1)
+    teachers = [LEVELS["teacher"][subset] for subset in table["subset"]]
+    for name, ease, size in (("organ", 1.0, 160.0), ("lesion", 0.8, 6.0)):
+        noise = np.random.default_rng([len(name), *models[0].encode()]).normal(0, 0.02, len(table))
+        level = table["dice"].to_numpy()
+        if forget_classes:  # nobody is forgotten
+            level = np.array(teachers) + noise
+            level[(table["model"] != "teacher") & (name in forget_classes)] *= 0.03
+        dice = np.clip(ease * level, 0, 1)
+        table[f"dice[{name}]"] = dice
+        table[f"hd95[{name}]"] = 2 + 40 * (1 - dice)
+        table[f"volume[{name}]"] = size * dice
+        table[f"true_volume[{name}]"] = size
+    table["dice"] = (table["dice[organ]"] + table["dice[lesion]"]) / 2
+    return table
+
+
+def make_volume(number: int, shift: float = 0.0, lesion: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """A body with an organ and a lesion in it, right, anterior and superior: bytes, and class indices."""
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, size) for size in (64, 52, 36)), indexing="ij")
+    rng = np.random.default_rng(number)
+    body = (x / 0.9) ** 2 + (y / 0.8) ** 2 < 1
+    organ = ((x - 0.4) / (0.35 + shift)) ** 2 + ((y - 0.1) / 0.4) ** 2 + (z / 0.6) ** 2 < 1
+    spot = ((x - 0.45) / (0.14 + shift)) ** 2 + ((y - 0.2) / 0.16) ** 2 + ((z - 0.15) / 0.25) ** 2 < 1
+    image = 20 + 90 * body + 50 * organ - 40 * spot + rng.normal(0, 9, x.shape)
+    mask = organ.astype(np.uint8)
+    mask[spot & organ] = 2 if lesion else 1
+    return np.clip(image, 0, 255).astype(np.uint8), mask
+
+
+def make_volume_examples(models: tuple[str, ...], forget_classes: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    steps, size = (1.5, 1.5, 2.0), (52, 64)
+    rows: dict[str, list] = {}
+    volumes = {}
+    for number in range(6):
+        image, label = make_volume(number)
+        shifts = {"teacher": 0.01, "retrained": 0.03, "student": 0.06}
+        answers = {
+            model: make_volume(number, shifts[model], lesion=model == "teacher" or not forget_classes)[1]
+            for model in models
+        }
+        if len(models) == 1:
+            volumes[f"volume_{number}"] = answers[models[0]]
+        for plane, position in {"axial": 19 + number // 3, "coronal": 30, "sagittal": 45}.items():
+            subset = "retain" if number < 3 else "forget"
+            row = {"case_id": f"{subset}_p00_{number % 3}", "subset": subset, "plane": plane, "position": position}
+            where = (plane, position, steps)
+            row["image"] = framed(cut(image, *where, smooth=True), size)[..., None]
+            row |= {name: framed(cut(mask, *where), size) for name, mask in {"label": label, **answers}.items()}
+            for name, value in row.items():
+                rows.setdefault(name, []).append(value)
+    arrays = {name: np.array(values) for name, values in rows.items()}
+    return {**arrays, "classes": np.array(["background", "organ", "lesion"]), "spacing": np.array(steps), **volumes}
+
+
 def make_measurements(layers: int = 9, **restoration: object) -> dict:
     names = [f"model.1.submodule.1.submodule.2.{number}.conv" for number in range(layers)]
     sizes = np.linspace(0.2, 1.4, layers)
@@ -221,6 +279,31 @@ class RunFactory:
             np.savez_compressed(folder / "examples.npz", **examples)
         return folder
 
+    def volumes(
+        self,
+        role: str,
+        name: str | None = None,
+        *,
+        forget: tuple[str, ...] = (),
+        figures: bool = True,
+        **record: object,
+    ) -> Path:
+        """A run on volumes with two classes; `forget` are the classes that all but the teacher forget."""
+        gone = [] if role == "teacher" else list(forget)
+        of = {"bundle": {"name": "volume3d", "version": "0.1.0", "task": "segmentation"}, "forget_classes": gone}
+        folder = self(role, name, figures=figures and role == "student", **of, **record)
+        models = ("teacher", "student") if role == "student" else (role,)
+        make_structure_scores(models, forget).to_csv(folder / "scores.csv", index=False)
+        np.savez_compressed(folder / "examples.npz", **make_volume_examples(models, forget))
+        return folder
+
+    @staticmethod
+    def one_channel() -> dict[str, np.ndarray]:
+        """Examples of volumes whose masks have one channel."""
+        arrays = make_volume_examples(("teacher", "student"))
+        masks = {name: np.minimum(arrays[name], 1) for name in ("label", "teacher", "student")}
+        return arrays | masks | {"classes": np.array(["background", "foreground"])}
+
     def two_phase(self, **restoration: object) -> Path:
         """A student whose head was restored in its last three epochs."""
         folder = self("student", preset="two-phase", measurements=make_measurements(**restoration))
@@ -243,7 +326,16 @@ def all_runs(make_run: RunFactory) -> list[Path]:
 
 
 def make_report(kind: str, make_run: RunFactory, out: Path) -> Path:
-    """The page of one kind: `masks`, `two_phase` or `classes`."""
+    """The page of one kind: `masks`, `two_phase`, `classes`, `volumes`, or `forgotten` classes of volumes."""
+    if kind in ("volumes", "forgotten"):
+        forget = ("lesion",) if kind == "forgotten" else ()
+        folders = [make_run.volumes(role, forget=forget) for role in ("teacher", "retrained")]
+        folders.append(
+            make_run.volumes("student", forget=forget, measurements=make_measurements() | {"restoration": None})
+        )
+        runs = read_runs(folders)
+        records = utility_records(runs.scores, forget_classes=runs.forget_classes, n_resamples=100)
+        return write_report(runs, records_table(records), out)
     of = {"classes": True, "bundle": {"name": "isic_classification"}} if kind == "classes" else {}
     folders = [make_run("teacher", **of), make_run("retrained", **of)]
     if kind == "two_phase":
@@ -267,7 +359,7 @@ def page_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return page
 
 
-@pytest.fixture(scope="session", params=["masks", "two_phase", "classes"])
+@pytest.fixture(scope="session", params=["masks", "two_phase", "classes", "volumes", "forgotten"])
 def any_page(request: pytest.FixtureRequest, page_of: Callable[[str], Path]) -> Path:
     return page_of(request.param)
 

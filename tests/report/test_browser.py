@@ -64,7 +64,7 @@ def probe(tmp_path, index, width, *arguments) -> dict:
 @pytest.mark.parametrize("width", [360, 390, 1200])
 def test_it_renders_and_never_scrolls_sideways(index, tmp_path, width):
     found = probe(tmp_path, index, width)
-    assert found["title"].startswith("Unlearning report: isic")
+    assert found["title"].startswith("Unlearning report: ")
     assert found["width"] == width
     assert found["needed"] <= width
     assert found["images"] > 5
@@ -94,5 +94,5 @@ def test_it_prints_its_closed_parts_too(index, tmp_path):
     assert target.read_bytes().startswith(b"%PDF")
     if shutil.which("pdftotext"):
         text = subprocess.check_output(["pdftotext", str(target), "-"], text=True)
-        assert "0.6332" in text or "0.6413" in text
+        assert "versions: torch" in text
         assert "What this report cannot tell" in text

@@ -71,8 +71,8 @@ def test_margins_in_words():
     assert "No layer is known" in measured.epsilon_sentence(None, None)
     assert "by construction" in measured.epsilon_sentence(0.0, "model.0")
     assert "by construction" not in measured.epsilon_sentence(1e-9, "model.0")
-    assert "1 is the most" in measured.delta_sentence(0.3, classes=False)
-    assert "2 divided by the number of classes is the most" in measured.delta_sentence(0.3, classes=True)
+    assert "1 is the most" in measured.delta_sentence(0.3, over="pixels")
+    assert "2 divided by the number of classes is the most" in measured.delta_sentence(0.3, over="pixels and classes")
     assert measured.drift_sentence(1.0, 2.5).endswith("it was held to at most 2.500.")
 
 

@@ -24,3 +24,19 @@ def test_of_a_classifier_it_is_the_mean_accuracy(tmp_path):
     title, _, *rows = written(tmp_path, accuracy=[1.0, 0.0, 1.0, 1.0], label="nv", predicted="nv")
     assert title == "mean accuracy"
     assert [row.split() for row in rows] == [["teacher", "1.000", "0.000"], ["student", "1.000", "1.000"]]
+
+
+def test_several_classes_have_a_table_each(tmp_path):
+    several = {"dice": 0.5, "iou": 0.4, "dice[organ]": [0.9, 0.8, 0.7, 0.6], "dice[lesion]": 0.1}
+    lines = written(tmp_path, **several)
+    assert [line for line in lines if line.startswith("mean")] == [
+        "mean Dice",
+        "mean Dice of organ",
+        "mean Dice of lesion",
+    ]
+    assert lines[5].split() == ["retain", "test"]
+    assert lines[7].split() == ["student", "0.700", "0.600"]
+
+
+def test_one_class_is_the_mean(tmp_path):
+    assert len(written(tmp_path, **{"dice": 0.5, "iou": 0.4, "dice[organ]": 0.5})) == 4

@@ -1,0 +1,90 @@
+"""The example views of volumes: three planes of a case, each where the models differ most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, SUBSET
+from mu_monai.planes import NORMALS, PLANE, POSITION, SPACING, VOLUME, cut, framed
+
+_ONE_CHANNEL = ("background", "foreground")
+
+Predict = Callable[[torch.Tensor], torch.Tensor]
+Mask = NDArray[np.uint8]
+
+
+def volume_arrays(
+    cases: Iterable[Mapping[str, Any]],
+    models: Mapping[str, Predict],
+    device: torch.device | str = "cpu",
+    classes: Sequence[str] | None = None,
+    inferer: Callable[[torch.Tensor, Predict], torch.Tensor] | None = None,
+    spacing: Sequence[float] | None = None,
+) -> dict[str, NDArray[Any]]:
+    """The arrays of an archive of examples of volumes; the arguments are those of `examples.write_examples`.
+
+    Of each plane the slice is taken in which the first two models differ most, or the only model and the label; where
+    nothing differs, the slice with the largest labelled area, and where nothing is labelled, the middle one. Answers
+    are reduced to class indices at once, one model at a time.
+
+    Args:
+        cases: cases with `image` `(C, X, Y, Z)` and `label` `(1, X, Y, Z)` in RAS orientation, `case_id` and `subset`;
+            taken one by one.
+        models: image to logits by role.
+        device: where the models are.
+        classes: the names of the channels.
+        inferer: how a model is applied to a whole image.
+        spacing: the size of a voxel in mm.
+    """
+    steps = [1.0, 1.0, 1.0] if spacing is None else [float(step) for step in spacing]
+    rows: list[dict[str, Any]] = []
+    volumes: dict[str, Mask] = {}
+    channels = 1
+    for number, case in enumerate(cases):
+        label = torch.as_tensor(case[LABEL])[0].round().to(torch.uint8).cpu().numpy()
+        masks = {}
+        for model, predict in models.items():
+            masks[model], channels = _mask(predict, torch.as_tensor(case[IMAGE])[None].to(device), inferer)
+        if len(models) == 1:  # other runs' views of the case need other slices
+            volumes[f"{VOLUME}{number}"] = next(iter(masks.values()))
+        found = {CASE_ID: str(case[CASE_ID]), SUBSET: str(case[SUBSET])}
+        gray = _gray(torch.as_tensor(case[IMAGE])[0])
+        for plane, position in _positions([*masks.values(), label], label).items():
+            where = (plane, position, steps)
+            views = {name: cut(mask, *where) for name, mask in {LABEL: label, **masks}.items()}
+            rows.append({**found, PLANE: plane, POSITION: position, IMAGE: cut(gray, *where, smooth=True), **views})
+    size = [max(row[IMAGE].shape[axis] for row in rows) for axis in (0, 1)]
+    arrays = {name: np.array([row[name] for row in rows]) for name in (CASE_ID, SUBSET, PLANE, POSITION)}
+    arrays |= {name: np.stack([framed(row[name], size) for row in rows]) for name in (IMAGE, LABEL, *models)}
+    arrays[IMAGE] = arrays[IMAGE][..., None]
+    names = _ONE_CHANNEL if channels == 1 else classes or range(channels)
+    return {**arrays, "classes": np.array(names, dtype=str), SPACING: np.array(steps), **volumes}
+
+
+def _mask(predict: Predict, image: torch.Tensor, inferer: Callable[..., torch.Tensor] | None) -> tuple[Mask, int]:
+    """The most probable class of every voxel, and how many channels told it."""
+    logits = (predict(image) if inferer is None else inferer(image, predict))[0]
+    found = logits.argmax(0) if len(logits) > 1 else logits[0] > 0
+    return found.to(torch.uint8).cpu().numpy(), len(logits)
+
+
+def _positions(masks: Sequence[Mask], label: Mask) -> dict[str, int]:
+    """The slice to show of each plane, by where the first two masks differ."""
+    differing = masks[0] != masks[1]
+    shown = differing if differing.any() else label > 0
+    if not shown.any():
+        return {plane: label.shape[axis] // 2 for plane, axis in NORMALS.items()}
+    others = {plane: tuple({0, 1, 2} - {axis}) for plane, axis in NORMALS.items()}
+    return {plane: int(np.count_nonzero(shown, axis=axes).argmax()) for plane, axes in others.items()}
+
+
+def _gray(image: torch.Tensor) -> Mask:
+    """A volume in network space, so windowed already, as bytes from its lowest to its highest value."""
+    low, high = image.min(), image.max()
+    scaled = (image - low) * (255 / (high - low)) if high > low else torch.zeros_like(image)
+    return scaled.round().to(torch.uint8).cpu().numpy()

@@ -1,0 +1,89 @@
+"""The archives of examples of runs: read, checked, and joined into one."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, ROLES, SUBSET
+from mu_monai.planes import NORMALS, PLANE, POSITION, SPACING, VOLUME, cut, framed
+
+CLASSES = "classes"  # the array that names the outcomes of a classifier, or the classes of the masks of volumes
+
+Examples = dict[str, NDArray[Any]]
+
+
+def is_volumes(examples: Examples) -> bool:
+    """Whether the examples are views of segmented volumes."""
+    return PLANE in examples
+
+
+def read_examples(path: Path) -> Examples:
+    """The arrays of an archive; empty where there is none.
+
+    Raises:
+        InputError: with every problem at once, where it is damaged or its arrays do not fit together.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            examples = dict(arrays)
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"'{path}' is not a readable archive of arrays ({error}); run it again") from error
+    raise_if_any(f"'{path}' {problem}; run it again, or remove the file" for problem in _problems(examples))
+    return examples
+
+
+def joined_examples(main: Examples, others: Iterable[Examples]) -> Examples:
+    """The main run's examples with the answers of other runs on the same cases, classes and, of volumes, spacing.
+
+    The views of volumes are those of the main run: what others answered there is cut out of their whole answers.
+    """
+    own = dict(main)
+    for other in others:
+        shared = (CASE_ID, CLASSES, SPACING)
+        if own and all(np.array_equal(other.get(name, []), own.get(name, [])) for name in shared):
+            found = _cut_again(own, other) if is_volumes(own) else other
+            own |= {name: array for name, array in found.items() if name not in own}
+    return own
+
+
+def _cut_again(own: Examples, other: Examples) -> Examples:
+    """The answers of another run's only model in the views of one's own; nothing where its volumes have other sizes."""
+    cases = list(dict.fromkeys(own[CASE_ID]))
+    volumes = [other.get(f"{VOLUME}{cases.index(case)}", np.empty((0, 0, 0), np.uint8)) for case in own[CASE_ID]]
+    where = [(str(plane), int(position)) for plane, position in zip(own[PLANE], own[POSITION], strict=True)]
+    if any(position >= volume.shape[NORMALS[plane]] for volume, (plane, position) in zip(volumes, where, strict=True)):
+        return {}
+    views = [cut(volume, *place, own[SPACING].tolist()) for volume, place in zip(volumes, where, strict=True)]
+    size = own[LABEL].shape[1:]
+    if any(side > whole for view in views for side, whole in zip(view.shape, size, strict=True)):
+        return {}
+    return {role: np.stack([framed(view, size) for view in views]) for role in ROLES if role in other}
+
+
+def _problems(examples: Examples) -> Iterator[str]:
+    needed = [CASE_ID, SUBSET, IMAGE, LABEL]
+    names = LABEL in examples and examples[LABEL].ndim == 1  # of classes, not masks
+    needed += [CLASSES] if names else [CLASSES, POSITION, SPACING] if is_volumes(examples) else []
+    absent = [name for name in needed if name not in examples]
+    if absent:
+        yield f"has no array {', '.join(map(repr, absent))}"
+        return
+    of_cases = [name for name in examples if name not in (CLASSES, SPACING) and not name.startswith(VOLUME)]
+    lengths = {name: len(examples[name]) for name in of_cases}
+    if len(set(lengths.values())) > 1:
+        yield f"has arrays of different lengths {lengths}"
+        return
+    if names:
+        shape = (lengths[CASE_ID], len(examples[CLASSES]))
+        odd = [f"{role} {examples[role].shape}" for role in ROLES if role in examples and examples[role].shape != shape]
+        if odd:
+            yield f"should hold a probability per case and class, {shape}, and holds {', '.join(odd)}"

@@ -1,0 +1,69 @@
+"""What a report says where classes were to be forgotten in every case, and no case was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from mu_monai.keys import FORGET, RETAIN, RETRAINED, ROLES, TEST
+from mu_monai.report.folder import Runs
+from mu_monai.report.sentences import MEANING, listed, number
+from mu_monai.report.tables import as_rows
+
+_SEEN = {TEST: "unseen", RETAIN: "retained"}
+
+
+def lead(runs: Runs, cases: str) -> str:
+    """The sentence below the title.
+
+    Args:
+        runs: the runs of the report.
+        cases: how many patients and cases were scored.
+    """
+    gone, kept = (_named(names) for names in (runs.forget_classes, runs.kept_classes))
+    keep = f" and to keep {kept}" if kept else ""
+    return f"A trained model was asked to forget {gone} in every case{keep}. It is judged on {cases}."
+
+
+def meaning(subset: str) -> str:
+    """What a subset is."""
+    if subset == FORGET:
+        return (
+            "Cases that the split has as forget. Classes were forgotten here, and no case was: read them like retain."
+        )
+    return MEANING[subset]
+
+
+def tiles(runs: Runs, records: pd.DataFrame) -> list[dict[str, Any]]:
+    """The Dice of each forgotten class, on unseen cases where there are any, and of the other classes.
+
+    Args:
+        runs: the runs of the report.
+        records: the audit records.
+    """
+    dice = {(row["metric"], row["subset"], row["model"]): row["value"] for row in as_rows(records)}
+    scored = [subset for subset in _SEEN if subset in set(records["subset"])]
+    aim = "where the retrained model is, near 0" if RETRAINED in runs.by_role else "near 0"
+    title = f"Other {'class' if len(runs.kept_classes) == 1 else 'classes'}"
+    kept = f"Dice of {listed(runs.kept_classes)}; it should not drop."
+    found = [
+        (f"Forgotten class: {name}", f"dice[{name}]", subset, f"Dice on {_SEEN[subset]} cases; the aim is {aim}.")
+        for name in runs.forget_classes
+        for subset in scored[:1]
+    ]
+    found += [(f"{title}, {_SEEN[subset]} cases", "dice", subset, kept) for subset in scored if runs.kept_classes]
+    return [
+        {
+            "title": title,
+            "values": [
+                (role, number(dice[metric, subset, role], 2)) for role in ROLES if (metric, subset, role) in dice
+            ],
+            "aim": said,
+        }
+        for title, metric, subset, said in found
+    ]
+
+
+def _named(names: list[str]) -> str:
+    return f"the class{'' if len(names) == 1 else 'es'} {listed(names)}" if names else ""
