@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,6 +45,14 @@ Overlays = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run: same command, plus --resume.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda:0 ...; by default a GPU where there is one.")]
+ForgetClasses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--forget-class",
+        metavar="NAME",
+        help="A class of the bundle's masks to forget in all cases; may be repeated.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 TeacherFile = Annotated[
     Path | None,
@@ -61,6 +70,8 @@ def _root(
         raise typer.Exit
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, format="%(levelname)s %(message)s")
     logging.getLogger("mu_monai").setLevel(logging.INFO)
+    # MONAI announces at every start that DICOM files will not be decoded on a GPU
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
 
 
 @app.command()
@@ -73,9 +84,15 @@ def split(
     ],
     out: Annotated[Path, typer.Option("--out", help="The split file to write.")] = Path("split.json"),
     layout: Annotated[
-        str | None, typer.Option(help="isic, chase, class-folders or manifest; recognized where it is left out.")
+        str | None,
+        typer.Option(
+            help="isic, chase, class-folders, volumes, decathlon, dicom or manifest; recognized where it is left out."
+        ),
     ] = None,
     label_set: Annotated[str | None, typer.Option(help="CHASE_DB1's observer: 1stHO or 2ndHO.")] = None,
+    salt: Annotated[
+        str | None, typer.Option(help="Secret text to hash the identifiers of DICOM series with; drawn by default.")
+    ] = None,
     forget: Annotated[float | None, typer.Option(help="Share of the training patients to forget, in (0, 1).")] = None,
     forget_ids: Annotated[Path | None, typer.Option(help="File of patient or case ids to forget, one a line.")] = None,
     forget_where: Annotated[
@@ -113,6 +130,7 @@ def split(
         out=out,
         layout=layout,
         label_set=label_set,
+        salt=salt,
         forget={"fraction": forget, "ids": forget_ids, "where": forget_where},
         validation=validation,
         test=test,
@@ -133,13 +151,14 @@ def train(
     subsets: Annotated[
         str, typer.Option(help="What to train on: retain,forget (the teacher) or retain (the retrained model).")
     ] = "retain,forget",
+    forget_class: ForgetClasses = None,
     settings: Settings = None,
     overlay: Overlays = None,
     resume: Resume = False,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a bundle's network: the teacher, or with --subsets retain the retrained model.
+    """Train a bundle's network: the teacher, or with --subsets retain or --forget-class the retrained model.
 
     Example: mu-monai train isic --split split.json --out runs/teacher
     """
@@ -148,7 +167,14 @@ def train(
     names = [name.strip() for name in subsets.split(",") if name.strip()]
     options: dict[str, Any] = {"resume": resume, "device": device, "quiet": quiet}
     run = workflow.train(
-        bundle, split=split, out=out, subsets=names, settings=settings or [], overlays=overlay or [], **options
+        bundle,
+        split=split,
+        out=out,
+        subsets=names,
+        forget_classes=forget_class or [],
+        settings=settings or [],
+        overlays=overlay or [],
+        **options,
     )
     _finished(run)
 
@@ -171,17 +197,20 @@ def unlearn(
             "--lora-targets", metavar="REGEX", help="Layers to adapt: decoder, head, all, or a regex over their names."
         ),
     ] = None,
+    forget_class: ForgetClasses = None,
     settings: Settings = None,
     overlay: Overlays = None,
     resume: Resume = False,
     device: Device = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make a trained model forget the split's forget cases.
+    """Make a trained model forget the split's forget cases, or classes of its masks.
 
     Example: mu-monai unlearn isic --split split.json --teacher runs/teacher --set method#forget_weight=2 --out runs/e2r
 
     Example: mu-monai unlearn isic --split split.json --teacher runs/teacher --preset two-phase --out runs/two-phase
+
+    Example: mu-monai unlearn volume3d --split split.json --teacher runs/teacher --forget-class lesion --out runs/e2r
     """
     from mu_monai import workflow
 
@@ -194,6 +223,7 @@ def unlearn(
         method=method,
         preset=preset,
         lora_targets=lora_targets,
+        forget_classes=forget_class or [],
         settings=settings or [],
         overlays=overlay or [],
         **options,
@@ -287,6 +317,7 @@ def networks() -> None:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")] = Path("mu-monai-demo"),
+    volume: Annotated[bool, typer.Option("--volume", help="Volumes like CT instead of images of lesions.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Run the whole job on built-in phantoms: split, train, retrain, unlearn, report.
@@ -295,7 +326,7 @@ def demo(
     """
     from mu_monai import workflow
 
-    typer.echo(f"report: {workflow.demo(out=out, quiet=quiet)}")
+    typer.echo(f"report: {workflow.demo(out=out, volume=volume, quiet=quiet)}")
 
 
 def _finished(run: Path) -> None:

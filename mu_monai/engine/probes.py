@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,30 @@ from torch.utils.data import DataLoader
 
 from mu_monai.adapters import Student, captured, pooled
 
-Batches = DataLoader[Mapping[str, Any]]
+Batches = Iterable[Mapping[str, Any]]
+Predict = Callable[[torch.Tensor], torch.Tensor]
+Apply = Callable[[torch.Tensor, Predict], torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeCases:
+    """The cases that a student is measured on, as a user has them: not the patches that it learns from.
+
+    Args:
+        forget: whole forget cases, without augmentation.
+        retain: whole retain cases, without augmentation.
+        inferer: how a network is applied to one of them, such as `SlidingWindowInferer`.
+
+    Example:
+        >>> from monai.inferers import SlidingWindowInferer
+        >>> windows = SlidingWindowInferer(roi_size=(64, 64, 64), overlap=0.25, mode="gaussian")
+        >>> WholeCases(forget=[], retain=[], inferer=windows).inferer.roi_size
+        (64, 64, 64)
+    """
+
+    forget: DataLoader[Mapping[str, Any]]
+    retain: DataLoader[Mapping[str, Any]]
+    inferer: Apply
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,29 +54,44 @@ class Margins:
 
 
 @torch.no_grad()
-def mean_case_loss(
-    engine: SupervisedTrainer, predict: Callable[[torch.Tensor], torch.Tensor], loader: Batches
-) -> float:
-    """Mean over a loader's cases of the trainer's loss function, one case at a time; the network is in `eval` mode."""
+def mean_case_loss(engine: SupervisedTrainer, predict: Predict, cases: Batches, inferer: Apply | None = None) -> float:
+    """Mean over cases of the trainer's loss function, one case at a time; the network is in `eval` mode.
+
+    Args:
+        engine: the trainer.
+        predict: images to logits.
+        cases: batches of cases.
+        inferer: how `predict` is applied to them; by default as the trainer applies its network.
+    """
     engine.network.eval()
+    apply = inferer or engine.inferer
     losses = []
-    for image, label in _pairs(engine, loader):
-        logits = engine.inferer(image, predict)
+    for image, label in _pairs(engine, cases):
+        logits = apply(image, predict)
         losses += [float(engine.loss_function(logits[i : i + 1], label[i : i + 1])) for i in range(len(logits))]
     return sum(losses) / len(losses)
 
 
 @torch.no_grad()
-def margins(engine: SupervisedTrainer, loader: Batches, *, softmax: bool, feature_layer: str | None) -> Margins:
+def margins(
+    engine: SupervisedTrainer,
+    cases: Batches,
+    *,
+    softmax: bool,
+    feature_layer: str | None,
+    inferer: Apply | None = None,
+) -> Margins:
     r"""Measure how far a student's answers and features are from its teacher's.
 
     .. math:: \delta = \mathbb E |p_s - p_t|, \quad \epsilon = \mathbb E \|f_s - f_t\|_2
 
     Args:
         engine: the trainer, whose network is a `Student`.
-        loader: the cases, in practice the forget set.
+        cases: batches of cases, in practice the forget set.
         softmax: whether the channels are one softmax or independent sigmoid outputs.
-        feature_layer: name of the layer, in the plain network, whose spatially averaged output is compared.
+        feature_layer: name of the layer, in the plain network, whose spatially averaged output is compared; of a
+            sliding window, window by window.
+        inferer: how a network is applied to the cases; by default as the trainer applies its own.
 
     Source:
         *Erase to Retain* (arXiv 2511.16574, section 3) claims a margin for both on the forget set, without proof or
@@ -61,18 +99,15 @@ def margins(engine: SupervisedTrainer, loader: Batches, *, softmax: bool, featur
     """
     student: Student = engine.network
     student.eval()
-    base = student.get_base_model()
+    apply = inferer or engine.inferer
     deltas: list[torch.Tensor] = []
     distances: list[torch.Tensor] = []
-    for image, _ in _pairs(engine, loader):
-        with captured(base, feature_layer) as features:
-            answers = [engine.inferer(image, predict) for predict in (student, student.teacher)]
-        own, teacher = (logits.softmax(1) if softmax else logits.sigmoid() for logits in answers)
-        deltas += list((own - teacher).abs().flatten(1).mean(1))
-        if features:
-            half = len(features) // 2  # a sliding window passes several times
-            for ours, theirs in zip(features[:half], features[half:], strict=True):
-                distances += list((pooled(ours) - pooled(theirs)).norm(dim=1))
+    for image, _ in _pairs(engine, cases):
+        own, own_features = _answer(apply, image, student, softmax, feature_layer)
+        teacher, teacher_features = _answer(apply, image, student, softmax, feature_layer, teacher=True)
+        deltas += list(own.sub_(teacher).abs_().flatten(1).mean(1))  # in place: of a volume each is gigabytes
+        if own_features:
+            distances += list((torch.cat(own_features) - torch.cat(teacher_features)).norm(dim=1))
     return Margins(
         delta=float(torch.stack(deltas).mean()),
         epsilon=float(torch.stack(distances).mean()) if distances else None,
@@ -80,7 +115,23 @@ def margins(engine: SupervisedTrainer, loader: Batches, *, softmax: bool, featur
     )
 
 
-def _pairs(engine: SupervisedTrainer, loader: Batches) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    for batch in loader:
+def _answer(
+    apply: Apply, image: torch.Tensor, student: Student, softmax: bool, layer: str | None, *, teacher: bool = False
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The probabilities of student or teacher, and its pooled features, window by window."""
+    features: list[torch.Tensor] = []
+
+    def predict(window: torch.Tensor) -> torch.Tensor:
+        with captured(student.get_base_model(), layer) as seen:
+            logits: torch.Tensor = student.teacher(window) if teacher else student(window)
+        features.extend(pooled(output) for output in seen)
+        return logits
+
+    logits = apply(image, predict)
+    return logits.softmax(1) if softmax else logits.sigmoid(), features
+
+
+def _pairs(engine: SupervisedTrainer, cases: Batches) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    for batch in cases:
         image, label, *_ = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
         yield image, label

@@ -12,6 +12,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -52,6 +53,7 @@ _FREE = {
     *("resume", "run_dir", "bundle_root", "dataset_dir", "split", "teacher", "device"),
     *("max_epochs", "quiet", "score_interval", "initialize"),
 }
+_NOT_COPIED = ("sha256", "salt")  # of a split: long, and a secret that would tell patients from their pseudonyms
 _PACKAGES = ("mu-monai", "torch", "monai", "pytorch-ignite", "peft", "numpy")
 logger = logging.getLogger(__name__)
 
@@ -80,6 +82,7 @@ class RunFolder:
         method: the unlearning method; none for a training run.
         teacher: path of the starting weights; none for a training run.
         preset: name of the preset that the method's settings came from; none where they came from no preset.
+        forget_classes: the classes of a mask that are unlearned, or that training leaves out as if there were none.
         resume: go on from the folder's checkpoint.
     """
 
@@ -94,6 +97,7 @@ class RunFolder:
         method: Method | None = None,
         teacher: str | None = None,
         preset: str | None = None,
+        forget_classes: Sequence[str] = (),
         resume: bool = False,
     ) -> None:
         self.folder, self.method, self.resume = Path(folder), method, resume
@@ -106,9 +110,10 @@ class RunFolder:
             "format": 1,
             "verb": "train" if method is None else "unlearn",
             "status": "running",
-            "role": role_of(subsets, unlearning=method is not None),
+            "role": role_of(subsets, forget_classes, unlearning=method is not None),
             "bundle": bundle,
             "subsets": subsets,
+            "forget_classes": list(forget_classes),
             "preset": preset,
             "method": None if method is None else {"name": type(method).__name__, "settings": method.settings()},
             "seed": seed,
@@ -178,7 +183,7 @@ class RunFolder:
         now = json.loads(json.dumps(self.record))  # as it reads once it is written
         problems += [
             f"{name} was {before[name]} and is now {now[name]}; resume with the same, or start a new run"
-            for name in ("method", "seed", "subsets", "parameters")
+            for name in ("method", "seed", "subsets", "forget_classes", "parameters")
             if before[name] != now[name]
         ]
         file = self.folder / CONFIG_JSON
@@ -242,7 +247,7 @@ class RunFolder:
 
     def _provenance(self) -> dict[str, Any]:
         provenance = json.loads(self.split.read_text(encoding="utf-8")).get(PROVENANCE, {})
-        return {key: value for key, value in provenance.items() if key != "sha256"}
+        return {key: value for key, value in provenance.items() if key not in _NOT_COPIED}
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -254,16 +259,16 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def role_of(subsets: list[str], *, unlearning: bool = False) -> str:
-    """The role of a model by what it was trained on: `student`, `teacher` (forget included) or `retrained`.
+def role_of(subsets: Sequence[str], forget_classes: Sequence[str] = (), *, unlearning: bool = False) -> str:
+    """The role of a model by what it was trained on: `student`, `teacher` (all that is to forget) or `retrained`.
 
     Example:
-        >>> role_of(["retain"])
-        'retrained'
+        >>> role_of(["retain"]), role_of(["retain", "forget"], ["lesion"])
+        ('retrained', 'retrained')
     """
     if unlearning:
         return STUDENT
-    return TEACHER if FORGET in subsets else RETRAINED
+    return TEACHER if FORGET in subsets and not forget_classes else RETRAINED
 
 
 def running_config() -> dict[str, Any] | None:

@@ -68,6 +68,16 @@ class RestorationWatch:
             return True
         return False
 
+    def warnings(self) -> list[str]:
+        """What a user must know of the finished restoration."""
+        if self.can_judge:
+            return []
+        return [
+            "restoration could not be watched: before it began, the forget cases were answered no worse than by the "
+            f"teacher (loss {self.start_forget_loss:.4f}, teacher {self.teacher_forget_loss:.4f}), so there was "
+            "nothing that could come back"
+        ]
+
     def as_dict(self) -> dict[str, Any]:
         """Everything as JSON holds it; `RestorationWatch(**content)` is its inverse."""
         return asdict(self)

@@ -3,11 +3,12 @@
 from mu_monai.losses.background import Background
 from mu_monai.losses.distillation import Distillation
 from mu_monai.losses.entropy import Entropy
-from mu_monai.losses.forgetting import FORGET_TERMS, ForgetTerm, contradictions
+from mu_monai.losses.forgetting import FORGET_TERMS, ForgetTerm, contradictions, unrestrictable
 from mu_monai.losses.guard import Guard
 from mu_monai.losses.label_flip import LabelFlip
 from mu_monai.losses.mean_probability import MeanProbability
 from mu_monai.losses.outcomes import log_probabilities
+from mu_monai.losses.places import answered, at_places, labelled, over_places
 from mu_monai.losses.random_label import RandomLabel
 from mu_monai.losses.repulsion import Repulsion
 from mu_monai.losses.teacher_contradiction import TeacherContradiction
@@ -28,6 +29,11 @@ __all__ = [
     "TeacherContradiction",
     "TotalVariation",
     "Uniform",
+    "answered",
+    "at_places",
     "contradictions",
+    "labelled",
     "log_probabilities",
+    "over_places",
+    "unrestrictable",
 ]

@@ -39,12 +39,14 @@ class ForgetTerm:
             `teacher_features`.
         answer: where its minimum lies, a key of `ANSWERS`; none where it favours no answer.
         tasks: the tasks in which it has a meaning.
+        whole: why it cannot be restricted to some of an image's places; none where it is a mean over places.
     """
 
     make: Callable[..., nn.Module]
     inputs: tuple[str, ...]
     answer: str | None
     tasks: frozenset[str] = EVERY_TASK
+    whole: str | None = None
 
 
 def _repulsion(softmax: bool) -> Repulsion:
@@ -56,9 +58,18 @@ FORGET_TERMS: dict[str, ForgetTerm] = {
     "label_flip": ForgetTerm(LabelFlip, ("student", "label"), "contradiction"),
     "teacher_contradiction": ForgetTerm(TeacherContradiction, ("student", "teacher"), "contradiction"),
     "entropy": ForgetTerm(Entropy, ("student",), "undecided"),
-    "repulsion": ForgetTerm(_repulsion, ("student_features", "teacher_features"), None),
-    "mean_probability": ForgetTerm(MeanProbability, ("student",), "undecided", SEGMENTATION),
-    "total_variation": ForgetTerm(TotalVariation, ("student",), None, SEGMENTATION),
+    "repulsion": ForgetTerm(
+        _repulsion,
+        ("student_features", "teacher_features"),
+        None,
+        whole="its features are averaged over everything in the image",
+    ),
+    "mean_probability": ForgetTerm(
+        MeanProbability, ("student",), "undecided", SEGMENTATION, whole="it is about the mean of a whole image"
+    ),
+    "total_variation": ForgetTerm(
+        TotalVariation, ("student",), None, SEGMENTATION, whole="it compares neighbours, which may be of other classes"
+    ),
     "uniform": ForgetTerm(Uniform, ("student",), "undecided"),
     "random_label": ForgetTerm(RandomLabel, ("student", "label"), "random"),
 }
@@ -92,6 +103,25 @@ def contradictions(terms: Collection[str], task: str, *, mixed_targets: bool = F
         if name not in fitting
     ]
     return problems if mixed_targets else [*problems, *_different_answers(known)]
+
+
+def unrestrictable(terms: Collection[str]) -> Iterator[str]:
+    """Say which forget terms cannot act on the voxels of some classes alone, and why.
+
+    Example:
+        >>> list(unrestrictable(["background"]))
+        []
+        >>> list(unrestrictable(["mean_probability"]))
+        ["the forget term 'mean_probability' cannot forget classes of a mask: it is about the mean of a whole image;
+        use one of background, label_flip, teacher_contradiction, entropy, uniform, random_label"]
+    """
+    fitting = [name for name, term in FORGET_TERMS.items() if term.whole is None]
+    for name in terms:
+        if name in FORGET_TERMS and FORGET_TERMS[name].whole is not None:
+            yield (
+                f"the forget term {name!r} cannot forget classes of a mask: {FORGET_TERMS[name].whole}; use one of "
+                f"{', '.join(fitting)}"
+            )
 
 
 def _different_answers(terms: Collection[str]) -> Iterator[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -13,9 +14,18 @@ from monai.engines import SupervisedTrainer
 from mu_monai.adapters import Student, captured, clip_drift, layer_drifts, total_drift
 from mu_monai.engine import RestorationWatch, margins, mean_case_loss
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import IMAGE, LOSS, PRED, WARNINGS
-from mu_monai.losses import FORGET_TERMS, Distillation, Guard, contradictions
-from mu_monai.methods.method import UnlearningMethod
+from mu_monai.keys import IMAGE, LABEL, LOSS, PRED, WARNINGS
+from mu_monai.losses import (
+    FORGET_TERMS,
+    Distillation,
+    Guard,
+    answered,
+    contradictions,
+    labelled,
+    over_places,
+    unrestrictable,
+)
+from mu_monai.methods.method import UnlearningMethod, range_problems
 
 SCHEDULES = ("joint", "alternate_epoch", "alternate_step", "two_phase")
 TASKS = ("segmentation", "classification")
@@ -32,8 +42,15 @@ class EraseToRetain(UnlearningMethod):
     The forget terms `L_k` are those of `mu_monai.losses.FORGET_TERMS`; by default it is the background term alone. Each
     term is recorded under its own name without its weight, and so are `supervised`, `distillation` and `guard`.
 
+    With `forget_classes`, classes of a mask are forgotten instead of cases. The forget terms then act on the voxels
+    with the label of such a class; distillation and guard, on forget batches too, on those that neither label nor
+    teacher gives to one. What the teacher alone takes for one is left to the supervised loss: distilling it teaches it.
+
     Args:
-        forget_loader: batches of forget cases; labels are used by the terms `label_flip` and `random_label` alone.
+        forget_loader: batches of forget cases, or to forget classes of training cases that contain them, with labels.
+            Labels are used to forget classes, and by the terms `label_flip` and `random_label`.
+        forget_classes: channels of a softmax mask, from 1 on, that are forgotten in all cases; the labels of the
+            trainer's own batches must have them as background. Empty to forget cases.
         task: `segmentation` or `classification`.
         softmax: whether the channels of a mask are one softmax or independent sigmoid outputs; classes are a softmax.
         forget_terms: the forget terms by name with their weights, >= 0.
@@ -61,19 +78,20 @@ class EraseToRetain(UnlearningMethod):
 
     Raises:
         InputError: for a value outside these ranges, forget terms that contradict each other or mean nothing for the
-            task, or a network that is no `Student`.
+            task or for `forget_classes`, or a network that is no `Student`.
 
     Source:
         arXiv 2511.16574: section 4, eqs. 2-12, with the settings of section 5.2, are the defaults; the forget terms
         of section 3 as a descent objective, since its signs do not fit the ascent that it prints; the two phases of the
-        abstract, whose restoration has no number in the paper (epochs, rate and tolerance are ours). The teacher's
-        logits come from the same network with its adapters off.
+        abstract, whose restoration has no number in the paper (epochs, rate and tolerance are ours). Forgetting
+        classes of a mask is our extension. The teacher's logits come from the same network with its adapters off.
 
     Example:
         >>> EraseToRetain(forget_loader=[], forget_weight=2.0).settings()["forget_weight"]
         2.0
     """
 
+    forget_classes: Sequence[int] = ()
     task: str = "segmentation"
     softmax: bool = False
     forget_terms: Mapping[str, float] = field(default_factory=lambda: {"background": 1.0})
@@ -94,8 +112,8 @@ class EraseToRetain(UnlearningMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.forget_terms = dict(self.forget_terms)
-        raise_if_any([*self._range_problems(), *self._choice_problems()])
+        self.forget_terms, self.forget_classes = dict(self.forget_terms), list(self.forget_classes)
+        raise_if_any([*self._range_problems(), *self._choice_problems(), *self._class_problems()])
         softmax = self.softmax or self.task == "classification"
         self._softmax = softmax
         self._distillation = Distillation(self.temperature, self.kd_direction, softmax)
@@ -105,29 +123,22 @@ class EraseToRetain(UnlearningMethod):
             name: FORGET_TERMS[name].make(softmax=softmax, **settings.get(name, {})) for name in self.forget_terms
         }
         self._inputs = {source for name in self._terms for source in FORGET_TERMS[name].inputs}
+        self._inputs |= {"teacher"} if self.forget_classes else set()
         self._watch: RestorationWatch | None = None
         self._kept: dict[str, torch.Tensor] = {}  # the head's change to go back to
 
     def _range_problems(self) -> Iterator[str]:
-        weights = {f"method#{name}": getattr(self, name) for name in ("kd_weight", "guard_weight", "forget_weight")}
-        weights |= {f"method#forget_terms#{name}": weight for name, weight in self.forget_terms.items()}
-        for name, value in weights.items():
-            if not 0 <= _number(value) < math.inf:
-                yield f"{name}={value} is not allowed; use a number of 0 or more"
-        above_zero = [
-            "temperature",
-            "restore_learning_rate",
-            *["max_adapter_norm"] * (self.max_adapter_norm is not None),
-        ]
-        for name in above_zero:
-            if not 0 < _number(getattr(self, name)) < math.inf:
-                yield f"method#{name}={getattr(self, name)} is not allowed; use a number above 0"
-        if not 0.5 <= _number(self.confidence) < 1:
-            yield f"method#confidence={self.confidence} is not allowed; use a probability in [0.5, 1)"
-        if self.restore_tolerance is not None and not 0 <= _number(self.restore_tolerance) <= 1:
-            yield f"method#restore_tolerance={self.restore_tolerance} is not allowed; use a share in [0, 1] or null"
-        if not _number(self.restore_epochs) >= 1 or not isinstance(self.restore_epochs, int):
-            yield f"method#restore_epochs={self.restore_epochs} is not allowed; use 1, 2 ... epochs"
+        weights = {name: getattr(self, name) for name in ("kd_weight", "guard_weight", "forget_weight")}
+        weights |= {f"forget_terms#{name}": weight for name, weight in self.forget_terms.items()}
+        rates = {name: getattr(self, name) for name in ("temperature", "restore_learning_rate")}
+        limits = {"max_adapter_norm": self.max_adapter_norm, "restore_tolerance": self.restore_tolerance}
+        norm, tolerance = ({name: value} if value is not None else {} for name, value in limits.items())
+        yield from range_problems(weights, "a number of 0 or more", lambda value: 0 <= value < math.inf)
+        yield from range_problems(rates | norm, "a number above 0", lambda value: 0 < value < math.inf)
+        yield from range_problems({"confidence": self.confidence}, "a probability in [0.5, 1)", lambda p: 0.5 <= p < 1)
+        yield from range_problems(tolerance, "a share in [0, 1] or null", lambda share: 0 <= share <= 1)
+        epochs = {"restore_epochs": self.restore_epochs}
+        yield from range_problems(epochs, "1, 2 ... epochs", lambda value: value >= 1 and isinstance(value, int))
 
     def _choice_problems(self) -> Iterator[str]:
         choices: dict[str, tuple[Any, ...]] = {
@@ -146,6 +157,24 @@ class EraseToRetain(UnlearningMethod):
         if not self.forget_terms:
             yield f"method#forget_terms is empty; name at least one of {', '.join(FORGET_TERMS)}"
         yield from contradictions(self.forget_terms, self.task, mixed_targets=self.mixed_targets is True)
+
+    def _class_problems(self) -> Iterator[str]:
+        """What does not go together with forgetting classes of a mask."""
+        if not self.forget_classes:
+            return
+        what = f"method#forget_classes={self.forget_classes}"
+        if not all(isinstance(index, int) and index >= 1 for index in self.forget_classes):
+            yield f"{what} is not allowed; use channels from 1 on (0 is the background)"
+        if self.task != "segmentation" or not self.softmax:
+            yield f"{what} needs masks that are a softmax over classes; use it with task=segmentation and softmax=true"
+        if self.guard_reduction == "sum":
+            yield f"{what} leaves some voxels to the guard, which have no sum per case; use guard_reduction=mean"
+        if self.schedule == "two_phase":
+            yield (
+                f"{what} cannot be restored: whether it comes back would be judged by the loss of whole cases, where "
+                "all classes count; use the schedule joint, alternate_epoch or alternate_step"
+            )
+        yield from unrestrictable(self.forget_terms)
 
     # -- the trainer's events ------------------------------------------------------------------------------------------
 
@@ -170,11 +199,9 @@ class EraseToRetain(UnlearningMethod):
             self.record(engine, "phase", 2 if self._restores(engine) else 1)
         if self._restores(engine):
             if self._watch is None:
-                self._watch = RestorationWatch(
-                    self.restore_tolerance,
-                    teacher_forget_loss=mean_case_loss(engine, engine.network.teacher, self.forget_loader),
-                    start_forget_loss=mean_case_loss(engine, engine.network, self.forget_loader),
-                )
+                cases, models = self.measured(engine), (engine.network.teacher, engine.network)
+                before, now = (mean_case_loss(engine, model, cases.forget, cases.inferer) for model in models)
+                self._watch = RestorationWatch(self.restore_tolerance, before, now)
                 self._keep_head(engine)
             engine.optimizer.zero_grad(set_to_none=True)  # a gradient of zero would still move what has momentum
             engine.network.train_head()
@@ -182,15 +209,16 @@ class EraseToRetain(UnlearningMethod):
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Add the retain terms and, where both share a step, the forget terms to the supervised loss."""
         output = engine.state.output
-        size = len(output[IMAGE])
-        self.record(engine, "supervised", output[LOSS], size)
+        self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
         if self._restores(engine):
             return
+        if self.forget_classes and labelled(output[LABEL], output[PRED], self.forget_classes).any():
+            raise InputError(
+                f"the trainer's labels hold classes of method#forget_classes={self.forget_classes}, which would be "
+                "learned again; make them background there, as the id forget_classes of a bundle does"
+            )
         teacher = engine.inferer(output[IMAGE], engine.network.teacher)
-        distillation = self._distillation(output[PRED], teacher)
-        guard = self._guard(output[PRED], teacher)
-        self.record(engine, "distillation", distillation, size)
-        self.record(engine, "guard", guard, size)
+        distillation, guard = self._retain_terms(engine, output[PRED], teacher, output[LABEL])
         total = output[LOSS] + self.kd_weight * distillation + self.guard_weight * guard
         if self.schedule in ("joint", "two_phase"):
             total = total + self._forget_loss(engine)
@@ -219,18 +247,26 @@ class EraseToRetain(UnlearningMethod):
         if self._watch is None:
             return
         engine.network.load_state_dict(self._kept, strict=False)
-        if not self._watch.can_judge:
-            engine.state.warnings = [
-                *getattr(engine.state, WARNINGS, []),
-                "restoration could not be watched: before it began, the forget cases were answered no worse than by "
-                f"the teacher (loss {self._watch.start_forget_loss:.4f}, teacher "
-                f"{self._watch.teacher_forget_loss:.4f}), so there was nothing that could come back",
-            ]
+        engine.state.warnings = [*getattr(engine.state, WARNINGS, []), *self._watch.warnings()]
 
     # -- its parts -----------------------------------------------------------------------------------------------------
 
     def _restores(self, engine: SupervisedTrainer) -> bool:
         return self.schedule == "two_phase" and engine.state.epoch > engine.state.max_epochs - self.restore_epochs
+
+    def _retain_terms(
+        self, engine: SupervisedTrainer, student: torch.Tensor, teacher: torch.Tensor, label: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.forget_classes:
+            kept = ~(labelled(label, teacher, self.forget_classes) | answered(teacher, self.forget_classes))
+            distillation, guard = (
+                over_places(term, kept, student, teacher) for term in (self._distillation, self._guard)
+            )
+        else:
+            distillation, guard = self._distillation(student, teacher), self._guard(student, teacher)
+        self.record(engine, "distillation", distillation, len(student))
+        self.record(engine, "guard", guard, len(student))
+        return distillation, guard
 
     def _forget_loss(self, engine: SupervisedTrainer) -> torch.Tensor:
         image, label = self.forget_batch(engine)
@@ -245,12 +281,18 @@ class EraseToRetain(UnlearningMethod):
             values["student_features"], values["teacher_features"] = (
                 torch.cat(part) for part in (features[:half], features[half:])
             )
+        retained = torch.zeros((), device=image.device)
+        if self.forget_classes:
+            distillation, guard = self._retain_terms(engine, values["student"], values["teacher"], label)
+            retained = self.kd_weight * distillation + self.guard_weight * guard
+            chosen = labelled(label, values["student"], self.forget_classes)
         total = torch.zeros((), device=image.device)
         for name, term in self._terms.items():
-            value = term(**{source: values[source] for source in FORGET_TERMS[name].inputs})
+            inputs = [values[source] for source in FORGET_TERMS[name].inputs]
+            value = over_places(term, chosen, *inputs) if self.forget_classes else term(*inputs)
             self.record(engine, name, value, len(image))
             total = total + self.forget_terms[name] * value
-        return self.forget_weight * total
+        return self.forget_weight * total + retained
 
     def _forget_step(self, engine: SupervisedTrainer) -> None:
         with torch.autocast("cuda", enabled=engine.amp, **engine.amp_kwargs):  # as MONAI's trainer, on the CPU as well
@@ -262,8 +304,9 @@ class EraseToRetain(UnlearningMethod):
             clip_drift(engine.network, self.max_adapter_norm)
 
     def _judge(self, engine: SupervisedTrainer, watch: RestorationWatch) -> None:
-        forget_loss = mean_case_loss(engine, engine.network, self.forget_loader)
-        retain_loss = mean_case_loss(engine, engine.network, engine.data_loader)
+        cases = self.measured(engine)
+        forget_loss = mean_case_loss(engine, engine.network, cases.forget, cases.inferer)
+        retain_loss = mean_case_loss(engine, engine.network, cases.retain, cases.inferer)
         if watch.see(engine.state.epoch, forget_loss=forget_loss, retain_loss=retain_loss):
             self._keep_head(engine)
         self.record(engine, "forget_returned", watch.epochs[-1]["returned"])
@@ -305,6 +348,11 @@ class EraseToRetain(UnlearningMethod):
                 f"method#task={self.task!r} does not fit the network, whose output has the shape "
                 f"{tuple(logits.shape)}; classes are (B, C), masks (B, C, H, W[, D])"
             )
+        if max(self.forget_classes, default=0) >= logits.shape[1]:
+            yield (
+                f"method#forget_classes={self.forget_classes} is not allowed for a network of {logits.shape[1]} "
+                f"channels; use channels from 1 to {logits.shape[1] - 1}"
+            )
         if "repulsion" in self._terms and not features[0].requires_grad:
             yield (
                 f"the term 'repulsion' cannot act: no adapter lies before the layer {self.feature_layer!r}, so its "
@@ -316,7 +364,9 @@ class EraseToRetain(UnlearningMethod):
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
         """How far the weights, answers and features moved, and what restoration did."""
-        found = margins(engine, self.forget_loader, softmax=self._softmax, feature_layer=self.feature_layer)
+        whole = self.measured(engine)
+        cases = chain(whole.retain, whole.forget) if self.forget_classes else whole.forget
+        found = margins(engine, cases, softmax=self._softmax, feature_layer=self.feature_layer, inferer=whole.inferer)
         return {
             "drift": {
                 "total": total_drift(engine.network),
@@ -346,8 +396,3 @@ class EraseToRetain(UnlearningMethod):
             )
         if self._watch.stopped:
             engine.terminate()
-
-
-def _number(value: Any) -> float:
-    """A setting as a number, NaN where it is none, so that it is in no range."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan

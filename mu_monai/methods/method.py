@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -13,7 +14,7 @@ from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from torch.utils.data import DataLoader
 
-from mu_monai.engine import record_term
+from mu_monai.engine import WholeCases, record_term
 from mu_monai.errors import InputError
 
 
@@ -26,9 +27,11 @@ class UnlearningMethod:
 
     Args:
         forget_loader: batches of forget cases, with the keys of the trainer's own batches.
+        whole: the cases that are measured, where the batches are patches of them; by default the batches themselves.
     """
 
     forget_loader: DataLoader[Mapping[str, Any]] = field(repr=False)
+    whole: WholeCases | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._forget_batches: Iterator[Mapping[str, Any]] | None = None
@@ -48,7 +51,7 @@ class UnlearningMethod:
 
     def settings(self) -> dict[str, Any]:
         """The hyper-parameters, by name, as `run.json` keeps them."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "forget_loader"}
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.repr}
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
         """What the method measured on its finished run, as `run.json` keeps it."""
@@ -82,6 +85,10 @@ class UnlearningMethod:
     def on_end(self, engine: SupervisedTrainer) -> None:
         """Act after the last epoch, before the run's weights are written."""
 
+    def measured(self, engine: SupervisedTrainer) -> WholeCases:
+        """What is measured: whole cases where there are any, else the forget batches and the trainer's own."""
+        return self.whole or WholeCases(forget=self.forget_loader, retain=engine.data_loader, inferer=engine.inferer)
+
     def forget_batch(self, engine: SupervisedTrainer) -> tuple[torch.Tensor, torch.Tensor]:
         """The next forget images and labels on the trainer's device; the loader starts over where it ends."""
         batch = next(self._forget_batches, None) if self._forget_batches is not None else None
@@ -104,3 +111,16 @@ class UnlearningMethod:
             engine.optimizer.step()
 
     record = staticmethod(record_term)
+
+
+def range_problems(settings: Mapping[str, Any], allowed: str, fits: Callable[[float], bool]) -> Iterator[str]:
+    """Say which settings of a method are out of their range; what is no number is in none.
+
+    Example:
+        >>> list(range_problems({"kd_weight": -1, "forget_weight": 3}, "a number of 0 or more", lambda x: x >= 0))
+        ['method#kd_weight=-1 is not allowed; use a number of 0 or more']
+    """
+    for name, value in settings.items():
+        number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+        if not fits(number):
+            yield f"method#{name}={value} is not allowed; use {allowed}"

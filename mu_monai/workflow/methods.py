@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
+
+from monai.data import DataLoader, Dataset
 
 from mu_monai.methods import METHODS
 
@@ -18,7 +19,7 @@ def methods() -> dict[str, dict[str, Any]]:
     return {
         name: {
             "summary": (method.__doc__ or "").strip().splitlines()[0],
-            "settings": {item.name: item.default for item in fields(method) if item.name != "forget_loader"},
+            "settings": method(forget_loader=DataLoader(Dataset([]))).settings(),
         }
         for name, method in METHODS.items()
     }

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monai.bundle import ConfigParser
 
 from mu_monai.bundle import find_bundle
-from mu_monai.data import load_split
+from mu_monai.data import class_indices, load_split
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import RETAIN, TRAINING_SUBSETS
 from mu_monai.workflow.config import collect, config_files, parse_settings, read_config, run_config, unknown_ids
+
+FORGET_CLASSES = "forget_classes"
 
 
 def train(
@@ -21,6 +24,7 @@ def train(
     split: str | Path | None,
     out: str | Path,
     subsets: Sequence[str] = TRAINING_SUBSETS,
+    forget_classes: Sequence[str] = (),
     settings: Sequence[str] = (),
     overlays: Sequence[str] = (),
     resume: bool = False,
@@ -34,6 +38,7 @@ def train(
         split: a `split.json`; none for the bundle's built-in phantoms.
         out: the run folder to make.
         subsets: what to train on: `retain` and `forget` for the teacher, `retain` for the retrained model.
+        forget_classes: classes of a mask to train without: the retrained model, where these are unlearned.
         settings: `KEY=VALUE` overrides of config ids.
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
         resume: go on with an interrupted run.
@@ -48,13 +53,13 @@ def train(
     """
     files = config_files(bundle, "train", overlays)
     overrides = {"run_dir": str(out), "subsets": list(subsets), "resume": resume, "quiet": quiet}
-    overrides |= common_overrides(bundle, split, device) | parse_settings(settings)
+    overrides |= class_overrides(forget_classes) | common_overrides(bundle, split, device) | parse_settings(settings)
     parser = read_config(files)
     wrong = [name for name in subsets if name not in TRAINING_SUBSETS]
     problems = [] if subsets else [f"--subsets is empty; use {' or '.join(TRAINING_SUBSETS)}, or both"]
     problems += [f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}" for name in wrong]
     problems += collect(
-        lambda: unknown_ids(parser, list(overrides)),
+        lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: split_problems(split, [RETAIN]),
         lambda: device_problems(device),
         lambda: epoch_problems(overrides),
@@ -72,6 +77,38 @@ def common_overrides(bundle: str | Path, split: str | Path | None, device: str |
     if device is not None:
         overrides["device"] = f"$torch.device('{device}')"
     return overrides
+
+
+def class_overrides(forget_classes: Sequence[str]) -> dict[str, Any]:
+    """The override for classes of a mask that are to be forgotten."""
+    return {FORGET_CLASSES: list(forget_classes)} if forget_classes else {}
+
+
+def classes_to_forget(parser: ConfigParser, overrides: Mapping[str, Any]) -> list[str]:
+    """The classes of a mask that a config with overrides asks to forget; none where it forgets cases."""
+    names = overrides.get(FORGET_CLASSES, parser.get(FORGET_CLASSES) or [])
+    return list(names) if isinstance(names, list) else [str(names)]
+
+
+def class_problems(parser: ConfigParser, overrides: Mapping[str, Any]) -> list[str]:
+    """Why classes of a mask cannot be forgotten.
+
+    Raises:
+        InputError: where they are none of the classes, or all of them.
+    """
+    names = classes_to_forget(parser, overrides)
+    if not names:
+        return []
+    if FORGET_CLASSES not in parser:
+        return [
+            f"--forget-class {', '.join(names)} is not for this bundle: its config has no id '{FORGET_CLASSES}', since "
+            "its masks have no classes to forget; use volume3d or a bundle like it, or choose cases with the split's "
+            "--forget"
+        ]
+    if not isinstance(overrides.get(FORGET_CLASSES, []), list):
+        return [f"--set {FORGET_CLASSES}={names[0]} is no list of classes; use --forget-class {names[0]}"]
+    class_indices(names, overrides.get("classes", parser.get("classes")))
+    return []
 
 
 def epoch_problems(overrides: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from mu_monai.keys import (
     IMAGE,
     MODEL_PT,
     PROVENANCE,
+    RETAIN,
     RUN_JSON,
     TEST,
     TRAINING_SUBSETS,
@@ -31,7 +32,16 @@ from mu_monai.workflow.config import (
     unknown_ids,
     weight_problems,
 )
-from mu_monai.workflow.train import common_overrides, device_problems, epoch_problems, split_problems
+from mu_monai.workflow.train import (
+    FORGET_CLASSES,
+    class_overrides,
+    class_problems,
+    classes_to_forget,
+    common_overrides,
+    device_problems,
+    epoch_problems,
+    split_problems,
+)
 
 
 def unlearn(
@@ -43,13 +53,14 @@ def unlearn(
     method: str = "erase-to-retain",
     preset: str | None = None,
     lora_targets: str | None = None,
+    forget_classes: Sequence[str] = (),
     settings: Sequence[str] = (),
     overlays: Sequence[str] = (),
     resume: bool = False,
     device: str | None = None,
     quiet: bool = False,
 ) -> Path:
-    """Unlearn the forget cases with a method, and score every case under teacher and student.
+    """Unlearn the forget cases, or classes of all masks, with a method; score every case under teacher and student.
 
     Network, transforms, image size and loss are those of the teacher's run, where `teacher` is a run folder.
 
@@ -62,6 +73,7 @@ def unlearn(
         preset: one of the bundle's presets, such as `paper`, `paper-code` or `two-phase`; none for the bundle's own
             settings.
         lora_targets: a regular expression over full layer names, or `decoder`, `head` or `all`: where adapters go.
+        forget_classes: classes of a mask to forget in all training cases, instead of the forget cases.
         settings: `KEY=VALUE` overrides of config ids, such as `method#forget_weight=2`.
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
         resume: go on with an interrupted run.
@@ -80,14 +92,16 @@ def unlearn(
         overrides |= inherited(teacher, files) | {"teacher": str(teacher_file(teacher).resolve())}
     if lora_targets is not None:
         overrides["network::scope"] = lora_targets
-    overrides |= common_overrides(bundle, split, device) | parse_settings(settings)
+    overrides |= class_overrides(forget_classes) | common_overrides(bundle, split, device) | parse_settings(settings)
     parser = read_config(files)
     if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
         overrides["preset"] = f"{parser.get('preset')}, changed"
+    names = classes_to_forget(parser, overrides)
     problems = collect(
         lambda: method_problems(method),
-        lambda: unknown_ids(parser, list(overrides)),
-        lambda: split_problems(split, TRAINING_SUBSETS) or trained_otherwise(split, teacher),
+        lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
+        lambda: never_learned(names, teacher),
+        lambda: split_problems(split, [RETAIN] if names else TRAINING_SUBSETS) or trained_otherwise(split, teacher),
         lambda: device_problems(device),
         lambda: epoch_problems(overrides),
     )
@@ -126,6 +140,20 @@ def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> l
         if digest in trained
     ]
     return problems
+
+
+def never_learned(names: Sequence[str], teacher: str | Path | None) -> list[str]:
+    """Why classes cannot be forgotten: a teacher's run left them out, or forgot them."""
+    record = Path(teacher or "") / RUN_JSON
+    if teacher is None or not record.is_file():
+        return []
+    absent = read_json(record).get(FORGET_CLASSES, [])
+    return [
+        f"class '{name}' is to be forgotten, but the teacher '{teacher}' was itself made without it (its {RUN_JSON}: "
+        f"{FORGET_CLASSES} {', '.join(absent)}); give a teacher that knows it"
+        for name in names
+        if name in absent
+    ]
 
 
 def _digests(split: str | Path, subset: str) -> dict[str, str]:

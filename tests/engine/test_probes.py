@@ -89,6 +89,17 @@ class TestMeanCaseLoss:
         assert mean_case_loss(trainer(student, inferer=windows), predict, cases([1, 2, 6])) == pytest.approx(3)
         assert set(seen) == {(2, 2)}
 
+    def test_whole_cases_bring_an_inferer_of_their_own(self, student):
+        whole = SlidingWindowInferer(roi_size=(2, 2), sw_batch_size=1, overlap=0)
+        seen = []
+
+        def predict(window):
+            seen.append(tuple(window.shape[2:]))
+            return window
+
+        assert mean_case_loss(trainer(student), predict, cases([1, 2, 6]), whole) == pytest.approx(3)
+        assert set(seen) == {(2, 2)}
+
 
 class TestDelta:
     def test_independent_channels(self, student):
@@ -157,6 +168,20 @@ class TestEpsilon:
         assert found.epsilon == pytest.approx(LOG_3 * 2)
         alone = margins(trainer(student), loader, softmax=False, feature_layer=None)
         assert found.delta == pytest.approx(alone.delta)
+        assert found == margins(trainer(student), loader, softmax=False, feature_layer="0", inferer=inferer)
+
+    def test_of_a_whole_volume_no_more_than_pooled_windows_is_kept(self, student, monkeypatch):
+        kept = []
+        cat = torch.cat
+
+        def watched(tensors, *arguments, **options):
+            kept.extend(tuple(tensor.shape) for tensor in tensors)
+            return cat(tensors, *arguments, **options)
+
+        monkeypatch.setattr("mu_monai.engine.probes.torch.cat", watched)
+        windows = SlidingWindowInferer(roi_size=(2, 2), sw_batch_size=1, overlap=0)
+        margins(trainer(student), cases([1, 2], batch=1), softmax=False, feature_layer="0", inferer=windows)
+        assert set(kept) == {(1, 2)}, "one value a channel"
 
 
 def test_measuring_leaves_the_student_as_it_was(student):

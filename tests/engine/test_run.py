@@ -6,6 +6,7 @@ import json
 import logging
 import platform
 from datetime import datetime
+from functools import partialmethod
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from safetensors.torch import load_file
 
 from mu_monai.adapters import load_student, load_weights, read_weights, weights_sha256
 from mu_monai.engine.checks import self_checks
-from mu_monai.engine.run import role_of, running_config
+from mu_monai.engine.run import RunFolder, role_of, running_config
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json, write_json
 
@@ -69,6 +70,7 @@ class TestFinishedUnlearning:
             "role": "student",
             "bundle": {"name": "small", "version": "0.1.0", "task": "segmentation", "root": "bundles/small"},
             "subsets": ["retain", "forget"],
+            "forget_classes": [],
             "preset": None,
             "measurements": {"drift": {"total": 1.5}},
             "method": {"name": "Push", "settings": {"weight": 3.0}},
@@ -191,6 +193,31 @@ def test_a_training_run_has_a_role_and_no_adapter(run, subsets, role):
 )
 def test_the_role_follows_from_what_was_trained_on(subsets, unlearning, role):
     assert role_of(subsets, unlearning=unlearning) == role
+
+
+@pytest.mark.parametrize(("unlearning", "role"), [(False, "retrained"), (True, "student")])
+@pytest.mark.parametrize("subsets", [["retain"], ["retain", "forget"]])
+def test_training_without_a_class_is_what_unlearning_it_is_measured_by(subsets, unlearning, role):
+    assert role_of(subsets, ["lesion"], unlearning=unlearning) == role
+
+
+@pytest.fixture
+def without_lesions(monkeypatch):
+    """Every run folder from now on is one of a run that forgets a class."""
+    monkeypatch.setattr(RunFolder, "__init__", partialmethod(RunFolder.__init__, forget_classes=["lesion"]))
+
+
+def test_run_json_names_the_classes_to_forget(run, without_lesions):
+    run.training().run()
+    assert record(run)["forget_classes"] == ["lesion"]
+    assert record(run)["role"] == "retrained"
+
+
+def test_the_salt_of_a_split_stays_in_the_split(run):
+    content = json.loads(run.split.read_text())
+    run.split.write_text(json.dumps(content | {"provenance": content["provenance"] | {"salt": "deadbeef"}}))
+    run.training(epochs=1).run()
+    assert not any(b"deadbeef" in (run.folder / name).read_bytes() for name in files(run.folder))
 
 
 def test_two_runs_with_one_seed_give_the_same_weights_and_curve(run, tmp_path):
@@ -356,6 +383,11 @@ class TestRefusals:
     def test_other_settings_are_refused(self, run, interrupted, change, message):
         with pytest.raises(InputError, match=message):
             run.unlearning(resume=True, **change).run()
+        assert {name: (run.folder / name).read_bytes() for name in files(run.folder)} == interrupted
+
+    def test_other_classes_to_forget_are_refused(self, run, interrupted, without_lesions):
+        with pytest.raises(InputError, match=r"forget_classes was \[\] and is now \['lesion'\]"):
+            run.unlearning(resume=True).run()
         assert {name: (run.folder / name).read_bytes() for name in files(run.folder)} == interrupted
 
     @pytest.mark.parametrize("setting", [{"r": 3}, {"scope": "head"}], ids=["rank", "scope"])

@@ -9,7 +9,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 import torch
 
-from mu_monai.losses import FORGET_TERMS, Entropy, LabelFlip, TeacherContradiction, contradictions
+from mu_monai.losses import FORGET_TERMS, Entropy, LabelFlip, TeacherContradiction, contradictions, unrestrictable
 
 NAMES = list(FORGET_TERMS)
 ANSWER = {
@@ -112,3 +112,16 @@ def test_every_problem_is_a_sentence_of_its_own():
         "meaning",
         "pull",
     ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_speaks_of_whole_images_cannot_forget_classes_of_a_mask(name):
+    problems = list(unrestrictable([name, "nonsense"]))
+    assert len(problems) == (name in ("mean_probability", "total_variation", "repulsion"))
+    for sentence in problems:
+        assert sentence.startswith(
+            f"the forget term '{name}' cannot forget classes of a mask: {FORGET_TERMS[name].whole}"
+        )
+        assert sentence.endswith(
+            "use one of background, label_flip, teacher_contradiction, entropy, uniform, random_label"
+        )

@@ -187,6 +187,14 @@ class TestRestoration:
         assert watched["start_forget_loss"] == pytest.approx(curve["forget_loss"][0], rel=1e-5)
         assert not watched["stopped"]
 
+    def test_what_is_watched_of_patches_are_the_whole_volumes(self, unlearn):
+        run = self.two_phases(unlearn, "method#restore_tolerance=null", "score_interval=1", task="volumes")
+        watched, curve = record(run)["measurements"]["restoration"], pd.read_csv(run / "curve.csv")
+        assert watched["start_forget_loss"] == pytest.approx(curve["forget_loss"][0], rel=1e-5)
+        for subset in ("forget", "retain"):
+            seen = [epoch[f"{subset}_loss"] for epoch in watched["epochs"]]
+            assert seen == pytest.approx(curve[f"{subset}_loss"].tolist()[1:], rel=1e-5)
+
     def test_it_stops_and_goes_back_when_the_forgotten_return(self, unlearn):
         run = self.two_phases(unlearn, *THERE_AND_BACK)
         watched = record(run)["measurements"]["restoration"]
