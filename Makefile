@@ -41,6 +41,7 @@ bundle-weights: $(STAMP)  ## train the bundles' models/model.pt on phantoms
 	$(MAKE) weights-chase
 	$(MAKE) weights-isic SETTINGS="--max_epochs 80 --learning_rate 0.002"
 	$(MAKE) weights-isic_classification
+	$(MAKE) weights-volume3d
 
 weights-%: $(STAMP)
 	rm -rf runs/$*-teacher

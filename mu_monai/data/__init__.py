@@ -1,8 +1,10 @@
-"""From a folder or table of images to a split by patient: manifests, layouts, duplicates, splits and phantoms."""
+"""From a folder or table of images to a split by patient: manifests, layouts, duplicates, splits and phantoms.
+
+What needs torch is imported from its own module: `check_volume` and `volume_cache`, which bundles for volumes use.
+"""
 
 from __future__ import annotations
 
-from mu_monai.data.check_volume import CheckVolumed
 from mu_monai.data.classes import class_indices
 from mu_monai.data.duplicates import DuplicatePolicy, Resolved, digest_files, resolve_duplicates, unite_groups
 from mu_monai.data.layouts import LAYOUTS, Layout, Source, read_chase, read_class_folders, read_isic, read_layout
@@ -13,12 +15,10 @@ from mu_monai.data.reselect import reselect
 from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, ForgetWhere
 from mu_monai.data.split import SplitSettings, make_split, split_manifest
 from mu_monai.data.split_file import load_split, write_split
-from mu_monai.data.volume_cache import volume_datasets
 from mu_monai.data.volume_layouts import read_decathlon, read_dicom, read_volumes
 
 __all__ = [
     "LAYOUTS",
-    "CheckVolumed",
     "DuplicatePolicy",
     "ForgetFraction",
     "ForgetIds",
@@ -49,7 +49,6 @@ __all__ = [
     "resolve_duplicates",
     "split_manifest",
     "unite_groups",
-    "volume_datasets",
     "write_phantoms",
     "write_split",
 ]

@@ -48,7 +48,8 @@ def volume_datasets(
         InputError: for a negative or infinite `cache_gib`.
 
     Example:
-        A bundle writes `"datasets": "$mu_monai.data.volume_datasets(@cases, @transforms)"`.
+        A bundle writes `"datasets": {"_target_": "mu_monai.data.volume_cache.volume_datasets", "cases": "@cases",
+        "transform": "@transforms"}`.
     """
     if cache_gib is not None and not 0 <= cache_gib < float("inf"):
         raise InputError(f"cache_gib={cache_gib} is not allowed; give the memory for volumes in GiB, 0 for none")

@@ -11,7 +11,6 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from monai.data import PydicomReader
 from nibabel.openers import ImageOpener
 from numpy.typing import NDArray
 
@@ -144,6 +143,8 @@ def _read(path: str) -> Volume:
 
 
 def _read_series(folder: str) -> Volume:
+    from monai.data import PydicomReader  # with torch, which takes seconds and only series need
+
     reader = PydicomReader()
     values, meta = reader.get_data(reader.read(folder))
     return Volume(values, np.asarray(meta["affine"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +81,7 @@ def draw_volume(
     return _stored(np.clip(image, -1024, 3071).round().astype(np.int16), style), _stored(label.astype(np.uint8), style)
 
 
-def _draw_body(rng: np.random.Generator, grid: list[Array], fat: float) -> Array:
+def _draw_body(rng: np.random.Generator, grid: Sequence[Array], fat: float) -> Array:
     """Air, fat, soft tissue and a spine."""
     x, y, z = grid
     depth = 1 - np.hypot(x / rng.uniform(0.86, 0.96), y / rng.uniform(0.68, 0.80)) - 0.04 * rng.normal() * z
@@ -93,7 +94,7 @@ def _draw_body(rng: np.random.Generator, grid: list[Array], fat: float) -> Array
     return image
 
 
-def _draw_organ_depth(rng: np.random.Generator, grid: list[Array]) -> tuple[Array, Array]:
+def _draw_organ_depth(rng: np.random.Generator, grid: Sequence[Array]) -> tuple[Array, Array]:
     """The right lobe of an irregular liver, and the left one that grows out of it."""
     center = np.array([0.34, 0.02, 0.0]) + rng.uniform(-0.06, 0.06, 3)
     radii = rng.uniform((0.36, 0.40, 0.5), (0.44, 0.50, 0.7))
@@ -103,7 +104,7 @@ def _draw_organ_depth(rng: np.random.Generator, grid: list[Array]) -> tuple[Arra
     return _ellipsoid(grid, center, radii) + waves, _ellipsoid(grid, tip, small) + waves
 
 
-def _draw_lesion_depth(rng: np.random.Generator, grid: list[Array], organ: Array) -> Array:
+def _draw_lesion_depth(rng: np.random.Generator, grid: Sequence[Array], organ: Array) -> Array:
     """One to three ellipsoids whose centers lie deep in the organ."""
     deep = np.argwhere(organ > np.quantile(organ[organ > 0], 0.7))
     centers = 2 * rng.choice(deep, rng.integers(1, 4)) / (np.array(organ.shape) - 1) - 1
@@ -114,7 +115,7 @@ def _draw_lesion_depth(rng: np.random.Generator, grid: list[Array], organ: Array
     return np.maximum.reduce(lesions)
 
 
-def _ellipsoid(grid: list[Array], center: Array | tuple[float, ...], radii: Array) -> Array:
+def _ellipsoid(grid: Sequence[Array], center: Array | tuple[float, ...], radii: Array) -> Array:
     """How deep each voxel lies inside, in radii: 1 at the center, 0 on the border, < 0 outside."""
     parts = (((axis - middle) / radius) ** 2 for axis, middle, radius in zip(grid, center, radii, strict=True))
     depth: Array = 1 - np.sqrt(sum(parts))

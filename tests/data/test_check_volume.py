@@ -7,7 +7,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import LoadImaged
 
-from mu_monai.data import CheckVolumed
+from mu_monai.data.check_volume import CheckVolumed
 from mu_monai.errors import InputError
 
 CLASSES = ["background", "organ", "lesion"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from monai.transforms import Compose, LoadImaged, Orientationd
 
-from mu_monai.data import CheckVolumed
+from mu_monai.data.check_volume import CheckVolumed
 from mu_monai.data.dicom import find_series, read_header, series_problems, text
 from tests.data.conftest import slice_header, write_series
 

@@ -9,7 +9,7 @@ import torch
 from monai.transforms import Compose, EnsureTyped, LoadImaged
 from nibabel import Nifti1Image, save
 
-from mu_monai.data import volume_datasets
+from mu_monai.data.volume_cache import volume_datasets
 from mu_monai.errors import InputError
 
 MIB = 1 / 1024  # in GiB

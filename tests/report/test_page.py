@@ -238,7 +238,7 @@ def test_images_without_patient_ids(make_run, tmp_path, subsets, banner, divided
     text = text_of(write([folder], tmp_path / "out"))
     assert divided in text
     assert ("No patient ids" in text) == bool(banner)
-    assert ("photographs of one person may lie in different subsets" in text) == bool(banner)
+    assert ("images of one person may lie in different subsets" in text) == bool(banner)
     assert banner is None or text.index(banner) < text.index("Model size")
 
 
