@@ -250,6 +250,22 @@ def evaluate(
 
 
 @app.command()
+def predict(
+    run: RunDir,
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of one DICOM series each.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.")] = Path("predictions"),
+    device: Device = None,
+) -> None:
+    """Write what a run's model answers on images: masks in their geometry, or a table of classes.
+
+    Example: mu-monai predict runs/e2r hospital/images/a.nii.gz hospital/images/c --out predictions
+    """
+    from mu_monai import workflow
+
+    typer.echo(f"predictions: {workflow.predict(run, images, out=out, device=device)}")
+
+
+@app.command()
 def report(
     runs: Annotated[
         list[Path], typer.Argument(help="Run folders: an unlearning run, and its teacher and retrained model.")

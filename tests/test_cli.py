@@ -42,6 +42,7 @@ def mu_monai(monkeypatch, capsys):
 
 def test_every_verb_is_a_command():
     verbs = ["split", "train", "unlearn", "evaluate", "report", "revert", "merge", "methods", "networks", "demo"]
+    verbs += ["predict"]
     assert sorted(COMMANDS) == sorted(verbs)
 
 

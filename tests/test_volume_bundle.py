@@ -1,6 +1,7 @@
 """What the bundle for volumes promises: patches, whole volumes, and answers in the geometry of the files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -8,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
 
 from mu_monai import workflow
 from mu_monai.bundle import shipped_bundles
-from mu_monai.data.geometry import grid_problem
+from mu_monai.data.volume_layouts import stem
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
-from mu_monai.workflow.config import parse_settings, read_config
+from mu_monai.workflow.config import read_config
 
 CONFIGS = shipped_bundles()["volume3d"] / "configs"
 HALF = {"classes": ["background", "organ", "lesion"], "patch_size": [16, 16, 16], "spacing": [4.0, 4.0, 4.0]}
@@ -128,27 +129,31 @@ def test_evaluation_takes_classes_spacing_and_patches_from_the_run(teacher, tmp_
 
 
 def test_segmentations_lie_in_the_geometry_of_their_files(teacher, split, tmp_path):
-    small = parse_settings(["network_def#channels=[4, 8, 16]", "network_def#strides=[2, 2]"]) | HALF
-    flow = ConfigWorkflow(
-        str(CONFIGS / "inference.json"),
-        logging_file=False,
-        split=split,
-        weights=str(teacher / "model.pt"),
-        output_dir=str(tmp_path),
-        **small,
-    )
-    flow.run()
     folder, cases = Path(split).parent, read_json(split)["test"]
-    axes = set()
-    for case in cases:
-        image = nibabel.load(folder / case["image"])
-        found = nibabel.load(tmp_path / f"{Path(case['image']).name.split('.')[0]}_seg.nii.gz")
-        axes.add("".join(nibabel.aff2axcodes(image.affine)))
+    images = [(folder / case["image"]).resolve() for case in cases]
+    elsewhere = tmp_path / "elsewhere" / images[0].name  # the same name in another folder
+    elsewhere.parent.mkdir()
+    shutil.copy(images[0], elsewhere)
+    out = workflow.predict(teacher, [*images, elsewhere], out=tmp_path / "out")
+    written = sorted(out.rglob("*.nii.gz"))
+    assert len(written) == len(images) + 1
+    for path in images:
+        image = nibabel.load(path)
+        (answer,) = [file for file in written if file.parent.name == "images" and file.name.startswith(stem(path))]
+        found = nibabel.load(answer)
         assert found.shape == image.shape
-        assert grid_problem(found.shape, found.affine, image.shape, image.affine) is None
         np.testing.assert_allclose(found.affine, image.affine, atol=1e-3)
         assert found.get_data_dtype() == np.uint8
         assert set(np.unique(found.dataobj)) <= {0, 1, 2}
+
+
+def test_two_answers_of_one_name_and_what_is_not_there_are_refused(teacher, tmp_path):
+    (tmp_path / "1.2.3").mkdir()
+    (tmp_path / "1.2.4").mkdir()
+    with pytest.raises(InputError) as error:
+        workflow.predict(teacher, [tmp_path / "1.2.3", tmp_path / "1.2.4", tmp_path / "gone.nii"], out=tmp_path / "out")
+    assert [text in str(error.value) for text in ("written to one file", "gone.nii' does not exist")] == [True, True]
+    assert not (tmp_path / "out").exists()
 
 
 def test_mr_volumes_are_scaled_by_percentiles(split):
@@ -165,13 +170,21 @@ def test_mr_volumes_are_scaled_by_percentiles(split):
     [
         ('classes=["background", "organ"]', "holds the values"),
         ("spacing=[1, 0, 1]", "spacing="),
+        ("spacing=4", "spacing=4 is not allowed"),
+        ("spacing=[4, 4]", "another number of axes"),
+        ("patch_size=[18, 18, 18]", "the network's strides do not divide"),
+        ("window=[240, -160]", "the lower first"),
+        ("patches_per_volume=0", "use a whole number of at least 1"),
+        ("window=[2000, 3000]", "no voxel above 0"),
+        ("classes=background", "classes='background' is not allowed"),
+        ('classes=["background", "organ", "organ"]', "two different names"),
         ('modality="PET"', "modality='PET' is unknown"),
         ('forget_classes=["lesoin"]', "did you mean 'lesion'"),
         ('forget_classes=["background"]', "is the background"),
     ],
 )
 def test_what_does_not_fit_the_volumes_is_wrong_input(split, tmp_path, setting, expected):
-    small = ["patch_size=[16, 16, 16]", *([] if setting.startswith("spacing") else ["spacing=[4, 4, 4]"])]
+    small = [text for text in ("patch_size=[16, 16, 16]", "spacing=[4, 4, 4]") if text[:5] != setting[:5]]
     with pytest.raises(InputError) as error:
         workflow.train("volume3d", split=split, out=tmp_path / "run", settings=[*small, setting], quiet=True)
     assert expected in str(error.value)
@@ -181,3 +194,39 @@ def test_what_does_not_fit_the_volumes_is_wrong_input(split, tmp_path, setting, 
 def test_the_overlay_for_mr_sets_ids_that_there_are():
     train = json.loads((CONFIGS / "train.json").read_text())
     assert set(json.loads((CONFIGS / "mr.json").read_text())) <= set(train)
+
+
+def test_names_that_the_source_gives_its_classes_are_to_be_used(split, tmp_path):
+    content = read_json(split)
+    content["provenance"]["classes"] = ["background", "anterior", "posterior"]
+    folder = Path(split).parent
+    for case in (case for subset in ("retain", "forget", "validation", "test") for case in content[subset]):
+        case |= {key: str(folder / case[key]) for key in ("image", "label")}
+    digests = content["provenance"]["sha256"]
+    content["provenance"]["sha256"] = {str(folder / file): digest for file, digest in digests.items()}
+    (tmp_path / "split.json").write_text(json.dumps(content))
+    for verb, extra in ((workflow.train, {}), (workflow.unlearn, {"teacher": None})):
+        with pytest.raises(InputError, match=r"give --set classes='.*anterior"):
+            verb("volume3d", split=tmp_path / "split.json", out=tmp_path / "run", quiet=True, **extra)
+
+
+def test_it_warns_where_no_class_was_forgotten_also_without_forget_cases(teacher, split, tmp_path):
+    request = read_json(split)
+    folder = Path(split).parent
+    request["retain"] += request.pop("forget")
+    request["forget"] = []
+    for case in (case for subset in ("retain", "validation", "test") for case in request[subset]):
+        case |= {key: str(folder / case[key]) for key in ("image", "label")}
+    digests = request["provenance"]["sha256"]
+    request["provenance"]["sha256"] = {str(folder / file): digest for file, digest in digests.items()}
+    (tmp_path / "split.json").write_text(json.dumps(request))
+    run = workflow.unlearn(
+        "volume3d",
+        split=tmp_path / "split.json",
+        teacher=teacher,
+        forget_classes=["organ"],
+        settings=["max_epochs=1", "learning_rate=1e-12"],
+        out=tmp_path / "run",
+        quiet=True,
+    )
+    assert any("Dice of organ moved by less than 1 %" in text for text in read_json(run / "run.json")["warnings"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,8 +11,9 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from mu_monai.data.classes import class_name_problems
 from mu_monai.data.geometry import affine_problem, grid_problem
-from mu_monai.errors import InputError, raise_if_any
+from mu_monai.errors import raise_if_any
 from mu_monai.keys import IMAGE, LABEL
 
 Modality = Literal["CT", "MR"]
@@ -28,10 +29,12 @@ class CheckVolumed(MapTransform):
         keys: the image and, where there is one, its label, which may be absent from the data (inference).
         classes: names of the label's values 0, 1, 2 ...; the first is the background.
         modality: `CT` also checks that the values can be Hounsfield units; `MR` accepts any finite ones.
+        window: of a CT, the Hounsfield units that become 0 and 1, low before high.
 
     Raises:
-        InputError: naming the file, for NaN or infinity, for a CT that holds no Hounsfield units, for label values
-            that are no class, and for a label on other voxels than its image.
+        InputError: for classes that are not two different names or more, and a window that is none; naming the file,
+            for NaN or infinity, for a CT that holds no Hounsfield units, for label values that are no class, and for a
+            label on other voxels than its image.
 
     Example:
         >>> check = CheckVolumed(classes=["background", "organ"], modality="MR")
@@ -44,11 +47,15 @@ they are whole numbers from 0 to 1: name all classes by --set classes='["backgro
     """
 
     def __init__(
-        self, keys: KeysCollection = (IMAGE, LABEL), *, classes: Sequence[str], modality: Modality = "CT"
+        self,
+        keys: KeysCollection = (IMAGE, LABEL),
+        *,
+        classes: Sequence[str],
+        modality: Modality = "CT",
+        window: Sequence[float] | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys=True)
-        if modality not in get_args(Modality):
-            raise InputError(f"modality={modality!r} is unknown; choose {' or '.join(map(repr, get_args(Modality)))}")
+        raise_if_any([*class_name_problems(classes), *_setting_problems(modality, window)])
         self.classes, self.modality = list(classes), modality
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -59,6 +66,16 @@ they are whole numbers from 0 to 1: name all classes by --set classes='["backgro
             problems += _label_problems(f"label {_file(label)!r}", label, image, self.classes)
         raise_if_any(problems)
         return dict(data)
+
+
+def _setting_problems(modality: str, window: Sequence[float] | None) -> Iterator[str]:
+    if modality not in get_args(Modality):
+        yield f"modality={modality!r} is unknown; choose {' or '.join(map(repr, get_args(Modality)))}"
+    if window is None:
+        return
+    numbers = [bound for bound in window if isinstance(bound, int | float)] if isinstance(window, Sequence) else []
+    if not (len(numbers) == 2 and -math.inf < numbers[0] < numbers[1] < math.inf):
+        yield f"window={window!r} is not allowed; give two Hounsfield units, the lower first, such as [-160, 240]"
 
 
 def _image_problems(name: str, image: torch.Tensor, modality: Modality) -> list[str]:

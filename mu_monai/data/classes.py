@@ -31,6 +31,24 @@ def class_indices(names: Sequence[str], classes: Sequence[str]) -> list[int]:
     return [index for index, name in enumerate(classes) if name in names]
 
 
+def class_name_problems(classes: object) -> list[str]:
+    """Why something cannot be the names of a mask's classes; empty where it can.
+
+    Example:
+        >>> class_name_problems(["background", "liver", "lesion"])
+        []
+        >>> len(class_name_problems(["background", "liver", "liver"]))
+        1
+    """
+    names = [name for name in classes if isinstance(name, str) and name] if isinstance(classes, list | tuple) else []
+    if isinstance(classes, list | tuple) and len(names) == len(classes) == len(set(names)) >= 2:
+        return []
+    return [
+        f"classes={classes!r} is not allowed; give two different names or more, the background first: --set "
+        'classes=\'["background", "liver"]\''
+    ]
+
+
 def _name_problem(name: str, classes: Sequence[str]) -> str:
     allowed = f"choose from {', '.join(map(repr, classes[1:]))}"
     if name == classes[0]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,18 @@ from pydicom.misc import is_dicom
 _UNEVEN = 0.25  # how far, of the usual distance, a slice may lie from where it should; headers round positions
 _SAME = 1e-3  # of the usual distance; slices nearer than this lie at one position
 _DECIMALS = 4  # to which spacing and direction must agree
+_IDENTIFIERS = ("SeriesInstanceUID", "PatientID")  # are told to nobody
+_NUMBERS = {  # how many the elements hold that place a slice and scale its values
+    "Rows": 1,
+    "Columns": 1,
+    "InstanceNumber": 1,
+    "NumberOfFrames": 1,
+    "RescaleSlope": 1,
+    "RescaleIntercept": 1,
+    "PixelSpacing": 2,
+    "ImagePositionPatient": 3,
+    "ImageOrientationPatient": 6,
+}
 
 Header = pydicom.Dataset
 
@@ -55,13 +68,19 @@ def series_problems(folder: str | os.PathLike[str]) -> list[str]:
     """
     inside = [name for name in sorted(os.listdir(folder)) if os.path.isdir(Path(folder, name)) and name[0] != "."]
     problems = [f"holds the folder {name!r}; leave only the slices of one series in it" for name in inside]
+    problems += _reader_problems(folder)
     headers = {file.name: _read(file) for file in _slice_files(folder, os.listdir(folder))}
     problems += _first(
         {name: str(error) for name, error in headers.items() if not isinstance(error, Header)},
         "that cannot be read as DICOM",
         "replace them, or take them out",
     )
-    slices = {name: header for name, header in headers.items() if isinstance(header, Header)}
+    readable = {name: header for name, header in headers.items() if isinstance(header, Header)}
+    wrong = {name: told for name, header in readable.items() if (told := _wrong_number(header))}
+    problems += _first(
+        wrong, "whose headers hold a wrong value", "correct these headers, or convert the series to NIfTI"
+    )
+    slices = {name: header for name, header in readable.items() if name not in wrong}
     problems += _first(
         {name: text(header, "Modality") or "no modality" for name, header in slices.items() if not _is_slice(header)},
         "that are no slice (no Rows, PixelSpacing, ImagePositionPatient, ImageOrientationPatient or InstanceNumber, or "
@@ -95,6 +114,29 @@ def _first(found: dict[str, str], what: str, advice: str) -> list[str]:
     return [f"holds {len(found)} files {what}, such as {name!r} ({told}); {advice}"]
 
 
+def _reader_problems(folder: str | os.PathLike[str]) -> list[str]:
+    """What makes MONAI's reader take other files than the slices."""
+    problems = []
+    if Path(folder, "DICOMDIR").is_file():
+        problems.append("holds a DICOMDIR, the index of a medium, which would be read as a slice; move it elsewhere")
+    if glob.escape(str(folder)) != str(folder):
+        problems.append("has '*', '?' or '[' in its path, which would be read as a pattern; rename the folder")
+    return problems
+
+
+def _wrong_number(header: Header) -> str | None:
+    """The first element that does not hold as many numbers as it must, and why; none where all do or are absent."""
+    for keyword, count in _NUMBERS.items():
+        try:
+            value: Any = header.get(keyword)
+            numbers = np.array([] if value in (None, "") else value, dtype=float).ravel()
+        except Exception as error:  # pydicom raises whatever the bytes provoke
+            return f"{keyword}: {error}"
+        if numbers.size and not (numbers.size == count and np.isfinite(numbers).all()):
+            return f"{keyword} is {value}, where {count} finite numbers belong"
+    return None
+
+
 def _is_slice(header: Header) -> bool:
     needed = ("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber")
     present = all(header.get(keyword) not in (None, "") for keyword in needed)
@@ -115,7 +157,8 @@ def _differences(slices: dict[str, Header]) -> list[str]:
     for keyword, advice in shared.items():
         values = Counter(_comparable(header, keyword) for header in slices.values())
         if len(values) > 1:
-            told = ", ".join(f"{value} ({count} slices)" for value, count in values.most_common(4))
+            shown = "{1} slices" if keyword in _IDENTIFIERS else "{0} ({1} slices)"
+            told = ", ".join(shown.format(*value) for value in values.most_common(4))
             problems.append(f"mixes {len(values)} values of {keyword}: {told}; {advice}")
     return problems
 

@@ -43,6 +43,7 @@ _ISIC_FOLDERS = (
 _CHASE_LABEL_SETS = ("1stHO", "2ndHO")
 _CHASE_IMAGE = re.compile(r"(Image_(\d+)([LR]))\.jpg", re.IGNORECASE)
 _PARTS = ("train", "training", "val", "valid", "validation", "test", "testing")
+_SALT_LENGTH = 16  # characters at least
 _NO_CLASSES = ("image", "images", "label", "labels", "mask", "masks")  # folders of a segmentation data set
 
 
@@ -95,11 +96,12 @@ def read_layout(
         source: a folder or a CSV file.
         layout: a key of `LAYOUTS`, or None to recognize it.
         label_set: the annotator, for layouts with several; None takes the first.
-        salt: for layouts that hash identifiers; None draws one. The same salt gives the same names.
+        salt: for layouts that hash identifiers, 16 characters or more; None draws one. The same salt gives the same
+            names.
 
     Raises:
         InputError: where no layout fits, naming those tried and what was looked for; where images have no mask or masks
-            no image, naming all of them.
+            no image, naming all of them; for a salt that can be guessed, or has no effect.
     """
     path = Path(source)
     if not path.exists():
@@ -230,13 +232,18 @@ def _choose_label_set(layout: str, label_set: str | None) -> str | None:
 
 
 def _choose_salt(layout: str, salt: str | None) -> str | None:
-    if LAYOUTS[layout].hashes:
-        return secrets.token_hex(16) if salt is None else salt
-    if salt is not None:
+    if salt is None:
+        return secrets.token_hex(16) if LAYOUTS[layout].hashes else None
+    if not LAYOUTS[layout].hashes:
         raise InputError(
             f"a salt has no effect in layout {layout!r}, which keeps its ids as they are; leave --salt out"
         )
-    return None
+    if len(salt) < _SALT_LENGTH:
+        raise InputError(
+            f"the salt has {len(salt)} characters; give {_SALT_LENGTH} or more, since who guesses it finds patients by "
+            "trying their numbers: leave --salt out to have one drawn, or make one with 'openssl rand -hex 16'"
+        )
+    return salt
 
 
 def _is_table(path: Path) -> bool:

@@ -9,10 +9,13 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import nibabel
+import numpy as np
 import psutil
 import torch
 from monai.data import CacheDataset, Dataset, PersistentDataset
 from monai.data.utils import pickle_hashing
+from torch.utils.data import Subset
 
 from mu_monai.errors import InputError
 from mu_monai.keys import IMAGE, LABEL, SUBSETS
@@ -21,6 +24,10 @@ _log = logging.getLogger(__name__)
 
 _SHARE_OF_FREE_MEMORY = 0.25  # training needs the rest
 _GIB = 2**30
+_CONTAINER_LIMITS = (  # of control groups, version 2 and 1
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
 
 Case = Mapping[str, Any]
 
@@ -35,7 +42,7 @@ def volume_datasets(
     """Make a data set of whole preprocessed volumes per subset, which keeps as many in memory as fit.
 
     The subsets share the memory in the order of `keys.SUBSETS`: those that are trained on come first. How much one
-    volume takes is measured on the largest file. What does not fit is kept in `cache_dir` after the first time, and
+    volume takes is measured on the largest, in mm. What does not fit is kept in `cache_dir` after the first time, and
     preprocessed at every use where there is no such folder. What happens is logged.
 
     Args:
@@ -53,10 +60,10 @@ def volume_datasets(
     """
     if cache_gib is not None and not 0 <= cache_gib < float("inf"):
         raise InputError(f"cache_gib={cache_gib} is not allowed; give the memory for volumes in GiB, 0 for none")
-    budget = psutil.virtual_memory().available * _SHARE_OF_FREE_MEMORY if cache_gib is None else cache_gib * _GIB
+    budget = _free_memory() * _SHARE_OF_FREE_MEMORY if cache_gib is None else cache_gib * _GIB
     every = [case for subset in SUBSETS for case in cases.get(subset, ())]
     # copies, since a reader that has read is another one to the hash that names what is kept on disk
-    size = _bytes(deepcopy(transform)(max(every, key=_file_size))) if every and budget else 0
+    size = _bytes(deepcopy(transform)(max(every, key=_extent))) if every and budget else 0
     room = int(budget // size) if size else 0
     datasets, in_memory = {}, 0
     for subset in [subset for subset in SUBSETS if subset in cases]:
@@ -79,6 +86,41 @@ def volume_datasets(
     return datasets
 
 
+def holding(volumes: Dataset, classes: Sequence[int]) -> Subset[Any]:
+    """Those volumes of a data set whose label holds one of the classes: patches of the others cannot.
+
+    Args:
+        volumes: whole volumes with `label`, class indices.
+        classes: the channels to look for.
+
+    Raises:
+        InputError: where no volume does.
+    """
+    wanted = torch.tensor(list(classes))
+    indices = [i for i in range(len(volumes)) if torch.isin(torch.as_tensor(volumes[i][LABEL]), wanted).any()]
+    if not indices:
+        raise InputError(
+            f"none of the {len(volumes)} volumes to train on holds the classes to forget (label values "
+            f"{', '.join(map(str, classes))}); there is nothing to forget, or 'classes' names them in another order"
+        )
+    if len(indices) < len(volumes):
+        _log.info(
+            "%d of %d volumes hold the classes to forget; patches are drawn from these", len(indices), len(volumes)
+        )
+    return Subset(volumes, indices)
+
+
+def _free_memory() -> float:
+    """Bytes that may still be taken: those of the machine, or of the container where it is given less."""
+    free = float(psutil.virtual_memory().available)
+    for limit, used in _CONTAINER_LIMITS:
+        try:
+            free = min(free, float(Path(limit).read_text()) - float(Path(used).read_text()))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return max(free, 0.0)
+
+
 def _bytes(case: Case) -> int:
     return sum(value.nbytes for value in case.values() if isinstance(value, torch.Tensor))
 
@@ -89,8 +131,10 @@ def _files(case: Case) -> list[Path]:
     return sorted(image.iterdir()) if image.is_dir() else [image]
 
 
-def _file_size(case: Case) -> int:
-    return sum(file.stat().st_size for file in _files(case))
+def _extent(case: Case) -> float:
+    """The size of a volume in mm3, by its header: what a resampled volume's voxels grow with."""
+    label = nibabel.load(case[LABEL])  # on the voxels of its image, and never a folder
+    return float(np.prod(label.shape[:3]) * np.prod(label.header.get_zooms()[:3]))
 
 
 def _case_hash(case: Case) -> bytes:

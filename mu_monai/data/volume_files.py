@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import Any
 
 import nibabel
@@ -32,6 +33,8 @@ _AT_ONCE = 2  # volumes in memory; one of 512x512x200 voxels takes up to 600 MB 
 _ANISOTROPIC = 5  # largest over smallest spacing
 _FAR = 100  # times the median of all volumes
 _SAMPLE = 1_000_000  # voxels that a percentile is taken of
+_ONE_SERIES = Lock()  # MONAI's reader makes pydicom strict for a while, and that holds for all threads
+_PLACED = ("00200032", "00200037")  # tags of position and direction; without them the affine is that of no scanner
 
 _REMARKS = {
     "orientation": "%d of %d volumes do not say how they are oriented (sform_code and qform_code are 0), such as %s; "
@@ -129,14 +132,15 @@ def _read(path: str) -> Volume:
         raise InputError("does not exist; paths are absolute or relative to the manifest")
     if not is_volume(path):
         raise InputError("is no volume (NIfTI, or a folder with a DICOM series), which the other is")
+    read, advice = _read_nifti, "replace it, it may be truncated"
     if os.path.isdir(path):
-        raise_if_any(f"(DICOM series) {problem}" for problem in series_problems(path))
+        read, advice = _read_series, "correct the value in its headers that this is about, replace slices that are truncated, or convert it to NIfTI"
     try:
-        volume = _read_series(path) if os.path.isdir(path) else _read_nifti(path)
+        volume = read(path)
     except InputError:
         raise
     except Exception as error:  # the readers raise whatever the bytes provoke
-        raise InputError(f"cannot be read ({type(error).__name__}: {error}); replace it, it may be truncated") from None
+        raise InputError(f"cannot be read ({type(error).__name__}: {error}); {advice}") from None
     problem = _array_problem(volume.values) or affine_problem(volume.affine)
     raise_if_any([problem] if problem else [])
     return volume
@@ -146,7 +150,14 @@ def _read_series(folder: str) -> Volume:
     from monai.data import PydicomReader  # with torch, which takes seconds and only series need
 
     reader = PydicomReader()
-    values, meta = reader.get_data(reader.read(folder))
+    with _ONE_SERIES:
+        raise_if_any(f"(DICOM series) {problem}" for problem in series_problems(folder))
+        values, meta = reader.get_data(reader.read(folder))
+    raise_if_any(
+        ["(DICOM series) has an ImageOrientationPatient or ImagePositionPatient against the standard, such as one with a "
+        "number of more than 16 characters, and would be placed without it; correct it, or convert the series to NIfTI"]
+        * any(tag not in meta for tag in _PLACED)
+    )
     return Volume(values, np.asarray(meta["affine"]))
 
 

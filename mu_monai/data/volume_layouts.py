@@ -15,7 +15,7 @@ from mu_monai.data.dicom import Header, find_series, is_series, read_header, tex
 from mu_monai.data.pairing import pair, with_metadata
 from mu_monai.data.pseudonyms import pseudonym
 from mu_monai.data.volume_files import VOLUME_SUFFIXES
-from mu_monai.errors import raise_if_any
+from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
 
@@ -58,13 +58,15 @@ def read_decathlon(source: str | os.PathLike[str]) -> pd.DataFrame:
         source: the folder with `dataset.json`, or that file.
 
     Raises:
-        InputError: listing every entry of `training` that is not one image with one label.
+        InputError: where `training` is empty; listing every entry that is not one image with one label.
 
     Source: Antonelli et al., *The Medical Segmentation Decathlon* (arXiv 2106.05735).
     """
     file = _decathlon_file(Path(source))
     content = read_json(file)
     entries = content["training"]
+    if not entries:
+        raise InputError(f"{str(file)!r}, training, is empty; list at least one image with its label")
     raise_if_any(
         f"{str(file)!r}, training, entry {number}: {_shown(entry)} is not one image with one label; write "
         '{"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"}'

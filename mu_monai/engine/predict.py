@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
@@ -28,6 +29,7 @@ from mu_monai.keys import (
     LABEL,
     MODEL,
     PATIENT_ID,
+    RETAIN,
     SCORES_CSV,
     SUBSET,
     TEST,
@@ -35,6 +37,7 @@ from mu_monai.keys import (
 )
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
+logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -101,6 +104,7 @@ class ScoreSubsets:
         classes: the names of the output channels, in their order; by default their numbers.
         inferer: how a network is applied to a whole image, such as `SlidingWindowInferer`; by default at once.
         spacing: the size of a voxel in mm, for distances and volumes of the classes of a mask.
+        forget_classes: the names of classes of a mask that are to be forgotten in all cases; none where cases are.
 
     Raises:
         InputError: for an interval below 1, or a spacing that is not a positive number per axis.
@@ -115,13 +119,18 @@ class ScoreSubsets:
         classes: Sequence[str] | None = None,
         inferer: Callable[[torch.Tensor, Predict], torch.Tensor] | None = None,
         spacing: Sequence[float] | None = None,
+        forget_classes: Sequence[str] = (),
     ) -> None:
         if interval < 1:
             raise InputError(f"interval={interval} is not allowed; score after every 1, 2 ... epochs")
-        if spacing is not None and not all(0 < step < math.inf for step in spacing):
-            raise InputError(f"spacing={list(spacing)} is not allowed; give the size of a voxel in mm along each axis")
+        if spacing is not None and not _are_sizes(spacing):
+            raise InputError(
+                f"spacing={spacing!r} is not allowed; give the size of a voxel in mm along each axis, such as "
+                "[1.5, 1.5, 2.0]"
+            )
         self.loaders, self.loss_function, self.device, self.interval = dict(loaders), loss_function, device, interval
         self.classes, self.inferer, self.spacing = classes, inferer, spacing
+        self.forget_classes = tuple(forget_classes)
 
     def attach(self, engine: Engine) -> None:
         """Hook to the end of every `interval`-th epoch and of the last, and to the end of the run."""
@@ -145,23 +154,35 @@ class ScoreSubsets:
         """Score one batch before anything is trained: what cannot be scored is refused now, not after an epoch."""
         engine.network.eval()
         loader = next((loader for subset, loader in self.loaders.items() if subset != TEST and len(loader)), None)
-        if loader is not None:
-            self._score(engine.network, islice(loader, 1), measure=False)
+        if loader is None:
+            return
+        try:
+            self._score(engine.network, islice(loader, 1))
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"the first case cannot be scored ({type(error).__name__}: {error}); sizes that do not match come from "
+                "an image_size or patch_size that the network's strides do not divide, or a spacing of another number "
+                "of axes"
+            ) from None
 
     def _warn_where_nothing_happened(self, engine: Engine) -> None:
-        """Say it where the forget cases are answered as before: the most dangerous result is the silent one."""
-        loader = self.loaders.get(FORGET)
-        if not isinstance(engine.network, Student) or loader is None or not len(loader):
+        """Say it where all is answered as before: the most dangerous result is the silent one."""
+        subsets = (RETAIN, FORGET) if self.forget_classes else (FORGET,)
+        loaders = [self.loaders[subset] for subset in subsets if len(self.loaders.get(subset, ()))]
+        if not isinstance(engine.network, Student) or not loaders:
             return
         engine.network.eval()
         before, after = (
-            float(self._score(predict, loader, measure=False)["loss"].mean())
+            pd.concat([self._score(predict, loader, measure=False) for loader in loaders])
             for predict in (engine.network.teacher, engine.network)
         )
-        if abs(after - before) < 0.01 * abs(before):
+        columns = [f"dice[{name}]" for name in self.forget_classes] or ["loss"]
+        what = f"Dice of {', '.join(self.forget_classes)}" if self.forget_classes else "loss of the forget cases"
+        old, new = (float(scores[columns].mean().mean()) for scores in (before, after))
+        if abs(new - old) < 0.01 * abs(old):
             engine.state.warnings = [
                 *getattr(engine.state, WARNINGS, []),
-                f"the loss of the forget cases moved by less than 1 % (teacher {before:.4f}, student {after:.4f}): "
+                f"the {what} moved by less than 1 % (teacher {old:.4f}, student {new:.4f}): "
                 "hardly anything was forgotten; more epochs, smaller batches or a larger learning rate act stronger",
             ]
 
@@ -177,6 +198,7 @@ class ScoreSubsets:
                     tables.append(scores.assign(**{MODEL: model, SUBSET: subset}))
         table = pd.concat(tables, ignore_index=True)
         table = table[[MODEL, SUBSET, *(c for c in table.columns if c not in (MODEL, SUBSET))]]
+        _warn_of_absent_classes(table)
         with atomic_path(Path(folder) / SCORES_CSV) as path:
             table.to_csv(path, index=False)
         write_examples(
@@ -188,3 +210,21 @@ class ScoreSubsets:
         """Score a loader; distances and volumes take longer than a forward pass, and the curve does without."""
         spacing = self.spacing if measure else None
         return predict_scores(predict, loader, self.loss_function, self.device, self.classes, self.inferer, spacing)
+
+
+def _are_sizes(spacing: object) -> bool:
+    numbers = list(spacing) if isinstance(spacing, Sequence) and not isinstance(spacing, str) else []
+    return bool(numbers) and all(isinstance(step, int | float) and 0 < step < math.inf for step in numbers)
+
+
+def _warn_of_absent_classes(scores: pd.DataFrame) -> None:
+    """Say which classes no label holds: where they are not predicted either, their Dice of 1 raises every mean."""
+    prefix = "true_volume["
+    columns = [column for column in map(str, scores.columns) if column.startswith(prefix)]
+    absent = [column.removeprefix(prefix)[:-1] for column in columns if not scores[column].any()]
+    if absent:
+        logger.warning(
+            "no label holds %s; a Dice of 1 counts where it is not predicted. Name the classes that the labels have: "
+            "--set classes='[\"background\", ...]'",
+            " or ".join(map(repr, absent)),
+        )

@@ -4,6 +4,7 @@ from mu_monai.workflow.demo import demo
 from mu_monai.workflow.evaluate import evaluate
 from mu_monai.workflow.methods import methods
 from mu_monai.workflow.networks import networks
+from mu_monai.workflow.predict import predict
 from mu_monai.workflow.release import merge, revert
 from mu_monai.workflow.report import report
 from mu_monai.workflow.split import split
@@ -17,6 +18,7 @@ __all__ = [
     "merge",
     "methods",
     "networks",
+    "predict",
     "report",
     "revert",
     "split",

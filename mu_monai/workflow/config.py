@@ -243,7 +243,8 @@ def run_config(files: Sequence[str], overrides: Mapping[str, Any]) -> ConfigWork
 def _build(workflow: ConfigWorkflow) -> None:
     """Make the components before anything runs, so that a setting which does not fit is told as wrong input."""
     try:
-        workflow.parser.get_parsed_content("train::trainer" if "train::trainer" in workflow.parser else "scorer")
+        main = next(key for key in ("train::trainer", "scorer", "evaluator") if key in workflow.parser)
+        workflow.parser.get_parsed_content(main)
     except RuntimeError as error:
         raise _misfit(error) from None
 

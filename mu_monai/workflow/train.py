@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from monai.bundle import ConfigParser
 
 from mu_monai.bundle import find_bundle
-from mu_monai.data import class_indices, load_split
+from mu_monai.data import class_indices, is_file_label, load_split
 from mu_monai.errors import raise_if_any
-from mu_monai.keys import RETAIN, TRAINING_SUBSETS
+from mu_monai.files import read_json
+from mu_monai.keys import LABEL, PROVENANCE, RETAIN, SUBSETS, TRAINING_SUBSETS
 from mu_monai.workflow.config import collect, config_files, parse_settings, read_config, run_config, unknown_ids
 
 FORGET_CLASSES = "forget_classes"
@@ -60,9 +63,9 @@ def train(
     problems += [f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}" for name in wrong]
     problems += collect(
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
-        lambda: split_problems(split, [RETAIN]),
+        lambda: split_problems(split, [RETAIN]) or mask_class_problems(parser, overrides, split),
         lambda: device_problems(device),
-        lambda: epoch_problems(overrides),
+        lambda: number_problems(overrides),
     )
     raise_if_any(problems)
     run_config(files, overrides)
@@ -111,12 +114,29 @@ def class_problems(parser: ConfigParser, overrides: Mapping[str, Any]) -> list[s
     return []
 
 
-def epoch_problems(overrides: Mapping[str, Any]) -> list[str]:
-    """Why a number of epochs cannot be run."""
-    epochs = overrides.get("max_epochs", 1)
-    if isinstance(epochs, int) and epochs >= 1:
+def mask_class_problems(parser: ConfigParser, overrides: Mapping[str, Any], split: str | Path | None) -> list[str]:
+    """Why the bundle calls the values of masks otherwise than the source that a split was made from."""
+    classes = overrides.get("classes", parser.get("classes"))
+    if split is None or classes is None:
         return []
-    return [f"--set max_epochs={epochs} is not allowed; use a whole number of at least 1"]
+    content = read_json(split)
+    named = content[PROVENANCE].get("classes")
+    labels = pd.Series([case[LABEL] for subset in SUBSETS for case in content[subset]], dtype=object)
+    if not named or named == classes or not is_file_label(labels).all():
+        return []
+    return [
+        f"the masks of '{split}' hold the classes {json.dumps(named)}, as their source names them, and the bundle's "
+        f"'classes' are {json.dumps(classes)}; give --set classes='{json.dumps(named)}'"
+    ]
+
+
+def number_problems(overrides: Mapping[str, Any]) -> list[str]:
+    """Why numbers of epochs or patches cannot be run."""
+    return [
+        f"--set {name}={overrides[name]} is not allowed; use a whole number of at least 1"
+        for name in ("max_epochs", "patches_per_volume")
+        if name in overrides and not (isinstance(overrides[name], int) and overrides[name] >= 1)
+    ]
 
 
 def device_problems(device: str | None) -> list[str]:

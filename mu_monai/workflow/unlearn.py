@@ -39,7 +39,8 @@ from mu_monai.workflow.train import (
     classes_to_forget,
     common_overrides,
     device_problems,
-    epoch_problems,
+    mask_class_problems,
+    number_problems,
     split_problems,
 )
 
@@ -101,9 +102,12 @@ def unlearn(
         lambda: method_problems(method),
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: never_learned(names, teacher),
-        lambda: split_problems(split, [RETAIN] if names else TRAINING_SUBSETS) or trained_otherwise(split, teacher),
+        lambda: (
+            split_problems(split, [RETAIN] if names else TRAINING_SUBSETS)
+            or trained_otherwise(split, teacher) + mask_class_problems(parser, overrides, split)
+        ),
         lambda: device_problems(device),
-        lambda: epoch_problems(overrides),
+        lambda: number_problems(overrides),
     )
     if not problems:
         parser.update(overrides)

@@ -9,7 +9,7 @@ import torch
 from monai.transforms import Compose, EnsureTyped, LoadImaged
 from nibabel import Nifti1Image, save
 
-from mu_monai.data.volume_cache import volume_datasets
+from mu_monai.data.volume_cache import holding, volume_datasets
 from mu_monai.errors import InputError
 
 MIB = 1 / 1024  # in GiB
@@ -89,3 +89,22 @@ def test_another_transform_is_not_taken_from_the_disk(cases, transform, tmp_path
 def test_a_size_that_is_none_is_refused(cases, transform, size):
     with pytest.raises(InputError, match="cache_gib="):
         volume_datasets(cases, transform, cache_gib=size)
+
+
+def test_volumes_without_the_class_are_left_out(caplog):
+    volumes = [{"label": torch.tensor([[0, value]])} for value in (1, 2, 0, 2)]
+    with caplog.at_level(logging.INFO):
+        assert list(holding(volumes, [2]).indices) == [1, 3]
+    assert "2 of 4 volumes hold the classes" in caplog.text
+    with pytest.raises(InputError, match="none of the 4 volumes to train on holds the classes to forget"):
+        holding(volumes, [3])
+
+
+@pytest.mark.parametrize(("limit", "kept"), [("max", 2), (str(4 * 2**20 * 3), 1), ("0", 0)])
+def test_a_container_may_have_less_memory_than_its_machine(cases, transform, monkeypatch, tmp_path, limit, kept):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("", (), {"available": 4 * 2**20 * 2.6}))
+    files = [tmp_path / "max", tmp_path / "current"]
+    for file, text in zip(files, (limit, str(4 * 2**20)), strict=True):
+        file.write_text(text)
+    monkeypatch.setattr("mu_monai.data.volume_cache._CONTAINER_LIMITS", [tuple(map(str, files))])
+    assert len(volume_datasets(cases, transform)["retain"]._cache) == kept
