@@ -32,5 +32,6 @@ for seed in $seeds; do
     for preset in paper two-phase; do
         step unlearn "$folder/$preset" "${student[@]}" --preset "$preset"
     done
+    step unlearn "$folder/weight-0.3" "${student[@]}" --preset paper --set method#forget_weight=0.3
     step unlearn "$folder/forget-anterior" "${student[@]}" --preset paper --forget-class anterior
 done

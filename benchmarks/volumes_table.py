@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from mu_monai.files import read_json
 from mu_monai.keys import FORGET, MODEL, RETAIN, RETRAINED, SCORES_CSV, STUDENT, SUBSET, SUBSETS, TEACHER, TEST
 
-PATIENTS = (TEACHER, RETRAINED, "paper", "two-phase")
+PATIENTS = (TEACHER, RETRAINED, "paper", "two-phase", "weight-0.3")
 STRUCTURE = (TEACHER, "retrained-without-anterior", "forget-anterior")
 CLASSES = ("anterior", "posterior")
 Cell = Callable[[pd.DataFrame], float]
@@ -71,13 +71,16 @@ def main(folders: list[Path]) -> None:
             print(f"Forgetting {title}: {column} per structure{unit}\n")
             pairs = [(name, subset) for name in CLASSES for subset in (FORGET, RETAIN, TEST)]
             table(folders, runs, {f"{n}, {s}": mean_of(f"{column}[{n}]", s) for n, s in pairs})
-    print("Cost of one run\n\n| run | seconds | peak memory, MiB | trained weights |\n|---|---|---|---|")
+    print("One run (seconds depend on what else the machine did)\n")
+    print("| run | seconds | peak memory, MiB | trained weights |\n|---|---|---|---|")
     for run in dict.fromkeys((*PATIENTS, *STRUCTURE)):
-        records = [read_json(folder / run / "run.json") for folder in folders if (folder / run / "run.json").is_file()]
+        finished = [folder / run for folder in folders if (folder / run / SCORES_CSV).is_file()]
+        records = [read_json(path / "run.json") for path in finished]
         if records:
             seconds, memory = (pd.Series([r[k] for r in records]) for k in ("seconds", "peak_memory_mib"))
-            share = records[0]["parameters"]["share"]
-            print(f"| {run} | {spread(seconds, 0)} | {memory.max():.0f} | {100 * share:.2f} % |")
+            print(
+                f"| {run} | {spread(seconds, 0)} | {memory.max():.0f} | {100 * records[0]['parameters']['share']:.2f} % |"
+            )
 
 
 if __name__ == "__main__":

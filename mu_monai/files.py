@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,11 +53,18 @@ def read_json(source: str | os.PathLike[str]) -> Any:
 def file_sha256(source: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits; of a folder (a DICOM series) that of its files' digests.
 
+    A `.gz` file counts as what it holds, since compressing it again changes its bytes; one that is damaged as it is.
     Names and order of the files in a folder do not count, nor do hidden ones: a renamed copy of a series is a copy.
     """
     if os.path.isdir(source):
         files = (entry.path for entry in os.scandir(source) if entry.is_file() and not entry.name.startswith("."))
         return hashlib.sha256("".join(sorted(map(file_sha256, files))).encode()).hexdigest()
+    if str(source).lower().endswith(".gz"):
+        try:
+            with gzip.open(source) as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest()
+        except (OSError, EOFError, zlib.error):
+            pass
     with open(source, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 RETAIN, FORGET, VALIDATION, TEST = "retain", "forget", "validation", "test"
 SUBSETS = (RETAIN, FORGET, VALIDATION, TEST)
 TRAINING_SUBSETS = (RETAIN, FORGET)
@@ -17,3 +20,17 @@ RUN_JSON, CONFIG_JSON, MODEL_PT, ADAPTER_DIR = "run.json", "config.json", "model
 WARNINGS = "warnings"  # what handlers have to say of a finished run, kept in the engine's state
 
 CURVE_CSV, SCORES_CSV, EXAMPLES_NPZ, CHECKPOINTS_DIR = "curve.csv", "scores.csv", "examples.npz", "checkpoints"
+
+
+def structures(columns: Iterable[object]) -> list[str]:
+    """The classes of the masks that a score table is of, background left out; none for one channel and classifiers.
+
+    Args:
+        columns: the names of its columns, or the table itself.
+
+    Example:
+        >>> structures(["dice", "dice[organ]", "hd95[organ]"])
+        ['organ']
+    """
+    found = (re.fullmatch(r"dice\[(.*)\]", str(column)) for column in columns)
+    return [match[1] for match in found if match]

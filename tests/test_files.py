@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -104,6 +105,22 @@ def test_content_that_is_no_json_leaves_the_old_file(tmp_path):
 def test_the_sha_is_that_of_the_bytes(tmp_path, content):
     (tmp_path / "a").write_bytes(content)
     assert file_sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_the_sha_of_a_gz_file_is_that_of_what_it_holds(tmp_path):
+    for name, level in (("fast.nii.gz", 1), ("small.NII.GZ", 9)):
+        (tmp_path / name).write_bytes(gzip.compress(b"voxels" * 1000, level))
+    assert (tmp_path / "fast.nii.gz").read_bytes() != (tmp_path / "small.NII.GZ").read_bytes()
+    digests = {file_sha256(file) for file in tmp_path.iterdir()}
+    assert digests == {hashlib.sha256(b"voxels" * 1000).hexdigest()}
+
+
+@pytest.mark.parametrize(
+    "content", [b"no gzip", b"", gzip.compress(b"voxels" * 1000)[:-9], gzip.compress(b"voxels")[:10] + b"\xff" * 20]
+)
+def test_a_gz_file_that_does_not_decompress_is_told_apart_by_its_bytes(tmp_path, content):
+    (tmp_path / "a.nii.gz").write_bytes(content)
+    assert file_sha256(tmp_path / "a.nii.gz") == hashlib.sha256(content).hexdigest()
 
 
 def test_the_sha_of_a_folder_is_that_of_its_files_under_whatever_names(tmp_path):

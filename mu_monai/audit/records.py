@@ -27,6 +27,7 @@ from mu_monai.keys import (
     SUBSETS,
     TEACHER,
     TEST,
+    structures,
 )
 from mu_monai.metrics import (
     PREDICTED,
@@ -34,7 +35,6 @@ from mu_monai.metrics import (
     class_f1,
     structure_metrics,
     structure_scores,
-    structures,
     utility_metrics,
 )
 

@@ -134,7 +134,8 @@ def _read(path: str) -> Volume:
         raise InputError("is no volume (NIfTI, or a folder with a DICOM series), which the other is")
     read, advice = _read_nifti, "replace it, it may be truncated"
     if os.path.isdir(path):
-        read, advice = _read_series, "correct the value in its headers that this is about, replace slices that are truncated, or convert it to NIfTI"
+        read = _read_series
+        advice = "replace slices that are truncated, correct the headers, or convert the series to NIfTI"
     try:
         volume = read(path)
     except InputError:
@@ -154,8 +155,10 @@ def _read_series(folder: str) -> Volume:
         raise_if_any(f"(DICOM series) {problem}" for problem in series_problems(folder))
         values, meta = reader.get_data(reader.read(folder))
     raise_if_any(
-        ["(DICOM series) has an ImageOrientationPatient or ImagePositionPatient against the standard, such as one with a "
-        "number of more than 16 characters, and would be placed without it; correct it, or convert the series to NIfTI"]
+        [
+            "(DICOM series) has an ImageOrientationPatient or ImagePositionPatient against the standard, such as one with a "
+            "number of more than 16 characters, and would be placed without it; correct it, or convert the series to NIfTI"
+        ]
         * any(tag not in meta for tag in _PLACED)
     )
     return Volume(values, np.asarray(meta["affine"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mu_monai.metrics.classwise import PREDICTED, class_f1
-from mu_monai.metrics.structures import STRUCTURE_METRICS, structure_metrics, structure_scores, structures
+from mu_monai.metrics.structures import STRUCTURE_METRICS, structure_metrics, structure_scores
 from mu_monai.metrics.utility import UTILITY_METRICS, subset_means, utility_metrics
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "class_f1",
     "structure_metrics",
     "structure_scores",
-    "structures",
     "subset_means",
     "utility_metrics",
 ]

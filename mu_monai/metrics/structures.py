@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import pandas as pd
 
+from mu_monai.keys import structures
+
 STRUCTURE_METRICS = ("dice", "hd95", "volume", "volume_error")
 _TRUE_VOLUME = "true_volume"
-
-
-def structures(scores: pd.DataFrame) -> list[str]:
-    """The classes of the masks that a score table is of, background left out; none for one channel and classifiers.
-
-    Example:
-        >>> structures(pd.DataFrame({"dice": [0.9], "dice[organ]": [0.9], "hd95[organ]": [2.0]}))
-        ['organ']
-    """
-    found = (re.fullmatch(r"dice\[(.*)\]", str(column)) for column in scores.columns)
-    return [match[1] for match in found if match]
 
 
 def structure_scores(scores: pd.DataFrame, forget_classes: Sequence[str] = ()) -> pd.DataFrame:

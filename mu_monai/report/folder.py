@@ -19,12 +19,14 @@ from mu_monai.keys import (
     LABEL,
     MODEL,
     PATIENT_ID,
+    RETRAINED,
     ROLES,
     RUN_JSON,
     SCORES_CSV,
     STUDENT,
     SUBSET,
     TEACHER,
+    structures,
 )
 from mu_monai.report.examples import Examples, is_volumes, joined_examples, read_examples
 
@@ -105,7 +107,7 @@ class Runs:
     @property
     def volumes(self) -> bool:
         """Whether the cases are volumes or have masks of several classes."""
-        return is_volumes(self.main.examples) or bool(_structures(self.main.scores))
+        return is_volumes(self.main.examples) or bool(structures(self.main.scores))
 
     @property
     def forget_classes(self) -> list[str]:
@@ -115,7 +117,7 @@ class Runs:
     @property
     def kept_classes(self) -> list[str]:
         """The classes of masks that were not to be forgotten."""
-        return [name for name in _structures(self.main.scores) if name not in self.forget_classes]
+        return [name for name in structures(self.main.scores) if name not in self.forget_classes]
 
 
 def read_runs(folders: Sequence[str | Path]) -> Runs:
@@ -127,8 +129,8 @@ def read_runs(folders: Sequence[str | Path]) -> Runs:
     Raises:
         InputError: with every problem at once: not a run folder, not finished, no scores, damaged files, two runs
             of the same role, other splits, bundles or classes, models but the teacher that were to forget other
-            classes, a student that did not start from the teacher, models scored twice with different results where no
-            hashes of the weights tell.
+            classes, or these in other cases, a student that did not start from the teacher, models scored twice with
+            different results where no hashes of the weights tell.
     """
     problems = [] if folders else ["no run folder is given; give one or more of teacher, retrained and student"]
     runs: list[Run] = []
@@ -141,9 +143,10 @@ def read_runs(folders: Sequence[str | Path]) -> Runs:
     problems += _differing("split", [(run, (run.record.get("sha256") or {}).get("split")) for run in runs])
     problems += _differing("bundle", [(run, (run.record.get("bundle") or {}).get("name")) for run in runs])
     problems += _differing("task", [(run, run.task) for run in runs])
-    problems += _differing("set of classes", [(run, ", ".join(_structures(run.scores))) for run in runs])
+    problems += _differing("set of classes", [(run, ", ".join(structures(run.scores))) for run in runs])
     forgot = [(run, ", ".join(sorted(_forget_classes(run))) or "none") for run in runs if run.role != TEACHER]
     problems += _differing("choice of forgotten classes", forgot)
+    problems += _other_cases(runs)
     problems += _differing_scores(runs)
     raise_if_any(problems)
     return Runs({run.role: run for run in sorted(runs, key=lambda run: ROLES.index(run.role))})
@@ -191,11 +194,6 @@ def _task(scores: pd.DataFrame) -> str:
     return CLASSIFICATION if "accuracy" in scores.columns else SEGMENTATION
 
 
-def _structures(scores: pd.DataFrame) -> list[str]:
-    """The classes of masks of several classes."""
-    return [column[5:-1] for column in scores.columns if column.startswith("dice[")]
-
-
 def _forget_classes(run: Run) -> list[str]:
     return list(run.record.get("forget_classes") or [])
 
@@ -239,6 +237,22 @@ def _differing(what: str, found: Sequence[tuple[Run, Any]]) -> Iterator[str]:
             f"the runs do not share one {what} ({listed}); a report compares runs of the same {what} only: leave out "
             "those of another (an unlearning run scores its teacher itself)"
         )
+
+
+def _other_cases(runs: Sequence[Run]) -> Iterator[str]:
+    """Where classes are forgotten no case is, so the retrained model must have learned from all of the student's."""
+    found = [{run.role: run for run in runs if _forget_classes(run)}.get(role) for role in (RETRAINED, STUDENT)]
+    retrained, student = found
+    if retrained is None or student is None or set(retrained.record["subsets"]) == set(student.record["subsets"]):
+        return
+    names = " ".join(f"--forget-class {name}" for name in _forget_classes(student))
+    record, subsets = student.record, student.record["subsets"]
+    yield (
+        f"the retrained model '{retrained.folder}' was trained on {', '.join(retrained.record['subsets'])}, the student "
+        f"'{student.folder}' on {', '.join(subsets)}: where classes are forgotten no case is, and both must have had "
+        f"the same cases; train it with: mu-monai train {record['bundle']['name']} --split {record['split']['file']} "
+        f"--subsets {','.join(subsets)} {names}"
+    )
 
 
 def _differing_scores(runs: Sequence[Run]) -> Iterator[str]:

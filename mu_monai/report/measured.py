@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mu_monai.report.folder import CLASSIFICATION, Runs
-from mu_monai.report.sentences import number, percent
+from mu_monai.report.sentences import listed, number, percent
 from mu_monai.report.tables import as_rows, layers_table, measurements, restoration_table
 
 
@@ -26,10 +26,9 @@ def _drift(runs: Runs, found: Mapping[str, Any]) -> dict[str, Any] | None:
     if margins is not None:
         several = bool(runs.kept_classes or runs.forget_classes)
         over = "classes" if runs.main.task == CLASSIFICATION else "pixels and classes" if several else "pixels"
-        said.append(("Answers (delta)", delta_sentence(margins["delta"], over=over)))
-        said.append(("Features (epsilon)", epsilon_sentence(margins["epsilon"], margins["feature_layer"])))
-    if runs.forget_classes:  # no case is forgotten, so all were measured
-        said = [(name, text.replace("the forget cases", "all training cases")) for name, text in said]
+        gone = listed(runs.forget_classes)
+        said.append(("Answers (delta)", delta_sentence(margins["delta"], over=over, gone=gone)))
+        said.append(("Features (epsilon)", epsilon_sentence(margins["epsilon"], margins["feature_layer"], gone=gone)))
     rows = [
         {"layer": row["layer"], "rank": row["rank"]}
         | {name: number(row[name], 4) for name in ("norm", "spectral_norm", "bound")}
@@ -73,35 +72,40 @@ def drift_sentence(total: float, limit: float | None) -> str:
     return f"All updates together moved the weights by {number(total)} (Euclidean distance); {held}."
 
 
-def delta_sentence(delta: float, *, over: str) -> str:
-    """How far the answers on forget cases moved.
+def delta_sentence(delta: float, *, over: str, gone: str = "") -> str:
+    """How far the answers on forget cases moved, or on all training cases where classes were forgotten.
 
     Args:
         delta: mean |p_s - p_t|, in [0, 1].
         over: what the mean is over; where `classes` are among it, their probabilities sum to 1.
+        gone: the classes that were forgotten; none where cases were.
     """
     most = "2 divided by the number of classes" if "classes" in over else "1"
     return (
-        f"The student's probabilities on the forget cases differ from the teacher's by {number(delta, 4)} on average "
+        f"The student's probabilities on {_measured_cases(gone)} differ from the teacher's by {number(delta, 4)} on average "
         f"over {over}; 0 is the same answer, and {most} is the most there can be. Large here means changed answers; it "
         "does not prove forgetting."
     )
 
 
-def epsilon_sentence(epsilon: float | None, layer: str | None) -> str:
-    """How far the features of forget cases moved."""
+def epsilon_sentence(epsilon: float | None, layer: str | None, *, gone: str = "") -> str:
+    """How far the features of forget cases moved, or of all training cases where the classes `gone` were forgotten."""
     if epsilon is None:
         return "No layer is known whose features could be compared, so nothing is said about them."
-    where = f"The features of the forget cases, averaged over space at {layer},"
+    where = f"The features of {_measured_cases(gone)}, averaged over space at {layer},"
     if epsilon == 0:
         return (
             f"{where} are the teacher's: no adapter lies at or before that layer, so the distance is 0 "
-            "by construction, and what the layers up to it learned from these cases is still there."
+            f"by construction, and what the layers up to it learned of {gone or 'these cases'} is still there."
         )
     return (
         f"{where} are {number(epsilon, 4)} from the teacher's (mean Euclidean distance). Large here "
-        "means changed features; it does not prove that nothing of the cases is left in them."
+        f"means changed features; it does not prove that nothing of {gone or 'the cases'} is left in them."
     )
+
+
+def _measured_cases(gone: str) -> str:
+    return "all training cases" if gone else "the forget cases"
 
 
 def restoration_sentence(restoration: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 import pydicom
 import pytest
 from PIL import Image
+from pydicom.dataelem import RawDataElement
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +86,15 @@ def slice_header(number: int, **changes: object) -> pydicom.Dataset:
     for keyword, value in changes.items():
         setattr(header, keyword, value)
     return header
+
+
+def put_bytes(folder: str | Path, keyword: str, value: bytes) -> None:
+    """Write an element's bytes as they are into all slices, as faulty software does."""
+    for file in Path(folder).iterdir():
+        header = pydicom.dcmread(file)
+        element, tag = header[keyword], header[keyword].tag
+        header._dict[tag] = RawDataElement(tag, element.VR, len(value), value, 0, False, True)
+        header.save_as(file)
 
 
 def make_decathlon(folder: Path, **changes: object) -> Path:

@@ -8,7 +8,7 @@ from monai.transforms import Compose, LoadImaged, Orientationd
 
 from mu_monai.data.check_volume import CheckVolumed
 from mu_monai.data.dicom import find_series, read_header, series_problems, text
-from tests.data.conftest import slice_header, write_series
+from tests.data.conftest import put_bytes, slice_header, write_series
 
 
 def replace_slice(folder, number, **changes):
@@ -50,8 +50,8 @@ def test_a_missing_slice_is_told_by_its_place(series):
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"SeriesInstanceUID": "1.2.3"}, "mixes 2 values of SeriesInstanceUID: .*, 1.2.3 .1 slices.; give each series"),
-        ({"PatientID": "Bert"}, r"mixes 2 values of PatientID: Anna \(5 slices\), Bert"),
+        ({"SeriesInstanceUID": "1.2.3"}, "mixes 2 values of SeriesInstanceUID: 5 slices, 1 slices; give each series"),
+        ({"PatientID": "Bert"}, "mixes 2 values of PatientID: 5 slices, 1 slices; give each patient's"),
         ({"Rows": 3, "Columns": 10}, r"mixes 2 values of Rows: 5 \(5 slices\), 3 \(1 slices\)"),
         ({"PixelSpacing": [1.5, 1.4]}, r"mixes 2 values of PixelSpacing: \[1.5, 1.5\] .*\[1.5, 1.4\]"),
         ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, "ImageOrientationPatient: .*such as a localizer"),
@@ -75,6 +75,46 @@ def test_files_that_are_no_dicom_and_folders_are_told_at_once(series):
     folder, file = series_problems(series)
     assert_matches(folder, "holds the folder 'more'")
     assert_matches(file, r"holds 1 files that cannot be read as DICOM, such as 'notes.txt' \(.*\); replace them")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("keyword", "value", "told"),
+    [
+        ("InstanceNumber", b"1e400 ", "InstanceNumber: cannot convert float infinity to integer"),
+        ("InstanceNumber", b"abc ", "InstanceNumber: .*'abc'"),
+        ("PixelSpacing", b"abc ", "PixelSpacing: could not convert string to float: 'abc'"),
+        ("PixelSpacing", b"1.5 ", "PixelSpacing is 1.5, where 2 finite numbers belong"),
+        ("ImagePositionPatient", b"1\\2 ", r"ImagePositionPatient is \[1, 2\], where 3 finite numbers belong"),
+        ("ImageOrientationPatient", b"1\\0\\0\\0\\1\\nan ", "ImageOrientationPatient is .*nan"),
+        ("RescaleSlope", b"abc ", "RescaleSlope: could not convert string to float: 'abc'"),
+        ("Rows", b"\5\0\5\0", r"Rows is \[5, 5\], where 1 finite numbers belong"),
+    ],
+)
+def test_a_header_value_that_is_no_number_is_told_with_its_element(series, keyword, value, told):
+    put_bytes(series, keyword, value)
+    (found,) = series_problems(series)
+    assert_matches(
+        found, rf"holds 6 files whose headers hold a wrong value, such as 'IM0000' \({told}\); correct these"
+    )
+
+
+def test_identifiers_stand_in_no_problem(series):
+    replace_slice(series, 4, PatientID="Bert", SeriesInstanceUID="1.2.3")
+    told = " ".join(series_problems(series))
+    assert "mixes 2 values of PatientID" in told
+    assert not any(name in told for name in ("Anna", "Bert", "1.2.826", "1.2.3"))
+
+
+def test_a_dicomdir_beside_the_slices_is_told(series):
+    (series / "DICOMDIR").write_bytes((series / "IM0000").read_bytes())
+    (found,) = series_problems(series)
+    assert_matches(found, "holds a DICOMDIR, the index of a medium, which would be read as a slice; move it elsewhere")
+
+
+def test_a_path_that_is_a_pattern_is_told(tmp_path):
+    (found,) = series_problems(write_series(tmp_path / "scan [1]"))
+    assert_matches(found, "in its path, which would be read as a pattern; rename the folder")
 
 
 def test_one_slice_is_no_volume(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from mu_monai.data import check_manifest
 from mu_monai.errors import InputError
-from tests.data.conftest import write_image, write_label, write_series, write_volume
+from tests.data.conftest import put_bytes, write_image, write_label, write_series, write_volume
 
 AFFINE = np.diag([1.5, 1.5, 2, 1])
 
@@ -112,7 +112,17 @@ def test_a_series_that_is_not_whole_is_told_with_its_folder(tmp_path):
 
 def test_a_series_with_truncated_pixels_is_told(tmp_path):
     series = write_series(tmp_path / "series", PixelData=b"too few ")
-    with pytest.raises(InputError, match=r"series' cannot be read"):
+    with pytest.raises(
+        InputError, match=r"series' cannot be read .* correct the headers, or convert the series to NIf"
+    ):
+        check_manifest(manifest((series, write_label(tmp_path / "label.nii"))))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_series_whose_direction_the_reader_leaves_out_is_told(tmp_path):
+    series = write_series(tmp_path / "series")
+    put_bytes(series, "ImageOrientationPatient", b"1\\0\\0\\0\\1\\-0.00000000000000000012 ")
+    with pytest.raises(InputError, match="number of more than 16 characters, and would be placed without it; correct"):
         check_manifest(manifest((series, write_label(tmp_path / "label.nii"))))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import shutil
@@ -23,6 +24,8 @@ from mu_monai.data import (
 from mu_monai.data.pseudonyms import pseudonym
 from mu_monai.errors import InputError
 from tests.data.conftest import make_decathlon, make_dicom, write_label, write_series, write_volume
+
+SALT = "not to be guessed"
 
 
 def make_volumes(folder):
@@ -100,6 +103,11 @@ def test_decathlon_entries_are_one_image_with_one_label(tmp_path):
         read_decathlon(tmp_path)
 
 
+def test_a_decathlon_without_an_entry_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"dataset.json', training, is empty; list at least one image"):
+        read_layout(make_decathlon(tmp_path, training=[]))
+
+
 def test_dicom_identifiers_stand_nowhere_in_the_manifest(tmp_path):
     source = read_layout(make_dicom(tmp_path))
     assert source.layout == "dicom"
@@ -148,7 +156,7 @@ def test_dicom_series_without_identifiers_or_label_are_told_with_their_folder(tm
 
 def test_a_salt_gives_the_same_names_again_and_none_draws_another(tmp_path):
     make_dicom(tmp_path)
-    first, again = (read_layout(tmp_path, salt="mine").manifest for _ in range(2))
+    first, again = (read_layout(tmp_path, salt=SALT).manifest for _ in range(2))
     pd.testing.assert_frame_equal(first, again)
     assert not set(first["case_id"]) & set(read_layout(tmp_path).manifest["case_id"])
 
@@ -158,19 +166,27 @@ def test_a_salt_for_a_layout_that_hashes_nothing_is_refused(tmp_path):
         read_layout(make_volumes(tmp_path), salt="x")
 
 
+@pytest.mark.parametrize("salt", ["", "s", "fifteen letters"])
+def test_a_salt_that_can_be_guessed_is_refused(tmp_path, salt):
+    with pytest.raises(
+        InputError, match=rf"salt has {len(salt)} characters; give 16 or more, .*'openssl rand -hex 16'"
+    ):
+        read_layout(make_dicom(tmp_path, ["Anna"]), salt=salt)
+
+
 def test_patients_are_forgotten_by_their_real_ids_and_only_names_are_kept(tmp_path):
-    source = read_layout(make_dicom(tmp_path / "in"), salt="s")
+    source = read_layout(make_dicom(tmp_path / "in"), salt=SALT)
     content = make_split(source, SplitSettings(forget=ForgetIds(("Bert",)), validation=0.2, test=0.2))
-    bert = pseudonym("patient", "Bert", "s")
+    bert = pseudonym("patient", "Bert", SALT)
     assert [case["patient_id"] for case in content["forget"]] == [bert]
     assert content["provenance"]["selector"] == {"kind": "ids", "value": [bert]}
-    assert content["provenance"]["salt"] == "s"
+    assert content["provenance"]["salt"] == SALT
     path = write_split(tmp_path / "split.json", content)
     assert "Bert" not in path.read_text()
     load_split(path, verify=True)
     later = next(name for name in ("Anna", "Cleo", "Dora", "Emil") if named(content["retain"], name))
     request = reselect(path, ForgetIds((later,)))
-    assert {case["patient_id"] for case in request["forget"]} == {bert, pseudonym("patient", later, "s")}
+    assert {case["patient_id"] for case in request["forget"]} == {bert, pseudonym("patient", later, SALT)}
     assert later not in json.dumps(request["provenance"]["selector"])
     with pytest.raises(InputError, match="'Zoe' to forget is neither PatientID nor SeriesInstanceUID"):
         reselect(path, ForgetIds(("Zoe",)))
@@ -180,7 +196,7 @@ def test_patients_are_forgotten_by_their_real_ids_and_only_names_are_kept(tmp_pa
 
 
 def named(cases, patient):
-    return pseudonym("patient", patient, "s") in [case["patient_id"] for case in cases]
+    return pseudonym("patient", patient, SALT) in [case["patient_id"] for case in cases]
 
 
 def test_a_changed_or_missing_slice_is_a_changed_file(tmp_path):
@@ -190,6 +206,15 @@ def test_a_changed_or_missing_slice_is_a_changed_file(tmp_path):
     (tmp_path / "in" / "site-0" / "scan-0" / "IM0001").unlink()
     with pytest.raises(InputError, match=f"file '{image}' changed after the split was made"):
         load_split(path, verify=True)
+
+
+def test_a_volume_that_was_compressed_again_is_a_copy(tmp_path):
+    make_volumes(tmp_path)
+    volume = gzip.decompress((tmp_path / "images" / "a.nii.gz").read_bytes())
+    (tmp_path / "images" / "d.nii.gz").write_bytes(gzip.compress(volume, compresslevel=1))
+    write_label(tmp_path / "labels" / "d.nii.gz")
+    with pytest.raises(InputError, match="cases of the same content: 'a' .*, 'd'"):
+        make_split(read_layout(tmp_path), SplitSettings(forget=None))
 
 
 def test_a_copied_series_is_a_copy(tmp_path):

@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from mu_monai.metrics import structure_metrics, structure_scores, structures, utility_metrics
+from mu_monai.keys import structures
+from mu_monai.metrics import structure_metrics, structure_scores, utility_metrics
 
 SCORES = pd.DataFrame(
     {
