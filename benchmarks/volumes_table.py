@@ -78,9 +78,8 @@ def main(folders: list[Path]) -> None:
         records = [read_json(path / "run.json") for path in finished]
         if records:
             seconds, memory = (pd.Series([r[k] for r in records]) for k in ("seconds", "peak_memory_mib"))
-            print(
-                f"| {run} | {spread(seconds, 0)} | {memory.max():.0f} | {100 * records[0]['parameters']['share']:.2f} % |"
-            )
+            share = 100 * records[0]["parameters"]["share"]
+            print(f"| {run} | {spread(seconds, 0)} | {memory.max():.0f} | {share:.2f} % |")
 
 
 if __name__ == "__main__":

@@ -154,13 +154,12 @@ def _read_series(folder: str) -> Volume:
     with _ONE_SERIES:
         raise_if_any(f"(DICOM series) {problem}" for problem in series_problems(folder))
         values, meta = reader.get_data(reader.read(folder))
-    raise_if_any(
-        [
-            "(DICOM series) has an ImageOrientationPatient or ImagePositionPatient against the standard, such as one with a "
-            "number of more than 16 characters, and would be placed without it; correct it, or convert the series to NIfTI"
-        ]
-        * any(tag not in meta for tag in _PLACED)
-    )
+    if any(tag not in meta for tag in _PLACED):
+        raise InputError(
+            "(DICOM series) has an ImageOrientationPatient or ImagePositionPatient against the standard, such as one with "
+            "a number of more than 16 characters, and would be placed without it; correct the headers, or convert the "
+            "series to NIfTI"
+        )
     return Volume(values, np.asarray(meta["affine"]))
 
 

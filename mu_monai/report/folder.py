@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,18 +242,17 @@ def _differing(what: str, found: Sequence[tuple[Run, Any]]) -> Iterator[str]:
 
 def _other_cases(runs: Sequence[Run]) -> Iterator[str]:
     """Where classes are forgotten no case is, so the retrained model must have learned from all of the student's."""
-    found = [{run.role: run for run in runs if _forget_classes(run)}.get(role) for role in (RETRAINED, STUDENT)]
-    retrained, student = found
-    if retrained is None or student is None or set(retrained.record["subsets"]) == set(student.record["subsets"]):
+    found = {run.role: run for run in runs if _forget_classes(run)}
+    if not {RETRAINED, STUDENT} <= set(found):
         return
-    names = " ".join(f"--forget-class {name}" for name in _forget_classes(student))
-    record, subsets = student.record, student.record["subsets"]
-    yield (
-        f"the retrained model '{retrained.folder}' was trained on {', '.join(retrained.record['subsets'])}, the student "
-        f"'{student.folder}' on {', '.join(subsets)}: where classes are forgotten no case is, and both must have had "
-        f"the same cases; train it with: mu-monai train {record['bundle']['name']} --split {record['split']['file']} "
-        f"--subsets {','.join(subsets)} {names}"
-    )
+    retrained, student = (found[role].record.get("subsets") or [] for role in (RETRAINED, STUDENT))
+    if set(retrained) != set(student):
+        names = " ".join(f"--forget-class {shlex.quote(name)}" for name in _forget_classes(found[STUDENT]))
+        yield (
+            f"the retrained model '{found[RETRAINED].folder}' was trained on the subsets {', '.join(retrained)} and the "
+            f"student '{found[STUDENT].folder}' on {', '.join(student)}; where classes are forgotten no case is, so "
+            f"both must have the same: train it again with --subsets {','.join(student)} {names}, or leave it out"
+        )
 
 
 def _differing_scores(runs: Sequence[Run]) -> Iterator[str]:

@@ -82,9 +82,9 @@ def delta_sentence(delta: float, *, over: str, gone: str = "") -> str:
     """
     most = "2 divided by the number of classes" if "classes" in over else "1"
     return (
-        f"The student's probabilities on {_measured_cases(gone)} differ from the teacher's by {number(delta, 4)} on average "
-        f"over {over}; 0 is the same answer, and {most} is the most there can be. Large here means changed answers; it "
-        "does not prove forgetting."
+        f"The student's probabilities on {_measured_cases(gone)} differ from the teacher's by {number(delta, 4)} on "
+        f"average over {over}; 0 is the same answer, and {most} is the most there can be. Large here means changed "
+        "answers; it does not prove forgetting."
     )
 
 

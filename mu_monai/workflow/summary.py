@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from mu_monai.keys import MODEL, SCORES_CSV, SUBSET
-from mu_monai.metrics import structures, subset_means, utility_metrics
+from mu_monai.files import read_json
+from mu_monai.keys import MODEL, RUN_JSON, SCORES_CSV, SUBSET, structures
+from mu_monai.metrics import structure_scores, subset_means, utility_metrics
 
 _NAMES = {"dice": "Dice", "accuracy": "accuracy"}
 
@@ -15,19 +17,28 @@ _NAMES = {"dice": "Dice", "accuracy": "accuracy"}
 def summary(run: str | Path) -> str:
     """The mean Dice, or accuracy, per model and subset of a run, as lines of text; the report has intervals and gaps.
 
-    Masks of several classes get a table for each class below.
+    Masks of several classes get a table for each class below. As in the report, the mean leaves out the classes that
+    were to be forgotten.
 
     Args:
-        run: a folder with `scores.csv`.
+        run: a run folder with `run.json` and `scores.csv`.
     """
-    scores = pd.read_csv(Path(run) / SCORES_CSV)
-    metric = utility_metrics(scores)[0]
-    titles = {metric: f"mean {_NAMES[metric]}"}
-    names = structures(scores)
-    if len(names) > 1:
-        titles |= {f"dice[{name}]": f"mean Dice of {name}" for name in names}
+    folder = Path(run)
+    gone = read_json(folder / RUN_JSON).get("forget_classes") or []
+    scores = structure_scores(pd.read_csv(folder / SCORES_CSV), gone)
+    titles = _titles(utility_metrics(scores)[0], structures(scores), gone)
     means = subset_means(scores, list(titles))
     return "\n".join(f"{title}\n{_table(means, column)}" for column, title in titles.items())
+
+
+def _titles(metric: str, names: Sequence[str], gone: Sequence[str]) -> dict[str, str]:
+    """What stands above the table of each column."""
+    if len(names) < 2:
+        return {metric: f"mean {_NAMES[metric]}"}
+    without = f" but {', '.join(gone)}" if set(gone) < set(names) and gone else ""
+    marks = {name: " (forgotten)" for name in gone}
+    of_classes = {f"dice[{name}]": f"mean Dice of {name}{marks.get(name, '')}" for name in names}
+    return {metric: f"mean {_NAMES[metric]} over all classes{without}"} | of_classes
 
 
 def _table(means: pd.DataFrame, column: str) -> str:

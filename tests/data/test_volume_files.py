@@ -122,7 +122,9 @@ def test_a_series_with_truncated_pixels_is_told(tmp_path):
 def test_a_series_whose_direction_the_reader_leaves_out_is_told(tmp_path):
     series = write_series(tmp_path / "series")
     put_bytes(series, "ImageOrientationPatient", b"1\\0\\0\\0\\1\\-0.00000000000000000012 ")
-    with pytest.raises(InputError, match="number of more than 16 characters, and would be placed without it; correct"):
+    with pytest.raises(
+        InputError, match="number of more than 16 characters, and would be placed without it; correct the headers"
+    ):
         check_manifest(manifest((series, write_label(tmp_path / "label.nii"))))
 
 

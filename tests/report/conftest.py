@@ -291,7 +291,8 @@ class RunFactory:
         """A run on volumes with two classes; `forget` are the classes that all but the teacher forget."""
         gone = [] if role == "teacher" else list(forget)
         of = {"bundle": {"name": "volume3d", "version": "0.1.0", "task": "segmentation"}, "forget_classes": gone}
-        folder = self(role, name, figures=figures and role == "student", **of, **record)
+        of |= {"subsets": ["retain", "forget"]} if gone else {}
+        folder = self(role, name, figures=figures and role == "student", **(of | record))
         models = ("teacher", "student") if role == "student" else (role,)
         make_structure_scores(models, forget).to_csv(folder / "scores.csv", index=False)
         np.savez_compressed(folder / "examples.npz", **make_volume_examples(models, forget))

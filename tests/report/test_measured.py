@@ -73,6 +73,8 @@ def test_margins_in_words():
     assert "by construction" not in measured.epsilon_sentence(1e-9, "model.0")
     assert "1 is the most" in measured.delta_sentence(0.3, over="pixels")
     assert "2 divided by the number of classes is the most" in measured.delta_sentence(0.3, over="pixels and classes")
+    assert "nothing of the cases is left" in measured.epsilon_sentence(1.0, "model.0")
+    assert "nothing of lesion is left" in measured.epsilon_sentence(1.0, "model.0", gone="lesion")
     assert measured.drift_sentence(1.0, 2.5).endswith("it was held to at most 2.500.")
 
 

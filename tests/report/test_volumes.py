@@ -31,6 +31,7 @@ def test_the_whole_report(page_of, text_of):
         "Dice of each class with its 95 % interval",
         "The first 3 cases of retain and 3 of forget by id",
         "Each view is the slice in which teacher and student differ most",
+        "not the number in the image&#39;s file",
         "right (R) is on the left",
         "not nothing",
         "on average over pixels and classes",
@@ -62,10 +63,13 @@ def test_where_a_class_is_forgotten(page_of, text_of):
         "voxels is from all background",
         "The student should no longer draw lesion",
         "The student's probabilities on all training cases differ".replace("'", "&#39;"),
+        "where lesion was forgotten and no case was: over all training cases",
+        "The features of all training cases, averaged",
+        "what the layers up to it learned of lesion is still there",
         "Not drawn is not gone.",
     ):
         assert said in text, said
-    for unsaid in ("Forgotten cases", "10 % of the training patients", "remembered", "IoU", "Drop", "near-duplicate"):
+    for unsaid in ("Forgotten cases", "10 % of the training patients", "the forget cases", "remembered", "IoU", "Drop", "near-duplicate"):
         assert unsaid not in text, unsaid
     assert text.index("Classes: test") < text.index("Classes: retain")
 
@@ -97,6 +101,24 @@ def test_runs_that_forget_other_classes_do_not_go_together(make_run):
     with pytest.raises(InputError, match=r"choice of forgotten classes .*retrained': none, .*student': organ"):
         read_runs(folders)
     assert read_runs([folders[0], folders[2]]).forget_classes == ["organ"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_retrained_model_of_fewer_cases_is_no_yardstick_of_a_forgotten_class(make_run, order):
+    gone = ("lesion",)
+    folders = [
+        make_run.volumes("retrained", forget=gone, subsets=["retain"]),
+        make_run.volumes("student", forget=gone),
+    ]
+    with pytest.raises(InputError, match="on the subsets retain and the student '.*' on retain, forget;") as caught:
+        read_runs(folders[::order])
+    assert "train it again with --subsets retain,forget --forget-class lesion" in str(caught.value)
+    same = make_run.volumes("retrained", "same", forget=gone, subsets=["forget", "retain"])
+    assert list(read_runs([same, folders[1]]).by_role) == ["retrained", "student"]
+
+
+def test_where_cases_are_forgotten_the_retrained_model_has_fewer(make_run):
+    assert len(read_runs([make_run.volumes("retrained"), make_run.volumes("student")]).by_role) == 2
 
 
 def test_runs_with_other_classes_do_not_go_together(make_run):

@@ -1,13 +1,17 @@
 """What is printed after a run."""
 
+import json
+
 import pandas as pd
+import pytest
 
 from mu_monai.workflow import summary
 
 CASES = {"model": ["teacher", "teacher", "student", "student"], "subset": ["retain", "test"] * 2, "loss": 0.5}
 
 
-def written(folder, **columns):
+def written(folder, forget_classes=(), **columns):
+    (folder / "run.json").write_text(json.dumps({"forget_classes": forget_classes}), encoding="utf-8")
     table = pd.DataFrame(CASES | {"patient_id": list("abab"), "case_id": list("1212")} | columns)
     table.to_csv(folder / "scores.csv", index=False)
     return summary(folder).split("\n")
@@ -30,12 +34,29 @@ def test_several_classes_have_a_table_each(tmp_path):
     several = {"dice": 0.5, "iou": 0.4, "dice[organ]": [0.9, 0.8, 0.7, 0.6], "dice[lesion]": 0.1}
     lines = written(tmp_path, **several)
     assert [line for line in lines if line.startswith("mean")] == [
-        "mean Dice",
+        "mean Dice over all classes",
         "mean Dice of organ",
         "mean Dice of lesion",
     ]
     assert lines[5].split() == ["retain", "test"]
     assert lines[7].split() == ["student", "0.700", "0.600"]
+
+
+@pytest.mark.parametrize(
+    ("gone", "title", "mean"),
+    [
+        (["lesion"], "mean Dice over all classes but lesion", "0.700"),
+        (["lesion", "vein"], "mean Dice over all classes but lesion, vein", "0.800"),
+        (["organ", "lesion", "vein"], "mean Dice over all classes", "0.500"),  # nothing else is left
+    ],
+)
+def test_forgotten_classes_are_left_out_of_the_mean(tmp_path, gone, title, mean):
+    several = {"dice": 0.5, "iou": 0.4, "dice[organ]": 0.8, "dice[lesion]": 0.1, "dice[vein]": 0.6}
+    lines = written(tmp_path, gone, **several)
+    assert lines[0] == title
+    assert lines[2].split() == ["teacher", mean, mean]
+    assert "mean Dice of lesion (forgotten)" in lines
+    assert ("mean Dice of vein" in lines) == ("vein" not in gone)
 
 
 def test_one_class_is_the_mean(tmp_path):
