@@ -91,7 +91,8 @@ def split(
     ] = None,
     label_set: Annotated[str | None, typer.Option(help="CHASE_DB1's observer: 1stHO or 2ndHO.")] = None,
     salt: Annotated[
-        str | None, typer.Option(help="Secret text of 16 or more characters to hash the identifiers of DICOM series with; drawn by default.")
+        str | None,
+        typer.Option(help="Secret text (16 or more characters) to hash identifiers of DICOM series; drawn by default."),
     ] = None,
     forget: Annotated[float | None, typer.Option(help="Share of the training patients to forget, in (0, 1).")] = None,
     forget_ids: Annotated[Path | None, typer.Option(help="File of patient or case ids to forget, one a line.")] = None,

@@ -132,12 +132,11 @@ def _read(path: str) -> Volume:
         raise InputError("does not exist; paths are absolute or relative to the manifest")
     if not is_volume(path):
         raise InputError("is no volume (NIfTI, or a folder with a DICOM series), which the other is")
-    read, advice = _read_nifti, "replace it, it may be truncated"
-    if os.path.isdir(path):
-        read = _read_series
+    series, advice = os.path.isdir(path), "replace it, it may be truncated"
+    if series:
         advice = "replace slices that are truncated, correct the headers, or convert the series to NIfTI"
     try:
-        volume = read(path)
+        volume = _read_series(path) if series else _read_nifti(path)
     except InputError:
         raise
     except Exception as error:  # the readers raise whatever the bytes provoke
@@ -156,8 +155,8 @@ def _read_series(folder: str) -> Volume:
         values, meta = reader.get_data(reader.read(folder))
     if any(tag not in meta for tag in _PLACED):
         raise InputError(
-            "(DICOM series) has an ImageOrientationPatient or ImagePositionPatient against the standard, such as one with "
-            "a number of more than 16 characters, and would be placed without it; correct the headers, or convert the "
+            "(DICOM series) has an ImageOrientationPatient or ImagePositionPatient against the standard, such as a "
+            "number of more than 16 characters, and would be placed without it; correct the headers, or convert the "
             "series to NIfTI"
         )
     return Volume(values, np.asarray(meta["affine"]))

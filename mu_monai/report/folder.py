@@ -249,8 +249,8 @@ def _other_cases(runs: Sequence[Run]) -> Iterator[str]:
     if set(retrained) != set(student):
         names = " ".join(f"--forget-class {shlex.quote(name)}" for name in _forget_classes(found[STUDENT]))
         yield (
-            f"the retrained model '{found[RETRAINED].folder}' was trained on the subsets {', '.join(retrained)} and the "
-            f"student '{found[STUDENT].folder}' on {', '.join(student)}; where classes are forgotten no case is, so "
+            f"the retrained model '{found[RETRAINED].folder}' has learned from {', '.join(retrained)} and the "
+            f"student '{found[STUDENT].folder}' from {', '.join(student)}; where classes are forgotten no case is, so "
             f"both must have the same: train it again with --subsets {','.join(student)} {names}, or leave it out"
         )
 

@@ -234,8 +234,9 @@ def _volume_gallery(examples: Examples, choice: str, forget_classes: Sequence[st
         draw=partial(draw_volume_gallery, examples),
         alt=f"Three planes of each case with the outlines of ground truth, {listed(models)}: {named}.",
         caption=f"{choice} Each view is the slice in which {apart} differ most, with its number in the volume that the "
-        "network sees, counted from 0 to the right, anterior and superior after the bundle's resampling and cropping; it "
-        f"is not the number in the image's file. Radiological convention: the patient's right (R) is on the left; sagittal views look to the left, to anterior (A). {aim}",
+        "network sees, counted from 0 to the right, anterior and superior after the bundle's resampling and cropping; "
+        "it is not the number in the image's file. Radiological convention: the patient's right (R) is on the left; "
+        f"sagittal views look to the left, to anterior (A). {aim}",
     )
 
 

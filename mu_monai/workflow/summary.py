@@ -36,8 +36,7 @@ def _titles(metric: str, names: Sequence[str], gone: Sequence[str]) -> dict[str,
     if len(names) < 2:
         return {metric: f"mean {_NAMES[metric]}"}
     without = f" but {', '.join(gone)}" if set(gone) < set(names) and gone else ""
-    marks = {name: " (forgotten)" for name in gone}
-    of_classes = {f"dice[{name}]": f"mean Dice of {name}{marks.get(name, '')}" for name in names}
+    of_classes = {f"dice[{name}]": f"mean Dice of {name}{' (forgotten)' * (name in gone)}" for name in names}
     return {metric: f"mean {_NAMES[metric]} over all classes{without}"} | of_classes
 
 

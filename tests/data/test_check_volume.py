@@ -88,3 +88,9 @@ def test_a_label_that_starts_at_another_corner_is_on_the_same_voxels(tmp_path):
     nibabel.Nifti1Image(np.ones((6, 4, 5), dtype=np.uint8), flipped).to_filename(tmp_path / "b.nii.gz")
     files = {"image": str(tmp_path / "a.nii.gz"), "label": str(tmp_path / "b.nii.gz")}
     CheckVolumed(classes=CLASSES)(LoadImaged(["image", "label"], ensure_channel_first=True)(files))
+
+
+def test_a_series_whose_place_was_not_understood_is_refused(tmp_path):
+    series = MetaTensor(torch.full((1, 4, 4, 4), -500.0), affine=torch.eye(4), meta={"filename_or_obj": str(tmp_path)})
+    with pytest.raises(InputError, match="place in space was not understood"):
+        CheckVolumed(classes=CLASSES)({"image": series})
