@@ -85,8 +85,8 @@ def _image_problems(name: str, image: torch.Tensor, modality: Modality) -> list[
     problems = [f"{name} {problem}"] if problem else []
     if os.path.isdir(_file(image)) and torch.equal(torch.as_tensor(_affine(image)).double(), torch.eye(4).double()):
         problems.append(
-            f"{name} is a DICOM series whose place in space was not understood (MONAI's reader then takes 1 mm along its "
-            "own axes); look at its ImageOrientationPatient, or convert it to NIfTI"
+            f"{name} is a DICOM series whose place in space was not understood (MONAI's reader then takes 1 mm along "
+            "its own axes); look at its ImageOrientationPatient, or convert it to NIfTI"
         )
     low, high = (value.item() for value in torch.aminmax(image))  # NaN where any voxel is
     told = f"values from {low:.6g} to {high:.6g}"

@@ -41,7 +41,7 @@ def test_series_are_forgotten_by_what_their_headers_say(tmp_path):
 
 def test_a_salt_has_no_effect_on_a_split_file(tmp_path):
     workflow.split(make_dicom(tmp_path / "in"), out=tmp_path / "split.json", forget={})
-    with pytest.raises(InputError, match=r"--salt s has no effect on a split.json"):
+    with pytest.raises(InputError, match=r"--salt not to be guessed has no effect on a split.json"):
         workflow.split(
             tmp_path / "split.json", out=tmp_path / "x.json", forget={"fraction": 0.3}, salt="not to be guessed"
         )
