@@ -389,7 +389,7 @@ def _raise_interrupt(*_):
 def test_a_run_stopped_at_a_random_moment_resumes_to_the_same_weights(phantom_splits, teachers, tmp_path, stop):
     def command(out, *more):
         arguments = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], "--out", out, *UNLEARN]
-        settings = ["--set", "max_epochs=40", "--set", "score_interval=40"]
+        settings = ["--set", "max_epochs=150", "--set", "score_interval=150"]
         return [str(a) for a in (sys.executable, "-m", "mu_monai", "unlearn", "isic", *arguments, *settings, *more)]
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -410,7 +410,7 @@ def test_a_run_stopped_at_a_random_moment_resumes_to_the_same_weights(phantom_sp
     subprocess.run(command(broken, "--resume"), check=True, capture_output=True)
     first, second = (torch.load(folder / "model.pt", weights_only=True) for folder in (whole, broken))
     assert weights_sha256(first) == weights_sha256(second)
-    assert pd.read_csv(broken / "curve.csv")["epoch"].tolist() == list(range(1, 41))
+    assert pd.read_csv(broken / "curve.csv")["epoch"].tolist() == list(range(1, 151))
 
 
 @pytest.mark.end_to_end
