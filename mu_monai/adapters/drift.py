@@ -1,4 +1,4 @@
-"""How far adapters moved the weights: the norm of each update, and what bounds it."""
+"""How far a student's weights moved: the norm of each update, and what bounds it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
@@ -19,10 +20,10 @@ class LayerDrift:
 
     Args:
         layer: name of the layer in the network.
-        rank: rank of its adapter; 0 for a head that was restored and has no adapter.
+        rank: rank of its adapter; 0 for a head that was restored and has no adapter, and where all weights train.
         norm: Frobenius norm of the weight's update, the head's restoration included.
         spectral_norm: largest singular value of the update as a matrix `(out, in * kernel)`.
-        bound: the adapter's bound on `norm`, from its factors alone; a restored head may be beyond it.
+        bound: the adapter's bound on `norm`, from its factors alone, 0 without one; a restored head may be beyond it.
     """
 
     layer: str
@@ -34,7 +35,7 @@ class LayerDrift:
 
 @torch.no_grad()
 def layer_drifts(network: nn.Module, adapter: str = "default") -> list[LayerDrift]:
-    r"""Measure the update of every adapted layer.
+    r"""Measure the update of every adapted layer, and of every layer whose copy trains.
 
     .. math:: \|\Delta W\|_F \le \frac{\alpha}{r} \sqrt{r} \, \|A\|_2 \, \|B\|_2
 
@@ -55,16 +56,29 @@ def layer_drifts(network: nn.Module, adapter: str = "default") -> list[LayerDrif
         >>> [drift.norm for drift in layer_drifts(Student(net))]
         [0.0]
     """
-    return [
+    adapted = [
         LayerDrift(
             layer=name.removeprefix("base_model.model."),
             rank=layer.r.get(adapter, 0),
             norm=float(_update(layer).norm()),
-            spectral_norm=_spectral(_matrix(layer)),
+            spectral_norm=_spectral(_as_matrix(_update(layer), layer.get_base_layer())),
             bound=_bound(layer, adapter) if adapter in layer.lora_A else 0.0,
         )
         for name, layer in _adapted(network)
     ]
+    copied = [
+        LayerDrift(
+            layer=name.removeprefix("base_model.model."),
+            rank=0,
+            norm=float(update.norm()),
+            spectral_norm=_spectral(_as_matrix(update, layer.original_module)),
+            bound=0.0,
+        )
+        for name, layer in _copied(network)
+        for weight, update in _moves(layer)
+        if weight == "weight" and update.dim() > 1
+    ]
+    return adapted + copied
 
 
 @torch.no_grad()
@@ -73,31 +87,54 @@ def total_drift(network: nn.Module) -> float:
 
     .. math:: \|\theta_s - \theta_t\|_2 = \Big( \sum_l \|\Delta W_l\|_F^2 \Big)^{1/2}
 
-    The bias of a restored head counts as well; BatchNorm statistics, where they are not frozen, are no weights.
+    Biases count as well where they train; BatchNorm statistics, where they are not frozen, are no weights.
     """
     squared = 0.0
     for _, layer in _adapted(network):
         squared += float(_update(layer).square().sum())
         squared += sum(float((layer.scaling[key] * bias).square().sum()) for key, bias in _biases(layer))
+    squared += sum(float(update.square().sum()) for _, layer in _copied(network) for _, update in _moves(layer))
     return math.sqrt(squared)
 
 
 @torch.no_grad()
 def clip_drift(network: nn.Module, limit: float, adapter: str = "default") -> None:
-    """Shrink an adapter, all layers alike, so that the weights are at most `limit` away from the teacher's.
+    """Shrink an adapter or copied weights, all layers alike, so that they are at most `limit` away from the teacher's.
 
     Each update is linear in its factor B, so one multiplication of all B brings the total drift to `limit`, exactly up
-    to rounding.
+    to rounding. The head's restoration is left as it is.
     """
     layers = [layer for _, layer in _adapted(network) if adapter in layer.lora_A]
-    total = math.sqrt(sum(float(layer.get_delta_weight(adapter).square().sum()) for layer in layers))
-    if total > limit:
-        for layer in layers:
-            layer.lora_B[adapter].weight.mul_(limit / total)
+    copies = [layer for _, layer in _copied(network)]
+    squares = [layer.get_delta_weight(adapter).square().sum() for layer in layers]
+    squares += [update.square().sum() for layer in copies for _, update in _moves(layer)]
+    total = math.sqrt(sum(map(float, squares)))
+    if total <= limit:
+        return
+    for layer in layers:
+        layer.lora_B[adapter].weight.mul_(limit / total)
+    for layer in copies:
+        for own, original in _pairs(layer):
+            own.lerp_(original, 1 - limit / total)
 
 
 def _adapted(network: nn.Module) -> Iterator[tuple[str, Any]]:
     return ((name, module) for name, module in network.named_modules() if isinstance(module, LoraLayer))
+
+
+def _copied(network: nn.Module) -> Iterator[tuple[str, Any]]:
+    return ((name, module) for name, module in network.named_modules() if isinstance(module, ModulesToSaveWrapper))
+
+
+def _moves(layer: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """What a copied layer's weights and biases differ from the original's by, by name."""
+    for (name, _), (own, original) in zip(layer.original_module.named_parameters(), _pairs(layer), strict=True):
+        yield name, own - original
+
+
+def _pairs(layer: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    (copy,) = layer.modules_to_save.values()
+    return zip(copy.parameters(), layer.original_module.parameters(), strict=True)
 
 
 def _update(layer: Any) -> torch.Tensor:
@@ -112,9 +149,8 @@ def _biases(layer: Any) -> Iterator[tuple[str, torch.Tensor]]:
             yield key, bias
 
 
-def _matrix(layer: Any) -> torch.Tensor:
-    delta = _update(layer)
-    return (delta.transpose(0, 1) if isinstance(layer.get_base_layer(), _ConvTransposeNd) else delta).flatten(1)
+def _as_matrix(update: torch.Tensor, layer: nn.Module) -> torch.Tensor:
+    return (update.transpose(0, 1) if isinstance(layer, _ConvTransposeNd) else update).flatten(1)
 
 
 def _bound(layer: Any, adapter: str) -> float:

@@ -1,4 +1,4 @@
-"""The student: the teacher's network, frozen, with trainable adapters; switched off, it is the teacher."""
+"""The student: the teacher's network, frozen, with what trains beside it; switched off, it is the teacher."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, ModulesToSaveWrapper
+from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -27,6 +28,7 @@ from mu_monai.files import read_json, write_json
 
 BASE_JSON = "base.json"
 BN_MODES = ("eval", "train")
+TRAINABLE = ("adapters", "all")
 RESTORATION = "restoration"
 _ADAPTER = "default"
 
@@ -46,6 +48,9 @@ class Student(PeftModel):
         clamp_rank: give a layer no more rank than its update can have, at the same scale; `False` keeps `r` everywhere.
         bn_mode: `eval`: BatchNorm is frozen. `train`: it normalizes by batch and its statistics move, on a copy that
             is switched off together with the adapters, so that the teacher is still kept.
+        trainable: `adapters`, or `all`: a copy of every layer's weights trains instead of adapters, whatever the scope;
+            it is switched off, merged and saved like adapters are, and `scope`, `r`, `lora_alpha`, `lora_dropout` and
+            `clamp_rank` mean nothing.
 
     Raises:
         InputError: where the scope matches no layer, or a value is outside these ranges.
@@ -76,9 +81,14 @@ class Student(PeftModel):
         lora_dropout: float = 0.05,
         clamp_rank: bool = True,
         bn_mode: str = "eval",
+        trainable: str = "adapters",
     ) -> None:
-        raise_if_any(_setting_problems(r, lora_alpha, lora_dropout, clamp_rank, bn_mode))
-        raise_if_any(_ambiguous_norms(network) if bn_mode == "train" else [])
+        raise_if_any(_setting_problems(r, lora_alpha, lora_dropout, clamp_rank, bn_mode, trainable))
+        self._moving_statistics = bn_mode == "train"
+        if trainable == "all":
+            self._wrap(network, *_all_weights(network))
+            return
+        raise_if_any(_ambiguous(network, _batch_norms(network)) if bn_mode == "train" else [])
         placement = place(network, scope)
         limits = {name: min(r, capacity(network.get_submodule(name))) for name in placement.targets}
         # longest names first: peft takes the first pattern that the end of a name matches
@@ -90,7 +100,7 @@ class Student(PeftModel):
             target_modules=_exactly(placement.targets),
             rank_pattern={_exactly((name,)): rank for name, rank in ranks.items()},
             alpha_pattern={_exactly((name,)): lora_alpha * rank / r for name, rank in ranks.items()},
-            modules_to_save=_batch_norms(network) if bn_mode == "train" else None,
+            modules_to_save=(_batch_norms(network) or None) if bn_mode == "train" else None,
         )
         self._wrap(network, config, placement)
 
@@ -116,7 +126,9 @@ class Student(PeftModel):
                     if isinstance(layer, nn.Module):
                         layer.train(mode)
             elif isinstance(module, ModulesToSaveWrapper):
-                module.modules_to_save.train(mode and not self._head_alone)
+                copies = module.modules_to_save[_ADAPTER]
+                frozen = isinstance(copies, _BatchNorm) and not self._moving_statistics
+                copies.train(mode and not self._head_alone and not frozen)
         self.training = mode
         if not mode:
             self._shared.forget()
@@ -191,13 +203,19 @@ class Student(PeftModel):
             self.train(self.training)
         return [parameter for name, parameter in self.named_parameters() if _restores(name)]
 
+    @property
+    def trains_all(self) -> bool:
+        """Whether copies of all weights train, and no adapters."""
+        config: Any = self.peft_config[_ADAPTER]
+        return bool(config.target_modules == DUMMY_TARGET_MODULES)
+
     def _layer(self, name: str) -> Any:
         return self.get_base_model().get_submodule(name)
 
     def train_adapters(self) -> None:
         """Let the adapters train, and nothing else."""
         self._head_alone = False
-        self._let_train(lambda name: f".{_ADAPTER}." in name and ".lora_" in name)
+        self._let_train(lambda name: f".{_ADAPTER}." in name and (".lora_" in name or self.trains_all))
 
     def train_head(self) -> None:
         """Let the head's own change train, and nothing else, statistics included; `add_restoration` comes first."""
@@ -228,17 +246,20 @@ class Student(PeftModel):
         """Parameter counts: base network, trainable, total, share of trainable in total, and the coverage line.
 
         `trainable` counts the adapters and, where there is one, the head's own change. `share` is
-        trainable / (base + trainable), as in the paper's Table 1.
+        trainable / (base + trainable), as in the paper's Table 1; where all weights train they take the place of the
+        base's, and it is trainable / base.
         """
-        own = {name: parameter for name, parameter in self.named_parameters() if ".lora_" in name}
+        own = {name: parameter for name, parameter in self.named_parameters() if ".lora_" in name or self.trains_all}
         trainable = _count(p for name, p in own.items() if f".{_ADAPTER}." in name or _restores(name))
-        total = self.base_size + trainable
+        total = self.base_size if self.trains_all else self.base_size + trainable
         return {
             "base": self.base_size,
             "trainable": trainable,
             "total": total,
             "share": trainable / total,
-            "coverage": self.placement.coverage + self._clamped(),
+            "coverage": self.placement.coverage.replace("adapters in", "copies of")
+            if self.trains_all
+            else self.placement.coverage + self._clamped(),
         }
 
     def _clamped(self) -> str:
@@ -299,11 +320,15 @@ def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainabl
             f"the adapter in '{folder}' belongs to weights with SHA-256 {base['sha256']}, and the given network has "
             f"{found}; give the teacher that the run started from"
         )
-    placement = place(network, base["scope"])
     config = PeftConfig.from_pretrained(str(folder))
+    whole = config.target_modules == DUMMY_TARGET_MODULES
+    placement = _all_weights(network)[1] if whole else place(network, base["scope"])
     config.inference_mode = not trainable
     config._register_custom_module(dict(ADAPTABLE))
     student = Student.__new__(Student)
+    student._moving_statistics = any(
+        isinstance(network.get_submodule(name), _BatchNorm) for name in ([] if whole else config.modules_to_save or [])
+    )
     student._wrap(network, config, placement)
     student.load_adapter(str(folder), _ADAPTER, is_trainable=trainable)
     if (folder / RESTORATION).is_dir():
@@ -314,7 +339,9 @@ def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainabl
     return student
 
 
-def _setting_problems(r: int, lora_alpha: int, lora_dropout: float, clamp_rank: bool, bn_mode: str) -> Iterator[str]:
+def _setting_problems(
+    r: int, lora_alpha: int, lora_dropout: float, clamp_rank: bool, bn_mode: str, trainable: str
+) -> Iterator[str]:
     if clamp_rank not in (True, False):  # a text such as "False" would count as true
         yield f"clamp_rank={clamp_rank!r} is not allowed; use true or false"
     if not isinstance(r, int) or r < 1:
@@ -323,8 +350,32 @@ def _setting_problems(r: int, lora_alpha: int, lora_dropout: float, clamp_rank: 
         yield f"lora_alpha={lora_alpha} is not allowed; use a number above 0"
     if not 0 <= lora_dropout < 1:
         yield f"lora_dropout={lora_dropout} is not allowed; use a probability in [0, 1)"
-    if bn_mode not in BN_MODES:
-        yield f"bn_mode={bn_mode!r} is not known; use one of {', '.join(BN_MODES)}"
+    for name, value, allowed in (("bn_mode", bn_mode, BN_MODES), ("trainable", trainable, TRAINABLE)):
+        if value not in allowed:
+            yield f"{name}={value!r} is not known; use one of {', '.join(allowed)}"
+
+
+def _all_weights(network: nn.Module) -> tuple[LoraConfig, Placement]:
+    """What makes a copy of every layer's weights train, and which layers these are.
+
+    Raises:
+        InputError: where the names of layers cannot be told apart.
+    """
+    layers = tuple(
+        name for name, module in network.named_modules() if name and not list(module.children()) and _own(module)
+    )
+    raise_if_any(_ambiguous(network, layers))
+    covered = sum(_count(network.get_submodule(name).parameters()) for name in layers)
+    total = _count(network.parameters())
+    skipped = (("parameters outside of layers", total - covered),) if covered < total else ()
+    return (
+        LoraConfig(target_modules=DUMMY_TARGET_MODULES, modules_to_save=list(layers)),
+        Placement(targets=layers, scope="all", scope_weights=total, covered_weights=covered, skipped=skipped),
+    )
+
+
+def _own(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters(recurse=False))
 
 
 def _known(find: Callable[[nn.Module], str], network: nn.Module) -> str | None:
@@ -335,18 +386,17 @@ def _known(find: Callable[[nn.Module], str], network: nn.Module) -> str | None:
         return None
 
 
-def _batch_norms(network: nn.Module) -> list[str] | None:
-    return [name for name, module in network.named_modules() if isinstance(module, _BatchNorm)] or None
+def _batch_norms(network: nn.Module) -> list[str]:
+    return [name for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
 
 
-def _ambiguous_norms(network: nn.Module) -> Iterator[str]:
+def _ambiguous(network: nn.Module, chosen: Sequence[str]) -> Iterator[str]:
     """Peft finds the layers to copy by the ends of their names."""
-    norms = tuple(_batch_norms(network) or ())
-    for name, module in network.named_modules():
-        if norms and name.endswith(norms) and not isinstance(module, _BatchNorm):
+    for name, _ in network.named_modules():
+        if chosen and name not in chosen and name.endswith(tuple(chosen)):
             yield (
-                f"bn_mode='train' cannot tell the layer {name!r} from a BatchNorm whose name ends alike; rename one of "
-                "them, or leave bn_mode at 'eval'"
+                f"the layer {name!r} has a name that ends like that of a layer which is to be copied, and peft cannot "
+                "tell the two apart; rename one of them, or leave bn_mode at 'eval' and trainable at 'adapters'"
             )
 
 

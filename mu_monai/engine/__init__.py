@@ -3,21 +3,36 @@
 from mu_monai.engine.curve import record_term
 from mu_monai.engine.handlers import Progress, Reseed, StopOnNonFinite
 from mu_monai.engine.predict import ScoreSubsets, predict_scores
-from mu_monai.engine.probes import Margins, WholeCases, margins, mean_case_loss
+from mu_monai.engine.probes import (
+    Apply,
+    Margins,
+    WholeCases,
+    case_losses,
+    each_loss,
+    margins,
+    mean_case_loss,
+    patient_losses,
+)
 from mu_monai.engine.run import RunFolder
+from mu_monai.engine.steering import ReferenceWatch
 from mu_monai.engine.watchdog import RestorationWatch
 
 __all__ = [
+    "Apply",
     "Margins",
     "Progress",
+    "ReferenceWatch",
     "Reseed",
     "RestorationWatch",
     "RunFolder",
     "ScoreSubsets",
     "StopOnNonFinite",
     "WholeCases",
+    "case_losses",
+    "each_loss",
     "margins",
     "mean_case_loss",
+    "patient_losses",
     "predict_scores",
     "record_term",
 ]

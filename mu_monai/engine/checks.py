@@ -9,7 +9,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from mu_monai.adapters import RESTORATION, Student, weights_sha256
+from mu_monai.adapters import RESTORATION, Student, layer_drifts, weights_sha256
 
 Check = dict[str, Any]
 
@@ -49,7 +49,10 @@ def _student_checks(student: Student, image: torch.Tensor) -> Iterator[Check]:
     error = (student.merged().eval()(image) - student(image)).abs().max().item()
     yield _check("merged weights equal the adapted network", error == 0.0, f"largest difference of a logit {error:g}")
     still = [name for name, layer in student.named_modules() if isinstance(layer, LoraLayer) and not _moved(layer)]
-    yield _check("every adapter moved", not still, f"not moved: {', '.join(still)}" if still else "none stood still")
+    if student.trains_all:
+        still = [layer.layer for layer in layer_drifts(student) if not layer.norm]
+    kind = "copied layer" if student.trains_all else "adapter"
+    yield _check(f"every {kind} moved", not still, f"not moved: {', '.join(still)}" if still else "none stood still")
 
 
 def _moved(layer: Any) -> bool:

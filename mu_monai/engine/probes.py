@@ -11,6 +11,7 @@ from monai.engines import SupervisedTrainer
 from torch.utils.data import DataLoader
 
 from mu_monai.adapters import Student, captured, pooled
+from mu_monai.keys import CASE_ID, PATIENT_ID
 
 Batches = Iterable[Mapping[str, Any]]
 Predict = Callable[[torch.Tensor], torch.Tensor]
@@ -25,6 +26,7 @@ class WholeCases:
         forget: whole forget cases, without augmentation.
         retain: whole retain cases, without augmentation.
         inferer: how a network is applied to one of them, such as `SlidingWindowInferer`.
+        unseen: whole cases that were never trained on, those of `validation`; none where nothing is compared with them.
 
     Example:
         >>> from monai.inferers import SlidingWindowInferer
@@ -36,6 +38,7 @@ class WholeCases:
     forget: DataLoader[Mapping[str, Any]]
     retain: DataLoader[Mapping[str, Any]]
     inferer: Apply
+    unseen: DataLoader[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,6 @@ class Margins:
     feature_layer: str | None
 
 
-@torch.no_grad()
 def mean_case_loss(engine: SupervisedTrainer, predict: Predict, cases: Batches, inferer: Apply | None = None) -> float:
     """Mean over cases of the trainer's loss function, one case at a time; the network is in `eval` mode.
 
@@ -63,13 +65,50 @@ def mean_case_loss(engine: SupervisedTrainer, predict: Predict, cases: Batches, 
         cases: batches of cases.
         inferer: how `predict` is applied to them; by default as the trainer applies its network.
     """
+    losses = [loss for _, found in _losses(engine, predict, cases, inferer) for loss in found]
+    return sum(losses) / len(losses)
+
+
+def case_losses(
+    engine: SupervisedTrainer, predict: Predict, cases: Batches, inferer: Apply | None = None
+) -> list[tuple[str, str, float]]:
+    """Case, patient and loss of every case; the arguments are those of `mean_case_loss`, the batches have both ids."""
+    return [
+        row
+        for batch, found in _losses(engine, predict, cases, inferer)
+        for row in zip(batch[CASE_ID], batch[PATIENT_ID], found, strict=True)
+    ]
+
+
+def patient_losses(
+    engine: SupervisedTrainer, predict: Predict, cases: Batches, inferer: Apply | None = None
+) -> list[float]:
+    """The mean loss of every patient's cases; the arguments are those of `case_losses`."""
+    by_patient: dict[str, list[float]] = {}
+    for _, patient, loss in case_losses(engine, predict, cases, inferer):
+        by_patient.setdefault(patient, []).append(loss)
+    return [sum(losses) / len(losses) for losses in by_patient.values()]
+
+
+@torch.no_grad()
+def _losses(
+    engine: SupervisedTrainer, predict: Predict, cases: Batches, inferer: Apply | None
+) -> Iterator[tuple[Mapping[str, Any], list[float]]]:
     engine.network.eval()
     apply = inferer or engine.inferer
-    losses = []
-    for image, label in _pairs(engine, cases):
-        logits = apply(image, predict)
-        losses += [float(engine.loss_function(logits[i : i + 1], label[i : i + 1])) for i in range(len(logits))]
-    return sum(losses) / len(losses)
+    for batch in cases:
+        image, label, *_ = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+        yield batch, each_loss(engine.loss_function, apply(image, predict), label).tolist()
+
+
+def each_loss(loss: Callable[..., torch.Tensor], logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """A loss of every case of a batch by itself, `(B,)`, where the loss function gives a mean over the batch.
+
+    Example:
+        >>> each_loss(torch.nn.functional.mse_loss, torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1)).tolist()
+        [1.0, 9.0]
+    """
+    return torch.stack([loss(logits[i : i + 1], label[i : i + 1]) for i in range(len(logits))])
 
 
 @torch.no_grad()

@@ -1,10 +1,11 @@
 """The terms of the unlearning objectives, one module each, named after the term."""
 
 from mu_monai.losses.background import Background
-from mu_monai.losses.distillation import Distillation
+from mu_monai.losses.distillation import DIRECTIONS, Distillation
 from mu_monai.losses.entropy import Entropy
 from mu_monai.losses.forgetting import FORGET_TERMS, ForgetTerm, contradictions, unrestrictable
 from mu_monai.losses.guard import Guard
+from mu_monai.losses.hinge import Hinge
 from mu_monai.losses.label_flip import LabelFlip
 from mu_monai.losses.mean_probability import MeanProbability
 from mu_monai.losses.outcomes import log_probabilities
@@ -16,12 +17,14 @@ from mu_monai.losses.total_variation import TotalVariation
 from mu_monai.losses.uniform import Uniform
 
 __all__ = [
+    "DIRECTIONS",
     "FORGET_TERMS",
     "Background",
     "Distillation",
     "Entropy",
     "ForgetTerm",
     "Guard",
+    "Hinge",
     "LabelFlip",
     "MeanProbability",
     "RandomLabel",

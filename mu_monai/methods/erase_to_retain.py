@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 import torch
 from monai.engines import SupervisedTrainer
 
-from mu_monai.adapters import Student, captured, clip_drift, layer_drifts, total_drift
-from mu_monai.engine import RestorationWatch, margins, mean_case_loss
+from mu_monai.adapters import captured, clip_drift
+from mu_monai.engine import Margins, RestorationWatch, margins, mean_case_loss
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import IMAGE, LABEL, LOSS, PRED, WARNINGS
 from mu_monai.losses import (
+    DIRECTIONS,
     FORGET_TERMS,
     Distillation,
     Guard,
@@ -25,10 +26,9 @@ from mu_monai.losses import (
     over_places,
     unrestrictable,
 )
-from mu_monai.methods.method import UnlearningMethod, range_problems
+from mu_monai.methods.method import UnlearningMethod, choice_problems, range_problems, require_student
 
 SCHEDULES = ("joint", "alternate_epoch", "alternate_step", "two_phase")
-TASKS = ("segmentation", "classification")
 
 
 @dataclass(kw_only=True)
@@ -51,8 +51,6 @@ class EraseToRetain(UnlearningMethod):
             Labels are used to forget classes, and by the terms `label_flip` and `random_label`.
         forget_classes: channels of a softmax mask, from 1 on, that are forgotten in all cases; the labels of the
             trainer's own batches must have them as background. Empty to forget cases.
-        task: `segmentation` or `classification`.
-        softmax: whether the channels of a mask are one softmax or independent sigmoid outputs; classes are a softmax.
         forget_terms: the forget terms by name with their weights, >= 0.
         mixed_targets: allow forget terms that pull to different answers, as section 3 of the paper sums them.
         forget_weight: weight of all forget terms together, >= 0 (the paper's lambda).
@@ -92,8 +90,6 @@ class EraseToRetain(UnlearningMethod):
     """
 
     forget_classes: Sequence[int] = ()
-    task: str = "segmentation"
-    softmax: bool = False
     forget_terms: Mapping[str, float] = field(default_factory=lambda: {"background": 1.0})
     mixed_targets: bool = False
     forget_weight: float = 3.0
@@ -114,8 +110,7 @@ class EraseToRetain(UnlearningMethod):
         super().__post_init__()
         self.forget_terms, self.forget_classes = dict(self.forget_terms), list(self.forget_classes)
         raise_if_any([*self._range_problems(), *self._choice_problems(), *self._class_problems()])
-        softmax = self.softmax or self.task == "classification"
-        self._softmax = softmax
+        softmax = self.is_softmax
         self._distillation = Distillation(self.temperature, self.kd_direction, softmax)
         self._guard = Guard(self.guard_reduction)
         settings = {"teacher_contradiction": {"threshold": self.confidence}}
@@ -143,17 +138,16 @@ class EraseToRetain(UnlearningMethod):
     def _choice_problems(self) -> Iterator[str]:
         choices: dict[str, tuple[Any, ...]] = {
             "schedule": SCHEDULES,
-            "task": TASKS,
-            "kd_direction": ("forward", "reverse", "js"),
+            "kd_direction": DIRECTIONS,
             "guard_reduction": ("mean", "sum"),
-            "softmax": (True, False),
             "mixed_targets": (True, False),
         }
-        for name, allowed in choices.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                listed = ", ".join(str(choice).lower() for choice in allowed)
-                yield f"method#{name}={value!r} is not known; use one of {listed}"
+        yield from choice_problems({name: getattr(self, name) for name in choices}, choices)
+        if self.stop_at is not None and self.schedule == "two_phase":
+            yield (
+                "method#stop_at='reference' would end the run before its last epochs, in which two_phase restores; use "
+                "another schedule, or leave stop_at out"
+            )
         if not self.forget_terms:
             yield f"method#forget_terms is empty; name at least one of {', '.join(FORGET_TERMS)}"
         yield from contradictions(self.forget_terms, self.task, mixed_targets=self.mixed_targets is True)
@@ -174,17 +168,15 @@ class EraseToRetain(UnlearningMethod):
                 f"{what} cannot be restored: whether it comes back would be judged by the loss of whole cases, where "
                 "all classes count; use the schedule joint, alternate_epoch or alternate_step"
             )
+        if self.stop_at is not None:
+            yield f"{what} has no unseen cases to compare with, since a class is forgotten in all; leave stop_at out"
         yield from unrestrictable(self.forget_terms)
 
     # -- the trainer's events ------------------------------------------------------------------------------------------
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Refuse what cannot work before anything is trained, and make room for the restoration."""
-        if not isinstance(engine.network, Student):
-            raise InputError(
-                f"EraseToRetain needs a network with adapters and got {type(engine.network).__name__}; wrap it in "
-                "mu_monai.adapters.Student"
-            )
+        require_student(self, engine)
         if self.feature_layer is None:
             self.feature_layer = engine.network.feature_layer
         raise_if_any(self._misfits(engine))
@@ -269,7 +261,7 @@ class EraseToRetain(UnlearningMethod):
         return distillation, guard
 
     def _forget_loss(self, engine: SupervisedTrainer) -> torch.Tensor:
-        image, label = self.forget_batch(engine)
+        image, label, _ = self.forget_batch(engine)
         student, layer = engine.network, self.feature_layer if "student_features" in self._inputs else None
         values: dict[str, torch.Tensor] = {"label": label}
         with captured(student.get_base_model(), layer) as features:
@@ -339,7 +331,7 @@ class EraseToRetain(UnlearningMethod):
         yield from self._answer_problems(engine)
 
     def _answer_problems(self, engine: SupervisedTrainer) -> Iterator[str]:
-        image, _ = self.forget_batch(engine)
+        image, *_ = self.forget_batch(engine)
         engine.network.eval()  # a look must not move the statistics of BatchNorm
         with captured(engine.network.get_base_model(), self.feature_layer) as features:
             logits = engine.inferer(image, engine.network)
@@ -364,25 +356,26 @@ class EraseToRetain(UnlearningMethod):
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
         """How far the weights, answers and features moved, and what restoration did."""
+        found = super().measurements(engine)
+        found["drift"]["limit"] = self.max_adapter_norm
+        return found | {"restoration": None if self._watch is None else self._watch.as_dict()}
+
+    def measured_margins(self, engine: SupervisedTrainer) -> Margins:
+        """How differently student and teacher see the forget cases or, where classes are forgotten, all of them."""
         whole = self.measured(engine)
         cases = chain(whole.retain, whole.forget) if self.forget_classes else whole.forget
-        found = margins(engine, cases, softmax=self._softmax, feature_layer=self.feature_layer, inferer=whole.inferer)
-        return {
-            "drift": {
-                "total": total_drift(engine.network),
-                "limit": self.max_adapter_norm,
-                "layers": [asdict(layer) for layer in layer_drifts(engine.network)],
-            },
-            "margins": asdict(found),
-            "restoration": None if self._watch is None else self._watch.as_dict(),
-        }
+        return margins(engine, cases, softmax=self.is_softmax, feature_layer=self.feature_layer, inferer=whole.inferer)
 
     def state_dict(self) -> dict[str, Any]:
-        """The restoration so far."""
-        return {"watch": None if self._watch is None else self._watch.as_dict(), "kept": self._kept}
+        """The restoration so far, besides what every method keeps."""
+        return super().state_dict() | {
+            "watch": None if self._watch is None else self._watch.as_dict(),
+            "kept": self._kept,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
         """Go on with the restoration where it was."""
+        super().load_state_dict(state, engine)
         self._kept = dict(state["kept"])
         if state["watch"] is None:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -14,8 +14,13 @@ from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from torch.utils.data import DataLoader
 
-from mu_monai.engine import WholeCases, record_term
-from mu_monai.errors import InputError
+from mu_monai.adapters import Student, layer_drifts, total_drift
+from mu_monai.engine import Margins, ReferenceWatch, WholeCases, margins, patient_losses, record_term
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.keys import CASE_ID, WARNINGS
+
+REFERENCE = "reference"
+TASKS = ("segmentation", "classification")
 
 
 @dataclass(kw_only=True)
@@ -27,14 +32,39 @@ class UnlearningMethod:
 
     Args:
         forget_loader: batches of forget cases, with the keys of the trainer's own batches.
+        unseen_loader: batches of cases that were never trained on, those of `validation`, drawn as forget batches are.
         whole: the cases that are measured, where the batches are patches of them; by default the batches themselves.
+        task: `segmentation` or `classification`.
+        softmax: whether the channels of a mask are one softmax or independent sigmoid outputs; classes are a softmax.
+        stop_at: `reference`: look after every epoch how well the losses tell forget cases from unseen ones, end the run
+            where they no longer do, and keep the epoch that came nearest; none to run to the end.
+        tolerance: how far from 0.5 the AUC of the forget cases against the unseen ones may be to count as reached, in
+            (0, 0.5); for `stop_at`.
+
+    Raises:
+        InputError: for a value outside these ranges, or `stop_at` without unseen cases.
     """
 
+    comes_back = False  # whether the method itself leads cases that were forgotten too far back
+
     forget_loader: DataLoader[Mapping[str, Any]] = field(repr=False)
+    unseen_loader: DataLoader[Mapping[str, Any]] | None = field(default=None, repr=False)
     whole: WholeCases | None = field(default=None, repr=False)
+    task: str = "segmentation"
+    softmax: bool = False
+    stop_at: str | None = None
+    tolerance: float = 0.05
 
     def __post_init__(self) -> None:
         self._forget_batches: Iterator[Mapping[str, Any]] | None = None
+        self._steering: ReferenceWatch | None = None
+        self._nearest: dict[str, torch.Tensor] = {}  # the student where the reference was nearest
+        raise_if_any(self._common_problems())
+
+    def _common_problems(self) -> Iterator[str]:
+        choices: dict[str, tuple[Any, ...]] = {"task": TASKS, "softmax": (True, False), "stop_at": (None, REFERENCE)}
+        yield from choice_problems({name: getattr(self, name) for name in choices}, choices)
+        yield from range_problems({"tolerance": self.tolerance}, "a number in (0, 0.5)", lambda x: 0 < x < 0.5)
 
     def attach(self, engine: SupervisedTrainer) -> None:
         """Hook the method's actions to the trainer's events."""
@@ -42,11 +72,20 @@ class UnlearningMethod:
             raise InputError(
                 "the forget set is empty: there is nothing to unlearn; choose cases with the split's --forget"
             )
+        if self.stop_at is not None and self._unseen() is None:
+            raise InputError(
+                "method#stop_at='reference' compares with unseen cases, and there is none: give the split validation "
+                "cases (--validation), or leave stop_at out"
+            )
         engine.add_event_handler(Events.STARTED, self.on_start)
         engine.add_event_handler(Events.EPOCH_STARTED, self.on_epoch_start)
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self.on_loss)
         engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self.on_step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.on_epoch)
+        if self.stop_at is not None:
+            engine.add_event_handler(Events.STARTED, self._start_steering)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._steer)
+            engine.add_event_handler(Events.COMPLETED, self._end_steering)
         engine.add_event_handler(Events.COMPLETED, self.on_end)
 
     def settings(self) -> dict[str, Any]:
@@ -54,15 +93,80 @@ class UnlearningMethod:
         return {item.name: getattr(self, item.name) for item in fields(self) if item.repr}
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
-        """What the method measured on its finished run, as `run.json` keeps it."""
-        return {}
+        """How far weights, answers and features of a student moved, and how the reference was reached."""
+        if not isinstance(engine.network, Student):
+            return {}
+        return {
+            "drift": {
+                "total": total_drift(engine.network),
+                "limit": None,
+                "layers": [asdict(layer) for layer in layer_drifts(engine.network)],
+            },
+            "margins": asdict(self.measured_margins(engine)),
+            "steering": None if self._steering is None else self._steering.as_dict(),
+        }
+
+    def measured_margins(self, engine: SupervisedTrainer) -> Margins:
+        """How differently student and teacher see the forget cases."""
+        cases = self.measured(engine)
+        return margins(
+            engine,
+            cases.forget,
+            softmax=self.is_softmax,
+            feature_layer=engine.network.feature_layer,
+            inferer=cases.inferer,
+        )
+
+    @property
+    def is_softmax(self) -> bool:
+        """Whether the outputs are one softmax over classes."""
+        return self.softmax or self.task == "classification"
 
     def state_dict(self) -> dict[str, Any]:
         """What the method must know to go on with an interrupted run, besides weights and optimizer."""
-        return {}
+        return {"steering": None if self._steering is None else self._steering.as_dict(), "nearest": self._nearest}
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
         """Go on from where `state_dict` was taken; called after `on_start`."""
+        self._nearest = dict(state["nearest"])
+        if state["steering"] is not None:
+            self._steering = ReferenceWatch(**state["steering"])
+            if self._has_arrived(self._steering):
+                engine.terminate()
+
+    # -- steering to the reference -------------------------------------------------------------------------------------
+
+    def _start_steering(self, engine: SupervisedTrainer) -> None:
+        require_student(self, engine)
+        self._steering = ReferenceWatch(self.tolerance)
+
+    def _steer(self, engine: SupervisedTrainer) -> None:
+        """Compare the losses of forget and unseen cases, keep the nearest student, and stop where they are alike."""
+        assert self._steering is not None
+        cases = self.measured(engine)
+        forget = patient_losses(engine, engine.network, cases.forget, cases.inferer)
+        unseen = patient_losses(engine, engine.network, self._unseen() or (), cases.inferer)
+        self.record(engine, "forget_auc", self._steering.see(engine.state.epoch, forget, unseen))
+        if self._steering.nearest == engine.state.epoch:
+            self._nearest = {name: value.clone() for name, value in engine.network.own_state().items()}
+        if self._has_arrived(self._steering):
+            engine.terminate()
+
+    def _has_arrived(self, watch: ReferenceWatch) -> bool:
+        return watch.reached or (watch.overshot and not self.comes_back)
+
+    def _end_steering(self, engine: SupervisedTrainer) -> None:
+        """Go back to the student that was nearest to the reference."""
+        assert self._steering is not None
+        engine.network.load_state_dict(self._nearest, strict=False)
+        engine.state.warnings = [*getattr(engine.state, WARNINGS, []), *self._steering.warnings()]
+
+    def _unseen(self) -> DataLoader[Mapping[str, Any]] | None:
+        """Whole unseen cases; none where there is no such case."""
+        unseen = self.unseen_loader if self.whole is None else self.whole.unseen
+        return unseen if unseen is not None and len(unseen) else None
+
+    # -- the trainer's events ------------------------------------------------------------------------------------------
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Act before the first iteration."""
@@ -89,14 +193,14 @@ class UnlearningMethod:
         """What is measured: whole cases where there are any, else the forget batches and the trainer's own."""
         return self.whole or WholeCases(forget=self.forget_loader, retain=engine.data_loader, inferer=engine.inferer)
 
-    def forget_batch(self, engine: SupervisedTrainer) -> tuple[torch.Tensor, torch.Tensor]:
-        """The next forget images and labels on the trainer's device; the loader starts over where it ends."""
+    def forget_batch(self, engine: SupervisedTrainer) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+        """The next forget images and labels on the trainer's device, and their ids; a loader that ends starts over."""
         batch = next(self._forget_batches, None) if self._forget_batches is not None else None
         if batch is None:
             self._forget_batches = iter(self.forget_loader)
             batch = next(self._forget_batches)
         image, label, *_ = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
-        return image, label
+        return image, label, list(batch.get(CASE_ID, ()))
 
     @staticmethod
     def step(engine: SupervisedTrainer, loss: torch.Tensor) -> None:
@@ -111,6 +215,28 @@ class UnlearningMethod:
             engine.optimizer.step()
 
     record = staticmethod(record_term)
+
+
+def require_student(method: object, engine: SupervisedTrainer) -> None:
+    """Raise `InputError` where the trainer's network has no teacher of its own."""
+    if not isinstance(engine.network, Student):
+        raise InputError(
+            f"{type(method).__name__} needs a network that knows its teacher and got {type(engine.network).__name__}; "
+            "wrap it in mu_monai.adapters.Student"
+        )
+
+
+def choice_problems(settings: Mapping[str, Any], choices: Mapping[str, tuple[Any, ...]]) -> Iterator[str]:
+    """Say which settings of a method are none of their choices.
+
+    Example:
+        >>> list(choice_problems({"task": "detection"}, {"task": ("segmentation", "classification")}))
+        ["method#task='detection' is not known; use one of segmentation, classification"]
+    """
+    for name, allowed in choices.items():
+        if settings[name] not in allowed:
+            listed = ", ".join("null" if choice is None else str(choice).lower() for choice in allowed)
+            yield f"method#{name}={settings[name]!r} is not known; use one of {listed}"
 
 
 def range_problems(settings: Mapping[str, Any], allowed: str, fits: Callable[[float], bool]) -> Iterator[str]:

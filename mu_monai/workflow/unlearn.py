@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+from monai.bundle import ConfigParser
 
 from mu_monai.bundle import find_bundle
 from mu_monai.errors import InputError, did_you_mean, raise_if_any
@@ -21,7 +24,7 @@ from mu_monai.keys import (
     TRAINING_SUBSETS,
     VALIDATION,
 )
-from mu_monai.methods import METHODS
+from mu_monai.methods import METHODS, UnlearningMethod
 from mu_monai.workflow.config import (
     collect,
     config_files,
@@ -51,7 +54,7 @@ def unlearn(
     split: str | Path | None,
     teacher: str | Path | None,
     out: str | Path,
-    method: str = "erase-to-retain",
+    method: str | None = None,
     preset: str | None = None,
     lora_targets: str | None = None,
     forget_classes: Sequence[str] = (),
@@ -70,7 +73,8 @@ def unlearn(
         split: a `split.json`; none for the bundle's built-in phantoms.
         teacher: a run folder or weights file; none for the bundle's own weights.
         out: the run folder to make.
-        method: one of `mu_monai.methods.METHODS`.
+        method: one of `mu_monai.methods.METHODS`; none for that of the preset, or of the bundle. Its settings are those
+            of the bundle's config of that name, where it has one.
         preset: one of the bundle's presets, such as `paper`, `paper-code` or `two-phase`; none for the bundle's own
             settings.
         lora_targets: a regular expression over full layer names, or `decoder`, `head` or `all`: where adapters go.
@@ -87,7 +91,14 @@ def unlearn(
     Raises:
         InputError: every problem of the input, before anything is trained.
     """
-    files = config_files(bundle, "unlearn", [*preset_overlay(bundle, preset), *overlays])
+    raise_if_any(method_problems(method))
+    tuned = method_overlay(bundle, method)
+    if tuned and preset is not None and preset not in tuned:
+        raise InputError(
+            f"--preset {preset} and --method {method} contradict each other: the bundle has settings of its own for "
+            "this method; leave one of them out"
+        )
+    files = config_files(bundle, "unlearn", [*(tuned or preset_overlay(bundle, preset)), *overlays])
     overrides: dict[str, Any] = {"run_dir": str(out), "resume": resume, "quiet": quiet}
     if teacher is not None:
         overrides |= inherited(teacher, files) | {"teacher": str(teacher_file(teacher).resolve())}
@@ -95,11 +106,12 @@ def unlearn(
         overrides["network::scope"] = lora_targets
     overrides |= class_overrides(forget_classes) | common_overrides(bundle, split, device) | parse_settings(settings)
     parser = read_config(files)
+    if method is not None and not tuned:
+        overrides = method_override(parser, method) | overrides
     if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
         overrides["preset"] = f"{parser.get('preset')}, changed"
     names = classes_to_forget(parser, overrides)
     problems = collect(
-        lambda: method_problems(method),
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: never_learned(names, teacher),
         lambda: (
@@ -113,9 +125,25 @@ def unlearn(
         parser.update(overrides)
         problems += weight_problems(parser, parser.get_parsed_content("teacher"))
     raise_if_any(problems)
-    target = METHODS[method]
-    run_config(files, overrides | {"method::_target_": f"{target.__module__}.{target.__name__}"})
+    run_config(files, overrides)
     return Path(out)
+
+
+def method_overlay(bundle: str | Path, method: str | None) -> list[str]:
+    """The bundle's own settings of a method: the config of its name; none where the bundle has none."""
+    found = [] if method is None else [find_bundle(bundle) / "configs" / f"{method}.json"]
+    return [path.stem for path in found if path.is_file()]
+
+
+def method_override(parser: ConfigParser, method: str) -> dict[str, Any]:
+    """A method that a bundle has no settings for: its data and task as the bundle has them, and its defaults."""
+    target = METHODS[method]
+    own = parser.get("method")
+    if own["_target_"].rpartition(".")[2] == target.__name__:
+        return {}
+    common = {item.name for item in fields(UnlearningMethod)} - {"stop_at", "tolerance"}
+    given = {key: value for key, value in own.items() if key in common}
+    return {"method": {"_target_": f"{target.__module__}.{target.__name__}", **given}}
 
 
 def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> list[str]:
@@ -183,9 +211,9 @@ def preset_overlay(bundle: str | Path, preset: str | None) -> list[str]:
     return [preset]
 
 
-def method_problems(method: str) -> list[str]:
+def method_problems(method: str | None) -> list[str]:
     """Why a method's name is not known, with the nearest that are."""
-    if method in METHODS:
+    if method is None or method in METHODS:
         return []
     return [f"method '{method}' is not known; use one of {', '.join(METHODS)}{did_you_mean(method, METHODS)}"]
 

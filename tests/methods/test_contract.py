@@ -30,8 +30,21 @@ QUICK = {
             "method#restore_tolerance=1",
         ],
     ),
+    "calibrated": ("calibrated-erase-to-retain", ["method#tolerance=0.0001", "method#settle_steps=2"]),
+    "calibrated-adapters": (
+        "calibrated-erase-to-retain",
+        [
+            *("network#trainable=adapters", "network#scope=decoder"),
+            *("method#target=quantiles", "method#settle_steps=0", "method#stop_at=null"),
+        ],
+    ),
 }
-COMMON = ["max_epochs=3", "batch_size=4", "learning_rate=0.01"]
+COMMON = ["max_epochs=3", "epoch_length=null", "score_interval=1", "batch_size=4", "learning_rate=0.01"]
+# What a method writes into the curve under its own names.
+TERMS = {
+    "EraseToRetain": {"supervised", "distillation", "guard"},
+    "CalibratedEraseToRetain": {"supervised", "distillation", "hinge", "forget"},
+}
 
 
 @pytest.fixture(params=QUICK)
@@ -93,13 +106,17 @@ def test_the_teacher_stays_what_it_was(unlearn, task, quick):
     assert record(run)["sha256"]["starting_weights"] == before
 
 
-def test_only_adapters_move_and_every_adapter_moves(unlearn, task, quick):
+def test_only_what_trains_moves_and_all_of_it(unlearn, task, quick):
     run = unlearn(task, quick)
     before, after = weights(task.teacher / "model.pt"), weights(run / "model.pt")
     moved = {name for name in before if not torch.equal(before[name], after[name])}
-    student = Student(load_weights(_network(task), task.teacher))
+    network = load_weights(_network(task), task.teacher)
+    if record(run)["parameters"]["share"] == 1:
+        assert moved == {name for name, _ in network.named_parameters()}  # no statistics among them
+        return
+    student = Student(network)
     expected = {f"{name}.weight" for name in student.placement.targets}
-    if record(run)["measurements"]["restoration"]:
+    if record(run)["measurements"].get("restoration"):
         expected |= {f"{student.head}.weight", f"{student.head}.bias"}
     assert moved == expected
 
@@ -180,8 +197,10 @@ def test_every_term_is_in_the_curve_under_its_own_name(unlearn, task, quick):
     run = unlearn(task, quick)
     curve = pd.read_csv(run / "curve.csv")
     method = record(run)["method"]["settings"]
-    terms = {"supervised", "distillation", "guard", "total", *method["forget_terms"]}
-    restoration = {"phase", "forget_returned"} if method["schedule"] == "two_phase" else set()
+    terms = {"total", *TERMS[record(run)["method"]["name"]], *method.get("forget_terms", ())}
+    terms |= {"settling"} if method.get("settle_steps") else set()
+    terms |= {"forget_auc"} if method["stop_at"] else set()
+    restoration = {"phase", "forget_returned"} if method.get("schedule") == "two_phase" else set()
     score = "accuracy" if task.bundle == "isic_classification" else "dice"
     subsets = {f"{subset}_{name}" for subset in ("retain", "forget", "validation") for name in (score, "loss")}
     assert set(curve.columns) == {"epoch", "seconds", *terms, *subsets, *restoration}  # and nothing of the test set
@@ -201,15 +220,16 @@ def test_scores_hold_every_case_of_every_subset_for_both_models(unlearn, task):
 
 
 def test_it_warns_when_nothing_happened(unlearn, task, quick):
-    still = ["learning_rate=1e-12", "method#restore_learning_rate=1e-12"]
-    run = unlearn(task, quick, extra=still)
+    own = {"two-phase": "restore_learning_rate", "calibrated": "settle_learning_rate"}
+    still = [f"method#{rate}=1e-12" for name, rate in own.items() if QUICK[name] == quick]
+    run = unlearn(task, quick, extra=["learning_rate=1e-12", *still])
     assert any("hardly anything was forgotten" in warning for warning in record(run)["warnings"])
 
 
 def test_a_network_without_adapters_is_refused(unlearn, masks, quick):
     plain = "$mu_monai.adapters.load_weights(@network_def, @teacher)"
     parameters = "$list(@network.parameters())"
-    with pytest.raises(InputError, match="needs a network with adapters and got UNet"):
+    with pytest.raises(InputError, match="needs a network that knows its teacher and got UNet"):
         unlearn(masks, quick, extra=[f"network={plain}", f"optimizer#params={parameters}"])
 
 

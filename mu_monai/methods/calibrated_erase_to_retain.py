@@ -1,0 +1,209 @@
+"""Calibrated Erase to Retain: forget cases are led to the loss of unseen ones, and no further."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data.utils import set_rnd
+from monai.engines import SupervisedTrainer
+
+from mu_monai.engine import case_losses, each_loss
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.keys import IMAGE, LOSS, PRED
+from mu_monai.losses import DIRECTIONS, Distillation, Hinge
+from mu_monai.methods.method import REFERENCE, UnlearningMethod, choice_problems, range_problems, require_student
+
+TARGETS = ("median", "quantiles")
+
+
+@dataclass(kw_only=True)
+class CalibratedEraseToRetain(UnlearningMethod):
+    r"""Distil the retain set and raise the loss of the forget set to that of unseen cases, then settle.
+
+    .. math::
+        L = \underbrace{L_{sup} + w_{kd} L_{KD}}_{\text{retain}}
+          + w_{hinge} \underbrace{\frac1B \sum_i \max(0,\, t_i - \ell_i)}_{\text{forget}}
+
+    :math:`\ell_i` is the supervised loss of forget case `i`, and its target :math:`t_i` comes from the losses of unseen
+    cases (`validation`) under the teacher, measured before anything is trained. After every epoch the run looks how
+    well the losses tell forget cases from unseen ones (AUC, over patients) and ends where they no longer do. Where
+    forget cases have fallen behind unseen ones, the hinge leads them back.
+
+    What was pushed away superficially comes back as soon as somebody trains on. With `settle_steps`, each epoch
+    therefore ends with steps on retain batches alone, at `settle_learning_rate`, and is judged after them: the run ends
+    where training on no longer brings the forget cases back.
+
+    Args:
+        unseen_loader: batches of unseen cases, drawn as forget batches are; the targets come from them.
+        hinge_weight: weight of the hinge, >= 0.
+        kd_weight: weight of the distillation term on retain batches, >= 0.
+        temperature: distillation temperature, > 0.
+        kd_direction: `forward` (teacher || student), `reverse` or `js`.
+        target: `median` of the unseen losses for every forget case, or `quantiles`: the forget cases keep their order
+            under the teacher, and each gets the unseen loss of its own quantile.
+        warmup: optimizer steps over which the learning rate rises to its value, >= 0.
+        settle_steps: steps on retain batches alone at the end of every epoch, >= 0.
+        settle_learning_rate: of these steps, > 0.
+        stop_at: `reference`, or none to run to the end.
+
+    Raises:
+        InputError: for a value outside these ranges, a network that is no `Student`, or no unseen cases.
+
+    Source:
+        Ours, after *Erase to Retain* (arXiv 2511.16574, section 4), whose retain side it keeps without the guard and
+        with a larger weight; its forget side, which pushes to background without end, is replaced.
+
+    Example:
+        >>> CalibratedEraseToRetain(forget_loader=[], unseen_loader=[]).settings()["target"]
+        'median'
+    """
+
+    comes_back = True
+
+    hinge_weight: float = 1.0
+    kd_weight: float = 4.0
+    temperature: float = 2.0
+    kd_direction: str = "forward"
+    target: str = "median"
+    warmup: int = 30
+    settle_steps: int = 0
+    settle_learning_rate: float = 1e-4
+    stop_at: str | None = REFERENCE
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        raise_if_any(self._problems())
+        self._distillation = Distillation(self.temperature, self.kd_direction, self.is_softmax)
+        self._hinge = Hinge()
+        self._targets: dict[str, float] = {}  # by forget case
+        self._learning_rates: list[float] = []
+
+    def _problems(self) -> Iterator[str]:
+        weights = {name: getattr(self, name) for name in ("hinge_weight", "kd_weight")}
+        rates = {name: getattr(self, name) for name in ("temperature", "settle_learning_rate")}
+        steps = {name: getattr(self, name) for name in ("warmup", "settle_steps")}
+        yield from range_problems(weights, "a number of 0 or more", lambda value: 0 <= value < math.inf)
+        yield from range_problems(rates, "a number above 0", lambda value: 0 < value < math.inf)
+        yield from range_problems(steps, "0, 1, 2 ... steps", lambda value: value >= 0 and isinstance(value, int))
+        choices: dict[str, tuple[Any, ...]] = {"target": TARGETS, "kd_direction": DIRECTIONS}
+        yield from choice_problems({name: getattr(self, name) for name in choices}, choices)
+
+    # -- the trainer's events ------------------------------------------------------------------------------------------
+
+    def on_start(self, engine: SupervisedTrainer) -> None:
+        """Measure the losses of unseen cases under the teacher, from which the targets come."""
+        require_student(self, engine)
+        if self.unseen_loader is None or not len(self.unseen_loader):
+            raise InputError(
+                "the calibrated method needs unseen cases to take its targets from, and there is none: give the split "
+                "validation cases (--validation)"
+            )
+        self._learning_rates = [group["lr"] for group in engine.optimizer.param_groups]
+        unseen, forget = (self._teacher_losses(engine, loader) for loader in (self.unseen_loader, self.forget_loader))
+        self._targets = case_targets(forget, list(unseen.values()), self.target)
+
+    def on_loss(self, engine: SupervisedTrainer) -> None:
+        """Add distillation and hinge to the supervised loss, at the learning rate of this step."""
+        self._warm_up(engine)
+        output = engine.state.output
+        self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
+        distillation = self._distillation(output[PRED], engine.inferer(output[IMAGE], engine.network.teacher))
+        self.record(engine, "distillation", distillation, len(output[IMAGE]))
+        output[LOSS] = output[LOSS] + self.kd_weight * distillation + self.hinge_weight * self._forget_loss(engine)
+
+    def on_epoch(self, engine: SupervisedTrainer) -> None:
+        """Settle: train on retain batches alone, as anybody could who has the model."""
+        if not self.settle_steps:
+            return
+        self._set_learning_rates(engine, [self.settle_learning_rate] * len(self._learning_rates))
+        engine.network.train()
+        batches = self._retain_batches(engine)
+        for _ in range(self.settle_steps):
+            image, label = next(batches)
+            with torch.autocast("cuda", enabled=engine.amp, **engine.amp_kwargs):
+                loss = engine.loss_function(engine.inferer(image, engine.network), label)
+            self.record(engine, "settling", loss, len(image))
+            self.step(engine, loss)
+        self._set_learning_rates(engine, self._learning_rates)
+
+    # -- its parts -----------------------------------------------------------------------------------------------------
+
+    def _forget_loss(self, engine: SupervisedTrainer) -> torch.Tensor:
+        image, label, cases = self.forget_batch(engine)
+        losses = each_loss(engine.loss_function, engine.inferer(image, engine.network), label)
+        targets = losses.new_tensor([self._targets[case] for case in cases])
+        overshot = self._steering is not None and self._steering.overshot
+        hinge: torch.Tensor = self._hinge(losses, targets, two_sided=overshot)
+        self.record(engine, "hinge", hinge, len(image))
+        self.record(engine, "forget", losses.mean(), len(image))
+        return hinge
+
+    def _teacher_losses(self, engine: SupervisedTrainer, loader: Any) -> dict[str, float]:
+        """The teacher's loss on every case; of a case that gives several patches their mean."""
+        set_rnd(loader.dataset, torch.initial_seed() % 2**32)
+        found: dict[str, list[float]] = {}
+        for case, _, loss in case_losses(engine, engine.network.teacher, loader):
+            found.setdefault(case, []).append(loss)
+        return {case: sum(losses) / len(losses) for case, losses in found.items()}
+
+    def _warm_up(self, engine: SupervisedTrainer) -> None:
+        share = min(1.0, engine.state.iteration / self.warmup) if self.warmup else 1.0
+        self._set_learning_rates(engine, [share * rate for rate in self._learning_rates])
+
+    @staticmethod
+    def _set_learning_rates(engine: SupervisedTrainer, rates: list[float]) -> None:
+        for group, rate in zip(engine.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    @staticmethod
+    def _retain_batches(engine: SupervisedTrainer) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Batches of the trainer's own cases, without end."""
+        while True:
+            for batch in engine.data_loader:
+                image, label, *_ = engine.prepare_batch(
+                    batch, engine.state.device, engine.non_blocking, **engine.to_kwargs
+                )
+                yield image, label
+
+    # -- what is kept --------------------------------------------------------------------------------------------------
+
+    def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
+        """What every method measures, and the range of the targets."""
+        targets = list(self._targets.values())
+        return super().measurements(engine) | {
+            "targets": {"lowest": min(targets), "median": median(targets), "highest": max(targets)}
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The targets, besides what every method keeps."""
+        return super().state_dict() | {"targets": self._targets}
+
+    def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
+        """Go on with the same targets."""
+        super().load_state_dict(state, engine)
+        self._targets = dict(state["targets"])
+
+
+def case_targets(forget: Mapping[str, float], unseen: list[float], target: str) -> dict[str, float]:
+    """The loss that each forget case shall reach, from losses under the teacher.
+
+    Args:
+        forget: the losses of the forget cases, by case.
+        unseen: the losses of unseen cases.
+        target: `median` or `quantiles`.
+
+    Example:
+        >>> case_targets({"a": 0.2, "b": 0.1}, [0.5, 0.7, 0.9], "quantiles")
+        {'b': 0.6, 'a': 0.8}
+    """
+    if target == "median":
+        return dict.fromkeys(forget, median(unseen))
+    ordered = sorted(forget, key=lambda case: forget[case])
+    places = (np.arange(len(ordered)) + 0.5) / len(ordered)
+    return dict(zip(ordered, np.quantile(unseen, places).round(12).tolist(), strict=True))
