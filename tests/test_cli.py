@@ -42,7 +42,7 @@ def mu_monai(monkeypatch, capsys):
 
 def test_every_verb_is_a_command():
     verbs = ["split", "train", "unlearn", "evaluate", "report", "revert", "merge", "methods", "networks", "demo"]
-    verbs += ["predict"]
+    verbs += ["audit", "release", "verify", "predict"]
     assert sorted(COMMANDS) == sorted(verbs)
 
 

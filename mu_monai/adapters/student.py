@@ -6,7 +6,7 @@ import copy
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, ModulesToSaveWrapper
-from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mu_monai.adapters.copies import all_weights, ambiguous, batch_norms, copies_all
 from mu_monai.adapters.lora import ADAPTABLE
 from mu_monai.adapters.placement import Placement, capacity, feature_layer, head, place
 from mu_monai.adapters.shared import ADAPTED, SharedPrefix
@@ -86,9 +86,9 @@ class Student(PeftModel):
         raise_if_any(_setting_problems(r, lora_alpha, lora_dropout, clamp_rank, bn_mode, trainable))
         self._moving_statistics = bn_mode == "train"
         if trainable == "all":
-            self._wrap(network, *_all_weights(network))
+            self._wrap(network, *all_weights(network))
             return
-        raise_if_any(_ambiguous(network, _batch_norms(network)) if bn_mode == "train" else [])
+        raise_if_any(ambiguous(network, batch_norms(network)) if bn_mode == "train" else [])
         placement = place(network, scope)
         limits = {name: min(r, capacity(network.get_submodule(name))) for name in placement.targets}
         # longest names first: peft takes the first pattern that the end of a name matches
@@ -100,7 +100,7 @@ class Student(PeftModel):
             target_modules=_exactly(placement.targets),
             rank_pattern={_exactly((name,)): rank for name, rank in ranks.items()},
             alpha_pattern={_exactly((name,)): lora_alpha * rank / r for name, rank in ranks.items()},
-            modules_to_save=(_batch_norms(network) or None) if bn_mode == "train" else None,
+            modules_to_save=(batch_norms(network) or None) if bn_mode == "train" else None,
         )
         self._wrap(network, config, placement)
 
@@ -207,7 +207,7 @@ class Student(PeftModel):
     def trains_all(self) -> bool:
         """Whether copies of all weights train, and no adapters."""
         config: Any = self.peft_config[_ADAPTER]
-        return bool(config.target_modules == DUMMY_TARGET_MODULES)
+        return copies_all(config)
 
     def _layer(self, name: str) -> Any:
         return self.get_base_model().get_submodule(name)
@@ -321,8 +321,8 @@ def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainabl
             f"{found}; give the teacher that the run started from"
         )
     config = PeftConfig.from_pretrained(str(folder))
-    whole = config.target_modules == DUMMY_TARGET_MODULES
-    placement = _all_weights(network)[1] if whole else place(network, base["scope"])
+    whole = copies_all(config)
+    placement = all_weights(network)[1] if whole else place(network, base["scope"])
     config.inference_mode = not trainable
     config._register_custom_module(dict(ADAPTABLE))
     student = Student.__new__(Student)
@@ -355,49 +355,12 @@ def _setting_problems(
             yield f"{name}={value!r} is not known; use one of {', '.join(allowed)}"
 
 
-def _all_weights(network: nn.Module) -> tuple[LoraConfig, Placement]:
-    """What makes a copy of every layer's weights train, and which layers these are.
-
-    Raises:
-        InputError: where the names of layers cannot be told apart.
-    """
-    layers = tuple(
-        name for name, module in network.named_modules() if name and not list(module.children()) and _own(module)
-    )
-    raise_if_any(_ambiguous(network, layers))
-    covered = sum(_count(network.get_submodule(name).parameters()) for name in layers)
-    total = _count(network.parameters())
-    skipped = (("parameters outside of layers", total - covered),) if covered < total else ()
-    return (
-        LoraConfig(target_modules=DUMMY_TARGET_MODULES, modules_to_save=list(layers)),
-        Placement(targets=layers, scope="all", scope_weights=total, covered_weights=covered, skipped=skipped),
-    )
-
-
-def _own(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters(recurse=False))
-
-
 def _known(find: Callable[[nn.Module], str], network: nn.Module) -> str | None:
     """What placement knows of a network; none where it does not know the network, which only some methods mind."""
     try:
         return find(network)
     except InputError:
         return None
-
-
-def _batch_norms(network: nn.Module) -> list[str]:
-    return [name for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
-
-
-def _ambiguous(network: nn.Module, chosen: Sequence[str]) -> Iterator[str]:
-    """Peft finds the layers to copy by the ends of their names."""
-    for name, _ in network.named_modules():
-        if chosen and name not in chosen and name.endswith(tuple(chosen)):
-            yield (
-                f"the layer {name!r} has a name that ends like that of a layer which is to be copied, and peft cannot "
-                "tell the two apart; rename one of them, or leave bn_mode at 'eval' and trainable at 'adapters'"
-            )
 
 
 def _restores(name: str) -> bool:

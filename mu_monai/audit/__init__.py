@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+from mu_monai.audit.attacks import attack_records, attack_sentences
 from mu_monai.audit.bootstrap import Interval, Sample, independent_gap, mean_interval, paired_gap
 from mu_monai.audit.classwise import ResampledF1
+from mu_monai.audit.closeness import closeness_records, klom_note, klom_records
+from mu_monai.audit.distance import cka_interval, distance_records
+from mu_monai.audit.membership import membership_notes, membership_records
+from mu_monai.audit.patients import patient_table
 from mu_monai.audit.records import Record, records_table, utility_records
+from mu_monai.audit.shadow import LEAST_SHADOWS, SHADOW, shadow_notes, shadow_records
+from mu_monai.audit.subgroups import case_groups, subgroup_table
+from mu_monai.audit.verdicts import Verdict, verdict
 
 __all__ = [
+    "LEAST_SHADOWS",
+    "SHADOW",
     "Interval",
     "Record",
     "ResampledF1",
     "Sample",
+    "Verdict",
+    "attack_records",
+    "attack_sentences",
+    "case_groups",
+    "cka_interval",
+    "closeness_records",
+    "distance_records",
     "independent_gap",
+    "klom_note",
+    "klom_records",
     "mean_interval",
+    "membership_notes",
+    "membership_records",
     "paired_gap",
+    "patient_table",
     "records_table",
+    "shadow_notes",
+    "shadow_records",
+    "subgroup_table",
     "utility_records",
+    "verdict",
 ]

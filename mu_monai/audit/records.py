@@ -73,6 +73,7 @@ class Record:
         gap_high: upper end of the gap's 95 % interval.
         ideal: the value to be at; NaN where none is known. The Dice of a class that was to be forgotten should be 0
             where no retrained model tells.
+        attack: the attack after which the model was measured, such as `relearning`; empty where it is as it was made.
     """
 
     model: str
@@ -88,6 +89,7 @@ class Record:
     gap_low: float
     gap_high: float
     ideal: float
+    attack: str = ""
 
 
 def utility_records(

@@ -1,6 +1,7 @@
 """What runs around MONAI's trainer: seeds, scores, probes, curve, checkpoints and the run folder."""
 
 from mu_monai.engine.curve import record_term
+from mu_monai.engine.distances import answer_distance, answer_distances, layer_features, randomized, weight_distances
 from mu_monai.engine.handlers import Progress, Reseed, StopOnNonFinite
 from mu_monai.engine.predict import ScoreSubsets, predict_scores
 from mu_monai.engine.probes import (
@@ -28,11 +29,16 @@ __all__ = [
     "ScoreSubsets",
     "StopOnNonFinite",
     "WholeCases",
+    "answer_distance",
+    "answer_distances",
     "case_losses",
     "each_loss",
+    "layer_features",
     "margins",
     "mean_case_loss",
     "patient_losses",
     "predict_scores",
+    "randomized",
     "record_term",
+    "weight_distances",
 ]

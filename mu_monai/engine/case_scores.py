@@ -11,6 +11,7 @@ import torch
 from monai.metrics import compute_hausdorff_distance
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from mu_monai.engine.signals import class_signals, mask_signals
 from mu_monai.errors import InputError
 
 _MM3_PER_ML = 1000
@@ -46,7 +47,7 @@ def case_scores(
 
 
 def mask_scores(logits: torch.Tensor, label: torch.Tensor) -> dict[str, float]:
-    """Scores of a mask of one sigmoid channel `(1, 1, ...)`: `bce` (nats), `dice`, `iou` and `confidence`."""
+    """Scores of a mask of one sigmoid channel `(1, 1, ...)`: `bce` (nats), `dice`, `iou`, `confidence` and signals."""
     probability = logits.sigmoid()
     dice, iou = _overlap(probability > 0.5, label > 0.5)
     return {
@@ -54,6 +55,7 @@ def mask_scores(logits: torch.Tensor, label: torch.Tensor) -> dict[str, float]:
         "dice": dice,
         "iou": iou,
         "confidence": torch.maximum(probability, 1 - probability).mean().item(),
+        **mask_signals(logits, label),
     }
 
 
@@ -70,10 +72,11 @@ def class_mask_scores(
 
     Returns:
         `cross_entropy` (mean over voxels, nats), `dice` and `iou` (means over the foreground classes), `confidence`
-        (mean largest probability), and per foreground class `dice[<class>]` and, where the spacing is known,
-        `hd95[<class>]` (the 95th percentile of the distances between both surfaces, mm), `volume[<class>]` and
-        `true_volume[<class>]` (ml). A class that is neither there nor predicted has Dice 1 and distance 0; where it is
-        one of both, Dice is 0 and the distance the diagonal of the volume, the largest that there can be.
+        (mean largest probability), the columns of `signals.mask_signals`, and per foreground class `dice[<class>]` and,
+        where the spacing is known, `hd95[<class>]` (the 95th percentile of the distances between both surfaces, mm),
+        `volume[<class>]` and `true_volume[<class>]` (ml). A class that is neither there nor predicted has Dice 1 and
+        distance 0; where it is one of both, Dice is 0 and the distance the diagonal of the volume, the largest that
+        there can be.
 
     Example:
         >>> label = torch.zeros(1, 1, 4, 4, 4)
@@ -91,6 +94,7 @@ def class_mask_scores(
         "dice": sum(dice for dice, _ in overlaps.values()) / len(overlaps),
         "iou": sum(iou for _, iou in overlaps.values()) / len(overlaps),
         "confidence": logits.softmax(1).amax(1).mean().item(),
+        **mask_signals(logits, label),
     }
     scores |= {f"dice[{name}]": dice for name, (dice, _) in overlaps.items()}
     if spacing is not None:
@@ -108,6 +112,7 @@ def class_scores(logits: torch.Tensor, label: torch.Tensor, names: Sequence[str 
         "accuracy": float(predicted == true),
         "confidence": probability[predicted].item(),
         "true_probability": probability[true].item(),
+        **class_signals(logits, label),
         "label": names[true],
         "predicted": names[predicted],
     }

@@ -65,10 +65,11 @@ def predict_scores(
 
     Returns:
         one row per case: `patient_id`, `case_id`, `loss` and, of a mask, `bce` (nats), `dice`, `iou` (in [0, 1], at
-        probability 0.5, 1 where both masks are empty) and `confidence` (mean of max(p, 1 - p), in [0.5, 1]); of masks
-        of several channels, the columns of `case_scores.class_mask_scores`; of a classifier, `cross_entropy` (nats),
-        `accuracy` (1 where the most probable class is the true one, else 0), `confidence` (largest probability, in
-        [1/K, 1]), `true_probability` (that of the true class), and the classes `label` and `predicted`.
+        probability 0.5, 1 where both masks are empty), `confidence` (mean of max(p, 1 - p), in [0.5, 1]) and those of
+        `signals.mask_signals`; of masks of several channels, the columns of `case_scores.class_mask_scores`; of a
+        classifier, `cross_entropy` (nats), `accuracy` (1 where the most probable class is the true one, else 0),
+        `confidence` (largest probability, in [1/K, 1]), `true_probability` (that of the true class), the columns of
+        `signals.class_signals`, and the classes `label` and `predicted`.
 
     Raises:
         InputError: where a classifier has a single output, or another number of outputs than there are `classes`.
@@ -146,7 +147,7 @@ class ScoreSubsets:
         engine.network.eval()
         for subset, loader in self.loaders.items():
             if subset != TEST and len(loader):
-                scores = self._score(engine.network, loader, measure=False)
+                scores = self.score(engine.network, loader, measure=False)
                 for column in ("loss", "accuracy" if "accuracy" in scores else "dice"):
                     record_term(engine, f"{subset}_{column}", float(scores[column].mean()))
 
@@ -157,7 +158,7 @@ class ScoreSubsets:
         if loader is None:
             return
         try:
-            self._score(engine.network, islice(loader, 1))
+            self.score(engine.network, islice(loader, 1))
         except (RuntimeError, ValueError) as error:
             raise InputError(
                 f"the first case cannot be scored ({type(error).__name__}: {error}); sizes that do not match come from "
@@ -173,7 +174,7 @@ class ScoreSubsets:
             return
         engine.network.eval()
         before, after = (
-            pd.concat([self._score(predict, loader, measure=False) for loader in loaders])
+            pd.concat([self.score(predict, loader, measure=False) for loader in loaders])
             for predict in (engine.network.teacher, engine.network)
         )
         columns = [f"dice[{name}]" for name in self.forget_classes] or ["loss"]
@@ -194,7 +195,7 @@ class ScoreSubsets:
                 predict.eval()
             for subset, loader in self.loaders.items():
                 if len(loader):
-                    scores = self._score(predict, loader)
+                    scores = self.score(predict, loader)
                     tables.append(scores.assign(**{MODEL: model, SUBSET: subset}))
         table = pd.concat(tables, ignore_index=True)
         table = table[[MODEL, SUBSET, *(c for c in table.columns if c not in (MODEL, SUBSET))]]
@@ -206,7 +207,7 @@ class ScoreSubsets:
         )
         return table
 
-    def _score(self, predict: Predict, loader: Iterable[Mapping[str, Any]], *, measure: bool = True) -> pd.DataFrame:
+    def score(self, predict: Predict, loader: Iterable[Mapping[str, Any]], *, measure: bool = True) -> pd.DataFrame:
         """Score a loader; distances and volumes take longer than a forward pass, and the curve does without."""
         spacing = self.spacing if measure else None
         return predict_scores(predict, loader, self.loss_function, self.device, self.classes, self.inferer, spacing)

@@ -14,7 +14,7 @@ from monai.data.utils import set_rnd
 from monai.engines import SupervisedTrainer
 
 from mu_monai.engine import case_losses, each_loss
-from mu_monai.errors import InputError, raise_if_any
+from mu_monai.errors import InputError
 from mu_monai.keys import IMAGE, LOSS, PRED
 from mu_monai.losses import DIRECTIONS, Distillation, Hinge
 from mu_monai.methods.method import REFERENCE, UnlearningMethod, choice_problems, range_problems, require_student
@@ -78,13 +78,14 @@ class CalibratedEraseToRetain(UnlearningMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        raise_if_any(self._problems())
         self._distillation = Distillation(self.temperature, self.kd_direction, self.is_softmax)
         self._hinge = Hinge()
         self._targets: dict[str, float] = {}  # by forget case
         self._learning_rates: list[float] = []
 
-    def _problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings, as sentences."""
+        yield from super().problems()
         weights = {name: getattr(self, name) for name in ("hinge_weight", "kd_weight")}
         rates = {name: getattr(self, name) for name in ("temperature", "settle_learning_rate")}
         steps = {name: getattr(self, name) for name in ("warmup", "settle_steps")}

@@ -107,9 +107,8 @@ class EraseToRetain(UnlearningMethod):
     max_adapter_norm: float | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         self.forget_terms, self.forget_classes = dict(self.forget_terms), list(self.forget_classes)
-        raise_if_any([*self._range_problems(), *self._choice_problems(), *self._class_problems()])
+        super().__post_init__()
         softmax = self.is_softmax
         self._distillation = Distillation(self.temperature, self.kd_direction, softmax)
         self._guard = Guard(self.guard_reduction)
@@ -121,6 +120,13 @@ class EraseToRetain(UnlearningMethod):
         self._inputs |= {"teacher"} if self.forget_classes else set()
         self._watch: RestorationWatch | None = None
         self._kept: dict[str, torch.Tensor] = {}  # the head's change to go back to
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings, as sentences."""
+        yield from super().problems()
+        yield from self._range_problems()
+        yield from self._choice_problems()
+        yield from self._class_problems()
 
     def _range_problems(self) -> Iterator[str]:
         weights = {name: getattr(self, name) for name in ("kd_weight", "guard_weight", "forget_weight")}

@@ -59,9 +59,10 @@ class UnlearningMethod:
         self._forget_batches: Iterator[Mapping[str, Any]] | None = None
         self._steering: ReferenceWatch | None = None
         self._nearest: dict[str, torch.Tensor] = {}  # the student where the reference was nearest
-        raise_if_any(self._common_problems())
+        raise_if_any(self.problems())
 
-    def _common_problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings, as sentences; a method adds its own."""
         choices: dict[str, tuple[Any, ...]] = {"task": TASKS, "softmax": (True, False), "stop_at": (None, REFERENCE)}
         yield from choice_problems({name: getattr(self, name) for name in choices}, choices)
         yield from range_problems({"tolerance": self.tolerance}, "a number in (0, 0.5)", lambda x: 0 < x < 0.5)

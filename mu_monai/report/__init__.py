@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from mu_monai.report.audit_sentences import metric_name, metric_sentence, patient_sentence
 from mu_monai.report.folder import Run, Runs, read_runs
 from mu_monai.report.page import write_report
 
-__all__ = ["Run", "Runs", "read_runs", "write_report"]
+__all__ = ["Run", "Runs", "metric_name", "metric_sentence", "patient_sentence", "read_runs", "write_report"]

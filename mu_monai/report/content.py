@@ -10,6 +10,7 @@ import pandas as pd
 
 from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, RETAIN, ROLES, STUDENT, SUBSETS, TEST
 from mu_monai.report import forgotten, sentences
+from mu_monai.report.audited import audit_content
 from mu_monai.report.classwise import class_content
 from mu_monai.report.folder import CLASSIFICATION, Run, Runs
 from mu_monai.report.measured import measured_content
@@ -58,6 +59,7 @@ def page_content(runs: Runs, records: pd.DataFrame) -> dict[str, Any]:
         "checks": as_rows(checks),
         "roles": list(runs.by_role),
         "provenance": as_rows(provenance),
+        "audit": audit_content(runs),
         **measured_content(runs),
     }
 

@@ -90,7 +90,7 @@ def draw_utility(table: pd.DataFrame, label: str, theme: Theme) -> Figure:
     axes.set_yticks(rows, [str(name) for name in table["subset"]], fontsize=11)
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set_xlabel(label)
-    _clean(axes, theme, grid="x")
+    clean(axes, theme, grid="x")
     for y in rows[1:]:
         axes.axhline(y - 0.5, color=theme.muted, linewidth=0.5, alpha=0.5)
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9.5, labelcolor=theme.ink)
@@ -122,7 +122,7 @@ def draw_curve(curve: pd.DataFrame, columns: dict[str, str], title: str, theme: 
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=theme.ink)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    _clean(axes, theme, grid="y")
+    clean(axes, theme, grid="y")
     if len(columns) > 1:
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5, labelcolor=theme.ink)
     return figure
@@ -154,7 +154,7 @@ def draw_classes(table: pd.DataFrame, theme: Theme, *, label: str = "F1") -> Fig
         axes.set_xlabel(label)
         axes.set_xlim(-0.04, 1.04)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
-        _clean(axes, theme, grid="x")
+        clean(axes, theme, grid="x")
         for row in range(1, len(names)):
             axes.axhline(row - 0.5, color=theme.muted, linewidth=0.5, alpha=0.5)
     panels[0].set_yticks(range(len(names)), [short(name) for name in names], parse_math=False)
@@ -182,7 +182,7 @@ def draw_layers(table: pd.DataFrame, theme: Theme) -> Figure:
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel("Frobenius norm")
-    _clean(axes, theme, grid="x")
+    clean(axes, theme, grid="x")
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9.5, labelcolor=theme.ink)
     return figure
 
@@ -222,7 +222,7 @@ def draw_restoration(restoration: Mapping[str, Any], curve: pd.DataFrame, theme:
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss of the forget cases", color=theme.muted, fontsize=9.5)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    _clean(axes, theme, grid="y")
+    clean(axes, theme, grid="y")
     figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=9.5, labelcolor=theme.ink)
     return figure
 
@@ -287,7 +287,8 @@ def split_columns(curve: pd.DataFrame) -> tuple[list[str], dict[str, dict[str, s
     return terms, metrics
 
 
-def _clean(axes: Axes, theme: Theme, grid: str) -> None:
+def clean(axes: Axes, theme: Theme, grid: str) -> None:
+    """The look of every plot: a light grid across one axis, and no frame."""
     axes.set_axisbelow(True)
     axes.grid(axis="x" if grid == "x" else "y", color=theme.muted, linewidth=0.5, alpha=0.35)
     axes.spines[["top", "right", "left" if grid == "x" else "bottom"]].set_visible(False)

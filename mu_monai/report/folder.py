@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pandas as pd
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import (
+    AUDIT_JSON,
     CASE_ID,
     CURVE_CSV,
     EXAMPLES_NPZ,
@@ -51,6 +52,7 @@ class Run:
         scores: the content of `scores.csv`.
         curve: the content of `curve.csv`; empty where the run has none.
         examples: the arrays of `examples.npz`; empty where the run has none.
+        audit: the content of `audit.json`; empty where the run has none.
     """
 
     folder: Path
@@ -58,6 +60,7 @@ class Run:
     scores: pd.DataFrame
     curve: pd.DataFrame
     examples: Examples
+    audit: dict[str, Any] = field(default_factory=dict)
 
     @property
     def role(self) -> str:
@@ -68,6 +71,12 @@ class Run:
     def task(self) -> str:
         """`segmentation` or `classification`, by what was scored."""
         return _task(self.scores)
+
+    @property
+    def stale_audit(self) -> bool:
+        """Whether the audit is of other weights than the run's own."""
+        audited = ((self.audit.get("models") or {}).get(self.role) or {}).get("weights")
+        return bool(self.audit) and audited != (self.record.get("sha256") or {}).get("weights")
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,11 @@ class Runs:
     def examples(self) -> Examples:
         """The examples of the main run, with the other models' answers where they are on the same cases and classes."""
         return joined_examples(self.main.examples, [run.examples for run in self.by_role.values()])
+
+    @property
+    def audit(self) -> dict[str, Any]:
+        """The audit of the main run; empty where there is none, or one of other weights."""
+        return {} if self.main.stale_audit else self.main.audit
 
     @property
     def volumes(self) -> bool:
@@ -158,17 +172,30 @@ def _read_run(folder: Path) -> Run:
         raise InputError(
             f"'{folder}' is not a run folder: it has no {RUN_JSON}; give the folder that train or unlearn wrote"
         )
-    try:
-        record = read_json(folder / RUN_JSON)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"'{folder / RUN_JSON}' is not valid JSON ({error}); the file is damaged, run it again"
-        ) from error
+    record = _read_json(folder / RUN_JSON)
     raise_if_any(_record_problems(folder, record))
     scores = _read_table(folder / SCORES_CSV)
     raise_if_any(_score_problems(folder, record["role"], scores))
     curve = _read_table(folder / CURVE_CSV) if (folder / CURVE_CSV).is_file() else pd.DataFrame()
-    return Run(folder=folder, record=record, scores=scores, curve=curve, examples=read_examples(folder / EXAMPLES_NPZ))
+    examples, audit = read_examples(folder / EXAMPLES_NPZ), _read_audit(folder / AUDIT_JSON)
+    return Run(folder=folder, record=record, scores=scores, curve=curve, examples=examples, audit=audit)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"'{path}' is not valid JSON ({error}); the file is damaged, run it again") from error
+
+
+def _read_audit(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    audit = _read_json(path)
+    if not isinstance(audit, dict) or audit.get("format") != _FORMAT:
+        found = audit.get("format") if isinstance(audit, dict) else type(audit).__name__
+        raise InputError(f"'{path}' has format {found!r}; this version reads format {_FORMAT}: audit the run again")
+    return audit
 
 
 def _record_problems(folder: Path, record: Any) -> Iterator[str]:

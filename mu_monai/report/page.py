@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mu_monai import __version__
 from mu_monai.errors import InputError
+from mu_monai.report.audited import audit_records, subgroups, worst_patients
 from mu_monai.report.content import near_duplicates, page_content, shown_metrics
 from mu_monai.report.figures import THEMES, png
 from mu_monai.report.folder import Runs
@@ -164,6 +165,9 @@ def _write_tables(runs: Runs, records: pd.DataFrame, folder: Path) -> None:
         "classes": class_table(records),
         "layers": layers_table(runs),
         "restoration": restoration_table(runs),
+        "audit_records": audit_records(runs),
+        "patients": worst_patients(runs),
+        "subgroups": subgroups(runs),
     }
     tables |= {name: table for name, table in where_known.items() if len(table)}
     for name, table in tables.items():

@@ -12,6 +12,8 @@ import pandas as pd
 
 from mu_monai.keys import CASE_ID, FORGET, LABEL, RETAIN, ROLES, STUDENT, SUBSET, TEACHER
 from mu_monai.planes import PLANE, POSITION
+from mu_monai.report.audit_figures import draw_attacks, draw_losses
+from mu_monai.report.audited import attack_values, has_losses
 from mu_monai.report.classwise import class_subsets
 from mu_monai.report.content import METRIC_LABELS, shown_metrics
 from mu_monai.report.examples import CLASSES, Examples, is_volumes
@@ -59,15 +61,15 @@ class Plot:
 def report_plots(runs: Runs, records: pd.DataFrame, *, images: bool) -> dict[str, Plot]:
     """The plots of a report by the name of their file.
 
-    They are `utility`, `classes`, `<role>-<term or metric>`, `restoration`, `layers` and `gallery`, those that there is
-    something to show in.
+    They are `utility`, `losses`, `attacks`, `classes`, `<role>-<term or metric>`, `restoration`, `layers` and
+    `gallery`, those that there is something to show in.
 
     Args:
         runs: the runs of the report.
         records: the audit records.
         images: whether images of patients may be shown.
     """
-    plots = {"utility": _utility(records)} | _classes(records, runs.forget_classes)
+    plots = {"utility": _utility(records)} | _audit(runs) | _classes(records, runs.forget_classes)
     for run in reversed(runs.by_role.values()):
         plots |= _curves(run, of_classes=bool(runs.forget_classes))
     plots |= _restoration(runs) | _layers(runs)
@@ -97,6 +99,30 @@ def _utility(records: pd.DataFrame) -> Plot:
         caption="Each point is a mean over cases and each line its 95 % interval over patients. The closer the student "
         "is to its tick on every row, the better.",
     )
+
+
+def _audit(runs: Runs) -> dict[str, Plot]:
+    plots, attacks = {}, attack_values(runs)
+    if has_losses(runs):
+        plots["losses"] = Plot(
+            draw=partial(draw_losses, runs.scores),
+            alt="Losses of forgotten and of unseen patients per model, as histograms.",
+            caption="How the losses are spread; the lines are medians. A teacher knows the forgotten patients: their "
+            "losses lie to the left. For the student, outline and area should lie on one another as they do for the "
+            "retrained model.",
+        )
+    if len(attacks):
+        values = ", ".join(
+            f"{row['attack'] or 'before'} {row['model']} {number(row['value'], 2)}" for row in as_rows(attacks)
+        )
+        plots["attacks"] = Plot(
+            draw=partial(draw_attacks, attacks),
+            alt=f"AUC of the loss before and after attacks. {values}.",
+            caption="What an attack on the weights brings back. Right of the dashed line forgotten patients are known "
+            "again, left of it they stand out by being answered worse; the student should stay where the retrained "
+            "model is.",
+        )
+    return plots
 
 
 def _classes(records: pd.DataFrame, forget_classes: Sequence[str]) -> dict[str, Plot]:

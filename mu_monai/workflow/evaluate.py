@@ -43,7 +43,7 @@ def evaluate(run: str | Path, *, split: str | Path | None = None, device: str | 
     record = read_run(run)
     split = split or record["split"]["file"]
     weights = {record["role"]: str((run / MODEL_PT).resolve())}
-    if record["role"] == STUDENT:
+    if record["role"] == STUDENT and record["teacher"]:
         weights = {TEACHER: record["teacher"], **weights}
     files = config_files(bundle_of(record), "evaluate")
     overrides = (

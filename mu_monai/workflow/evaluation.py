@@ -1,4 +1,4 @@
-"""The models and the data of a finished run, made again as its bundle makes them: what audits and attacks start from."""
+"""The models and the data of a finished run, made again as its bundle makes them: where audits and attacks start."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def open_evaluation(
     Raises:
         InputError: where the run is not finished, or weights do not fit the network.
     """
-    parser = evaluation_config(run, split=split, device=device)
+    parser = _config(run, split=split, device=device)
 
     def part(name: str) -> Any:
         return parser.get_parsed_content(name, instantiate=True)
@@ -80,10 +80,8 @@ def open_evaluation(
     )
 
 
-def evaluation_config(
-    run: str | Path, *, split: str | Path | None = None, device: str | None = None
-) -> ConfigParser:
-    """The config of a run's bundle for unlearning, with everything that the run's model needs to be used as it was made."""
+def _config(run: str | Path, *, split: str | Path | None = None, device: str | None = None) -> ConfigParser:
+    """The config of a run's bundle for unlearning, with all that the run's model needs to be used as it was made."""
     record = read_run(run)
     files = config_files(bundle_of(record), "unlearn")
     parser = read_config(files)

@@ -1,17 +1,31 @@
-"""Plain weights out of an unlearning run: merged (the student) or reverted (the teacher)."""
+"""What leaves an unlearning run: plain weights, merged (the student) or reverted (the teacher), and a sealed bundle."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from mu_monai.adapters import Student, load_student, load_weights
-from mu_monai.errors import InputError
-from mu_monai.files import atomic_path
-from mu_monai.keys import ADAPTER_DIR
-from mu_monai.workflow.config import bundle_of, config_files, inherited, read_config, read_run
+from mu_monai import __version__
+from mu_monai.adapters import Student, load_student, load_weights, read_weights, weights_sha256
+from mu_monai.attacks import search_folder
+from mu_monai.bundle import find_bundle
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import atomic_path, write_json
+from mu_monai.keys import ADAPTER_DIR, MODEL_PT, STUDENT, TEACHER
+from mu_monai.workflow.config import bundle_of, collect, config_files, inherited, read_config, read_run
+from mu_monai.workflow.sealed import plain_inference, readme, sealed_metadata
+
+BUNDLE, RELEASE_JSON = "bundle", "release.json"
+State = Mapping[str, torch.Tensor]
 
 
 def merge(run: str | Path, *, out: str | Path, teacher: str | Path | None = None) -> Path:
@@ -37,6 +51,117 @@ def revert(run: str | Path, *, out: str | Path, teacher: str | Path | None = Non
     Args and errors are those of `merge`.
     """
     return _write(_student(run, out, teacher).reverted(), out)
+
+
+def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = None) -> Path:
+    """Write a sealed MONAI bundle of the student, and show that nothing in it rebuilds the teacher.
+
+    The bundle holds the merged weights under the network's own names, an inference config in MONAI's own parts,
+    metadata with a raised version, a page and the license: no adapter, no state of an optimizer, no teacher, no ids.
+
+    Args:
+        run: the folder of a finished unlearning run.
+        out: the folder to make, with `bundle/` and `release.json` in it.
+        teacher: the teacher's weights, where they are no longer where the run found them.
+
+    Returns:
+        the folder.
+
+    Raises:
+        InputError: where the run is no unlearning run, failed a check of its own, weights are missing, others, or those
+            of the teacher, `out` exists, or the search finds what the teacher can be rebuilt from; nothing is written.
+    """
+    run, out = Path(run), Path(out)
+    record = read_run(run)
+    raise_if_any(_release_problems(run, out, record))
+    source = teacher or record["teacher"]
+    states = {STUDENT: read_weights(run / MODEL_PT), TEACHER: read_weights(source)}
+    raise_if_any(collect(lambda: _other_weights(record, states, run, source), lambda: _unmoved(states)))
+    with _whole_folder(out) as folder:
+        _write_bundle(folder / BUNDLE, run, record, states[STUDENT])
+        files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+        released = read_weights(folder / BUNDLE / "models" / MODEL_PT)
+        findings = search_folder(folder, states[TEACHER], released)
+        raise_if_any(f"nothing is released: {found.what}" for found in findings)
+        write_json(folder / RELEASE_JSON, _proof(states[TEACHER], released, files))
+    return out
+
+
+def _release_problems(run: Path, out: Path, record: Mapping[str, Any]) -> Iterator[str]:
+    if out.exists():
+        yield f"'{out}' exists; give another folder or remove it"
+    if record["verb"] != "unlearn":
+        yield f"'{run}' is no unlearning run (its verb is {record['verb']}); only the student of one is released"
+    for check in record.get("checks", []):
+        if not check["passed"]:
+            yield f"'{run}' failed its self-check '{check['name']}' ({check['detail']}); unlearn again, then release"
+
+
+def _other_weights(
+    record: Mapping[str, Any], states: Mapping[str, State], run: Path, teacher: str | Path
+) -> Iterator[str]:
+    places = {STUDENT: ("weights", run / MODEL_PT), TEACHER: ("starting_weights", teacher)}
+    for role, (key, path) in places.items():
+        found, wanted = weights_sha256(states[role]), record["sha256"][key]
+        if found != wanted:
+            yield (
+                f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {found}, in "
+                f"run.json {wanted}); put the original file back"
+            )
+
+
+def _unmoved(states: Mapping[str, State]) -> list[str]:
+    moved = _changed(states[TEACHER], states[STUDENT])
+    return [] if moved else ["the student's weights are the teacher's, so nothing was unlearned; there is no release"]
+
+
+def _changed(teacher: State, student: State) -> list[str]:
+    return [name for name, value in student.items() if not torch.equal(value, teacher[name])]
+
+
+def _write_bundle(folder: Path, run: Path, record: Mapping[str, Any], state: State) -> None:
+    bundle, config = find_bundle(bundle_of(record)), plain_inference(run, record)
+    metadata = sealed_metadata(config, record)
+    write_json(folder / "configs" / "inference.json", config)
+    write_json(folder / "configs" / "metadata.json", metadata)
+    for name in ("configs/logging.conf", "LICENSE"):
+        if (bundle / name).is_file():
+            shutil.copyfile(bundle / name, folder / name)
+    (folder / "docs").mkdir()
+    (folder / "docs" / "README.md").write_text(readme(metadata), encoding="utf-8")
+    with atomic_path(folder / "models" / MODEL_PT) as path:
+        torch.save({name: value.clone().contiguous() for name, value in state.items()}, path)
+
+
+def _proof(teacher: State, released: State, files: list[str]) -> dict[str, Any]:
+    changed = _changed(teacher, released)
+    before = [name for name in released if name not in changed]
+    return {
+        "format": 1,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "mu_monai": __version__,
+        "weights": {STUDENT: weights_sha256(released), TEACHER: weights_sha256(teacher)},
+        "tensors": {"changed": changed, "as_before": before},
+        "search": {"files": files, "findings": []},
+        "told": [
+            f"{len(changed)} of {len(released)} tensors differ from the teacher's; {len(before)} are as they were",
+            f"nothing that the teacher can be rebuilt from was found in the {len(files)} files",
+        ],
+    }
+
+
+@contextmanager
+def _whole_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its place on success, and is removed on any exception."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    try:
+        whole = temporary / target.name  # made by mkdir, so that others may read it as any folder
+        whole.mkdir()
+        yield whole
+        os.rename(whole, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _student(run: str | Path, out: str | Path, teacher: str | Path | None) -> Student:

@@ -91,13 +91,8 @@ def unlearn(
     Raises:
         InputError: every problem of the input, before anything is trained.
     """
-    raise_if_any(method_problems(method))
-    tuned = method_overlay(bundle, method)
-    if tuned and preset is not None and preset not in tuned:
-        raise InputError(
-            f"--preset {preset} and --method {method} contradict each other: the bundle has settings of its own for "
-            "this method; leave one of them out"
-        )
+    known = method if method in METHODS else None  # what is not known is said below, with all other problems
+    tuned = method_overlay(bundle, known)
     files = config_files(bundle, "unlearn", [*(tuned or preset_overlay(bundle, preset)), *overlays])
     overrides: dict[str, Any] = {"run_dir": str(out), "resume": resume, "quiet": quiet}
     if teacher is not None:
@@ -106,12 +101,13 @@ def unlearn(
         overrides["network::scope"] = lora_targets
     overrides |= class_overrides(forget_classes) | common_overrides(bundle, split, device) | parse_settings(settings)
     parser = read_config(files)
-    if method is not None and not tuned:
-        overrides = method_override(parser, method) | overrides
+    if known is not None and not tuned:
+        overrides = method_override(parser, known) | overrides
     if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
         overrides["preset"] = f"{parser.get('preset')}, changed"
     names = classes_to_forget(parser, overrides)
     problems = collect(
+        lambda: method_problems(method, preset, tuned),
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: never_learned(names, teacher),
         lambda: (
@@ -211,11 +207,22 @@ def preset_overlay(bundle: str | Path, preset: str | None) -> list[str]:
     return [preset]
 
 
-def method_problems(method: str | None) -> list[str]:
-    """Why a method's name is not known, with the nearest that are."""
-    if method is None or method in METHODS:
-        return []
-    return [f"method '{method}' is not known; use one of {', '.join(METHODS)}{did_you_mean(method, METHODS)}"]
+def method_problems(method: str | None, preset: str | None = None, tuned: Sequence[str] = ()) -> list[str]:
+    """Why a method's name is not known, with the nearest that are, or why it has no such preset.
+
+    Args:
+        method: the name; none for that of the bundle.
+        preset: the name of a preset that was asked for.
+        tuned: the bundle's own settings of the method; presets are of the bundle's own method.
+    """
+    if method is not None and method not in METHODS:
+        return [f"method '{method}' is not known; use one of {', '.join(METHODS)}{did_you_mean(method, METHODS)}"]
+    if tuned and preset is not None:
+        return [
+            f"--preset {preset} and --method {method} contradict each other: the bundle has settings of its own for "
+            "this method; leave one of them out"
+        ]
+    return []
 
 
 def teacher_file(teacher: str | Path) -> Path:

@@ -91,3 +91,29 @@ def test_the_heads_restoration_counts(trained, image, train_steps):
     trained.train_head()
     train_steps(trained, image)
     assert total_drift(trained) == pytest.approx(plain_distance(trained), rel=1e-3)
+
+
+class TestAllWeights:
+    """Where copies of all weights train, drift is the distance of all of them."""
+
+    def student(self) -> Student:
+        student = Student(nn.Sequential(nn.Conv2d(2, 3, 1), nn.PReLU()), trainable="all")
+        for parameter in student.trainable().values():
+            parameter.data.add_(0.5)
+        return student
+
+    def test_the_distance_counts_weights_and_biases(self):
+        assert total_drift(self.student()) == pytest.approx(0.5 * math.sqrt(2 * 3 + 3 + 1))
+
+    def test_layers_have_a_norm_and_no_bound(self):
+        (drift,) = layer_drifts(self.student())
+        assert (drift.layer, drift.rank, drift.bound) == ("0", 0, 0)
+        assert drift.norm == pytest.approx(0.5 * math.sqrt(6))
+        assert drift.spectral_norm == pytest.approx(0.5 * math.sqrt(6)), "the update is of rank one"
+
+    def test_clipping_brings_the_distance_to_the_limit_and_leaves_what_is_within(self):
+        student = self.student()
+        clip_drift(student, 10)
+        assert total_drift(student) == pytest.approx(0.5 * math.sqrt(10))
+        clip_drift(student, 0.1)
+        assert total_drift(student) == pytest.approx(0.1)

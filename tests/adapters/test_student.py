@@ -434,3 +434,54 @@ def test_merged_weights_are_the_starting_weights_of_another_student(trained, ima
     second = Student(load_weights(trained.reverted(), tmp_path / "model.pt"), r=1)
     assert torch.equal(second.teacher(image), trained(image))
     assert second.base_sha256 == bits(trained.merged())
+
+
+class TestAllWeights:
+    """Copies of all weights train instead of adapters; everything else is as with adapters."""
+
+    def test_a_new_one_is_its_teacher_and_trains_every_weight(self, unet, image):
+        expected, names = unet(image), {name for name, _ in unet.named_parameters()}
+        student = Student(unet, trainable="all")
+        assert torch.equal(student(image), expected)
+        assert len(student.trainable()) == len(names)
+        assert student.budget()["share"] == 1
+        assert student.budget()["coverage"].startswith("copies of")
+
+    def test_switched_off_after_training_it_is_the_teacher_bit_for_bit(self, unet, image, train_steps):
+        teacher = copy.deepcopy(unet)
+        student = train_steps(Student(unet, trainable="all"), image)
+        assert not torch.equal(student(image), teacher(image))
+        assert torch.equal(student.teacher(image), teacher(image))
+        assert bits(student.reverted()) == bits(teacher) == student.base_sha256
+
+    def test_merged_it_is_a_plain_network_that_answers_alike(self, unet, image, train_steps):
+        names = set(unet.state_dict())
+        student = train_steps(Student(unet, trainable="all"), image)
+        plain = student.merged().eval()
+        assert set(plain.state_dict()) == names
+        assert torch.equal(plain(image), student(image))
+
+    def test_statistics_stay_frozen(self, unet, image, train_steps):
+        before = [norm.running_mean.clone() for norm in batch_norms(unet)]
+        student = train_steps(Student(unet, trainable="all"), image)
+        after = [norm.running_mean for norm in batch_norms(student.merged())]
+        assert before
+        assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
+
+    def test_it_is_saved_and_loaded_like_adapters(self, unet, image, train_steps, tmp_path):
+        teacher = copy.deepcopy(unet)
+        student = train_steps(Student(unet, trainable="all"), image)
+        student.save(tmp_path / "adapter")
+        loaded = load_student(teacher, tmp_path / "adapter")
+        assert torch.equal(loaded(image), student(image))
+        assert not loaded.trainable()
+
+    def test_an_unknown_way_to_train_is_refused(self, unet):
+        with pytest.raises(InputError, match="trainable='half' is not known; use one of adapters, all"):
+            Student(unet, trainable="half")
+
+    def test_names_that_peft_cannot_tell_apart_are_refused(self):
+        inner = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2)))
+        inner.add_module("x", nn.Sequential(nn.Sequential(nn.Linear(2, 2))))
+        with pytest.raises(InputError, match="ends like that of a layer which is to be copied"):
+            Student(inner, trainable="all")

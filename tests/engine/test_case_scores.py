@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mu_monai.engine.case_scores import case_scores, class_mask_scores
+from mu_monai.engine.signals import mask_signals
 from mu_monai.errors import InputError
 
 NAMES = ["background", "organ", "lesion"]
@@ -74,7 +75,7 @@ def test_scores_lie_in_their_ranges(seed):
     scores = class_mask_scores(logits, label, NAMES, spacing=(1.0, 1.5, 2.0))
     for name, value in scores.items():
         assert math.isfinite(value), name
-        assert value >= 0, name
+        assert value >= 0 or name == "logit_confidence", name
         if name.startswith(("dice", "iou", "confidence")):
             assert value <= 1, name
     assert scores["iou"] <= scores["dice"]
@@ -82,7 +83,7 @@ def test_scores_lie_in_their_ranges(seed):
 
 def test_the_shape_of_the_logits_says_what_is_scored():
     mask = torch.zeros(1, 1, 4, 4)
-    assert set(case_scores(mask, mask)) == {"bce", "dice", "iou", "confidence"}
+    assert set(case_scores(mask, mask)) == {"bce", "dice", "iou", "confidence", *mask_signals(mask, mask)}
     assert "accuracy" in case_scores(torch.zeros(1, 2), torch.tensor([0]))
     assert "dice[1]" in case_scores(torch.zeros(1, 2, 4, 4), mask)
 

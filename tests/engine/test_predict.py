@@ -123,7 +123,7 @@ class TestClassifier:
         table = self.score(self.case(logits, 1, "a"), self.case(logits, 2, "b"), classes=["akiec", "mel", "nv"])
         assert list(table.columns) == [
             *("patient_id", "case_id", "loss", "cross_entropy", "accuracy", "confidence", "true_probability"),
-            *("label", "predicted"),
+            *("entropy", "modified_entropy", "logit_confidence", "label", "predicted"),
         ]
         assert table["cross_entropy"].tolist() == pytest.approx([-math.log(0.7), -math.log(0.1)])
         smooth = -sum(math.log(p) for p in (0.2, 0.7, 0.1)) / 3
@@ -277,7 +277,8 @@ class TestScoreSubsets:
         table = scorer.write({"teacher": student.teacher, "student": student.train()}, tmp_path)
         assert list(table.columns) == [
             *("model", "subset", "patient_id", "case_id"),
-            *("loss", "bce", "dice", "iou", "confidence"),
+            *("loss", "bce", "dice", "iou", "confidence", "boundary_loss", "logit_confidence"),
+            *("foreground_confidence_q10", "foreground_confidence_q50", "foreground_confidence_q90"),
         ]
         counts = table.groupby(["model", "subset"]).size().to_dict()
         assert counts == {

@@ -13,8 +13,8 @@ from monai.inferers import Inferer, SimpleInferer, SlidingWindowInferer
 from torch import nn
 
 from mu_monai.adapters import Student
-from mu_monai.engine import margins, mean_case_loss
-from mu_monai.keys import IMAGE, LABEL
+from mu_monai.engine import case_losses, margins, mean_case_loss, patient_losses
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
 
 LOG_3 = math.log(3)  # sigmoid(log 3) = 3/4, sigmoid(2 log 3) = 9/10
 
@@ -192,3 +192,15 @@ def test_measuring_leaves_the_student_as_it_was(student):
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
     assert not any(module._forward_hooks for module in student.modules())
     assert all(parameter.grad is None for parameter in student.parameters())
+
+
+def test_losses_of_cases_and_patients_are_kept_apart(student):
+    rows = [
+        {IMAGE: torch.full((1, 4, 4), value), LABEL: torch.zeros(1, 4, 4), CASE_ID: case, PATIENT_ID: patient}
+        for value, case, patient in [(1.0, "a1", "a"), (3.0, "a2", "a"), (5.0, "b1", "b")]
+    ]
+    loader, engine = DataLoader(Dataset(rows), batch_size=2), trainer(student)
+    found = case_losses(engine, lambda image: image, loader)
+    assert [(case, patient) for case, patient, _ in found] == [("a1", "a"), ("a2", "a"), ("b1", "b")]
+    assert [loss for _, _, loss in found] == pytest.approx([1, 3, 5])
+    assert patient_losses(engine, lambda image: image, loader) == pytest.approx([2, 5])

@@ -285,7 +285,7 @@ class TestPresets:
 
         def watched(self, engine):
             start(self, engine)
-            image, _ = self.forget_batch(engine)
+            image, *_ = self.forget_batch(engine)
             seen.append(torch.equal(engine.network.eval()(image), engine.network.teacher(image)))
 
         monkeypatch.setattr(EraseToRetain, "on_start", watched)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -12,8 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mu_monai.audit import records_table, utility_records
+from mu_monai.audit import (
+    closeness_records,
+    membership_records,
+    patient_table,
+    records_table,
+    subgroup_table,
+    utility_records,
+    verdict,
+)
 from mu_monai.planes import cut, framed
+from mu_monai.record import without_nan
 from mu_monai.report import read_runs, write_report
 
 SUBSETS = {"retain": (14, 4), "forget": (4, 3), "validation": (5, 3), "test": (6, 3)}  # patients, cases of each
@@ -255,6 +265,30 @@ def make_record(role: str) -> dict:
     }
 
 
+def make_audit(folders: list[Path]) -> dict:
+    """What `audit.json` says of a student's run, with an attack that brings some of it back."""
+    runs = read_runs(folders)
+    draws = {"n_resamples": 100, "seed": 0}
+    records = [*membership_records(runs.scores, **draws), *closeness_records(runs.scores, **draws)]
+    after = [r for r in records if r.metric == "auc[loss]" and r.model != "teacher"]
+    records += [replace(r, attack="retain-finetuning", value=min(1, r.value + 0.2)) for r in after]
+    cases = runs.scores[["case_id"]].drop_duplicates()
+    table = subgroup_table(
+        runs.scores, cases.assign(device=[("a <b>", "b")[row % 2] for row in range(len(cases))]), **draws
+    )
+    table["flag"] = [True, *[False] * (len(table) - 1)]
+    content = {
+        **{"format": 1, "models": {"student": {"weights": runs.main.record["sha256"]["weights"]}}},
+        "records": [asdict(record) for record in records],
+        "verdict": asdict(verdict(records, n_unseen=SUBSETS["test"][0])),
+        "patients": patient_table(runs.scores).to_dict("records"),
+        "subgroups": table.to_dict("records"),
+        "searched": [{"file": "adapter/adapter_model.safetensors", "what": "holds the adapter"}],
+        "notes": ["6 unseen patients cannot show a false-positive rate below 16.7 %"],
+    }
+    return without_nan(content)
+
+
 class RunFactory:
     """Writes run folders, quickly without `figures`; keyword arguments replace parts of `run.json`."""
 
@@ -278,6 +312,13 @@ class RunFactory:
             examples = make_class_examples(models) if classes else make_examples(models)
             np.savez_compressed(folder / "examples.npz", **examples)
         return folder
+
+    @staticmethod
+    def audited(folders: list[Path], **content: object) -> list[Path]:
+        """The same run folders, the last one audited; keyword arguments replace parts of `audit.json`."""
+        file = folders[-1] / "audit.json"
+        file.write_text(json.dumps(make_audit(folders) | content), encoding="utf-8")
+        return folders
 
     def volumes(
         self,
@@ -344,6 +385,8 @@ def make_report(kind: str, make_run: RunFactory, out: Path) -> Path:
     else:
         measured = {"measurements": make_measurements(30) | {"restoration": None}} if kind == "classes" else {}
         folders.append(make_run("student", **of, **measured))
+    if kind == "masks":
+        make_run.audited(folders)
     runs = read_runs(folders)
     return write_report(runs, records_table(utility_records(runs.scores, n_resamples=100)), out)
 

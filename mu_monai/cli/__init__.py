@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from mu_monai import __version__
+from mu_monai.cli.audit import audit
+from mu_monai.cli.handover import RunDir, merge, release, revert, verify
 from mu_monai.errors import InputError
 
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -27,10 +29,8 @@ app = typer.Typer(
 Bundle = Annotated[
     str, typer.Argument(help="A MONAI bundle's folder, or a shipped one: isic, chase, isic_classification.")
 ]
-RunDir = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
 SplitFile = Annotated[Path | None, typer.Option("--split", help="The split.json; without it, built-in phantoms.")]
 OutRun = Annotated[Path, typer.Option("--out", help="The run folder to make.")]
-OutFile = Annotated[Path, typer.Option("--out", help="The weights file to write.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a config id, such as max_epochs=3; may be repeated."),
@@ -54,10 +54,6 @@ ForgetClasses = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
-TeacherFile = Annotated[
-    Path | None,
-    typer.Option("--teacher", help="The teacher's weights, where they are no longer where the run found them."),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -188,7 +184,9 @@ def unlearn(
     teacher: Annotated[
         Path | None, typer.Option(help="The trained model: a run folder or a .pt file; without it, the bundle's own.")
     ] = None,
-    method: Annotated[str, typer.Option(help="The method; 'mu-monai methods' lists them.")] = "erase-to-retain",
+    method: Annotated[
+        str | None, typer.Option(help="The method, 'mu-monai methods' lists them; by default erase-to-retain.")
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Settings under a name: paper, paper-code or two-phase; --set goes over them.")
     ] = None,
@@ -275,36 +273,26 @@ def report(
         Path, typer.Option("--out", help="The folder to write index.html, figures/ and tables/ into.")
     ] = Path("report"),
     images: Annotated[bool, typer.Option(help="Show example images of patients.")] = True,
+    record: Annotated[
+        Path | None, typer.Option(help="A folder that 'mu-monai release' made: sign a record into it.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="The private key to sign the record with, a PEM file.")] = None,
 ) -> None:
-    """Write one self-contained HTML page from run folders.
+    """Write one self-contained HTML page from run folders, and sign a record of what was released.
 
     Example: mu-monai report runs/teacher runs/retrained runs/e2r --out report
+
+    Example: mu-monai report runs/teacher runs/retrained runs/e2r --record released --key key.pem
     """
     from mu_monai import workflow
 
-    typer.echo(f"report: {workflow.report(runs, out=out, images=images)}")
+    typer.echo(f"report: {workflow.report(runs, out=out, images=images, record=record, key=key)}")
+    if record is not None:
+        typer.echo(f"record: {record / 'record.dsse.json'}")
 
 
-@app.command()
-def revert(run: RunDir, out: OutFile, teacher: TeacherFile = None) -> None:
-    """Write the teacher back as plain weights, bit for bit what the run started from.
-
-    Example: mu-monai revert runs/e2r --out teacher.pt
-    """
-    from mu_monai import workflow
-
-    typer.echo(f"weights of the teacher: {workflow.revert(run, out=out, teacher=teacher)}")
-
-
-@app.command()
-def merge(run: RunDir, out: OutFile, teacher: TeacherFile = None) -> None:
-    """Write the student as plain weights, its adapters merged.
-
-    Example: mu-monai merge runs/e2r --out student.pt
-    """
-    from mu_monai import workflow
-
-    typer.echo(f"weights of the student: {workflow.merge(run, out=out, teacher=teacher)}")
+for _command in (audit, revert, merge, release, verify):
+    app.command()(_command)
 
 
 @app.command()

@@ -1,0 +1,60 @@
+"""Layers that train as copies of themselves, through peft's `modules_to_save`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from peft import LoraConfig
+from peft.utils.constants import DUMMY_TARGET_MODULES
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mu_monai.adapters.placement import Placement
+from mu_monai.errors import raise_if_any
+
+
+def copies_all(config: LoraConfig) -> bool:
+    """Whether a configuration is that of `all_weights`."""
+    return bool(config.target_modules == DUMMY_TARGET_MODULES)
+
+
+def all_weights(network: nn.Module) -> tuple[LoraConfig, Placement]:
+    """What makes a copy of every layer's weights train, and which layers these are.
+
+    Raises:
+        InputError: where the names of layers cannot be told apart.
+    """
+    layers = tuple(
+        name for name, module in network.named_modules() if name and not list(module.children()) and _own(module)
+    )
+    raise_if_any(ambiguous(network, layers))
+    covered = sum(_size(network.get_submodule(name)) for name in layers)
+    total = _size(network)
+    skipped = (("parameters outside of layers", total - covered),) if covered < total else ()
+    return (
+        LoraConfig(target_modules=DUMMY_TARGET_MODULES, modules_to_save=list(layers)),
+        Placement(targets=layers, scope="all", scope_weights=total, covered_weights=covered, skipped=skipped),
+    )
+
+
+def _own(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters(recurse=False))
+
+
+def batch_norms(network: nn.Module) -> list[str]:
+    """The names of a network's BatchNorm layers."""
+    return [name for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
+
+
+def ambiguous(network: nn.Module, chosen: Sequence[str]) -> Iterator[str]:
+    """Why layers cannot be copied: peft finds them by the ends of their names, and other names end alike."""
+    for name, _ in network.named_modules():
+        if chosen and name not in chosen and name.endswith(tuple(chosen)):
+            yield (
+                f"the layer {name!r} has a name that ends like that of a layer which is to be copied, and peft cannot "
+                "tell the two apart; rename one of them, or leave bn_mode at 'eval' and trainable at 'adapters'"
+            )
+
+
+def _size(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,66 @@
+"""Taking adapters off: what whoever holds the run folder, and not only the released model, can do."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft.tuners.lora import LoraLayer
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
+from safetensors import safe_open
+from torch import nn
+
+from mu_monai.adapters import load_student, weights_sha256
+from mu_monai.attacks.attack import Attack, AttackData
+from mu_monai.files import read_json, write_json
+from mu_monai.keys import ADAPTER_DIR
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterRemoval(Attack):
+    r"""Subtract the adapters that lie beside the merged weights.
+
+    .. math:: W_\mathrm{teacher} = W_\mathrm{student} - \frac{\alpha}{r} B A
+
+    No file of the teacher is needed: a run folder with `model.pt` and `adapter/` gives the original back by itself, up
+    to rounding. Without a folder, or without adapters in it, nothing changes. Where all weights trained, the folder
+    holds no adapters, and normalization statistics that moved do not come back.
+    """
+
+    summary = "subtracts the adapters that lie beside the merged weights; needs the run folder, not the teacher"
+
+    @torch.no_grad()
+    def act(self, network: nn.Module, data: AttackData) -> Iterator[int]:
+        """Subtract them, if there are any."""
+        if has_adapter(data.folder):
+            network.load_state_dict(_without(network, Path(data.folder or "") / ADAPTER_DIR).state_dict())
+        yield 0
+
+
+def has_adapter(folder: Path | None) -> bool:
+    """Whether low-rank adapters lie in a folder; copies of all weights, as `trainable: all` saves them, are none."""
+    file = Path(folder or "") / ADAPTER_DIR / SAFETENSORS_WEIGHTS_NAME
+    if folder is None or not file.is_file():
+        return False
+    with safe_open(file, "pt") as weights:
+        return any(".lora_" in name for name in weights.keys())  # noqa: SIM118  it is no dictionary
+
+
+def _without(network: nn.Module, adapter: Path) -> nn.Module:
+    """Put the adapters on once more, the other way round, and merge; the attacker signs the base for himself."""
+    merged = copy.deepcopy(network).cpu()
+    with tempfile.TemporaryDirectory() as place:
+        forged = shutil.copytree(adapter, Path(place) / ADAPTER_DIR)
+        record = read_json(forged / "base.json")
+        write_json(forged / "base.json", record | {"sha256": weights_sha256(merged.state_dict())})
+        with torch.random.fork_rng(devices=[]):  # layers start with random numbers before they are loaded
+            student = load_student(merged, forged)
+    for layer in student.modules():
+        if isinstance(layer, LoraLayer):
+            layer.scaling = {name: -scale for name, scale in layer.scaling.items()}
+    return student.merged()

@@ -1,0 +1,215 @@
+"""What a file holds, without running any of it: tensors, the names they are kept under, and the bytes of every part."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+_DEEPEST = 4  # archives within archives; what lies deeper is not understood
+_LARGEST = 1 << 34  # bytes that an archive may unpack to
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One file, or one member of an archive.
+
+    Args:
+        name: the path of the file, with members behind a slash.
+        data: its bytes, unpacked.
+        tensors: what could be read of it as tensors, by name.
+        keys: every key of the dictionaries in a torch file.
+        problem: why it was not understood; empty where it was.
+    """
+
+    name: str
+    data: bytes
+    tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    keys: frozenset[str] = frozenset()
+    problem: str = ""
+
+
+def read_parts(name: str, data: bytes, depth: int = 0) -> Iterator[Part]:
+    """Take a file apart, archives member by member; its kind is told by its bytes, not by its name.
+
+    Nothing is unpickled and no code is run: torch files are read with `weights_only=True`, arrays with
+    `allow_pickle=False`, and of TorchScript archives the bare storages, as numbers of every floating type.
+
+    Args:
+        name: how the file is called in what is returned.
+        data: its bytes.
+        depth: how many archives it lies in.
+
+    Example:
+        >>> buffer = io.BytesIO()
+        >>> np.savez(buffer, a=np.ones(3))
+        >>> [(part.name, *part.tensors) for part in read_parts("x.bin", buffer.getvalue())]
+        [('x.bin/a.npy', 'a.npy')]
+    """
+    try:
+        if depth > _DEEPEST:
+            raise ValueError(f"lies in more than {_DEEPEST} archives")
+        yield from _parts(name, data, depth)
+    except _UNREADABLE as error:
+        yield Part(name=name, data=data, problem=f"{type(error).__name__}: {str(error).splitlines()[0][:120]}")
+
+
+_UNREADABLE = (
+    ValueError, RuntimeError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+    tarfile.TarError, safetensors.SafetensorError, IndexError,
+)  # fmt: skip
+
+
+def _parts(name: str, data: bytes, depth: int) -> Iterator[Part]:
+    reader = next(read for is_such, read in _FORMATS if is_such(data))
+    yield from reader(name, data, depth)
+
+
+def _gzip_parts(name: str, data: bytes, depth: int) -> Iterator[Part]:
+    yield from read_parts(name.removesuffix(".gz"), gzip.decompress(data), depth + 1)
+
+
+def _tar_parts(name: str, data: bytes, depth: int) -> Iterator[Part]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        for member in filter(tarfile.TarInfo.isfile, archive):
+            stream = archive.extractfile(member)
+            yield from read_parts(f"{name}/{member.name}", stream.read() if stream else b"", depth + 1)
+
+
+def _array_parts(name: str, data: bytes, _: int) -> Iterator[Part]:
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    yield Part(name=name, data=data, tensors=dict(_tensors(array, name.rpartition("/")[2])))
+
+
+def _safetensors_parts(name: str, data: bytes, _: int) -> Iterator[Part]:
+    yield Part(name=name, data=data, tensors=safetensors.torch.load(data))
+
+
+def _pickle_parts(name: str, data: bytes, _: int) -> Iterator[Part]:
+    yield _torch_part(name, data)
+
+
+def _picture_parts(name: str, data: bytes, _: int) -> Iterator[Part]:
+    yield Part(name=name, data=data)
+
+
+def _zip_parts(name: str, data: bytes, depth: int) -> Iterator[Part]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(member.file_size for member in archive.infolist()) > _LARGEST:
+            raise ValueError(f"unpacks to more than {_LARGEST >> 30} GiB")
+        if not any(member.endswith("data.pkl") for member in archive.namelist()):
+            for member in archive.namelist():
+                if not member.endswith("/"):
+                    yield from read_parts(f"{name}/{member}", archive.read(member), depth + 1)
+            return
+        script = any("/code/" in f"/{member}" for member in archive.namelist())
+        plain = None if script else _torch_part(name, data)
+        if plain is not None and not plain.problem:
+            yield plain
+            return
+        storages: dict[str, torch.Tensor] = {}
+        for member in archive.namelist():
+            storages |= _storage(member, archive.read(member))
+        yield Part(name=name, data=data, tensors=storages, problem=plain.problem if plain else "")
+
+
+def _torch_part(name: str, data: bytes) -> Part:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of pickle protocols that torch does not write itself
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever the bytes make it stumble over
+        return Part(
+            name=name, data=data, problem=f"it cannot be read without running what it holds ({type(error).__name__})"
+        )
+    return Part(name=name, data=data, tensors=dict(_tensors(content)), keys=frozenset(_keys(content)))
+
+
+def _storage(member: str, data: bytes) -> dict[str, torch.Tensor]:
+    """The numbers of a bare storage, read as every floating type that its size allows."""
+    if not member.rpartition("/")[2].isdigit() or not data:
+        return {}
+    return {
+        f"{member} as {dtype}": torch.frombuffer(bytearray(data), dtype=dtype)
+        for dtype in FLOATS
+        if len(data) % dtype.itemsize == 0
+    }
+
+
+def _text_parts(name: str, data: bytes, _: int) -> Iterator[Part]:
+    """Text; the numbers of JSON are tensors like any other."""
+    if b"\x00" in data:
+        raise ValueError("it is neither text nor a format that is known")
+    text = data.decode("utf-8")
+    try:
+        content = json.loads(text)
+    except ValueError:
+        yield Part(name=name, data=data)
+        return
+    yield Part(name=name, data=data, tensors=dict(_tensors(content)))
+
+
+def _tensors(content: Any, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor of nested dictionaries and lists, named by its place."""
+    if isinstance(content, torch.Tensor):
+        yield prefix, _plain(content.detach())
+    elif isinstance(content, np.ndarray):
+        if content.dtype.kind in "fiu":
+            yield prefix, torch.from_numpy(content.astype(content.dtype.newbyteorder("=")).astype(np.float64))
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _tensors(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(content, Sequence) and not isinstance(content, str | bytes):
+        yield from _listed(content, prefix)
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    """The numbers of any tensor, dense and real."""
+    tensor = tensor.dequantize() if tensor.is_quantized else tensor
+    tensor = tensor if tensor.layout == torch.strided else tensor.to_dense()
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def _listed(content: Sequence[Any], prefix: str) -> Iterator[tuple[str, torch.Tensor]]:
+    try:
+        array = np.array(content, dtype=np.float64)
+    except (TypeError, ValueError):
+        for place, value in enumerate(content):
+            yield from _tensors(value, f"{prefix}.{place}" if prefix else str(place))
+        return
+    if array.size:
+        yield prefix, torch.from_numpy(array)
+
+
+def _keys(content: Any) -> Iterator[str]:
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            yield str(key)
+            yield from _keys(value)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from _keys(value)
+
+
+_FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[str, bytes, int], Iterator[Part]]], ...] = (
+    (lambda data: data.startswith(b"PK"), _zip_parts),
+    (lambda data: data.startswith(b"\x1f\x8b"), _gzip_parts),
+    (lambda data: data[257:262] == b"ustar", _tar_parts),
+    (lambda data: data.startswith(b"\x93NUMPY"), _array_parts),
+    (lambda data: data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data), _safetensors_parts),
+    (lambda data: data.startswith(b"\x80"), _pickle_parts),
+    (lambda data: data.startswith(_PICTURES), _picture_parts),
+    (lambda data: True, _text_parts),
+)

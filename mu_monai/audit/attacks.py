@@ -1,0 +1,296 @@
+"""Records of models after attacks: what came back, next to what the same attack brings out of the retrained model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from mu_monai.audit.bootstrap import N_RESAMPLES, Interval, Sample, ends, mean_interval, paired_gap
+from mu_monai.audit.records import Record
+from mu_monai.audit.separation import AUC, Groups, Separation, separation_records
+from mu_monai.errors import InputError
+from mu_monai.keys import CASE_ID, FORGET, MODEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
+from mu_monai.metrics import attack_scores
+
+REBOUND, ANAMNESIS, STEPS = "rebound", "anamnesis", "relearning_steps"
+RELEARNED = 1.05  # times the teacher's loss: what is at most that has been learned again
+_ATTACK, _STAGE, _KNOWN = "attack", "stage", "known"
+_ON_THE_WAY = "@"
+_LOSS, _PROBE = {"loss": -1}, {"probe": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Draws:
+    """How intervals are drawn."""
+
+    n_resamples: int
+    seed: int
+
+
+def attack_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> list[Record]:
+    r"""Compute the records of every attack, each with its name in `attack`.
+
+    - `auc[loss]`, and `auc[probe]` of a linear probe: whether forgotten patients are told from unseen ones after it.
+    - `rebound`: the AUC after it minus the AUC before, on the same patients. What the retrained model's AUC gains by
+      the same attack is generalisation; what the student's gains beyond that was still in the weights.
+    - `dice` or `accuracy` on `forget` and `test`: what the attack costs.
+    - `relearning_steps`: after how many steps a model's loss on the known forgotten cases is at most 5 % above the
+      teacher's; infinite where it never was.
+    - `anamnesis`: the student's such steps divided by the retrained model's,
+
+    .. math:: \mathrm{AIN} = r(\mathrm{student}) / r(\mathrm{retrained})
+
+    1 where both learn alike, well below 1 where the student remembers, above it where it learns slower than a model
+    that never saw them. It is 0 where only the student got there, infinite where only the retrained model did, and NaN
+    where neither did, or the retrained model was there from the start.
+
+    The states on the way have the step in their name, such as `relearning@5`; the last has none. The last need not be
+    the strongest: a model that is trained for long on few cases forgets the others again.
+
+    Args:
+        scores: one row per attack, stage, model and case; those of an empty `attack` are of the models before it.
+            Wherever there is a subset `known`, `forget` holds the other forgotten patients alone.
+        n_resamples: bootstrap draws per interval, at least 1.
+        seed: seed of the draws.
+
+    Raises:
+        InputError: where columns are missing, or an attacked model has no scores before the attack.
+
+    Source: anamnesis index: Chundawat et al., arXiv 2201.05629.
+
+    Example:
+        >>> cases = {"model": "student", "stage": 0, "subset": ["forget", "forget", "test", "test"],
+        ...     "patient_id": ["a", "b", "c", "d"], "case_id": ["1", "2", "3", "4"], "dice": 0.9}
+        >>> before = pd.DataFrame(cases | {"attack": "", "loss": [0.3, 0.4, 0.3, 0.4]})
+        >>> after = pd.DataFrame(cases | {"attack": "int4", "loss": [0.1, 0.2, 0.3, 0.4]})
+        >>> [(record.metric, record.value) for record in attack_records(pd.concat([before, after]))][:2]
+        [('auc[loss]', 1.0), ('rebound', 0.5)]
+    """
+    scores = scores.fillna({_ATTACK: ""})  # as a table that was written and read again has it
+    _check(scores)
+    draws = _Draws(n_resamples=n_resamples, seed=seed)
+    before = scores[scores[_ATTACK] == ""]
+    return [
+        record
+        for name in scores[_ATTACK].unique()
+        if name
+        for record in _of_attack(str(name), before, scores[scores[_ATTACK] == name], draws)
+    ]
+
+
+def attack_sentences(records: Sequence[Record]) -> list[str]:
+    """One sentence per attack: what it brought back, and what it brings out of the retrained model.
+
+    Example:
+        >>> attack_sentences([])
+        []
+    """
+    moves = [record for record in records if (record.model, record.metric) == (STUDENT, REBOUND)]
+    sentences = [_rebound_sentence(record, records, moves) for record in moves if _ON_THE_WAY not in record.attack]
+    return sentences + [_anamnesis_sentence(record, records) for record in records if record.metric == ANAMNESIS]
+
+
+def _rebound_sentence(record: Record, records: Sequence[Record], moves: Sequence[Record]) -> str:
+    after = next(r for r in records if (r.attack, r.model, r.metric) == (record.attack, STUDENT, "auc[loss]"))
+    text = (
+        f"after {record.attack} the student's AUC on the forgotten is {after.value:.2f}: it moved by "
+        f"{record.value:+.2f} ({record.low:+.2f} to {record.high:+.2f})"
+    )
+    if record.reference:
+        text += f", the retrained model's by {record.ideal:+.2f}"
+    way = [move for move in moves if move.attack.startswith(f"{record.attack}{_ON_THE_WAY}")]
+    most = max(way, key=lambda move: move.value, default=record)
+    if most.value > record.value:
+        step = most.attack.partition(_ON_THE_WAY)[2]
+        text += f"; on the way it had moved further, by {most.value:+.2f} after {step} steps"
+        text += f" (the retrained model's by {most.ideal:+.2f})" if most.reference else ""
+    return text
+
+
+def _anamnesis_sentence(record: Record, records: Sequence[Record]) -> str:
+    student, retrained = (
+        next(r.value for r in records if (r.model, r.metric) == (model, STEPS)) for model in (STUDENT, RETRAINED)
+    )
+    took = ["never came" if math.isinf(steps) else f"took {steps:.0f} steps to come" for steps in (student, retrained)]
+    return (
+        f"the student {took[0]} within {RELEARNED - 1:.0%} of the teacher's loss on the known forgotten cases, and the "
+        f"retrained model {took[1]} there: anamnesis index "
+        + ("not defined" if math.isnan(record.value) else f"{record.value:.2f}")
+    )
+
+
+def _of_attack(name: str, before: pd.DataFrame, after: pd.DataFrame, draws: _Draws) -> Iterator[Record]:
+    known, answers = after[after[SUBSET] == _KNOWN], after[after[SUBSET].isin((FORGET, TEST))]
+    last = answers[_STAGE].max()
+    for stage, rows in answers.groupby(_STAGE):
+        label = name if stage == last else f"{name}{_ON_THE_WAY}{stage}"
+        for record in _of_stage(before, rows, draws, whole=stage == last):
+            yield replace(record, attack=label)
+    for record in _anamnesis(known):
+        yield replace(record, attack=name)
+
+
+def _of_stage(before: pd.DataFrame, after: pd.DataFrame, draws: _Draws, *, whole: bool) -> Iterator[Record]:
+    probed = "probe" in after.columns and after["probe"].notna().all()
+    signal = _PROBE if probed else _LOSS
+    groups = {model: _groups(after[after[MODEL] == model], signal) for model in _models(after)}
+    found = separation_records(next(iter(signal)), groups, n_resamples=draws.n_resamples, seed=draws.seed)
+    yield from (record for record in found if record.metric.startswith(AUC))
+    if probed:
+        return
+    earlier = before[before[CASE_ID].isin(after[CASE_ID])]
+    unharmed = {model: _groups(earlier[earlier[MODEL] == model], signal) for model in groups}
+    yield from _rebounds(unharmed, groups, draws)
+    if whole:
+        yield from _utility(after, draws)
+
+
+def _rebounds(before: Mapping[str, Groups], after: Mapping[str, Groups], draws: _Draws) -> Iterator[Record]:
+    moves = {model: _Move(before[model], after[model], draws) for model in after}
+    for model, move in moves.items():
+        reference = None if model == RETRAINED else moves.get(RETRAINED)
+        ideal = 0.0 if reference is None else reference.value
+        gap = math.nan if reference is None else move.value - ideal
+        gap_low, gap_high = (math.nan, math.nan) if reference is None else move.interval(reference)
+        low, high = move.interval()
+        yield Record(
+            model=model,
+            metric=REBOUND,
+            subset=FORGET,
+            value=move.value,
+            low=low,
+            high=high,
+            n_patients=len(after[model].members),
+            n_cases=after[model].n_cases,
+            reference="" if reference is None else f"{RETRAINED}/{FORGET}",
+            gap=gap,
+            gap_low=gap_low,
+            gap_high=gap_high,
+            ideal=ideal,
+        )
+
+
+class _Move:
+    """How far an attack moved a model's AUC, and in each of the same draws of patients."""
+
+    def __init__(self, before: Groups, after: Groups, draws: _Draws) -> None:
+        first, second = (
+            Separation(groups, n_resamples=draws.n_resamples, seed=draws.seed) for groups in (before, after)
+        )
+        self.value = second.values[AUC] - first.values[AUC]
+        self._resampled = second.resampled[AUC] - first.resampled[AUC]
+        self._few = min(len(after.members), len(after.non_members)) < 2
+
+    def interval(self, other: _Move | None = None) -> tuple[float, float]:
+        """The ends of the 95 % interval, or of that of the difference to another model."""
+        if self._few:
+            return math.nan, math.nan
+        return ends(self._resampled if other is None else self._resampled - other._resampled)
+
+
+def _utility(after: pd.DataFrame, draws: _Draws) -> Iterator[Record]:
+    metric = "accuracy" if "accuracy" in after.columns and after["accuracy"].notna().all() else "dice"
+    options = {"n_resamples": draws.n_resamples, "seed": draws.seed}
+    for subset in (FORGET, TEST):
+        rows = after[after[SUBSET] == subset].sort_values(CASE_ID)
+        samples = {
+            model: Sample(own[metric], own[PATIENT_ID].astype(str))
+            for model in _models(rows)
+            for own in [rows[rows[MODEL] == model]]
+        }
+        for model, sample in samples.items():
+            mean = mean_interval(sample, **options)
+            reference = None if model == RETRAINED else samples.get(RETRAINED)
+            gap = Interval(value=math.nan, low=math.nan, high=math.nan, n_patients=0, n_cases=0)
+            if reference is not None:
+                gap = paired_gap(sample, reference, **options)
+            yield Record(
+                model=model,
+                metric=metric,
+                subset=subset,
+                value=mean.value,
+                low=mean.low,
+                high=mean.high,
+                n_patients=mean.n_patients,
+                n_cases=mean.n_cases,
+                reference="" if reference is None else f"{RETRAINED}/{subset}",
+                gap=gap.value,
+                gap_low=gap.low,
+                gap_high=gap.high,
+                ideal=math.nan if reference is None else reference.mean,
+            )
+
+
+def _anamnesis(known: pd.DataFrame) -> Iterator[Record]:
+    """The steps of every model, and their ratio; nothing without a teacher to compare with."""
+    if not (known[MODEL] == TEACHER).any():
+        return
+    losses = known.groupby([MODEL, _STAGE])["loss"].mean()
+    target = RELEARNED * float(losses[TEACHER].iloc[0])
+    steps = {model: _first(losses[model], target) for model in _models(known) if model != TEACHER}
+    cases = known[known[MODEL] == TEACHER]
+    blank = Record(
+        model=STUDENT,
+        metric=ANAMNESIS,
+        subset=FORGET,
+        value=math.nan,
+        low=math.nan,
+        high=math.nan,
+        n_patients=cases[PATIENT_ID].nunique(),
+        n_cases=len(cases),
+        reference="",
+        gap=math.nan,
+        gap_low=math.nan,
+        gap_high=math.nan,
+        ideal=math.nan,
+    )
+    compared = {STUDENT, RETRAINED} <= set(steps)
+    for model, number in steps.items():
+        record = replace(blank, model=model, metric=STEPS, value=number)
+        if compared and model == STUDENT:
+            record = replace(record, reference=f"{RETRAINED}/{FORGET}", ideal=steps[RETRAINED])
+        yield record
+    if compared:
+        value = _ratio(steps[STUDENT], steps[RETRAINED])
+        yield replace(blank, value=value, reference=f"{RETRAINED}/{FORGET}", ideal=1.0, gap=value - 1)
+
+
+def _first(losses: pd.Series[float], target: float) -> float:
+    there = losses.index[losses <= target]
+    return float(there.min()) if len(there) else math.inf
+
+
+def _ratio(student: float, retrained: float) -> float:
+    if retrained == 0 or (math.isinf(student) and math.isinf(retrained)):
+        return math.nan
+    return student / retrained
+
+
+def _groups(rows: pd.DataFrame, signal: Mapping[str, int]) -> Groups:
+    forgotten, unseen = (rows[rows[SUBSET] == subset] for subset in (FORGET, TEST))
+    name = next(iter(signal))
+    members, others = (attack_scores(part, dict(signal))[name] for part in (forgotten, unseen))
+    return Groups(members, others, len(forgotten))
+
+
+def _models(rows: pd.DataFrame) -> list[str]:
+    return [role for role in ROLES if (rows[MODEL] == role).any()]
+
+
+def _check(scores: pd.DataFrame) -> None:
+    needed = (_ATTACK, _STAGE, MODEL, SUBSET, PATIENT_ID, CASE_ID)
+    absent = [name for name in needed if name not in scores.columns]
+    if absent:
+        raise InputError(
+            f"the attacks' score table has no column {', '.join(map(repr, absent))}; run the attacks again"
+        )
+    attacked = set(scores.loc[scores[_ATTACK] != "", MODEL])
+    missing = sorted(attacked - set(scores.loc[scores[_ATTACK] == "", MODEL]))
+    if missing:
+        raise InputError(
+            f"there are no scores of the {' and the '.join(missing)} before the attacks, so nobody can say what came "
+            "back; score the models as they are, with an empty 'attack'"
+        )

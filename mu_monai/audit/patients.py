@@ -1,0 +1,62 @@
+"""Forgotten patients one by one, the most exposed first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from mu_monai.errors import InputError
+from mu_monai.keys import CASE_ID, FORGET, MODEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEST
+
+_LOSS = "loss"
+
+
+def patient_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rank every forgotten patient's loss among those of unseen patients, under every model.
+
+    A patient's loss is the mean over the images. The rank is the share of the patients of `test` whose loss is lower,
+    ties counting half: near 0 the patient is known better than unseen ones, near 1 worse, and for an unseen patient
+    every rank is as likely. `gap` is the rank that it should be at minus the student's: above 0 the patient is still
+    known, below 0 it is answered worse than it should be. Its mean over the patients is the gap of the AUC of the loss.
+
+    Args:
+        scores: the score tables of all models: `model`, `subset`, `patient_id`, `case_id`, `loss`.
+
+    Returns:
+        a row per forgotten patient, the largest `exposure` first: `patient_id`, `n_cases`, a column per model with
+        ranks in [0, 1], `gap` to the retrained model's rank or, where there is none, to 0.5, and `exposure`, its size.
+
+    Raises:
+        InputError: where the student has no scores of forgotten or of unseen cases.
+
+    Example:
+        >>> scores = pd.DataFrame({"model": "student", "subset": ["forget", "forget", "test", "test"],
+        ...     "patient_id": ["a", "b", "c", "d"], "case_id": ["1", "2", "3", "4"], "loss": [0.5, 0.1, 0.4, 0.6]})
+        >>> patient_table(scores)[["patient_id", "student", "gap"]].to_dict("list")
+        {'patient_id': ['b', 'a'], 'student': [0.0, 0.5], 'gap': [0.5, 0.0]}
+    """
+    models = [role for role in ROLES if role in set(scores[MODEL])]
+    table = scores[scores[SUBSET] == FORGET].groupby(PATIENT_ID)[CASE_ID].nunique().rename("n_cases").to_frame()
+    for model in models:
+        table[model] = _ranks(scores[scores[MODEL] == model])
+    if STUDENT not in models or table[STUDENT].isna().any() or table.empty:
+        raise InputError(
+            "the score table lacks the student's cases of 'forget' or of 'test'; patients are ranked among unseen ones "
+            "of the same model: score the run again with mu-monai evaluate RUN"
+        )
+    table["gap"] = (table[RETRAINED] if RETRAINED in models else 0.5) - table[STUDENT]
+    table["exposure"] = table["gap"].abs()
+    return table.reset_index().sort_values(["exposure", PATIENT_ID], ascending=[False, True], ignore_index=True)
+
+
+def _ranks(scores: pd.DataFrame) -> pd.Series[float]:
+    """The rank of each forgotten patient of one model among its unseen ones; NaN where there are none."""
+    losses = scores.groupby([SUBSET, PATIENT_ID])[_LOSS].mean()
+    forgotten, unseen = (
+        losses[losses.index.get_level_values(SUBSET) == name].droplevel(SUBSET) for name in (FORGET, TEST)
+    )
+    if unseen.empty:
+        return pd.Series(np.nan, index=forgotten.index)
+    ordered = np.sort(unseen.to_numpy())
+    places = sum(np.searchsorted(ordered, forgotten, side=side) for side in ("left", "right"))
+    return pd.Series(places / (2 * len(ordered)), index=forgotten.index)

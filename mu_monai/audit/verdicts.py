@@ -1,0 +1,278 @@
+"""One word about the forgetting, by stated rules: does the student treat the forgotten patients as it should?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mu_monai.audit.records import Record
+from mu_monai.audit.subgroups import MARGIN
+from mu_monai.errors import InputError
+from mu_monai.keys import FORGET, RETAIN, RETRAINED, STUDENT, TEACHER, TEST
+
+UNDER, MATCHED, OVER = "UNDER-FORGOTTEN", "MATCHED", "OVER-FORGOTTEN"
+NO_BASELINE, CANNOT_TELL = "NO BASELINE", "CANNOT TELL"
+LABELS = (UNDER, MATCHED, OVER, NO_BASELINE, CANNOT_TELL)
+TOLERANCE = 0.05
+MIN_PATIENTS = 10
+_UTILITY = ("dice", "accuracy")
+_METRIC, _TWO_SIDED = "auc[loss]", "auc[logistic]"
+_OF_THE_FOLDER = "adapter-removal"  # says what the run folder gives away, and nothing of the released model
+_CHANCE = 0.5
+_UNIFORM = 1.96 / math.sqrt(12)  # half the 95 % interval of the AUC of one patient whose rank may be any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the audit says of a student.
+
+    Args:
+        label: one of `LABELS`.
+        rule: the rule that gave the label.
+        sentence: the label in words, with its numbers.
+        evidence: the records that it rests on: the student's, the teacher's, and those that speak against it.
+        needed_patients: about how many forgotten patients it would take to tell; none where it can be told, or where
+            more of them would not help.
+        but: what else was measured that speaks against the label, or that nothing did, and whether the model lost what
+            it was to keep; never empty.
+    """
+
+    label: str
+    rule: str
+    sentence: str
+    evidence: tuple[Record, ...]
+    needed_patients: int | None
+    but: str
+
+
+def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLERANCE) -> Verdict:
+    """Judge a student by the AUC of the loss, forgotten against unseen patients, and its gap to where it should be.
+
+    The gap g is to the retrained model on the same patients or, where there is none, to 0.5; [l, h] is its 95 %
+    interval and m the tolerance. The first line that holds decides:
+
+    | label | where |
+    |---|---|
+    | CANNOT TELL | fewer than 10 forgotten or 10 unseen patients: a bootstrap of so few claims too much |
+    | NO BASELINE | the teacher's own gap has l <= 0: no influence of these patients is measurable that could go away |
+    | MATCHED | g, l and h all lie within +-m, even where [l, h] leaves out 0: too small a gap to matter |
+    | UNDER-FORGOTTEN | l > 0 and g > m, even where l < m |
+    | OVER-FORGOTTEN | h < 0 and g < -m, even where h > -m |
+    | CANNOT TELL | anything else |
+
+    MATCHED is an equivalence test by inclusion. With a 95 % interval in place of the 90 % one of two one-sided tests
+    at 5 %, it errs in at most about 2.5 % of the cases; one kind of interval serves the whole audit.
+
+    How many patients it would take follows from the width of the interval, which shrinks about with one over the root
+    of their number where unseen patients grow alike: n ((h - l) / 2m)^2, which fits where the true gap is 0. With too
+    few patients for an interval, (1.96 / (m sqrt(12)))^2, since the rank of an unseen patient among others is uniform.
+
+    Where Dice or accuracy on kept or unseen cases has a gap whose whole interval lies below -0.02, `but` says so: a
+    model that answers everything alike would match.
+
+    Any other AUC of the student, by another signal or after an attack, is judged by the same rules. The one farthest
+    off that is UNDER- or OVER-FORGOTTEN against the label stands in `but`. A logistic regression finds patients that
+    stand out on either side, so it can contradict neither of these two, and never by a low AUC. Taking adapters off is
+    left out: it gives the original back wherever the run folder is at hand.
+
+    Args:
+        records: the records of utility and membership of all models, and those after attacks.
+        n_unseen: how many patients `test` has.
+        tolerance: the largest gap of the AUC that counts as none, in (0, 0.5).
+
+    Raises:
+        InputError: where the tolerance is not allowed, or no record tells the student's AUC of the loss.
+
+    Source: two one-sided tests after Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987; the AUC as
+        the chance that a forgotten patient ranks before an unseen one after Hanley and McNeil, Radiology 143, 1982.
+
+    Example:
+        >>> record = Record(model="student", metric="auc[loss]", subset="forget", value=0.9, low=0.8, high=0.95,
+        ...     n_patients=30, n_cases=30, reference="retrained/forget", gap=0.4, gap_low=0.3, gap_high=0.5, ideal=0.5)
+        >>> verdict([record], n_unseen=100).label
+        'UNDER-FORGOTTEN'
+    """
+    if not 0 < tolerance < _CHANCE:
+        raise InputError(f"tolerance={tolerance} is not allowed; give the largest gap of an AUC to accept, in (0, 0.5)")
+    main = _find(records, STUDENT)
+    if main is None:
+        raise InputError(
+            f"no record tells the student's {_METRIC} on {FORGET}; score forgotten and unseen cases of the student: "
+            "mu-monai evaluate RUN"
+        )
+    teacher = _find(records, TEACHER)
+    label, rule = _decide(main, teacher, n_unseen, tolerance)
+    others = [
+        record
+        for record in records
+        if _is_evidence(record) and record.attack != _OF_THE_FOLDER and (record is not main or label == NO_BASELINE)
+    ]
+    against = _strongest(others, label, tolerance)
+    needed = _needed(main, tolerance) if label == CANNOT_TELL else None
+    cost = _cost(records)
+    found = [record for record in (main, teacher, against, cost) if record is not None]
+    return Verdict(
+        label=label,
+        rule=rule,
+        sentence=_sentence(label, main, teacher, n_unseen, tolerance, needed),
+        evidence=tuple(dict.fromkeys(found)),
+        needed_patients=needed,
+        but=" ".join(filter(None, (_but(others, against, teacher), _damage(cost)))),
+    )
+
+
+def _find(records: Sequence[Record], model: str) -> Record | None:
+    found = [record for record in records if record.metric == _METRIC and _is_evidence(record, model)]
+    return next((record for record in found if not record.attack), None)
+
+
+def _is_evidence(record: Record, model: str = STUDENT) -> bool:
+    return record.model == model and record.subset == FORGET and record.metric.startswith("auc[")
+
+
+def _gap(record: Record) -> tuple[float, float, float]:
+    """The gap with its interval: to the reference, or to 0.5 where there is none."""
+    if record.reference:
+        return record.gap, record.gap_low, record.gap_high
+    return record.value - _CHANCE, record.low - _CHANCE, record.high - _CHANCE
+
+
+def _decide(main: Record, teacher: Record | None, n_unseen: int, tolerance: float) -> tuple[str, str]:
+    for n_patients, which in ((main.n_patients, "forgotten"), (n_unseen, "unseen")):
+        if n_patients < MIN_PATIENTS:
+            return CANNOT_TELL, f"fewer than {MIN_PATIENTS} {which} patients"
+    if teacher is not None and not _gap(teacher)[1] > 0:
+        return NO_BASELINE, "the interval of the teacher's gap is not above 0"
+    return _by_gap(main, tolerance)
+
+
+def _by_gap(record: Record, tolerance: float) -> tuple[str, str]:
+    gap, low, high = _gap(record)
+    if max(abs(gap), abs(low), abs(high)) <= tolerance:
+        return MATCHED, f"the whole 95 % interval of the gap lies within \N{PLUS-MINUS SIGN}{tolerance:g}"
+    if low > 0 and gap > tolerance:
+        return UNDER, f"the 95 % interval of the gap is above 0, and the gap above {tolerance:g}"
+    if high < 0 and gap < -tolerance:
+        return OVER, f"the 95 % interval of the gap is below 0, and the gap below {_signed(-tolerance)}"
+    return CANNOT_TELL, (
+        f"the 95 % interval of the gap leaves \N{PLUS-MINUS SIGN}{tolerance:g}, and does not show a gap beyond it"
+    )
+
+
+def _strongest(others: Sequence[Record], label: str, tolerance: float) -> Record | None:
+    """The record farthest off that is decided otherwise than the label."""
+    apart = [
+        record for record in others if record.n_patients >= MIN_PATIENTS and _contradicts(record, label, tolerance)
+    ]
+    return max(apart, key=lambda record: abs(_gap(record)[0]), default=None)
+
+
+def _contradicts(record: Record, label: str, tolerance: float) -> bool:
+    found = _by_gap(record, tolerance)[0]
+    if record.metric == _TWO_SIDED:
+        return found == UNDER and label not in (UNDER, OVER)
+    return found in {UNDER, OVER} - {label}
+
+
+def _cost(records: Sequence[Record]) -> Record | None:
+    """The largest loss on cases that were not to be forgotten, beyond its interval: a ruined model matches anything."""
+    lost = [
+        record
+        for record in records
+        if record.model == STUDENT
+        and record.subset in (RETAIN, TEST)
+        and record.metric in _UTILITY
+        and not record.attack
+        and record.gap_high < -MARGIN
+    ]
+    return min(lost, key=lambda record: record.gap, default=None)
+
+
+def _damage(cost: Record | None) -> str:
+    if cost is None:
+        return ""
+    model = "the retrained model's" if cost.reference.startswith(RETRAINED) else "the teacher's"
+    return (
+        f"The model lost what it was to keep: {cost.metric} on {cost.subset} is {cost.value:.3f}, {_signed(cost.gap)} "
+        f"({_signed(cost.gap_low)} to {_signed(cost.gap_high)}) from {model}. A ruined model matches anything."
+    )
+
+
+def _needed(main: Record, tolerance: float) -> int | None:
+    _, low, high = _gap(main)
+    half = (high - low) / 2
+    if main.n_patients < MIN_PATIENTS:
+        return math.ceil((_UNIFORM / tolerance) ** 2)
+    return math.ceil(main.n_patients * (half / tolerance) ** 2) if half > tolerance else None
+
+
+def _sentence(
+    label: str, main: Record, teacher: Record | None, n_unseen: int, tolerance: float, needed: int | None
+) -> str:
+    measured = _measured(main)
+    if label == NO_BASELINE and teacher is not None:
+        return (
+            "The original model shows no measurable influence of these patients, so nothing can be attested: by its "
+            f"loss, {_measured(teacher)}."
+        )
+    said = {
+        UNDER: f"The student still knows the forgotten patients: {measured}.",
+        MATCHED: f"The student treats the forgotten patients as it should, within {tolerance:g}: {measured}.",
+        OVER: "The student answers the forgotten patients worse than it should, which itself shows who was forgotten: "
+        f"{measured}.",
+    }
+    if label in said:
+        return said[label]
+    if main.n_patients < MIN_PATIENTS:
+        return f"{_few(main)} An interval of \N{PLUS-MINUS SIGN}{tolerance:g} takes about {needed} forgotten patients."
+    if n_unseen < MIN_PATIENTS:
+        return f"{n_unseen} unseen patients are too few to compare with: {measured}."
+    if needed is None:
+        return (
+            f"The gap lies at the edge of what is tolerated ({tolerance:g}), and its interval reaches across: "
+            f"{measured}."
+        )
+    return (
+        f"The interval is too wide to tell: {measured}. About {needed} forgotten patients, and unseen ones in "
+        "proportion, would be needed."
+    )
+
+
+def _few(main: Record) -> str:
+    if main.n_patients == 1:
+        return (
+            "One forgotten patient has a rank and no interval: the loss is lower than that of "
+            f"{100 * main.value:.0f} % of the unseen patients (like an unseen one: any share is as likely)."
+        )
+    return f"{main.n_patients} forgotten patients are too few for an interval to be trusted: {_measured(main)}."
+
+
+def _measured(record: Record) -> str:
+    """The AUC and its gap, as in `the AUC is 0.700, +0.200 (+0.100 to +0.300) from the retrained model's`."""
+    gap, low, high = _gap(record)
+    where = "the retrained model's" if record.reference.startswith(RETRAINED) else "0.5, where unseen patients are"
+    ends = "" if math.isnan(low) else f" ({_signed(low)} to {_signed(high)})"
+    return f"the AUC is {record.value:.3f}, {_signed(gap)}{ends} from {where}"
+
+
+def _but(others: Sequence[Record], against: Record | None, teacher: Record | None) -> str:
+    attacks = {record.attack.partition("@")[0] for record in others if record.attack}
+    signals = {record.metric for record in others if not record.attack and record.metric != _METRIC}
+    tried = f"{_count(len(signals), 'other signal')} and {_count(len(attacks), 'attack')}"
+    if against is None:
+        said = f"Nothing else that was measured contradicts it ({tried})."
+    else:
+        when = f"after {against.attack}" if against.attack else "without any attack"
+        said = f"By {against.metric[4:-1]}, {when}, {_measured(against)}; the strongest of {tried}."
+    if teacher is None:
+        said += " Without the original model it is not known whether these patients ever had a measurable influence."
+    return said if attacks else f"{said} No attack was tried."
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,122 @@
+"""A signed record: a DSSE envelope around a Statement."""
+
+from __future__ import annotations
+
+import binascii
+import getpass
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import FormatError, VerificationError
+from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
+
+from mu_monai.errors import InputError
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+PASSPHRASE = "MU_MONAI_KEY_PASSPHRASE"
+_KINDS = "Ed25519, ECDSA on P-256, or RSA"
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
+
+
+def sign(statement: Mapping[str, Any], signer: CryptoSigner) -> dict[str, Any]:
+    """A DSSE envelope with a Statement and its signature, as JSON is written of it.
+
+    Args:
+        statement: what is signed.
+        signer: whose key signs, as `private_key` reads it.
+
+    Source: DSSE 1.0, https://github.com/secure-systems-lab/dsse.
+
+    Example:
+        >>> signer = CryptoSigner.generate_ed25519()
+        >>> envelope = sign({"a": 1}, signer)
+        >>> envelope["payloadType"], len(envelope["signatures"])
+        ('application/vnd.in-toto+json', 1)
+        >>> signature_problem(open_envelope(envelope), signer.public_key)
+        ''
+    """
+    payload = json.dumps(statement, ensure_ascii=False, allow_nan=False).encode()
+    envelope = Envelope(payload, PAYLOAD_TYPE, {})
+    envelope.sign(signer)
+    content: dict[str, Any] = envelope.to_dict()
+    return content
+
+
+def open_envelope(content: Any) -> Envelope:
+    """The envelope that JSON holds; its signature is not looked at.
+
+    Raises:
+        InputError: where it is no DSSE envelope with a payload of JSON.
+    """
+    try:
+        envelope = Envelope.from_dict(content)
+        json.loads(envelope.payload)
+    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error, FormatError) as error:
+        raise InputError(f"it is no DSSE envelope ({type(error).__name__}: {error})") from error
+    return envelope
+
+
+def signature_problem(envelope: Envelope, key: SSlibKey) -> str:
+    """Why an envelope is not signed by a key; empty where it is."""
+    if envelope.payload_type != PAYLOAD_TYPE:
+        return f"the payload has the type {envelope.payload_type!r} and not {PAYLOAD_TYPE!r}"
+    if key.keyid not in envelope.signatures:
+        found = ", ".join(name[:12] for name in envelope.signatures) or "none"
+        return f"signed with another key (key ids {found}) than the one given ({key.keyid[:12]})"
+    try:
+        envelope.verify([key], 1)
+    except VerificationError:
+        return "the record or its signature was changed after signing"
+    return ""
+
+
+def private_key(path: str | os.PathLike[str]) -> CryptoSigner:
+    """Read a private key that is to sign.
+
+    The passphrase of an encrypted one is taken from the environment variable `MU_MONAI_KEY_PASSPHRASE`, else asked for.
+
+    Args:
+        path: a PEM file, Ed25519, ECDSA on P-256 or RSA.
+
+    Raises:
+        InputError: where it is missing, is no such key, or the passphrase is wrong.
+    """
+    data = _read(path, "private key")
+    try:
+        if b"ENCRYPTED" in data:
+            secret = os.environ.get(PASSPHRASE) or getpass.getpass(f"passphrase of {path}: ")
+            return CryptoSigner(load_pem_private_key(data, secret.encode()))
+        return CryptoSigner(load_pem_private_key(data, None))
+    except _UNREADABLE as error:
+        raise InputError(
+            f"private key '{path}' cannot be used ({error}); give an unencrypted PEM file or set {PASSPHRASE} to its "
+            f"passphrase: {_KINDS}, such as from: openssl genpkey -algorithm ed25519 -out key.pem"
+        ) from error
+
+
+def public_key(path: str | os.PathLike[str]) -> SSlibKey:
+    """Read the public key that a record must be signed with.
+
+    Raises:
+        InputError: where it is missing, or is no public key of a kind that is known.
+    """
+    data = _read(path, "public key")
+    try:
+        return SSlibKey.from_crypto(load_pem_public_key(data))
+    except _UNREADABLE as error:
+        raise InputError(
+            f"public key '{path}' cannot be used ({error}); give a PEM file, {_KINDS}, such as from: openssl pkey -in "
+            "key.pem -pubout -out key.pub"
+        ) from error
+
+
+def _read(path: str | os.PathLike[str], what: str) -> bytes:
+    if not Path(path).is_file():
+        raise InputError(f"{what} '{path}' does not exist; give a PEM file")
+    return Path(path).read_bytes()

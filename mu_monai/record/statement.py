@@ -1,0 +1,104 @@
+"""An in-toto Statement: which files a record is about, each by its SHA-256, and what it says of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:mu-monai:unlearning-record:v1"
+FORMAT = 1
+RECORD_JSON = "record.dsse.json"
+EVIDENCE = "evidence/scores.csv"
+
+
+def statement(folder: str | os.PathLike[str], predicate: Mapping[str, Any]) -> dict[str, Any]:
+    """A Statement whose subjects are all files of a folder, hidden ones included, but for the record itself.
+
+    Args:
+        folder: what is handed over.
+        predicate: what is said of it.
+
+    Source: in-toto attestation framework, Statement layer, version 1.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "a.txt").write_text("a")
+        >>> subject = statement(folder, {})["subject"][0]
+        >>> subject["name"], subject["digest"]["sha256"][:8]
+        ('a.txt', 'ca978112')
+    """
+    subject = [{"name": name, "digest": {"sha256": digest}} for name, digest in _digests(folder).items()]
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": subject,
+        "predicateType": PREDICATE_TYPE,
+        "predicate": dict(predicate),
+    }
+
+
+def type_problem(content: Any) -> str:
+    """Why something is no Statement with a record of unlearning; empty where it is one.
+
+    Example:
+        >>> type_problem({"_type": STATEMENT_TYPE, "predicateType": "https://slsa.dev/provenance/v1"})
+        "predicateType is 'https://slsa.dev/provenance/v1' and not 'urn:mu-monai:unlearning-record:v1'"
+    """
+    found = content if isinstance(content, Mapping) else {}
+    for key, wanted in (("_type", STATEMENT_TYPE), ("predicateType", PREDICATE_TYPE)):
+        if found.get(key) != wanted:
+            return f"{key} is {found.get(key)!r} and not {wanted!r}"
+    made = found["predicate"].get("format") if isinstance(found.get("predicate"), Mapping) else None
+    return "" if made == FORMAT else f"the record has format {made!r}; this version reads format {FORMAT}"
+
+
+def file_problems(
+    folder: str | os.PathLike[str], subject: Sequence[Mapping[str, Any]], *, absent: Sequence[str] = ()
+) -> list[str]:
+    """Every file that is not as a Statement says: changed, missing or extra.
+
+    Args:
+        folder: what was handed over.
+        subject: the Statement's subjects.
+        absent: names of subjects that need not be there.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> _ = (folder / "a.txt").write_text("a")
+        >>> said = statement(folder, {})["subject"]
+        >>> _ = (folder / "a.txt").write_text("b"), (folder / "b.txt").write_text("b")
+        >>> file_problems(folder, said)
+        ["'a.txt' was changed after signing", "'b.txt' was added after signing"]
+    """
+    return list(_differences(_digests(folder), {entry["name"]: entry["digest"]["sha256"] for entry in subject}, absent))
+
+
+def _differences(now: Mapping[str, str], signed: Mapping[str, str], absent: Sequence[str]) -> Iterator[str]:
+    for name in sorted(now.keys() | signed.keys()):
+        if name not in signed:
+            yield f"'{name}' was added after signing"
+        elif name not in now:
+            if name not in absent:
+                yield f"'{name}' is missing"
+        elif now[name] != signed[name]:
+            yield f"'{name}' was changed after signing"
+
+
+def _digests(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """SHA-256 of the bytes of every file; a link counts as a file of its own, and never equals what it leads to."""
+    root = Path(folder)
+    paths = [path for path in sorted(root.rglob("*")) if path.is_symlink() or not path.is_dir()]
+    names = {path.relative_to(root).as_posix(): path for path in paths}
+    return {name: _digest(path) for name, path in names.items() if name != RECORD_JSON}
+
+
+def _digest(path: Path) -> str:
+    if path.is_symlink() or not path.is_file():
+        return "no plain file"
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,138 @@
+"""The section on who can still be told: what `audit.json` says, in words and formatted cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from mu_monai.keys import FORGET, MODEL, RETRAINED, ROLES, STUDENT, SUBSET, SUBSETS, TEST
+from mu_monai.report.audit_sentences import (
+    is_membership,
+    is_utility,
+    metric_name,
+    metric_sentence,
+    parted,
+    patient_sentence,
+)
+from mu_monai.report.folder import Runs
+from mu_monai.report.sentences import between, count, number, signed
+from mu_monai.report.tables import RECORD_COLUMNS, as_rows
+
+KINDS = {"MATCHED": "", "UNDER-FORGOTTEN": "fail", "OVER-FORGOTTEN": "fail"}  # the look of the banner
+_MAIN = "auc[loss]"
+_LEADING = ("loss", "logistic", "lira", "u-lira")  # further signals are for who looks closer
+_SHOWN_PATIENTS, _SHOWN_GROUPS = 10, 20
+
+
+def audit_content(runs: Runs) -> dict[str, Any] | None:
+    """What the section shows, by the names that its template uses; none where nobody was to be forgotten."""
+    if STUDENT not in runs.by_role or runs.forget_classes:
+        return None
+    audit = runs.audit
+    if not audit:
+        return {"verdict": None, "stale": runs.main.stale_audit}
+    records = audit_records(runs)
+    now, after = records[records["attack"] == ""], records[records["attack"] != ""]
+    membership = now["metric"].map(is_membership).astype(bool)
+    distances = now[~membership & ~now["metric"].map(is_utility).astype(bool)]
+    leading = now["metric"].map(lambda metric: parted(metric)[1] in _LEADING).astype(bool)
+    of_layers = distances["metric"].str.endswith("]")
+    groups, patients = subgroups(runs), worst_patients(runs)
+    return {
+        "stale": False,
+        "verdict": audit["verdict"] | {"kind": KINDS.get(audit["verdict"]["label"], "warn")},
+        "membership": _table(now[membership & leading], ["metric"]),
+        "signals": _table(now[membership & ~leading], ["metric"]),
+        "attacks": _table(after, ["attack", "metric", SUBSET]),
+        "distances": _table(distances[~of_layers], ["metric", SUBSET]),
+        "layers": _table(distances[of_layers], ["metric", SUBSET]),
+        "patients": [_patient(row) for row in as_rows(patients.head(_SHOWN_PATIENTS))],
+        "n_patients": len(patients),
+        "patient_models": [model for model in ROLES if model in patients],
+        "groups": [_group(row) for row in as_rows(groups.head(_SHOWN_GROUPS))],
+        "n_groups": len(groups),
+        "flagged": int(groups["flag"].sum()) if len(groups) else 0,
+        "searched": audit["searched"],
+        "notes": audit["notes"],
+    }
+
+
+def audit_records(runs: Runs) -> pd.DataFrame:
+    """The records of `audit.json`, one row each; a number that is not there is NaN."""
+    table = pd.DataFrame(runs.audit.get("records") or [], columns=[*RECORD_COLUMNS, "attack"])
+    words = ("model", "metric", "subset", "reference", "attack")
+    return table.astype({name: float if name not in words else str for name in table.columns})
+
+
+def worst_patients(runs: Runs) -> pd.DataFrame:
+    """The forgotten patients of `audit.json`, the most exposed first."""
+    return pd.DataFrame(runs.audit.get("patients") or [])
+
+
+def subgroups(runs: Runs) -> pd.DataFrame:
+    """The groups of kept and unseen cases of `audit.json`, flagged ones first."""
+    table = pd.DataFrame(runs.audit.get("subgroups") or [])
+    return table.astype({"low": float, "high": float}) if len(table) else table
+
+
+def attack_values(runs: Runs) -> pd.DataFrame:
+    """The AUC of the loss before and after attacks: `attack` (empty: before), `model`, `value`, `low`, `high`."""
+    records = audit_records(runs)
+    found = records[
+        (records["metric"] == _MAIN) & (records[SUBSET] == FORGET) & records[MODEL].isin((RETRAINED, STUDENT))
+    ]
+    found = found[["attack", "model", "value", "low", "high"]].dropna(subset="value")
+    return found if (found["attack"] != "").any() else found.iloc[:0]
+
+
+def has_losses(runs: Runs) -> bool:
+    """Whether there are losses of forgotten and unseen patients to draw."""
+    return bool(runs.audit) and {FORGET, TEST} <= set(runs.scores[SUBSET])
+
+
+def _table(records: pd.DataFrame, keys: Sequence[str]) -> dict[str, Any]:
+    """A table with a row per value of `keys` and a column per model."""
+    models = [model for model in ROLES if model in set(records["model"])]
+    rows = [_row(part, keys) for _, part in records.groupby(list(keys), sort=False)]
+    return {"models": models, "has_gap": STUDENT in models, "rows": rows}
+
+
+def _row(records: pd.DataFrame, keys: Sequence[str]) -> dict[str, Any]:
+    rows = {row["model"]: row for row in as_rows(records)}
+    first = next(iter(rows.values()))
+    own = rows.get(STUDENT, first)
+    subset = first["subset"] if SUBSET in keys and first["subset"] in SUBSETS else ""
+    name = ", ".join(filter(None, (metric_name(first["metric"]), subset if subset != FORGET else "")))
+    return {
+        "attack": first["attack"],
+        "name": name,
+        "size": count(int(first["n_patients"]), "patient"),
+        "models": {model: _cell(row["value"], row["low"], row["high"]) for model, row in rows.items()},
+        "gap": _cell(own["gap"], own["gap_low"], own["gap_high"], show=signed),
+        "ideal": number(own["ideal"]),
+        "note": metric_sentence(first["metric"]),
+    }
+
+
+def _cell(value: float, low: float, high: float, show: Callable[[float], str] = number) -> tuple[str, str]:
+    return (show(value), between(low, high, show=show)) if not math.isnan(value) else ("", "")
+
+
+def _patient(row: dict[str, Any]) -> dict[str, Any]:
+    ranks = {model: f"{number(100 * row[model], 0)} %" for model in ROLES if model in row and not pd.isna(row[model])}
+    return {"name": row["patient_id"], "size": count(int(row["n_cases"]), "case"), "models": ranks} | {
+        "gap": signed(row["gap"], 2),
+        "note": patient_sentence(row),
+    }
+
+
+def _group(row: dict[str, Any]) -> dict[str, Any]:
+    size = f"{count(int(row['n_patients']), 'patient')}, {count(int(row['n_cases']), 'case')}"
+    return {name: row[name] for name in ("column", "group", "subset", "flag")} | {
+        "size": size,
+        "models": {model: number(row[model]) for model in ("teacher", "student")},
+        "change": _cell(row["change"], row["low"], row["high"], show=signed),
+    }

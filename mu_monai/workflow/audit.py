@@ -1,0 +1,250 @@
+"""Judge a finished run: can it still be told who was forgotten?"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mu_monai.adapters import read_weights
+from mu_monai.attacks import search_folder
+from mu_monai.audit import (
+    Record,
+    attack_records,
+    attack_sentences,
+    closeness_records,
+    distance_records,
+    klom_note,
+    klom_records,
+    membership_notes,
+    membership_records,
+    patient_table,
+    shadow_notes,
+    shadow_records,
+    subgroup_table,
+    utility_records,
+    verdict,
+)
+from mu_monai.audit.bootstrap import N_RESAMPLES
+from mu_monai.files import write_json
+from mu_monai.keys import AUDIT_JSON, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
+from mu_monai.metrics import klom
+from mu_monai.record import without_nan
+from mu_monai.workflow.attacks import run_attacks
+from mu_monai.workflow.audit_inputs import AuditInputs, read_inputs
+from mu_monai.workflow.distances import measure_distances
+from mu_monai.workflow.evaluation import Evaluation, open_evaluation
+from mu_monai.workflow.shadows import shadow_scores
+
+_FORMAT = 1
+_PACKAGES = ("mu-monai", "torch", "monai", "scikit-learn", "numpy")
+_MARGIN = "logit_confidence"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What one part of the audit found: records, sentences, and further keys of `audit.json`."""
+
+    records: Sequence[Record] = ()
+    notes: Sequence[str] = ()
+    content: dict[str, Any] = field(default_factory=dict)
+
+
+def audit(
+    run: str | Path,
+    *,
+    references: Sequence[str | Path] = (),
+    siblings: Sequence[str | Path] = (),
+    teacher: str | Path | None = None,
+    attacks: Sequence[str] = (),
+    shadows: int = 0,
+    pool: str | Path | None = None,
+    by: Sequence[str] = (),
+    seed: int = 0,
+    n_resamples: int = N_RESAMPLES,
+    device: str | None = None,
+    quiet: bool = False,
+    out: str | Path | None = None,
+) -> Path:
+    """Judge a finished run by whether the forgotten patients can be told from unseen ones.
+
+    The scores of the runs are all that membership, patients and groups need. Distances to the retrained model are
+    measured where one is given, attacks and shadow models where they are asked for.
+
+    Args:
+        run: the folder of an unlearning run, or one that `adopt` made.
+        references: run folders of models that were retrained without the forgotten patients, with different seeds; the
+            first is what the student is compared with.
+        siblings: run folders of the same unlearning with other seeds, for KLoM.
+        teacher: the original model's weights or run folder, where they are no longer where the run found them.
+        attacks: names of attacks, or `all`.
+        shadows: how many shadow models LiRA compares with, at least 4; 0 for none.
+        pool: the folder that the shadow models are kept in.
+        by: the columns of the split to group cases by; by default all with 2 to 20 values.
+        seed: seed of draws and attacks.
+        n_resamples: bootstrap draws per interval.
+        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        quiet: no progress bars.
+        out: the file to write; by default `audit.json` in the run folder.
+
+    Returns:
+        the path of the file.
+
+    Raises:
+        InputError: every problem of the input, before anything is computed.
+    """
+    options: dict[str, Any] = {"by": by, "seed": seed, "device": device, "quiet": quiet}
+    inputs = read_inputs(
+        run,
+        references=references,
+        siblings=siblings,
+        teacher=teacher,
+        attacks=attacks,
+        shadows=shadows,
+        pool=pool,
+        **options,
+    )
+    draws = {"n_resamples": n_resamples, "seed": seed}
+    evaluation = (
+        open_evaluation(inputs.run, inputs.weights, split=inputs.split, device=device) if inputs.needs_models else None
+    )
+    parts = [measure(inputs, draws) for measure in _measures(inputs, evaluation)]
+    records = [record for part in parts for record in part.records]
+    unseen = inputs.scores[(inputs.scores[SUBSET] == TEST)][PATIENT_ID].nunique()
+    content = {
+        "format": _FORMAT,
+        "command": shlex.join(["mu-monai" if Path(sys.argv[0]).name == "mu-monai" else sys.argv[0], *sys.argv[1:]]),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES},
+        **draws,
+        "split": inputs.record["sha256"]["split"],
+        "models": _models(inputs),
+        "records": [asdict(record) for record in records],
+        "verdict": asdict(verdict(records, n_unseen=unseen)),
+        "attacks": [],
+        "subgroups": [],
+        "searched": _searched(inputs),
+        "notes": [note for part in parts for note in part.notes],
+    }
+    for part in parts:
+        content |= part.content
+    target = inputs.run / AUDIT_JSON if out is None else Path(out)
+    write_json(target, without_nan(content))
+    return target
+
+
+_Measure = Callable[[AuditInputs, dict[str, Any]], _Part]
+
+
+def _measures(inputs: AuditInputs, evaluation: Evaluation | None) -> list[_Measure]:
+    """The parts of this audit, the quick ones first."""
+    found: list[_Measure] = [_utility, _membership, _patients, _subgroups, _closeness]
+    if inputs.siblings:
+        found.append(_klom)
+    if evaluation is not None and inputs.references:
+        found.append(partial(_distances, evaluation))
+    if evaluation is not None and inputs.attacks:
+        found.append(partial(_attacks, evaluation))
+    if inputs.shadows:
+        found.append(_shadows)
+    return found
+
+
+def _utility(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    return _Part(records=utility_records(inputs.scores, **draws))
+
+
+def _membership(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    return _Part(records=membership_records(inputs.scores, **draws), notes=membership_notes(inputs.scores))
+
+
+def _patients(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    return _Part(content={"patients": patient_table(inputs.scores).to_dict("records")})
+
+
+def _subgroups(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    if inputs.cases is None:
+        return _Part(notes=[f"no groups: the split '{inputs.split.name}' is no longer where the run found it"])
+    table = subgroup_table(inputs.scores, inputs.cases, by=inputs.by, **draws)
+    notes = [] if len(table) else ["no groups: the split has no column with 2 to 20 values, or no teacher was scored"]
+    return _Part(content={"subgroups": table.to_dict("records")}, notes=notes)
+
+
+def _closeness(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    if not inputs.references:
+        return _Part(
+            notes=["no retrained model was given (--reference): forgotten patients are compared with unseen ones alone"]
+        )
+    return _Part(records=closeness_records(inputs.scores, others=inputs.tables(inputs.references[1:]), **draws))
+
+
+def _klom(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    students, retrained = inputs.tables([inputs.run, *inputs.siblings]), inputs.tables(inputs.references)
+    if len(retrained) < 2:
+        return _Part(notes=["no KLoM: it takes the runs of several retrained models (--reference, repeated)"])
+    if any(_MARGIN not in table for table in (*students, *retrained)):
+        return _Part(
+            notes=[f"no KLoM: not all score tables have {_MARGIN}; 'mu-monai evaluate RUN' scores a run again"]
+        )
+    return _Part(
+        records=klom_records(klom(students, retrained), **draws), notes=[klom_note(len(students), len(retrained))]
+    )
+
+
+def _distances(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    found = measure_distances(evaluation, seed=inputs.seed)
+    return _Part(records=distance_records(found.cases, found.layers, found.weights, **draws))
+
+
+def _attacks(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    models = {role: evaluation.models[role] for role in ROLES if role in evaluation.models}
+    scores = inputs.scores[inputs.scores["model"].isin(list(models))]
+    found = run_attacks(
+        replace(evaluation, models=models),
+        inputs.run,
+        inputs.attacks,
+        scores=scores,
+        seed=inputs.seed,
+        quiet=inputs.quiet,
+    )
+    records = attack_records(found.scores, **draws)
+    ran = [{"name": name, "settings": settings} for name, settings in found.settings.items()]
+    return _Part(records=records, notes=[*attack_sentences(records), *found.notes], content={"attacks": ran})
+
+
+def _shadows(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    pool = shadow_scores(
+        inputs.run,
+        shadows=inputs.shadows,
+        pool=inputs.pool or "",
+        teacher=inputs.teacher.parent if inputs.teacher and inputs.teacher.is_file() else inputs.teacher,
+        split=inputs.split,
+        device=inputs.device,
+        quiet=inputs.quiet,
+    )
+    return _Part(records=shadow_records(inputs.scores, pool, **draws), notes=shadow_notes(inputs.scores, pool))
+
+
+def _models(inputs: AuditInputs) -> dict[str, dict[str, Any]]:
+    """Which weights the numbers are of."""
+    digests = inputs.record["sha256"]
+    found = {STUDENT: {"run": str(inputs.run), "weights": digests["weights"]}}
+    if inputs.teacher is not None:
+        found[TEACHER] = {"run": str(inputs.teacher), "weights": digests.get("starting_weights")}
+    reference = inputs.runs.by_role.get(RETRAINED)
+    if reference is not None:
+        found[RETRAINED] = {"run": str(reference.folder), "weights": reference.record["sha256"]["weights"]}
+    return {role: found[role] for role in ROLES if role in found}
+
+
+def _searched(inputs: AuditInputs) -> list[dict[str, Any]]:
+    """Files of the run folder from which the original can be rebuilt."""
+    known = inputs.teacher is not None and (inputs.teacher.is_file() or inputs.teacher.is_dir())
+    states = [read_weights(path) for path in (inputs.teacher, inputs.run) if path is not None] if known else []
+    return [asdict(found) for found in search_folder(inputs.run, *states)]

@@ -1,0 +1,59 @@
+"""What an audit says at once: the verdict, the main numbers, the worst patients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mu_monai.files import read_json
+from mu_monai.keys import RETRAINED, ROLES, STUDENT
+from mu_monai.report import metric_name, metric_sentence, patient_sentence
+from mu_monai.report.sentences import between, number
+
+_MAIN = ("auc[loss]", "tpr@0.01[loss]", "auc[logistic]", "auc[lira]", "auc[u-lira]", "average_gap", "tow")
+_WORST = 3
+
+
+def audit_summary(file: str | Path) -> str:
+    """The verdict in words, the main numbers with what each means, the three most exposed patients, and flagged groups.
+
+    Args:
+        file: an `audit.json`.
+    """
+    return "\n".join(_lines(read_json(file)))
+
+
+def _lines(content: Mapping[str, Any]) -> Iterator[str]:
+    said = content["verdict"]
+    yield f"{said['label']}: {said['sentence']}"
+    yield f"  {said['but']}"
+    yield f"  rule: {said['rule']}"
+    for metric in _MAIN:
+        yield from _number(metric, content["records"])
+    after = [row for row in content["records"] if row["attack"] and row["metric"] == "auc[loss]"]
+    if after:
+        yield "after attacks: AUC of the loss, student (retrained)"
+        for attack in dict.fromkeys(row["attack"] for row in after):
+            values = {row["model"]: row["value"] for row in after if row["attack"] == attack}
+            yield f"  {attack}: {number(values.get(STUDENT))} ({number(values.get(RETRAINED))})"
+    yield f"most exposed of {len(content['patients'])} forgotten patients"
+    for row in content["patients"][:_WORST]:
+        yield f"  {row['patient_id']}: {patient_sentence(row)}"
+    flagged = [row for row in content["subgroups"] if row["flag"]]
+    yield f"groups that lost more than 0.02: {len(flagged)} of {len(content['subgroups'])}"
+    for row in flagged[:_WORST]:
+        yield f"  {row['column']} {row['group']}, {row['subset']}: {number(row['change'])}"
+    yield from (f"note: {note}" for note in content["notes"])
+
+
+def _number(metric: str, records: list[dict[str, Any]]) -> Iterator[str]:
+    found = {row["model"]: row for row in records if row["metric"] == metric and not row["attack"]}
+    if STUDENT not in found:
+        return
+    yield f"{metric_name(metric)}: {metric_sentence(metric)}"
+    for model in (role for role in ROLES if role in found):
+        row = {name: float("nan") if value is None else value for name, value in found[model].items()}
+        ends = between(row["low"], row["high"])
+        aim = f"  should be {number(row['ideal'])}" if model == STUDENT else ""
+        yield f"  {model:<9} {number(row['value'])}{f' ({ends})' if ends else ''}{aim}"

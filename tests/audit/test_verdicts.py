@@ -1,0 +1,204 @@
+"""Verdicts: every edge of every rule, exactly one label for any numbers, and nothing matched in silence."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mu_monai.audit import Record, verdict
+from mu_monai.audit.verdicts import CANNOT_TELL, LABELS, MATCHED, NO_BASELINE, OVER, UNDER
+from mu_monai.errors import InputError
+
+
+def make_record(gap, low, high, *, model="student", n_patients=40, retrained=0.5, **changes) -> Record:
+    """An AUC by its gap to the retrained model's."""
+    ends = {"value": retrained + gap, "low": retrained + low, "high": retrained + high}
+    gaps = {"reference": "retrained/forget", "gap": gap, "gap_low": low, "gap_high": high, "ideal": retrained}
+    of = {"model": model, "metric": "auc[loss]", "subset": "forget", "n_patients": n_patients, "n_cases": n_patients}
+    return Record(**(of | ends | gaps | changes))
+
+
+def without_reference(record: Record) -> Record:
+    """The same where there is no retrained model."""
+    return replace(record, reference="", gap=math.nan, gap_low=math.nan, gap_high=math.nan)
+
+
+TEACHER = make_record(0.4, 0.3, 0.5, model="teacher")
+
+
+def judge(*records, n_unseen=100, **settings):
+    return verdict([TEACHER, *records], n_unseen=n_unseen, **settings)
+
+
+@pytest.mark.parametrize(
+    ("gap", "low", "high", "label"),
+    [
+        (0.0, -0.05, 0.05, MATCHED),  # the ends may lie on the tolerance
+        (0.03, 0.01, 0.05, MATCHED),  # apart from 0, and too little to matter
+        (-0.03, -0.05, -0.01, MATCHED),
+        (0.0, 0.0, 0.0, MATCHED),
+        (0.04, 0.01, 0.051, CANNOT_TELL),  # apart from 0, and not known to be beyond the tolerance
+        (0.051, 0.001, 0.1, UNDER),  # below the tolerance at its lower end alone
+        (0.2, 0.1, 0.3, UNDER),
+        (0.051, 0.0, 0.1, CANNOT_TELL),  # reaches 0
+        (0.05, 0.001, 0.1, CANNOT_TELL),  # on the tolerance
+        (-0.051, -0.1, -0.001, OVER),
+        (-0.2, -0.3, -0.1, OVER),
+        (-0.051, -0.1, 0.0, CANNOT_TELL),
+        (-0.04, -0.051, -0.01, CANNOT_TELL),
+        (0.0, -0.06, 0.04, CANNOT_TELL),
+        (0.0, -0.2, 0.2, CANNOT_TELL),
+        (0.06, -0.01, 0.05, CANNOT_TELL),  # an estimate outside of its interval is not matched by it
+    ],
+)
+def test_every_edge(gap, low, high, label):
+    found = judge(make_record(gap, low, high))
+    assert found.label == label
+    assert found.rule
+    assert found.evidence[0].model == "student"
+    assert (found.needed_patients is not None) == (label == CANNOT_TELL and high - low > 0.1)
+
+
+GAPS = st.floats(-0.5, 0.5)
+
+
+@given(gap=GAPS, below=st.floats(0, 0.5), above=st.floats(0, 0.5), shift=st.floats(0, 0.5))
+def test_exactly_one_label_and_monotone_in_the_gap(gap, below, above, shift):
+    side = {OVER: -1, CANNOT_TELL: 0, MATCHED: 0, UNDER: 1}
+    first, second = (judge(make_record(g, g - below, g + above)) for g in (gap, gap + shift))
+    assert first.label in LABELS
+    assert side[first.label] <= side[second.label]
+
+
+@given(gap=GAPS, low=GAPS, high=GAPS)
+def test_swapping_the_sides_swaps_the_labels(gap, low, high):
+    low, high = sorted((low, high))
+    swapped = {UNDER: OVER, OVER: UNDER}
+    label = judge(make_record(gap, low, high)).label
+    assert judge(make_record(-gap, -high, -low)).label == swapped.get(label, label)
+
+
+@given(gap=GAPS, half=st.floats(0, 0.5), wider=st.floats(0.05, 0.4))
+def test_a_larger_tolerance_never_takes_matched_away(gap, half, wider):
+    record = make_record(gap, gap - half, gap + half)
+    if judge(record).label == MATCHED:
+        assert judge(record, tolerance=wider).label == MATCHED
+
+
+@pytest.mark.parametrize(("low", "label"), [(-0.1, NO_BASELINE), (0.0, NO_BASELINE), (0.001, MATCHED)])
+def test_without_influence_of_the_patients_on_the_original_nothing_is_attested(low, label):
+    teacher = make_record(0.06, low, 0.2, model="teacher")
+    found = verdict([teacher, make_record(0.0, -0.01, 0.01)], n_unseen=100)
+    assert found.label == label
+    assert ("nothing can be attested" in found.sentence) == (label == NO_BASELINE)
+
+
+def test_no_baseline_still_tells_that_the_student_is_far_off():
+    teacher = make_record(0.0, -0.1, 0.1, model="teacher")
+    found = verdict([teacher, make_record(-0.3, -0.4, -0.2)], n_unseen=100)
+    assert found.label == NO_BASELINE
+    assert "the AUC is 0.200, \N{MINUS SIGN}0.300" in found.but
+
+
+def test_without_a_teacher_it_says_what_is_not_known():
+    found = verdict([make_record(0.0, -0.01, 0.01)], n_unseen=100)
+    assert found.label == MATCHED
+    assert "not known whether these patients ever had" in found.but
+
+
+def test_without_a_retrained_model_the_reference_is_one_half():
+    record = without_reference(make_record(0.0, -0.02, 0.03))
+    found = verdict([without_reference(TEACHER), record], n_unseen=100)
+    assert found.label == MATCHED
+    assert "0.5, where unseen patients are" in found.sentence
+
+
+@pytest.mark.parametrize("n_patients", [1, 2, 9])
+def test_few_patients_never_decide(n_patients):
+    found = judge(make_record(0.4, 0.4, 0.4, n_patients=n_patients))
+    assert found.label == CANNOT_TELL
+    assert found.needed_patients == 129  # (1.96 / (0.05 sqrt(12)))^2 = 128.05
+    assert "about 129 forgotten patients" in found.sentence
+
+
+def test_of_one_patient_it_tells_the_rank():
+    record = make_record(0.47, math.nan, math.nan, n_patients=1)
+    assert "lower than that of 97 % of the unseen patients" in judge(record).sentence
+
+
+def test_few_unseen_patients_never_decide():
+    found = judge(make_record(0.4, 0.4, 0.4), n_unseen=9)
+    assert found.label == CANNOT_TELL
+    assert "9 unseen patients are too few" in found.sentence
+
+
+def test_how_many_patients_follows_from_the_width():
+    found = judge(make_record(0.0, -0.1, 0.1, n_patients=30))
+    assert found.needed_patients == 120  # half as wide takes four times as many
+    assert "About 120 forgotten patients" in found.sentence
+
+
+def test_at_the_edge_of_the_tolerance_more_patients_are_no_promise():
+    found = judge(make_record(0.04, 0.01, 0.07))
+    assert (found.label, found.needed_patients) == (CANNOT_TELL, None)
+    assert "at the edge" in found.sentence
+
+
+MATCH = make_record(0.0, -0.01, 0.01)
+
+
+def test_the_strongest_contradiction_is_named():
+    mild = make_record(0.1, 0.05, 0.15, metric="auc[bce]")
+    strong = make_record(0.2, 0.1, 0.3, attack="retain-finetuning")
+    unsure = make_record(0.3, -0.1, 0.5, metric="auc[dice]")
+    found = judge(MATCH, mild, strong, unsure)
+    assert found.label == MATCHED
+    assert found.evidence == (MATCH, TEACHER, strong)
+    assert found.but.startswith("By loss, after retain-finetuning, the AUC is 0.700, +0.200 (+0.100 to +0.300)")
+    assert "2 other signals and 1 attack" in found.but
+
+
+def test_the_same_finding_elsewhere_contradicts_nothing():
+    found = judge(make_record(0.2, 0.1, 0.3), make_record(0.3, 0.2, 0.4, metric="auc[bce]"))
+    assert found.but.startswith("Nothing else that was measured contradicts it")
+    assert found.but.endswith("No attack was tried.")
+
+
+def test_a_logistic_regression_finds_both_sides():
+    apart, alike = (make_record(g, g - 0.05, g + 0.05, metric="auc[logistic]") for g in (0.3, -0.3))
+    assert judge(MATCH, apart).evidence[-1] == apart
+    assert alike not in judge(MATCH, alike).evidence
+    assert apart not in judge(make_record(-0.3, -0.4, -0.2), apart).evidence
+
+
+def test_the_records_of_other_models_subsets_and_metrics_do_not_count():
+    others = [
+        make_record(0.3, 0.2, 0.4, model="retrained", metric="auc[bce]"),
+        make_record(0.3, 0.2, 0.4, metric="tpr@0.01[loss]"),
+        make_record(0.3, 0.2, 0.4, n_patients=5, attack="relearning"),
+    ]
+    assert judge(MATCH, *others).evidence == (MATCH, TEACHER)
+
+
+def test_a_ruined_model_is_not_matched_in_silence():
+    """A model that answers everything alike cannot tell anybody apart."""
+    lost = make_record(-0.3, -0.4, -0.2, metric="dice", subset="retain", reference="retrained/retain", value=0.6)
+    less = make_record(-0.1, -0.2, -0.05, metric="dice", subset="test", reference="retrained/test")
+    fine = make_record(-0.1, -0.2, -0.01, metric="dice", subset="retain", reference="retrained/retain")
+    found = judge(MATCH, less, lost)
+    assert found.evidence[-1] == lost
+    assert "The model lost what it was to keep: dice on retain is 0.600" in found.but
+    assert "lost" not in judge(MATCH, fine, replace(lost, attack="int4")).but
+
+
+@pytest.mark.parametrize("tolerance", [0, -0.1, 0.5, math.nan])
+def test_a_tolerance_that_means_nothing_is_refused(tolerance):
+    with pytest.raises(InputError, match="is not allowed; give the largest gap"):
+        judge(MATCH, tolerance=tolerance)
+
+
+def test_without_the_main_number_there_is_no_verdict():
+    with pytest.raises(InputError, match=r"no record tells the student's auc\[loss\] on forget"):
+        judge()

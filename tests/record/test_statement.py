@@ -1,0 +1,61 @@
+"""Statements: every file by its digest, and what is no longer so."""
+
+import hashlib
+
+import pytest
+
+from mu_monai.record import RECORD_JSON, file_problems, statement, type_problem
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("bundle/a.txt", "bundle/.hidden", "b.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / RECORD_JSON).write_text("not of itself")
+    return tmp_path
+
+
+def test_every_file_is_a_subject_by_the_digest_of_its_bytes(folder):
+    said = statement(folder, {"format": 1})
+    assert said["_type"] == "https://in-toto.io/Statement/v1"
+    assert {entry["name"]: entry["digest"]["sha256"] for entry in said["subject"]} == {
+        name: hashlib.sha256(name.encode()).hexdigest() for name in ("bundle/a.txt", "bundle/.hidden", "b.gz")
+    }
+    assert said["predicate"] == {"format": 1}
+    assert type_problem(said) == ""
+    assert file_problems(folder, said["subject"]) == []
+
+
+def test_changed_missing_and_extra_files_are_named(folder):
+    subject = statement(folder, {})["subject"]
+    (folder / "b.gz").write_bytes(b"B.gz")
+    (folder / "bundle" / "a.txt").unlink()
+    (folder / "bundle" / "b").write_text("new")
+    assert file_problems(folder, subject) == [
+        "'b.gz' was changed after signing",
+        "'bundle/a.txt' is missing",
+        "'bundle/b' was added after signing",
+    ]
+    assert "'bundle/a.txt' is missing" not in file_problems(folder, subject, absent=["bundle/a.txt"])
+
+
+def test_a_link_is_never_the_file_that_was_signed(folder, tmp_path_factory):
+    subject = statement(folder, {})["subject"]
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "a.txt"
+    (folder / "bundle" / "a.txt").rename(elsewhere)
+    (folder / "bundle" / "a.txt").symlink_to(elsewhere)
+    (folder / "more").symlink_to(elsewhere.parent)
+    assert file_problems(folder, subject) == [
+        "'bundle/a.txt' was changed after signing",
+        "'more' was added after signing",
+    ]
+
+
+@pytest.mark.parametrize("content", [None, [], {}, {"_type": "https://in-toto.io/Statement/v0.1"}])
+def test_other_statements_are_told(content):
+    assert type_problem(content).startswith("_type is ")
+
+
+def test_another_format_is_told(folder):
+    assert type_problem(statement(folder, {"format": 2})) == "the record has format 2; this version reads format 1"

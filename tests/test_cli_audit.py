@@ -1,0 +1,53 @@
+"""The command `audit`, from its words to what it prints."""
+
+import sys
+
+import pytest
+
+from mu_monai import cli, workflow
+
+
+@pytest.fixture
+def mu_monai(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mu-monai", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_a_model_that_was_not_unlearned_here_is_audited_without_code(mu_monai, phantom_splits, teachers, tmp_path):
+    """A teacher that is taken for the unlearned model: it has forgotten nothing, and few phantoms cannot show it."""
+    teacher, out = teachers["isic"], tmp_path / "audited"
+    words = ["--weights", teacher, "--teacher", teacher, "--split", phantom_splits["isic"], "--out", out]
+    code, said, _ = mu_monai("audit", "isic", *words, "--device", "cpu", "--quiet")
+    assert code == 0
+    assert said.startswith("CANNOT TELL: ")
+    assert f"audit: {out / 'audit.json'}" in said
+    assert (out / "run.json").is_file()
+    code, said, _ = mu_monai("audit", out, "--seed", "1", "--out", tmp_path / "again.json")
+    assert code == 0
+    assert f"audit: {tmp_path / 'again.json'}" in said
+
+
+def test_weights_need_a_split_and_a_folder(mu_monai):
+    code, _, error = mu_monai("audit", "isic", "--weights", "model.pt")
+    assert code == 2
+    assert "needs all of --weights, --split and --out" in error
+
+
+def test_all_options_reach_the_audit(mu_monai, monkeypatch, tmp_path):
+    given = {}
+    monkeypatch.setattr(workflow, "audit", lambda run, **options: given.update(options, run=run) or "a.json")
+    monkeypatch.setattr(workflow, "audit_summary", lambda file: "said")
+    words = "--reference r1 --reference r2 --teacher t --sibling s --attacks int8,int4 --shadows 4 --pool p --by sex"
+    code, said, _ = mu_monai("audit", "run", *words.split(), "--quiet")
+    assert (code, said) == (0, "said\naudit: a.json\n")
+    assert [path.name for path in given["references"]] == ["r1", "r2"]
+    assert (given["attacks"], given["by"], given["shadows"], given["quiet"]) == (["int8", "int4"], ["sex"], 4, True)
+    assert (given["teacher"].name, given["siblings"][0].name, given["pool"].name) == ("t", "s", "p")

@@ -1,0 +1,164 @@
+"""The audit of a run, from its folders to `audit.json` and what the command says."""
+
+import json
+import math
+import shutil
+
+import pandas as pd
+import pytest
+import torch
+
+from mu_monai import workflow
+from mu_monai.errors import InputError
+from mu_monai.files import read_json
+from mu_monai.report import read_runs
+
+KEYS = {
+    *("format", "command", "created", "versions", "seed", "n_resamples", "split", "models", "records", "verdict"),
+    *("patients", "subgroups", "attacks", "searched", "notes"),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, phantom_splits, teachers):
+    """A student and a retrained model of a tiny network, of the phantoms' split with a column of devices."""
+    folder = tmp_path_factory.mktemp("audited")
+    settings = ["network_def#channels=[4, 8, 16]", "network_def#strides=[2, 2]", "image_size=[32, 32]", "max_epochs=1"]
+    split = phantom_splits["isic"]
+    for name, seed in (("", 0), ("-1", 1)):
+        options = {"split": split, "settings": [*settings, f"seed={seed}"], "device": "cpu", "quiet": True}
+        workflow.train("isic", out=folder / f"retrained{name}", subsets=["retain"], **options)
+        workflow.unlearn("isic", teacher=teachers["isic"], out=folder / f"student{name}", **options)
+    return folder
+
+
+@pytest.fixture
+def student(runs, tmp_path):
+    """A copy of the student's run that a test may write into."""
+    return shutil.copytree(runs / "student", tmp_path / "student")
+
+
+def test_scores_alone_tell_membership_patients_and_groups(student):
+    file = workflow.audit(student, n_resamples=50, quiet=True)
+    content = read_json(file)
+    assert file == student / "audit.json"
+    assert set(content) == KEYS
+    assert content["verdict"]["label"] == "CANNOT TELL"  # one or two forgotten phantoms
+    assert {"auc[loss]", "dice"} <= {row["metric"] for row in content["records"]}
+    exposures = [row["exposure"] for row in content["patients"]]
+    assert exposures == sorted(exposures, reverse=True)
+    assert content["models"]["student"]["weights"] == read_json(student / "run.json")["sha256"]["weights"]
+    assert any("no retrained model was given" in note for note in content["notes"])
+    assert any(found["file"].startswith("adapter/") for found in content["searched"])
+    assert "NaN" not in file.read_text(encoding="utf-8")
+    assert read_runs([student]).audit == content
+
+
+def test_the_same_seed_gives_the_same_numbers(student, tmp_path):
+    first, second = (
+        read_json(workflow.audit(student, n_resamples=20, out=tmp_path / f"{name}.json")) for name in ("a", "b")
+    )
+    for key in ("records", "verdict", "patients", "subgroups", "notes"):
+        assert first[key] == second[key]
+
+
+def test_with_a_reference_and_an_attack(runs, student):
+    file = workflow.audit(student, references=[runs / "retrained"], attacks=["int8"], n_resamples=20, quiet=True)
+    content = read_json(file)
+    found = {(row["metric"], row["attack"]) for row in content["records"]}
+    assert {("tow", ""), ("js", ""), ("weight_distance", ""), ("auc[loss]", "int8")} <= found
+    assert content["attacks"] == [{"name": "int8", "settings": {"bits": 8}}]
+    assert set(content["models"]) == {"teacher", "retrained", "student"}
+    said = workflow.audit_summary(file)
+    for text in ("CANNOT TELL: ", "AUC, loss: ", "should be ", "after attacks", "int8: ", "most exposed of", "note: "):
+        assert text in said
+
+
+def test_several_seeds_of_both_models_tell_how_alike_they_are(runs, student):
+    seeds = {"references": [runs / "retrained", runs / "retrained-1"], "siblings": [runs / "student-1"]}
+    content = read_json(workflow.audit(student, **seeds, n_resamples=20, quiet=True))
+    assert {"klom", "klom_gaussian"} <= {row["metric"] for row in content["records"]}
+    ideal = {row["ideal"] for row in content["records"] if row["metric"] == "average_gap"}
+    assert ideal
+    assert 0.0 not in ideal
+    assert any("KLoM is of 2 unlearned and 2 retrained models" in note for note in content["notes"])
+    content = read_json(workflow.audit(student, siblings=[runs / "student-1"], n_resamples=20, quiet=True))
+    assert any("no KLoM: it takes the runs of several retrained models" in note for note in content["notes"])
+
+
+def test_every_problem_at_once_and_nothing_is_written(runs, student, teachers):
+    wrong = {"references": [teachers["isic"]], "siblings": [runs / "retrained"], "attacks": ["int9"]}
+    with pytest.raises(InputError) as error:
+        workflow.audit(student, **wrong, by=["scanner"], shadows=2, pool="pool", device="nowhere")
+    problems = "\n".join(error.value.problems)
+    for text in (
+        f"--reference '{teachers['isic']}' is the run of a teacher; give that of a retrained model",
+        "--sibling",
+        "attack 'int9' is not known",
+        "--by scanner is no column of the split",
+        "--shadows 2 is not allowed",
+        "--device nowhere cannot be used",
+    ):
+        assert text in problems
+    assert not (student / "audit.json").exists()
+
+
+def test_shadow_models_need_a_pool(student):
+    with pytest.raises(InputError, match="--shadows N and --pool FOLDER belong together"):
+        workflow.audit(student, shadows=4)
+
+
+def test_a_model_that_forgot_nothing_is_refused(teachers):
+    with pytest.raises(InputError, match="is the run of a teacher, and an audit asks what a model has forgotten"):
+        workflow.audit(teachers["isic"])
+
+
+def test_where_a_class_was_forgotten_nobody_is_to_be_told(student):
+    record = read_json(student / "run.json") | {"forget_classes": ["lesion"]}
+    (student / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(InputError, match="forgot the classes lesion in every case and no patient"):
+        workflow.audit(student)
+
+
+def test_weights_of_another_model_are_not_attacked(runs, student):
+    shutil.copy(runs / "retrained/model.pt", student / "model.pt")
+    with pytest.raises(InputError, match="are not those of the student that"):
+        workflow.audit(student, attacks=["int8"])
+
+
+def test_a_model_that_was_not_unlearned_here(runs, teachers, phantom_splits, tmp_path):
+    """The scores of an adopted model are those of the run that it came from."""
+    options = {"split": phantom_splits["isic"], "teacher": teachers["isic"], "device": "cpu"}
+    adopted = workflow.adopt("isic", weights=runs / "student/model.pt", out=tmp_path / "adopted", **options)
+    record = read_json(adopted / "run.json")
+    assert (record["verb"], record["role"], record["bundle"]["name"]) == ("audit", "student", "isic")
+    keys = ["model", "subset", "case_id"]
+    found, expected = (pd.read_csv(path / "scores.csv").set_index(keys)["loss"] for path in (adopted, runs / "student"))
+    pd.testing.assert_series_equal(found.sort_index(), expected.sort_index(), rtol=1e-4)
+    content = read_json(workflow.audit(adopted, references=[runs / "retrained"], n_resamples=20, quiet=True))
+    assert content["verdict"]["label"] == "CANNOT TELL"
+    assert not content["searched"]
+    report = workflow.report([adopted, runs / "retrained"], out=tmp_path / "report")
+    assert "Can it still be told" in report.read_text(encoding="utf-8")
+
+
+def test_without_the_original_it_says_what_is_not_known(runs, phantom_splits, tmp_path):
+    options = {"weights": runs / "student", "split": phantom_splits["isic"], "device": "cpu"}
+    adopted = workflow.adopt("isic", out=tmp_path / "adopted", **options)
+    content = read_json(workflow.audit(adopted, n_resamples=20))
+    assert "not known whether these patients ever had" in content["verdict"]["but"]
+    assert set(content["models"]) == {"student"}
+    assert all(math.isfinite(row["exposure"]) for row in content["patients"])
+
+
+def test_what_cannot_be_adopted_is_said_at_once(phantom_splits, tmp_path):
+    weights, out = tmp_path / "model.pt", tmp_path / "out"
+    torch.save({"layer": torch.zeros(1)}, weights)
+    out.mkdir()
+    (out / "notes.txt").write_text("kept")
+    with pytest.raises(InputError) as error:
+        workflow.adopt("isic", weights=weights, split=tmp_path / "none.json", out=out, device="nowhere")
+    problems = "\n".join(error.value.problems)
+    for text in ("--out", "does not exist", "--device nowhere", "do not fit the bundle's network"):
+        assert text in problems
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
