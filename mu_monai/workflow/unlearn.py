@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def unlearn(
     problems = collect(
         lambda: method_problems(method, preset, tuned),
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
-        lambda: never_learned(names, teacher),
+        lambda: never_learned(names, teacher) + unable_problems(names, parser, overrides),
         lambda: (
             split_problems(split, [RETAIN] if names else TRAINING_SUBSETS)
             or trained_otherwise(split, teacher) + mask_class_problems(parser, overrides, split)
@@ -182,6 +182,19 @@ def never_learned(names: Sequence[str], teacher: str | Path | None) -> list[str]
         for name in names
         if name in absent
     ]
+
+
+def unable_problems(names: Sequence[str], parser: ConfigParser, overrides: Mapping[str, Any]) -> list[str]:
+    """Why a method cannot forget classes: it has no such setting."""
+    own = overrides.get("method") or parser.get("method")
+    target = own["_target_"].rpartition(".")[2]
+    able = {method.__name__ for method in METHODS.values() if "forget_classes" in {f.name for f in fields(method)}}
+    if names and target not in able:
+        return [
+            f"{target} cannot forget classes ({', '.join(names)}), only cases; use a method that can "
+            f"({', '.join(name for name, method in METHODS.items() if method.__name__ in able)}), or forget cases"
+        ]
+    return []
 
 
 def _digests(split: str | Path, subset: str) -> dict[str, str]:

@@ -152,3 +152,8 @@ class TestOtherMethods:
     def test_a_preset_of_another_method_is_refused(self, unlearn):
         with pytest.raises(InputError, match="contradict each other"):
             unlearn(preset="paper")
+
+
+def test_it_forgets_cases_and_refuses_classes(unlearn):
+    with pytest.raises(InputError, match="CalibratedEraseToRetain cannot forget classes .lesion., only cases"):
+        unlearn(task="volumes", forget_classes=["lesion"])
