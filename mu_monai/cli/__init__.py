@@ -325,7 +325,7 @@ def demo(
     volume: Annotated[bool, typer.Option("--volume", help="Volumes like CT instead of images of lesions.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run the whole job on built-in phantoms: split, train, retrain, unlearn, report.
+    """Run the whole job on built-in phantoms: split, train, retrain, unlearn, audit, report.
 
     Example: mu-monai demo --out demo
     """

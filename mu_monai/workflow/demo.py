@@ -1,4 +1,4 @@
-"""The whole job on built-in phantoms: split, teacher, retrained model, unlearning, report."""
+"""The whole job on built-in phantoms: split, teacher, retrained model, unlearning, audit, report."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from mu_monai.data import phantom_split
 from mu_monai.data.phantoms import PhantomKind
 from mu_monai.errors import InputError
 from mu_monai.keys import RETAIN
+from mu_monai.workflow.audit import audit
 from mu_monai.workflow.report import report
 from mu_monai.workflow.train import train
 from mu_monai.workflow.unlearn import unlearn
@@ -90,17 +91,19 @@ def demo(*, out: str | Path, volume: bool = False, quiet: bool = False) -> Path:
         raise InputError(f"'{out}' exists and is not empty; give another --out or remove it")
     kind: PhantomKind = "volumes" if volume else "lesions"
     job, runs = _JOBS[kind], out / "runs"
-    logger.info("1/5 drawing phantoms and splitting them by patient")
+    logger.info("1/6 drawing phantoms and splitting them by patient")
     split = phantom_split(kind, out / "phantoms", patients=job.patients, images_per_patient=job.images_per_patient)
-    logger.info("2/5 training the teacher on retain and forget")
+    logger.info("2/6 training the teacher on retain and forget")
     teacher = train(job.bundle, split=split, out=runs / "teacher", settings=job.training, quiet=quiet)
-    logger.info("3/5 training the retrained model on retain alone, for comparison")
+    logger.info("3/6 training the retrained model on retain alone, for comparison")
     retrained = train(
         job.bundle, split=split, out=runs / "retrained", subsets=[RETAIN], settings=job.training, quiet=quiet
     )
-    logger.info("4/5 unlearning with Erase to Retain")
+    logger.info("4/6 unlearning with Erase to Retain")
     student = unlearn(
         job.bundle, split=split, teacher=teacher, out=runs / "unlearned", settings=job.unlearning, quiet=quiet
     )
-    logger.info("5/5 writing the report")
+    logger.info("5/6 auditing: can it still be told who was forgotten?")
+    audit(student, references=[retrained], quiet=quiet)
+    logger.info("6/6 writing the report")
     return report([teacher, retrained, student], out=out / "report")
