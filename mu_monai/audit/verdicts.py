@@ -17,7 +17,8 @@ LABELS = (UNDER, MATCHED, OVER, NO_BASELINE, CANNOT_TELL)
 TOLERANCE = 0.05
 MIN_PATIENTS = 10
 _UTILITY = ("dice", "accuracy")
-_METRIC, _TWO_SIDED = "auc[loss]", "auc[logistic]"
+_METRIC = "auc[loss]"
+_TWO_SIDED = ("auc[logistic]", "auc[u-lira]")  # near 1 for patients that stand out on either side
 _OF_THE_FOLDER = "adapter-removal"  # says what the run folder gives away, and nothing of the released model
 _CHANCE = 0.5
 _UNIFORM = 1.96 / math.sqrt(12)  # half the 95 % interval of the AUC of one patient whose rank may be any
@@ -72,9 +73,9 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     model that answers everything alike would match.
 
     Any other AUC of the student, by another signal or after an attack, is judged by the same rules. The one farthest
-    off that is UNDER- or OVER-FORGOTTEN against the label stands in `but`. A logistic regression finds patients that
-    stand out on either side, so it can contradict neither of these two, and never by a low AUC. Taking adapters off is
-    left out: it gives the original back wherever the run folder is at hand.
+    off that is UNDER- or OVER-FORGOTTEN against the label stands in `but`. A logistic regression and U-LiRA find
+    patients that stand out on either side, so they can contradict neither of these two, and never by a low AUC. Taking
+    adapters off is left out: it gives the original back wherever the run folder is at hand.
 
     Args:
         records: the records of utility and membership of all models, and those after attacks.
@@ -170,7 +171,7 @@ def _strongest(others: Sequence[Record], label: str, tolerance: float) -> Record
 
 def _contradicts(record: Record, label: str, tolerance: float) -> bool:
     found = _by_gap(record, tolerance)[0]
-    if record.metric == _TWO_SIDED:
+    if record.metric in _TWO_SIDED:
         return found == UNDER and label not in (UNDER, OVER)
     return found in {UNDER, OVER} - {label}
 

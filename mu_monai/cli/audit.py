@@ -54,8 +54,11 @@ def audit(
     Example: mu-monai audit isic --weights model.pt --split split.json --teacher teacher.pt --out runs/audited
     """
     from mu_monai import workflow
+    from mu_monai.workflow.attacks import chosen_attacks
 
     references, folder = reference or [], run
+    names = [name.strip() for name in (attacks or "").split(",") if name.strip()]
+    chosen_attacks(names)  # a wrong name is said before a model is scored
     if weights is not None or split is not None:
         if weights is None or split is None or out is None:
             raise InputError("a model that was not unlearned here needs all of --weights, --split and --out")
@@ -70,7 +73,7 @@ def audit(
         references=references,
         siblings=sibling or [],
         teacher=teacher,
-        attacks=[name.strip() for name in (attacks or "").split(",") if name.strip()],
+        attacks=names,
         shadows=shadows,
         pool=pool,
         by=by or [],

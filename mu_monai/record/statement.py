@@ -13,6 +13,7 @@ PREDICATE_TYPE = "urn:mu-monai:unlearning-record:v1"
 FORMAT = 1
 RECORD_JSON = "record.dsse.json"
 EVIDENCE = "evidence/scores.csv"
+_NO_FILE = "no plain file"  # in the place of a digest: what a link leads to may change after signing
 
 
 def statement(folder: str | os.PathLike[str], predicate: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def _differences(now: Mapping[str, str], signed: Mapping[str, str], absent: Sequ
         elif name not in now:
             if name not in absent:
                 yield f"'{name}' is missing"
-        elif now[name] != signed[name]:
+        elif now[name] != signed[name] or now[name] == _NO_FILE:
             yield f"'{name}' was changed after signing"
 
 
@@ -99,6 +100,6 @@ def _digests(folder: str | os.PathLike[str]) -> dict[str, str]:
 
 def _digest(path: Path) -> str:
     if path.is_symlink() or not path.is_file():
-        return "no plain file"
+        return _NO_FILE
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -118,6 +118,13 @@ def _grouping(runs: Runs) -> Cells:
     }
 
 
+def _epochs(planned: int | None, taken: int) -> str | None:
+    """How many epochs a run took, and how many it was given where it stopped by itself."""
+    if planned is None or not 0 < taken < planned:
+        return None if planned is None else str(planned)
+    return f"{taken} of {planned}, stopped by itself"
+
+
 def _facts(runs: Runs) -> list[tuple[str, str]]:
     record, provenance = runs.main.record, runs.provenance
     bundle, split = record.get("bundle") or {}, record.get("split") or {}
@@ -132,7 +139,7 @@ def _facts(runs: Runs) -> list[tuple[str, str]]:
         ("Split", _split(split.get("file"), provenance)),
         ("Source", provenance.get("source")),
         ("Seed", record.get("seed")),
-        ("Epochs", record.get("max_epochs")),
+        ("Epochs", _epochs(record.get("max_epochs"), len(runs.main.curve))),
         ("Date", _date(record.get("started"))),
         ("Device", record.get("device")),
     ]
@@ -210,6 +217,7 @@ def _size(row: Cells) -> Cells:
         "trainable": _integer(row["trainable"]),
         "total": _integer(row["total"]),
         "share": sentences.percent(row["share"], 2),
+        "whole": row["share"] == 1,
         "coverage": row["coverage"] or "",
         "paper": f"{paper.trainable:.2f}M of {paper.total:.2f}M = {sentences.percent(paper.share, 2)}" if paper else "",
     }

@@ -142,6 +142,8 @@ def _file(path: str | Path) -> Path:
 
 
 def _target_problems(out: Path) -> list[str]:
+    if (out / RUN_JSON).is_file():
+        return [f"--out '{out}' is a run already; audit it without --weights and --split: mu-monai audit {out}"]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         return [f"--out '{out}' exists; give another folder: the scores of the model are written there as a run"]
     return []

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.audit import LEAST_SHADOWS, case_groups
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
@@ -134,6 +135,8 @@ def read_inputs(
             lambda: _unless(chosen_attacks(attacks)),
             lambda: list(_shadow_problems(found)),
             lambda: device_problems(found.device),
+            lambda: _seed_problems(found.seed),
+            lambda: _teacher_problems(found, teacher),
             lambda: _weight_problems(found),
         )
     )
@@ -191,6 +194,23 @@ def _shadow_problems(inputs: AuditInputs) -> Iterator[str]:
         yield "--shadows N and --pool FOLDER belong together: how many shadow models there are to be, and where"
     if inputs.shadows and inputs.shadows < LEAST_SHADOWS:
         yield f"--shadows {inputs.shadows} is not allowed; LiRA takes at least {LEAST_SHADOWS}, better 16"
+
+
+def _seed_problems(seed: int) -> list[str]:
+    return [f"--seed {seed} is not allowed; use 0, 1, 2 ..."] if seed < 0 else []
+
+
+def _teacher_problems(inputs: AuditInputs, given: str | Path | None) -> list[str]:
+    """Why what was given as the original model is not that of the run; where models are looked at, all are checked."""
+    if given is None or inputs.needs_models:
+        return []
+    found, wanted = weights_sha256(read_weights(given)), inputs.record["sha256"].get("starting_weights")
+    if wanted in (None, found):
+        return []
+    return [
+        f"--teacher '{given}' is not the model that '{inputs.run}' was made from (SHA-256 {found}, in its run.json "
+        f"{wanted}); give the original"
+    ]
 
 
 def _weight_problems(inputs: AuditInputs) -> list[str]:

@@ -19,7 +19,7 @@ from mu_monai.adapters import Student, load_student, load_weights, read_weights,
 from mu_monai.attacks import search_folder
 from mu_monai.bundle import find_bundle
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import atomic_path, write_json
+from mu_monai.files import atomic_path, file_sha256, write_json
 from mu_monai.keys import ADAPTER_DIR, MODEL_PT, STUDENT, TEACHER
 from mu_monai.workflow.config import bundle_of, collect, config_files, inherited, read_config, read_run
 from mu_monai.workflow.sealed import plain_inference, readme, sealed_metadata
@@ -79,7 +79,8 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
     raise_if_any(collect(lambda: _other_weights(record, states, run, source), lambda: _unmoved(states)))
     with _whole_folder(out) as folder:
         _write_bundle(folder / BUNDLE, run, record, states[STUDENT])
-        files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
         released = read_weights(folder / BUNDLE / "models" / MODEL_PT)
         findings = search_folder(folder, states[TEACHER], released)
         raise_if_any(f"nothing is released: {found.what}" for found in findings)
@@ -133,7 +134,7 @@ def _write_bundle(folder: Path, run: Path, record: Mapping[str, Any], state: Sta
         torch.save({name: value.clone().contiguous() for name, value in state.items()}, path)
 
 
-def _proof(teacher: State, released: State, files: list[str]) -> dict[str, Any]:
+def _proof(teacher: State, released: State, files: Mapping[str, str]) -> dict[str, Any]:
     changed = _changed(teacher, released)
     before = [name for name in released if name not in changed]
     return {
@@ -142,7 +143,7 @@ def _proof(teacher: State, released: State, files: list[str]) -> dict[str, Any]:
         "mu_monai": __version__,
         "weights": {STUDENT: weights_sha256(released), TEACHER: weights_sha256(teacher)},
         "tensors": {"changed": changed, "as_before": before},
-        "search": {"files": files, "findings": []},
+        "search": {"files": dict(files), "findings": []},
         "told": [
             f"{len(changed)} of {len(released)} tensors differ from the teacher's; {len(before)} are as they were",
             f"nothing that the teacher can be rebuilt from was found in the {len(files)} files",

@@ -12,7 +12,7 @@ import pandas as pd
 from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.audit import membership_records, utility_records
 from mu_monai.errors import raise_if_any
-from mu_monai.files import read_json, write_json
+from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import AUDIT_JSON, FORGET, MODEL_PT, STUDENT, SUBSET, TEST
 from mu_monai.record import (
     EVIDENCE,
@@ -95,15 +95,23 @@ def _problems(folder: Path, run: Run) -> Iterator[str]:
     if (folder / RECORD_JSON).exists():
         yield f"'{folder}' has a record already ({RECORD_JSON}); release the run again into another folder"
         return
-    release = read_json(folder / RELEASE_JSON)
-    known = {*release["search"]["files"], RELEASE_JSON, EVIDENCE}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if name not in known and (path.is_symlink() or not path.is_dir()):
-            yield f"'{name}' was added to '{folder}' after the release, and nobody has searched it; remove it"
+    yield from _file_problems(folder, read_json(folder / RELEASE_JSON)["search"]["files"])
     found = weights_sha256(read_weights(folder / BUNDLE / "models" / MODEL_PT))
     if found != run.record["sha256"]["weights"]:
         yield (
             f"the weights in '{folder}' are not those of the run '{run.folder}' (SHA-256 {found}, in its run.json "
             f"{run.record['sha256']['weights']}); give the folder that was released from this run"
         )
+
+
+def _file_problems(folder: Path, searched: Mapping[str, str]) -> Iterator[str]:
+    """Why the folder is not what was searched when it was released: a record would sign what nobody has seen."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            yield f"'{name}' in '{folder}' is no plain file, and what it leads to may change; put the file in its place"
+        elif path.is_file() and name not in {*searched, RELEASE_JSON, EVIDENCE}:
+            yield f"'{name}' was added to '{folder}' after the release, and nobody has searched it; remove it"
+    for name, digest in searched.items():
+        if not (folder / name).is_file() or file_sha256(folder / name) != digest:
+            yield f"'{name}' in '{folder}' is not as it was searched; release the run again into another folder"

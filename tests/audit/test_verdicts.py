@@ -166,8 +166,9 @@ def test_the_same_finding_elsewhere_contradicts_nothing():
     assert found.but.endswith("No attack was tried.")
 
 
-def test_a_logistic_regression_finds_both_sides():
-    apart, alike = (make_record(g, g - 0.05, g + 0.05, metric="auc[logistic]") for g in (0.3, -0.3))
+@pytest.mark.parametrize("metric", ["auc[logistic]", "auc[u-lira]"])
+def test_what_finds_both_sides_does_not_contradict_one_of_them(metric):
+    apart, alike = (make_record(g, g - 0.05, g + 0.05, metric=metric) for g in (0.3, -0.3))
     assert judge(MATCH, apart).evidence[-1] == apart
     assert alike not in judge(MATCH, alike).evidence
     assert apart not in judge(make_record(-0.3, -0.4, -0.2), apart).evidence

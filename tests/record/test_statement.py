@@ -50,6 +50,9 @@ def test_a_link_is_never_the_file_that_was_signed(folder, tmp_path_factory):
         "'bundle/a.txt' was changed after signing",
         "'more' was added after signing",
     ]
+    signed = statement(folder, {})["subject"]
+    links = [f"'{name}' was changed after signing" for name in ("bundle/a.txt", "more")]
+    assert file_problems(folder, signed) == links  # what a link leads to may change
 
 
 @pytest.mark.parametrize("content", [None, [], {}, {"_type": "https://in-toto.io/Statement/v0.1"}])

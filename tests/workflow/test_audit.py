@@ -87,7 +87,7 @@ def test_several_seeds_of_both_models_tell_how_alike_they_are(runs, student):
 
 
 def test_every_problem_at_once_and_nothing_is_written(runs, student, teachers):
-    wrong = {"references": [teachers["isic"]], "siblings": [runs / "retrained"], "attacks": ["int9"]}
+    wrong = {"references": [teachers["isic"]], "siblings": [runs / "retrained"], "attacks": ["int9"], "seed": -1}
     with pytest.raises(InputError) as error:
         workflow.audit(student, **wrong, by=["scanner"], shadows=2, pool="pool", device="nowhere")
     problems = "\n".join(error.value.problems)
@@ -97,6 +97,7 @@ def test_every_problem_at_once_and_nothing_is_written(runs, student, teachers):
         "attack 'int9' is not known",
         "--by scanner is no column of the split",
         "--shadows 2 is not allowed",
+        "--seed -1 is not allowed",
         "--device nowhere cannot be used",
     ):
         assert text in problems
@@ -118,6 +119,13 @@ def test_where_a_class_was_forgotten_nobody_is_to_be_told(student):
     (student / "run.json").write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(InputError, match="forgot the classes lesion in every case and no patient"):
         workflow.audit(student)
+
+
+def test_another_model_than_the_original_is_no_teacher(runs, student, tmp_path):
+    with pytest.raises(InputError, match=r"is not the model that '.*' was made from"):
+        workflow.audit(student, teacher=runs / "retrained")
+    with pytest.raises(InputError, match="do not exist"):
+        workflow.audit(student, teacher=tmp_path / "none.pt")
 
 
 def test_weights_of_another_model_are_not_attacked(runs, student):
@@ -149,6 +157,11 @@ def test_without_the_original_it_says_what_is_not_known(runs, phantom_splits, tm
     assert "not known whether these patients ever had" in content["verdict"]["but"]
     assert set(content["models"]) == {"student"}
     assert all(math.isfinite(row["exposure"]) for row in content["patients"])
+
+
+def test_what_was_adopted_is_not_scored_again(runs, student, phantom_splits):
+    with pytest.raises(InputError, match="is a run already; audit it without --weights and --split: mu-monai audit"):
+        workflow.adopt("isic", weights=runs / "student", split=phantom_splits["isic"], out=student)
 
 
 def test_what_cannot_be_adopted_is_said_at_once(phantom_splits, tmp_path):

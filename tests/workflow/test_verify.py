@@ -335,6 +335,17 @@ class TestRefusals:
         (out / "bundle" / ".old.pt").write_text("?")
         self.refused("'bundle/.old.pt' was added", [unlearned("isic")], out, keys / "own.pem")
 
+    def test_a_file_that_was_changed_after_the_search(self, unlearned, out, keys):
+        with (out / "bundle/docs/README.md").open("a") as stream:
+            stream.write("Anna was forgotten.")
+        self.refused("README.md' in .* is not as it was searched", [unlearned("isic")], out, keys / "own.pem")
+
+    def test_a_link_in_the_place_of_a_file(self, unlearned, out, keys, tmp_path):
+        config = out / "bundle/configs/inference.json"
+        config.rename(tmp_path / "inference.json")
+        config.symlink_to(tmp_path / "inference.json")
+        self.refused("inference.json' in .* is no plain file", [unlearned("isic")], out, keys / "own.pem")
+
     def test_a_key_that_is_none(self, unlearned, out, keys):
         self.refused("private key '.*' cannot be used", [unlearned("isic")], out, keys / "own.pub")
 
