@@ -75,7 +75,7 @@ def split(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A folder of images in a known layout, a manifest CSV, or a split.json to choose anew whom to forget."
+            help="A folder of images in a known layout, a manifest CSV, or a split.json to forget further patients of."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="The split file to write.")] = Path("split.json"),

@@ -19,7 +19,7 @@ from mu_monai.keys import IMAGE, LOSS, PRED
 from mu_monai.losses import DIRECTIONS, Distillation, Hinge
 from mu_monai.methods.method import REFERENCE, UnlearningMethod, choice_problems, range_problems, require_student
 
-TARGETS = ("median", "quantiles")
+TARGETS = ("quantiles", "median")
 
 
 @dataclass(kw_only=True)
@@ -45,8 +45,8 @@ class CalibratedEraseToRetain(UnlearningMethod):
         kd_weight: weight of the distillation term on retain batches, >= 0.
         temperature: distillation temperature, > 0.
         kd_direction: `forward` (teacher || student), `reverse` or `js`.
-        target: `median` of the unseen losses for every forget case, or `quantiles`: the forget cases keep their order
-            under the teacher, and each gets the unseen loss of its own quantile.
+        target: `quantiles`: the forget cases keep their order under the teacher, and each gets the unseen loss of its
+            own quantile; or `median` of the unseen losses for every forget case.
         warmup: optimizer steps over which the learning rate rises to its value, >= 0.
         settle_steps: steps on retain batches alone at the end of every epoch, >= 0.
         settle_learning_rate: of these steps, > 0.
@@ -61,7 +61,7 @@ class CalibratedEraseToRetain(UnlearningMethod):
 
     Example:
         >>> CalibratedEraseToRetain(forget_loader=[], unseen_loader=[]).settings()["target"]
-        'median'
+        'quantiles'
     """
 
     comes_back = True
@@ -70,7 +70,7 @@ class CalibratedEraseToRetain(UnlearningMethod):
     kd_weight: float = 4.0
     temperature: float = 2.0
     kd_direction: str = "forward"
-    target: str = "median"
+    target: str = "quantiles"
     warmup: int = 30
     settle_steps: int = 0
     settle_learning_rate: float = 1e-4
@@ -197,7 +197,7 @@ def case_targets(forget: Mapping[str, float], unseen: list[float], target: str) 
     Args:
         forget: the losses of the forget cases, by case.
         unseen: the losses of unseen cases.
-        target: `median` or `quantiles`.
+        target: `quantiles` or `median`.
 
     Example:
         >>> case_targets({"a": 0.2, "b": 0.1}, [0.5, 0.7, 0.9], "quantiles")

@@ -129,8 +129,8 @@ class UnlearningMethod:
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
         """Go on from where `state_dict` was taken; called after `on_start`."""
-        self._nearest = dict(state["nearest"])
-        if state["steering"] is not None:
+        self._nearest = dict(state.get("nearest", {}))  # a checkpoint of an earlier version has none
+        if state.get("steering") is not None:
             self._steering = ReferenceWatch(**state["steering"])
             if self._has_arrived(self._steering):
                 engine.terminate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -46,6 +47,8 @@ from mu_monai.workflow.train import (
     number_problems,
     split_problems,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def unlearn(
@@ -121,8 +124,20 @@ def unlearn(
         parser.update(overrides)
         problems += weight_problems(parser, parser.get_parsed_content("teacher"))
     raise_if_any(problems)
+    if parser.get("method::stop_at") is not None and _chosen_by_condition(split):
+        logger.warning(
+            "the forget cases were chosen by a condition (--forget-where): a model that never saw them may answer them "
+            "better or worse than unseen ones, and the run leads them to the losses of unseen ones; compare with a "
+            "retrained model (mu-monai audit --reference)"
+        )
     run_config(files, overrides)
     return Path(out)
+
+
+def _chosen_by_condition(split: str | Path | None) -> bool:
+    """Whether a split's forget cases share a property, such as a device or a diagnosis."""
+    selector = {} if split is None else read_json(split)[PROVENANCE].get("selector") or {}
+    return bool(selector.get("kind") == "where")
 
 
 def method_overlay(bundle: str | Path, method: str | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -46,7 +47,7 @@ def record(run) -> dict:
     ("setting", "message"),
     [
         ({"hinge_weight": -1}, "method#hinge_weight=-1 is not allowed"),
-        ({"target": "mean"}, "method#target='mean' is not known; use one of median, quantiles"),
+        ({"target": "mean"}, "method#target='mean' is not known; use one of quantiles, median"),
         ({"warmup": -1}, "method#warmup=-1 is not allowed; use 0, 1, 2 ... steps"),
         ({"settle_steps": 1.5}, "method#settle_steps=1.5"),
         ({"settle_learning_rate": 0}, "method#settle_learning_rate=0"),
@@ -79,7 +80,7 @@ class TestTargets:
 
 
 def test_the_targets_are_the_teachers_losses_on_unseen_cases(unlearn):
-    run = unlearn("max_epochs=1")
+    run = unlearn("max_epochs=1", "method#target=median")
     scores = pd.read_csv(run / "scores.csv").query("model == 'teacher' and subset == 'validation'")
     targets = record(run)["measurements"]["targets"]
     assert targets["lowest"] == targets["highest"] == pytest.approx(scores["loss"].median(), rel=1e-4)
@@ -157,3 +158,13 @@ class TestOtherMethods:
 def test_it_forgets_cases_and_refuses_classes(unlearn):
     with pytest.raises(InputError, match=r"CalibratedEraseToRetain cannot forget classes \(lesion\), only cases"):
         unlearn(task="volumes", forget_classes=["lesion"])
+
+
+@pytest.mark.parametrize(("kind", "warned"), [("where", True), ("fraction", False)])
+def test_a_forget_set_chosen_by_a_condition_may_have_another_reference(unlearn, tasks, caplog, kind, warned):
+    content = json.loads(Path(tasks["masks"].split).read_text())
+    content["provenance"]["selector"] = {"kind": kind, "value": "device == 'a'"}
+    split = Path(tasks["masks"].split).with_name(f"by-{kind}.json")  # beside it: paths of images are relative
+    split.write_text(json.dumps(content))
+    unlearn("max_epochs=1", "epoch_length=1", "method#settle_steps=0", split=split)
+    assert ("chosen by a condition" in caplog.text) == warned

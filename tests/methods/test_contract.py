@@ -35,7 +35,7 @@ QUICK = {
         "calibrated-erase-to-retain",
         [
             *("network#trainable=adapters", "network#scope=decoder"),
-            *("method#target=quantiles", "method#settle_steps=0", "method#stop_at=null"),
+            *("method#target=median", "method#settle_steps=0", "method#stop_at=null"),
         ],
     ),
 }
