@@ -30,11 +30,13 @@ experiment() { # experiment BUNDLE FOLDER SEED CALIBRATED_OPTIONS -- TRAINING_OP
     step train "$bundle" "$folder/retrained" "${own[@]}" --subsets retain "$@"
     own+=(--teacher "$folder/teacher")
     step unlearn "$bundle" "$folder/calibrated" "${own[@]}" --method calibrated-erase-to-retain "${calibrated[@]}"
-    step unlearn "$bundle" "$folder/unsettled" "${own[@]}" --method calibrated-erase-to-retain "${calibrated[@]}" \
+    local median=("${calibrated[@]}" --set method#target=median)
+    step unlearn "$bundle" "$folder/median" "${own[@]}" --method calibrated-erase-to-retain "${median[@]}"
+    step unlearn "$bundle" "$folder/unsettled" "${own[@]}" --method calibrated-erase-to-retain "${median[@]}" \
         --set method#settle_steps=0 --set epoch_length=10 --set max_epochs=12
     step unlearn "$bundle" "$folder/paper" "${own[@]}" --preset paper
     step unlearn "$bundle" "$folder/two-phase" "${own[@]}" --preset two-phase
-    for run in calibrated unsettled paper two-phase; do
+    for run in calibrated median unsettled paper two-phase; do
         audit "$folder" "$run" --reference "$folder/retrained" --attacks "$attacks"
     done
 }
@@ -45,9 +47,19 @@ for seed in $seeds; do
     [ -f "$folder/split.json" ] || mu-monai split "$data/isic_lesion" --layout isic --forget 0.1 --seed "$seed" \
         --out "$folder/split.json"
     experiment isic "$folder" "$seed" -- --set image_size="[128, 128]" --set score_interval=40
-    # one patient: the first of those that are forgotten above
-    python -c "import json, sys; print(json.load(open(sys.argv[1]))['forget'][0]['patient_id'])" "$folder/split.json" > "$folder/one.txt"
-    [ -f "$folder/one.json" ] || mu-monai split "$folder/split.json" --forget-ids "$folder/one.txt" --out "$folder/one.json"
+    # one patient: the first of those that are forgotten above; the others stay
+    [ -f "$folder/one.json" ] || python - "$folder" << 'PYTHON'
+import json, sys
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+split = json.loads((folder / "split.json").read_text())
+patient = split["forget"][0]["patient_id"]
+split["retain"] += [case for case in split["forget"] if case["patient_id"] != patient]
+split["forget"] = [case for case in split["forget"] if case["patient_id"] == patient]
+split["provenance"]["selector"] = {"kind": "ids", "value": [patient]}
+(folder / "one.json").write_text(json.dumps(split))
+PYTHON
     step unlearn isic "$folder/one" --split "$folder/one.json" --set seed="$seed" --teacher "$folder/teacher" \
         --method calibrated-erase-to-retain --set method#forget_loader#batch_size=1 --set epoch_length=5
     audit "$folder" one --attacks retain-finetuning

@@ -19,7 +19,7 @@ import pandas as pd
 from mu_monai.files import read_json
 from mu_monai.keys import AUDIT_JSON, FORGET, MODEL, RETAIN, RETRAINED, RUN_JSON, STUDENT, SUBSET, TEACHER, TEST
 
-STUDENTS = ("calibrated", "unsettled", "quantiles", "paper", "two-phase", "one")
+STUDENTS = ("calibrated", "median", "unsettled", "paper", "two-phase", "one")
 ATTACKS = ("retain-finetuning", "relearning", "int8", "int4", "pruning-30")
 Audit = dict[str, Any]
 
