@@ -20,7 +20,7 @@ import torch
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _DEEPEST = 4  # archives within archives; what lies deeper is not understood
-_LARGEST = 1 << 34  # bytes that an archive may unpack to
+_LARGEST = 1 << 32  # bytes by which what an archive unpacks to may be larger than the archive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +64,13 @@ def read_parts(name: str, data: bytes, depth: int = 0) -> Iterator[Part]:
             raise ValueError(f"lies in more than {_DEEPEST} archives")
         yield from _parts(name, data, depth)
     except _UNREADABLE as error:
-        yield Part(name=name, data=data, problem=f"{type(error).__name__}: {str(error).splitlines()[0][:120]}")
+        why = str(error).partition("\n")[0][:120]
+        yield Part(name=name, data=data, problem=f"{type(error).__name__}: {why}")
 
 
 _UNREADABLE = (
     ValueError, RuntimeError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error,
-    tarfile.TarError, safetensors.SafetensorError, IndexError,
+    tarfile.TarError, safetensors.SafetensorError, IndexError, MemoryError, OverflowError,
 )  # fmt: skip
 
 
@@ -79,11 +80,20 @@ def _parts(name: str, data: bytes, depth: int) -> Iterator[Part]:
 
 
 def _gzip_parts(name: str, data: bytes, depth: int) -> Iterator[Part]:
-    yield from read_parts(name.removesuffix(".gz"), gzip.decompress(data), depth + 1)
+    with gzip.open(io.BytesIO(data)) as stream:
+        unpacked = stream.read(len(data) + _LARGEST + 1)
+    _refuse_bomb(len(unpacked), data)
+    yield from read_parts(name.removesuffix(".gz"), unpacked, depth + 1)
+
+
+def _refuse_bomb(size: int, data: bytes) -> None:
+    if size > len(data) + _LARGEST:
+        raise ValueError(f"too large: it unpacks to more than {_LARGEST >> 30} GiB beyond its own size")
 
 
 def _tar_parts(name: str, data: bytes, depth: int) -> Iterator[Part]:
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        _refuse_bomb(sum(member.size for member in archive), data)
         for member in filter(tarfile.TarInfo.isfile, archive):
             stream = archive.extractfile(member)
             yield from read_parts(f"{name}/{member.name}", stream.read() if stream else b"", depth + 1)
@@ -108,8 +118,7 @@ def _picture_parts(name: str, data: bytes, _: int) -> Iterator[Part]:
 
 def _zip_parts(name: str, data: bytes, depth: int) -> Iterator[Part]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if sum(member.file_size for member in archive.infolist()) > _LARGEST:
-            raise ValueError(f"unpacks to more than {_LARGEST >> 30} GiB")
+        _refuse_bomb(sum(member.file_size for member in archive.infolist()), data)
         if not any(member.endswith("data.pkl") for member in archive.namelist()):
             for member in archive.namelist():
                 if not member.endswith("/"):

@@ -18,7 +18,7 @@ from mu_monai.metrics import attack_scores
 REBOUND, ANAMNESIS, STEPS = "rebound", "anamnesis", "relearning_steps"
 RELEARNED = 1.05  # times the teacher's loss: what is at most that has been learned again
 _ATTACK, _STAGE, _KNOWN = "attack", "stage", "known"
-_ON_THE_WAY = "@"
+_ON_THE_WAY, _BEFORE = "@", "@0"
 _LOSS, _PROBE = {"loss": -1}, {"probe": 1}
 
 
@@ -47,8 +47,9 @@ def attack_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed
     that never saw them. It is 0 where only the student got there, infinite where only the retrained model did, and NaN
     where neither did, or the retrained model was there from the start.
 
-    The states on the way have the step in their name, such as `relearning@5`; the last has none. The last need not be
-    the strongest: a model that is trained for long on few cases forgets the others again.
+    The states on the way have the step in their name, such as `relearning@5`; the last has none. `relearning@0` is
+    before the attack, on the patients that the attacker does not have. The last need not be the strongest: a model that
+    is trained for long on few cases forgets the others again.
 
     Args:
         scores: one row per attack, stage, model and case; those of an empty `attack` are of the models before it.
@@ -101,7 +102,8 @@ def _rebound_sentence(record: Record, records: Sequence[Record], moves: Sequence
     )
     if record.reference:
         text += f", the retrained model's by {record.ideal:+.2f}"
-    way = [move for move in moves if move.attack.startswith(f"{record.attack}{_ON_THE_WAY}")]
+    states = [move for move in moves if move.attack.startswith(f"{record.attack}{_ON_THE_WAY}")]
+    way = [move for move in states if not move.attack.endswith(_BEFORE)]
     most = max(way, key=lambda move: move.value, default=record)
     if most.value > record.value:
         step = most.attack.partition(_ON_THE_WAY)[2]
@@ -114,12 +116,19 @@ def _anamnesis_sentence(record: Record, records: Sequence[Record]) -> str:
     student, retrained = (
         next(r.value for r in records if (r.model, r.metric) == (model, STEPS)) for model in (STUDENT, RETRAINED)
     )
-    took = ["never came" if math.isinf(steps) else f"took {steps:.0f} steps to come" for steps in (student, retrained)]
+    near = f"within {RELEARNED - 1:.0%} of the teacher's loss on the known forgotten cases"
     return (
-        f"the student {took[0]} within {RELEARNED - 1:.0%} of the teacher's loss on the known forgotten cases, and the "
-        f"retrained model {took[1]} there: anamnesis index "
+        f"the student {_came(student, near)}, and the retrained model {_came(retrained, 'there')}: anamnesis index "
         + ("not defined" if math.isnan(record.value) else f"{record.value:.2f}")
     )
+
+
+def _came(steps: float, where: str) -> str:
+    if steps == 0:
+        return f"was {where} from the start"
+    if math.isinf(steps):
+        return f"never came {where}"
+    return f"took {steps:.0f} step{'' if steps == 1 else 's'} to come {where}"
 
 
 def _of_attack(name: str, before: pd.DataFrame, after: pd.DataFrame, draws: _Draws) -> Iterator[Record]:

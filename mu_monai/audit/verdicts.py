@@ -20,6 +20,7 @@ _UTILITY = ("dice", "accuracy")
 _METRIC = "auc[loss]"
 _TWO_SIDED = ("auc[logistic]", "auc[u-lira]")  # near 1 for patients that stand out on either side
 _OF_THE_FOLDER = "adapter-removal"  # says what the run folder gives away, and nothing of the released model
+_BEFORE = "@0"  # no attack yet, on the patients that an attacker does not have
 _CHANCE = 0.5
 _UNIFORM = 1.96 / math.sqrt(12)  # half the 95 % interval of the AUC of one patient whose rank may be any
 
@@ -33,8 +34,8 @@ class Verdict:
         rule: the rule that gave the label.
         sentence: the label in words, with its numbers.
         evidence: the records that it rests on: the student's, the teacher's, and those that speak against it.
-        needed_patients: about how many forgotten patients it would take to tell; none where it can be told, or where
-            more of them would not help.
+        needed_patients: about how many forgotten patients it would take to tell, or to tell whether there is a
+            baseline; none where it can be told, or where more of them would not help.
         but: what else was measured that speaks against the label, or that nothing did, and whether the model lost what
             it was to keep; never empty.
     """
@@ -69,13 +70,18 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     of their number where unseen patients grow alike: n ((h - l) / 2m)^2, which fits where the true gap is 0. With too
     few patients for an interval, (1.96 / (m sqrt(12)))^2, since the rank of an unseen patient among others is uniform.
 
+    NO BASELINE can mean that there are too few patients. Where the teacher's h lies beyond m, an influence up to it is
+    not excluded, and n ((h - l) / 2d)^2 patients with d = max(g, m - g) would show one of the size g or exclude one
+    beyond m. All of g, l and h are the teacher's there.
+
     Where Dice or accuracy on kept or unseen cases has a gap whose whole interval lies below -0.02, `but` says so: a
     model that answers everything alike would match.
 
     Any other AUC of the student, by another signal or after an attack, is judged by the same rules. The one farthest
-    off that is UNDER- or OVER-FORGOTTEN against the label stands in `but`. A logistic regression and U-LiRA find
-    patients that stand out on either side, so they can contradict neither of these two, and never by a low AUC. Taking
-    adapters off is left out: it gives the original back wherever the run folder is at hand.
+    off that is UNDER- or OVER-FORGOTTEN against the label stands in `but`, with how many were judged: each interval
+    stands alone, and of 20 one leaves its reference by chance. A logistic regression and U-LiRA find patients that
+    stand out on either side, so they can contradict neither of these two, and never by a low AUC. Taking adapters off
+    is left out: it gives the original back wherever the run folder is at hand.
 
     Args:
         records: the records of utility and membership of all models, and those after attacks.
@@ -107,10 +113,15 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     others = [
         record
         for record in records
-        if _is_evidence(record) and record.attack != _OF_THE_FOLDER and (record is not main or label == NO_BASELINE)
+        if _is_evidence(record)
+        and record.attack != _OF_THE_FOLDER
+        and not record.attack.endswith(_BEFORE)
+        and (record is not main or label == NO_BASELINE)
     ]
     against = _strongest(others, label, tolerance)
     needed = _needed(main, tolerance) if label == CANNOT_TELL else None
+    if label == NO_BASELINE and teacher is not None:
+        needed = _needed_for_baseline(teacher, tolerance)
     cost = _cost(records)
     found = [record for record in (main, teacher, against, cost) if record is not None]
     return Verdict(
@@ -208,6 +219,15 @@ def _needed(main: Record, tolerance: float) -> int | None:
     return math.ceil(main.n_patients * (half / tolerance) ** 2) if half > tolerance else None
 
 
+def _needed_for_baseline(teacher: Record, tolerance: float) -> int | None:
+    """How many would show the influence that the teacher seems to have, or exclude one beyond the tolerance."""
+    gap, low, high = _gap(teacher)
+    if not high > tolerance:
+        return None
+    apart = max(gap, tolerance - gap)
+    return max(teacher.n_patients + 1, math.ceil(teacher.n_patients * ((high - low) / 2 / apart) ** 2))
+
+
 def _sentence(
     label: str, main: Record, teacher: Record | None, n_unseen: int, tolerance: float, needed: int | None
 ) -> str:
@@ -215,7 +235,7 @@ def _sentence(
     if label == NO_BASELINE and teacher is not None:
         return (
             "The original model shows no measurable influence of these patients, so nothing can be attested: by its "
-            f"loss, {_measured(teacher)}."
+            f"loss, {_measured(teacher)}.{_not_excluded(teacher, needed)} By the student's loss, {_measured(main)}."
         )
     said = {
         UNDER: f"The student still knows the forgotten patients: {measured}.",
@@ -240,6 +260,15 @@ def _sentence(
     )
 
 
+def _not_excluded(teacher: Record, needed: int | None) -> str:
+    if needed is None:
+        return ""
+    return (
+        f" An influence up to {_signed(_gap(teacher)[2])} cannot be excluded: to tell takes about {needed} forgotten "
+        "patients, and unseen ones in proportion."
+    )
+
+
 def _few(main: Record) -> str:
     if main.n_patients == 1:
         return (
@@ -260,15 +289,19 @@ def _measured(record: Record) -> str:
 def _but(others: Sequence[Record], against: Record | None, teacher: Record | None) -> str:
     attacks = {record.attack.partition("@")[0] for record in others if record.attack}
     signals = {record.metric for record in others if not record.attack and record.metric != _METRIC}
-    tried = f"{_count(len(signals), 'other signal')} and {_count(len(attacks), 'attack')}"
+    tried = _count(len(signals), "other signal")
+    tried += f" and {_count(len(attacks), 'attack')}" if attacks else "; no attack was tried"
     if against is None:
         said = f"Nothing else that was measured contradicts it ({tried})."
     else:
         when = f"after {against.attack}" if against.attack else "without any attack"
-        said = f"By {against.metric[4:-1]}, {when}, {_measured(against)}; the strongest of {tried}."
+        judged = sum(record.n_patients >= MIN_PATIENTS for record in others)
+        rank = "the only such number" if judged == 1 else f"the strongest of {judged}"
+        said = f"By {against.metric[4:-1]}, {when}, {_measured(against)}; {rank} ({tried})."
+        said += " Among so many, one in twenty differs by chance." if judged > 1 else ""
     if teacher is None:
         said += " Without the original model it is not known whether these patients ever had a measurable influence."
-    return said if attacks else f"{said} No attack was tried."
+    return said
 
 
 def _count(n: int, noun: str) -> str:

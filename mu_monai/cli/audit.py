@@ -54,30 +54,23 @@ def audit(
     Example: mu-monai audit isic --weights model.pt --split split.json --teacher teacher.pt --out runs/audited
     """
     from mu_monai import workflow
-    from mu_monai.workflow.attacks import chosen_attacks
 
-    references, folder = reference or [], run
-    names = [name.strip() for name in (attacks or "").split(",") if name.strip()]
-    chosen_attacks(names)  # a wrong name is said before a model is scored
+    folder = run
+    options: dict[str, Any] = {
+        "references": reference or [],
+        "siblings": sibling or [],
+        "attacks": [name.strip() for name in (attacks or "").split(",") if name.strip()],
+        "shadows": shadows,
+        "pool": pool,
+        "by": by or [],
+        "seed": seed,
+    }
     if weights is not None or split is not None:
         if weights is None or split is None or out is None:
             raise InputError("a model that was not unlearned here needs all of --weights, --split and --out")
-        like = references[0] if references else None
-        folder = str(
-            workflow.adopt(run, weights=weights, split=split, out=out, teacher=teacher, like=like, device=device)
-        )
+        model: dict[str, Any] = {"weights": weights, "split": split, "out": out, "teacher": teacher}
+        folder = str(workflow.adopt(run, **model, device=device, options=options))
         teacher, out = None, None
-    options: dict[str, Any] = {"seed": seed, "device": device, "quiet": quiet, "out": out}
-    file = workflow.audit(
-        folder,
-        references=references,
-        siblings=sibling or [],
-        teacher=teacher,
-        attacks=names,
-        shadows=shadows,
-        pool=pool,
-        by=by or [],
-        **options,
-    )
+    file = workflow.audit(folder, teacher=teacher, device=device, quiet=quiet, out=out, **options)
     typer.echo(workflow.audit_summary(file))
     typer.echo(f"audit: {file}")

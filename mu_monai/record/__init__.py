@@ -5,6 +5,7 @@ from __future__ import annotations
 from mu_monai.record.envelope import open_envelope, private_key, public_key, sign, signature_problem
 from mu_monai.record.evidence import hash_ids, hash_text, pseudonym, read_evidence, salt_of, write_evidence
 from mu_monai.record.predicate import predicate, without_nan
+from mu_monai.record.privacy import id_problems, without_paths
 from mu_monai.record.statement import (
     EVIDENCE,
     PREDICATE_TYPE,
@@ -21,6 +22,7 @@ __all__ = [
     "file_problems",
     "hash_ids",
     "hash_text",
+    "id_problems",
     "open_envelope",
     "predicate",
     "private_key",
@@ -33,5 +35,6 @@ __all__ = [
     "statement",
     "type_problem",
     "without_nan",
+    "without_paths",
     "write_evidence",
 ]

@@ -85,14 +85,12 @@ def private_key(path: str | os.PathLike[str]) -> CryptoSigner:
         path: a PEM file, Ed25519, ECDSA on P-256 or RSA.
 
     Raises:
-        InputError: where it is missing, is no such key, or the passphrase is wrong.
+        InputError: where it is missing, is no such key, or the passphrase is wrong or cannot be asked for.
     """
     data = _read(path, "private key")
+    secret = (os.environ.get(PASSPHRASE) or _asked(path)).encode() if b"ENCRYPTED" in data else None
     try:
-        if b"ENCRYPTED" in data:
-            secret = os.environ.get(PASSPHRASE) or getpass.getpass(f"passphrase of {path}: ")
-            return CryptoSigner(load_pem_private_key(data, secret.encode()))
-        return CryptoSigner(load_pem_private_key(data, None))
+        return CryptoSigner(load_pem_private_key(data, secret))
     except _UNREADABLE as error:
         raise InputError(
             f"private key '{path}' cannot be used ({error}); give an unencrypted PEM file or set {PASSPHRASE} to its "
@@ -113,6 +111,16 @@ def public_key(path: str | os.PathLike[str]) -> SSlibKey:
         raise InputError(
             f"public key '{path}' cannot be used ({error}); give a PEM file, {_KINDS}, such as from: openssl pkey -in "
             "key.pem -pubout -out key.pub"
+        ) from error
+
+
+def _asked(path: str | os.PathLike[str]) -> str:
+    try:
+        return getpass.getpass(f"passphrase of {path}: ")
+    except EOFError as error:
+        raise InputError(
+            f"private key '{path}' is encrypted, and there is no terminal to ask for its passphrase at; set "
+            f"{PASSPHRASE} to it"
         ) from error
 
 

@@ -86,6 +86,16 @@ def metric_name(metric: str) -> str:
     return f"{name}, {of.replace('_', ' ')}" if of else name
 
 
+def attack_name(attack: str) -> str:
+    """An attack as tables and plots call it; its step 0 is before it, on the patients that the attacker does not have.
+
+    Example:
+        >>> attack_name("int8"), attack_name("relearning@5"), attack_name("relearning@0")
+        ('int8', 'relearning@5', 'before, these patients')
+    """
+    return "before, these patients" if attack.endswith("@0") else attack
+
+
 def metric_sentence(metric: str) -> str:
     """What a number of the audit means, in one sentence.
 
@@ -101,6 +111,11 @@ def metric_sentence(metric: str) -> str:
         return (
             f"The share of forgotten patients that are found, by {by}, where {100 * float(rate[1]):g} % of the unseen "
             "ones are taken for trained on; that share is guessing."
+        )
+    if of == "u-lira":
+        return (
+            "Whether a forgotten patient can be told for one that was unlearned, from unseen ones that never had to "
+            f"be, by {by}; 0.5 is guessing, 1 always, whichever side of the unseen ones it lies on."
         )
     if of == "logistic":
         return (

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mu_monai.keys import FORGET, MODEL, RETRAINED, ROLES, STUDENT, SUBSET, SUBSETS, TEST
 from mu_monai.report.audit_sentences import (
+    attack_name,
     is_membership,
     is_utility,
     metric_name,
@@ -85,6 +86,7 @@ def attack_values(runs: Runs) -> pd.DataFrame:
         (records["metric"] == _MAIN) & (records[SUBSET] == FORGET) & records[MODEL].isin((RETRAINED, STUDENT))
     ]
     found = found[["attack", "model", "value", "low", "high"]].dropna(subset="value")
+    found["attack"] = found["attack"].map(attack_name)
     return found if (found["attack"] != "").any() else found.iloc[:0]
 
 
@@ -107,7 +109,7 @@ def _row(records: pd.DataFrame, keys: Sequence[str]) -> dict[str, Any]:
     subset = first["subset"] if SUBSET in keys and first["subset"] in SUBSETS else ""
     name = ", ".join(filter(None, (metric_name(first["metric"]), subset if subset != FORGET else "")))
     return {
-        "attack": first["attack"],
+        "attack": attack_name(first["attack"]),
         "name": name,
         "size": count(int(first["n_patients"]), "patient"),
         "models": {model: _cell(row["value"], row["low"], row["high"]) for model, row in rows.items()},

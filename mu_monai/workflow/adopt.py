@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +31,7 @@ from mu_monai.keys import (
     TEST,
 )
 from mu_monai.report.folder import CLASSIFICATION, SEGMENTATION
+from mu_monai.workflow.audit_inputs import unscored_problems
 from mu_monai.workflow.config import collect, config_files, inherited, read_config, run_config, weight_problems
 from mu_monai.workflow.train import common_overrides, device_problems, split_problems
 
@@ -44,13 +46,13 @@ def adopt(
     split: str | Path,
     out: str | Path,
     teacher: str | Path | None = None,
-    like: str | Path | None = None,
     device: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Path:
     """Score every case of a split under given weights, and write a run folder of the role `student`.
 
-    Network, transforms, image size and loss are those of the run that `weights`, `teacher` or `like` is the folder of,
-    the first of them that is one; else the bundle's own.
+    Network, transforms, image size and loss are those of the run that `weights`, `teacher` or the first reference is
+    the folder of, the first of them that is one; else the bundle's own.
 
     Args:
         bundle: folder, or name of a shipped bundle.
@@ -58,8 +60,9 @@ def adopt(
         split: the `split.json` that says which patients the model was to forget.
         out: the run folder to make.
         teacher: the original model's weights or run folder; its cases are scored as well.
-        like: the run folder of another model of the same network, such as the retrained one.
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        options: of the audit that is to follow: `references`, `siblings`, `attacks`, `shadows`, `pool`, `by` and
+            `seed`. What is wrong with them is said before anything is scored.
 
     Returns:
         the run folder: `run.json` with the verb `audit`, `config.json`, `model.pt`, `scores.csv` and `examples.npz`.
@@ -70,18 +73,21 @@ def adopt(
     out = Path(out)
     files = config_files(bundle, "evaluate")
     models = {role: path for role, path in ((TEACHER, teacher), (STUDENT, weights)) if path is not None}
-    source = next((path for path in (weights, teacher, like) if path and (Path(path) / CONFIG_JSON).is_file()), None)
+    runs = [weights, teacher, *(options["references"][:1] if options else ())]
+    source = next((path for path in runs if path and (Path(path) / CONFIG_JSON).is_file()), None)
     overrides: dict[str, Any] = inherited(source, files) if source else {}
     overrides |= common_overrides(bundle, split, device)
     overrides |= {"weights": {role: str(_file(path)) for role, path in models.items()}, "run_dir": str(out)}
     parser = read_config(files)
     parser.update(overrides)
+    broken = collect(lambda: split_problems(split, [RETAIN, FORGET, TEST]))
     raise_if_any(
-        collect(
+        broken
+        + collect(
             lambda: _target_problems(out),
-            lambda: split_problems(split, [RETAIN, FORGET, TEST]),
             lambda: device_problems(device),
             *(lambda path=path: weight_problems(parser, path) for path in models.values()),
+            lambda: unscored_problems(out, None if broken else Path(split), options) if options else [],
         )
     )
     began, started = time.monotonic(), datetime.now(UTC)

@@ -12,7 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mu_monai.adapters import read_weights
+import torch
+
+from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.attacks import search_folder
 from mu_monai.audit import (
     Record,
@@ -45,6 +47,10 @@ from mu_monai.workflow.shadows import shadow_scores
 _FORMAT = 1
 _PACKAGES = ("mu-monai", "torch", "monai", "scikit-learn", "numpy")
 _MARGIN = "logit_confidence"
+_BY_NAMES = (
+    "the run folder was searched by the names of files alone, since the original model is not at hand: copies of its "
+    "weights under other names are not seen; give it with --teacher"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +135,7 @@ def audit(
         "verdict": asdict(verdict(records, n_unseen=unseen)),
         "attacks": [],
         "subgroups": [],
-        "searched": _searched(inputs),
+        "searched": [],
         "notes": [note for part in parts for note in part.notes],
     }
     for part in parts:
@@ -144,7 +150,7 @@ _Measure = Callable[[AuditInputs, dict[str, Any]], _Part]
 
 def _measures(inputs: AuditInputs, evaluation: Evaluation | None) -> list[_Measure]:
     """The parts of this audit, the quick ones first."""
-    found: list[_Measure] = [_utility, _membership, _patients, _subgroups, _closeness]
+    found: list[_Measure] = [_utility, _membership, _patients, _subgroups, _searched, _closeness]
     if inputs.siblings:
         found.append(_klom)
     if evaluation is not None and inputs.references:
@@ -243,8 +249,17 @@ def _models(inputs: AuditInputs) -> dict[str, dict[str, Any]]:
     return {role: found[role] for role in ROLES if role in found}
 
 
-def _searched(inputs: AuditInputs) -> list[dict[str, Any]]:
+def _searched(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
     """Files of the run folder from which the original can be rebuilt."""
-    known = inputs.teacher is not None and (inputs.teacher.is_file() or inputs.teacher.is_dir())
-    states = [read_weights(path) for path in (inputs.teacher, inputs.run) if path is not None] if known else []
-    return [asdict(found) for found in search_folder(inputs.run, *states)]
+    original = _original(inputs)
+    states = [] if original is None else [original, read_weights(inputs.run)]
+    notes = [] if original is not None else [_BY_NAMES]
+    return _Part(content={"searched": [asdict(found) for found in search_folder(inputs.run, *states)]}, notes=notes)
+
+
+def _original(inputs: AuditInputs) -> dict[str, torch.Tensor] | None:
+    """The weights of the original; none where they are not known, gone, or no longer those of the run."""
+    if inputs.teacher is None or not inputs.teacher.exists():
+        return None
+    state = read_weights(inputs.teacher)
+    return state if inputs.record["sha256"].get("starting_weights") in (None, weights_sha256(state)) else None

@@ -13,8 +13,8 @@ import pandas as pd
 from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.audit import LEAST_SHADOWS, case_groups
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import read_json
-from mu_monai.keys import FORGET, LABEL, MODEL_PT, RETRAINED, STUDENT, SUBSET, SUBSETS, TEACHER, TEST
+from mu_monai.files import file_sha256, read_json
+from mu_monai.keys import FORGET, LABEL, MODEL_PT, RETRAINED, SCORES_CSV, STUDENT, SUBSET, SUBSETS, TEACHER, TEST
 from mu_monai.report import Runs, read_runs
 from mu_monai.workflow.attacks import chosen_attacks
 from mu_monai.workflow.config import collect, read_run
@@ -99,48 +99,80 @@ class AuditInputs:
 def read_inputs(
     run: str | Path,
     *,
-    references: Sequence[str | Path],
-    siblings: Sequence[str | Path],
     teacher: str | Path | None,
-    attacks: Sequence[str],
-    shadows: int,
-    pool: str | Path | None,
     **options: Any,
 ) -> AuditInputs:
     """Read and check what an audit starts from.
+
+    Args:
+        run: the folder of the student's run.
+        teacher: what was given as the original model.
+        **options: the other fields of `AuditInputs`, paths also as text.
 
     Raises:
         InputError: every problem: a run that is not an unlearned model of patients, models of other splits or in other
             roles, unknown attacks or columns, weights that are not those of the runs, too few shadow models.
     """
     run, record = Path(run), read_run(run)
-    found = AuditInputs(
-        run=run,
-        record=record,
-        references=[Path(path) for path in references],
-        siblings=[Path(path) for path in siblings],
-        teacher=Path(teacher or record["teacher"]) if teacher or record.get("teacher") else None,
-        attacks=attacks,
-        shadows=shadows,
-        pool=None if pool is None else Path(pool),
-        **options,
-    )
+    found = _inputs(run, record, teacher or record.get("teacher"), **options)
     raise_if_any(_role_problems(run, record))
     raise_if_any(
         collect(
             lambda: _score_problems(found),
-            lambda: _others(found.references, RETRAINED, record, "--reference"),
-            lambda: _others(found.siblings, STUDENT, record, "--sibling"),
-            lambda: _by_problems(found),
-            lambda: _unless(chosen_attacks(attacks)),
-            lambda: list(_shadow_problems(found)),
+            lambda: _option_problems(found),
             lambda: device_problems(found.device),
-            lambda: _seed_problems(found.seed),
             lambda: _teacher_problems(found, teacher),
             lambda: _weight_problems(found),
         )
     )
     return found
+
+
+def unscored_problems(out: Path, split: Path | None, options: Mapping[str, Any]) -> list[str]:
+    """Why an audit of a model that is yet to be scored would be refused.
+
+    Args:
+        out: the run folder that is to be made.
+        split: its split; none where that is broken, and nothing can be compared with it.
+        options: `references`, `siblings`, `attacks`, `shadows`, `pool`, `by` and `seed` of the audit.
+    """
+    if split is None:
+        options = {**options, "references": (), "siblings": (), "by": ()}
+    record = {} if split is None else {"sha256": {"split": file_sha256(split)}, "split": {"file": str(split)}}
+    return _option_problems(_inputs(out, record, None, **options, device=None, quiet=True))
+
+
+def _inputs(
+    run: Path,
+    record: Mapping[str, Any],
+    teacher: str | Path | None,
+    *,
+    references: Sequence[str | Path],
+    siblings: Sequence[str | Path],
+    pool: str | Path | None,
+    **options: Any,
+) -> AuditInputs:
+    return AuditInputs(
+        run=run,
+        record=record,
+        references=[Path(path) for path in references],
+        siblings=[Path(path) for path in siblings],
+        teacher=Path(teacher) if teacher else None,
+        pool=None if pool is None else Path(pool),
+        **options,
+    )
+
+
+def _option_problems(inputs: AuditInputs) -> list[str]:
+    """What is wrong with the options, whether the model is scored already or not."""
+    return collect(
+        lambda: _others(inputs.references, RETRAINED, inputs.record, "--reference"),
+        lambda: _others(inputs.siblings, STUDENT, inputs.record, "--sibling"),
+        lambda: _by_problems(inputs) if inputs.record else [],
+        lambda: _unless(chosen_attacks(inputs.attacks)),
+        lambda: list(_shadow_problems(inputs)),
+        lambda: _seed_problems(inputs.seed),
+    )
 
 
 def _role_problems(run: Path, record: Mapping[str, Any]) -> Iterator[str]:
@@ -181,7 +213,8 @@ def _by_problems(inputs: AuditInputs) -> list[str]:
     if inputs.cases is None:
         split = f"split '{inputs.split}' is no longer there, and with it the columns to group by"
         return [f"--by {', '.join(inputs.by)}: the {split}; put it back"] if inputs.by else []
-    return _unless(case_groups(inputs.cases, inputs.by, classes=LABEL in inputs.scores.columns))
+    scored = (inputs.run / SCORES_CSV).is_file()  # else a label may be a class
+    return _unless(case_groups(inputs.cases, inputs.by, classes=not scored or LABEL in inputs.scores.columns))
 
 
 def _unless(_raised: object) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from mu_monai.files import read_json
 from mu_monai.keys import RETRAINED, ROLES, STUDENT
 from mu_monai.report import metric_name, metric_sentence, patient_sentence
+from mu_monai.report.audit_sentences import attack_name
 from mu_monai.report.sentences import between, number
 
 _MAIN = ("auc[loss]", "tpr@0.01[loss]", "auc[logistic]", "auc[lira]", "auc[u-lira]", "average_gap", "tow")
@@ -36,7 +37,7 @@ def _lines(content: Mapping[str, Any]) -> Iterator[str]:
         yield "after attacks: AUC of the loss, student (retrained)"
         for attack in dict.fromkeys(row["attack"] for row in after):
             values = {row["model"]: row["value"] for row in after if row["attack"] == attack}
-            yield f"  {attack}: {number(values.get(STUDENT))} ({number(values.get(RETRAINED))})"
+            yield f"  {attack_name(attack)}: {number(values.get(STUDENT))} ({number(values.get(RETRAINED))})"
     yield f"most exposed of {len(content['patients'])} forgotten patients"
     for row in content["patients"][:_WORST]:
         yield f"  {row['patient_id']}: {patient_sentence(row)}"

@@ -92,7 +92,7 @@ def _release_problems(run: Path, out: Path, record: Mapping[str, Any]) -> Iterat
     if out.exists():
         yield f"'{out}' exists; give another folder or remove it"
     if record["verb"] != "unlearn":
-        yield f"'{run}' is no unlearning run (its verb is {record['verb']}); only the student of one is released"
+        yield f"{_no_unlearning(run, record)}; only the student of an unlearning run is released"
     for check in record.get("checks", []):
         if not check["passed"]:
             yield f"'{run}' failed its self-check '{check['name']}' ({check['detail']}); unlearn again, then release"
@@ -170,12 +170,19 @@ def _student(run: str | Path, out: str | Path, teacher: str | Path | None) -> St
         raise InputError(f"'{out}' exists; give another file or remove it")
     record = read_run(run)
     if record["verb"] != "unlearn":
-        raise InputError(f"'{run}' is a {record['verb']} run; only an unlearning run has adapters to merge or take off")
+        raise InputError(f"{_no_unlearning(run, record)}; only an unlearning run has adapters to merge or take off")
     files = config_files(bundle_of(record), "unlearn")
     parser = read_config(files)
     parser.update(inherited(run, files, ["classes", "image_size", "network_def"]))
     network = parser.get_parsed_content("network_def", instantiate=True)
     return load_student(load_weights(network, teacher or record["teacher"]), Path(run) / ADAPTER_DIR)
+
+
+def _no_unlearning(run: str | Path, record: Mapping[str, Any]) -> str:
+    """Why a run is none; that of an audit without a run holds a model that was made elsewhere."""
+    if record["verb"] == "audit":
+        return f"'{run}' holds the audit of a model that was not unlearned here, so no adapter of it is known"
+    return f"'{run}' is no unlearning run (its verb is {record['verb']})"
 
 
 def _write(network: nn.Module, out: str | Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,12 +20,14 @@ from mu_monai.record import (
     RECORD_JSON,
     hash_ids,
     hash_text,
+    id_problems,
     predicate,
     private_key,
     read_evidence,
     salt_of,
     sign,
     statement,
+    without_paths,
     write_evidence,
 )
 from mu_monai.report import Run, Runs
@@ -46,21 +49,27 @@ def seal(runs: Runs, folder: str | Path, *, key: str | Path) -> Path:
 
     Raises:
         InputError: where the folder is no release of this student or holds more than was released, a record is there
-            already, the audit is of other weights, or the key cannot be used; nothing is written then.
+            already, the audit is of other weights, a text names a patient, or the key cannot be used; then nothing
+            is written.
     """
     folder, run = Path(folder), runs.main
     signer = private_key(key)
     raise_if_any(_problems(folder, run))
     scores, salt = runs.scores, salt_of(run.folder)
-    write_evidence(hash_ids(scores, salt), folder / EVIDENCE)
+    with tempfile.TemporaryDirectory() as temporary:
+        write_evidence(hash_ids(scores, salt), Path(temporary) / EVIDENCE)
+        evidence = read_evidence(Path(temporary) / EVIDENCE)
     content = predicate(
         {role: found.record for role, found in runs.by_role.items()},
         read_json(folder / RELEASE_JSON),
-        computed_records(read_evidence(folder / EVIDENCE), runs.forget_classes, DRAWS),
+        computed_records(evidence, runs.forget_classes, DRAWS),
         DRAWS,
         runs.audit or None,
     )
-    write_json(folder / RECORD_JSON, sign(statement(folder, hash_text(content, scores, salt)), signer))
+    content = without_paths(hash_text(content, scores, salt))
+    raise_if_any(id_problems(content, scores))
+    write_evidence(evidence, folder / EVIDENCE)
+    write_json(folder / RECORD_JSON, sign(statement(folder, content), signer))
     return folder / RECORD_JSON
 
 

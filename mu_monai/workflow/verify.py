@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ from mu_monai.workflow.seal import computed_records
 
 OK, FAILED, NOT_CHECKED = "ok", "FAILED", "not checked"
 _TOLERANCE = 1e-9
-_NAMES = ("files", "weights", "search", "split", "utility", "membership")
+_COMPUTED = ("utility", "membership")
+_NAMES = ("files", "weights", "search", "split", *_COMPUTED)
 _KEY = ("model", "metric", "subset", "attack")
 
 
@@ -87,38 +89,60 @@ def verify(
     try:
         envelope = open_envelope(read_json(folder / RECORD_JSON))
         problem = signature_problem(envelope, signer) or type_problem(json.loads(envelope.payload))
-    except (InputError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         problem = f"{RECORD_JSON} cannot be read: {error}"
     if problem:
         rest = [Check(name, NOT_CHECKED, "the record itself cannot be trusted") for name in _NAMES]
         return [Check("signature", FAILED, problem), *rest]
     content = json.loads(envelope.payload)
     said = content["predicate"]
-    files = file_problems(folder, content["subject"], absent=[EVIDENCE] if without_evidence else [])
+    files = _looked_at("files", lambda: _files(folder, content, without_evidence))
     return [
-        Check("signature", OK, f"by the key {signer.keyid[:12]}, made {said['created']}"),
-        _result("files", files, f"{len(content['subject'])} files are as they were signed"),
-        _weights(folder, said, files),
-        _result("search", [found.what for found in search_folder(folder)], "no adapter, checkpoint or optimizer state"),
-        _split(said, split),
+        Check("signature", OK, f"by the key {signer.keyid[:12]}, made {said.get('created')}"),
+        files,
+        _looked_at("weights", lambda: _weights(folder, said), files),
+        _looked_at("search", lambda: _search(folder), files),
+        _looked_at("split", lambda: _split(said, split)),
         *_recomputed(folder / EVIDENCE, said, without_evidence),
     ]
+
+
+def _looked_at(name: str, look: Callable[[], Check], files: Check | None = None) -> Check:
+    """What a look finds; what cannot be looked at fails, and what opens files is left where they are not as signed."""
+    if files is not None and files.failed:
+        return Check(name, NOT_CHECKED, "the files are not those that were signed")
+    try:
+        return look()
+    except InputError as error:
+        return Check(name, FAILED, "; ".join(error.problems))
+    except Exception as error:  # a record may lack anything, and a config is code, which raises whatever it likes
+        return Check(name, FAILED, f"it cannot be checked ({_one_line(error)})")
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: " + str(error).strip().partition("\n")[0]
+
+
+def _files(folder: Path, content: Mapping[str, Any], without_evidence: bool) -> Check:
+    problems = file_problems(folder, content["subject"], absent=[EVIDENCE] if without_evidence else [])
+    return _result("files", problems, f"{len(content['subject'])} files are as they were signed")
+
+
+def _search(folder: Path) -> Check:
+    return _result(
+        "search", [found.what for found in search_folder(folder)], "no adapter, checkpoint or optimizer state"
+    )
 
 
 def _result(name: str, problems: Sequence[str], fine: str) -> Check:
     return Check(name, FAILED, "; ".join(problems)) if problems else Check(name, OK, fine)
 
 
-def _weights(folder: Path, said: Mapping[str, Any], files: Sequence[str]) -> Check:
+def _weights(folder: Path, said: Mapping[str, Any]) -> Check:
     """Only files that were signed are read: a config is code."""
-    if files:
-        return Check("weights", NOT_CHECKED, "the files are not those that were signed")
     bundle, wanted = folder / BUNDLE, said["weights"][STUDENT]
-    try:
-        network = ConfigParser(read_json(bundle / "configs" / "inference.json")).get_parsed_content("network_def")
-        found = weights_sha256(load_weights(network, bundle / "models" / MODEL_PT).state_dict())
-    except InputError as error:
-        return Check("weights", FAILED, str(error))
+    network = ConfigParser(read_json(bundle / "configs" / "inference.json")).get_parsed_content("network_def")
+    found = weights_sha256(load_weights(network, bundle / "models" / MODEL_PT).state_dict())
     other = [f"they have the SHA-256 {found}, and the record says {wanted}"] if found != wanted else []
     return _result("weights", other, f"they fit the network, SHA-256 {found[:12]}")
 
@@ -134,19 +158,24 @@ def _split(said: Mapping[str, Any], split: str | Path | None) -> Check:
 def _recomputed(evidence: Path, said: Mapping[str, Any], without: bool) -> Iterator[Check]:
     if not evidence.is_file():
         why = "--without-evidence was given" if without else f"{EVIDENCE} is missing"
-        yield from (Check(kind, NOT_CHECKED, why) for kind in said["records"])
+        yield from (Check(kind, NOT_CHECKED, why) for kind in _COMPUTED)
         return
     try:
         found = without_nan(computed_records(read_evidence(evidence), said["forget_classes"], said["draws"]))
-    except (InputError, KeyError) as error:
-        yield from (Check(kind, FAILED, f"{EVIDENCE} cannot be audited: {error}") for kind in said["records"])
+    except Exception as error:  # whatever a table that is none makes pandas stumble over
+        why = f"{EVIDENCE} cannot be audited: {_one_line(error)}"
+        yield from (Check(kind, FAILED, why) for kind in _COMPUTED)
         return
-    for kind, records in said["records"].items():
-        problems = list(_differences(records, found[kind]))
-        if not records and not problems:
-            yield Check(kind, NOT_CHECKED, "the record holds no such number")
-        else:
-            yield _result(kind, problems[:1], f"{len(records)} numbers follow from {EVIDENCE}")
+    for kind in _COMPUTED:
+        yield _looked_at(kind, partial(_compared, kind, said, found[kind]))
+
+
+def _compared(kind: str, said: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> Check:
+    records = said["records"][kind]
+    problems = list(_differences(records, found))
+    if not records and not problems:
+        return Check(kind, NOT_CHECKED, "the record holds no such number")
+    return _result(kind, problems[:1], f"{len(records)} numbers follow from {EVIDENCE}")
 
 
 def _differences(said: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> Iterator[str]:

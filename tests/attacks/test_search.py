@@ -206,6 +206,33 @@ def test_archives_within_archives_end_somewhere():
     assert "more than 4 archives" in part.problem
 
 
+@pytest.mark.parametrize("plant", ["zip", "gzip", "tar"])
+def test_what_unpacks_to_too_much_is_not_unpacked(folder, models, monkeypatch, plant):
+    monkeypatch.setattr("mu_monai.attacks.containers._LARGEST", 1 << 16)
+    for size, refused in ((1 << 15, False), (1 << 20, True)):
+        if plant == "zip":
+            with zipfile.ZipFile(folder / "x", "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("a.txt", "a" * size)
+        elif plant == "gzip":
+            (folder / "x").write_bytes(gzip.compress(b"a" * size))
+        else:
+            (folder / "x").write_bytes(sparse_tar(size))
+        told = " ".join(found.what for found in search_folder(folder, *models[:2]))
+        assert ("too large: it unpacks to more than" in told) == refused
+
+
+def sparse_tar(size):
+    """A tar that says of a file of a few bytes that it is one of many, with holes."""
+    entry = tarfile.TarInfo("a.txt")
+    entry.size = 512
+    block = bytearray(entry.tobuf(tarfile.GNU_FORMAT))
+    block[156:157] = tarfile.GNUTYPE_SPARSE
+    block[386:398], block[398:410] = b"%011o\0" % 0, b"%011o\0" % 512
+    block[483:495] = b"%011o\0" % size
+    block[148:156] = b"%06o\0 " % (sum(block[:148]) + 8 * 32 + sum(block[156:512]))
+    return bytes(block) + b"a" * 512 + bytes(1024)
+
+
 def test_without_a_student_every_tensor_of_the_original_counts(folder, models):
     (found,) = search_folder(folder, models[0])
     assert (found.file, found.kind) == ("model.pt", "original")

@@ -100,6 +100,25 @@ def test_no_baseline_still_tells_that_the_student_is_far_off():
     found = verdict([teacher, make_record(-0.3, -0.4, -0.2)], n_unseen=100)
     assert found.label == NO_BASELINE
     assert "the AUC is 0.200, \N{MINUS SIGN}0.300" in found.but
+    assert "the only such number (0 other signals; no attack was tried)." in found.but
+
+
+@pytest.mark.parametrize(
+    ("gap", "low", "high", "needed"),
+    [
+        (0.04, 0.0, 0.12, 27),  # 12 (0.06 / 0.04)^2: as large as it seems
+        (0.01, -0.06, 0.06, 27),  # 12 (0.06 / 0.04)^2: to be left out beyond 0.05
+        (0.05, 0.0, 0.06, 13),  # nearly told: one more at least
+        (0.0, -0.05, 0.05, None),
+        (-0.2, -0.3, -0.1, None),
+    ],
+)
+def test_no_baseline_tells_whether_too_few_patients_are_the_reason(gap, low, high, needed):
+    teacher = make_record(gap, low, high, model="teacher", n_patients=12)
+    found = verdict([teacher, make_record(0.1, -0.1, 0.2, n_patients=12)], n_unseen=100)
+    assert (found.label, found.needed_patients) == (NO_BASELINE, needed)
+    assert (f"cannot be excluded: to tell takes about {needed} forgotten patients" in found.sentence) == bool(needed)
+    assert "By the student's loss, the AUC is 0.600, +0.100" in found.sentence
 
 
 def test_without_a_teacher_it_says_what_is_not_known():
@@ -153,17 +172,18 @@ def test_the_strongest_contradiction_is_named():
     mild = make_record(0.1, 0.05, 0.15, metric="auc[bce]")
     strong = make_record(0.2, 0.1, 0.3, attack="retain-finetuning")
     unsure = make_record(0.3, -0.1, 0.5, metric="auc[dice]")
-    found = judge(MATCH, mild, strong, unsure)
+    before = make_record(0.4, 0.3, 0.5, attack="relearning@0")  # no attack yet
+    found = judge(MATCH, mild, strong, unsure, before)
     assert found.label == MATCHED
     assert found.evidence == (MATCH, TEACHER, strong)
     assert found.but.startswith("By loss, after retain-finetuning, the AUC is 0.700, +0.200 (+0.100 to +0.300)")
-    assert "2 other signals and 1 attack" in found.but
+    assert "the strongest of 3 (2 other signals and 1 attack). Among so many, one in twenty" in found.but
 
 
 def test_the_same_finding_elsewhere_contradicts_nothing():
     found = judge(make_record(0.2, 0.1, 0.3), make_record(0.3, 0.2, 0.4, metric="auc[bce]"))
     assert found.but.startswith("Nothing else that was measured contradicts it")
-    assert found.but.endswith("No attack was tried.")
+    assert found.but.endswith("(1 other signal; no attack was tried).")
 
 
 @pytest.mark.parametrize("metric", ["auc[logistic]", "auc[u-lira]"])

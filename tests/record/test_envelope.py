@@ -94,6 +94,16 @@ def test_a_passphrase_comes_from_the_environment_or_is_asked_for(tmp_path, monke
     assert private_key(private).public_key.keyid == asked
 
 
+def test_an_encrypted_key_without_a_terminal_is_told(tmp_path, monkeypatch):
+    def no_terminal(prompt):
+        raise EOFError
+
+    private, _ = write_keys(tmp_path, Ed25519PrivateKey.generate(), b"secret")
+    monkeypatch.setattr("getpass.getpass", no_terminal)
+    with pytest.raises(InputError, match="no terminal to ask for its passphrase at; set MU_MONAI_KEY_PASSPHRASE"):
+        private_key(private)
+
+
 def test_files_that_are_no_keys_are_told(tmp_path):
     private, public = write_keys(tmp_path, Ed25519PrivateKey.generate())
     with pytest.raises(InputError, match=r"private key '.*' does not exist"):

@@ -272,6 +272,7 @@ def make_audit(folders: list[Path]) -> dict:
     records = [*membership_records(runs.scores, **draws), *closeness_records(runs.scores, **draws)]
     after = [r for r in records if r.metric == "auc[loss]" and r.model != "teacher"]
     records += [replace(r, attack="retain-finetuning", value=min(1, r.value + 0.2)) for r in after]
+    records += [replace(r, attack="relearning@0") for r in after]
     cases = runs.scores[["case_id"]].drop_duplicates()
     table = subgroup_table(
         runs.scores, cases.assign(device=[("a <b>", "b")[row % 2] for row in range(len(cases))]), **draws

@@ -9,6 +9,7 @@ from mu_monai.audit import records_table, utility_records
 from mu_monai.errors import InputError
 from mu_monai.report import read_runs, write_report
 from mu_monai.report.audit_sentences import metric_name, metric_sentence, patient_sentence
+from mu_monai.report.audited import attack_values
 
 TITLE = "Can it still be told who was forgotten?"
 
@@ -35,6 +36,7 @@ def test_the_section_renders_what_the_audit_says(make_run, quick_runs, tmp_path,
         "by the loss; 0.5 is like unseen ones",
         "After attacks",
         "retain-finetuning",
+        "before, these patients",
         "How far from the retrained model",
         "average gap",
         "Worst patient first",
@@ -51,6 +53,7 @@ def test_the_section_renders_what_the_audit_says(make_run, quick_runs, tmp_path,
     tables = {name: pd.read_csv(tmp_path / f"out/tables/{name}.csv") for name in ("patients", "subgroups")}
     assert tables["patients"]["exposure"].is_monotonic_decreasing
     assert len(tables["subgroups"]) == 4
+    assert "before, these patients" in set(attack_values(read_runs(quick_runs))["attack"])
     assert "retain-finetuning" in set(pd.read_csv(tmp_path / "out/tables/audit_records.csv")["attack"])
 
 
@@ -100,6 +103,7 @@ def test_where_classes_were_forgotten_nobody_is_to_be_told(page_of, text_of):
     [
         ("tpr@0.001[lira]", "TPR at 0.1 % FPR, lira", "where 0.1 % of the unseen ones are taken for trained on"),
         ("auc[logistic]", "AUC, logistic", "whichever way they differ"),
+        ("auc[u-lira]", "AUC, u-lira", "from unseen ones that never had to be, by U-LiRA"),
         ("auc[probe]", "AUC, probe", "by a linear probe of the encoder's features"),
         ("cka[model.0]", "cka, model.0", "1 is alike"),
         ("js_to_teacher", "js to teacher", "from the original model's, case by case, in [0, ln 2]; a retrained model"),

@@ -146,6 +146,7 @@ def test_a_model_that_was_not_unlearned_here(runs, teachers, phantom_splits, tmp
     content = read_json(workflow.audit(adopted, references=[runs / "retrained"], n_resamples=20, quiet=True))
     assert content["verdict"]["label"] == "CANNOT TELL"
     assert not content["searched"]
+    assert not any("by the names of files alone" in note for note in content["notes"])
     report = workflow.report([adopted, runs / "retrained"], out=tmp_path / "report")
     assert "Can it still be told" in report.read_text(encoding="utf-8")
 
@@ -156,6 +157,7 @@ def test_without_the_original_it_says_what_is_not_known(runs, phantom_splits, tm
     content = read_json(workflow.audit(adopted, n_resamples=20))
     assert "not known whether these patients ever had" in content["verdict"]["but"]
     assert set(content["models"]) == {"student"}
+    assert any("searched by the names of files alone" in note for note in content["notes"])
     assert all(math.isfinite(row["exposure"]) for row in content["patients"])
 
 
@@ -175,3 +177,32 @@ def test_what_cannot_be_adopted_is_said_at_once(phantom_splits, tmp_path):
     for text in ("--out", "does not exist", "--device nowhere", "do not fit the bundle's network"):
         assert text in problems
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_the_audit_would_refuse_is_said_before_a_model_is_scored(teachers, phantom_splits, tmp_path, is_there):
+    teacher, split = teachers["isic"], phantom_splits["isic"] if is_there else tmp_path / "none.json"
+    options = {"references": [teacher], "siblings": [teacher], "attacks": ["int9"], "by": ["scanner"]}
+    options |= {"shadows": 4, "pool": None, "seed": -1}
+    with pytest.raises(InputError) as error:
+        workflow.adopt("isic", weights=teacher, split=split, out=tmp_path / "out", device="nowhere", options=options)
+    problems = "\n".join(error.value.problems)
+    for text in ("attack 'int9'", "belong together", "--seed -1", "--device nowhere"):
+        assert problems.count(text) == 1
+    for text in ("--reference", "--sibling", "--by scanner is no column"):
+        assert (text in problems) == is_there
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_search_without_the_original_says_so(student, teachers, tmp_path, gone):
+    """The original's file is gone, or another one is in its place."""
+    record = read_json(student / "run.json")
+    place = tmp_path / "original.pt"
+    if not gone:
+        state = {name: value + 1 for name, value in torch.load(teachers["isic"] / "model.pt").items()}
+        torch.save(state, place)
+    (student / "run.json").write_text(json.dumps(record | {"teacher": str(place)}), encoding="utf-8")
+    content = read_json(workflow.audit(student, n_resamples=5, quiet=True))
+    assert any("searched by the names of files alone" in note for note in content["notes"])
+    assert any(found["file"].startswith("adapter/") for found in content["searched"])

@@ -159,6 +159,13 @@ class TestRefusals:
     def test_a_training_run(self, teachers, tmp_path):
         self.refused(teachers["isic"], tmp_path, "is no unlearning run .its verb is train.; only the student")
 
+    def test_an_audit_of_a_model_that_was_not_unlearned_here(self, run, tmp_path):
+        (run / "run.json").write_text(json.dumps(read_json(run / "run.json") | {"verb": "audit"}))
+        match = "holds the audit of a model that was not unlearned here, so no adapter of it is known; only "
+        with pytest.raises(InputError, match=match + "an unlearning run has"):
+            workflow.merge(run, out=tmp_path / "model.pt")
+        self.refused(run, tmp_path, match + "the student of an unlearning run")
+
     def test_a_failed_self_check(self, run, tmp_path):
         record = read_json(run / "run.json")
         record["checks"][0]["passed"] = False

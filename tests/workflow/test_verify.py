@@ -13,7 +13,7 @@ from securesystemslib.signer import CryptoSigner
 from mu_monai import cli, workflow
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
-from mu_monai.record import open_envelope, private_key, sign, statement
+from mu_monai.record import open_envelope, private_key, sign, statement, without_paths
 from mu_monai.report import read_runs
 from mu_monai.workflow.seal import seal
 
@@ -100,12 +100,13 @@ def test_a_removed_file_fails(folder, checks, name):
     assert (found["files"].status, found["files"].detail) == ("FAILED", f"'{name}' is missing")
 
 
-def test_an_extra_file_fails_and_is_searched(folder, checks, unlearned):
+def test_an_extra_file_fails_and_nobody_unpacks_it(folder, checks, unlearned, keys):
     shutil.copytree(unlearned("isic") / "adapter", folder / "bundle" / "adapter")
     found = checks(folder)
     assert "was added after signing" in found["files"].detail
-    assert found["search"].failed
-    assert "is an adapter by its names" in found["search"].detail
+    assert str(found["search"]) == "not checked  search: the files are not those that were signed"
+    sign_again(folder, keys, lambda said: None)
+    assert "is an adapter by its names" in checks(folder)["search"].detail
 
 
 def test_a_changed_payload_fails(folder, checks):
@@ -198,6 +199,35 @@ def test_evidence_that_cannot_be_audited_fails(folder, checks, keys):
     assert "evidence/scores.csv cannot be audited: " in checks(folder)["utility"].detail
 
 
+@pytest.mark.parametrize("network", [{}, {"network_def": {"_target_": "NoNet"}}, {"network_def": 3}])
+def test_a_config_without_a_network_that_can_be_built_fails(folder, checks, keys, network):
+    path = folder / "bundle" / "configs" / "inference.json"
+    config = {key: value for key, value in read_json(path).items() if key != "network_def"} | network
+    path.write_text(json.dumps(config))
+    sign_again(folder, keys, lambda said: None)
+    found = checks(folder)["weights"]
+    assert found.failed
+    assert found.detail.startswith("it cannot be checked (")
+    assert "\n" not in found.detail
+
+
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [("weights", ["weights"]), ("split", ["split"]), ("records", NAMES[-2:]), ("draws", NAMES[-2:]), ("created", [])],
+)
+def test_a_record_that_lacks_something_fails(folder, checks, keys, phantom_splits, key, names):
+    sign_again(folder, keys, lambda said: said.pop(key))
+    found = checks(folder, split=phantom_splits["isic"])
+    assert [name for name in NAMES if found[name].failed] == names
+
+
+def test_a_statement_without_subjects_fails(folder, checks, keys):
+    said = said_in(folder)
+    del said["subject"]
+    (folder / "record.dsse.json").write_text(json.dumps(sign(said, private_key(keys / "own.pem"))))
+    assert str(checks(folder)["files"]) == "FAILED       files: it cannot be checked (KeyError: 'subject')"
+
+
 def test_evidence_may_stay_at_home(folder, checks):
     shutil.rmtree(folder / "evidence")
     assert checks(folder)["files"].detail == "'evidence/scores.csv' is missing"
@@ -277,7 +307,7 @@ class TestRecord:
         said, run = said_in(folder)["predicate"], read_json(unlearned("isic") / "run.json")
         assert said["method"] == run["method"]
         assert said["split"]["sha256"] == run["sha256"]["split"]
-        assert said["runs"]["student"]["command"] == run["command"]
+        assert said["runs"]["student"]["command"] == without_paths({"command": run["command"]})["command"]
         assert {record["metric"] for record in said["records"]["membership"]} >= {"auc[loss]"}
         assert said["audit"] == said["verdict"] == "not audited"
         assert "The data are drawn phantoms" in said["limitations"][-1]
@@ -348,6 +378,15 @@ class TestRefusals:
 
     def test_a_key_that_is_none(self, unlearned, out, keys):
         self.refused("private key '.*' cannot be used", [unlearned("isic")], out, keys / "own.pub")
+
+    def test_an_id_that_is_left_in_a_text(self, unlearned, out, keys, tmp_path, phantom_splits):
+        run = shutil.copytree(unlearned("isic"), tmp_path / "run")
+        patient = read_json(phantom_splits["isic"])["forget"][0]["patient_id"]
+        scores = (run / "scores.csv").read_text()
+        (run / "scores.csv").write_text(scores.replace(f",{patient},", ",471147,"))
+        record = read_json(run / "run.json") | {"warnings": ["471147 came back, at a loss of 0.471147"]}
+        (run / "run.json").write_text(json.dumps(record))
+        self.refused("^the record's field 'runs.student.warnings.0' holds the id", [run], out, keys / "own.pem")
 
     def test_an_audit_of_other_weights(self, unlearned, out, keys, tmp_path):
         run = shutil.copytree(unlearned("isic"), tmp_path / "run")
