@@ -137,7 +137,7 @@ def test_hyper_parameters_are_the_papers(bundle):
         "lora_dropout": 0.05,
     }
     classes = bundle.name in CLASSIFIERS
-    data = ("_target_", "forget_loader", "whole", "forget_classes")
+    data = ("_target_", "forget_loader", "unseen_loader", "whole", "forget_classes")
     method = {key: value for key, value in unlearn["method"].items() if key not in data}
     assert method == {
         "task": "classification" if classes else "segmentation",
@@ -175,7 +175,7 @@ class TestPresets:
         unlearn = config(bundle, "unlearn")
         fixed = {"network::_target_", "network::network", "method::_target_", "method::forget_loader"}
         fixed |= {"method::task", "method::softmax"}  # what the images are, not what is done with them
-        fixed |= {"method::whole", "method::forget_classes"}
+        fixed |= {"method::whole", "method::unseen_loader", "method::forget_classes"}
         settings = {f"{part}::{key}" for part in ("network", "method") for key in unlearn[part]} - fixed
         assert settings | {"preset"} <= set(config(bundle, preset))
 
@@ -189,8 +189,18 @@ class TestPresets:
 
 
 def test_no_other_config_is_taken_for_a_preset(bundle):
-    named = {path.stem for path in (bundle / "configs").glob("*.json") if "preset" in json.loads(path.read_text())}
+    named = {path.stem for path in (bundle / "configs").glob("*.json") if json.loads(path.read_text()).get("preset")}
     assert named == {*PRESETS, "unlearn"}
+
+
+def test_the_settings_of_the_calibrated_method_fit_the_bundle(bundle):
+    unlearn, tuned = config(bundle, "unlearn"), config(bundle, "calibrated-erase-to-retain")
+    parser = read_config([str(bundle / "configs" / "unlearn.json")])
+    assert list(unknown_ids(parser, list(tuned))) == []
+    assert tuned["method"]["_target_"] == "mu_monai.methods.CalibratedEraseToRetain"
+    data = ("unseen_loader", "whole", "task", "softmax")
+    assert {key: tuned["method"].get(key) for key in data} == {key: unlearn["method"].get(key) for key in data}
+    assert tuned["method"]["forget_loader"]["dataset"] == unlearn["method"]["forget_loader"]["dataset"]
 
 
 def test_the_preset_paper_is_the_default(bundle):

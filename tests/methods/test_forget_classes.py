@@ -199,8 +199,8 @@ class TestRetrained:
 
 
 def _filled(batch, value):
-    image, label = batch
-    return image, torch.full_like(label, value)
+    image, label, cases = batch
+    return image, torch.full_like(label, value), cases
 
 
 def _killed(*_):
