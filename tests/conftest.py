@@ -1,10 +1,13 @@
 """Fixtures that every test may use."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from mu_monai import cli
 
 # Two threads per process on two cores are many times slower than one, and weights of a test's own process and of a
 # command that it starts agree bit for bit only if both use as many.
@@ -12,6 +15,23 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def mu_monai(monkeypatch, capsys):
+    """Calls `main` as the console script does; gives exit code, output and error output."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mu-monai", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -23,23 +23,6 @@ COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands
 UNLEARN = ["--set", "max_epochs=6", "--set", "batch_size=4", "--set", "learning_rate=0.01", "--quiet"]
 
 
-def run(*arguments, monkeypatch=None, capsys=None):
-    """Call `main` as the console script does; gives exit code, output and error output."""
-    monkeypatch.setattr(sys, "argv", ["mu-monai", *map(str, arguments)])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    out, err = capsys.readouterr()
-    return code, out, err
-
-
-@pytest.fixture
-def mu_monai(monkeypatch, capsys):
-    return lambda *arguments: run(*arguments, monkeypatch=monkeypatch, capsys=capsys)
-
-
 def test_every_verb_is_a_command():
     verbs = ["split", "train", "unlearn", "evaluate", "report", "revert", "merge", "methods", "networks", "demo"]
     verbs += ["audit", "release", "verify", "predict"]

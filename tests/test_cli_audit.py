@@ -1,24 +1,6 @@
 """The command `audit`, from its words to what it prints."""
 
-import sys
-
-import pytest
-
-from mu_monai import cli, workflow
-
-
-@pytest.fixture
-def mu_monai(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mu-monai", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    return run
+from mu_monai import workflow
 
 
 def test_a_model_that_was_not_unlearned_here_is_audited_without_code(mu_monai, phantom_splits, teachers, tmp_path):

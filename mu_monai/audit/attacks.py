@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from mu_monai.audit.bootstrap import N_RESAMPLES, Interval, Sample, ends, mean_interval, paired_gap
-from mu_monai.audit.records import Record
+from mu_monai.audit.bootstrap import N_RESAMPLES, Sample, ends, mean_interval, paired_gap
+from mu_monai.audit.records import Group, Record, as_record
 from mu_monai.audit.separation import AUC, Groups, Separation, separation_records
 from mu_monai.errors import InputError
 from mu_monai.keys import CASE_ID, FORGET, MODEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
@@ -213,24 +213,12 @@ def _utility(after: pd.DataFrame, draws: _Draws) -> Iterator[Record]:
         for model, sample in samples.items():
             mean = mean_interval(sample, **options)
             reference = None if model == RETRAINED else samples.get(RETRAINED)
-            gap = Interval(value=math.nan, low=math.nan, high=math.nan, n_patients=0, n_cases=0)
-            if reference is not None:
-                gap = paired_gap(sample, reference, **options)
-            yield Record(
-                model=model,
-                metric=metric,
-                subset=subset,
-                value=mean.value,
-                low=mean.low,
-                high=mean.high,
-                n_patients=mean.n_patients,
-                n_cases=mean.n_cases,
-                reference="" if reference is None else f"{RETRAINED}/{subset}",
-                gap=gap.value,
-                gap_low=gap.low,
-                gap_high=gap.high,
-                ideal=math.nan if reference is None else reference.mean,
-            )
+            if reference is None:
+                yield as_record(metric, Group(model, subset), mean)
+                continue
+            gap = paired_gap(sample, reference, **options)
+            of = Group(RETRAINED, subset)
+            yield as_record(metric, Group(model, subset), mean, of, gap=gap, ideal=reference.mean)
 
 
 def _anamnesis(known: pd.DataFrame) -> Iterator[Record]:

@@ -41,14 +41,14 @@ from mu_monai.metrics import (
 _SHOWN = 5
 
 
-class _Group(NamedTuple):
+class Group(NamedTuple):
     """One model on one subset."""
 
     model: str
     subset: str
 
 
-_Samples = dict[_Group, Sample]
+_Samples = dict[Group, Sample]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +138,7 @@ def utility_records(
     records: list[Record] = []
     for metric in [*utility, *structure_metrics(ordered)]:
         samples = {
-            _Group(str(model), str(subset)): Sample(rows[metric], rows[PATIENT_ID].astype(str))
+            Group(str(model), str(subset)): Sample(rows[metric], rows[PATIENT_ID].astype(str))
             for (model, subset), rows in ordered.groupby([MODEL, SUBSET])
         }
         forgotten = metric in gone
@@ -164,51 +164,51 @@ def records_table(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame([asdict(record) for record in records], columns=[field.name for field in fields(Record)])
 
 
-def _in_order(samples: Iterable[_Group]) -> list[_Group]:
+def _in_order(samples: Iterable[Group]) -> list[Group]:
     return sorted(samples, key=lambda group: (ROLES.index(group.model), SUBSETS.index(group.subset)))
 
 
 def _record(
-    metric: str, group: _Group, samples: _Samples, reference: _Group | None, draws: dict[str, int], ideal: float
+    metric: str, group: Group, samples: _Samples, reference: Group | None, draws: dict[str, int], ideal: float
 ) -> Record:
     """One record; `ideal` stands where there is no reference."""
     mean = mean_interval(samples[group], **draws)
     of_cases = metric.startswith("volume[")  # what is right depends on the case, so other cases tell nothing
     if reference is None or (of_cases and reference.subset != group.subset):
-        return _as_record(metric, group, mean, ideal=ideal)
+        return as_record(metric, group, mean, ideal=ideal)
     compare = paired_gap if reference.subset == group.subset else independent_gap
     gap = compare(samples[group], samples[reference], **draws)
-    return _as_record(metric, group, mean, reference, gap=gap, ideal=samples[reference].mean)
+    return as_record(metric, group, mean, reference, gap=gap, ideal=samples[reference].mean)
 
 
-def _reference(group: _Group, samples: Container[_Group], *, by_case: bool = True) -> _Group | None:
-    retrained = _Group(RETRAINED, group.subset)
-    unseen = _Group(group.model, TEST)
+def _reference(group: Group, samples: Container[Group], *, by_case: bool = True) -> Group | None:
+    retrained = Group(RETRAINED, group.subset)
+    unseen = Group(group.model, TEST)
     if group.model != RETRAINED and retrained in samples:
         return retrained
     if group.subset == FORGET and by_case:
         return unseen if unseen in samples else None
-    teacher = _Group(TEACHER, group.subset)
+    teacher = Group(TEACHER, group.subset)
     return teacher if group.model == STUDENT and teacher in samples else None
 
 
 def _drops(metric: str, samples: _Samples, draws: dict[str, int]) -> Iterator[Record]:
     """The paper's criterion, teacher minus student: `forget` should drop much more than the rest."""
     for group in _in_order(samples):
-        teacher = _Group(TEACHER, group.subset)
+        teacher = Group(TEACHER, group.subset)
         if group.model == STUDENT and teacher in samples:
             drop = paired_gap(samples[teacher], samples[group], **draws)
             ideal = math.nan if group.subset == FORGET else 0.0
-            yield _as_record(f"{metric}_drop", group, drop, teacher, ideal=ideal)
+            yield as_record(f"{metric}_drop", group, drop, teacher, ideal=ideal)
 
 
 def _f1_records(scores: pd.DataFrame, draws: dict[str, int]) -> Iterator[Record]:
     """Class by class; a class that a subset has no case of has no record there."""
     table = class_f1(scores)
-    values = {(_Group(row[MODEL], row[SUBSET]), row["class"]): row for row in table.to_dict("records")}
+    values = {(Group(row[MODEL], row[SUBSET]), row["class"]): row for row in table.to_dict("records")}
     classes = list(table["class"].unique())
     resampled = {
-        _Group(str(model), str(subset)): ResampledF1(rows, classes, **draws)
+        Group(str(model), str(subset)): ResampledF1(rows, classes, **draws)
         for (model, subset), rows in scores.groupby([MODEL, SUBSET])
     }
     for name, group in product(classes, _in_order(resampled)):
@@ -218,26 +218,27 @@ def _f1_records(scores: pd.DataFrame, draws: dict[str, int]) -> Iterator[Record]
         mean = _interval(row["f1"], sample.interval(name), row)
         reference = _reference(group, resampled)
         if reference is None or reference.subset != group.subset:
-            yield _as_record(f"f1[{name}]", group, mean)
+            yield as_record(f"f1[{name}]", group, mean)
             continue
         ideal = values[reference, name]["f1"]
         gap = _interval(row["f1"] - ideal, sample.gap_interval(resampled[reference], name), row)
-        yield _as_record(f"f1[{name}]", group, mean, reference, gap=gap, ideal=ideal)
+        yield as_record(f"f1[{name}]", group, mean, reference, gap=gap, ideal=ideal)
 
 
 def _interval(value: float, ends: tuple[float, float], row: dict[Hashable, Any]) -> Interval:
     return Interval(value=value, low=ends[0], high=ends[1], n_patients=row["patients"], n_cases=row["cases"])
 
 
-def _as_record(
+def as_record(
     metric: str,
-    group: _Group,
+    group: Group,
     mean: Interval,
-    reference: _Group | None = None,
+    reference: Group | None = None,
     *,
     gap: Interval | None = None,
     ideal: float = math.nan,
 ) -> Record:
+    """The record of an interval and, where there is a reference, of the gap to it."""
     return Record(
         model=group.model,
         metric=metric,

@@ -4,13 +4,12 @@ import base64
 import json
 import re
 import shutil
-import sys
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from securesystemslib.signer import CryptoSigner
 
-from mu_monai import cli, workflow
+from mu_monai import workflow
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.record import open_envelope, private_key, sign, statement, without_paths
@@ -249,40 +248,27 @@ def test_wrong_input_is_told(folder, keys, tmp_path):
 class TestCommands:
     """The same by the command line, from a run to a verified folder."""
 
-    @pytest.fixture
-    def mu_monai(self, monkeypatch, capsys):
-        def run(*arguments):
-            monkeypatch.setattr(sys, "argv", ["mu-monai", *map(str, arguments)])
-            try:
-                cli.main()
-                code = 0
-            except SystemExit as stop:
-                code = stop.code or 0
-            return code, capsys.readouterr()
-
-        return run
-
     def test_release_says_what_was_found(self, mu_monai, unlearned, tmp_path):
-        code, told = mu_monai("release", unlearned("isic"), "--out", tmp_path / "out")
+        code, told, _ = mu_monai("release", unlearned("isic"), "--out", tmp_path / "out")
         assert code == 0
-        assert f"released: {tmp_path / 'out' / 'bundle'}" in told.out
-        assert "nothing that the teacher can be rebuilt from was found in the 6 files" in told.out
+        assert f"released: {tmp_path / 'out' / 'bundle'}" in told
+        assert "nothing that the teacher can be rebuilt from was found in the 6 files" in told
 
     def test_report_signs_and_verify_confirms(self, mu_monai, released, unlearned, keys, phantom_splits, tmp_path):
         out = shutil.copytree(released("isic"), tmp_path / "out")
         page = ("--out", tmp_path / "report")
-        code, told = mu_monai("report", unlearned("isic"), *page, "--record", out, "--key", keys / "own.pem")
+        code, told, _ = mu_monai("report", unlearned("isic"), *page, "--record", out, "--key", keys / "own.pem")
         assert code == 0
-        assert f"record: {out / 'record.dsse.json'}" in told.out
-        code, told = mu_monai("verify", out, "--public-key", keys / "own.pub", "--split", phantom_splits["isic"])
+        assert f"record: {out / 'record.dsse.json'}" in told
+        code, told, _ = mu_monai("verify", out, "--public-key", keys / "own.pub", "--split", phantom_splits["isic"])
         assert code == 0
-        assert [line.split(":")[0] for line in told.out.splitlines()] == [f"ok           {name}" for name in NAMES]
+        assert [line.split(":")[0] for line in told.splitlines()] == [f"ok           {name}" for name in NAMES]
 
     def test_a_failed_check_ends_with_1_and_wrong_input_with_2(self, mu_monai, folder, keys):
         (folder / "bundle" / "LICENSE").write_text("mine")
-        code, told = mu_monai("verify", folder, "--public-key", keys / "own.pub")
+        code, told, _ = mu_monai("verify", folder, "--public-key", keys / "own.pub")
         assert code == 1
-        assert "FAILED       files: 'bundle/LICENSE' was changed after signing" in told.out
+        assert "FAILED       files: 'bundle/LICENSE' was changed after signing" in told
         assert mu_monai("verify", folder, "--public-key", folder / "none")[0] == 2
         assert mu_monai("verify", folder)[0] == 2
 
