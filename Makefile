@@ -11,7 +11,7 @@ demo: $(STAMP)  ## run the whole job on built-in phantoms and say where the repo
 	$(BIN)/mu-monai demo --out demo
 
 test: $(STAMP) lint types contracts  ## lint, types, import contracts and tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -297,15 +297,19 @@ for _command in (audit, revert, merge, release, verify):
 
 @app.command()
 def methods() -> None:
-    """List the unlearning methods with their settings.
+    """List the unlearning methods: paper, tasks, what each needs and costs, and its settings.
 
     Example: mu-monai methods
     """
     from mu_monai import workflow
 
     for name, entry in workflow.methods().items():
-        settings = "\n".join(f"    --set method#{key}={value}" for key, value in entry["settings"].items())
-        typer.echo(f"{name}\n  {entry['summary']}\n{settings}")
+        typer.echo(
+            f"{name}\n  {entry['summary']}\n  paper: {entry['paper']}\n  tasks: {', '.join(entry['tasks'])}\n"
+            f"  needs: {', '.join(entry['needs']) or 'nothing but the cases'}\n  costs: {entry['cost']}"
+        )
+        for key, value in entry["settings"].items():
+            typer.echo(f"    --set method#{key}={value}")
 
 
 @app.command()

@@ -14,12 +14,13 @@ from mu_monai.adapters import RESTORATION, Student, layer_drifts, weights_sha256
 Check = dict[str, Any]
 
 
-def self_checks(network: nn.Module, image: torch.Tensor) -> list[Check]:
+def self_checks(network: nn.Module, image: torch.Tensor, *, selective: bool = False) -> list[Check]:
     """Check the weights and, for a student, what its adapters promise.
 
     Args:
         network: the trained network.
         image: a batch `(B, C, H, W[, D])` to probe it with.
+        selective: whether layers may stand still, as methods that choose their weights let them.
 
     Returns:
         one `{"name", "passed", "detail"}` per check.
@@ -28,7 +29,7 @@ def self_checks(network: nn.Module, image: torch.Tensor) -> list[Check]:
     checks = [_finite(network)]
     if isinstance(network, Student):
         with torch.no_grad():
-            checks += _student_checks(network, image)
+            checks += _student_checks(network, image, selective)
     return checks
 
 
@@ -37,7 +38,7 @@ def _finite(network: nn.Module) -> Check:
     return _check("all weights are finite", not bad, ", ".join(bad) or "no NaN, no infinity")
 
 
-def _student_checks(student: Student, image: torch.Tensor) -> Iterator[Check]:
+def _student_checks(student: Student, image: torch.Tensor, selective: bool) -> Iterator[Check]:
     reverted = student.reverted()
     found = weights_sha256(reverted.state_dict())
     same = found == student.base_sha256
@@ -48,11 +49,22 @@ def _student_checks(student: Student, image: torch.Tensor) -> Iterator[Check]:
     yield _check("adapters off equal the teacher bit for bit", off, f"on {len(image)} probe image(s)")
     error = (student.merged().eval()(image) - student(image)).abs().max().item()
     yield _check("merged weights equal the adapted network", error == 0.0, f"largest difference of a logit {error:g}")
-    still = [name for name, layer in student.named_modules() if isinstance(layer, LoraLayer) and not _moved(layer)]
-    if student.trains_all:
-        still = [layer.layer for layer in layer_drifts(student) if not layer.norm]
     kind = "copied layer" if student.trains_all else "adapter"
-    yield _check(f"every {kind} moved", not still, f"not moved: {', '.join(still)}" if still else "none stood still")
+    still = _still(student)
+    if selective:
+        layers = len(student.placement.targets)
+        moved = f"{layers - len(still)} of {layers} moved"
+        yield _check(f"at least one {kind} moved", len(still) < layers, moved)
+    else:
+        detail = f"not moved: {', '.join(still)}" if still else "none stood still"
+        yield _check(f"every {kind} moved", not still, detail)
+
+
+def _still(student: Student) -> list[str]:
+    """The layers that train and did not move."""
+    if student.trains_all:
+        return [layer.layer for layer in layer_drifts(student) if not layer.norm]
+    return [name for name, layer in student.named_modules() if isinstance(layer, LoraLayer) and not _moved(layer)]
 
 
 def _moved(layer: Any) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from ignite.engine import Events
@@ -60,6 +60,8 @@ logger = logging.getLogger(__name__)
 
 class Method(Resumable, Protocol):
     """What the run folder wants to know of an unlearning method."""
+
+    selective: ClassVar[bool]
 
     def settings(self) -> dict[str, Any]:
         """The hyper-parameters by name."""
@@ -215,7 +217,8 @@ class RunFolder:
         if self._probe is None:  # resumed after the last epoch: nothing was left to train
             batch = next(iter(engine.data_loader))
             self._probe = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)[0]
-        self.record["checks"] = self_checks(network, self._probe[:1])
+        selective = self.method is not None and self.method.selective
+        self.record["checks"] = self_checks(network, self._probe[:1], selective=selective)
         self.record["warnings"] = getattr(engine.state, WARNINGS, [])
         if self.method is not None:
             self.record["measurements"] = self.method.measurements(engine)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -64,6 +64,21 @@ class CalibratedEraseToRetain(UnlearningMethod):
         'quantiles'
     """
 
+    paper = "ours, after arXiv 2511.16574"
+    needs = ("retain labels", "forget labels", "teacher", "unseen cases")
+    recipe: ClassVar[Mapping[str, Any]] = {
+        **UnlearningMethod.recipe,
+        "max_epochs": 8,
+        "epoch_length": 30,
+        "learning_rate": 3e-4,
+        "score_interval": 8,
+    }
+    trials = (
+        {},
+        {"method::hinge_weight": 3.0},
+        {"method::settle_steps": 30},
+        {"learning_rate": 1e-3},
+    )
     comes_back = True
 
     hinge_weight: float = 1.0
@@ -124,10 +139,10 @@ class CalibratedEraseToRetain(UnlearningMethod):
             return
         self._set_learning_rates(engine, [self.settle_learning_rate] * len(self._learning_rates))
         engine.network.train()
-        batches = self._retain_batches(engine)
+        batches = self.retain_batches(engine)
         for _ in range(self.settle_steps):
-            image, label = next(batches)
-            with torch.autocast("cuda", enabled=engine.amp, **engine.amp_kwargs):
+            image, label, _ = next(batches)
+            with self.autocast(engine):
                 loss = engine.loss_function(engine.inferer(image, engine.network), label)
             self.record(engine, "settling", loss, len(image))
             self.step(engine, loss)
@@ -161,16 +176,6 @@ class CalibratedEraseToRetain(UnlearningMethod):
     def _set_learning_rates(engine: SupervisedTrainer, rates: list[float]) -> None:
         for group, rate in zip(engine.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
-
-    @staticmethod
-    def _retain_batches(engine: SupervisedTrainer) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Batches of the trainer's own cases, without end."""
-        while True:
-            for batch in engine.data_loader:
-                image, label, *_ = engine.prepare_batch(
-                    batch, engine.state.device, engine.non_blocking, **engine.to_kwargs
-                )
-                yield image, label
 
     # -- what is kept --------------------------------------------------------------------------------------------------
 

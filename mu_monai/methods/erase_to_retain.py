@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from monai.engines import SupervisedTrainer
@@ -89,6 +89,16 @@ class EraseToRetain(UnlearningMethod):
         2.0
     """
 
+    paper = "arXiv 2511.16574"
+    needs = ("retain labels", "teacher")
+    recipe: ClassVar[Mapping[str, Any]] = {"preset": None, "max_epochs": 15, "learning_rate": 1e-4}
+    trials = (
+        {},
+        {"method::forget_weight": 0.3},
+        {"learning_rate": 3e-4},
+        {"learning_rate": 1e-3},
+    )
+
     forget_classes: Sequence[int] = ()
     forget_terms: Mapping[str, float] = field(default_factory=lambda: {"background": 1.0})
     mixed_targets: bool = False
@@ -151,8 +161,8 @@ class EraseToRetain(UnlearningMethod):
         yield from choice_problems({name: getattr(self, name) for name in choices}, choices)
         if self.stop_at is not None and self.schedule == "two_phase":
             yield (
-                "method#stop_at='reference' would end the run before its last epochs, in which two_phase restores; use "
-                "another schedule, or leave stop_at out"
+                f"method#stop_at='{self.stop_at}' chooses among epochs of one kind, and two_phase restores in "
+                "its last ones; use another schedule, or leave stop_at out"
             )
         if not self.forget_terms:
             yield f"method#forget_terms is empty; name at least one of {', '.join(FORGET_TERMS)}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 from ignite.engine import Events
@@ -19,8 +20,16 @@ from mu_monai.engine import Margins, ReferenceWatch, WholeCases, margins, patien
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, WARNINGS
 
-REFERENCE = "reference"
+REFERENCE, REWIND = "reference", "rewind"
 TASKS = ("segmentation", "classification")
+NEEDS = ("retain labels", "forget labels", "teacher", "unseen cases", "two runs")
+COSTS = {
+    "one-shot": "every case once, without training",
+    "forget": "steps on forget cases",
+    "retain": "steps on retained cases",
+    "both": "steps on forget and on retained cases",
+}
+Batch = tuple[torch.Tensor, torch.Tensor, list[str]]
 
 
 @dataclass(kw_only=True)
@@ -30,6 +39,11 @@ class UnlearningMethod:
     The trainer stays as MONAI wrote it: its batches are retain batches and its loss is the supervised loss. The
     method owns the forget loader and acts at the trainer's events.
 
+    Beside its hyper-parameters a method says of itself, for all its runs: `paper`, where it comes from; `tasks`, those
+    that its rule has a meaning for; `needs`, of `NEEDS`; `cost`, of `COSTS`; `recipe`, how it is trained where a bundle
+    has no settings of its own for it, by config id; `trials`, four settings that `mu-monai compare` may choose among on
+    validation cases, its own first; and `selective`, whether it leaves some weights as they are by design.
+
     Args:
         forget_loader: batches of forget cases, with the keys of the trainer's own batches.
         unseen_loader: batches of cases that were never trained on, those of `validation`, drawn as forget batches are.
@@ -37,7 +51,8 @@ class UnlearningMethod:
         task: `segmentation` or `classification`.
         softmax: whether the channels of a mask are one softmax or independent sigmoid outputs; classes are a softmax.
         stop_at: `reference`: look after every epoch how well the losses tell forget cases from unseen ones, end the run
-            where they no longer do, and keep the epoch that came nearest; none to run to the end.
+            where they no longer do, and keep the epoch that came nearest; `rewind`: run to the end, then go back to
+            that epoch; none to run to the end and keep it.
         tolerance: how far from 0.5 the AUC of the forget cases against the unseen ones may be to count as reached, in
             (0, 0.5); for `stop_at`.
 
@@ -45,7 +60,28 @@ class UnlearningMethod:
         InputError: for a value outside these ranges, or `stop_at` without unseen cases.
     """
 
-    comes_back = False  # whether the method itself leads cases that were forgotten too far back
+    paper: ClassVar[str] = ""
+    tasks: ClassVar[tuple[str, ...]] = TASKS
+    needs: ClassVar[tuple[str, ...]] = ()
+    cost: ClassVar[str] = "both"
+    recipe: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {
+            "preset": None,
+            "network::trainable": "all",
+            "network::scope": "all",
+            "max_epochs": 5,
+            "learning_rate": 1e-4,
+            "score_interval": 5,
+        }
+    )
+    trials: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {},
+        {"learning_rate": 3e-5},
+        {"learning_rate": 3e-4},
+        {"learning_rate": 1e-3},
+    )
+    selective: ClassVar[bool] = False
+    comes_back: ClassVar[bool] = False  # whether the method itself leads cases that were forgotten too far back
 
     forget_loader: DataLoader[Mapping[str, Any]] = field(repr=False)
     unseen_loader: DataLoader[Mapping[str, Any]] | None = field(default=None, repr=False)
@@ -63,7 +99,8 @@ class UnlearningMethod:
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the settings, as sentences; a method adds its own."""
-        choices: dict[str, tuple[Any, ...]] = {"task": TASKS, "softmax": (True, False), "stop_at": (None, REFERENCE)}
+        softmax, stop_at = (True, False), (None, REFERENCE, REWIND)
+        choices: dict[str, tuple[Any, ...]] = {"task": self.tasks, "softmax": softmax, "stop_at": stop_at}
         yield from choice_problems({name: getattr(self, name) for name in choices}, choices)
         yield from range_problems({"tolerance": self.tolerance}, "a number in (0, 0.5)", lambda x: 0 < x < 0.5)
 
@@ -75,8 +112,8 @@ class UnlearningMethod:
             )
         if self.stop_at is not None and self._unseen() is None:
             raise InputError(
-                "method#stop_at='reference' compares with unseen cases, and there is none: give the split validation "
-                "cases (--validation), or leave stop_at out"
+                f"method#stop_at='{self.stop_at}' compares with unseen cases, and there is none: give the split "
+                "validation cases (--validation), or leave stop_at out"
             )
         engine.add_event_handler(Events.STARTED, self.on_start)
         engine.add_event_handler(Events.EPOCH_STARTED, self.on_epoch_start)
@@ -154,6 +191,8 @@ class UnlearningMethod:
             engine.terminate()
 
     def _has_arrived(self, watch: ReferenceWatch) -> bool:
+        if self.stop_at == REWIND:
+            return False
         return watch.reached or (watch.overshot and not self.comes_back)
 
     def _end_steering(self, engine: SupervisedTrainer) -> None:
@@ -194,14 +233,32 @@ class UnlearningMethod:
         """What is measured: whole cases where there are any, else the forget batches and the trainer's own."""
         return self.whole or WholeCases(forget=self.forget_loader, retain=engine.data_loader, inferer=engine.inferer)
 
-    def forget_batch(self, engine: SupervisedTrainer) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    # -- batches and steps ---------------------------------------------------------------------------------------------
+
+    def forget_batch(self, engine: SupervisedTrainer) -> Batch:
         """The next forget images and labels on the trainer's device, and their ids; a loader that ends starts over."""
         batch = next(self._forget_batches, None) if self._forget_batches is not None else None
         if batch is None:
             self._forget_batches = iter(self.forget_loader)
             batch = next(self._forget_batches)
-        image, label, *_ = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
-        return image, label, list(batch.get(CASE_ID, ()))
+        return _prepared(engine, batch)
+
+    def forget_pass(self, engine: SupervisedTrainer) -> Iterator[Batch]:
+        """Every forget batch once, as `forget_batch` gives them."""
+        for batch in self.forget_loader:
+            yield _prepared(engine, batch)
+
+    @staticmethod
+    def retain_batches(engine: SupervisedTrainer) -> Iterator[Batch]:
+        """Batches of the trainer's own cases, without end."""
+        while True:
+            for batch in engine.data_loader:
+                yield _prepared(engine, batch)
+
+    @staticmethod
+    def autocast(engine: SupervisedTrainer) -> torch.autocast:
+        """The trainer's mixed precision, for forward passes outside its iterations."""
+        return torch.autocast("cuda", enabled=engine.amp, **engine.amp_kwargs)
 
     @staticmethod
     def step(engine: SupervisedTrainer, loss: torch.Tensor) -> None:
@@ -216,6 +273,11 @@ class UnlearningMethod:
             engine.optimizer.step()
 
     record = staticmethod(record_term)
+
+
+def _prepared(engine: SupervisedTrainer, batch: Mapping[str, Any]) -> Batch:
+    image, label, *_ = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+    return image, label, list(batch.get(CASE_ID, ()))
 
 
 def require_student(method: object, engine: SupervisedTrainer) -> None:

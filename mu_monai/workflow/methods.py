@@ -7,19 +7,28 @@ from typing import Any
 from monai.data import DataLoader, Dataset
 
 from mu_monai.methods import METHODS
+from mu_monai.methods.method import COSTS
 
 
 def methods() -> dict[str, dict[str, Any]]:
-    """Each method by its name on the command line: its first sentence and its settings with their defaults.
+    """Each method by its name on the command line: what it is, where it comes from, what it needs, costs and takes.
+
+    Returns:
+        by name: `summary`, `paper`, `tasks`, `needs`, `cost` and `settings` with their defaults.
 
     Example:
-        >>> methods()["erase-to-retain"]["settings"]["forget_weight"]
-        3.0
+        >>> found = methods()["erase-to-retain"]
+        >>> found["paper"], found["needs"], found["settings"]["forget_weight"]
+        ('arXiv 2511.16574', ['retain labels', 'teacher'], 3.0)
     """
     return {
         name: {
             "summary": (method.__doc__ or "").strip().splitlines()[0],
-            "settings": method(forget_loader=DataLoader(Dataset([]))).settings(),
+            "paper": method.paper,
+            "tasks": list(method.tasks),
+            "needs": list(method.needs),
+            "cost": COSTS[method.cost],
+            "settings": method(forget_loader=DataLoader(Dataset([])), task=method.tasks[0]).settings(),
         }
         for name, method in METHODS.items()
     }

@@ -229,7 +229,7 @@ def _unlearning(run: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     (name,) = (name for name, method in METHODS.items() if method.__name__ == record["method"]["name"])
     bundle = bundle_of(record)
     parser = read_config(config_files(bundle, "unlearn", method_overlay(bundle, name)))
-    made = method_override(parser, name).get("method", parser.get("method"))
+    made = method_override(bundle, parser, name).get("method", parser.get("method"))
     return _changes(run, record, "unlearn") | {"method": made | settings}
 
 

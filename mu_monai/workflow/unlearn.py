@@ -105,7 +105,7 @@ def unlearn(
     overrides |= class_overrides(forget_classes) | common_overrides(bundle, split, device) | parse_settings(settings)
     parser = read_config(files)
     if known is not None and not tuned:
-        overrides = method_override(parser, known) | overrides
+        overrides = method_override(bundle, parser, known) | overrides
     if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
         overrides["preset"] = f"{parser.get('preset')}, changed"
     names = classes_to_forget(parser, overrides)
@@ -146,15 +146,20 @@ def method_overlay(bundle: str | Path, method: str | None) -> list[str]:
     return [path.stem for path in found if path.is_file()]
 
 
-def method_override(parser: ConfigParser, method: str) -> dict[str, Any]:
-    """A method that a bundle has no settings for: its data and task as the bundle has them, and its defaults."""
+def method_override(bundle: str | Path, parser: ConfigParser, method: str) -> dict[str, Any]:
+    """A method that a bundle has no settings for: its own recipe and defaults, with the bundle's data and task.
+
+    Batches are as large as those of the bundle's training, unless the recipe says otherwise.
+    """
     target = METHODS[method]
     own = parser.get("method")
     if own["_target_"].rpartition(".")[2] == target.__name__:
         return {}
     common = {item.name for item in fields(UnlearningMethod)} - {"stop_at", "tolerance"}
     given = {key: value for key, value in own.items() if key in common}
-    return {"method": {"_target_": f"{target.__module__}.{target.__name__}", **given}}
+    training = read_config(config_files(bundle, "train"))
+    batch = {} if training.get("batch_size") is None else {"batch_size": training.get("batch_size")}
+    return {**batch, **target.recipe, "method": {"_target_": f"{target.__module__}.{target.__name__}", **given}}
 
 
 def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> list[str]:
@@ -200,16 +205,21 @@ def never_learned(names: Sequence[str], teacher: str | Path | None) -> list[str]
 
 
 def unable_problems(names: Sequence[str], parser: ConfigParser, overrides: Mapping[str, Any]) -> list[str]:
-    """Why a method cannot forget classes: it has no such setting."""
+    """Why a method cannot do the job: its rule has no meaning for the task, or it cannot forget classes."""
     own = overrides.get("method") or parser.get("method")
-    target = own["_target_"].rpartition(".")[2]
-    able = {method.__name__ for method in METHODS.values() if "forget_classes" in {f.name for f in fields(method)}}
-    if names and target not in able:
-        return [
-            f"{target} cannot forget classes ({', '.join(names)}), only cases; use a method that can "
-            f"({', '.join(name for name, method in METHODS.items() if method.__name__ in able)}), or forget cases"
-        ]
-    return []
+    chosen = own["_target_"].rpartition(".")[2]
+    known = {method.__name__: (name, method) for name, method in METHODS.items()}
+    task, problems = own.get("task"), []
+    if chosen in known and task not in known[chosen][1].tasks:
+        able = [name for name, method in METHODS.items() if task in method.tasks]
+        problems.append(f"{chosen} cannot forget in a {task} task; use one of {', '.join(able)}")
+    forgets_classes = [n for n, method in METHODS.items() if "forget_classes" in {f.name for f in fields(method)}]
+    if names and known.get(chosen, ("", None))[0] not in forgets_classes:
+        problems.append(
+            f"{chosen} cannot forget classes ({', '.join(names)}), only cases; use a method that can "
+            f"({', '.join(forgets_classes)}), or forget cases"
+        )
+    return problems
 
 
 def _digests(split: str | Path, subset: str) -> dict[str, str]:

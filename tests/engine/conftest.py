@@ -53,6 +53,8 @@ def build_cases(subset: str, number: int) -> list[dict[str, Any]]:
 class Push:
     """A method as the run folder sees it: named settings, and a term on the loss."""
 
+    selective = False
+
     def __init__(self, loader: DataLoader, weight: float = 3.0) -> None:
         self.loader, self.weight = loader, weight
 
