@@ -159,7 +159,7 @@ def method_override(bundle: str | Path, parser: ConfigParser, method: str) -> di
     given = {key: value for key, value in own.items() if key in common}
     training = read_config(config_files(bundle, "train"))
     batch = {} if training.get("batch_size") is None else {"batch_size": training.get("batch_size")}
-    return {**batch, **target.recipe, "method": {"_target_": f"{target.__module__}.{target.__name__}", **given}}
+    return {"method": {"_target_": f"{target.__module__}.{target.__name__}", **given}, **batch, **target.recipe}
 
 
 def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> list[str]:

@@ -1,0 +1,84 @@
+"""What every method has from its base: the recipe it is trained by, and the way back to the reference."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from mu_monai import workflow
+from mu_monai.errors import InputError
+from mu_monai.methods import METHODS, CalibratedEraseToRetain, EraseToRetain, UnlearningMethod
+from mu_monai.workflow import config
+from mu_monai.workflow.unlearn import method_override
+
+
+@pytest.fixture
+def unlearn(tasks, tmp_path):
+    def run(*settings, method="erase-to-retain", name="run"):
+        return workflow.unlearn(
+            tasks["masks"].bundle,
+            split=tasks["masks"].split,
+            teacher=tasks["masks"].teacher,
+            out=tmp_path / name,
+            method=method,
+            settings=["batch_size=4", "learning_rate=0.003", "epoch_length=2", "score_interval=50", *settings],
+            quiet=True,
+        )
+
+    return run
+
+
+def test_rewinding_runs_to_the_end_and_keeps_the_epoch_nearest_to_the_reference(unlearn, monkeypatch):
+    values = iter([0.9, 0.51, 0.2, 0.45])
+    monkeypatch.setattr("mu_monai.engine.steering.loss_auc", lambda forget, unseen: next(values))
+    states = []
+    steer = EraseToRetain._steer
+
+    def note(self, engine):
+        steer(self, engine)
+        states.append({name: value.clone() for name, value in engine.network.merged().state_dict().items()})
+
+    monkeypatch.setattr(EraseToRetain, "_steer", note)
+    run = unlearn("max_epochs=4", "method#stop_at=rewind", "method#tolerance=0.02")
+    assert pd.read_csv(run / "curve.csv")["forget_auc"].tolist() == [0.9, 0.51, 0.2, 0.45], "0.51 did not end it"
+    kept = torch.load(run / "model.pt", weights_only=True)
+    assert all(torch.equal(kept[name], states[1][name]) for name in kept)
+    assert json.loads((run / "run.json").read_text())["measurements"]["steering"]["nearest"] == 2
+
+
+def test_rewinding_needs_unseen_cases(unlearn):
+    with pytest.raises(InputError, match="method#stop_at='rewind' compares with unseen cases"):
+        unlearn("method#unseen_loader=null", "method#stop_at=rewind")
+
+
+def test_a_method_that_the_bundle_does_not_know_brings_its_recipe(tasks):
+    class Other(UnlearningMethod):
+        recipe = {"max_epochs": 2, "method::tolerance": 0.1}  # noqa: RUF012
+
+    parser = config.read_config(config.config_files("isic", "unlearn"))
+    given = _override(parser, Other)
+    assert (given["max_epochs"], given["batch_size"]) == (2, 8), "batches are those of the bundle's training"
+    parser.update(given)
+    assert parser.get("method::tolerance") == 0.1
+    assert parser.get("method::forget_loader::batch_size") == "@batch_size"
+    assert parser.get("method::schedule") is None, "nothing of the bundle's own method but its data and task"
+
+
+def test_the_bundles_own_method_keeps_its_settings():
+    parser = config.read_config(config.config_files("isic", "unlearn"))
+    assert method_override("isic", parser, "erase-to-retain") == {}
+
+
+def test_recipes_cannot_be_changed():
+    with pytest.raises(TypeError):
+        UnlearningMethod.recipe["max_epochs"] = 1
+    assert CalibratedEraseToRetain.recipe["max_epochs"] == 8
+
+
+def _override(parser, method):
+    METHODS["other"] = method
+    try:
+        return method_override("isic", parser, "other")
+    finally:
+        del METHODS["other"]
