@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The runs and audits behind docs/results/audit.md: ISIC lesions and hippocampus volumes, a tenth of the patients forgotten; ISIC lesions, one.
+# The runs and audits behind docs/results/audit.md: ISIC lesions, hippocampus volumes and the nine ISIC classes, a tenth of the patients forgotten;
+# ISIC lesions, one patient; CHASE_DB1, one child.
 #   benchmarks/audit.sh DATA OUT [SEED ...]
-# DATA holds isic_lesion/ and hippocampus/. A step whose run or audit is finished is skipped, an interrupted one resumed.
+# DATA holds isic_lesion/, hippocampus/, isic9/ and chase_db1/. A step whose run or audit is finished is skipped, an interrupted one resumed.
 set -euo pipefail
 data=$1 out=$2; shift 2
 seeds=${*:-0 1 2 3 4}
@@ -72,4 +73,18 @@ PYTHON
         --set method#forget_loader#batch_size=8 -- --overlay mr --set 'classes=["background", "anterior", "posterior"]' \
         --set 'spacing=[1, 1, 1]' --set 'patch_size=[40, 56, 40]' --set patches_per_volume=1 --set score_interval=40 \
         --set 'network_def#channels=[16, 32, 64, 128]' --set 'network_def#strides=[2, 2, 2]' --set max_epochs=40
+
+    folder=$out/classes-seed$seed
+    mkdir -p "$folder"
+    [ -f "$folder/split.json" ] || mu-monai split "$data/isic9" --layout class-folders --on-duplicates drop --forget 0.1 \
+        --seed "$seed" --out "$folder/split.json"
+    experiment isic_classification "$folder" "$seed" --
+
+    folder=$out/chase-seed$seed
+    mkdir -p "$folder"
+    children=(02 01 04 07 03)  # one child for each of the first five seeds
+    echo "${children[$seed]}" > "$folder/forget.txt"
+    [ -f "$folder/split.json" ] || mu-monai split "$data/chase_db1" --layout chase --label-set 1stHO \
+        --forget-ids "$folder/forget.txt" --seed "$seed" --out "$folder/split.json"
+    experiment chase "$folder" "$seed" -- --set image_size="[192, 192]"
 done
