@@ -82,8 +82,8 @@ PYTHON
 
     folder=$out/chase-seed$seed
     mkdir -p "$folder"
-    children=(02 01 04 07 03)  # one child for each of the first five seeds
-    echo "${children[$seed]}" > "$folder/forget.txt"
+    children=(02 01 04 07 03)
+    echo "${children[$((seed % 5))]}" > "$folder/forget.txt"
     [ -f "$folder/split.json" ] || mu-monai split "$data/chase_db1" --layout chase --label-set 1stHO \
         --forget-ids "$folder/forget.txt" --seed "$seed" --out "$folder/split.json"
     experiment chase "$folder" "$seed" -- --set image_size="[192, 192]"
