@@ -73,12 +73,7 @@ class CalibratedEraseToRetain(UnlearningMethod):
         "learning_rate": 3e-4,
         "score_interval": 8,
     }
-    trials = (
-        {},
-        {"method::hinge_weight": 3.0},
-        {"method::settle_steps": 30},
-        {"learning_rate": 1e-3},
-    )
+    trials = ({}, {"method::hinge_weight": 3.0}, {"method::settle_steps": 30}, {"learning_rate": 1e-3})
     comes_back = True
 
     hinge_weight: float = 1.0

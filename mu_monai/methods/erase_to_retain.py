@@ -92,12 +92,7 @@ class EraseToRetain(UnlearningMethod):
     paper = "arXiv 2511.16574"
     needs = ("retain labels", "teacher")
     recipe: ClassVar[Mapping[str, Any]] = {"preset": None, "max_epochs": 15, "learning_rate": 1e-4}
-    trials = (
-        {},
-        {"method::forget_weight": 0.3},
-        {"learning_rate": 3e-4},
-        {"learning_rate": 1e-3},
-    )
+    trials = ({}, {"method::forget_weight": 0.3}, {"learning_rate": 3e-4}, {"learning_rate": 1e-3})
 
     forget_classes: Sequence[int] = ()
     forget_terms: Mapping[str, float] = field(default_factory=lambda: {"background": 1.0})
@@ -278,23 +273,20 @@ class EraseToRetain(UnlearningMethod):
 
     def _forget_loss(self, engine: SupervisedTrainer) -> torch.Tensor:
         image, label, _ = self.forget_batch(engine)
-        student, layer = engine.network, self.feature_layer if "student_features" in self._inputs else None
-        values: dict[str, torch.Tensor] = {"label": label}
+        student, values = engine.network, {"label": label}
+        layer = self.feature_layer if "student_features" in self._inputs else None
         with captured(student.get_base_model(), layer) as features:
             values["student"] = engine.inferer(image, student)
             if self._inputs & {"teacher", "teacher_features"}:
                 values["teacher"] = engine.inferer(image, student.teacher)
         if layer is not None:
             half = len(features) // 2  # a sliding window passes several times
-            values["student_features"], values["teacher_features"] = (
-                torch.cat(part) for part in (features[:half], features[half:])
-            )
-        retained = torch.zeros((), device=image.device)
+            values |= {"student_features": torch.cat(features[:half]), "teacher_features": torch.cat(features[half:])}
+        total = retained = torch.zeros((), device=image.device)
         if self.forget_classes:
             distillation, guard = self._retain_terms(engine, values["student"], values["teacher"], label)
             retained = self.kd_weight * distillation + self.guard_weight * guard
             chosen = labelled(label, values["student"], self.forget_classes)
-        total = torch.zeros((), device=image.device)
         for name, term in self._terms.items():
             inputs = [values[source] for source in FORGET_TERMS[name].inputs]
             value = over_places(term, chosen, *inputs) if self.forget_classes else term(*inputs)
@@ -303,7 +295,7 @@ class EraseToRetain(UnlearningMethod):
         return self.forget_weight * total + retained
 
     def _forget_step(self, engine: SupervisedTrainer) -> None:
-        with torch.autocast("cuda", enabled=engine.amp, **engine.amp_kwargs):  # as MONAI's trainer, on the CPU as well
+        with self.autocast(engine):
             loss = self._forget_loss(engine)
         self.step(engine, loss)
 

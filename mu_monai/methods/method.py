@@ -257,7 +257,7 @@ class UnlearningMethod:
 
     @staticmethod
     def autocast(engine: SupervisedTrainer) -> torch.autocast:
-        """The trainer's mixed precision, for forward passes outside its iterations."""
+        """The trainer's mixed precision, on the CPU as well, for forward passes outside its iterations."""
         return torch.autocast("cuda", enabled=engine.amp, **engine.amp_kwargs)
 
     @staticmethod

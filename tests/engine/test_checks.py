@@ -14,6 +14,7 @@ UNMOVED = "the teacher's weights and statistics did not move"
 OFF = "adapters off equal the teacher bit for bit"
 MERGED = "merged weights equal the adapted network"
 MOVED = "every adapter moved"
+SOME = "at least one adapter moved"
 
 
 @pytest.fixture
@@ -126,6 +127,15 @@ def test_a_single_adapter_that_stood_still_is_named(student, image):
     checks = self_checks(student, image)
     assert failed(checks) == [MOVED]
     assert checks[-1]["detail"] == f"not moved: {name}"
+
+
+def test_a_method_that_chooses_its_weights_may_leave_layers_but_not_all(student, make_student, image):
+    nn.init.zeros_(adapters(student)[0].lora_B["default"].weight)
+    count = len(adapters(student))
+    checks = self_checks(student, image, selective=True)
+    assert failed(checks) == []
+    assert checks[-1] == {"name": SOME, "passed": True, "detail": f"{count - 1} of {count} moved"}
+    assert failed(self_checks(make_student(), image, selective=True)) == [SOME]
 
 
 def test_a_student_in_training_mode_is_checked_in_evaluation_mode(make_student, image):

@@ -351,5 +351,5 @@ def _moved(run: Path, teacher: str) -> set[str]:
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
-def _killed(*_):
+def _killed(*_, **__):
     raise KeyboardInterrupt
