@@ -20,7 +20,7 @@ RUN_JSON, CONFIG_JSON, MODEL_PT, ADAPTER_DIR = "run.json", "config.json", "model
 WARNINGS = "warnings"  # what handlers have to say of a finished run, kept in the engine's state
 
 CURVE_CSV, SCORES_CSV, EXAMPLES_NPZ, CHECKPOINTS_DIR = "curve.csv", "scores.csv", "examples.npz", "checkpoints"
-AUDIT_JSON = "audit.json"
+AUDIT_JSON, DECISION_CSV = "audit.json", "decision.csv"
 
 
 def structures(columns: Iterable[object]) -> list[str]:

@@ -25,7 +25,7 @@ UNLEARN = ["--set", "max_epochs=6", "--set", "batch_size=4", "--set", "learning_
 
 def test_every_verb_is_a_command():
     verbs = ["split", "train", "unlearn", "evaluate", "report", "revert", "merge", "methods", "networks", "demo"]
-    verbs += ["audit", "release", "verify", "predict"]
+    verbs += ["audit", "release", "verify", "predict", "compose", "compare"]
     assert sorted(COMMANDS) == sorted(verbs)
 
 
@@ -377,14 +377,11 @@ def test_a_run_stopped_at_a_random_moment_resumes_to_the_same_weights(phantom_sp
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run(command(whole), check=True, capture_output=True)
-    process = subprocess.Popen(command(broken), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (broken / "checkpoints" / "last.pt").exists():
-        assert process.poll() is None
-        time.sleep(0.005)
-    time.sleep(random.uniform(0, 0.5))
-    process.send_signal(stop)
-    code = process.wait(timeout=60)
-    assert not (broken / "model.pt").exists(), "it finished before it was stopped"
+    for _ in range(3):  # on a busy machine a run may end before it is stopped
+        code = _stopped(command(broken), broken, stop)
+        if not (broken / "model.pt").exists():
+            break
+        shutil.rmtree(broken)
     assert code in (
         (-signal.SIGKILL,) if stop == signal.SIGKILL else (130, -signal.SIGINT)
     )  # a shell sees 130 for both
@@ -394,6 +391,17 @@ def test_a_run_stopped_at_a_random_moment_resumes_to_the_same_weights(phantom_sp
     first, second = (torch.load(folder / "model.pt", weights_only=True) for folder in (whole, broken))
     assert weights_sha256(first) == weights_sha256(second)
     assert pd.read_csv(broken / "curve.csv")["epoch"].tolist() == list(range(1, 151))
+
+
+def _stopped(command, folder, stop) -> int:
+    """Start a run and send it a signal at a random moment after its first checkpoint; its exit code."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (folder / "checkpoints" / "last.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    time.sleep(random.uniform(0, 0.5))
+    process.send_signal(stop)
+    return process.wait(timeout=60)
 
 
 @pytest.mark.end_to_end

@@ -1,5 +1,6 @@
 """LoRA adapters for the convolutions of MONAI networks: where they go, how they act, how they are kept."""
 
+from mu_monai.adapters.arithmetic import summed
 from mu_monai.adapters.drift import LayerDrift, clip_drift, layer_drifts, total_drift
 from mu_monai.adapters.features import captured, pooled
 from mu_monai.adapters.lora import LoraConv
@@ -23,6 +24,7 @@ __all__ = [
     "place",
     "pooled",
     "read_weights",
+    "summed",
     "total_drift",
     "weights_sha256",
 ]

@@ -10,8 +10,8 @@ from torch import nn
 
 
 @contextmanager
-def captured(network: nn.Module, layer: str | None) -> Iterator[list[torch.Tensor]]:
-    """Collect what a layer returns, one tensor per pass; nothing without a layer.
+def captured(network: nn.Module, layer: str | None, *, inputs: bool = False) -> Iterator[list[torch.Tensor]]:
+    """Collect what a layer returns, or with `inputs` what it is given, one tensor per pass; nothing without a layer.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
@@ -24,7 +24,9 @@ def captured(network: nn.Module, layer: str | None) -> Iterator[list[torch.Tenso
     if layer is None:
         yield outputs
         return
-    hook = network.get_submodule(layer).register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    hook = network.get_submodule(layer).register_forward_hook(
+        lambda _module, given, output: outputs.append(given[0] if inputs else output)
+    )
     try:
         yield outputs
     finally:

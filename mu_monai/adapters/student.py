@@ -91,15 +91,15 @@ class Student(PeftModel):
         raise_if_any(ambiguous(network, batch_norms(network)) if bn_mode == "train" else [])
         placement = place(network, scope)
         limits = {name: min(r, capacity(network.get_submodule(name))) for name in placement.targets}
-        # longest names first: peft takes the first pattern that the end of a name matches
-        ranks = dict(sorted(limits.items(), key=lambda item: -len(item[0]))) if clamp_rank else {}
+        # whole names: peft takes the first pattern that the end of a name matches, and a file sorts them
+        ranks = {f"^{_exactly((name,))}": rank for name, rank in limits.items()} if clamp_rank else {}
         config = LoraConfig(
             r=r,
             lora_alpha=lora_alpha,
             lora_dropout=lora_dropout,
             target_modules=_exactly(placement.targets),
-            rank_pattern={_exactly((name,)): rank for name, rank in ranks.items()},
-            alpha_pattern={_exactly((name,)): lora_alpha * rank / r for name, rank in ranks.items()},
+            rank_pattern=ranks,
+            alpha_pattern={name: lora_alpha * rank / r for name, rank in ranks.items()},
             modules_to_save=(batch_norms(network) or None) if bn_mode == "train" else None,
         )
         self._wrap(network, config, placement)
@@ -127,7 +127,8 @@ class Student(PeftModel):
                         layer.train(mode)
             elif isinstance(module, ModulesToSaveWrapper):
                 copies = module.modules_to_save[_ADAPTER]
-                frozen = isinstance(copies, _BatchNorm) and not self._moving_statistics
+                still = self.trains_all and not any(weight.requires_grad for weight in copies.parameters())
+                frozen = isinstance(copies, _BatchNorm) and (still or not self._moving_statistics)
                 copies.train(mode and not self._head_alone and not frozen)
         self.training = mode
         if not mode:

@@ -6,6 +6,7 @@ from mu_monai.audit.attacks import attack_records, attack_sentences
 from mu_monai.audit.bootstrap import Interval, Sample, independent_gap, mean_interval, paired_gap
 from mu_monai.audit.classwise import ResampledF1
 from mu_monai.audit.closeness import closeness_records, klom_note, klom_records
+from mu_monai.audit.decision import plane, shown_cases
 from mu_monai.audit.distance import cka_interval, distance_records
 from mu_monai.audit.membership import membership_notes, membership_records
 from mu_monai.audit.patients import patient_table
@@ -36,9 +37,11 @@ __all__ = [
     "membership_records",
     "paired_gap",
     "patient_table",
+    "plane",
     "records_table",
     "shadow_notes",
     "shadow_records",
+    "shown_cases",
     "subgroup_table",
     "utility_records",
     "verdict",

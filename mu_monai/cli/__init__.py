@@ -12,6 +12,9 @@ import typer
 
 from mu_monai import __version__
 from mu_monai.cli.audit import audit
+from mu_monai.cli.compare import compare
+from mu_monai.cli.compose import compose
+from mu_monai.cli.finished import finished
 from mu_monai.cli.handover import RunDir, merge, release, revert, verify
 from mu_monai.errors import InputError
 
@@ -95,6 +98,10 @@ def split(
     forget_where: Annotated[
         str | None, typer.Option(help="Condition over manifest columns: \"device == 'a'\".")
     ] = None,
+    forget_fraction_of: Annotated[
+        float | None,
+        typer.Option(help="With --forget-where: forget only this share of the training patients found, in (0, 1)."),
+    ] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of all patients for validation, in [0, 1); by default 0.2.")
     ] = None,
@@ -128,7 +135,7 @@ def split(
         layout=layout,
         label_set=label_set,
         salt=salt,
-        forget={"fraction": forget, "ids": forget_ids, "where": forget_where},
+        forget={"fraction": forget, "ids": forget_ids, "where": forget_where, "share": forget_fraction_of},
         validation=validation,
         test=test,
         group_by=group_by,
@@ -173,7 +180,7 @@ def train(
         overlays=overlay or [],
         **options,
     )
-    _finished(run)
+    finished(run)
 
 
 @app.command()
@@ -227,7 +234,7 @@ def unlearn(
         overlays=overlay or [],
         **options,
     )
-    _finished(run)
+    finished(run)
 
 
 @app.command()
@@ -291,7 +298,7 @@ def report(
         typer.echo(f"record: {record / 'record.dsse.json'}")
 
 
-for _command in (audit, revert, merge, release, verify):
+for _command in (audit, compare, compose, revert, merge, release, verify):
     app.command()(_command)
 
 
@@ -336,18 +343,6 @@ def demo(
     from mu_monai import workflow
 
     typer.echo(f"report: {workflow.demo(out=out, volume=volume, quiet=quiet)}")
-
-
-def _finished(run: Path) -> None:
-    from mu_monai import workflow
-    from mu_monai.files import read_json
-    from mu_monai.keys import RUN_JSON
-
-    record = read_json(run / RUN_JSON)
-    typer.echo(f"run: {run} ({record['seconds']:.0f} s, {record['parameters']['coverage']})")
-    typer.echo(workflow.summary(run))
-    if not all(check["passed"] for check in record["checks"]):  # the run has said which
-        raise typer.Exit(1)
 
 
 def main() -> None:

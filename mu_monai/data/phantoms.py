@@ -28,7 +28,7 @@ from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path, read_json, write_json
 
 PhantomKind = Literal["lesions", "vessels", "classes", "volumes"]
-_DRAWING = 1  # raise it whenever the drawings change: a folder made by other drawings is not reused
+_DRAWING = 2  # raise it whenever the drawings change: a folder made by other drawings is not reused
 _SHARE_OF_DEVICE_B = 0.3
 _SETTINGS_JSON = "phantoms.json"
 _SIZE, _VOLUME_SIZE = 256, 56  # voxels along a side cost far more in volumes

@@ -13,7 +13,7 @@ import pandas as pd
 from mu_monai.data.duplicates import original_ids, unite_groups
 from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.pseudonyms import hash_ids
-from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, describe_selector, follow_renamed
+from mu_monai.data.selection import ForgetIds, ForgetSelector, describe_selector, follow_renamed, is_drawn
 from mu_monai.data.split import counts, report_near_duplicates, split_manifest
 from mu_monai.data.split_file import load_split
 from mu_monai.errors import InputError, raise_if_any
@@ -35,9 +35,9 @@ def reselect(
     Args:
         path: the split file that the model was trained on, or one of an earlier request.
         forget: which of its training cases to forget as well. Ids and queries may name any training case, ids also as
-            they were before copies were renamed or identifiers hashed; a fraction is that of the patients still to
+            they were before copies were renamed or identifiers hashed; a fraction or share is that of those still to
             retain.
-        seed: of the draw, for a fraction.
+        seed: of the draw, for a fraction or share.
         strict: near-duplicates of forgotten cases in other subsets are an error, not a warning.
 
     Returns:
@@ -96,7 +96,7 @@ def _choose(
 ) -> pd.DataFrame:
     """The training cases, those to forget being the earlier ones and those of the selector."""
     before = groups.isin(groups[training[SUBSET] == FORGET])
-    open_to = ~before if isinstance(forget, ForgetFraction) else pd.Series(True, index=training.index)
+    open_to = ~before if is_drawn(forget) else pd.Series(True, index=training.index)
     if isinstance(forget, ForgetIds):
         forget = follow_renamed(forget, original_ids(together), training)
     divided = split_manifest(

@@ -54,13 +54,22 @@ class ForgetIds:
 
 @dataclass(frozen=True)
 class ForgetWhere:
-    """Forget the cases that a query finds.
+    """Forget the cases that a query finds, or a random share of the patients that it finds.
 
     Args:
         value: a pandas query over the manifest's columns, such as `device == 'a' and age > 60`.
+        share: share of the training patients found that are forgotten, in (0, 1), at least one; none to forget all.
     """
 
     value: str
+    share: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.share is not None and not (math.isfinite(self.share) and 0 < self.share < 1):
+            raise InputError(
+                f"share {self.share!r} of the cases found is not in (0, 1); 0.5 forgets half of the patients that "
+                f"{self.value!r} finds in training: leave it out to forget them all"
+            )
 
 
 ForgetSelector = ForgetFraction | ForgetIds | ForgetWhere
@@ -72,9 +81,17 @@ def describe_selector(selector: ForgetSelector) -> dict[str, Any]:
     Example:
         >>> describe_selector(ForgetIds(("p1", "p2")))
         {'kind': 'ids', 'value': ['p1', 'p2']}
+        >>> describe_selector(ForgetWhere("device == 'a'", share=0.5))
+        {'kind': 'where', 'value': "device == 'a'", 'share': 0.5}
     """
     kind = {ForgetFraction: "fraction", ForgetIds: "ids", ForgetWhere: "where"}[type(selector)]
-    return {"kind": kind, "value": list(selector.value) if isinstance(selector, ForgetIds) else selector.value}
+    share = {"share": selector.share} if isinstance(selector, ForgetWhere) and selector.share is not None else {}
+    return {"kind": kind, "value": list(selector.value) if isinstance(selector, ForgetIds) else selector.value, **share}
+
+
+def is_drawn(selector: ForgetSelector) -> bool:
+    """Whether chance has a say in who is forgotten."""
+    return isinstance(selector, ForgetFraction) or (isinstance(selector, ForgetWhere) and selector.share is not None)
 
 
 def follow_renamed(selector: ForgetIds, renamed: Mapping[str, Sequence[str]], manifest: pd.DataFrame) -> ForgetIds:

@@ -91,10 +91,12 @@ def split_manifest(
     Args:
         manifest: the table.
         forget: which cases to forget, or none yet; those named by id or query never land in validation or test,
-            since only a case that was trained on can be forgotten.
+            since only a case that was trained on can be forgotten. Of a query with a share, that share of the groups
+            found in training is forgotten, and the others stay where they are.
         validation: share of all groups, in [0, 1).
         test: share of all groups, in [0, 1).
-        seed: of the random division, >= 0. The same seed gives the same test groups for every fraction to forget.
+        seed: of the random division, >= 0. The same seed gives the same test groups for every fraction or share to
+            forget, and a larger one forgets those of a smaller one as well.
         group_by: the column whose groups stay whole, or the group of each row.
 
     Raises:
@@ -108,13 +110,16 @@ def split_manifest(
     raise_if_any(_share_problems(validation, test, seed))
     column = _group_column(manifest, group_by)
     groups, names = pd.factorize(column.astype(str).to_numpy(dtype=object), sort=True)
-    selected = np.zeros(len(names), dtype=bool)
+    found = np.zeros(len(names), dtype=bool)
     if isinstance(forget, ForgetIds | ForgetWhere):
         titles = np.array([f"{column.name} {name!r}" for name in names], dtype=object)
-        selected = select_groups(manifest, forget, groups, titles)
+        found = select_groups(manifest, forget, groups, titles)
     order = np.random.default_rng(seed).permutation(len(names))
-    free = order[~selected[order]]
     sizes = {TEST: _size(test, len(names)), VALIDATION: _size(validation, len(names))}
+    selected = found
+    if isinstance(forget, ForgetWhere) and forget.share is not None:
+        selected = _drawn(forget.share, found, order[sum(sizes.values()) :])
+    free = order[~selected[order]]
     if isinstance(forget, ForgetFraction):
         sizes[FORGET] = max(1, _round(forget.value * (len(names) - sum(sizes.values()))))
     if sum(sizes.values()) >= len(free):
@@ -124,6 +129,19 @@ def split_manifest(
     for name, part in zip(sizes, np.split(free, np.cumsum(list(sizes.values()))), strict=False):
         subset[part] = name
     return manifest.assign(**{SUBSET: subset[groups]})
+
+
+def _drawn(share: float, found: NDArray[np.bool_], training: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Of the groups found, `(g,)`, those that are forgotten: a share of those in training, in the order of the draw."""
+    open_to = training[found[training]]
+    if not len(open_to):
+        raise InputError(
+            f"share {share} has nobody to take from: all {int(found.sum())} groups that the condition finds were drawn "
+            "for validation and test; draw with another --seed, or make these subsets smaller"
+        )
+    drawn = np.zeros_like(found)
+    drawn[open_to[: max(1, _round(share * len(open_to)))]] = True
+    return drawn
 
 
 def make_split(source: Source, settings: SplitSettings | None = None) -> dict[str, Any]:

@@ -18,12 +18,38 @@ _OVERSAMPLING = 3  # vessels are thinner than a pixel; they are drawn larger and
 
 
 @dataclass(frozen=True, kw_only=True)
+class Camera:
+    """How a fundus camera changes what it sees.
+
+    Args:
+        cast: factor on red, green and blue.
+        radius: of the round field of view, as a share of the image's side.
+        height: above and below the centre, at which the field is cut off, as a share of the side.
+        blur: standard deviation of the point spread, as a share of the side.
+        noise: standard deviation of the noise, of pixels in [0, 1].
+    """
+
+    cast: tuple[float, float, float]
+    radius: float
+    height: float
+    blur: float
+    noise: float
+
+
+CAMERAS = {
+    "a": Camera(cast=(1.0, 1.0, 1.0), radius=0.47, height=0.5, blur=0.0, noise=0.014),
+    "b": Camera(cast=(0.80, 0.66, 0.95), radius=0.49, height=0.40, blur=0.0035, noise=0.03),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
 class VesselStyle:
     """What all vessel phantoms of one patient share.
 
     Args:
         background: RGB of the retina, in [0, 1].
-        device: `a`, or `b` with a darker, redder picture.
+        device: a key of `CAMERAS`: `b` is darker, more purple, less sharp and noisier than `a`, and cuts the field of
+            view off at top and bottom.
         width_factor: how wide this patient's annotator draws a vessel, as a multiple of its true width.
         skipped: probability that this annotator leaves a branch out; not visible in the image, so a network can only
             memorize it.
@@ -65,13 +91,20 @@ def draw_vessels(
     image = _retina(rng, style, disc, -side, size)
     darkness = _render([(branch, branch.darkness, 1.0) for branch in branches], size)
     image *= 1 - darkness[..., None] * np.array([0.55, 0.85, 0.75])
-    image += rng.normal(0, 0.014, image.shape)
-    y, x = np.mgrid[0:size, 0:size] / size
-    field = np.hypot(y - 0.5, x - 0.5) < 0.47
-    image *= ndimage.gaussian_filter(field.astype(float), size / 250)[..., None]
+    image, field = _photograph(rng, image, CAMERAS[style.device])
     drawn = [branch for branch in branches if branch.level == 0 or rng.random() >= style.skipped]
     mask = (_render([(branch, 1.0, style.width_factor) for branch in drawn], size) > 0.5) & field
     return (np.clip(image, 0, 1) * 255).astype(np.uint8), mask
+
+
+def _photograph(rng: np.random.Generator, retina: Array, camera: Camera) -> tuple[Array, NDArray[np.bool_]]:
+    """What a camera makes of a fundus, and the field that it sees."""
+    size = len(retina)
+    image = ndimage.gaussian_filter(retina * camera.cast, (camera.blur * size, camera.blur * size, 0))
+    image += rng.normal(0, camera.noise, image.shape)
+    y, x = np.mgrid[0:size, 0:size] / size - 0.5
+    field = (np.hypot(y, x) < camera.radius) & (np.abs(y) < camera.height)
+    return image * ndimage.gaussian_filter(field.astype(float), size / 250)[..., None], field
 
 
 def _retina(rng: np.random.Generator, style: VesselStyle, disc: Array, temporal: float, size: int) -> Array:
@@ -88,7 +121,7 @@ def _retina(rng: np.random.Generator, style: VesselStyle, disc: Array, temporal:
     glow = 1 / (1 + np.exp((distance - 0.062) / 0.008))
     cup = np.exp(-((distance / 0.03) ** 2))
     image += glow[..., None] * (np.array([0.96, 0.78, 0.48]) - image) * 0.85 + 0.12 * cup[..., None]
-    return image * (np.array([0.85, 0.70, 0.72]) if style.device == "b" else 1.0)
+    return image
 
 
 def _tree(rng: np.random.Generator, disc: Array, temporal: float, winding: float) -> list[_Branch]:

@@ -1,7 +1,9 @@
 """What runs around MONAI's trainer: seeds, scores, probes, curve, checkpoints and the run folder."""
 
 from mu_monai.engine.curve import record_term
+from mu_monai.engine.decision import penultimate_features
 from mu_monai.engine.distances import answer_distance, answer_distances, layer_features, randomized, weight_distances
+from mu_monai.engine.gradients import case_gradients
 from mu_monai.engine.handlers import Progress, Reseed, StopOnNonFinite
 from mu_monai.engine.predict import ScoreSubsets, predict_scores
 from mu_monai.engine.probes import (
@@ -31,12 +33,14 @@ __all__ = [
     "WholeCases",
     "answer_distance",
     "answer_distances",
+    "case_gradients",
     "case_losses",
     "each_loss",
     "layer_features",
     "margins",
     "mean_case_loss",
     "patient_losses",
+    "penultimate_features",
     "predict_scores",
     "randomized",
     "record_term",

@@ -137,6 +137,7 @@ class ScoreSubsets:
         """Hook to the end of every `interval`-th epoch and of the last, and to the end of the run."""
         engine.add_event_handler(Events.STARTED, self._try)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self._score_without_epochs)
         engine.add_event_handler(Events.COMPLETED, self._warn_where_nothing_happened)
 
     def __call__(self, engine: Engine) -> None:
@@ -150,6 +151,11 @@ class ScoreSubsets:
                 scores = self.score(engine.network, loader, measure=False)
                 for column in ("loss", "accuracy" if "accuracy" in scores else "dice"):
                     record_term(engine, f"{subset}_{column}", float(scores[column].mean()))
+
+    def _score_without_epochs(self, engine: Engine) -> None:
+        """Score a run that a method ended before its first epoch."""
+        if not engine.state.epoch:
+            self(engine)
 
     def _try(self, engine: Engine) -> None:
         """Score one batch before anything is trained: what cannot be scored is refused now, not after an epoch."""
@@ -181,10 +187,11 @@ class ScoreSubsets:
         what = f"Dice of {', '.join(self.forget_classes)}" if self.forget_classes else "loss of the forget cases"
         old, new = (float(scores[columns].mean().mean()) for scores in (before, after))
         if abs(new - old) < 0.01 * abs(old):
+            trained = "more epochs, smaller batches or a larger learning rate act stronger"
             engine.state.warnings = [
                 *getattr(engine.state, WARNINGS, []),
-                f"the {what} moved by less than 1 % (teacher {old:.4f}, student {new:.4f}): "
-                "hardly anything was forgotten; more epochs, smaller batches or a larger learning rate act stronger",
+                f"the {what} moved by less than 1 % (teacher {old:.4f}, student {new:.4f}): hardly anything was "
+                f"forgotten; {trained if engine.state.epoch else 'other settings of the method act stronger'}",
             ]
 
     def write(self, models: Mapping[str, Predict], folder: str | Path) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -108,6 +109,7 @@ class RunFolder:
         self.curve = Curve(self.folder / CURVE_CSV)
         self._probe: torch.Tensor | None = None  # an image for the self-checks
         self._clock = math.nan  # when the run began, interruptions left out; NaN before it has begun
+        self._began = self._cpu_began = 0.0  # when the trainer was made: what methods do at its start counts as well
         self.record: dict[str, Any] = {
             "format": 1,
             "verb": "train" if method is None else "unlearn",
@@ -124,6 +126,8 @@ class RunFolder:
 
     def attach(self, engine: SupervisedTrainer) -> None:
         """Hook to the start, every iteration and epoch, the end and any exception of a run."""
+        self._began, self._cpu_began = time.monotonic(), time.process_time()
+        _forget_peak_memory()
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
@@ -164,6 +168,7 @@ class RunFolder:
             "warnings": [],
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": 0.0,
+            "cpu_seconds": None,
             "command": shlex.join(["mu-monai" if Path(sys.argv[0]).name == "mu-monai" else sys.argv[0], *sys.argv[1:]]),
         }
         if self.resume:
@@ -171,7 +176,7 @@ class RunFolder:
         if config is not None:
             write_json(self.folder / CONFIG_JSON, config)
             self.record["sha256"]["config"] = file_sha256(self.folder / CONFIG_JSON)
-        self._clock = time.monotonic() - self.record["seconds"]
+        self._clock = self._began - self.record["seconds"]
         self._write()
 
     def _resume(self, engine: SupervisedTrainer, config: dict[str, Any] | None) -> None:
@@ -208,12 +213,18 @@ class RunFolder:
         self._probe = output[IMAGE]
 
     def _epoch(self, engine: SupervisedTrainer) -> None:
+        self._row(engine)
+        save_checkpoint(engine, self.folder / CHECKPOINTS_DIR, self.method)
+
+    def _row(self, engine: SupervisedTrainer) -> None:
         row = {"epoch": engine.state.epoch, "seconds": round(time.monotonic() - self._clock, 3), **epoch_terms(engine)}
         self.curve.append(row)
-        save_checkpoint(engine, self.folder / CHECKPOINTS_DIR, self.method)
 
     def _complete(self, engine: SupervisedTrainer) -> None:
         network = engine.network
+        if not engine.state.epoch:  # the method acted before the first epoch and ended the run
+            self.record["max_epochs"] = 0
+            self._row(engine)
         if self._probe is None:  # resumed after the last epoch: nothing was left to train
             batch = next(iter(engine.data_loader))
             self._probe = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)[0]
@@ -245,6 +256,8 @@ class RunFolder:
 
     def _write(self) -> None:
         self.record["seconds"] = round(time.monotonic() - self._clock, 3)
+        if not self.resume:  # what a killed part took is not known
+            self.record["cpu_seconds"] = round(time.process_time() - self._cpu_began, 3)
         self.record["peak_memory_mib"] = round(_peak_memory_mib(), 1)
         write_json(self.folder / RUN_JSON, self.record)
 
@@ -292,6 +305,14 @@ def _parameters(network: torch.nn.Module) -> dict[str, int | float | str]:
         return network.budget()
     total = sum(parameter.numel() for parameter in network.parameters())
     return {"base": total, "trainable": total, "total": total, "share": 1.0, "coverage": "all weights train"}
+
+
+def _forget_peak_memory() -> None:
+    """Begin anew with the peak, where several runs share a process; only Linux can."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _peak_memory_mib() -> float:

@@ -1,12 +1,74 @@
 """Unlearning methods: ignite handlers that turn a MONAI `SupervisedTrainer` into an unlearning run."""
 
+from mu_monai.methods.amnesiac import Amnesiac
+from mu_monai.methods.bad_teacher import BadTeacher
+from mu_monai.methods.boundary_expand import BoundaryExpand
+from mu_monai.methods.boundary_shrink import BoundaryShrink
 from mu_monai.methods.calibrated_erase_to_retain import CalibratedEraseToRetain
+from mu_monai.methods.cf_k import CFk
+from mu_monai.methods.composition import Composition
 from mu_monai.methods.erase_to_retain import EraseToRetain
+from mu_monai.methods.eu_k import EUk
+from mu_monai.methods.gradient_ascent import GradientAscent
+from mu_monai.methods.gradient_difference import GradientDifference
+from mu_monai.methods.influence import InfluenceUnlearning
+from mu_monai.methods.l1_sparse import L1Sparse
 from mu_monai.methods.method import UnlearningMethod
+from mu_monai.methods.npo import NPO
+from mu_monai.methods.perturbed_sign_gradient import PerturbedSignGradient
+from mu_monai.methods.random_labels import RandomLabels
+from mu_monai.methods.retain_fine_tuning import RetainFineTuning
+from mu_monai.methods.salun import SalUn
+from mu_monai.methods.scrub import Scrub
+from mu_monai.methods.selective_synaptic_dampening import SelectiveSynapticDampening
+from mu_monai.methods.unsir import UNSIR
 
 METHODS: dict[str, type[UnlearningMethod]] = {
     "erase-to-retain": EraseToRetain,
     "calibrated-erase-to-retain": CalibratedEraseToRetain,
+    "perturbed-sign-gradient": PerturbedSignGradient,
+    "boundary-shrink": BoundaryShrink,
+    "boundary-expand": BoundaryExpand,
+    "retain-fine-tuning": RetainFineTuning,
+    "gradient-ascent": GradientAscent,
+    "gradient-difference": GradientDifference,
+    "random-labels": RandomLabels,
+    "amnesiac": Amnesiac,
+    "npo": NPO,
+    "l1-sparse": L1Sparse,
+    "cf-k": CFk,
+    "eu-k": EUk,
+    "salun": SalUn,
+    "scrub": Scrub,
+    "bad-teacher": BadTeacher,
+    "unsir": UNSIR,
+    "selective-synaptic-dampening": SelectiveSynapticDampening,
+    "influence": InfluenceUnlearning,
+    "composition": Composition,
 }
 
-__all__ = ["METHODS", "CalibratedEraseToRetain", "EraseToRetain", "UnlearningMethod"]
+__all__ = [
+    "METHODS",
+    "NPO",
+    "UNSIR",
+    "Amnesiac",
+    "BadTeacher",
+    "BoundaryExpand",
+    "BoundaryShrink",
+    "CFk",
+    "CalibratedEraseToRetain",
+    "Composition",
+    "EUk",
+    "EraseToRetain",
+    "GradientAscent",
+    "GradientDifference",
+    "InfluenceUnlearning",
+    "L1Sparse",
+    "PerturbedSignGradient",
+    "RandomLabels",
+    "RetainFineTuning",
+    "SalUn",
+    "Scrub",
+    "SelectiveSynapticDampening",
+    "UnlearningMethod",
+]

@@ -103,6 +103,8 @@ class UnlearningMethod:
         choices: dict[str, tuple[Any, ...]] = {"task": self.tasks, "softmax": softmax, "stop_at": stop_at}
         yield from choice_problems({name: getattr(self, name) for name in choices}, choices)
         yield from range_problems({"tolerance": self.tolerance}, "a number in (0, 0.5)", lambda x: 0 < x < 0.5)
+        if self.stop_at is not None and self.cost == "one-shot":
+            yield f"method#stop_at='{self.stop_at}' chooses among epochs, and there are none; leave stop_at out"
 
     def attach(self, engine: SupervisedTrainer) -> None:
         """Hook the method's actions to the trainer's events."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mu_monai.metrics.alignment import alignment, gram, linear_cka
+from mu_monai.metrics.choice import Choice, choice
 from mu_monai.metrics.classwise import PREDICTED, class_f1
 from mu_monai.metrics.closeness import average_gap, tow, zrf
 from mu_monai.metrics.divergence import gaussian_kl, histogram_kl, klom
@@ -27,11 +28,13 @@ __all__ = [
     "PREDICTED",
     "STRUCTURE_METRICS",
     "UTILITY_METRICS",
+    "Choice",
     "alignment",
     "allowed_errors",
     "attack_scores",
     "auc",
     "average_gap",
+    "choice",
     "class_f1",
     "gaussian_kl",
     "gram",

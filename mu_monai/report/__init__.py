@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from mu_monai.report.audit_sentences import metric_name, metric_sentence, patient_sentence
+from mu_monai.report.comparison import comparison_table, write_comparison
 from mu_monai.report.folder import Run, Runs, read_runs
 from mu_monai.report.page import write_report
 
-__all__ = ["Run", "Runs", "metric_name", "metric_sentence", "patient_sentence", "read_runs", "write_report"]
+__all__ = [
+    "Run",
+    "Runs",
+    "comparison_table",
+    "metric_name",
+    "metric_sentence",
+    "patient_sentence",
+    "read_runs",
+    "write_comparison",
+    "write_report",
+]

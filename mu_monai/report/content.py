@@ -12,6 +12,7 @@ from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, RETAIN, ROLES, STUDENT, S
 from mu_monai.report import forgotten, sentences
 from mu_monai.report.audited import audit_content
 from mu_monai.report.classwise import class_content
+from mu_monai.report.composed import composed_content
 from mu_monai.report.folder import CLASSIFICATION, Run, Runs
 from mu_monai.report.measured import measured_content
 from mu_monai.report.paper import PAPER_CASES, PAPER_SIZES, SOURCE, paper_table
@@ -60,6 +61,7 @@ def page_content(runs: Runs, records: pd.DataFrame) -> dict[str, Any]:
         "roles": list(runs.by_role),
         "provenance": as_rows(provenance),
         "audit": audit_content(runs),
+        "composed": composed_content(runs),
         **measured_content(runs),
     }
 
@@ -134,7 +136,7 @@ def _facts(runs: Runs) -> list[tuple[str, str]]:
         ("Task", bundle.get("task")),
         ("Method", method.get("name")),
         ("Preset", record.get("preset")),
-        ("Forget set", None if runs.forget_classes else _selector(provenance)),
+        ("Forget set", None if runs.forget_classes else forget_set(provenance)),
         ("Forgotten", sentences.listed(runs.forget_classes)),
         ("Split", _split(split.get("file"), provenance)),
         ("Source", provenance.get("source")),
@@ -146,7 +148,8 @@ def _facts(runs: Runs) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
 
-def _selector(provenance: dict[str, Any]) -> str:
+def forget_set(provenance: dict[str, Any]) -> str:
+    """How the forget cases of a split were chosen, in words."""
     if "selector" not in provenance:
         return "not recorded"
     selector = provenance["selector"] or {}
@@ -159,7 +162,9 @@ def _selector(provenance: dict[str, Any]) -> str:
         case "ids":
             return sentences.count(len(value or []), "id") + " of patients or cases, as given"
         case "where":
-            return f"all cases where {value}"
+            share = selector.get("share")
+            drawn = f"{100 * float(share or 0):g} % of the training patients, drawn at random,"
+            return f"{'all cases' if share is None else drawn} where {value}"
     return "none chosen"
 
 

@@ -17,6 +17,7 @@ from mu_monai.keys import (
     AUDIT_JSON,
     CASE_ID,
     CURVE_CSV,
+    DECISION_CSV,
     EXAMPLES_NPZ,
     LABEL,
     MODEL,
@@ -53,6 +54,7 @@ class Run:
         curve: the content of `curve.csv`; empty where the run has none.
         examples: the arrays of `examples.npz`; empty where the run has none.
         audit: the content of `audit.json`; empty where the run has none.
+        decision: the content of `decision.csv`, that the audit of a classifier wrote; empty where there is none.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class Run:
     curve: pd.DataFrame
     examples: Examples
     audit: dict[str, Any] = field(default_factory=dict)
+    decision: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def role(self) -> str:
@@ -118,6 +121,11 @@ class Runs:
     def audit(self) -> dict[str, Any]:
         """The audit of the main run; empty where there is none, or one of other weights."""
         return {} if self.main.stale_audit else self.main.audit
+
+    @property
+    def decision(self) -> pd.DataFrame:
+        """The decision picture of the main run; empty where there is none, or one of other weights."""
+        return pd.DataFrame() if self.main.stale_audit else self.main.decision
 
     @property
     def volumes(self) -> bool:
@@ -178,7 +186,10 @@ def _read_run(folder: Path) -> Run:
     raise_if_any(_score_problems(folder, record["role"], scores))
     curve = _read_table(folder / CURVE_CSV) if (folder / CURVE_CSV).is_file() else pd.DataFrame()
     examples, audit = read_examples(folder / EXAMPLES_NPZ), _read_audit(folder / AUDIT_JSON)
-    return Run(folder=folder, record=record, scores=scores, curve=curve, examples=examples, audit=audit)
+    picture = folder / DECISION_CSV
+    decision = _read_table(picture) if audit.get("decision") and picture.is_file() else pd.DataFrame()
+    tables: dict[str, Any] = {"scores": scores, "curve": curve, "examples": examples, "decision": decision}
+    return Run(folder=folder, record=record, audit=audit, **tables)
 
 
 def _read_json(path: Path) -> Any:

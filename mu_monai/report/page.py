@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mu_monai import __version__
 from mu_monai.errors import InputError
 from mu_monai.report.audited import audit_records, subgroups, worst_patients
+from mu_monai.report.composed import composed_table
 from mu_monai.report.content import near_duplicates, page_content, shown_metrics
 from mu_monai.report.figures import THEMES, png
 from mu_monai.report.folder import Runs
@@ -80,20 +82,24 @@ def write_report(runs: Runs, records: pd.DataFrame, out: str | Path, *, images: 
     if absent:
         raise ValueError(f"the records have no column {', '.join(absent)}; needed: {', '.join(RECORD_COLUMNS)}")
     with _swapped_in(out) as folder:
-        pictures = _write_figures(report_plots(runs, records, images=images), folder / FIGURES_DIR)
+        pictures = write_figures(report_plots(runs, records, images=images), folder / FIGURES_DIR)
         _write_tables(runs, records, folder / TABLES_DIR)
-        environment = Environment(
-            loader=PackageLoader("mu_monai.report"),
-            autoescape=True,  # ids and warnings come from files that somebody else may have written
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
         content = page_content(runs, records)
         content |= {"pictures": pictures, "curves": curve_names(pictures, runs), "images": images}
-        page = environment.get_template("report.html.j2").render(content, version=__version__)
-        (folder / INDEX_HTML).write_text(page, encoding="utf-8")
+        (folder / INDEX_HTML).write_text(render("report.html.j2", content), encoding="utf-8")
     return out / INDEX_HTML
+
+
+def render(template: str, content: Mapping[str, Any]) -> str:
+    """Fill in a template of this package."""
+    environment = Environment(
+        loader=PackageLoader("mu_monai.report"),
+        autoescape=True,  # ids and warnings come from files that somebody else may have written
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(content, version=__version__)
 
 
 @contextmanager
@@ -133,8 +139,9 @@ def _is_report(index: Path) -> bool:
         return _GENERATOR.encode() in stream.read(_HEAD_BYTES)
 
 
-def _write_figures(plots: dict[str, Plot], folder: Path) -> dict[str, Picture]:
-    folder.mkdir()
+def write_figures(plots: Mapping[str, Plot], folder: Path) -> dict[str, Picture]:
+    """Draw plots for light and dark pages into a folder, and give them as the page embeds them."""
+    folder.mkdir(parents=True, exist_ok=True)
     pictures = {}
     for name, plot in plots.items():
         uris = {}
@@ -166,6 +173,7 @@ def _write_tables(runs: Runs, records: pd.DataFrame, folder: Path) -> None:
         "layers": layers_table(runs),
         "restoration": restoration_table(runs),
         "audit_records": audit_records(runs),
+        "composed": composed_table(runs),
         "patients": worst_patients(runs),
         "subgroups": subgroups(runs),
     }

@@ -16,6 +16,7 @@ from mu_monai.report.audit_figures import draw_attacks, draw_losses
 from mu_monai.report.audited import attack_values, has_losses
 from mu_monai.report.classwise import class_subsets
 from mu_monai.report.content import METRIC_LABELS, shown_metrics
+from mu_monai.report.decision import decision_alt, decision_caption, draw_decision
 from mu_monai.report.examples import CLASSES, Examples, is_volumes
 from mu_monai.report.figures import (
     Draw,
@@ -61,8 +62,8 @@ class Plot:
 def report_plots(runs: Runs, records: pd.DataFrame, *, images: bool) -> dict[str, Plot]:
     """The plots of a report by the name of their file.
 
-    They are `utility`, `losses`, `attacks`, `classes`, `<role>-<term or metric>`, `restoration`, `layers` and
-    `gallery`, those that there is something to show in.
+    They are `utility`, `losses`, `attacks`, `decision`, `classes`, `<role>-<term or metric>`, `restoration`, `layers`
+    and `gallery`, those that there is something to show in.
 
     Args:
         runs: the runs of the report.
@@ -122,6 +123,9 @@ def _audit(runs: Runs) -> dict[str, Plot]:
             "again, left of it they stand out by being answered worse; the student should stay where the retrained "
             "model is.",
         )
+    if len(runs.decision):
+        draw = partial(draw_decision, runs.decision)
+        plots["decision"] = Plot(draw=draw, alt=decision_alt(runs.decision), caption=decision_caption())
     return plots
 
 

@@ -31,6 +31,23 @@ TERMS = {
     "total_variation": "How much the answer on forget cases changes from pixel to pixel; it should stay low or fall.",
     "random_label": "The error on forget cases against labels drawn anew for every batch; it should fall toward that "
     "of guessing, never to 0.",
+    "hinge": "How far the losses of forget cases are below their targets, the losses of unseen cases; it should fall.",
+    "settling": "The error on retained cases in the steps that end an epoch; it should stay as low as it began.",
+    "forget": "The loss of forget cases; it should rise to that of cases never trained on.",
+    "relabelled": "The error on forget cases against labels that are not theirs; it should fall.",
+    "preference": "How much the true labels of forget cases are preferred; it should fall.",
+    "departure": "The distance to the teacher's answers on forget cases; it should rise.",
+    "good": "The distance to the teacher's answers on retained cases; it should stay near 0.",
+    "bad": "The distance to an untrained network's answers on forget cases; it should fall.",
+    "noise": "The error on noise that stands for the forgotten classes; it should fall while the run impairs.",
+    "l1": "The sum of the absolute values of all weights that train; it should fall.",
+    "dampened": "The share of weights that were dampened.",
+    "fisher_cases": "How many retained cases the curvature of the loss was taken from.",
+    "shift": "How far the weights were moved.",
+    "forget_auc": "How well losses tell forget cases from validation cases, 0.5 where not; it should fall to that.",
+    "flip_rate": "The share of forget cases whose answer changed in the boundary search; it should be near 1.",
+    "inner_loss_first": "The original model's loss on forget cases before the search for the boundary.",
+    "inner_loss_last": "The original model's loss on forget cases where the search ended; it should be the higher one.",
 }
 METRICS = {
     "dice": "Dice: the overlap of answer and ground truth, from 0 (none) to 1 (the same), as the mean over cases.",

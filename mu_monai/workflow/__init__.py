@@ -3,6 +3,8 @@
 from mu_monai.workflow.adopt import adopt
 from mu_monai.workflow.audit import audit
 from mu_monai.workflow.audit_summary import audit_summary
+from mu_monai.workflow.compare import compare, comparison_summary
+from mu_monai.workflow.compose import compose
 from mu_monai.workflow.demo import demo
 from mu_monai.workflow.evaluate import evaluate
 from mu_monai.workflow.methods import methods
@@ -20,6 +22,9 @@ __all__ = [
     "adopt",
     "audit",
     "audit_summary",
+    "compare",
+    "comparison_summary",
+    "compose",
     "demo",
     "evaluate",
     "merge",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from mu_monai.adapters import read_weights, weights_sha256
@@ -34,12 +35,14 @@ from mu_monai.audit import (
     verdict,
 )
 from mu_monai.audit.bootstrap import N_RESAMPLES
-from mu_monai.files import write_json
-from mu_monai.keys import AUDIT_JSON, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
+from mu_monai.errors import InputError
+from mu_monai.files import atomic_path, write_json
+from mu_monai.keys import AUDIT_JSON, DECISION_CSV, LABEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
 from mu_monai.metrics import klom
 from mu_monai.record import without_nan
 from mu_monai.workflow.attacks import run_attacks
 from mu_monai.workflow.audit_inputs import AuditInputs, read_inputs
+from mu_monai.workflow.decision import decision_table
 from mu_monai.workflow.distances import measure_distances
 from mu_monai.workflow.evaluation import Evaluation, open_evaluation
 from mu_monai.workflow.shadows import shadow_scores
@@ -55,11 +58,12 @@ _BY_NAMES = (
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """What one part of the audit found: records, sentences, and further keys of `audit.json`."""
+    """What one part of the audit found: records, sentences, further keys of `audit.json`, and tables beside it."""
 
     records: Sequence[Record] = ()
     notes: Sequence[str] = ()
     content: dict[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def audit(
@@ -74,6 +78,7 @@ def audit(
     by: Sequence[str] = (),
     seed: int = 0,
     n_resamples: int = N_RESAMPLES,
+    distances: bool = True,
     device: str | None = None,
     quiet: bool = False,
     out: str | Path | None = None,
@@ -81,7 +86,7 @@ def audit(
     """Judge a finished run by whether the forgotten patients can be told from unseen ones.
 
     The scores of the runs are all that membership, patients and groups need. Distances to the retrained model are
-    measured where one is given, attacks and shadow models where they are asked for.
+    measured where one is given, unless told not to; attacks and shadow models where they are asked for.
 
     Args:
         run: the folder of an unlearning run, or one that `adopt` made.
@@ -95,6 +100,7 @@ def audit(
         by: the columns of the split to group cases by; by default all with 2 to 20 values.
         seed: seed of draws and attacks.
         n_resamples: bootstrap draws per interval.
+        distances: whether to compare the networks with the retrained model's, which takes minutes.
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
         quiet: no progress bars.
         out: the file to write; by default `audit.json` in the run folder.
@@ -105,7 +111,7 @@ def audit(
     Raises:
         InputError: every problem of the input, before anything is computed.
     """
-    options: dict[str, Any] = {"by": by, "seed": seed, "device": device, "quiet": quiet}
+    options: dict[str, Any] = {"by": by, "seed": seed, "distances": distances, "device": device, "quiet": quiet}
     inputs = read_inputs(
         run,
         references=references,
@@ -141,6 +147,9 @@ def audit(
     for part in parts:
         content |= part.content
     target = inputs.run / AUDIT_JSON if out is None else Path(out)
+    for name, table in ((name, table) for part in parts for name, table in part.tables.items()):
+        with atomic_path(target.with_name(name)) as path:
+            table.to_csv(path, index=False)
     write_json(target, without_nan(content))
     return target
 
@@ -153,8 +162,10 @@ def _measures(inputs: AuditInputs, evaluation: Evaluation | None) -> list[_Measu
     found: list[_Measure] = [_utility, _membership, _patients, _subgroups, _searched, _closeness]
     if inputs.siblings:
         found.append(_klom)
-    if evaluation is not None and inputs.references:
+    if evaluation is not None and inputs.references and inputs.distances:
         found.append(partial(_distances, evaluation))
+    if evaluation is not None and inputs.distances and LABEL in inputs.scores:
+        found.append(partial(_decision, evaluation))
     if evaluation is not None and inputs.attacks:
         found.append(partial(_attacks, evaluation))
     if inputs.shadows:
@@ -206,6 +217,14 @@ def _klom(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
 def _distances(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
     found = measure_distances(evaluation, seed=inputs.seed)
     return _Part(records=distance_records(found.cases, found.layers, found.weights, **draws))
+
+
+def _decision(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    try:
+        table = decision_table(evaluation, inputs.scores, seed=inputs.seed)
+    except InputError as error:  # a network whose head is not known
+        return _Part(notes=[f"no decision picture: {error}"])
+    return _Part(content={"decision": {"file": DECISION_CSV}}, tables={DECISION_CSV: table})
 
 
 def _attacks(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any]) -> _Part:

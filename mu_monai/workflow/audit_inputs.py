@@ -38,6 +38,7 @@ class AuditInputs:
         pool: the folder of shadow models.
         by: the columns to group cases by; none for all that have groups.
         seed: seed of draws and attacks.
+        distances: whether networks are compared with the retrained model's.
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
         quiet: no progress bars.
     """
@@ -52,6 +53,7 @@ class AuditInputs:
     pool: Path | None
     by: Sequence[str]
     seed: int
+    distances: bool
     device: str | None
     quiet: bool
 
@@ -93,7 +95,7 @@ class AuditInputs:
     @property
     def needs_models(self) -> bool:
         """Whether networks are looked at, and not their scores alone."""
-        return bool(self.references or self.attacks)
+        return bool((self.distances and self.references) or self.attacks)
 
 
 def read_inputs(
@@ -139,7 +141,7 @@ def unscored_problems(out: Path, split: Path | None, options: Mapping[str, Any])
     if split is None:
         options = {**options, "references": (), "siblings": (), "by": ()}
     record = {} if split is None else {"sha256": {"split": file_sha256(split)}, "split": {"file": str(split)}}
-    return _option_problems(_inputs(out, record, None, **options, device=None, quiet=True))
+    return _option_problems(_inputs(out, record, None, **options, distances=True, device=None, quiet=True))
 
 
 def _inputs(
@@ -166,8 +168,8 @@ def _inputs(
 def _option_problems(inputs: AuditInputs) -> list[str]:
     """What is wrong with the options, whether the model is scored already or not."""
     return collect(
-        lambda: _others(inputs.references, RETRAINED, inputs.record, "--reference"),
-        lambda: _others(inputs.siblings, STUDENT, inputs.record, "--sibling"),
+        lambda: other_problems(inputs.references, RETRAINED, inputs.record, "--reference"),
+        lambda: other_problems(inputs.siblings, STUDENT, inputs.record, "--sibling"),
         lambda: _by_problems(inputs) if inputs.record else [],
         lambda: _unless(chosen_attacks(inputs.attacks)),
         lambda: list(_shadow_problems(inputs)),
@@ -198,7 +200,8 @@ def _score_problems(inputs: AuditInputs) -> list[str]:
     ]
 
 
-def _others(folders: Sequence[Path], role: str, record: Mapping[str, Any], option: str) -> list[str]:
+def other_problems(folders: Sequence[Path], role: str, record: Mapping[str, Any], option: str) -> list[str]:
+    """Why runs that are given beside another are not of its split, or not of the role that they are given for."""
     problems = []
     for folder in folders:
         other = read_run(folder)

@@ -98,7 +98,7 @@ def shadow_scores(
     training = read_run(trained)
     split = Path(split or record["split"]["file"])
     raise_if_any(_problems(record, split, shadows))
-    overlay = _changes(trained, training, "train")
+    overlay = changed_settings(trained, training, "train")
     pool = Path(pool)
     _claim(pool, training, overlay, split)
     common: dict[str, Any] = {"device": device, "quiet": quiet}
@@ -129,7 +129,7 @@ class _Shadow:
     def train(self, overlay: Mapping[str, Any], common: Mapping[str, Any]) -> None:
         """Train it as the teacher was trained."""
         file = self._write_overlay(TEACHER, overlay)
-        _finish(
+        complete(
             self.folder / TEACHER,
             lambda out, resume: train(
                 bundle_of(self.training),
@@ -145,9 +145,9 @@ class _Shadow:
     def unlearn(self, run: Path, record: Mapping[str, Any], common: Mapping[str, Any]) -> str:
         """Unlearn its half as an audited run did; gives the name of the folder, which is that of the settings."""
         overlay = _unlearning(run, record)
-        name = f"unlearned-{_digest(overlay)[:12]}"
+        name = f"unlearned-{digest(overlay)[:12]}"
         file = self._write_overlay(name, overlay)
-        _finish(
+        complete(
             self.folder / name,
             lambda out, resume: unlearn(
                 bundle_of(record),
@@ -209,7 +209,7 @@ def _problems(record: Mapping[str, Any], split: Path, shadows: int) -> Iterator[
         )
 
 
-def _changes(run: str | Path, record: Mapping[str, Any], config: str) -> dict[str, Any]:
+def changed_settings(run: str | Path, record: Mapping[str, Any], config: str) -> dict[str, Any]:
     """What a run's config has otherwise than its bundle's, as an overlay."""
     files = config_files(bundle_of(record), config)
     bundled = read_config(files).get()
@@ -230,18 +230,16 @@ def _unlearning(run: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     bundle = bundle_of(record)
     parser = read_config(config_files(bundle, "unlearn", method_overlay(bundle, name)))
     made = method_override(bundle, parser, name).get("method", parser.get("method"))
-    return _changes(run, record, "unlearn") | {"method": made | settings}
+    return changed_settings(run, record, "unlearn") | {"method": made | settings}
 
 
 def _claim(pool: Path, training: Mapping[str, Any], overlay: Mapping[str, Any], split: Path) -> None:
     """Say in the pool what it is for; refuse one that is for something else."""
-    bundled = read_config(config_files(bundle_of(training), "train")).get()
-    config = {key: value for key, value in (bundled | overlay).items() if key not in (*_OWN, "_meta_")}
     now = {
         "format": 1,
         "bundle": training["bundle"]["name"],
-        "config": _digest(config),
-        "split": _digest(_people(split)),
+        "config": training_digest(training, overlay),
+        "split": digest(_people(split)),
         "seed": training["seed"],
     }
     file = pool / POOL_JSON
@@ -257,6 +255,12 @@ def _claim(pool: Path, training: Mapping[str, Any], overlay: Mapping[str, Any], 
     )
 
 
+def training_digest(training: Mapping[str, Any], overlay: Mapping[str, Any]) -> str:
+    """The digest of the config that a run was trained with, without what each model has of its own."""
+    bundled = read_config(config_files(bundle_of(training), "train")).get()
+    return digest({key: value for key, value in (bundled | overlay).items() if key not in (*_OWN, "_meta_")})
+
+
 def _people(split: Path) -> list[list[str]]:
     """Who is in which subset with which image, wherever the files lie."""
     content = read_json(split)
@@ -266,11 +270,12 @@ def _people(split: Path) -> list[list[str]]:
     )
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """SHA-256 of what a JSON file would hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _finish(folder: Path, make: Callable[[Path, bool], Path]) -> None:
+def complete(folder: Path, make: Callable[[Path, bool], object]) -> None:
     """Make a run, go on with it where it was interrupted, or leave it where it is finished."""
     record = folder / RUN_JSON
     if record.is_file() and read_json(record)["status"] == "finished":

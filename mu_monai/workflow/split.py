@@ -43,7 +43,8 @@ def split(
         layout: a key of `mu_monai.data.LAYOUTS`; recognized where it is none.
         label_set: CHASE_DB1's observer, `1stHO` or `2ndHO`.
         salt: with which the layout `dicom` hashes identifiers; drawn where it is none.
-        forget: at most one of `fraction` (in (0, 1)), `ids` (a file, one id a line) and `where` (a condition).
+        forget: at most one of `fraction` (in (0, 1)), `ids` (a file, one id a line) and `where` (a condition); beside
+            `where` also `share`, that of the patients found (in (0, 1)).
         force: replace an existing file.
         settings: the other fields of `mu_monai.data.SplitSettings`; those that are none keep their defaults.
 
@@ -85,6 +86,12 @@ def _without_effect(options: Mapping[str, Any]) -> list[str]:
 
 def _selector(forget: Mapping[str, Any]) -> ForgetSelector | None:
     given = {name: value for name, value in forget.items() if value is not None}
+    share = given.pop("share", None)
+    if share is not None and "where" not in given:
+        raise InputError(
+            f"--forget-fraction-of {share} is a share of what a condition finds; give the condition with "
+            "--forget-where, or take --forget for a share of all training patients"
+        )
     if not given:
         return None
     if len(given) > 1:
@@ -93,7 +100,7 @@ def _selector(forget: Mapping[str, Any]) -> ForgetSelector | None:
     if kind == "fraction":
         return ForgetFraction(value)
     if kind == "where":
-        return ForgetWhere(value)
+        return ForgetWhere(value, share)
     if not Path(value).is_file():
         raise InputError(
             f"the file of ids '{value}' does not exist; give a text file with one patient or case id a line"

@@ -64,6 +64,7 @@ def train(
     problems += collect(
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: split_problems(split, [RETAIN]) or mask_class_problems(parser, overrides, split),
+        lambda: place_problems({"--out": out, "--split": split}),
         lambda: device_problems(device),
         lambda: number_problems(overrides),
     )
@@ -136,6 +137,20 @@ def number_problems(overrides: Mapping[str, Any]) -> list[str]:
         f"--set {name}={overrides[name]} is not allowed; use a whole number of at least 1"
         for name in ("max_epochs", "patches_per_volume")
         if name in overrides and not (isinstance(overrides[name], int) and overrides[name] >= 1)
+    ]
+
+
+def place_problems(places: Mapping[str, str | Path | None]) -> list[str]:
+    """Why a config cannot name a file or folder: MONAI reads `#` as a step into the config, and a first sign as code.
+
+    Example:
+        >>> place_problems({"--out": "runs/#1", "--split": "split.json"})
+        ["--out 'runs/#1' cannot stand in a MONAI config; use a path without # that does not begin with $, @ or %"]
+    """
+    return [
+        f"{option} '{place}' cannot stand in a MONAI config; use a path without # that does not begin with $, @ or %"
+        for option, place in places.items()
+        if place is not None and ("#" in str(place) or str(place).startswith(("$", "@", "%")))
     ]
 
 

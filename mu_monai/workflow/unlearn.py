@@ -45,6 +45,7 @@ from mu_monai.workflow.train import (
     device_problems,
     mask_class_problems,
     number_problems,
+    place_problems,
     split_problems,
 )
 
@@ -105,7 +106,9 @@ def unlearn(
     overrides |= class_overrides(forget_classes) | common_overrides(bundle, split, device) | parse_settings(settings)
     parser = read_config(files)
     if known is not None and not tuned:
-        overrides = method_override(bundle, parser, known) | overrides
+        own = method_override(bundle, parser, known)
+        parser.update(own)
+        overrides = own | overrides
     if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
         overrides["preset"] = f"{parser.get('preset')}, changed"
     names = classes_to_forget(parser, overrides)
@@ -117,6 +120,7 @@ def unlearn(
             split_problems(split, [RETAIN] if names else TRAINING_SUBSETS)
             or trained_otherwise(split, teacher) + mask_class_problems(parser, overrides, split)
         ),
+        lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher}),
         lambda: device_problems(device),
         lambda: number_problems(overrides),
     )

@@ -10,7 +10,7 @@ import sys
 import peft
 import pytest
 import torch
-from monai.networks.nets import UNet
+from monai.networks.nets import ResNet, UNet
 from safetensors.torch import load_file
 from torch import nn
 
@@ -385,6 +385,20 @@ class TestMovingStatistics:
         student.save(tmp_path / "adapter")
         assert torch.equal(load_student(make_unet(), tmp_path / "adapter")(probe), student.eval()(probe))
 
+    def test_a_layer_that_is_held_keeps_its_statistics(self, make_unet, train_steps):
+        student = Student(make_unet(), trainable="all", bn_mode="train")
+        last = list(student.placement.targets)[-1]
+        for name, parameter in student.named_parameters():
+            parameter.requires_grad_(f".{last}.modules_to_save." in name)
+        held = [name for name, module in make_unet().named_modules() if module in batch_norms(make_unet())]
+        train_steps(student, torch.randn(2, 1, 16, 16))
+        before, after = make_unet().state_dict(), student.merged().state_dict()
+        assert {name for name in before if not torch.equal(before[name], after[name])} <= {
+            f"{last}.weight",
+            f"{last}.bias",
+        }
+        assert last not in held
+
 
 class TestRank:
     def test_a_layer_gets_no_more_rank_than_it_can_hold_and_it_is_said(self, make_unet):
@@ -485,3 +499,16 @@ class TestAllWeights:
         inner.add_module("x", nn.Sequential(nn.Sequential(nn.Linear(2, 2))))
         with pytest.raises(InputError, match="ends like that of a layer which is to be copied"):
             Student(inner, trainable="all")
+
+
+def test_layers_whose_names_end_alike_keep_their_ranks_through_the_file(tmp_path):
+    def build():
+        torch.manual_seed(0)
+        return ResNet("basic", [1, 1, 1, 1], [4, 8, 16, 32], spatial_dims=2, n_input_channels=3, num_classes=9).eval()
+
+    student = Student(build(), "all")
+    ranks = {name: student._layer(name).r["default"] for name in student.placement.targets}
+    assert ranks["conv1"] < ranks["layer2.0.conv1"]
+    student.save(tmp_path / "adapter")
+    loaded = load_student(build(), tmp_path / "adapter")
+    assert {name: loaded._layer(name).r["default"] for name in loaded.placement.targets} == ranks

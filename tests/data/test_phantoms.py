@@ -12,6 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from mu_monai.data import check_manifest, load_split, phantom_split, phantoms, write_phantoms
 from mu_monai.data.class_phantom import CLASS_DIAGNOSES, draw_class_style
+from mu_monai.data.vessel_phantom import CAMERAS, draw_vessel_style, draw_vessels
 from mu_monai.errors import InputError
 from mu_monai.keys import SUBSETS
 
@@ -84,6 +85,23 @@ def test_the_eyes_of_vessel_phantoms_are_mirrored(tmp_path):
     red = [np.asarray(Image.open(path).convert("L"), dtype=float)[40:88] for path in manifest["image"]]
     brightest = [np.median(np.argmax(pixels, axis=1)) for pixels in red]
     assert brightest[0] < 64 < brightest[1]
+
+
+def test_the_two_cameras_see_one_retina_differently():
+    pictures = {}
+    for camera in CAMERAS:
+        rng = np.random.default_rng(0)
+        pictures[camera] = draw_vessels(rng, draw_vessel_style(rng, camera), "healthy", "L", 128)
+    (first, vessels), (second, cut) = pictures["a"], pictures["b"]
+    middle = slice(32, 96)
+    assert (vessels[middle, middle] == cut[middle, middle]).all()  # the same vessels, as far as both see
+    assert first[12].any()
+    assert not second[8].any()  # the field of view is cut off
+    assert not cut[8].any()
+    ratio = first[middle, middle].mean((0, 1)) / second[middle, middle].mean((0, 1))
+    assert ratio[1] > ratio[0] > ratio[2] > 1  # darker, and least in blue
+    grain = [np.diff(picture[middle, middle, 2].astype(float), axis=0).std() for picture in (first, second)]
+    assert grain[1] > 1.3 * grain[0]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,16 @@ def patients(split, subset):
     return {case["patient_id"] for case in split[subset]}
 
 
+def test_a_share_of_a_query_is_that_of_the_patients_still_retained(trained, tmp_path):
+    before = load_split(trained)
+    found = reselect(trained, ForgetWhere("phantom == 'lesions'", 0.5), seed=1)
+    after = load_split(write_split(tmp_path / "request.json", found))
+    assert after["test"] == before["test"]
+    assert patients(after, "forget") > patients(before, "forget")
+    assert len(patients(after, "forget") - patients(before, "forget")) == (len(patients(before, "retain")) + 1) // 2
+    assert found["provenance"]["selector"] == {"kind": "where", "value": "phantom == 'lesions'", "share": 0.5}
+
+
 @pytest.mark.parametrize("kind", ["fraction", "ids", "where"])
 def test_validation_and_test_stay_and_those_forgotten_earlier_stay(trained, tmp_path, kind):
     before = load_split(trained)

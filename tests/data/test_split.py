@@ -122,6 +122,54 @@ def test_a_query_treats_missing_values_as_no_match(make_manifest):
     assert set(split["patient_id"][split["subset"] == "forget"]) == {"p00", "p01"}
 
 
+def subsets_of(manifest, forget, **settings):
+    split = split_manifest(manifest, forget=forget, **settings)
+    return {name: set(rows["patient_id"]) for name, rows in split.groupby("subset")}
+
+
+@pytest.mark.parametrize(("share", "forgotten"), [(0.01, 1), (0.25, 3), (0.5, 6), (0.75, 9)])
+def test_a_share_of_a_query_is_that_of_the_patients_in_training(share, forgotten):
+    manifest = table([2] * 40).assign(diagnosis=["nevus"] * 40 + ["melanoma"] * 40)
+    where = ForgetWhere("diagnosis == 'nevus'", share)
+    found = subsets_of(manifest, where)
+    nevus = set(manifest["patient_id"][:40])
+    assert found["forget"] <= nevus
+    assert len(found["forget"]) == forgotten
+    assert len(nevus & (found["retain"] | found["forget"])) == 12
+    assert found["validation"] & nevus
+    assert found["test"] & nevus  # unseen cases of the class
+    assert found == subsets_of(manifest.sample(frac=1, random_state=3), where)
+
+
+def test_shares_share_their_test_patients_and_larger_ones_hold_smaller_ones():
+    manifest = table([1] * 60).assign(device=["a", "b"] * 30)
+    small, large, fraction = (
+        subsets_of(manifest, forget, seed=2)
+        for forget in (ForgetWhere("device == 'a'", 0.25), ForgetWhere("device == 'a'", 0.75), ForgetFraction(0.1))
+    )
+    assert small["test"] == large["test"] == fraction["test"]
+    assert small["validation"] == large["validation"]
+    assert small["forget"] < large["forget"]
+    assert small["forget"] != subsets_of(manifest, ForgetWhere("device == 'a'", 0.25), seed=3)["forget"]
+
+
+def test_a_share_needs_patients_in_training_whole_ones_and_some_that_stay(make_manifest):
+    manifest = make_manifest()
+    held_out = subsets_of(manifest, ForgetFraction(0.1))["test"]
+    with pytest.raises(InputError, match=r"share 0.5 has nobody to take from: all 2 groups .* another --seed"):
+        split_manifest(manifest, forget=ForgetWhere(f"patient_id in {sorted(held_out)}", 0.5))
+    with pytest.raises(InputError, match="in part: 'c03_0' but not 'c03_1'"):
+        split_manifest(manifest, forget=ForgetWhere("case_id == 'c03_0'", 0.5))
+    with pytest.raises(InputError, match=r"too few for .*at least 1 to retain"):
+        split_manifest(manifest.query("patient_id < 'p03'"), forget=ForgetWhere("age > 0", 0.9), test=0.4)
+
+
+@pytest.mark.parametrize("value", [0, 1, -0.1, math.nan])
+def test_shares_of_a_query_out_of_range_are_refused(value):
+    with pytest.raises(InputError, match=r"share .* of the cases found is not in \(0, 1\); 0.5 forgets half"):
+        ForgetWhere("age > 60", value)
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [

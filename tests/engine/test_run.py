@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from mu_monai.adapters import load_student, load_weights, read_weights, weights_sha256
 from mu_monai.engine.checks import self_checks
+from mu_monai.engine.curve import record_term
 from mu_monai.engine.run import RunFolder, role_of, running_config
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json, write_json
@@ -84,7 +85,17 @@ class TestFinishedUnlearning:
         assert {key: content[key] for key in expected} == expected
         assert set(content) == {
             *expected,
-            *("versions", "sha256", "split", "checks", "warnings", "started", "seconds", "peak_memory_mib"),
+            *(
+                "versions",
+                "sha256",
+                "split",
+                "checks",
+                "warnings",
+                "started",
+                "seconds",
+                "cpu_seconds",
+                "peak_memory_mib",
+            ),
         }
 
     def test_run_json_says_with_what_and_when(self, trainer, run, make_unet):
@@ -101,7 +112,17 @@ class TestFinishedUnlearning:
         }
         assert datetime.fromisoformat(content["started"]).tzinfo is not None
         assert 0 < content["seconds"] < 60
+        assert 0 < content["cpu_seconds"] < 60
         assert content["peak_memory_mib"] > 0
+
+    @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets a peak")
+    def test_the_peak_memory_is_the_run_s_own(self, trainer, run):
+        large = torch.ones(2**26)  # 256 MiB, of whoever used this process before
+        high = record(run)["peak_memory_mib"] + large.numel() * 4 / 2**20
+        del large
+        run.unlearning(folder=run.folder.with_name("later")).run()
+        later = read_json(run.folder.with_name("later") / "run.json")["peak_memory_mib"]
+        assert later < high - 100
 
     def test_the_split_is_named_without_the_digest_of_every_file(self, trainer, run):
         content = record(run)["split"]
@@ -311,6 +332,7 @@ class TestStopping:
         seconds = pd.read_csv(run.folder / "curve.csv")["seconds"]
         assert seconds.is_monotonic_increasing
         assert record(run)["seconds"] >= seconds.iloc[-1] > 0
+        assert record(run)["cpu_seconds"] is None  # what the killed part took is not known
 
     def test_a_resumed_run_may_be_longer(self, run, at, tmp_path):
         run.unlearning(folder=tmp_path / "whole", epochs=3).run()
@@ -459,6 +481,49 @@ class TestWarnings:
         assert failed == [
             check["name"] for check in self_checks(student, torch.zeros(1, 1, 16, 16)) if not check["passed"]
         ]
+
+
+class TestWithoutEpochs:
+    """A method may act at the start and end the run there."""
+
+    @pytest.fixture
+    def finished(self, run, at):
+        def act(engine):
+            with torch.no_grad():
+                for weight in engine.network.trainable().values():
+                    weight += 0.3
+            record_term(engine, "moved", 0.3)
+            engine.terminate()
+
+        run.unlearning(weight=0.0, before=[at(Events.STARTED, act)]).run()
+        return run
+
+    def test_it_is_finished_with_checks_weights_and_measurements(self, finished):
+        content = record(finished)
+        assert (content["status"], content["max_epochs"]) == ("finished", 0)
+        assert len(content["checks"]) == 5
+        assert all(check["passed"] for check in content["checks"])
+        assert content["measurements"] == {"drift": {"total": 1.5}}
+        assert content["warnings"] == []
+        assert content["sha256"]["weights"] == weights_sha256(read_weights(finished.folder))
+        assert not (finished.folder / "checkpoints").exists()
+
+    def test_the_curve_has_one_row_before_the_first_epoch(self, finished):
+        table = pd.read_csv(finished.folder / "curve.csv")
+        assert table["epoch"].tolist() == [0]
+        assert table["moved"].tolist() == [0.3]
+        assert "total" not in table
+        metrics = {f"{s}_{m}" for s in ("retain", "forget", "validation") for m in ("loss", "dice")}
+        assert set(table.columns) == {"epoch", "seconds", "moved", *metrics}
+
+    def test_that_hardly_anything_was_forgotten_is_said_without_talk_of_training(self, run, at):
+        run.unlearning(before=[at(Events.STARTED, lambda engine: engine.terminate())]).run()
+        (warning,) = record(run)["warnings"]
+        assert "hardly anything was forgotten; other settings of the method act stronger" in warning
+
+    def test_it_cannot_be_resumed(self, finished, run):
+        with pytest.raises(InputError, match="holds no checkpoint to resume from"):
+            run.unlearning(resume=True)
 
 
 class Workflow(ConfigWorkflow):

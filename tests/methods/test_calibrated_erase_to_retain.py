@@ -142,7 +142,7 @@ class TestOtherMethods:
         assert all(torch.equal(kept[name], states[1][name]) for name in kept), "the second epoch was nearest"
 
     def test_two_phases_cannot_be_steered(self):
-        with pytest.raises(InputError, match="would end the run before its last epochs"):
+        with pytest.raises(InputError, match="chooses among epochs of one kind, and two_phase restores"):
             EraseToRetain(forget_loader=[], schedule="two_phase", stop_at="reference")
 
     def test_unseen_cases_are_needed(self, unlearn):

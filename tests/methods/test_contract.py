@@ -5,6 +5,7 @@ A finished run of each row and task is made once and looked at by many tests; th
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -43,20 +44,74 @@ QUICK = {
             *("method#target=median", "method#settle_steps=0", "method#stop_at=null"),
         ],
     ),
+    "boundary-search": ("perturbed-sign-gradient", ["method#steps=2", "method#bisections=1", "method#noise=1"]),
+    "boundary-search-every-step": (
+        "perturbed-sign-gradient",
+        ["method#relabel=every_step", "method#steps=2", "method#bisections=1", "method#noise=1"],
+    ),
+    "boundary-shrink": ("boundary-shrink", []),
+    "boundary-expand": ("boundary-expand", []),
+    "scrub": ("scrub", ["method#msteps=1"]),
+    "bad-teacher": ("bad-teacher", []),
+    "unsir": ("unsir", ["method#noise_cases=4", "method#noise_steps=5"]),
+    "dampening": ("selective-synaptic-dampening", ["method#alpha=1"]),
+    "influence": ("influence", []),
+    "influence-adapters": ("influence", ["network#trainable=adapters", "network#scope=decoder"]),
+    "retain-fine-tuning": ("retain-fine-tuning", []),
+    "gradient-ascent": ("gradient-ascent", ["learning_rate=0.001"]),
+    "gradient-difference": ("gradient-difference", ["method#alpha=0.5"]),
+    "random-labels": ("random-labels", []),
+    "amnesiac": ("amnesiac", []),
+    "npo": ("npo", ["method#beta=1"]),
+    "l1-sparse": ("l1-sparse", []),
+    "cf-k": ("cf-k", ["method#k=2"]),
+    "cf-k-adapters": ("cf-k", ["network#trainable=adapters", "network#scope=decoder", "method#k=2"]),
+    "eu-k": ("eu-k", ["method#k=2"]),
+    "salun": ("salun", []),
+    "composition": ("composition", []),
 }
+# Runs that a row starts from, by the setting that names them: finished runs of other rows on the same task.
+PARENTS = {"composition": {"good_retain": "alternate-step", "good_forget": "joint"}}
 COMMON = ["max_epochs=3", "epoch_length=null", "score_interval=1", "batch_size=4", "learning_rate=0.01"]
 # What a method writes into the curve under its own names.
 TERMS = {
     "EraseToRetain": {"supervised", "distillation", "guard"},
     "CalibratedEraseToRetain": {"supervised", "distillation", "hinge", "forget"},
+    "PerturbedSignGradient": {"supervised", "forget", "flip_rate", "inner_loss_first", "inner_loss_last"},
+    "BoundaryShrink": {"forget", "flip_rate"},
+    "BoundaryExpand": {"forget"},
+    "Scrub": {"supervised", "distillation", "departure"},
+    "BadTeacher": {"good", "bad"},
+    "UNSIR": {"supervised", "noise"},
+    "SelectiveSynapticDampening": {"dampened"},
+    "InfluenceUnlearning": {"fisher_cases", "shift"},
+    "RetainFineTuning": {"supervised"},
+    "GradientAscent": {"forget"},
+    "GradientDifference": {"supervised", "forget"},
+    "RandomLabels": {"supervised", "relabelled"},
+    "Amnesiac": {"supervised", "relabelled"},
+    "NPO": {"supervised", "preference"},
+    "L1Sparse": {"supervised", "l1"},
+    "CFk": {"supervised"},
+    "EUk": {"supervised"},
+    "SalUn": {"supervised", "relabelled"},
+    "Composition": set(),
 }
 # Of these, what is not written in every epoch.
-PARTIAL: dict[str, set[str]] = {}
+PARTIAL: dict[str, set[str]] = {
+    "Scrub": {"departure"},
+    "UNSIR": {"noise"},
+}
 # What stands still together with the learning rate, by row.
 STILL = {
     "two-phase": ["method#restore_learning_rate=1e-12"],
     "calibrated": ["method#settle_learning_rate=1e-12"],
+    "dampening": ["method#dampening=1e30"],
+    "influence": ["method#alpha=1e-12"],
+    "influence-adapters": ["method#alpha=1e-12"],
 }
+# What starts anew, and so moves at any learning rate.
+RESTARTS = {"eu-k", "composition"}
 TASKS = {"masks": "segmentation", "volumes": "segmentation", "classes": "classification"}
 
 
@@ -81,10 +136,15 @@ anywhere = pytest.mark.parametrize("job", _rows("anywhere"))
 
 
 @pytest.fixture
-def unlearn(tmp_path, tasks):
+def unlearn(tmp_path, tasks, runs, tmp_path_factory):
     def run(job, name="run", extra=(), resume=False, folder=tmp_path):
         row, task = job
         method, settings = QUICK[row]
+        parents = {
+            name: _finished(run, runs, tmp_path_factory, (parent, task))
+            for name, parent in PARENTS.get(row, {}).items()
+        }
+        settings = [*settings, *(f"method#{name}={folder}" for name, folder in parents.items())]
         return workflow.unlearn(
             tasks[task].bundle,
             split=tasks[task].split,
@@ -109,13 +169,13 @@ def runs():
 @pytest.fixture
 def finished(unlearn, runs, tmp_path_factory):
     """A finished run of a row on a task; nobody may change it."""
+    return partial(_finished, unlearn, runs, tmp_path_factory)
 
-    def run(job):
-        if job not in runs:
-            runs[job] = unlearn(job, folder=tmp_path_factory.mktemp("-".join(job)))
-        return runs[job]
 
-    return run
+def _finished(unlearn, runs, tmp_path_factory, job):
+    if job not in runs:
+        runs[job] = unlearn(job, folder=tmp_path_factory.mktemp("-".join(job)))
+    return runs[job]
 
 
 @pytest.fixture
@@ -322,7 +382,8 @@ def test_scores_hold_every_case_of_every_subset_for_both_models(finished, tasks,
 @anywhere
 def test_it_warns_when_nothing_happened(unlearn, job):
     run = unlearn(job, extra=["learning_rate=1e-12", *STILL.get(job[0], [])])
-    assert any("hardly anything was forgotten" in warning for warning in record(run)["warnings"])
+    warned = any("hardly anything was forgotten" in warning for warning in record(run)["warnings"])
+    assert warned == (job[0] not in RESTARTS)
 
 
 @anywhere

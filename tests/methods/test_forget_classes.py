@@ -203,5 +203,5 @@ def _filled(batch, value):
     return image, torch.full_like(label, value), cases
 
 
-def _killed(*_):
+def _killed(*_, **__):
     raise KeyboardInterrupt

@@ -12,7 +12,7 @@ from mu_monai.audit import shadow_notes, shadow_records
 from mu_monai.data import load_split, phantom_split
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
-from mu_monai.workflow.shadows import _finish, _unlearning, shadow_scores
+from mu_monai.workflow.shadows import _unlearning, complete, shadow_scores
 
 TINY = ["network_def#channels=[4, 8]", "network_def#strides=[2]", "image_size=[16, 16]", "max_epochs=1"]
 
@@ -128,7 +128,7 @@ def test_what_has_a_checkpoint_is_resumed_and_what_has_none_starts_anew(interrup
     if interrupted:
         (tmp_path / "run" / "checkpoints" / "last.pt").touch()
     made = []
-    _finish(tmp_path / "run", lambda out, resume: made.append((out.exists(), resume)))
+    complete(tmp_path / "run", lambda out, resume: made.append((out.exists(), resume)))
     assert made == [(interrupted, interrupted)]
 
 

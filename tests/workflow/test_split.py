@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mu_monai import workflow
@@ -45,3 +47,15 @@ def test_a_salt_has_no_effect_on_a_split_file(tmp_path):
         workflow.split(
             tmp_path / "split.json", out=tmp_path / "x.json", forget={"fraction": 0.3}, salt="not to be guessed"
         )
+
+
+def test_a_share_is_of_what_a_condition_finds(mu_monai, phantom_splits, tmp_path):
+    source, out = Path(phantom_splits["isic_classification"]).parent, tmp_path / "split.json"
+    share = ["--forget-fraction-of", 0.5, "--out", out]
+    code, _, error = mu_monai("split", source, *share)
+    assert code == 2
+    assert "--forget-fraction-of 0.5 is a share of what a condition finds; give the condition with --forget-" in error
+    assert not out.exists()
+    assert mu_monai("split", source, "--forget-where", "device in ['a', 'b']", *share)[0] == 0
+    assert read_json(out)["provenance"]["selector"]["share"] == 0.5
+    assert len(load_split(out)["forget"]) == len(load_split(out)["retain"]) + 2  # 5 patients of 2 images in training

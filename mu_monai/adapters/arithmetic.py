@@ -1,0 +1,73 @@
+"""Sums of saved adapters of one network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from peft import PeftConfig, load_peft_weights, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from torch import nn
+
+from mu_monai.adapters.copies import copies_all
+from mu_monai.adapters.lora import ADAPTABLE
+from mu_monai.adapters.student import BASE_JSON, RESTORATION, load_student
+from mu_monai.errors import raise_if_any
+from mu_monai.files import read_json
+
+
+def summed(network: nn.Module, folders: Sequence[str | os.PathLike[str]], weights: Sequence[float]) -> nn.Module:
+    r"""Merge a weighted sum of saved adapters into the network that they were made for.
+
+    .. math:: \tilde W = W + \sum_i w_i \, \Delta W_i
+
+    All adapters are active at once, each at its own scale, which is exact for every layer. peft's
+    `add_weighted_adapter` is not used: `linear` multiplies sums of factors with one another, and `cat` joins factors
+    along an axis that holds the input channels in transposed convolutions.
+
+    Args:
+        network: the network without adapters, with its weights; it is changed in place.
+        folders: `adapter/` folders that `Student.save` wrote, one or more.
+        weights: the factor on each of them, any number.
+
+    Returns:
+        the plain network with the sum in its weights.
+
+    Raises:
+        InputError: every folder that holds copies of weights, or more than adapters, or belongs to other weights.
+
+    Source:
+        Task arithmetic (Ilharco et al., arXiv 2212.04089) on the updates of LoRA (arXiv 2106.09685).
+    """
+    first, *others = (Path(folder) for folder in folders)
+    student = load_student(network, first)
+    raise_if_any(text for folder in (first, *others) for text in _problems(folder, student.base_sha256))
+    names = [str(student.active_adapter)]
+    for number, folder in enumerate(others, 2):
+        config = PeftConfig.from_pretrained(str(folder))
+        config._register_custom_module(dict(ADAPTABLE))
+        names.append(f"adapter-{number}")
+        student.add_adapter(names[-1], config)
+        set_peft_model_state_dict(student, load_peft_weights(str(folder)), names[-1])
+    for layer in (module for module in student.modules() if isinstance(module, LoraLayer)):
+        for name, weight in zip(names, weights, strict=True):
+            layer.set_scale(name, weight)
+    tuner: Any = student.base_model
+    merged: nn.Module = tuner.merge_and_unload(adapter_names=names)
+    return merged
+
+
+def _problems(folder: Path, base_sha256: str) -> Iterator[str]:
+    config, base = PeftConfig.from_pretrained(str(folder)), read_json(folder / BASE_JSON)["sha256"]
+    if copies_all(config) or config.modules_to_save:
+        kind = "copies of all weights" if copies_all(config) else "copies of moved statistics"
+        yield f"'{folder}' holds {kind}, which adapters cannot be added to; interpolate the weights instead"
+    if (folder / RESTORATION).is_dir():
+        yield f"'{folder}' holds a second adapter, a restored head; interpolate the weights instead"
+    if base != base_sha256:
+        yield (
+            f"the adapter in '{folder}' belongs to weights with SHA-256 {base}, and the network has {base_sha256}; add "
+            "up adapters of one network"
+        )

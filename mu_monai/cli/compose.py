@@ -1,0 +1,54 @@
+"""The command `compose`: one model of two unlearned ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mu_monai.cli.finished import finished
+from mu_monai.cli.handover import RunDir
+
+
+def compose(
+    good_retain: RunDir,
+    good_forget: RunDir,
+    out: Annotated[Path, typer.Option("--out", help="The run folder to make.")],
+    how: Annotated[
+        str,
+        typer.Option(
+            help="head: features of the first, head of the second; weights: interpolated; adapters: added up."
+        ),
+    ] = "head",
+    share: Annotated[
+        float | None, typer.Option(help="Share of the second run in weights or adapters, in [0, 1]; by default 0.5.")
+    ] = None,
+    fine_tune: Annotated[str, typer.Option(help="What trains on retain cases afterwards: all, or head.")] = "all",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a config id, such as max_epochs=2; may be repeated."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda:0 ...; by default a GPU where there is one.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Compose a run that retains well with one that forgets well, then fine-tune it on retain cases.
+
+    Example: mu-monai compose runs/gentle runs/strong --out runs/composed
+    """
+    from mu_monai import workflow
+
+    run = workflow.compose(
+        good_retain,
+        good_forget,
+        out=out,
+        how=how,
+        share=share,
+        fine_tune=fine_tune,
+        settings=settings or [],
+        resume=resume,
+        device=device,
+        quiet=quiet,
+    )
+    finished(run)

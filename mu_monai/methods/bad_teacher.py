@@ -1,0 +1,81 @@
+"""Bad teacher: what the teacher says on retained cases, what an untrained network says on forget cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from monai.engines import SupervisedTrainer
+from torch import nn
+
+from mu_monai.engine import randomized
+from mu_monai.keys import IMAGE, LOSS, PRED
+from mu_monai.losses import Distillation
+from mu_monai.methods.method import UnlearningMethod, range_problems, require_student
+
+
+@dataclass(kw_only=True)
+class BadTeacher(UnlearningMethod):
+    r"""Distil a competent teacher on retained cases and an incompetent one on forget cases.
+
+    .. math:: L = \mathrm{KL}\big(l\, p_{bad} + (1 - l)\, p_{good} \,\|\, p_s\big), \quad
+        l = 1 \text{ on } D_f, \; 0 \text{ on } D_r
+
+    The good teacher is the student's own. The bad one is the same network with fresh weights, drawn by the run's seed.
+    Each step takes a retain and as large a forget batch, and adds both means over cases: `good` and `bad` in the curve.
+    The supervised loss is not used.
+
+    Args:
+        temperature: of both distillations, > 0.
+
+    Raises:
+        InputError: for a temperature outside this range, or a network that is no `Student`.
+
+    Source:
+        Chundawat et al. 2023, arXiv 2205.08096, with temperature 1. As there, an epoch sees 30 % of the retained
+        cases, here drawn anew each epoch (`epoch_length` of the recipe). Published code averages the divergence over
+        classes as well, which makes it K times smaller; here it is a mean over cases. The optimizer is the bundle's,
+        where the paper has Adam. Masks: our extension, per pixel or voxel.
+
+    Example:
+        >>> BadTeacher(forget_loader=[]).settings()["temperature"]
+        1.0
+    """
+
+    paper = "Chundawat et al. 2023, arXiv 2205.08096"
+    needs = ("teacher",)
+    recipe: ClassVar[Mapping[str, Any]] = {
+        **UnlearningMethod.recipe,
+        "epoch_length": "$-(-3 * len(@train::dataloader) // 10)",
+    }
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._distillation = Distillation(self.temperature, softmax=self.is_softmax)
+        self._bad: nn.Module | None = None
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings, as sentences."""
+        yield from super().problems()
+        rate = {"temperature": self.temperature}
+        yield from range_problems(rate, "a number above 0", lambda value: 0 < value < math.inf)
+
+    def on_start(self, engine: SupervisedTrainer) -> None:
+        """Make the bad teacher: the same one for every epoch, and after a resume."""
+        require_student(self, engine)
+        self._bad = randomized(engine.network.reverted(), torch.initial_seed() % 2**32).requires_grad_(False)
+
+    def on_loss(self, engine: SupervisedTrainer) -> None:
+        """Put both distillations in the place of the supervised loss."""
+        output = engine.state.output
+        good = self._distillation(output[PRED], engine.inferer(output[IMAGE], engine.network.teacher))
+        self.record(engine, "good", good, len(output[IMAGE]))
+        image, _, _ = self.forget_batch(engine)
+        bad = self._distillation(engine.inferer(image, engine.network), engine.inferer(image, self._bad))
+        self.record(engine, "bad", bad, len(image))
+        output[LOSS] = good + bad

@@ -1,0 +1,94 @@
+"""Boundary Expand: forget cases learn a class that does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from monai.engines import SupervisedTrainer
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from mu_monai.errors import InputError
+from mu_monai.keys import LOSS
+from mu_monai.methods.method import UnlearningMethod, require_student
+from mu_monai.methods.perturbed_sign_gradient import seeded
+
+
+@dataclass(kw_only=True)
+class BoundaryExpand(UnlearningMethod):
+    r"""Train the forget cases toward a class beside all others, a shadow of them, and leave that class out at the end.
+
+    .. math::
+        L = \frac1{|F|} \sum_{i \in F} \mathrm{CE}\big([f_w(x_i),\; u^\top h_w(x_i) + c],\; K + 1\big)
+
+    :math:`h_w` is what the network's head sees of an image, and :math:`(u, c)` the shadow's own row, drawn anew; the
+    other K rows are the network's. The row lives in this method alone, so there is nothing to prune: no network that is
+    saved, scored or handed over ever has it. Forget cases are trained on alone: the trainer's pass over its retain
+    batch is thrown away.
+
+    Classification only. A class of a mask is a place in an image, not an image, and the one channel of a sigmoid has no
+    class beside it.
+
+    Raises:
+        InputError: for a network that is no `Student`, or whose head is not known to be one linear layer.
+
+    Source:
+        *Boundary Unlearning* (Chen et al., CVPR 2023, arXiv 2303.11570): SGD at 1e-5, 10 epochs. Here it is AdamW with
+        frozen statistics of BatchNorm.
+
+    Example:
+        >>> BoundaryExpand(forget_loader=[], task="classification").tasks
+        ('classification',)
+    """
+
+    paper = "Chen et al. 2023, arXiv 2303.11570"
+    tasks = ("classification",)
+    cost = "forget"
+    recipe: ClassVar[Mapping[str, Any]] = {
+        **UnlearningMethod.recipe,
+        "max_epochs": 10,
+        "epoch_length": "$len(@method::forget_loader)",
+        "score_interval": 10,
+    }
+    trials = ({}, {"learning_rate": 1e-5}, {"learning_rate": 3e-5}, {"learning_rate": 3e-4})
+
+    task: str = "classification"
+
+    def on_start(self, engine: SupervisedTrainer) -> None:
+        """Draw the shadow's row, and let it train with the rest."""
+        require_student(self, engine)
+        base = engine.network.reverted()
+        head = None if engine.network.head is None else base.get_submodule(engine.network.head)
+        if not isinstance(head, nn.Linear):
+            raise InputError(
+                f"BoundaryExpand adds a class to a linear head, and none is known of {type(base).__name__}; use "
+                "boundary-shrink, or a network that `mu-monai networks` lists as a classifier"
+            )
+        with seeded():
+            self._shadow = nn.Linear(head.in_features, 1).to(engine.state.device)
+        engine.optimizer.add_param_group({"params": list(self._shadow.parameters())})
+
+    def on_loss(self, engine: SupervisedTrainer) -> None:
+        """Lower the loss of forget cases toward the shadow, and of nothing else."""
+        image, *_ = self.forget_batch(engine)
+        seen: list[torch.Tensor] = []
+        head = engine.network.get_base_model().get_submodule(engine.network.head)
+        with head.register_forward_pre_hook(lambda _head, inputs: seen.append(inputs[0])):
+            logits = engine.inferer(image, engine.network)
+        expanded = torch.cat([logits, self._shadow(seen[0])], dim=1)
+        beyond = torch.full((len(image),), logits.shape[1], device=image.device)
+        forget = cross_entropy(expanded, beyond)
+        self.record(engine, "forget", forget, len(image))
+        engine.state.output[LOSS] = forget
+
+    def state_dict(self) -> dict[str, Any]:
+        """The shadow's row, besides what every method keeps."""
+        return super().state_dict() | {"shadow": self._shadow.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
+        """Go on with the same shadow."""
+        super().load_state_dict(state, engine)
+        self._shadow.load_state_dict(state["shadow"])

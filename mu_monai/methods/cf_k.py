@@ -1,0 +1,109 @@
+"""CF-k: the last k layers train on the retained cases, and forget by neglect; all before them is frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from monai.engines import SupervisedTrainer
+from torch import nn
+
+from mu_monai.adapters import Student
+from mu_monai.adapters.lora import ADAPTABLE
+from mu_monai.adapters.shared import ADAPTED
+from mu_monai.errors import InputError
+from mu_monai.methods.method import range_problems
+from mu_monai.methods.retain_fine_tuning import RetainFineTuning
+
+
+@dataclass(kw_only=True)
+class CFk(RetainFineTuning):
+    r"""Go on training the last `k` layers on the retained cases.
+
+    .. math:: L = \ell(D_r), \quad \theta_{1 \dots n-k} \text{ fixed}
+
+    Layers are convolutions and linear layers, in the order in which the network runs them; norm layers and activations
+    with weights train where they come behind the first of the `k`. With adapters it is those of these layers that
+    train. The names of what trained are in the record, as `trained_layers`.
+
+    Args:
+        k: how many layers train, 1, 2 ...
+
+    Raises:
+        InputError: for a value outside this range, more layers than the network has, or a network that is no `Student`.
+
+    Source:
+        Goel et al., *Towards Adversarial Evaluations for Inexact Machine Unlearning* (arXiv 2201.06640), catastrophic
+        forgetting of the last k layers; `k` is chosen there for each network. Others use the last block with SGD at
+        0.01 for 10 epochs. Here it is the bundle's AdamW at 1e-4 with BatchNorm's statistics frozen.
+
+    Example:
+        >>> CFk(forget_loader=[]).settings()["k"]
+        3
+    """
+
+    paper = "Goel et al. 2022, arXiv 2201.06640"
+    trials = ({}, {"method::k": 1}, {"method::k": 6}, {"learning_rate": 1e-3})
+    selective = True
+
+    k: int = 3
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings, as sentences."""
+        yield from super().problems()
+        counted = isinstance(self.k, int)
+        yield from range_problems({"k": self.k}, "1, 2 ... layers", lambda value: value >= 1 and counted)
+
+    def on_start(self, engine: SupervisedTrainer) -> None:
+        """Freeze all but the last layers."""
+        super().on_start(engine)
+        image, *_ = self.forget_batch(engine)
+        order = running_order(engine, image)
+        ends = [place for place, layer in enumerate(order.values()) if isinstance(_plain(layer), tuple(ADAPTABLE))]
+        if self.k > len(ends):
+            raise InputError(
+                f"method#k={self.k} is not allowed for a network of which {len(ends)} layers can train; use 1 to "
+                f"{len(ends)}"
+            )
+        self._layers = dict(list(order.items())[ends[-self.k] :])
+        for layer in adapted(engine.network).values():
+            if layer not in self._layers.values():
+                layer.requires_grad_(False)
+
+    def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
+        """What every method measures, and which layers trained."""
+        return super().measurements(engine) | {"trained_layers": list(self._layers)}
+
+
+@torch.no_grad()
+def running_order(engine: SupervisedTrainer, image: torch.Tensor) -> dict[str, nn.Module]:
+    """The layers of a student that can train, by their names in the plain network, in the order in which they run."""
+    student: Student = engine.network
+    names = {layer: name for name, layer in adapted(student).items()}
+    order: dict[str, nn.Module] = {}
+
+    def note(layer: nn.Module, _: Any) -> None:
+        order.setdefault(names[layer], layer)
+
+    hooks = [layer.register_forward_pre_hook(note) for layer in names]
+    student.eval()
+    try:
+        engine.inferer(image, student)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return order
+
+
+def adapted(student: Student) -> dict[str, Any]:
+    """The layers of a student that have an adapter or a copy, by their names in the plain network."""
+    layers: dict[str, Any] = dict(student.get_base_model().named_modules())
+    return {name: layer for name, layer in layers.items() if isinstance(layer, ADAPTED)}
+
+
+def _plain(layer: Any) -> nn.Module:
+    """What an adapted or copied layer was before."""
+    plain: nn.Module = getattr(layer, "original_module", None) or layer.get_base_layer()
+    return plain

@@ -1,0 +1,184 @@
+"""Composition: the features of one unlearned model with the head of another, then a short fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from monai.engines import SupervisedTrainer
+
+from mu_monai.adapters import Student, read_weights, summed
+from mu_monai.errors import raise_if_any
+from mu_monai.files import read_json
+from mu_monai.keys import ADAPTER_DIR, RUN_JSON
+from mu_monai.methods.method import UnlearningMethod, choice_problems, range_problems, require_student
+
+HOWS = ("head", "weights", "adapters")
+FINE_TUNES = ("all", "head")
+State = dict[str, torch.Tensor]
+
+
+@dataclass(kw_only=True)
+class Composition(UnlearningMethod):
+    r"""Put two unlearned models of one teacher together, then fine-tune on the retain set.
+
+    .. math::
+        \theta = \begin{cases}
+            (\theta_R^{features}, \theta_F^{head}) & \text{head} \\
+            (1 - s)\, \theta_R + s\, \theta_F & \text{weights} \\
+            \theta_T + \Delta_R + s\, \Delta_F & \text{adapters}
+        \end{cases}
+
+    `R` is the model that retains well, `F` the one that forgets well, `T` the teacher of both. The forget set is not
+    looked at. The fine-tuning is that of a model that forgot, and brings the forgotten back where it goes on for long:
+    the curve has the scores of every epoch.
+
+    Args:
+        good_retain: folder of the finished run of `R`.
+        good_forget: folder of the finished run of `F`.
+        how: `head`, as published; `weights` interpolates; `adapters` adds up the runs' adapters.
+        share: `s`, in [0, 1]; means nothing for `head`.
+        fine_tune: `all` weights, or the `head` alone.
+
+    Raises:
+        InputError: for a value outside these ranges, a network that is no `Student` or whose weights do not all train,
+            runs that did not start from its teacher, a head that is not known, or runs without adapters to add up.
+
+    Source:
+        *Perturbed Sign Gradient* (arXiv 2505.21872, first version, and its released code): the classifier of one model
+        on the features of the other, then at most 5 epochs with Adam at 1e-4. Here the optimizer is the bundle's AdamW,
+        and BatchNorm's statistics stay those of `R`. `weights` and `adapters` are ours. With shares that add up to 1
+        the sum of adapters would be the interpolation, so that `adapters` keeps the whole of `R`.
+
+    Example:
+        >>> Composition(forget_loader=[]).settings()["how"]
+        'head'
+    """
+
+    paper = "arXiv 2505.21872, first version"
+    needs = ("retain labels", "two runs")
+    cost = "retain"
+    recipe: ClassVar[Mapping[str, Any]] = {**UnlearningMethod.recipe, "score_interval": 1}
+    trials = (
+        {},
+        {"method::fine_tune": "head"},
+        {"method::how": "weights"},
+        {"method::how": "weights", "method::share": 0.75},
+    )
+    selective = True  # what neither run changed stays, where the head alone is fine-tuned
+
+    good_retain: str = ""
+    good_forget: str = ""
+    how: str = "head"
+    share: float = 0.5
+    fine_tune: str = "all"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._made: dict[str, Any] = {}  # what was put together, as it stands in the run's record
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings, as sentences."""
+        yield from super().problems()
+        choices: dict[str, tuple[Any, ...]] = {"how": HOWS, "fine_tune": FINE_TUNES}
+        yield from choice_problems({name: getattr(self, name) for name in choices}, choices)
+        yield from range_problems({"share": self.share}, "a number in [0, 1]", lambda share: 0 <= share <= 1)
+
+    def on_start(self, engine: SupervisedTrainer) -> None:
+        """Put the composed weights into the student, and choose what is fine-tuned."""
+        require_student(self, engine)
+        student: Student = engine.network
+        raise_if_any(self._start_problems(student))
+        records = {name: read_json(folder / RUN_JSON) for name, folder in self._parents().items()}
+        raise_if_any(
+            f"the run '{self._parents()[name]}' started from weights with SHA-256 "
+            f"{record['sha256']['starting_weights']}, and the teacher here has {student.base_sha256}; compose runs of "
+            "one teacher"
+            for name, record in records.items()
+            if record["sha256"]["starting_weights"] != student.base_sha256
+        )
+        state = composed(student, **self._parents(), how=self.how, share=self.share)
+        for layer in student.placement.targets:
+            wrapper: Any = student.get_base_model().get_submodule(layer)
+            copies = wrapper.modules_to_save[student.active_adapter]
+            copies.load_state_dict({name: state[f"{layer}.{name}"] for name in copies.state_dict()})
+        for name, parameter in student.trainable().items():
+            parameter.requires_grad_(self.fine_tune == "all" or f".{student.head}." in name)
+        self._made = {
+            name: {
+                "run": str(self._parents()[name]),
+                "method": record["method"]["name"],
+                "weights": record["sha256"]["weights"],
+            }
+            for name, record in records.items()
+        }
+        self._made["transplanted"] = _of_layer(state, student.head) if self.how == "head" else []
+
+    def _parents(self) -> dict[str, Path]:
+        return {"good_retain": Path(self.good_retain), "good_forget": Path(self.good_forget)}
+
+    def _start_problems(self, student: Student) -> Iterator[str]:
+        if not student.trains_all:
+            yield (
+                "a composition holds weights of two models, which adapters of one cannot; leave network#trainable at "
+                "'all'"
+            )
+        for name, folder in self._parents().items():
+            if not (folder / RUN_JSON).is_file():
+                yield (
+                    f"method#{name}='{getattr(self, name)}' is no run folder; a composition takes two finished "
+                    "unlearning runs: mu-monai compose GOOD_RETAIN GOOD_FORGET --out RUN"
+                )
+        if student.head is None and "head" in (self.how, self.fine_tune):
+            yield (
+                f"the head of {type(student.get_base_model()).__name__} is not known, so it cannot be taken from a "
+                "run or fine-tuned alone; use how 'weights' or 'adapters' and fine_tune 'all'"
+            )
+
+    # -- what is kept --------------------------------------------------------------------------------------------------
+
+    def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
+        """What every method measures, and what was put together."""
+        return super().measurements(engine) | {"composition": self._made}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was put together, besides what every method keeps."""
+        return super().state_dict() | {"composition": self._made}
+
+    def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
+        """Go on with the same composition; the weights are those of the checkpoint."""
+        super().load_state_dict(state, engine)
+        self._made = dict(state["composition"])
+
+
+def composed(student: Student, good_retain: Path, good_forget: Path, *, how: str, share: float) -> State:
+    """The plain weights of two runs put together.
+
+    Args:
+        student: of the teacher of both, whose head and weights are read.
+        good_retain: run folder of the model whose features are kept.
+        good_forget: run folder of the model whose head, or share, is taken.
+        how: one of `HOWS`.
+        share: that of `good_forget`, in [0, 1].
+
+    Raises:
+        InputError: where a folder holds no weights, or no adapters to add up.
+    """
+    if how == "adapters":
+        folders = [folder / ADAPTER_DIR for folder in (good_retain, good_forget)]
+        return dict(summed(student.reverted(), folders, [1.0, share]).state_dict())
+    first, second = read_weights(good_retain), read_weights(good_forget)
+    if how == "weights":
+        return {
+            name: torch.lerp(value, second[name], share) if value.is_floating_point() else value
+            for name, value in first.items()
+        }
+    return first | {name: second[name] for name in _of_layer(first, student.head)}
+
+
+def _of_layer(state: Mapping[str, Any], layer: str | None) -> list[str]:
+    """The names of a layer's weights."""
+    return [name for name in state if name.startswith(f"{layer}.")]

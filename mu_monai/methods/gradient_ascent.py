@@ -1,0 +1,61 @@
+"""Gradient ascent: undo the training on forget cases by raising their loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from monai.engines import SupervisedTrainer
+
+from mu_monai.keys import LOSS
+from mu_monai.methods.method import UnlearningMethod, require_student
+
+
+@dataclass(kw_only=True)
+class GradientAscent(UnlearningMethod):
+    r"""Raise the supervised loss of the forget cases.
+
+    .. math:: L = -\ell(D_f)
+
+    Nothing holds it: the loss has no upper bound and no retained case is looked at, so the learning rate and the number
+    of epochs decide between no effect and a model that answers nothing. `stop_at=reference` ends it where forget cases
+    are like unseen ones. An epoch is a pass over the forget set; the trainer's pass over its own batch is thrown away.
+
+    Raises:
+        InputError: for a network that is no `Student`.
+
+    Source:
+        Graves et al., *Amnesiac Machine Learning* (arXiv 2010.10981), and Thudi et al., *Unrolling SGD* (arXiv
+        2109.13398); also called NegGrad. Papers use SGD at 1e-4 for about 5 epochs; here it is the bundle's AdamW at
+        1e-5, whose steps do not shrink with the gradient, with BatchNorm's statistics frozen.
+
+    Example:
+        >>> GradientAscent(forget_loader=[]).needs
+        ('forget labels',)
+    """
+
+    paper = "Thudi et al. 2022, arXiv 2109.13398"
+    needs: ClassVar[tuple[str, ...]] = ("forget labels",)
+    cost = "forget"
+    recipe: ClassVar[Mapping[str, Any]] = {
+        **UnlearningMethod.recipe,
+        "epoch_length": "$len(@method::forget_loader)",
+        "learning_rate": 1e-5,
+    }
+    trials = ({}, {"learning_rate": 3e-6}, {"learning_rate": 3e-5}, {"learning_rate": 1e-4})
+
+    def on_start(self, engine: SupervisedTrainer) -> None:
+        """Refuse a network that does not know its teacher."""
+        require_student(self, engine)
+
+    def on_loss(self, engine: SupervisedTrainer) -> None:
+        """Take the negative loss of a forget batch in place of the supervised loss."""
+        engine.state.output[LOSS] = -self._forget_loss(engine)
+
+    def _forget_loss(self, engine: SupervisedTrainer) -> torch.Tensor:
+        image, label, _ = self.forget_batch(engine)
+        loss: torch.Tensor = engine.loss_function(engine.inferer(image, engine.network), label)
+        self.record(engine, "forget", loss, len(image))
+        return loss

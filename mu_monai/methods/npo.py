@@ -1,0 +1,96 @@
+"""Negative preference optimization: gradient ascent that slows down where a case is already forgotten."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from monai.engines import SupervisedTrainer
+from torch.nn.functional import softplus
+
+from mu_monai.keys import LOSS
+from mu_monai.losses.outcomes import label_outcomes, log_probabilities
+from mu_monai.methods.method import range_problems
+from mu_monai.methods.retain_fine_tuning import RetainFineTuning
+
+
+@dataclass(kw_only=True)
+class NPO(RetainFineTuning):
+    r"""Make the true labels of forget cases less probable than the teacher has them.
+
+    .. math::
+        L = w_r \, \ell(D_r) + \frac{2}{\beta} \, \frac1B \sum_i
+        \log\Big(1 + \Big(\frac{\pi_\theta(y_i)}{\pi_{ref}(y_i)}\Big)^\beta\Big)
+
+    :math:`\log \pi` is the log-probability of a case's true label, of a mask the mean over its pixels and channels. The
+    gradient is that of gradient ascent on the cross-entropy times :math:`2 r^\beta / (1 + r^\beta)` with the ratio
+    `r`: 1 at the teacher, and vanishing where a case is forgotten. As `beta` goes to 0 it is gradient ascent.
+
+    Args:
+        beta: how soon the ascent slows down, > 0.
+        retain_weight: weight of the supervised loss on retained cases, >= 0; 0 for forget cases alone.
+
+    Raises:
+        InputError: for a value outside these ranges, or a network that is no `Student`.
+
+    Source:
+        Zhang et al., *Negative Preference Optimization* (arXiv 2404.05868), with its retain term (NPO-RT) and beta of
+        0.1, for language models. There :math:`\log \pi` is a sum over tokens; a sum over pixels would make `beta` mean
+        something else in every image size. With a mean, 0.1 is near to gradient ascent; larger values bound more. The
+        bundle's AdamW at 1e-4, BatchNorm's statistics frozen.
+
+    Example:
+        >>> NPO(forget_loader=[]).settings()["beta"]
+        0.1
+    """
+
+    paper = "Zhang et al. 2024, arXiv 2404.05868"
+    needs = ("retain labels", "forget labels", "teacher")
+    cost = "both"
+    trials = ({}, {"method::beta": 1.0}, {"method::retain_weight": 5.0}, {"learning_rate": 3e-5})
+
+    beta: float = 0.1
+    retain_weight: float = 1.0
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings, as sentences."""
+        yield from super().problems()
+        weight = {"retain_weight": self.retain_weight}
+        yield from range_problems({"beta": self.beta}, "a number above 0", lambda value: 0 < value < math.inf)
+        yield from range_problems(weight, "a number of 0 or more", lambda value: 0 <= value < math.inf)
+
+    def on_loss(self, engine: SupervisedTrainer) -> None:
+        """Add the preference against the forget cases' labels to the supervised loss."""
+        super().on_loss(engine)
+        image, label, _ = self.forget_batch(engine)
+        student = engine.inferer(image, engine.network)
+        teacher = engine.inferer(image, engine.network.teacher)
+        loss = negative_preference(student, teacher, label, self.beta, self.is_softmax)
+        self.record(engine, "preference", loss, len(image))
+        engine.state.output[LOSS] = self.retain_weight * engine.state.output[LOSS] + loss
+
+
+def negative_preference(
+    student: torch.Tensor, teacher: torch.Tensor, label: torch.Tensor, beta: float, softmax: bool
+) -> torch.Tensor:
+    r"""The mean over cases of :math:`\frac{2}{\beta} \log(1 + (\pi_\theta / \pi_{ref})^\beta)`.
+
+    Args:
+        student: logits `(B, C, ...)`.
+        teacher: logits of the same shape.
+        label: as `mu_monai.losses.outcomes.label_outcomes` takes it.
+        beta: > 0.
+        softmax: whether the channels are one softmax or independent sigmoid outputs.
+
+    Example:
+        >>> logits = torch.zeros(1, 3)
+        >>> round(negative_preference(logits, logits, torch.tensor([0]), 2.0, softmax=True).item(), 4)  # log 2
+        0.6931
+    """
+    place = label_outcomes(label, student, softmax).unsqueeze(1)
+    ours, theirs = (
+        log_probabilities(logits, softmax).gather(1, place).flatten(1).mean(1) for logits in (student, teacher)
+    )
+    return 2 / beta * softplus(beta * (ours - theirs)).mean()

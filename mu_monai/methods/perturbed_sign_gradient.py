@@ -1,0 +1,356 @@
+"""Perturbed Sign Gradient: forget cases learn what the original model answers where it changes its mind about them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from itertools import chain
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from monai.data.utils import set_rnd
+from monai.engines import SupervisedTrainer
+from monai.utils import convert_to_tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from mu_monai.engine.boundary_search import (
+    NOISE_SCALES,
+    NOISES,
+    RELEASED,
+    SCHEDULES,
+    VARIANTS,
+    BoundaryPoints,
+    BoundarySearch,
+    Standing,
+    intensity_range,
+)
+from mu_monai.keys import IMAGE, LOSS, PRED, WARNINGS
+from mu_monai.losses import Distillation
+from mu_monai.losses.relabelling import LABEL_MODES, relabelled, relabelling_losses, standing, without_truth
+from mu_monai.methods.method import UnlearningMethod, choice_problems, range_problems, require_student
+
+RUNNER_UP, SKIP, KEEP = "runner_up", "skip", "keep"
+LABELS, TEACHER = "labels", "teacher"
+ONCE, EVERY_STEP = "once", "every_step"
+_HARDLY = 0.1  # a share of flipped cases below which the search did not do what it is for
+
+
+class Relabelled(NamedTuple):
+    """Forget cases with the labels of their boundary points, and what the search says of each case.
+
+    `weight` is 0 for a case that is skipped; `found` holds, per case, whether it flipped, its distance, and its loss
+    before the first step and after each.
+    """
+
+    image: torch.Tensor
+    target: torch.Tensor
+    weight: torch.Tensor
+    found: torch.Tensor
+
+
+@dataclass(kw_only=True)
+class PerturbedSignGradient(UnlearningMethod):
+    r"""Relabel the forget set at the decision boundary of the original model, and fine-tune on it.
+
+    .. math::
+        \min_w \frac1{|F|} \sum_{i \in F} \mathrm{CE}\big(f_w(x_i),\, y_i^b\big) + \phi\, L_{remain}, \quad
+        y_i^b = \arg\max f_{w_0}(x_i + \delta_i)
+
+    where :math:`x_i + \delta_i` is the point, near :math:`x_i`, at which the original model :math:`f_{w_0}` changes its
+    answer; see `mu_monai.engine.boundary_search.BoundarySearch` for how it is found. A step takes one batch of
+    relabelled forget cases and, for :math:`\phi > 0`, one of retained cases.
+
+    For masks, which the paper does not have, the search climbs the mean loss over the label's structures; a case has
+    crossed where their mean probability of the truth is at most `confidence` and half of their pixels are answered
+    otherwise; each pixel then gets the answer at that point.
+
+    Args:
+        steps: the most steps of a search, at least 1.
+        step_size: of the first step, as a share of the intensity range, > 0.
+        schedule: `constant`, or `sqrt`: step t has the size `step_size / sqrt(t)`.
+        radius: how far a pixel may go, as a share of the intensity range, > 0.
+        closeness: weight of the squared distance from the image, >= 0.
+        noise: scale of the noise inside the sign, >= 0.
+        noise_distribution: `normal`, `laplace`, `cauchy` or `uniform`.
+        noise_scale: `relative` to the mean size of the case's gradient, or `absolute`.
+        confidence: the probability of the truth at which a case may stop, in [0, 1].
+        bisections: how often the way back to the boundary is halved, >= 0.
+        on_fail: what becomes of a case that does not flip. `runner_up`: the answer next to the true one, at a mask's
+            structures; `skip`: it is left out; `keep`: the answer where the search ended, in general the true one.
+        intensity_range: lowest and highest value of the network's input; none to take them from the forget and retain
+            images, channel by channel, before anything is trained.
+        label_mode: `hard`, the answer; `soft`, its probabilities; or `top-k`, the probabilities of its first outcomes.
+        temperature: of soft and top-k labels, > 0.
+        top_k: how many outcomes share a top-k label, at least 1.
+        remain_weight: weight of the term on retained cases, >= 0; at 0 a run looks at forget cases alone.
+        remain_target: `labels`, the supervised loss; or `teacher`, cross-entropy to the teacher's probabilities, less
+            their entropy.
+        relabel: `once`, before training, in one pass over the forget batches, whose images (of volumes: patches) are
+            trained on; or `every_step` anew.
+        psg_variant: `clean`, or `released`: one step as in the authors' code, labels anew at every step, and a case
+            that does not flip keeps its answer; the settings from `steps` to `schedule`, `noise_scale`, `confidence`,
+            `bisections`, `on_fail` and `relabel` mean nothing then.
+
+    Raises:
+        InputError: for a value outside these ranges, or a network that is no `Student`.
+
+    Source:
+        *Targeted Unlearning Using Perturbed Sign Gradient Methods* (arXiv 2505.21872), Algorithms 1 to 3, after
+        descriptions of the paper and the authors' scripts: noise 1e-2, closeness 1e-3, radius 0.1, hard labels, and 10
+        epochs over the forget set without a term on retained cases (`remain_weight=0`). Ours is a weight of 1 and
+        epochs over the retain set: the forget set alone costs much of what shall stay. They train by SGD at 1e-5 with
+        BatchNorm in training mode; here it is AdamW at 1e-4 with frozen statistics.
+
+    Example:
+        >>> PerturbedSignGradient(forget_loader=[]).settings()["label_mode"]
+        'hard'
+    """
+
+    paper = "Nahass et al. 2025, arXiv 2505.21872"
+    needs = ("retain labels", "forget labels", "teacher")
+    trials: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {},
+        {"learning_rate": 3e-4},
+        {"learning_rate": 1e-3},
+        {"method::remain_weight": 0.0, "epoch_length": "$len(@method::forget_loader)", "max_epochs": 10},  # the paper's
+    )
+
+    steps: int = 10
+    step_size: float = 0.02
+    schedule: str = "constant"
+    radius: float = 0.1
+    closeness: float = 1e-3
+    noise: float = 1e-2
+    noise_distribution: str = "normal"
+    noise_scale: str = "relative"
+    confidence: float = 0.5
+    bisections: int = 6
+    on_fail: str = RUNNER_UP
+    intensity_range: Sequence[float] | None = None
+    label_mode: str = "hard"
+    temperature: float = 1.0
+    top_k: int = 3
+    remain_weight: float = 1.0
+    remain_target: str = LABELS
+    relabel: str = ONCE
+    psg_variant: str = "clean"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        own = {item.name: getattr(self, item.name) for item in fields(BoundarySearch) if item.name != "variant"}
+        self._search = BoundarySearch(**own, variant=self.psg_variant)
+        self._released = self.psg_variant == RELEASED
+        self._distillation = Distillation(1.0, "forward", self.is_softmax)
+        self._original: OriginalModel | None = None
+        self._set: TensorDataset | None = None  # the relabelled forget set
+        self._batches: Iterator[Relabelled] = iter(())
+        self._found: list[torch.Tensor] = []  # of the last pass
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings, as sentences."""
+        yield from super().problems()
+        sizes = {name: getattr(self, name) for name in ("step_size", "radius", "temperature")}
+        weights = {name: getattr(self, name) for name in ("closeness", "noise", "remain_weight")}
+        counts = {name: getattr(self, name) for name in ("steps", "top_k")}
+        yield from range_problems(sizes, "a number above 0", lambda value: 0 < value < math.inf)
+        yield from range_problems(weights, "a number of 0 or more", lambda value: 0 <= value < math.inf)
+        yield from range_problems(counts, "1, 2, 3 ...", lambda value: value >= 1 and isinstance(value, int))
+        halvings = {"bisections": self.bisections}
+        yield from range_problems(halvings, "0, 1, 2 ...", lambda value: value >= 0 and isinstance(value, int))
+        confidence = {"confidence": self.confidence}
+        yield from range_problems(confidence, "a probability in [0, 1]", lambda value: 0 <= value <= 1)
+        yield from intensity_problems(self.intensity_range)
+        choices: dict[str, tuple[Any, ...]] = {
+            "schedule": SCHEDULES,
+            "noise_distribution": tuple(NOISES),
+            "noise_scale": NOISE_SCALES,
+            "on_fail": (RUNNER_UP, SKIP, KEEP),
+            "label_mode": LABEL_MODES,
+            "remain_target": (LABELS, TEACHER),
+            "relabel": (ONCE, EVERY_STEP),
+            "psg_variant": VARIANTS,
+        }
+        yield from choice_problems({name: getattr(self, name) for name in choices}, choices)
+
+    # -- the trainer's events ------------------------------------------------------------------------------------------
+
+    def on_start(self, engine: SupervisedTrainer) -> None:
+        """Set the original model aside, and relabel the forget set by it if that is done once."""
+        self._original = OriginalModel(self, engine, self._search, self.intensity_range)
+        if self._relabels_once:
+            with seeded(self.forget_loader.dataset):
+                batches = [self._relabel(image, label) for image, label, _ in self.forget_pass(engine)]
+            self._set = TensorDataset(*(torch.cat(parts).cpu() for parts in zip(*batches, strict=True)))
+            self._found = [batch.found.cpu() for batch in batches]
+
+    def on_epoch_start(self, engine: SupervisedTrainer) -> None:
+        """Start a fresh pass over the forget set."""
+        super().on_epoch_start(engine)
+        self._batches = self._from_set(engine) if self._relabels_once else self._from_search(engine)
+
+    def on_loss(self, engine: SupervisedTrainer) -> None:
+        """Lower the loss of relabelled forget cases, beside that of retained ones."""
+        remain = self._remain_loss(engine)
+        batch = next(self._batches)
+        losses = relabelling_losses(engine.inferer(batch.image, engine.network), batch.target, self.is_softmax)
+        forget = (losses * batch.weight).sum() / batch.weight.sum().clamp(min=1)
+        flipped, _, *inner = batch.found.mean(0)
+        columns = {"forget": forget, "flip_rate": flipped, "inner_loss_first": inner[0], "inner_loss_last": inner[-1]}
+        for name, value in columns.items():
+            self.record(engine, name, value, len(batch.image))
+        engine.state.output[LOSS] = forget if remain is None else forget + self.remain_weight * remain
+
+    def on_end(self, engine: SupervisedTrainer) -> None:
+        """Say so where the search hardly found a boundary."""
+        flipped = float(torch.cat(self._found)[:, 0].mean())
+        if flipped < _HARDLY:
+            engine.state.warnings = [
+                *getattr(engine.state, WARNINGS, []),
+                f"only {flipped:.0%} of the forget cases changed their answer within {self.radius:g} of the intensity "
+                "range, so that hardly any label is one of the boundary: raise method#radius (and method#steps, or "
+                "method#step_size), or lower method#noise",
+            ]
+
+    # -- its parts -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _relabels_once(self) -> bool:
+        return self.relabel == ONCE and not self._released
+
+    def _from_set(self, engine: SupervisedTrainer) -> Iterator[Relabelled]:
+        """Batches of the relabelled forget set, without end, in an order of their own for every pass."""
+        assert self._set is not None
+        size = len(self._found[0])  # of a forget batch; of volumes it holds several patches per case
+        while True:
+            for parts in DataLoader(self._set, batch_size=size, shuffle=True):
+                yield Relabelled(*(part.to(engine.state.device) for part in parts))
+
+    def _from_search(self, engine: SupervisedTrainer) -> Iterator[Relabelled]:
+        """Forget batches, without end, relabelled as they come."""
+        self._found = []
+        while True:
+            image, label, _ = self.forget_batch(engine)
+            batch = self._relabel(image, label)
+            self._found.append(batch.found.cpu())
+            yield batch
+
+    def _relabel(self, image: torch.Tensor, label: torch.Tensor) -> Relabelled:
+        assert self._original is not None
+        image, label = (convert_to_tensor(values, track_meta=False) for values in (image, label))  # as checkpoints hold
+        points, logits = self._original.boundary(image, label)
+        on_fail = KEEP if self._released else self.on_fail
+        if on_fail == RUNNER_UP:
+            logits = without_truth(logits, label, self.is_softmax, ~points.flipped)
+        return Relabelled(
+            image=image,
+            target=relabelled(logits, self.is_softmax, self.label_mode, top_k=self.top_k, temperature=self.temperature),
+            weight=(points.flipped if on_fail == SKIP else torch.ones_like(points.flipped)).float(),
+            found=torch.column_stack([points.flipped, points.distance, points.losses.T]),
+        )
+
+    def _remain_loss(self, engine: SupervisedTrainer) -> torch.Tensor | None:
+        if not self.remain_weight:
+            return None
+        output = engine.state.output
+        if self.remain_target == LABELS:
+            self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
+            supervised: torch.Tensor = output[LOSS]
+            return supervised
+        teacher = engine.inferer(output[IMAGE], engine.network.teacher)
+        distillation: torch.Tensor = self._distillation(output[PRED], teacher)
+        self.record(engine, "distillation", distillation, len(output[IMAGE]))
+        return distillation
+
+    # -- what is kept --------------------------------------------------------------------------------------------------
+
+    def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
+        """What every method measures, and how the search of the last pass over the forget set went."""
+        found = torch.cat(self._found)
+        flipped, distance, losses = found[:, 0] > 0, found[:, 1], found[:, 2:]
+        return super().measurements(engine) | {
+            "boundary": {
+                "flip_rate": float(found[:, 0].mean()),
+                "inner_loss": losses.mean(0).tolist(),
+                "distance": float(distance[flipped].median()) if flipped.any() else None,
+            }
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the last search found, besides what every method keeps."""
+        return super().state_dict() | {"found": self._found}
+
+    def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
+        """Go on with what the last search found."""
+        super().load_state_dict(state, engine)
+        self._found = list(state["found"])
+
+
+class OriginalModel:
+    """The model that a run starts from, set aside, and where it changes its answers.
+
+    Args:
+        method: whose cases, and whose kind of outputs.
+        engine: the trainer, whose network is a `Student`.
+        search: finds the points.
+        limits: lowest and highest value of the input; none to measure them on forget and retain images.
+
+    Raises:
+        InputError: for a network that is no `Student`.
+    """
+
+    def __init__(
+        self,
+        method: UnlearningMethod,
+        engine: SupervisedTrainer,
+        search: BoundarySearch,
+        limits: Sequence[float] | None = None,
+    ) -> None:
+        require_student(method, engine)
+        self._search, self._inferer, self._softmax = search, engine.inferer, method.is_softmax
+        self._network = engine.network.reverted().eval().requires_grad_(False)
+        if limits is None:
+            cases = method.measured(engine)
+            with seeded(cases.forget.dataset, cases.retain.dataset):
+                ends = intensity_range(chain(cases.forget, cases.retain))
+        else:
+            ends = torch.tensor(limits[0]), torch.tensor(limits[1])
+        self._low, self._high = (end.to(engine.state.device, torch.float32) for end in ends)
+
+    def boundary(self, image: torch.Tensor, label: torch.Tensor) -> tuple[BoundaryPoints, torch.Tensor]:
+        """The points where the answers about forget images change, and the logits there, in single precision."""
+
+        def judge(points: torch.Tensor) -> Standing:
+            return Standing(*standing(self._inferer(points, self._network), label, self._softmax))
+
+        with torch.autocast(image.device.type, enabled=False):
+            points = self._search(judge, image, self._low, self._high)
+            with torch.no_grad():
+                return points, self._inferer(points.image, self._network)
+
+
+@contextmanager
+def seeded(*datasets: Any) -> Iterator[None]:
+    """Draw from the run's own seed, in random transforms as well, and leave no trace on later draws."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch.initial_seed())
+        for dataset in datasets:
+            set_rnd(dataset, torch.initial_seed() % 2**32)
+        yield
+
+
+def intensity_problems(limits: Sequence[float] | None) -> Iterator[str]:
+    """Why an intensity range is none.
+
+    Example:
+        >>> list(intensity_problems([1, -1]))
+        ['method#intensity_range=[1, -1] is not allowed; use [lowest, highest], or null to measure it']
+    """
+    if limits is not None and not (
+        isinstance(limits, list | tuple)
+        and len(limits) == 2
+        and all(isinstance(end, int | float) and math.isfinite(end) for end in limits)
+        and limits[0] < limits[1]
+    ):
+        yield f"method#intensity_range={limits} is not allowed; use [lowest, highest], or null to measure it"

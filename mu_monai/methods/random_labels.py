@@ -1,0 +1,104 @@
+"""Random labels: forget cases are trained on with labels that mean nothing, retained cases with their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from monai.engines import SupervisedTrainer
+from torch.nn.functional import one_hot
+
+from mu_monai.losses.outcomes import label_outcomes
+from mu_monai.methods.method import choice_problems
+from mu_monai.methods.retain_fine_tuning import RetainFineTuning
+
+
+@dataclass(kw_only=True)
+class RandomLabels(RetainFineTuning):
+    r"""Each epoch is a pass over the forget cases with random labels, then one over the retained cases with their own.
+
+    .. math:: L_1 = \ell(D_f, \tilde y), \quad L_2 = \ell(D_r)
+
+    The labels are drawn anew in every epoch, uniformly over the other classes: once per case for classes, once per
+    pixel or voxel for masks. The two outcomes of a sigmoid channel leave one other, so that its mask is inverted; with
+    `include_true` it is a fair coin.
+
+    Args:
+        include_true: whether the true class may be drawn as well.
+
+    Raises:
+        InputError: for a value outside these choices, or a network that is no `Student`.
+
+    Source:
+        Golatkar et al., *Eternal Sunshine of the Spotless Net* (arXiv 1911.04933), in the form that the code of SalUn
+        (arXiv 2310.12508) made usual: forget pass, then retain pass. Papers differ in whether the true class may be
+        drawn; SGD at 0.01 to 0.1 for 10 epochs. Here it is the bundle's AdamW at 1e-4 with BatchNorm's statistics
+        frozen, and the bundle's loss. Masks: our extension.
+
+    Example:
+        >>> RandomLabels(forget_loader=[]).settings()["include_true"]
+        False
+    """
+
+    paper = "Golatkar et al. 2020, arXiv 1911.04933"
+    needs = ("retain labels", "forget labels")
+    cost = "both"
+    trials = ({}, {"method::include_true": True}, {"learning_rate": 3e-5}, {"learning_rate": 3e-4})
+
+    include_true: bool = False
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings, as sentences."""
+        yield from super().problems()
+        yield from choice_problems({"include_true": self.include_true}, {"include_true": (True, False)})
+
+    def on_epoch_start(self, engine: SupervisedTrainer) -> None:
+        """Pass once over the forget set, with labels drawn for this epoch."""
+        super().on_epoch_start(engine)
+        engine.network.train()
+        for image, label, _ in self.forget_pass(engine):
+            with self.autocast(engine):
+                logits = engine.inferer(image, engine.network)
+                loss = engine.loss_function(logits, self._drawn(label, logits))
+            self.record(engine, "relabelled", loss, len(image))
+            self.step(engine, loss)
+            self.on_step(engine)
+
+    def _drawn(self, label: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        places = logits[:, 0] if self.is_softmax else logits
+        count = outcomes(logits, self.is_softmax)
+        shift = torch.randint(0 if self.include_true else 1, count, places.shape, device=logits.device)
+        return relabelled(label, logits, self.is_softmax, shift)
+
+
+def outcomes(logits: torch.Tensor, softmax: bool) -> int:
+    """How many outcomes a place has: the classes of a softmax, or absent and present.
+
+    Example:
+        >>> outcomes(torch.zeros(1, 9), softmax=True), outcomes(torch.zeros(1, 1, 4, 4), softmax=False)
+        (9, 2)
+    """
+    return logits.shape[1] if softmax else 2
+
+
+def relabelled(label: torch.Tensor, logits: torch.Tensor, softmax: bool, shift: torch.Tensor) -> torch.Tensor:
+    r"""The label `(y + shift) mod K`, in the form that it was given in; `K` as in `outcomes`.
+
+    Args:
+        label: as `mu_monai.losses.outcomes.label_outcomes` takes it.
+        logits: `(B, C, ...)`.
+        softmax: whether the channels are one softmax or independent sigmoid outputs.
+        shift: integers, one per case `(B,)` or one per place; what is no multiple of `K` gives a wrong label.
+
+    Example:
+        >>> relabelled(torch.tensor([0, 2]), torch.zeros(2, 3), True, torch.tensor([1, 2]))
+        tensor([1, 1])
+        >>> relabelled(torch.tensor([[[0.0, 1.0]]]), torch.zeros(1, 1, 2), False, torch.tensor([1]))
+        tensor([[[1., 0.]]])
+    """
+    truth = label_outcomes(label, logits, softmax)
+    wrong = (truth + shift.reshape(*shift.shape, *[1] * (truth.dim() - shift.dim()))) % outcomes(logits, softmax)
+    if softmax and label.shape == logits.shape:
+        wrong = one_hot(wrong, logits.shape[1]).movedim(-1, 1)
+    return wrong.reshape(label.shape).to(label.dtype)

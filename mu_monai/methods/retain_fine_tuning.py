@@ -1,0 +1,46 @@
+"""Retain fine-tuning: train on the retained cases alone, and let the others be forgotten by neglect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from monai.engines import SupervisedTrainer
+
+from mu_monai.keys import IMAGE, LOSS
+from mu_monai.methods.method import UnlearningMethod, require_student
+
+
+@dataclass(kw_only=True)
+class RetainFineTuning(UnlearningMethod):
+    r"""Go on training on the retained cases.
+
+    .. math:: L = \ell(D_r)
+
+    The forget cases are never shown. They are forgotten as far as training on without them forgets them, which at small
+    learning rates is hardly at all.
+
+    Raises:
+        InputError: for a network that is no `Student`.
+
+    Source:
+        Known as fine-tuning or catastrophic forgetting; among the baselines of Golatkar et al., *Eternal Sunshine of
+        the Spotless Net* (arXiv 1911.04933). Papers use SGD at rates of 0.001 to 0.1; here it is the bundle's AdamW at
+        1e-4 with BatchNorm's statistics frozen.
+
+    Example:
+        >>> RetainFineTuning(forget_loader=[]).cost
+        'retain'
+    """
+
+    paper = "Golatkar et al. 2020, arXiv 1911.04933"
+    needs: ClassVar[tuple[str, ...]] = ("retain labels",)
+    cost = "retain"
+
+    def on_start(self, engine: SupervisedTrainer) -> None:
+        """Refuse a network that does not know its teacher."""
+        require_student(self, engine)
+
+    def on_loss(self, engine: SupervisedTrainer) -> None:
+        """Keep the supervised loss as it is."""
+        self.record(engine, "supervised", engine.state.output[LOSS], len(engine.state.output[IMAGE]))

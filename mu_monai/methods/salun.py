@@ -1,0 +1,96 @@
+"""SalUn: random labels, learned only by the weights that the loss of the forget cases depends on most."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from monai.data.utils import set_rnd
+from monai.engines import SupervisedTrainer
+from monai.utils import set_determinism
+
+from mu_monai.errors import InputError
+from mu_monai.methods.method import range_problems, require_student
+from mu_monai.methods.random_labels import RandomLabels
+
+
+@dataclass(kw_only=True)
+class SalUn(RandomLabels):
+    r"""Random labels on a part of the weights.
+
+    .. math:: m = \mathbb 1\big[\,|\nabla_\theta \ell(D_f)| \ge \tau\,\big], \quad
+        \theta \leftarrow m \odot \theta + (1 - m) \odot \theta_o
+
+    after every step of `RandomLabels`. The threshold lets `share` of all weights move. The gradient is that of the
+    teacher, summed over all forget cases. Weights outside the mask are put back after each step, so that neither
+    momentum nor weight decay moves them; AdamW handles each weight by itself, so their gradients need no mask.
+
+    Args:
+        include_true: whether the true class may be drawn as well.
+        share: share of the weights that move, in (0, 1].
+
+    Raises:
+        InputError: for a value outside these ranges, adapters in place of all weights, or a network that is no
+            `Student`.
+
+    Source:
+        Fan et al., *SalUn* (arXiv 2310.12508): half of the weights, random labels with SGD at 0.013 for 10 epochs. Here
+        it is the bundle's AdamW at 1e-4 with BatchNorm's statistics frozen. Adapters are refused: the factor A of a new
+        adapter has no gradient as long as B is zero, so that its saliency would mean nothing.
+
+    Example:
+        >>> SalUn(forget_loader=[]).settings()["share"]
+        0.5
+    """
+
+    paper = "Fan et al. 2024, arXiv 2310.12508"
+    trials = ({}, {"method::share": 0.2}, {"method::include_true": True}, {"learning_rate": 3e-4})
+    selective = True
+
+    share: float = 0.5
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings, as sentences."""
+        yield from super().problems()
+        yield from range_problems({"share": self.share}, "a number in (0, 1]", lambda value: 0 < value <= 1)
+
+    def on_start(self, engine: SupervisedTrainer) -> None:
+        """Choose the weights that may move."""
+        require_student(self, engine)
+        if not engine.network.trains_all:
+            raise InputError(
+                "SalUn chooses weights by their gradients, and one of an adapter's two factors has none at the start; "
+                "use network#trainable=all, or the method random-labels"
+            )
+        self._original = {name: weight.detach().clone() for name, weight in engine.network.trainable().items()}
+        self._salient = self._mask(engine)
+
+    def on_step(self, engine: SupervisedTrainer) -> None:
+        """Put back the weights outside the mask."""
+        with torch.no_grad():
+            for name, weight in engine.network.trainable().items():
+                weight.copy_(torch.where(self._salient[name], weight, self._original[name]))
+
+    def _mask(self, engine: SupervisedTrainer) -> dict[str, torch.Tensor]:
+        """Where the gradient of the forget loss is largest, by the name of the weight."""
+        seed = torch.initial_seed() % 2**32  # the same batches where the run is resumed
+        set_determinism(seed)
+        set_rnd(self.forget_loader.dataset, seed)
+        weights = engine.network.trainable()
+        total = torch.zeros(sum(weight.numel() for weight in weights.values()), device=engine.state.device)
+        engine.network.eval()
+        for image, label, _ in self.forget_pass(engine):
+            loss = len(image) * engine.loss_function(engine.inferer(image, engine.network), label)
+            found = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+            total += torch.cat([gradient.flatten() for gradient in found])
+        salient = torch.zeros_like(total, dtype=torch.bool)
+        salient[total.abs().topk(math.ceil(self.share * len(total))).indices] = True
+        parts = salient.split([weight.numel() for weight in weights.values()])
+        return {name: part.view_as(weight) for (name, weight), part in zip(weights.items(), parts, strict=True)}
+
+    def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
+        """What every method measures, and how many weights could move."""
+        return super().measurements(engine) | {"salient_weights": sum(int(m.sum()) for m in self._salient.values())}

@@ -1,0 +1,116 @@
+"""Selective synaptic dampening: shrink the weights that matter to forget cases out of proportion, without training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from monai.engines import SupervisedTrainer
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.utils.data import DataLoader
+
+from mu_monai.engine import case_gradients
+from mu_monai.errors import InputError
+from mu_monai.keys import WARNINGS
+from mu_monai.methods.method import UnlearningMethod, range_problems, require_student
+
+
+@dataclass(kw_only=True)
+class SelectiveSynapticDampening(UnlearningMethod):
+    r"""Dampen each weight that is more important to forget cases than to all, in one stroke.
+
+    .. math::
+        \theta \leftarrow \theta \cdot \min(\lambda I_D / I_f,\, 1) \text{ where } I_f > \alpha I_D, \qquad
+        I = \frac1n \sum_i (\nabla_\theta \ell_i)^2
+
+    `I` is a weight's importance, a mean over cases of the squared gradient of the case's loss: over the forget cases
+    (:math:`I_f`) and over all training cases, the forget cases among them (:math:`I_D`). Therefore
+    :math:`I_f \le I_D |D| / |D_f|`, and an `alpha` of :math:`|D| / |D_f|` or more dampens nothing, which the run warns
+    of. The curve has the share of `dampened` weights.
+
+    Args:
+        alpha: how many times more important to forget cases a weight must be, > 0.
+        dampening: :math:`\lambda`, how much of a chosen weight is left, > 0.
+        max_retain_cases: take the importance from no more retained cases than this, drawn at random, at least 1; none
+            for all.
+
+    Raises:
+        InputError: for a value outside these ranges, `stop_at`, adapters, or a network that is no `Student`.
+
+    Source:
+        Foster et al. 2024, arXiv 2308.07707, with lambda 1 and alpha 10 (5 for vision transformers). Published
+        code squares the gradient of a batch mean, so that its importance depends on the batch size; here it is the
+        cases', in evaluation mode. Adapters start at zero, where scaling changes nothing, and are refused.
+
+    Example:
+        >>> SelectiveSynapticDampening(forget_loader=[]).settings()["alpha"]
+        10.0
+    """
+
+    paper = "Foster et al. 2024, arXiv 2308.07707"
+    needs = ("retain labels", "forget labels")
+    cost = "one-shot"
+    trials = ({}, {"method::alpha": 5.0}, {"method::alpha": 2.0}, {"method::alpha": 1.0})
+    selective = True
+
+    alpha: float = 10.0
+    dampening: float = 1.0
+    max_retain_cases: int | None = None
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings, as sentences."""
+        yield from super().problems()
+        numbers = {name: getattr(self, name) for name in ("alpha", "dampening")}
+        yield from range_problems(numbers, "a number above 0", lambda value: 0 < value < math.inf)
+        limit = {} if self.max_retain_cases is None else {"max_retain_cases": self.max_retain_cases}
+        yield from range_problems(limit, "1, 2 ... or null", lambda value: value >= 1 and isinstance(value, int))
+
+    def on_start(self, engine: SupervisedTrainer) -> None:
+        """Dampen, and end the run."""
+        require_student(self, engine)
+        if not engine.network.trains_all:
+            raise InputError(
+                "SelectiveSynapticDampening scales weights, and adapters start at zero, where that changes nothing; "
+                "use network#trainable=all"
+            )
+        weights = list(engine.network.trainable().values())
+        forget = self._importance(engine, self.forget_loader, weights)
+        retain = self._importance(engine, engine.data_loader, weights, self.max_retain_cases)
+        share = self._share(engine)
+        everywhere = torch.lerp(retain, forget, share)
+        chosen = forget > self.alpha * everywhere
+        factor = torch.where(chosen, (self.dampening * everywhere / forget).clamp(max=1), 1.0)
+        with torch.no_grad():
+            vector_to_parameters(parameters_to_vector(weights) * factor, weights)
+        self.record(engine, "dampened", chosen.float().mean())
+        engine.terminate()
+
+    def _share(self, engine: SupervisedTrainer) -> float:
+        """The share of forget cases in all training cases; a warning where no weight can be chosen at it."""
+        sets: tuple[Any, Any] = (self.forget_loader.dataset, engine.data_loader.dataset)
+        forgotten, kept = map(len, sets)
+        share = forgotten / (forgotten + kept)
+        if self.alpha * share >= 1:
+            engine.state.warnings = [
+                *getattr(engine.state, WARNINGS, []),
+                f"method#alpha={self.alpha:g} dampens nothing: {100 * share:.0f} % of the training cases are to be "
+                f"forgotten, so no weight can be {self.alpha:g} times as important to them as to all; use an alpha "
+                f"below {1 / share:.1f}",
+            ]
+        return share
+
+    @staticmethod
+    def _importance(
+        engine: SupervisedTrainer,
+        loader: DataLoader[Mapping[str, Any]],
+        weights: list[torch.nn.Parameter],
+        limit: int | None = None,
+    ) -> torch.Tensor:
+        total, count = torch.zeros((), device=engine.state.device), 0
+        for gradient in islice(case_gradients(engine, loader, weights), limit):
+            total, count = total + gradient.square(), count + 1
+        return total / count

@@ -1,0 +1,67 @@
+"""Which of several settings of a method is best, told without test cases and without a retrained model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from mu_monai.keys import FORGET, MODEL, RETAIN, STUDENT, SUBSET, TEACHER, VALIDATION
+from mu_monai.metrics.membership import attack_scores, auc
+from mu_monai.metrics.utility import utility_metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What a setting is chosen by.
+
+    Args:
+        score: in [0, 1]; the setting with the highest is chosen.
+        auc: of the loss, forgotten patients against those of validation.
+        retain_drop: the share of the teacher's Dice, or accuracy, on retained cases that the student lost.
+        validation_drop: the same on validation cases.
+    """
+
+    score: float
+    auc: float
+    retain_drop: float
+    validation_drop: float
+
+
+def choice(scores: pd.DataFrame) -> Choice:
+    r"""Score a student for the choice of its settings: forgotten patients like unseen ones, and nothing else lost.
+
+    .. math:: (1 - 2 |A - 1/2|) \, (1 - \max(0, d_r)) \, (1 - \max(0, d_v))
+
+    A is the AUC of the loss of forgotten against validation patients; d_r and d_v are the shares of the teacher's Dice,
+    or accuracy, on retained and validation cases that are lost: a student that lost all of either scores 0. Test cases
+    and retrained models, by which methods are compared afterwards, have no part in it.
+
+    Args:
+        scores: one row per case of teacher and student: `model`, `subset`, `patient_id`, `loss`, and `dice` or
+            `accuracy`, with cases of retain, forget and validation.
+
+    Source: ours, after the product of ToW (Zhao et al., arXiv 2406.01257), with shares of the teacher in the place of
+        gaps to a retrained model: who unlearns has none.
+
+    Example:
+        >>> scores = pd.DataFrame([
+        ...     {"model": model, "subset": subset, "patient_id": patient + subset, "dice": dice, "loss": loss}
+        ...     for model, dice in (("teacher", 0.9), ("student", 0.8)) for subset in ("retain", "forget", "validation")
+        ...     for patient, loss in (("a", 0.1), ("b", 0.2))])
+        >>> round(choice(scores).score, 3)  # (8/9)^2
+        0.79
+    """
+    metric = utility_metrics(scores)[0]
+    levels = scores.groupby([MODEL, SUBSET])[metric].mean()
+    drops = {subset: _lost(levels[TEACHER, subset], levels[STUDENT, subset]) for subset in (RETAIN, VALIDATION)}
+    own = scores[scores[MODEL] == STUDENT]
+    forgotten, unseen = (attack_scores(own[own[SUBSET] == s], {"loss": -1})["loss"] for s in (FORGET, VALIDATION))
+    found = auc(forgotten, unseen)
+    score = (1 - 2 * abs(found - 0.5)) * (1 - max(0.0, drops[RETAIN])) * (1 - max(0.0, drops[VALIDATION]))
+    return Choice(score=score, auc=found, retain_drop=drops[RETAIN], validation_drop=drops[VALIDATION])
+
+
+def _lost(teacher: float, student: float) -> float:
+    """The share of a level that is lost; of nothing, nothing can be."""
+    return float(1 - student / teacher) if teacher else 0.0

@@ -1,0 +1,52 @@
+"""The command `compare`, from its words to what it prints."""
+
+from mu_monai import workflow
+from mu_monai.files import write_json
+
+
+def test_all_options_reach_the_comparison(mu_monai, monkeypatch, tmp_path):
+    given, file = {}, tmp_path / "comparison.json"
+    write_json(file, {"rows": [{"status": "finished"}]})
+    monkeypatch.setattr(workflow, "compare", lambda bundle, **options: given.update(options, bundle=bundle) or file)
+    monkeypatch.setattr(workflow, "comparison_summary", lambda file: "said")
+    words = "--methods scrub,npo --seeds 0,2 --trials 4 --reference r1 --reference r2 --cache c --attacks int8,int4"
+    more = "--set max_epochs=1 --overlay paper_size --device cpu --quiet"
+    places = ["--split", "s.json", "--teacher", "t", "--out", "o"]
+    code, said, error = mu_monai("compare", "isic", *places, *words.split(), *more.split())
+    assert (code, error) == (0, "")
+    assert said == f"said\ncomparison: {tmp_path / 'index.html'}\n"
+    assert (given["bundle"], given["methods"], given["seeds"], given["trials"]) == ("isic", ["scrub", "npo"], [0, 2], 4)
+    assert [path.name for path in given["references"]] == ["r1", "r2"]
+    assert (given["cache"].name, given["attacks"], given["device"]) == ("c", ["int8", "int4"], "cpu")
+    assert (given["settings"], given["overlays"]) == (["max_epochs=1"], ["paper_size"])
+    assert [given[name].name for name in ("split", "teacher", "out")] == ["s.json", "t", "o"]
+
+
+def test_a_method_that_failed_makes_the_exit_code_1_and_is_named(mu_monai, monkeypatch, tmp_path):
+    failed = {"label": "npo", "seed": 1, "status": "failed", "reason": "the loss is not finite"}
+    write_json(tmp_path / "comparison.json", {"rows": [{"status": "finished"}, failed]})
+    monkeypatch.setattr(workflow, "compare", lambda bundle, **options: tmp_path / "comparison.json")
+    monkeypatch.setattr(workflow, "comparison_summary", lambda file: "said")
+    code, _, error = mu_monai("compare", "isic", "--split", "s.json", "--teacher", "t", "--out", "o")
+    assert (code, error) == (1, "failed: npo, seed 1: the loss is not finite\n")
+
+
+def test_seeds_are_numbers(mu_monai):
+    code, _, error = mu_monai("compare", "isic", "--split", "s", "--teacher", "t", "--out", "o", "--seeds", "0,one")
+    assert code == 2
+    assert "--seeds 0,one is no list of whole numbers; use 0,1,2 or the like" in error
+
+
+def test_a_comparison_from_words_to_page(mu_monai, phantom_splits, teachers, tmp_path):
+    places = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], "--out", tmp_path / "out"]
+    quick = ["--methods", "gradient-ascent", "--trials", "1", "--set", "max_epochs=1", "--set", "epoch_length=1"]
+    code, said, _ = mu_monai("compare", "isic", *places, *quick, "--device", "cpu", "--quiet")
+    assert code == 0
+    assert [line.split()[0] for line in said.splitlines()] == [
+        "label",
+        "teacher",
+        "retrained",
+        "gradient-ascent",
+        "comparison:",
+    ]
+    assert (tmp_path / "out" / "index.html").is_file()
