@@ -4,7 +4,7 @@ from mu_monai.engine.curve import record_term
 from mu_monai.engine.decision import penultimate_features
 from mu_monai.engine.distances import answer_distance, answer_distances, layer_features, randomized, weight_distances
 from mu_monai.engine.gradients import case_gradients
-from mu_monai.engine.handlers import Progress, Reseed, StopOnNonFinite
+from mu_monai.engine.handlers import Progress, Reseed, StopOnNonFinite, seeded
 from mu_monai.engine.predict import ScoreSubsets, predict_scores
 from mu_monai.engine.probes import (
     Apply,
@@ -44,5 +44,6 @@ __all__ = [
     "predict_scores",
     "randomized",
     "record_term",
+    "seeded",
     "weight_distances",
 ]

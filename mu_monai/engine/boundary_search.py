@@ -160,7 +160,8 @@ class BoundarySearch:
         return self.step_size / math.sqrt(step) if self.schedule == "sqrt" else self.step_size
 
     def _crossed(self, standing: Standing) -> torch.Tensor:
-        return standing.flipped & (standing.confidence <= self.confidence)
+        most = self.confidence or -1.0  # a probability may underflow to 0
+        return standing.flipped & (standing.confidence <= most)
 
     def _push(self, gradient: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
         push = gradient - self.closeness * offset

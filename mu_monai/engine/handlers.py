@@ -1,9 +1,11 @@
-"""Small handlers for any MONAI trainer: seeds per epoch, a stop at NaN, and a progress bar."""
+"""Small handlers for any MONAI trainer: seeds per epoch and before the first, a stop at NaN, and a progress bar."""
 
 from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -39,6 +41,21 @@ class Reseed:
         set_determinism(self.seed + engine.state.epoch)
         set_rnd(getattr(engine.state.dataloader, "dataset", None), self.seed + engine.state.epoch)
         engine.set_data(engine.state.dataloader)  # else ignite goes on with a pass that has not ended
+
+
+@contextmanager
+def seeded(*datasets: Any) -> Iterator[None]:
+    """Draw from the run's own seed, as before the first epoch, and leave torch's generators as they were.
+
+    Args:
+        datasets: whose random transforms are seeded as well; they stay so until an epoch seeds them again.
+    """
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(torch.initial_seed())
+        for dataset in datasets:
+            set_rnd(dataset, torch.initial_seed() % 2**32)
+        yield
 
 
 class StopOnNonFinite:

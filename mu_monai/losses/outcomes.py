@@ -77,6 +77,38 @@ def label_outcomes(label: torch.Tensor, logits: torch.Tensor, softmax: bool) -> 
     return label.long()
 
 
+def outcome_count(logits: torch.Tensor, softmax: bool) -> int:
+    """How many outcomes a place has: the classes of a softmax, or absent and present.
+
+    Example:
+        >>> outcome_count(torch.zeros(1, 9), softmax=True), outcome_count(torch.zeros(1, 1, 4, 4), softmax=False)
+        (9, 2)
+    """
+    return logits.shape[1] if softmax else 2
+
+
+def shifted(label: torch.Tensor, logits: torch.Tensor, softmax: bool, shift: torch.Tensor) -> torch.Tensor:
+    r"""The label `(y + shift) mod K`, in the form that it was given in; `K` as in `outcome_count`.
+
+    Args:
+        label: as in `label_outcomes`.
+        logits: `(B, C, ...)`.
+        softmax: whether the channels are one softmax or independent sigmoid outputs.
+        shift: integers, one per case `(B,)` or one per place; what is no multiple of `K` gives a wrong label.
+
+    Example:
+        >>> shifted(torch.tensor([0, 2]), torch.zeros(2, 3), True, torch.tensor([1, 2]))
+        tensor([1, 1])
+        >>> shifted(torch.tensor([[[0.0, 1.0]]]), torch.zeros(1, 1, 2), False, torch.tensor([1]))
+        tensor([[[1., 0.]]])
+    """
+    truth = label_outcomes(label, logits, softmax)
+    wrong = (truth + shift.reshape(*shift.shape, *[1] * (truth.dim() - shift.dim()))) % outcome_count(logits, softmax)
+    if softmax and label.shape == logits.shape:
+        wrong = functional.one_hot(wrong, logits.shape[1]).movedim(-1, 1)
+    return wrong.reshape(label.shape).to(label.dtype)
+
+
 def uniform(log_p: torch.Tensor) -> torch.Tensor:
     """Log-probabilities of even odds, in the shape of `log_p`.
 

@@ -55,7 +55,7 @@ def relabelled(
         mode: `hard`: the most probable outcome; `soft`: all of them; `top-k`: the `top_k` most probable, which share
             all of the probability.
         top_k: how many, for `top-k`.
-        temperature: by which the logits of soft labels are divided, > 0.
+        temperature: by which the logits of soft and top-k labels are divided, > 0.
 
     Example:
         >>> relabelled(torch.tensor([[0.0, 1.0, 1.0]]), True, "top-k", top_k=2)

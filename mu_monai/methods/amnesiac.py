@@ -9,7 +9,7 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.keys import LOSS
-from mu_monai.methods.random_labels import outcomes, relabelled
+from mu_monai.losses.outcomes import outcome_count, shifted
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
 
 
@@ -54,8 +54,8 @@ class Amnesiac(RetainFineTuning):
         super().on_loss(engine)
         image, label, cases = self.forget_batch(engine)
         logits = engine.inferer(image, engine.network)
-        shift = torch.tensor([self._shift(case, outcomes(logits, self.is_softmax)) for case in cases])
-        wrong = relabelled(label, logits, self.is_softmax, shift.to(label.device))
+        shift = torch.tensor([self._shift(case, outcome_count(logits, self.is_softmax)) for case in cases])
+        wrong = shifted(label, logits, self.is_softmax, shift.to(label.device))
         loss = engine.loss_function(logits, wrong)
         self.record(engine, "relabelled", loss, len(image))
         kept, gone = len(engine.data_loader.dataset), len(self.forget_loader.dataset)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from random import Random
 from typing import Any, ClassVar
 
 import torch
@@ -25,8 +26,8 @@ class BadTeacher(UnlearningMethod):
         l = 1 \text{ on } D_f, \; 0 \text{ on } D_r
 
     The good teacher is the student's own. The bad one is the same network with fresh weights, drawn by the run's seed.
-    Each step takes a retain and as large a forget batch, and adds both means over cases: `good` and `bad` in the curve.
-    The supervised loss is not used.
+    Each step takes a batch of both sides and weighs their means, `good` and `bad` in the curve, by how many cases they
+    stand for: all forget cases, and those retained ones that an epoch sees. The supervised loss is not used.
 
     Args:
         temperature: of both distillations, > 0.
@@ -68,7 +69,8 @@ class BadTeacher(UnlearningMethod):
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Make the bad teacher: the same one for every epoch, and after a resume."""
         require_student(self, engine)
-        self._bad = randomized(engine.network.reverted(), torch.initial_seed() % 2**32).requires_grad_(False)
+        seed = Random(f"bad teacher {torch.initial_seed()}").getrandbits(32)  # not the network that an audit draws
+        self._bad = randomized(engine.network.reverted(), seed).requires_grad_(False)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Put both distillations in the place of the supervised loss."""
@@ -78,4 +80,6 @@ class BadTeacher(UnlearningMethod):
         image, _, _ = self.forget_batch(engine)
         bad = self._distillation(engine.inferer(image, engine.network), engine.inferer(image, self._bad))
         self.record(engine, "bad", bad, len(image))
-        output[LOSS] = good + bad
+        share = min(1.0, engine.state.epoch_length / len(engine.data_loader))
+        seen, gone = share * len(engine.data_loader.dataset), len(self.forget_loader.dataset)  # type: ignore[arg-type]
+        output[LOSS] = (seen * good + gone * bad) / (seen + gone)

@@ -11,10 +11,10 @@ from monai.engines import SupervisedTrainer
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from mu_monai.engine import seeded
 from mu_monai.errors import InputError
 from mu_monai.keys import LOSS
 from mu_monai.methods.method import UnlearningMethod, require_student
-from mu_monai.methods.perturbed_sign_gradient import seeded
 
 
 @dataclass(kw_only=True)
@@ -73,6 +73,7 @@ class BoundaryExpand(UnlearningMethod):
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Lower the loss of forget cases toward the shadow, and of nothing else."""
+        self.forget_only(engine)
         image, *_ = self.forget_batch(engine)
         seen: list[torch.Tensor] = []
         head = engine.network.get_base_model().get_submodule(engine.network.head)

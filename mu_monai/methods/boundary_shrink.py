@@ -26,21 +26,22 @@ class BoundaryShrink(UnlearningMethod):
         L = \frac1{|F|} \sum_{i \in F} \mathrm{CE}\big(f_w(x_i),\, y'_i\big)
 
     with `s` the intensity range, in which the step ends. Forget cases are trained on alone: the trainer's pass over its
-    retain batch is thrown away. A case whose answer the step does not change learns what it is, which holds it in
-    place; `perturbed-sign-gradient` is what searches further.
+    retain batch is thrown away, and retained images are read for the intensity range alone, unless it is given. A case
+    whose answer the step does not change learns what it is, which holds it in place; `perturbed-sign-gradient` is what
+    searches further.
 
     Args:
         radius: the size of the step, as a share of the intensity range, > 0.
-        intensity_range: lowest and highest value of the network's input; none to take them from the forget and retain
-            images, channel by channel, before anything is trained.
+        intensity_range: lowest and highest value of the network's input; none to take them from all forget and
+            retain images, channel by channel, before anything is trained.
 
     Raises:
         InputError: for a value outside these ranges, or a network that is no `Student`.
 
     Source:
         *Boundary Unlearning* (Chen et al., CVPR 2023, arXiv 2303.11570): a step of 0.1, SGD at 1e-5, 10 epochs. Here it
-        is AdamW with frozen statistics of BatchNorm. Masks are ours: the step climbs the mean loss over the label's
-        structures, and every pixel learns the answer after it.
+        is AdamW at 1e-5 with frozen statistics of BatchNorm. Masks are ours: the step climbs the mean loss over the
+        label's structures, and every pixel learns the answer after it.
 
     Example:
         >>> BoundaryShrink(forget_loader=[]).radius
@@ -54,9 +55,10 @@ class BoundaryShrink(UnlearningMethod):
         **UnlearningMethod.recipe,
         "max_epochs": 10,
         "epoch_length": "$len(@method::forget_loader)",
+        "learning_rate": 1e-5,
         "score_interval": 10,
     }
-    trials = ({}, {"learning_rate": 1e-5}, {"learning_rate": 3e-5}, {"learning_rate": 3e-4})
+    trials = ({}, {"learning_rate": 1e-4}, {"learning_rate": 3e-5}, {"learning_rate": 3e-4})
 
     radius: float = 0.1
     intensity_range: Sequence[float] | None = None
@@ -81,6 +83,7 @@ class BoundaryShrink(UnlearningMethod):
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Lower the loss of a batch of relabelled forget cases, and of nothing else."""
         assert self._original is not None
+        self.forget_only(engine)
         image, label, _ = self.forget_batch(engine)
         points, logits = self._original.boundary(image, label)
         target = relabelled(logits, self.is_softmax)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from monai.engines import SupervisedTrainer
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
 
 from mu_monai.adapters import Student
@@ -32,7 +33,8 @@ class CFk(RetainFineTuning):
         k: how many layers train, 1, 2 ...
 
     Raises:
-        InputError: for a value outside this range, more layers than the network has, or a network that is no `Student`.
+        InputError: for a value outside this range, more layers than the network has, adapters beside moving statistics
+            of BatchNorm, or a network that is no `Student`.
 
     Source:
         Goel et al., *Towards Adversarial Evaluations for Inexact Machine Unlearning* (arXiv 2201.06640), catastrophic
@@ -59,7 +61,13 @@ class CFk(RetainFineTuning):
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Freeze all but the last layers."""
         super().on_start(engine)
-        image, *_ = self.forget_batch(engine)
+        copied = [layer for layer in adapted(engine.network).values() if isinstance(layer, ModulesToSaveWrapper)]
+        if copied and not engine.network.trains_all:
+            raise InputError(
+                f"{type(self).__name__} holds all but the last layers, and with network#bn_mode=train adapters leave "
+                "the statistics of every BatchNorm in motion; use network#bn_mode=eval, or network#trainable=all"
+            )
+        image, *_ = next(self.retain_batches(engine))
         order = running_order(engine, image)
         ends = [place for place, layer in enumerate(order.values()) if isinstance(_plain(layer), tuple(ADAPTABLE))]
         if self.k > len(ends):

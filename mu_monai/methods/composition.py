@@ -11,7 +11,7 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters import Student, read_weights, summed
-from mu_monai.errors import raise_if_any
+from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import ADAPTER_DIR, RUN_JSON
 from mu_monai.methods.method import UnlearningMethod, choice_problems, range_problems, require_student
@@ -45,7 +45,8 @@ class Composition(UnlearningMethod):
 
     Raises:
         InputError: for a value outside these ranges, a network that is no `Student` or whose weights do not all train,
-            runs that did not start from its teacher, a head that is not known, or runs without adapters to add up.
+            runs that did not start from its teacher or are of different splits, a head that is not known, or runs
+            without adapters to add up.
 
     Source:
         *Perturbed Sign Gradient* (arXiv 2505.21872, first version, and its released code): the classifier of one model
@@ -100,13 +101,19 @@ class Composition(UnlearningMethod):
             for name, record in records.items()
             if record["sha256"]["starting_weights"] != student.base_sha256
         )
+        first, second = (record["sha256"]["split"] for record in records.values())
+        if first != second:
+            raise InputError(
+                f"the runs '{self.good_retain}' and '{self.good_forget}' are of different splits (SHA-256 {first} and "
+                f"{second}); compose runs that forgot the same cases"
+            )
         state = composed(student, **self._parents(), how=self.how, share=self.share)
         for layer in student.placement.targets:
             wrapper: Any = student.get_base_model().get_submodule(layer)
             copies = wrapper.modules_to_save[student.active_adapter]
             copies.load_state_dict({name: state[f"{layer}.{name}"] for name in copies.state_dict()})
         for name, parameter in student.trainable().items():
-            parameter.requires_grad_(self.fine_tune == "all" or f".{student.head}." in name)
+            parameter.requires_grad_(self.fine_tune == "all" or name.startswith(f"base_model.model.{student.head}."))
         self._made = {
             name: {
                 "run": str(self._parents()[name]),

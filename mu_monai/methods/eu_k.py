@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import torch
 from monai.engines import SupervisedTrainer
-from monai.utils import set_determinism
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mu_monai.engine import seeded
 from mu_monai.errors import InputError
 from mu_monai.methods.cf_k import CFk
 from mu_monai.methods.method import UnlearningMethod, require_student
@@ -33,7 +33,8 @@ class EUk(CFk):
 
     Raises:
         InputError: for a value outside this range, more layers than the network has, a layer that cannot be
-            initialized anew, adapters in place of all weights, or a network that is no `Student`.
+            initialized anew, BatchNorm without a batch to measure it on, adapters in place of all weights, or a network
+            that is no `Student`.
 
     Source:
         Goel et al., *Towards Adversarial Evaluations for Inexact Machine Unlearning* (arXiv 2201.06640), exact
@@ -65,10 +66,10 @@ class EUk(CFk):
                 f"{', '.join(fixed)} cannot be initialized anew: there is no reset_parameters in "
                 f"{type(copies[fixed[0]]).__name__}; use a smaller method#k, or the method cf-k"
             )
-        set_determinism(torch.initial_seed() % 2**32)
-        for layer in copies.values():
-            layer.reset_parameters()
-        self._measure_statistics(engine)
+        with seeded(engine.data_loader.dataset):
+            for layer in copies.values():
+                layer.reset_parameters()
+            self._measure_statistics(engine)
 
     def _norms(self) -> list[_BatchNorm]:
         return [copy for copy in map(self._copy, self._layers.values()) if isinstance(copy, _BatchNorm)]
@@ -90,9 +91,16 @@ class EUk(CFk):
         for norm in norms:
             norm.momentum = None  # the mean over all batches
             norm.train()
+        measured = False
         for image, *_ in islice(self.retain_batches(engine), len(engine.data_loader)):
             if len(image) > 1 or engine.data_loader.batch_size == 1:  # a single value has no variance
                 engine.inferer(image, engine.network)
+                measured = True
+        if not measured:
+            raise InputError(
+                "EUk measures the statistics of new BatchNorm layers on batches of two retained cases or more, and "
+                "there is none; retain more cases, set batch_size=1 for images, or use the method cf-k"
+            )
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         engine.network.eval()

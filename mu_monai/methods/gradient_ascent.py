@@ -52,6 +52,7 @@ class GradientAscent(UnlearningMethod):
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Take the negative loss of a forget batch in place of the supervised loss."""
+        self.forget_only(engine)
         engine.state.output[LOSS] = -self._forget_loss(engine)
 
     def _forget_loss(self, engine: SupervisedTrainer) -> torch.Tensor:

@@ -17,6 +17,7 @@ from mu_monai.keys import WARNINGS
 from mu_monai.methods.method import UnlearningMethod, range_problems, require_student
 
 _HELD = 2**32  # bytes of gradients that are held
+_WIDENED = 2**24  # numbers of them that are in double precision at a time
 
 
 @dataclass(kw_only=True)
@@ -55,7 +56,7 @@ class InfluenceUnlearning(UnlearningMethod):
     paper = "Jia et al. 2023, arXiv 2304.04934"
     needs = ("retain labels", "forget labels")
     cost = "one-shot"
-    trials = ({}, {"method::damping": 1.0}, {"method::damping": 0.1}, {"method::damping": 0.03})
+    trials = ({}, {"method::damping": 0.1}, {"method::damping": 1.0}, {"method::damping": 0.03})
 
     alpha: float = 1.0
     damping: float = 0.3
@@ -93,13 +94,13 @@ class InfluenceUnlearning(UnlearningMethod):
         hold: int = 0,
     ) -> tuple[torch.Tensor, int, torch.Tensor]:
         """The mean gradient of all cases, how many they are, and the gradients of the first, `(hold, P)` or fewer."""
-        held: list[torch.Tensor] = []
-        total, count = torch.zeros((), device=engine.state.device), 0
+        total, count = torch.zeros(sum(weight.numel() for weight in weights), device=engine.state.device), 0
+        held = total.new_empty(hold, len(total))  # at once, since a list would be there twice when it is stacked
         for gradient in case_gradients(engine, loader, weights):
+            if count < hold:
+                held[count] = gradient
             total, count = total + gradient, count + 1
-            if len(held) < hold:
-                held.append(gradient)
-        return total / count, count, torch.stack(held) if held else total
+        return total / count, count, held[:count]
 
     def _warn(self, engine: SupervisedTrainer, used: int, affordable: int) -> None:
         if used == affordable < self.max_cases:
@@ -130,7 +131,9 @@ def damped_fisher_solve(gradients: torch.Tensor, vector: torch.Tensor, damping: 
         >>> damped_fisher_solve(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.ones(2), damping=1.0)
         tensor([0.5000, 1.0000])
     """
-    gram = (gradients @ gradients.T).double()  # in which rounding must not outweigh the damping
+    columns = max(1, _WIDENED // len(gradients))
+    wide = (part.double() for part in gradients.split(columns, dim=1))  # rounding must not outweigh the damping
+    gram = sum((part @ part.T for part in wide), torch.zeros((), dtype=torch.float64, device=vector.device))
     gram.diagonal().add_(len(gradients) * damping)
     shares = torch.linalg.solve(gram, (gradients @ vector).double()).to(vector.dtype)
     return (vector - gradients.T @ shares) / damping

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from monai.engines import SupervisedTrainer
 
+from mu_monai.errors import InputError
 from mu_monai.keys import LOSS
 from mu_monai.methods.method import range_problems
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
@@ -27,7 +29,8 @@ class L1Sparse(RetainFineTuning):
         gamma: weight of the penalty in the first step, >= 0.
 
     Raises:
-        InputError: for a value outside this range, or a network that is no `Student`.
+        InputError: for a value outside this range, a network that is no `Student`, or a run that is resumed with
+            another number of epochs.
 
     Source:
         Jia et al., *Model Sparsity Can Simplify Machine Unlearning* (arXiv 2304.04934), with its linearly decreasing
@@ -51,11 +54,29 @@ class L1Sparse(RetainFineTuning):
         yield from super().problems()
         yield from range_problems({"gamma": self.gamma}, "a number of 0 or more", lambda value: 0 <= value < math.inf)
 
+    def on_start(self, engine: SupervisedTrainer) -> None:
+        """Note over how many epochs the penalty fades."""
+        super().on_start(engine)
+        self._epochs: int = engine.state.max_epochs
+
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Add the penalty, by what is left of its weight."""
         super().on_loss(engine)
         state = engine.state
         norm = torch.stack([weight.abs().sum() for weight in engine.network.trainable().values()]).sum()
         self.record(engine, "l1", norm)
-        left = 1 - (state.iteration - 1) / (state.max_epochs * state.epoch_length)
+        left = 1 - (state.iteration - 1) / (self._epochs * state.epoch_length)
         state.output[LOSS] = state.output[LOSS] + self.gamma * left * norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """Over how many epochs the penalty fades, besides what every method keeps."""
+        return super().state_dict() | {"max_epochs": self._epochs}
+
+    def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
+        """Go on with the penalty, which must fade as it did."""
+        super().load_state_dict(state, engine)
+        if state["max_epochs"] != self._epochs:
+            raise InputError(
+                f"max_epochs={self._epochs} is another number than the run was started with, and its penalty fades "
+                f"over {state['max_epochs']} epochs; resume with max_epochs={state['max_epochs']}"
+            )

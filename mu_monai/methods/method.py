@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from mu_monai.adapters import Student, layer_drifts, total_drift
 from mu_monai.engine import Margins, ReferenceWatch, WholeCases, margins, patient_losses, record_term
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import CASE_ID, WARNINGS
+from mu_monai.keys import CASE_ID, LOSS, PRED, WARNINGS
 
 REFERENCE, REWIND = "reference", "rewind"
 TASKS = ("segmentation", "classification")
@@ -256,6 +256,12 @@ class UnlearningMethod:
         while True:
             for batch in engine.data_loader:
                 yield _prepared(engine, batch)
+
+    @staticmethod
+    def forget_only(engine: SupervisedTrainer) -> None:
+        """Throw the trainer's pass over its retain batch away, before a loss of forget cases alone is computed."""
+        output = engine.state.output
+        output[PRED], output[LOSS] = output[PRED].detach(), output[LOSS].detach()
 
     @staticmethod
     def autocast(engine: SupervisedTrainer) -> torch.autocast:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from itertools import chain
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from monai.data.utils import set_rnd
 from monai.engines import SupervisedTrainer
 from monai.utils import convert_to_tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from mu_monai.engine import seeded
 from mu_monai.engine.boundary_search import (
     NOISE_SCALES,
     NOISES,
@@ -40,8 +39,8 @@ _HARDLY = 0.1  # a share of flipped cases below which the search did not do what
 class Relabelled(NamedTuple):
     """Forget cases with the labels of their boundary points, and what the search says of each case.
 
-    `weight` is 0 for a case that is skipped; `found` holds, per case, whether it flipped, its distance, and its loss
-    before the first step and after each.
+    `weight` is 0 for a case that is skipped; `found` holds, per case, whether it flipped, its distance, how many steps
+    were taken, and its loss before the first step and after each.
     """
 
     image: torch.Tensor
@@ -79,12 +78,12 @@ class PerturbedSignGradient(UnlearningMethod):
         bisections: how often the way back to the boundary is halved, >= 0.
         on_fail: what becomes of a case that does not flip. `runner_up`: the answer next to the true one, at a mask's
             structures; `skip`: it is left out; `keep`: the answer where the search ended, in general the true one.
-        intensity_range: lowest and highest value of the network's input; none to take them from the forget and retain
-            images, channel by channel, before anything is trained.
+        intensity_range: lowest and highest value of the network's input; none to take them from all forget and retain
+            images, channel by channel, before anything is trained, also where `remain_weight` is 0.
         label_mode: `hard`, the answer; `soft`, its probabilities; or `top-k`, the probabilities of its first outcomes.
         temperature: of soft and top-k labels, > 0.
-        top_k: how many outcomes share a top-k label, at least 1.
-        remain_weight: weight of the term on retained cases, >= 0; at 0 a run looks at forget cases alone.
+        top_k: how many outcomes share a top-k label, at least 1; sigmoid masks have two, so that 2 or more is `soft`.
+        remain_weight: weight of the term on retained cases, >= 0; at 0 a run trains on forget cases alone.
         remain_target: `labels`, the supervised loss; or `teacher`, cross-entropy to the teacher's probabilities, less
             their entropy.
         relabel: `once`, before training, in one pass over the forget batches, whose images (of volumes: patches) are
@@ -112,9 +111,9 @@ class PerturbedSignGradient(UnlearningMethod):
     needs = ("retain labels", "forget labels", "teacher")
     trials: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {},
+        {"method::remain_weight": 0.0, "epoch_length": "$len(@method::forget_loader)", "max_epochs": 10},  # the paper's
         {"learning_rate": 3e-4},
         {"learning_rate": 1e-3},
-        {"method::remain_weight": 0.0, "epoch_length": "$len(@method::forget_loader)", "max_epochs": 10},  # the paper's
     )
 
     steps: int = 10
@@ -196,7 +195,7 @@ class PerturbedSignGradient(UnlearningMethod):
         batch = next(self._batches)
         losses = relabelling_losses(engine.inferer(batch.image, engine.network), batch.target, self.is_softmax)
         forget = (losses * batch.weight).sum() / batch.weight.sum().clamp(min=1)
-        flipped, _, *inner = batch.found.mean(0)
+        flipped, _, _, *inner = batch.found.mean(0)
         columns = {"forget": forget, "flip_rate": flipped, "inner_loss_first": inner[0], "inner_loss_last": inner[-1]}
         for name, value in columns.items():
             self.record(engine, name, value, len(batch.image))
@@ -247,11 +246,12 @@ class PerturbedSignGradient(UnlearningMethod):
             image=image,
             target=relabelled(logits, self.is_softmax, self.label_mode, top_k=self.top_k, temperature=self.temperature),
             weight=(points.flipped if on_fail == SKIP else torch.ones_like(points.flipped)).float(),
-            found=torch.column_stack([points.flipped, points.distance, points.losses.T]),
+            found=torch.column_stack([points.flipped, points.distance, points.steps, points.losses.T]),
         )
 
     def _remain_loss(self, engine: SupervisedTrainer) -> torch.Tensor | None:
         if not self.remain_weight:
+            self.forget_only(engine)
             return None
         output = engine.state.output
         if self.remain_target == LABELS:
@@ -268,10 +268,11 @@ class PerturbedSignGradient(UnlearningMethod):
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
         """What every method measures, and how the search of the last pass over the forget set went."""
         found = torch.cat(self._found)
-        flipped, distance, losses = found[:, 0] > 0, found[:, 1], found[:, 2:]
+        flipped, distance, steps, losses = found[:, 0] > 0, found[:, 1], found[:, 2], found[:, 3:]
         return super().measurements(engine) | {
             "boundary": {
                 "flip_rate": float(found[:, 0].mean()),
+                "steps": float(steps.median()),
                 "inner_loss": losses.mean(0).tolist(),
                 "distance": float(distance[flipped].median()) if flipped.any() else None,
             }
@@ -328,16 +329,6 @@ class OriginalModel:
             points = self._search(judge, image, self._low, self._high)
             with torch.no_grad():
                 return points, self._inferer(points.image, self._network)
-
-
-@contextmanager
-def seeded(*datasets: Any) -> Iterator[None]:
-    """Draw from the run's own seed, in random transforms as well, and leave no trace on later draws."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch.initial_seed())
-        for dataset in datasets:
-            set_rnd(dataset, torch.initial_seed() % 2**32)
-        yield
 
 
 def intensity_problems(limits: Sequence[float] | None) -> Iterator[str]:

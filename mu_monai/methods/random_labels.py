@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import torch
 from monai.engines import SupervisedTrainer
-from torch.nn.functional import one_hot
 
-from mu_monai.losses.outcomes import label_outcomes
+from mu_monai.losses.outcomes import outcome_count, shifted
 from mu_monai.methods.method import choice_problems
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
 
@@ -67,38 +66,6 @@ class RandomLabels(RetainFineTuning):
 
     def _drawn(self, label: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         places = logits[:, 0] if self.is_softmax else logits
-        count = outcomes(logits, self.is_softmax)
+        count = outcome_count(logits, self.is_softmax)
         shift = torch.randint(0 if self.include_true else 1, count, places.shape, device=logits.device)
-        return relabelled(label, logits, self.is_softmax, shift)
-
-
-def outcomes(logits: torch.Tensor, softmax: bool) -> int:
-    """How many outcomes a place has: the classes of a softmax, or absent and present.
-
-    Example:
-        >>> outcomes(torch.zeros(1, 9), softmax=True), outcomes(torch.zeros(1, 1, 4, 4), softmax=False)
-        (9, 2)
-    """
-    return logits.shape[1] if softmax else 2
-
-
-def relabelled(label: torch.Tensor, logits: torch.Tensor, softmax: bool, shift: torch.Tensor) -> torch.Tensor:
-    r"""The label `(y + shift) mod K`, in the form that it was given in; `K` as in `outcomes`.
-
-    Args:
-        label: as `mu_monai.losses.outcomes.label_outcomes` takes it.
-        logits: `(B, C, ...)`.
-        softmax: whether the channels are one softmax or independent sigmoid outputs.
-        shift: integers, one per case `(B,)` or one per place; what is no multiple of `K` gives a wrong label.
-
-    Example:
-        >>> relabelled(torch.tensor([0, 2]), torch.zeros(2, 3), True, torch.tensor([1, 2]))
-        tensor([1, 1])
-        >>> relabelled(torch.tensor([[[0.0, 1.0]]]), torch.zeros(1, 1, 2), False, torch.tensor([1]))
-        tensor([[[1., 0.]]])
-    """
-    truth = label_outcomes(label, logits, softmax)
-    wrong = (truth + shift.reshape(*shift.shape, *[1] * (truth.dim() - shift.dim()))) % outcomes(logits, softmax)
-    if softmax and label.shape == logits.shape:
-        wrong = one_hot(wrong, logits.shape[1]).movedim(-1, 1)
-    return wrong.reshape(label.shape).to(label.dtype)
+        return shifted(label, logits, self.is_softmax, shift)

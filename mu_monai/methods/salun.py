@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from monai.data.utils import set_rnd
 from monai.engines import SupervisedTrainer
-from monai.utils import set_determinism
 
+from mu_monai.engine import seeded
 from mu_monai.errors import InputError
 from mu_monai.methods.method import range_problems, require_student
 from mu_monai.methods.random_labels import RandomLabels
@@ -66,7 +65,8 @@ class SalUn(RandomLabels):
                 "use network#trainable=all, or the method random-labels"
             )
         self._original = {name: weight.detach().clone() for name, weight in engine.network.trainable().items()}
-        self._salient = self._mask(engine)
+        with seeded(self.forget_loader.dataset):  # the same batches where the run is resumed
+            self._salient = self._mask(engine)
 
     def on_step(self, engine: SupervisedTrainer) -> None:
         """Put back the weights outside the mask."""
@@ -76,9 +76,6 @@ class SalUn(RandomLabels):
 
     def _mask(self, engine: SupervisedTrainer) -> dict[str, torch.Tensor]:
         """Where the gradient of the forget loss is largest, by the name of the weight."""
-        seed = torch.initial_seed() % 2**32  # the same batches where the run is resumed
-        set_determinism(seed)
-        set_rnd(self.forget_loader.dataset, seed)
         weights = engine.network.trainable()
         total = torch.zeros(sum(weight.numel() for weight in weights.values()), device=engine.state.device)
         engine.network.eval()

@@ -51,7 +51,7 @@ class Scrub(UnlearningMethod):
     """
 
     paper = "Kurmanji et al. 2023, arXiv 2302.09880"
-    needs = ("retain labels", "teacher", "unseen cases")
+    needs = ("retain labels", "forget labels", "teacher", "unseen cases")  # those of forget cases to rewind by
     recipe: ClassVar[Mapping[str, Any]] = {**UnlearningMethod.recipe, "max_epochs": 10, "score_interval": 10}
     trials = (
         {},

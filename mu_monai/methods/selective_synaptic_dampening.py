@@ -54,7 +54,7 @@ class SelectiveSynapticDampening(UnlearningMethod):
     paper = "Foster et al. 2024, arXiv 2308.07707"
     needs = ("retain labels", "forget labels")
     cost = "one-shot"
-    trials = ({}, {"method::alpha": 5.0}, {"method::alpha": 2.0}, {"method::alpha": 1.0})
+    trials = ({}, {"method::alpha": 2.0}, {"method::alpha": 1.0}, {"method::alpha": 5.0})
     selective = True
 
     alpha: float = 10.0

@@ -139,17 +139,22 @@ class UNSIR(UnlearningMethod):
     def _learned_noise(self, engine: SupervisedTrainer) -> dict[str, torch.Tensor]:
         """The noise images of every class with their labels; before its first step the student is the teacher."""
         sample, *_ = self.forget_batch(engine)
-        label = torch.tensor(self._classes, device=sample.device).repeat_interleave(self.noise_cases)
-        image = torch.randn(len(label), *sample.shape[1:], device=sample.device)
-        optimizer = torch.optim.Adam([image], lr=self.noise_learning_rate)
+        labels = torch.tensor(self._classes, device=sample.device).repeat_interleave(self.noise_cases)
         engine.network.eval()
+        images = [self._noise_of(engine, label, sample[0]) for label in labels.split(self.noise_cases)]
+        return {IMAGE: torch.cat(images), LABEL: labels}
+
+    def _noise_of(self, engine: SupervisedTrainer, label: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """The noise images of one class, as many as labels, in the shape of an image."""
+        image = torch.randn(len(label), *like.shape, device=like.device)
+        optimizer = torch.optim.Adam([image], lr=self.noise_learning_rate)
         for _ in range(self.noise_steps):
             image.requires_grad_()
             energy = image.square().flatten(1).sum(dim=1).mean()
             loss = self.noise_decay * energy - engine.loss_function(engine.inferer(image, engine.network), label)
             (image.grad,) = torch.autograd.grad(loss, [image])
             optimizer.step()
-        return {IMAGE: image.detach(), LABEL: label}
+        return image.detach()
 
     # -- what is kept --------------------------------------------------------------------------------------------------
 

@@ -226,6 +226,15 @@ class TestCrossing:
     def test_a_case_stops_only_below_the_confidence(self):
         assert self.search(confidence=0.49).steps.tolist() == [5, 5, 5]
 
+    def test_a_confidence_of_0_stops_no_case_not_even_a_surely_wrong_one(self):
+        def judge(image):
+            return self.judge(image)._replace(confidence=torch.zeros(3))
+
+        search = BoundarySearch(noise=0, closeness=0, steps=5, step_size=0.06, bisections=0, confidence=0)
+        found = search(judge, self.image, LOW, HIGH)
+        assert found.steps.tolist() == [5, 5, 5]
+        assert found.flipped.tolist() == [True, True, False]
+
     @pytest.mark.parametrize("bisections", [1, 4, 8])
     def test_bisection_ends_where_the_answer_has_just_changed(self, bisections):
         far, near = self.search(), self.search(bisections)

@@ -16,7 +16,7 @@ from monai.transforms import Compose, RandGaussianNoised, RandRotate90d
 from torch import nn
 
 from mu_monai.adapters import weights_sha256
-from mu_monai.engine import Progress, Reseed, StopOnNonFinite
+from mu_monai.engine import Progress, Reseed, StopOnNonFinite, seeded
 from mu_monai.keys import LOSS
 
 
@@ -128,3 +128,19 @@ def test_the_bar_on_a_terminal_shows_the_loss(run, make_student, capsys, monkeyp
     shown = capsys.readouterr().err
     assert "epoch" in shown
     assert "loss=" in shown
+
+
+def test_what_is_drawn_before_the_first_epoch_comes_from_the_seed_and_leaves_no_trace(make_cases):
+    dataset = Dataset(make_cases("retain", 1), Compose([RandGaussianNoised("image", prob=1.0)]))
+
+    def draw():
+        with seeded(dataset):
+            return torch.rand(3), torch.as_tensor(dataset[0]["image"])
+
+    torch.manual_seed(3)
+    first = draw()
+    then = torch.rand(3)
+    again = draw()
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    torch.manual_seed(3)
+    assert torch.equal(torch.rand(3), then)

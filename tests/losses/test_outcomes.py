@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import one_hot
 
 from mu_monai.losses.outcomes import (
     cross_entropy,
@@ -15,7 +16,9 @@ from mu_monai.losses.outcomes import (
     label_outcomes,
     log_probabilities,
     others,
+    outcome_count,
     probabilities,
+    shifted,
     uniform,
 )
 
@@ -102,3 +105,12 @@ def test_even_odds_are_their_own_opposite():
     even = uniform(torch.zeros(1, 5))
     torch.testing.assert_close(even, torch.full((1, 5), -math.log(5)))
     torch.testing.assert_close(others(even.exp()), even.exp())
+
+
+def test_a_shifted_label_keeps_its_form():
+    mask, logits, shift = torch.randint(3, (2, 1, 4, 4)), torch.zeros(2, 3, 4, 4), torch.tensor([1, 2])
+    wrong = shifted(mask.to(torch.uint8), logits, True, shift)
+    assert wrong.dtype == torch.uint8
+    hot = shifted(one_hot(mask[:, 0], 3).movedim(-1, 1).float(), logits, True, shift)
+    assert torch.equal(hot.argmax(1), wrong[:, 0].long())
+    assert outcome_count(logits, softmax=False) == 2

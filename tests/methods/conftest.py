@@ -53,6 +53,7 @@ class Small:
         self.trainer = SupervisedTrainer(
             device=torch.device("cpu"),
             max_epochs=options.get("epochs", 1),
+            epoch_length=options.get("epoch_length"),
             train_data_loader=DataLoader(self.retain, batch_size=options.get("retain_batch", 8)),
             network=student,
             optimizer=options.get("optimizer", torch.optim.SGD)(student.trainable().values(), lr=options["rate"]),

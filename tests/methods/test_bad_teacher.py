@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import kl_div
 
+from mu_monai.engine import randomized
 from mu_monai.errors import InputError
 from mu_monai.methods import BadTeacher
 
@@ -30,7 +31,11 @@ def test_a_step_follows_the_good_teacher_on_retained_and_the_bad_one_on_forget_c
     bad = run.method._bad
     expected = run.stepped(
         lambda network: (
-            divergence(network, run.teacher, images(run.retain)) + divergence(network, bad, images(run.forget))
+            (
+                8 * divergence(network, run.teacher, images(run.retain))
+                + 4 * divergence(network, bad, images(run.forget))
+            )
+            / 12
         ),
         0.1,
     )
@@ -49,6 +54,8 @@ def test_the_bad_teacher_knows_nothing_of_the_good_one_and_is_drawn_by_the_seed(
     drawn = [name for name in first if name.startswith(("first", "middle", "last"))]
     assert not any(torch.equal(first[name], other[name]) or torch.equal(first[name], teacher[name]) for name in drawn)
     assert torch.equal(first["norm.running_mean"], torch.zeros(6))
+    audited = randomized(run.trainer.network.reverted(), 0).state_dict()  # the network that ZRF compares with
+    assert not any(torch.equal(first[name], audited[name]) for name in drawn)
 
 
 def test_forget_cases_come_to_be_answered_as_the_bad_teacher_does(small):
@@ -66,3 +73,20 @@ def test_the_supervised_loss_does_not_count(small):
         case["label"] = (case["label"] + 1) % 3
     second = other.run()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_retained_cases_that_an_epoch_does_not_see_have_no_weight(small):
+    """One of four batches is seen: 2 of 8 retained cases beside 4 forget cases."""
+    run = small(BadTeacher, options={"retain_batch": 2, "epoch_length": 1})
+    after, bad = run.run(), run.method._bad
+    expected = run.stepped(
+        lambda network: (
+            (
+                2 * divergence(network, run.teacher, images(run.retain[:2]))
+                + 4 * divergence(network, bad, images(run.forget))
+            )
+            / 6
+        ),
+        0.1,
+    )
+    torch.testing.assert_close(after, expected)

@@ -39,6 +39,19 @@ def test_of_adapters_the_last_train(small):
     assert moved(run) == {"last"}
 
 
+def test_adapters_beside_moving_statistics_are_refused(small):
+    """They would move in layers that are held; where all weights train, held layers hold them."""
+    with pytest.raises(InputError, match="with network#bn_mode=train adapters leave the statistics"):
+        small(CFk, k=1, options={"network": {"trainable": "adapters", "r": 2, "bn_mode": "train"}}).run()
+    assert moved(small(CFk, k=1, options={"network": {"bn_mode": "train"}})) == {"last"}
+
+
+def test_the_forget_set_is_not_looked_at(small):
+    run = small(CFk, k=1)
+    run.method.forget_batch = None
+    assert moved(run) == {"last"}
+
+
 def test_layers_count_in_the_order_in_which_they_run(small):
     class Backwards(torch.nn.Module):
         def __init__(self):

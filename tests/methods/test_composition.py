@@ -132,3 +132,11 @@ def test_a_run_of_another_teacher_is_refused(compose, unlearn, parents, tmp_path
     (tmp_path / "foreign" / "run.json").write_text(json.dumps(own))
     with pytest.raises(InputError, match=r"started from weights with SHA-256 0{64}, .* compose runs of one teacher"):
         compose(f"method#good_forget={tmp_path / 'foreign'}")
+
+
+def test_a_run_that_forgot_other_cases_is_refused(compose, parents, tmp_path):
+    own = json.loads((parents[1] / "run.json").read_text())
+    own["sha256"]["split"] = "0" * 64
+    (tmp_path / "run.json").write_text(json.dumps(own))
+    with pytest.raises(InputError, match=r"are of different splits .* compose runs that forgot the same cases"):
+        compose(f"method#good_forget={tmp_path}")

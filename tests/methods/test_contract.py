@@ -5,6 +5,7 @@ A finished run of each row and task is made once and looked at by many tests; th
 
 import json
 import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -63,6 +64,7 @@ QUICK = {
     "random-labels": ("random-labels", []),
     "amnesiac": ("amnesiac", []),
     "npo": ("npo", ["method#beta=1"]),
+    "npo-rewound": ("npo", ["method#beta=1", "method#stop_at=rewind"]),
     "l1-sparse": ("l1-sparse", []),
     "cf-k": ("cf-k", ["method#k=2"]),
     "cf-k-adapters": ("cf-k", ["network#trainable=adapters", "network#scope=decoder", "method#k=2"]),
@@ -322,6 +324,18 @@ def test_an_epoch_may_be_shorter_or_longer_than_the_retain_set(unlearn, job, ite
         budget = [f"epoch_length={length}"]
         whole = unlearn(job, "whole", budget)
         _resume_and_compare(unlearn, whole, job, monkeypatch, iteration=iteration, budget=budget)
+
+
+@anywhere
+def test_a_single_case_may_be_forgotten(unlearn, tasks, job, monkeypatch):
+    task = tasks[job[1]]
+    split, single = json.loads(Path(task.split).read_text()), Path(task.split).with_name("single.json")
+    split["forget"] = split["forget"][:1]
+    single.write_text(json.dumps(split))
+    monkeypatch.setitem(tasks, job[1], replace(task, split=str(single)))
+    run = unlearn(job, extra=["max_epochs=2", "epoch_length=1", "score_interval=2"])
+    assert record(run)["status"] == "finished"
+    assert all(torch.isfinite(value).all() for value in weights(run / "model.pt").values())
 
 
 def _resume_and_compare(unlearn, whole, job, monkeypatch, *, iteration, budget=()):

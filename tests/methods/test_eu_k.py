@@ -63,3 +63,10 @@ def test_a_layer_that_cannot_start_anew_is_refused_by_name(small):
     options = {"plain": lambda: torch.nn.Sequential(OrderedDict(only=torch.nn.Linear(4, 3), scale=Scale()))}
     with pytest.raises(InputError, match="scale cannot be initialized anew: there is no reset_parameters in Scale"):
         small(EUk, k=1, options=options).run()
+
+
+def test_statistics_that_no_batch_can_show_are_refused(small):
+    run = small(EUk, k=3, options={"retain_batch": 4})
+    del run.retain[1:]
+    with pytest.raises(InputError, match="on batches of two retained cases or more, and there is none; retain more"):
+        run.run()

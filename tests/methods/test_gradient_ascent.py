@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mu_monai.methods import GradientAscent
+from mu_monai.methods import BoundaryShrink, GradientAscent, PerturbedSignGradient
 
 
 def test_a_step_goes_up_the_gradient_of_the_forget_loss(small, loss_of):
@@ -29,3 +29,26 @@ def test_the_loss_rises_without_end_until_the_run_is_stopped(small, loss_of):
     assert loss_of(run.trainer.network.merged(), run.forget) > 10 * before
     with pytest.raises(FloatingPointError, match="lower learning rate"):
         small(GradientAscent, rate=1e30, options={"epochs": 8}).run()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (GradientAscent, {}),
+        (BoundaryShrink, {"intensity_range": [-3, 3]}),
+        (PerturbedSignGradient, {"intensity_range": [-3, 3], "remain_weight": 0}),
+    ],
+)
+def test_what_trains_on_forget_cases_alone_frees_the_pass_over_retained_ones(small, kind, settings):
+    run, held = small(kind, **settings), []
+    infer = run.trainer.inferer
+
+    def watched(image, network):
+        output = run.trainer.state.output
+        if network is run.trainer.network and "pred" in output:
+            held.append(output["pred"].requires_grad or output["loss"].requires_grad)
+        return infer(image, network)
+
+    run.trainer.inferer = watched
+    run.run()
+    assert held == [False], "at the pass over the forget batch"

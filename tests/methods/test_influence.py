@@ -50,6 +50,21 @@ class TestInverse:
         torch.testing.assert_close(found, torch.linalg.inv(fisher) @ vector)
         torch.testing.assert_close(found, woodfisher(gradients, damping) @ vector)
 
+    def test_rounding_does_not_outweigh_the_damping(self):
+        """In single precision the two products of 1e6 and 1e6 + 0.09 are not told apart well enough."""
+        gradients = torch.tensor([[1000.0, 0.0], [1000.0, 0.3]])
+        vector = torch.tensor([0.0, 1.0])
+        fisher = gradients.T.double() @ gradients.double() / 2 + 0.01 * torch.eye(2, dtype=torch.float64)
+        expected = torch.linalg.inv(fisher) @ vector.double()
+        found = damped_fisher_solve(gradients, vector, 0.01)
+        assert found[1].item() == pytest.approx(expected[1].item(), rel=1e-3)
+
+    def test_its_parts_make_no_difference(self, monkeypatch):
+        gradients, vector = torch.randn(3, 11), torch.randn(11)
+        whole = damped_fisher_solve(gradients, vector, 0.1)
+        monkeypatch.setattr(influence, "_WIDENED", 6)  # two columns at a time
+        torch.testing.assert_close(damped_fisher_solve(gradients, vector, 0.1), whole)
+
     def test_much_damping_leaves_a_plain_gradient_step(self):
         vector = torch.tensor([1.0, -2.0, 3.0])
         torch.testing.assert_close(damped_fisher_solve(torch.eye(3), vector, 1e6), vector / 1e6)

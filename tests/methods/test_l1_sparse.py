@@ -50,3 +50,13 @@ def test_weights_become_small(small):
 def test_a_negative_weight_is_refused():
     with pytest.raises(InputError, match="method#gamma=-1 is not allowed; use a number of 0 or more"):
         L1Sparse(forget_loader=[], gamma=-1)
+
+
+def test_another_number_of_epochs_is_no_way_to_resume(small):
+    first, longer, same = (small(L1Sparse, options={"epochs": epochs}) for epochs in (2, 5, 2))
+    for run in (first, longer, same):
+        run.run()
+    state = first.method.state_dict()
+    same.method.load_state_dict(state, same.trainer)
+    with pytest.raises(InputError, match=r"max_epochs=5 is another number .* resume with max_epochs=2"):
+        longer.method.load_state_dict(state, longer.trainer)

@@ -93,6 +93,7 @@ def test_every_forget_case_ends_on_the_answer_at_its_boundary(unlearn):
     boundary = record(run)["measurements"]["boundary"]
     assert boundary["flip_rate"] > 0.5
     assert 0 <= boundary["distance"] <= 1
+    assert 0 <= boundary["steps"] <= 20
     assert len(boundary["inner_loss"]) == 21
     assert boundary["inner_loss"][-1] > boundary["inner_loss"][0]
     curve = pd.read_csv(run / "curve.csv")
@@ -128,7 +129,9 @@ def test_the_remain_term_learns_labels_or_the_teacher(unlearn):
 
 def test_released_is_one_step_and_labels_anew(unlearn):
     run = unlearn("method#psg_variant=released", "method#steps=7", "method#remain_weight=0")
-    assert len(record(run)["measurements"]["boundary"]["inner_loss"]) == 2
+    boundary = record(run)["measurements"]["boundary"]
+    assert len(boundary["inner_loss"]) == 2
+    assert boundary["steps"] == 1
 
 
 @pytest.mark.parametrize("trainable", ["all", "adapters"])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
 from mu_monai.errors import InputError
 from mu_monai.methods import RandomLabels
-from mu_monai.methods.random_labels import outcomes, relabelled
 
 
 class Spy:
@@ -62,15 +61,6 @@ def test_a_mask_of_classes_is_drawn_voxel_by_voxel():
     assert drawn.shape == mask.shape
     assert (drawn != mask).all()
     assert set(((drawn - mask) % 3).unique().tolist()) == {1, 2}
-
-
-def test_a_label_keeps_its_form():
-    mask, logits, shift = torch.randint(3, (2, 1, 4, 4)), torch.zeros(2, 3, 4, 4), torch.tensor([1, 2])
-    wrong = relabelled(mask.to(torch.uint8), logits, True, shift)
-    assert wrong.dtype == torch.uint8
-    hot = relabelled(one_hot(mask[:, 0], 3).movedim(-1, 1).float(), logits, True, shift)
-    assert torch.equal(hot.argmax(1), wrong[:, 0].long())
-    assert outcomes(logits, softmax=False) == 2
 
 
 def test_a_choice_that_is_none_is_refused():

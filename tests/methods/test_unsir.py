@@ -116,3 +116,16 @@ def test_a_whole_class_is_forgotten_and_the_others_are_kept(small, loss_of):
     network = run.trainer.network.merged()
     assert loss_of(network, run.retain) < 0.1
     assert loss_of(network, run.forget) > 10 * loss_of(run.teacher, run.forget)
+
+
+def test_noise_is_learned_class_by_class(small):
+    batches = []
+
+    def loss(logits, label):
+        batches.append(label.tolist())
+        return cross_entropy(logits, label)
+
+    run = small(UNSIR, options={"epochs": 2, "loss": loss}, noise_cases=3, noise_steps=2)
+    relabel(run.forget, 2, 0)
+    run.run()
+    assert [batch for batch in batches if len(batch) == 3] == [[0] * 3] * 2 + [[2] * 3] * 2
