@@ -31,6 +31,17 @@ def test_a_method_that_failed_makes_the_exit_code_1_and_is_named(mu_monai, monke
     assert (code, error) == (1, "failed: npo, seed 1: the loss is not finite\n")
 
 
+def test_who_interrupts_is_told_how_it_goes_on(mu_monai, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workflow, "compare", interrupt)
+    monkeypatch.setattr(workflow, "train", interrupt)
+    code, _, error = mu_monai("compare", "isic", "--split", "s.json", "--teacher", "t", "--out", "o")
+    assert (code, error.count("by the same command"), error.count("--resume")) == (130, 1, 0)
+    assert "through --resume" in mu_monai("train", "isic", "--out", "compare")[2]
+
+
 def test_seeds_are_numbers(mu_monai):
     code, _, error = mu_monai("compare", "isic", "--split", "s", "--teacher", "t", "--out", "o", "--seeds", "0,one")
     assert code == 2

@@ -19,6 +19,7 @@ from mu_monai.cli.handover import RunDir, merge, release, revert, verify
 from mu_monai.errors import InputError
 
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
+_COMPARE = "compare"  # whose folder knows what is finished
 
 app = typer.Typer(
     name="mu-monai",
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 
 Bundle = Annotated[
-    str, typer.Argument(help="A MONAI bundle's folder, or a shipped one: isic, chase, isic_classification.")
+    str, typer.Argument(help="A MONAI bundle's folder, or a shipped one: isic, chase, isic_classification, volume3d.")
 ]
 SplitFile = Annotated[Path | None, typer.Option("--split", help="The split.json; without it, built-in phantoms.")]
 OutRun = Annotated[Path, typer.Option("--out", help="The run folder to make.")]
@@ -357,7 +358,8 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
-            typer.echo("interrupted; a run goes on from its last finished epoch through --resume", err=True)
+            how = "by the same command" if _COMPARE in sys.argv[1:3] else "through --resume"
+            typer.echo(f"interrupted; a run goes on from its last finished epoch {how}", err=True)
         raise
     except OSError as error:  # disk full, no permission: the file system's own words, without a traceback
         typer.echo(f"error: {error}", err=True)

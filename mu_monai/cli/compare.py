@@ -12,7 +12,8 @@ from mu_monai.errors import InputError
 
 def compare(
     bundle: Annotated[
-        str, typer.Argument(help="A MONAI bundle's folder, or a shipped one: isic, chase, isic_classification.")
+        str,
+        typer.Argument(help="A MONAI bundle's folder, or a shipped one: isic, chase, isic_classification, volume3d."),
     ],
     split: Annotated[Path, typer.Option(help="The split.json.")],
     teacher: Annotated[

@@ -67,7 +67,7 @@ class ForgetWhere:
     def __post_init__(self) -> None:
         if self.share is not None and not (math.isfinite(self.share) and 0 < self.share < 1):
             raise InputError(
-                f"share {self.share!r} of the cases found is not in (0, 1); 0.5 forgets half of the patients that "
+                f"--forget-fraction-of {self.share!r} is not in (0, 1); 0.5 forgets half of the patients that "
                 f"{self.value!r} finds in training: leave it out to forget them all"
             )
 

@@ -127,7 +127,7 @@ class RunFolder:
     def attach(self, engine: SupervisedTrainer) -> None:
         """Hook to the start, every iteration and epoch, the end and any exception of a run."""
         self._began, self._cpu_began = time.monotonic(), time.process_time()
-        _forget_peak_memory()
+        _forget_peak_memory(engine.state.device)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
@@ -258,7 +258,7 @@ class RunFolder:
         self.record["seconds"] = round(time.monotonic() - self._clock, 3)
         if not self.resume:  # what a killed part took is not known
             self.record["cpu_seconds"] = round(time.process_time() - self._cpu_began, 3)
-        self.record["peak_memory_mib"] = round(_peak_memory_mib(), 1)
+        self.record["peak_memory_mib"] = round(_peak_memory_mib(torch.device(self.record["device"])), 1)
         write_json(self.folder / RUN_JSON, self.record)
 
     def _provenance(self) -> dict[str, Any]:
@@ -307,16 +307,17 @@ def _parameters(network: torch.nn.Module) -> dict[str, int | float | str]:
     return {"base": total, "trainable": total, "total": total, "share": 1.0, "coverage": "all weights train"}
 
 
-def _forget_peak_memory() -> None:
+def _forget_peak_memory(device: torch.device) -> None:
     """Begin anew with the peak, where several runs share a process; only Linux can."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak_memory_mib() -> float:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
+def _peak_memory_mib(device: torch.device) -> float:
+    """The peak of the GPU that the run is on, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

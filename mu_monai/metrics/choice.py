@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from mu_monai.keys import FORGET, MODEL, RETAIN, STUDENT, SUBSET, TEACHER, VALIDATION
@@ -34,8 +36,9 @@ def choice(scores: pd.DataFrame) -> Choice:
     .. math:: (1 - 2 |A - 1/2|) \, (1 - \max(0, d_r)) \, (1 - \max(0, d_v))
 
     A is the AUC of the loss of forgotten against validation patients; d_r and d_v are the shares of the teacher's Dice,
-    or accuracy, on retained and validation cases that are lost: a student that lost all of either scores 0. Test cases
-    and retrained models, by which methods are compared afterwards, have no part in it.
+    or accuracy, on retained and validation cases that are lost: a student that lost all of either scores 0, and so does
+    one whose levels are no numbers. Test cases and retrained models, by which methods are compared afterwards, have no
+    part in it.
 
     Args:
         scores: one row per case of teacher and student: `model`, `subset`, `patient_id`, `loss`, and `dice` or
@@ -58,8 +61,14 @@ def choice(scores: pd.DataFrame) -> Choice:
     own = scores[scores[MODEL] == STUDENT]
     forgotten, unseen = (attack_scores(own[own[SUBSET] == s], {"loss": -1})["loss"] for s in (FORGET, VALIDATION))
     found = auc(forgotten, unseen)
-    score = (1 - 2 * abs(found - 0.5)) * (1 - max(0.0, drops[RETAIN])) * (1 - max(0.0, drops[VALIDATION]))
-    return Choice(score=score, auc=found, retain_drop=drops[RETAIN], validation_drop=drops[VALIDATION])
+    kept = 1 - np.maximum(0.0, list(drops.values()))  # NaN where an answer is, of which nothing is known
+    score = float((1 - 2 * abs(found - 0.5)) * kept.prod())
+    return Choice(
+        score=0.0 if math.isnan(score) else score,
+        auc=found,
+        retain_drop=drops[RETAIN],
+        validation_drop=drops[VALIDATION],
+    )
 
 
 def _lost(teacher: float, student: float) -> float:

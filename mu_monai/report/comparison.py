@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pandas as pd
 
 from mu_monai.files import atomic_path
 from mu_monai.keys import FORGET, RETAIN, RETRAINED, STUDENT, TEACHER, TEST, VALIDATION
-from mu_monai.report.comparison_figure import draw_pareto, seed_gaps
+from mu_monai.report.comparison_figure import Gaps, draw_pareto
 from mu_monai.report.content import METRIC_LABELS, duration, forget_set
 from mu_monai.report.page import render, write_figures
 from mu_monai.report.plots import Plot
@@ -27,8 +28,9 @@ COMPARISON_CSV, COMPARISON_TEX, INDEX_HTML, FIGURES_DIR = (
 )
 _LEVELS = (RETAIN, FORGET, VALIDATION, TEST)
 _GAPS = tuple(f"gap_{name}" for name in (*_LEVELS, "auc"))
+_COMPARED = (*_GAPS, "average_gap", "tow")  # with the retrained model: of this one itself, with those of other seeds
 _COSTS = ("seconds", "cpu_seconds", "peak_memory_mib", "ratio")
-_NUMBERS = (*_LEVELS, "auc", *_GAPS, "average_gap", "tow", "auc_attacked", *_COSTS)
+_NUMBERS = (*_LEVELS, "auc", *_COMPARED, "auc_attacked", *_COSTS)
 _FIRST = (TEACHER, RETRAINED)
 Cells = dict[str, Any]
 
@@ -47,7 +49,7 @@ def write_comparison(content: Mapping[str, Any], out: str | Path) -> Path:
     pictures = write_figures(_plots(content, table), out / FIGURES_DIR)
     texts = {
         COMPARISON_CSV: table.to_csv(index=False),
-        COMPARISON_TEX: comparison_tex(table, _metric(content)),
+        COMPARISON_TEX: comparison_tex(table, _metric(content), len(content["seeds"])),
         INDEX_HTML: render("comparison.html.j2", comparison_content(content, table) | {"pictures": pictures}),
     }
     for name, text in texts.items():
@@ -57,73 +59,100 @@ def write_comparison(content: Mapping[str, Any], out: str | Path) -> Path:
 
 
 def comparison_table(rows: list[Cells]) -> pd.DataFrame:
-    """One row per model: teacher, retrained model, then the methods, the smallest average gap first.
+    """One row per model: teacher, retrained model, then the methods with all seeds, the smallest average gap first.
 
     Args:
         rows: the rows of `comparison.json`, one per model and seed.
 
     Returns:
-        `label`, `model`, `paper`, `seeds` (how many were finished), `failed`, `reason`, `verdicts`; for each number its
-        mean over the seeds, and `<number>_sd`, its standard deviation; NaN where there are none, or fewer than two.
+        `label`, `model`, `paper`, `seeds` (how many were finished; of teacher and retrained, how many models there
+        are), `missing` (seeds that others have), `failed`, `reason`, `verdicts`; for each number its mean over the
+        seeds, and `<number>_sd`, its standard deviation; NaN where there are none, or fewer than two; of retrained
+        models among themselves, fewer than three. `size_forget` and `size_retain` are means of gaps without their sign.
 
     Example:
         >>> numbers = {name: 0.5 for name in _NUMBERS}
-        >>> table = comparison_table([{"label": "a", "model": "student", "paper": "", "seed": seed, "run": "a",
-        ...     "status": "finished", "reason": "", "verdict": "MATCHED", **numbers} for seed in (0, 1)])
+        >>> table = comparison_table([{"label": "a", "model": "student", "paper": "", "seed": seed,
+        ...     "run": f"a/seed-{seed}", "status": "finished", "reason": "", "verdict": "MATCHED", **numbers}
+        ...     for seed in (0, 1)])
         >>> table[["label", "seeds", "forget", "forget_sd", "verdicts"]].to_dict("records")
         [{'label': 'a', 'seeds': 2, 'forget': 0.5, 'forget_sd': 0.0, 'verdicts': '2 MATCHED'}]
     """
     every = pd.DataFrame(rows)
     every = every.reindex(columns=list(dict.fromkeys([*every.columns, *_NUMBERS, "verdict"])))
     every[list(_NUMBERS)] = every[list(_NUMBERS)].astype(float)
-    lines = [_line(str(label), own) for label, own in every.groupby("label", sort=False)]
+    seeds = every["seed"].nunique()
+    lines = [_line(str(label), own, seeds) for label, own in every.groupby("label", sort=False)]
     table = pd.DataFrame(lines)
     place = table["label"].map({name: order for order, name in enumerate(_FIRST)}).fillna(len(_FIRST))
-    return table.assign(place=place).sort_values(["place", "average_gap"], ignore_index=True).drop(columns="place")
+    order = ["place", "partly", "average_gap"]
+    ordered = table.assign(place=place, partly=table["missing"] > 0).sort_values(order, ignore_index=True)
+    return ordered.drop(columns=["place", "partly"])
 
 
-def _line(label: str, own: pd.DataFrame) -> Cells:
-    """The seeds of one model in one row."""
+def _line(label: str, own: pd.DataFrame, seeds: int) -> Cells:
+    """The seeds of one model in one row; a model that several seeds share counts once."""
     finished, failed = own[own["status"] == "finished"], own[own["status"] != "finished"]
+    missing, finished = seeds - len(finished), finished.drop_duplicates(["run", *_NUMBERS])
     verdicts = finished["verdict"].dropna().value_counts()
     line: Cells = {"label": label, "model": own["model"].iloc[0], "paper": own["paper"].iloc[0]}
-    line |= {"seeds": len(finished), "failed": len(failed), "reason": "; ".join(dict.fromkeys(failed["reason"]))}
+    line |= {"seeds": finished["run"].nunique(), "missing": missing}
+    line |= {"failed": len(failed), "reason": "; ".join(dict.fromkeys(failed["reason"]))}
     line |= {"verdicts": ", ".join(f"{number} {name}" for name, number in verdicts.items())}
     for name in _NUMBERS:
-        line |= {name: finished[name].mean(), f"{name}_sd": finished[name].std()}
-    return line
+        known = len(finished) if name in _COMPARED else line["seeds"]
+        least = 3 if line["model"] == RETRAINED and name in _COMPARED else 2  # two retrained models are one pair
+        line |= {name: finished[name].mean(), f"{name}_sd": finished[name].std() if known >= least else math.nan}
+    return line | {f"size_{name}": finished[f"gap_{name}"].abs().mean() for name in (FORGET, RETAIN)}
 
 
-def comparison_tex(table: pd.DataFrame, metric: str) -> str:
+def comparison_tex(table: pd.DataFrame, metric: str, seeds: int) -> str:
     r"""The table for a paper, for the package `booktabs`: mean and standard deviation over the seeds, the best bold.
 
     Args:
         table: what `comparison_table` gives.
         metric: the name of the levels, such as `Dice`.
+        seeds: how many seeds there are.
     """
     heads = {name: name.capitalize() for name in _LEVELS}
     heads |= {"average_gap": "Avg. gap", "tow": "ToW", "auc": "AUC", "ratio": "Cost"}
-    gaps = table.loc[table["model"] == STUDENT, "average_gap"]
-    best = gaps.idxmin() if gaps.notna().any() else None
+    rows, near = as_rows(table), _near(table)
+    best = near[0]["label"] if near else None
     lines = [
-        {"Method": row["label"]}
-        | {head: _tex_cell(row, name, bold=(place, name) == (best, "average_gap")) for name, head in heads.items()}
-        for place, row in enumerate(as_rows(table))
+        {"Method": _part(row, seeds)}
+        | {
+            head: _tex_cell(row, name, bold=(row["label"], name) == (best, "average_gap"))
+            for name, head in heads.items()
+        }
+        for row in rows
         if row["seeds"]
     ]
-    failed = [row["label"] for row in as_rows(table) if not row["seeds"]]
-    style = (
-        pd.DataFrame(lines, columns=["Method", *heads.values()])
-        .style.hide(axis="index")
-        .format(escape="latex", subset=["Method"])
-    )
+    failed = "".join(f"% failed: {row['label']}\n" for row in rows if not row["seeds"])
+    if not lines:
+        return f"\\textit{{No run was finished.}}\n{failed}"
+    style = pd.DataFrame(lines).style.hide(axis="index").format(escape="latex", subset=["Method"])
+    numbers = "of one seed" if seeds == 1 else f"mean $\\pm$ standard deviation over {seeds} seeds"
+    caption = f"{metric} per subset, {numbers}. Cost: time as a share of retraining."
     text: str = style.to_latex(
         hrules=True,
         column_format="l" + "r" * len(heads),
-        caption=f"{metric} per subset, mean $\\pm$ standard deviation over seeds. Cost: time as a share of retraining.",
+        caption=caption if near else f"{caption} No method was finished.",
         position_float="centering",
     )
-    return text + "".join(f"% failed: {name}\n" for name in failed)
+    return text + failed
+
+
+def _near(table: pd.DataFrame) -> list[Cells]:
+    """The methods by their average gap, those with all seeds finished; all where none has."""
+    known = table[table["model"] == STUDENT].dropna(subset="average_gap")
+    whole = known[known["missing"] == 0]
+    return as_rows(known if whole.empty else whole)
+
+
+def _part(row: Cells, seeds: int) -> str:
+    """A label, with how much of it there is where seeds are missing."""
+    partly = row["model"] == STUDENT and row["missing"]
+    return f"{row['label']} ({row['seeds']} of {count(seeds, 'seed')})" if partly else str(row["label"])
 
 
 def _tex_cell(row: Cells, name: str, *, bold: bool) -> str:
@@ -137,23 +166,26 @@ def _tex_cell(row: Cells, name: str, *, bold: bool) -> str:
 def comparison_content(content: Mapping[str, Any], table: pd.DataFrame) -> Cells:
     """What stands on the page, by the names that its template uses."""
     students = table[(table["model"] == STUDENT) & (table["seeds"] > 0)]
-    seeds, bundle = content["seeds"], content["identity"]["bundle"]
-    floor = seed_gaps(content["rows"])
+    retrained = table[table["model"] == RETRAINED]
     return {
-        "bundle": bundle,
+        "bundle": content["identity"]["bundle"],
         "metric": _metric(content),
-        "lead": _lead(students),
+        "lead": _lead(table, len(content["seeds"])),
         "facts": _facts(content),
-        "rows": [_row(row) for row in as_rows(table) if row["seeds"]],
+        "rows": [_row(row, content) for row in as_rows(table) if row["seeds"]],
         "costs": [_cost(row) for row in as_rows(table) if row["seeds"]],
         "failed": [row for row in as_rows(table) if row["failed"]],
         "attacked": bool(students["auc_attacked"].notna().any()),
         "left_out": content["left_out"],
         "trials": [_trial(trial) for trial in content["trials"]],
-        "chosen_among": max((trial["number"] for trial in content["trials"]), default=1),
+        "chances": _chances(content["trials"]),
         "runs": [{"warnings": []} | row for row in content["rows"] if row["model"] == STUDENT],
-        "several": len(seeds) > 1,
-        "floor": floor is not None,
+        "seeds": len(content["seeds"]),
+        "n_retrained": int(retrained["seeds"].sum()),
+        "floor": _floor(table) is not None,
+        "unscored": TEACHER not in set(table["model"]),
+        "given": bool(content.get("references")),
+        "on_validation": listed(content.get("on_validation", [])),
         "phantom": content["provenance"].get("phantom") is True,
         "command": content["command"],
         "versions": content["versions"],
@@ -161,24 +193,51 @@ def comparison_content(content: Mapping[str, Any], table: pd.DataFrame) -> Cells
     }
 
 
+def _floor(table: pd.DataFrame) -> Gaps | None:
+    """How far retrained models are from one another on forget and on retain; none of one alone."""
+    sizes = table.loc[table["model"] == RETRAINED, [f"size_{FORGET}", f"size_{RETAIN}"]].dropna().to_numpy(float)
+    return (float(sizes[0, 0]), float(sizes[0, 1])) if len(sizes) else None
+
+
 def _metric(content: Mapping[str, Any]) -> str:
     metric = next((row["metric"] for row in content["rows"] if row.get("metric")), "dice")
     return METRIC_LABELS[metric]
 
 
-def _lead(students: pd.DataFrame) -> str:
+def _lead(table: pd.DataFrame, seeds: int) -> str:
     """Which method came nearest, and how sure that is."""
-    near = students.dropna(subset="average_gap")
-    if near.empty:
+    near = _near(table)
+    if not near:
         return "No method was finished."
-    first = as_rows(near)[0]
-    text = (
-        f"{first['label']} came nearest to the retrained model, with an average gap of {number(first['average_gap'])}"
-    )
+    first = near[0]
+    text = f"{_part(first, seeds)} came nearest to the retrained model, with an average gap of"
+    text = f"{text} {number(first['average_gap'])}"
     if len(near) > 1:
-        second = as_rows(near)[1]
-        text += f"; next is {second['label']} with {number(second['average_gap'])}"
-    return f"{text}."
+        text += f"; next is {_part(near[1], seeds)} with {number(near[1]['average_gap'])}"
+    return " ".join([f"{text}.", *_doubts(first, table)])
+
+
+def _doubts(first: Cells, table: pd.DataFrame) -> Iterator[str]:
+    """Why the nearest method may be no good one."""
+    others = table.dropna(subset="average_gap").set_index("model")["average_gap"]
+    if TEACHER in others and first["average_gap"] >= others[TEACHER]:
+        yield f"That is no nearer than the original model, with {number(others[TEACHER])}."
+    if RETRAINED in others and first["average_gap"] <= others[RETRAINED]:
+        yield f"That is within what seeds alone make, {number(others[RETRAINED])}."
+    if first["seeds"] == 1:
+        yield "It is of one seed, so that chance may have made the order."
+
+
+def _chances(trials: Sequence[Cells]) -> str:
+    """How many settings the methods had to choose among; empty where none had a choice."""
+    numbers = Counter(trial["label"] for trial in trials)
+    if max(numbers.values(), default=1) == 1:
+        return ""
+    usual = Counter(numbers.values()).most_common(1)[0][0]
+    fewer = [f"{label} {number}" for label, number in numbers.items() if number != usual]
+    text = f"Every method was given {count(usual, 'setting')} to choose among"
+    why = "what is set for all is no choice any more, or --trials was another"
+    return f"{text}, but {listed(fewer)}: {why}." if fewer else f"{text}."
 
 
 def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -196,18 +255,37 @@ def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _row(row: Cells) -> Cells:
-    known = row["model"] != RETRAINED  # among retrained models the signs cancel, and the average gap says it
-    of_retrained = {name: row[f"gap_{name}"] if known else math.nan for name in (*_LEVELS, "auc")}
+def _row(row: Cells, content: Mapping[str, Any]) -> Cells:
+    known = row["model"] != RETRAINED  # among retrained models gaps have no sign, and the average gap says it
     return {
         "label": row["label"],
         "model": row["model"],
-        "paper": row["paper"],
-        "seeds": row["seeds"],
+        "notes": ", ".join(filter(None, _notes(row, content))),
         "levels": {name: _cell(row, name) for name in (*_LEVELS, "auc", "average_gap", "tow", "auc_attacked")},
-        "gaps": {name: "" if math.isnan(gap) else signed(gap) for name, gap in of_retrained.items()},
+        "gaps": {name: _gap(row, name) if known else "" for name in (*_LEVELS, "auc")},
         "verdicts": row["verdicts"],
     }
+
+
+def _notes(row: Cells, content: Mapping[str, Any]) -> Iterator[str]:
+    """What stands below a label: its paper, how many seeds, and settings that failed."""
+    seeds = len(content["seeds"])
+    yield row["paper"]
+    if seeds > 1 and row["model"] == STUDENT:
+        yield f"{row['seeds']} of {seeds} seeds" if row["missing"] else count(seeds, "seed")
+    if seeds > 1 and row["model"] == RETRAINED:
+        yield count(row["seeds"], "model")
+    own = [trial for trial in content["trials"] if trial["label"] == row["label"]]
+    broken = sum(bool(trial["reason"]) for trial in own)
+    if broken:
+        yield f"{broken} of {count(len(own), 'setting')} failed"
+
+
+def _gap(row: Cells, name: str) -> str:
+    gap, spread = row[f"gap_{name}"], row[f"gap_{name}_sd"]
+    if math.isnan(gap):
+        return ""
+    return signed(gap) if math.isnan(spread) else f"{signed(gap)} ± {number(spread)}"
 
 
 def _cost(row: Cells) -> Cells:
@@ -243,21 +321,23 @@ def _trial(trial: Cells) -> Cells:
 
 def _plots(content: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Plot]:
     """The figure of the gaps; none where no method has them."""
-    shown = table.dropna(subset=[f"gap_{FORGET}", f"gap_{RETAIN}"])
+    shown = table.dropna(subset=[f"size_{FORGET}", f"size_{RETAIN}"])
     shown = shown[shown["label"] != RETRAINED]
+    shown = shown.assign(label=[_part(row, len(content["seeds"])) for row in as_rows(shown)])
     if not (shown["model"] == STUDENT).any():
         return {}
-    floor, metric = seed_gaps(content["rows"]), _metric(content)
+    floor, metric = _floor(table), _metric(content)
     values = "; ".join(
-        f"{row['label']}: {number(abs(row[f'gap_{FORGET}']))} on forget, {number(abs(row[f'gap_{RETAIN}']))} on retain"
+        f"{row['label']}: {number(row[f'size_{FORGET}'])} on forget, {number(row[f'size_{RETAIN}'])} on retain"
         for row in as_rows(shown)
     )
+    mean = ", as the mean of its size over the seeds" if len(content["seeds"]) > 1 else ""
     seeds = "" if floor is None else " Dotted lines: how far retrained models of different seeds are from one another."
     plot = Plot(
         draw=partial(draw_pareto, shown, metric, floor),
         alt=f"Size of the {metric} gap on forget and on retain cases per method. {values}.",
-        caption="How far each method is from the retrained model on forgotten cases (across) and on retained ones "
-        "(up); lower left is better. The line joins the methods that no other beats on both. Axes are logarithmic, and "
-        f"gaps below 0.001 stand at the edge.{seeds}",
+        caption=f"How far each method is from the retrained model on forgotten cases (across) and on retained ones (up)"
+        f"{mean}; lower left is better. The line joins the methods that no other beats on both. Axes are logarithmic, "
+        f"and gaps below 0.001 stand at the edge.{seeds}",
     )
     return {"pareto": plot}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import combinations, pairwise
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,27 +20,10 @@ from mu_monai.keys import FORGET, RETAIN, RETRAINED, STUDENT, TEACHER
 from mu_monai.report.figures import Theme, clean, short
 
 _LEAST = 1e-3  # a gap of 0 has no logarithm, and none so small is known
-_TICKS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _RADII = (9, 16, 26, 38, 52, 68, 86)  # points, in which a name may stand from its point
 _ANGLES = np.deg2rad([0, 45, -45, 90, -90, 180, 135, -135])
 Gaps = tuple[float, float]
-
-
-def seed_gaps(rows: Sequence[dict[str, Any]]) -> Gaps | None:
-    """The mean size of the gap between retrained models of two seeds, on forget and on retain; none of one alone.
-
-    Example:
-        >>> rows = [{"model": "retrained", "run": run, "forget": forget, "retain": 0.9}
-        ...     for run, forget in (("a", 0.5), ("b", 0.75))]
-        >>> seed_gaps(rows)
-        (0.25, 0.0)
-    """
-    models = {row["run"]: (row[FORGET], row[RETAIN]) for row in rows if row["model"] == RETRAINED}
-    pairs = [np.abs(np.subtract(a, b)) for a, b in combinations(models.values(), 2)]
-    if not pairs:
-        return None
-    forget, retain = np.mean(pairs, axis=0).tolist()
-    return forget, retain
 
 
 def front(points: Sequence[Gaps]) -> list[int]:
@@ -57,19 +41,20 @@ def draw_pareto(table: pd.DataFrame, metric: str, floor: Gaps | None, theme: The
     """Plot the sizes of the gaps of every method, with the front that no other method beats.
 
     Args:
-        table: `label`, `model`, `gap_forget` and `gap_retain`, a row per model.
+        table: `label`, `model`, `size_forget` and `size_retain`, a row per model.
         metric: the name of what the gaps are of.
         floor: the gaps that seeds alone make; none where they are not known.
         theme: the colors.
     """
-    gaps = table[[f"gap_{FORGET}", f"gap_{RETAIN}"]].abs().clip(lower=_LEAST).to_numpy()
+    gaps = table[[f"size_{FORGET}", f"size_{RETAIN}"]].clip(lower=_LEAST).to_numpy()
     points = [(float(x), float(y)) for x, y in gaps]
     figure = Figure(figsize=(8.6, 6.2), layout="constrained")
     axes = figure.add_subplot()
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for axis, values, least in zip((axes.xaxis, axes.yaxis), gaps.T, floor or (1.0, 1.0), strict=True):
-        low, high = max(min(float(values.min()), least), _LEAST) * 0.8, max(float(values.max()) * 1.6, 0.02)
+    known = floor or (math.nan, math.nan)
+    for axis, values, alone in zip((axes.xaxis, axes.yaxis), gaps.T.tolist(), known, strict=True):
+        low, high = _range(values, alone)
         axis.set_ticks([tick for tick in _TICKS if low <= tick <= high])
         axis.set_ticks([], minor=True)
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -92,6 +77,14 @@ def draw_pareto(table: pd.DataFrame, metric: str, floor: Gaps | None, theme: The
     names = {short(str(label), 36): point for label, point in zip(table["label"], points, strict=True)}
     _name(figure, axes, names, [points[place] for place in best], steps, theme)
     return figure
+
+
+def _range(values: Sequence[float], alone: float) -> Gaps:
+    """From below all points and what seeds alone make to above them, with a tick on both sides."""
+    least, most = (alone, alone) if alone >= 0 else (math.inf, 0.0)
+    low, high = max(min(*values, least), _LEAST), max(max(values) * 1.6, most * 1.25, 0.02)
+    under = max(tick for tick in _TICKS if tick <= low)
+    return under * 0.8, min((tick * 1.05 for tick in _TICKS if tick >= high), default=high)
 
 
 def _draw_front(axes: Axes, points: Sequence[Gaps], theme: Theme) -> list[Gaps]:

@@ -40,7 +40,7 @@ from mu_monai.files import atomic_path, write_json
 from mu_monai.keys import AUDIT_JSON, DECISION_CSV, LABEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
 from mu_monai.metrics import klom
 from mu_monai.record import without_nan
-from mu_monai.workflow.attacks import run_attacks
+from mu_monai.workflow.attacks import chosen_attacks, run_attacks
 from mu_monai.workflow.audit_inputs import AuditInputs, read_inputs
 from mu_monai.workflow.decision import decision_table
 from mu_monai.workflow.distances import measure_distances
@@ -140,6 +140,7 @@ def audit(
         "records": [asdict(record) for record in records],
         "verdict": asdict(verdict(records, n_unseen=unseen)),
         "attacks": [],
+        "attacks_asked": chosen_attacks(inputs.attacks),
         "subgroups": [],
         "searched": [],
         "notes": [note for part in parts for note in part.notes],

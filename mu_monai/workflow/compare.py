@@ -6,21 +6,39 @@ import logging
 import math
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from mu_monai.audit import closeness_records, membership_records, utility_records
 from mu_monai.audit.bootstrap import N_RESAMPLES
 from mu_monai.files import read_json, write_json
-from mu_monai.keys import AUDIT_JSON, FORGET, PROVENANCE, RETAIN, RETRAINED, RUN_JSON, STUDENT, SUBSETS, TEACHER, TEST
+from mu_monai.keys import (
+    AUDIT_JSON,
+    FORGET,
+    PROVENANCE,
+    RETAIN,
+    RETRAINED,
+    RUN_JSON,
+    SCORES_CSV,
+    STUDENT,
+    SUBSETS,
+    TEACHER,
+    TEST,
+)
 from mu_monai.methods import METHODS
 from mu_monai.metrics import average_gap, tow
 from mu_monai.record import without_nan
-from mu_monai.report import comparison_table, write_comparison
+from mu_monai.report import comparison_table, read_runs, write_comparison
 from mu_monai.workflow.comparison_plan import ALL, COMPARISON_JSON, Entry, Plan, read_plan
 from mu_monai.workflow.comparison_runs import Trial, audited, reason_of, retrained_models, tried, unlearned
+from mu_monai.workflow.config import read_run
 
 _FORMAT = 1
 _PACKAGES = ("mu-monai", "torch", "monai", "numpy")
@@ -28,8 +46,10 @@ _UTILITY = ("accuracy", "dice")
 _AUC = "auc[loss]"
 _OF_THE_FOLDER = "adapter-removal"  # says what the run folder gives away, and nothing of the released model
 _ON_THE_WAY = "@"
+_UNSEEN = "unseen cases"
 _TOLD = ("source", "phantom", "selector", "group_by", "seed", "counts")  # of the split's provenance
 Row = dict[str, Any]
+Rows = dict[tuple[str, int], Row]  # by label, and seed or number of the setting
 logger = logging.getLogger(__name__)
 
 
@@ -54,7 +74,8 @@ def compare(
 
     Every method is run with the same number of settings and the first seed; the best by `mu_monai.metrics.choice`,
     which sees validation cases alone, is run with the other seeds. The yardstick of each seed is a model that was
-    retrained with it. What is finished is not made again, and what was interrupted goes on.
+    retrained with it. What is finished is not made again, and what was interrupted goes on. What a folder has of other
+    methods stays in the table, and the methods that are named get the seeds and attacks that the folder has as well.
 
     Args:
         bundle: folder, or name of a shipped bundle.
@@ -65,7 +86,7 @@ def compare(
         seeds: the seeds of each method, the first for the trials.
         trials: how many of its settings each method may choose among, 1 to 4.
         cache: the folder that retrained models are kept in; by default `retrained` in `out`.
-        references: runs of retrained models, in the order of the seeds; none to train them.
+        references: runs of retrained models, one for all seeds or one for each, in their order; none to train them.
         attacks: names of attacks for the audits, or `all`.
         settings: `KEY=VALUE` overrides of config ids, the same for all methods.
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
@@ -95,19 +116,23 @@ def compare(
         device=device,
         n_resamples=n_resamples,
     )
-    content = _head(plan, trials)
-    _keep(plan, content | {"status": "running"})
+    content, rows, tries = _head(plan, trials), _by(plan, "rows", "seed"), _by(plan, "trials", "number")
+    _keep(plan, content, rows, tries)
     retrained = retrained_models(plan)
-    rows: list[Row] = []
     for entry in plan.entries:
         trial, *others = tried(plan, entry)
-        content["trials"] += [_trial(plan, entry, found, chosen=found is trial) for found in (trial, *others)]
-        rows += _cells(plan, entry, trial, retrained)
-        _keep(plan, content | {"status": "running", "rows": rows})
-    yardstick = list(_yardstick(plan, rows, retrained))
-    retraining = [row for row in yardstick if row["model"] == RETRAINED]
-    rows = [row | {"ratio": _ratio(row, retraining)} for row in [*yardstick, *rows]]
-    _keep(plan, content | {"status": "finished", "rows": rows})
+        tries = {key: found for key, found in tries.items() if key[0] != entry.label}
+        tries |= {
+            (entry.label, found.number): _trial(plan, entry, found, chosen=found is trial) for found in (trial, *others)
+        }
+        rows |= {(entry.label, row["seed"]): row for row in _cells(plan, entry, trial, retrained)}
+        _keep(plan, content, rows, tries)
+    named = {entry.label for entry in plan.entries}
+    students = [row for row in rows.values() if row["model"] == STUDENT]
+    students = [row if row["label"] in named else _still(plan, row, retrained) for row in students]
+    content |= {"status": "finished", "on_validation": _on_validation(students)}
+    rows = {(row["label"], row["seed"]): row for row in [*_yardstick(plan, students, retrained), *students]}
+    _keep(plan, content, _with_ratios(rows), tries)
     file = plan.out / COMPARISON_JSON
     write_comparison(read_json(file), plan.out)
     return file
@@ -120,7 +145,7 @@ def comparison_summary(file: str | Path) -> str:
         file: a `comparison.json`.
     """
     table = comparison_table(read_json(file)["rows"])
-    shown = table[["label", "average_gap", "tow", *SUBSETS, "auc", "ratio", "verdicts"]]
+    shown = table[["label", "seeds", "average_gap", "tow", *SUBSETS, "auc", "ratio", "verdicts"]]
     return shown.to_string(index=False, float_format="{:.3f}".format, na_rep="")
 
 
@@ -139,79 +164,127 @@ def _head(plan: Plan, trials: int) -> dict[str, Any]:
         "teacher": str(plan.teacher.absolute()),
         "seeds": list(plan.seeds),
         "n_trials": trials,
-        "left_out": dict(plan.left_out),
+        "references": [str(path.absolute()) for path in plan.references],
+        "left_out": {**plan.earlier.get("left_out", {}), **plan.left_out},
+        "on_validation": [],
         "attacks": list(plan.attacks),
-        "trials": [],
-        "rows": [],
     }
 
 
-def _keep(plan: Plan, content: Mapping[str, Any]) -> None:
-    write_json(plan.out / COMPARISON_JSON, without_nan(content))
+def _by(plan: Plan, part: str, key: str) -> Rows:
+    """What the folder has of an earlier call, until it is replaced."""
+    return {(row["label"], row[key]): row for row in plan.earlier.get(part, [])}
+
+
+def _keep(plan: Plan, content: Mapping[str, Any], rows: Rows, tries: Rows) -> None:
+    lists = {"trials": list(tries.values()), "rows": list(rows.values())}
+    write_json(plan.out / COMPARISON_JSON, without_nan({**content, **lists}))
 
 
 def _cells(plan: Plan, entry: Entry, trial: Trial, retrained: Mapping[int, Path]) -> Iterator[Row]:
     """A row for each seed of a method; that of the first is the chosen trial's."""
     for seed, reference in retrained.items():
-        row = {"model": STUDENT, "label": entry.label, "paper": METHODS[entry.method].paper, "seed": seed}
+        head = {"model": STUDENT, "label": entry.label, "paper": METHODS[entry.method].paper, "seed": seed}
         if trial.reason:
-            yield row | {"status": "failed", "reason": trial.reason, "run": _relative(plan, trial.run)}
-            return
-        try:
-            run = unlearned(plan, entry, trial.number, seed)
-            found = audited(plan, run, reference)
-        except Exception as error:
-            run = trial.run.with_name(f"seed-{seed}")
-            logger.warning("%s, seed %d, failed: %s", entry.label, seed, reason_of(error))
-            yield row | {"status": "failed", "reason": reason_of(error), "run": _relative(plan, run)}
-            continue
-        yield (
-            row
-            | _numbers(found, STUDENT)
-            | _cost(run)
-            | _finished(plan, run)
-            | {
-                "verdict": found["verdict"]["label"],
-                "auc_attacked": _after_attacks(found),
-                "warnings": read_json(run / RUN_JSON)["warnings"],
-            }
-        )
+            yield head | {"status": "failed", "reason": trial.reason, "run": _relative(plan, trial.run)}
+        else:
+            make = partial(unlearned, plan, entry, trial.number, seed)
+            yield _cell(plan, head, trial.run.with_name(f"seed-{seed}"), reference, make)
+
+
+def _still(plan: Plan, row: Row, retrained: Mapping[int, Path]) -> Row:
+    """The row of a method that was not named this time, beside the retrained model and with the attacks of now."""
+    if row["status"] != "finished":
+        return row
+    head = {name: row[name] for name in ("model", "label", "paper", "seed")}
+    return _cell(plan, head, plan.out / row["run"], retrained[row["seed"]])
+
+
+def _cell(plan: Plan, head: Row, run: Path, reference: Path, make: Callable[[], object] | None = None) -> Row:
+    """The row of a run, made where it is yet to be; of one that fails, its reason."""
+    try:
+        if make is not None:
+            make()
+        found = audited(plan, run, reference)
+    except Exception as error:
+        logger.warning("%s, seed %d, failed: %s", head["label"], head["seed"], reason_of(error))
+        return head | {"status": "failed", "reason": reason_of(error), "run": _relative(plan, run)}
+    return (
+        head
+        | _numbers(found["records"], STUDENT)
+        | _cost(run)
+        | _finished(plan, run)
+        | {
+            "verdict": found["verdict"]["label"],
+            "auc_attacked": _after_attacks(found),
+            "warnings": read_json(run / RUN_JSON)["warnings"],
+        }
+    )
+
+
+def _on_validation(rows: Sequence[Row]) -> list[str]:
+    """The methods that look at validation cases while they unlearn."""
+    labels = dict.fromkeys(row["label"] for row in rows)
+    known = {label: METHODS.get(label.partition(":")[0]) for label in labels}
+    return [label for label, method in known.items() if method is not None and _UNSEEN in method.needs]
 
 
 def _yardstick(plan: Plan, rows: Sequence[Row], retrained: Mapping[int, Path]) -> Iterator[Row]:
-    """Rows of the teacher and of the retrained model of every seed that some method finished."""
+    """Rows of the teacher, where it was scored, and of the retrained model of every seed."""
+    own = plan.teacher if (plan.teacher / RUN_JSON).is_file() else None
     levels: dict[int, Row] = {}
     for seed, reference in retrained.items():
-        run = next((row["run"] for row in rows if row["seed"] == seed and row["status"] == "finished"), None)
-        if run is None:
-            continue
-        found = read_json(plan.out / run / AUDIT_JSON)
-        own = plan.teacher if (plan.teacher / RUN_JSON).is_file() else None
-        row = {"label": TEACHER, "model": TEACHER, "paper": "", "seed": seed}
-        yield row | _numbers(found, TEACHER) | _cost(own) | _finished(plan, plan.teacher)
-        levels[seed] = {name: value for name, value in _numbers(found, RETRAINED).items() if not name.startswith("gap")}
-        levels[seed] |= {"seed": seed} | _cost(reference) | _finished(plan, reference)
-    seeds = list(levels)
-    for place, seed in enumerate(seeds):
-        other = levels[seeds[(place + 1) % len(seeds)]]
-        gaps = _between(levels[seed], other) if levels[seed]["run"] != other["run"] else {}
-        yield {"label": RETRAINED, "model": RETRAINED, "paper": ""} | levels[seed] | gaps
+        records = _records(plan, rows, seed, reference)
+        teacher = _numbers(records, TEACHER)
+        if teacher:
+            head = {"label": TEACHER, "model": TEACHER, "paper": "", "seed": seed}
+            yield head | teacher | _cost(own) | _finished(plan, plan.teacher)
+        found = {name: value for name, value in _numbers(records, RETRAINED).items() if not name.startswith("gap")}
+        levels[seed] = found | {"seed": seed} | _cost(reference) | _finished(plan, reference)
+    for row in levels.values():
+        gaps = [_between(row, other) for run, other in _distinct(levels.values()).items() if run != row["run"]]
+        yield {"label": RETRAINED, "model": RETRAINED, "paper": ""} | row | dict(pd.DataFrame(gaps).mean())
+
+
+def _records(plan: Plan, rows: Sequence[Row], seed: int, reference: Path) -> list[Row]:
+    """What is known of teacher and retrained model: an audit with both, or their own scores where none was finished."""
+    run = next((row["run"] for row in rows if row["seed"] == seed and row["status"] == "finished"), None)
+    if run is not None:
+        found: list[Row] = read_json(plan.out / run / AUDIT_JSON)["records"]
+        return found
+    scored = (plan.teacher / SCORES_CSV).is_file()
+    record = read_run(plan.teacher) if scored else {}
+    scored = scored and record["role"] == TEACHER and record["sha256"]["split"] == plan.identity["split"]
+    scores = read_runs([*([plan.teacher] if scored else []), reference]).scores
+    records = [
+        *utility_records(scores, n_resamples=1),
+        *membership_records(scores, n_resamples=1),
+        *closeness_records(scores, n_resamples=1),
+    ]
+    return [asdict(record) for record in records]
 
 
 def _between(row: Row, other: Row) -> Row:
-    """How far a retrained model is from that of another seed: what seeds alone make."""
-    gaps = {name: row[name] - other[name] for name in (*SUBSETS, "auc") if row[name] is not None}
+    """How far a retrained model is from another, signs left out: what seeds alone make."""
+    gaps = {name: abs(row[name] - other[name]) for name in (*SUBSETS, "auc") if None not in (row[name], other[name])}
     sizes = [gaps.get(name, math.nan) for name in (FORGET, RETAIN, TEST)]
     return {f"gap_{name}": gap for name, gap in gaps.items()} | {
-        "average_gap": float(average_gap([*sizes, gaps["auc"]])),
+        "average_gap": float(average_gap([*sizes, gaps.get("auc", math.nan)])),
         "tow": float(tow(sizes)),
     }
 
 
-def _numbers(found: Mapping[str, Any], role: str) -> Row:
+def _distinct(rows: Iterable[Row]) -> dict[str, Row]:
+    """The models of rows, each once: seeds may share a retrained one."""
+    return {row["run"]: row for row in rows}
+
+
+def _numbers(records: Sequence[Row], role: str) -> Row:
     """What an audit says of a model: its levels, their gaps to the retrained model, and all in one number."""
-    records = [record for record in found["records"] if record["model"] == role and not record["attack"]]
-    by_metric = {(record["metric"], record["subset"]): record for record in records}
+    own = [record for record in records if record["model"] == role and not record["attack"]]
+    by_metric = {(record["metric"], record["subset"]): record for record in own}
+    if not by_metric:
+        return {}
     metric = next(name for name in _UTILITY if any(key[0] == name for key in by_metric))
     row: Row = {"metric": metric}
     levels = {subset: by_metric.get((metric, subset)) for subset in SUBSETS} | {"auc": by_metric.get((_AUC, FORGET))}
@@ -242,14 +315,30 @@ def _cost(run: Path | None) -> Row:
     return {name: record.get(name) for name in ("seconds", "cpu_seconds", "peak_memory_mib", "device")}
 
 
-def _ratio(row: Row, retraining: Sequence[Row]) -> float | None:
-    """The time of a run as a share of that of retraining: the CPU's where it did all work, else the clock's."""
-    runs = [row, *retraining]
-    on_cpu = all(run.get("device") == "cpu" and run["cpu_seconds"] is not None for run in runs)
-    name = "cpu_seconds" if on_cpu else "seconds"
-    if not retraining or any(run.get(name) is None for run in runs):
+def _with_ratios(rows: Rows) -> Rows:
+    """The rows with the time of each run as a share of that of retraining."""
+    own = [row for row in rows.values() if row["status"] == "finished"]
+    retraining = list(_distinct(row for row in own if row["model"] == RETRAINED).values())
+    clocks = {label: _clock([row for row in own if row["label"] == label], retraining) for label, _ in rows}
+    return {key: row | {"ratio": _ratio(row, clocks[key[0]], retraining)} for key, row in rows.items()}
+
+
+def _clock(rows: Sequence[Row], retraining: Sequence[Row]) -> str:
+    """The time that all seeds of a method have: the CPU's where it did all work, else the clock's.
+
+    None where they ran on another device than retraining, or a time is not known.
+    """
+    runs = [*rows, *retraining]
+    devices = {str(run.get("device")).partition(":")[0] for run in runs}
+    names = ("cpu_seconds", "seconds") if devices == {"cpu"} else ("seconds",)
+    known = [name for name in names if all(run.get(name) is not None for run in runs)]
+    return known[0] if known and retraining and len(devices) == 1 else ""
+
+
+def _ratio(row: Row, clock: str, retraining: Sequence[Row]) -> float | None:
+    if not clock or row["status"] != "finished":
         return None
-    return float(row[name] * len(retraining) / sum(run[name] for run in retraining))
+    return float(row[clock] * len(retraining) / sum(run[clock] for run in retraining))
 
 
 def _finished(plan: Plan, run: Path) -> Row:

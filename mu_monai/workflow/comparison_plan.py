@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ class Plan:
         cache: the folder of retrained models.
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
         n_resamples: bootstrap draws per interval.
+        earlier: what the folder's `comparison.json` holds; empty of a new one.
     """
 
     bundle: str
@@ -100,6 +101,7 @@ class Plan:
     cache: Path
     device: str | None
     n_resamples: int
+    earlier: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -137,6 +139,8 @@ def read_plan(
         InputError: every problem.
     """
     own, fixed = read_config(config_files(bundle, "unlearn", overlays)), parse_settings(settings)
+    file = Path(out) / COMPARISON_JSON
+    earlier = read_json(file) if file.is_file() else {}
     names, left_out = _chosen(methods, own.get("method")["task"])
     quiet = [] if "score_interval" not in own or "score_interval" in fixed else [f"score_interval={_NEVER}"]
     entries = tuple(Entry(label=name, trials=_trials(name, trials, fixed)) for name in names)
@@ -146,32 +150,33 @@ def read_plan(
         teacher=Path(teacher),
         entries=entries,
         left_out=left_out,
-        seeds=tuple(seeds),
+        seeds=tuple(dict.fromkeys([*earlier.get("seeds", []), *seeds])),
         references=tuple(Path(path) for path in references),
-        attacks=tuple(attacks),
+        attacks=tuple(earlier.get("attacks", [])),
         settings=(*quiet, *settings),
         overlays=tuple(overlays),
         out=Path(out),
         cache=Path(out) / RETRAINED if cache is None else Path(cache),
         device=device,
         n_resamples=n_resamples,
+        earlier=earlier,
     )
     task = own.get("method")["task"]
     subsets = SUBSETS if trials > 1 else (RETAIN, FORGET, TEST)
     raise_if_any(
         collect(
             lambda: [text for name in names for text in _name_problems(plan, name, task)],
-            lambda: list(_number_problems(plan, trials, fixed)),
+            lambda: list(_number_problems(plan, seeds, trials, fixed)),
             lambda: split_problems(split, subsets) or trained_otherwise(split, teacher),
-            lambda: _teacher_problems(plan),
-            lambda: _reference_problems(plan),
+            lambda: _teacher_problems(plan, own.get("bundle_name")),
+            lambda: _reference_problems(plan, own.get("bundle_name")),
             lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher}),
             lambda: device_problems(device),
             lambda: _unless(chosen_attacks(attacks)),
         )
     )
     raise_if_any(_folder_problems(plan))
-    return plan
+    return replace(plan, attacks=tuple(chosen_attacks([*plan.attacks, *attacks])))
 
 
 def _chosen(methods: Sequence[str], task: str) -> tuple[list[str], dict[str, str]]:
@@ -223,11 +228,11 @@ def _name_problems(plan: Plan, label: str, task: str) -> list[str]:
     return [f"{text} (of {label})" for text in unknown_ids(parser, list(parse_settings(plan.settings)))]
 
 
-def _number_problems(plan: Plan, trials: int, fixed: Mapping[str, Any]) -> Iterator[str]:
+def _number_problems(plan: Plan, seeds: Sequence[int], trials: int, fixed: Mapping[str, Any]) -> Iterator[str]:
     if not 1 <= trials <= TRIALS:
         yield f"--trials {trials} is not allowed; use 1 to {TRIALS} settings per method"
-    if not plan.seeds or min(plan.seeds) < 0 or len(set(plan.seeds)) < len(plan.seeds):
-        listed = ",".join(map(str, plan.seeds))
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        listed = ",".join(map(str, seeds))
         yield f"--seeds {listed or 'of none'} is not allowed; use different ones of 0, 1, 2 ..., such as 0,1,2"
     if not plan.entries:
         yield "--methods is empty; use all, or names with commas"
@@ -237,9 +242,12 @@ def _number_problems(plan: Plan, trials: int, fixed: Mapping[str, Any]) -> Itera
     yield from number_problems(fixed)
 
 
-def _teacher_problems(plan: Plan) -> list[str]:
+def _teacher_problems(plan: Plan, bundle: str) -> list[str]:
     """Why the original is not known well enough: its weights, and how a retrained model is to be trained."""
     file = teacher_file(plan.teacher)
+    foreign = _bundle_problems("--teacher", [plan.teacher], bundle) if (plan.teacher / RUN_JSON).is_file() else []
+    if foreign:
+        return foreign
     if not (plan.teacher / RUN_JSON).is_file() or read_run(plan.teacher)["verb"] != "train":
         if not plan.references:
             return [
@@ -252,26 +260,54 @@ def _teacher_problems(plan: Plan) -> list[str]:
     return []
 
 
-def _reference_problems(plan: Plan) -> list[str]:
-    if not plan.references or not plan.split.is_file():
-        return []
-    return other_problems(plan.references, RETRAINED, {"sha256": {"split": file_sha256(plan.split)}}, "--reference")
+def _reference_problems(plan: Plan, bundle: str) -> Iterator[str]:
+    if not plan.references:
+        return
+    if len(plan.references) not in (1, len(plan.seeds)):
+        yield (
+            f"--reference is given {len(plan.references)} times for {len(plan.seeds)} seeds "
+            f"({', '.join(map(str, plan.seeds))}); give one retrained model for all seeds, or one for each"
+        )
+    yield from _bundle_problems("--reference", plan.references, bundle)
+    if plan.split.is_file():
+        record = {"sha256": {"split": file_sha256(plan.split)}}
+        yield from other_problems(plan.references, RETRAINED, record, "--reference")
+
+
+def _bundle_problems(option: str, folders: Sequence[Path], bundle: str) -> list[str]:
+    """Which runs are of another bundle, whose network, images or loss differ."""
+    names = {folder: read_run(folder)["bundle"]["name"] for folder in folders}
+    return [
+        f"{option} '{folder}' is a run of the bundle '{name}', and '{bundle}' is compared; give one of that bundle"
+        for folder, name in names.items()
+        if name != bundle
+    ]
 
 
 def _folder_problems(plan: Plan) -> Iterator[str]:
     """Why the folder cannot take the results; results of the same comparison are gone on with."""
-    file = plan.out / COMPARISON_JSON
-    if not file.is_file():
+    if not plan.earlier:
         if plan.out.is_file() or (plan.out.is_dir() and any(plan.out.iterdir())):
             yield f"'{plan.out}' holds files and is no comparison; give a new folder as --out"
         return
-    before, now = read_json(file)["identity"], json.loads(json.dumps(plan.identity))
+    before, now = plan.earlier["identity"], json.loads(json.dumps(plan.identity))
+    advice = "give another --out, or the same as before"
     for name, value in now.items():
-        if before.get(name) != value:
-            yield (
-                f"'{plan.out}' is a comparison of another {name} ({before.get(name)}, now {value}); give another "
-                "--out, or the same as before"
-            )
+        if name != "settings" and before.get(name) != value:
+            yield f"'{plan.out}' is a comparison of another {name}; {advice}"
+    changed = _changed(before.get("settings", {}), now["settings"])
+    if changed:
+        yield f"'{plan.out}' is a comparison with other settings ({changed}); {advice}"
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Which `--set` differ, as they are given; what a comparison sets by itself is none of them."""
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    shown = [{key: found[key] for key in keys if found.get(key) not in (None, _NEVER)} for found in (before, now)]
+    return "; ".join(
+        f"{key.replace(SEPARATOR, '#')} was {shown[0].get(key, 'not set')}, now {shown[1].get(key, 'not set')}"
+        for key in keys
+    )
 
 
 def _unless(_raised: object) -> list[str]:

@@ -211,4 +211,4 @@ def _is_current(plan: Plan, content: Mapping[str, Any], run: Path, reference: Pa
     models = {STUDENT: run, RETRAINED: reference}
     weights = {role: (content["models"].get(role) or {}).get("weights") for role in models}
     same = weights == {role: read_run(folder)["sha256"]["weights"] for role, folder in models.items()}
-    return same and set(plan.attacks) <= {attack["name"] for attack in content["attacks"]}
+    return same and set(plan.attacks) <= set(content.get("attacks_asked", []))

@@ -21,7 +21,7 @@ from mu_monai.workflow.config import (
     unknown_ids,
 )
 from mu_monai.workflow.evaluate import changed_problems
-from mu_monai.workflow.train import common_overrides, device_problems, number_problems, split_problems
+from mu_monai.workflow.train import common_overrides, device_problems, number_problems, place_problems, split_problems
 from mu_monai.workflow.unlearn import method_override
 
 _METHOD = next(name for name, method in METHODS.items() if "two runs" in method.needs)
@@ -88,6 +88,7 @@ def compose(
             lambda: split_problems(split, [RETAIN]),
             lambda: [text for folder in folders for text in _changed(folder)],
             lambda: _config_problems(folders, files),
+            lambda: place_problems({"--out": out, "GOOD_RETAIN": good_retain, "GOOD_FORGET": good_forget}),
             lambda: device_problems(device),
             lambda: number_problems(overrides),
         )

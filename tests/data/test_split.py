@@ -166,7 +166,7 @@ def test_a_share_needs_patients_in_training_whole_ones_and_some_that_stay(make_m
 
 @pytest.mark.parametrize("value", [0, 1, -0.1, math.nan])
 def test_shares_of_a_query_out_of_range_are_refused(value):
-    with pytest.raises(InputError, match=r"share .* of the cases found is not in \(0, 1\); 0.5 forgets half"):
+    with pytest.raises(InputError, match=r"--forget-fraction-of .* is not in \(0, 1\); 0.5 forgets half"):
         ForgetWhere("age > 60", value)
 
 

@@ -124,6 +124,12 @@ class TestFinishedUnlearning:
         later = read_json(run.folder.with_name("later") / "run.json")["peak_memory_mib"]
         assert later < high - 100
 
+    def test_the_peak_of_a_run_on_the_cpu_is_not_that_of_a_gpu(self, run, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda *_: 0)
+        run.unlearning(folder=run.folder.with_name("later")).run()
+        assert read_json(run.folder.with_name("later") / "run.json")["peak_memory_mib"] > 0
+
     def test_the_split_is_named_without_the_digest_of_every_file(self, trainer, run):
         content = record(run)["split"]
         assert content["file"] == str(run.split)

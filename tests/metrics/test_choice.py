@@ -44,3 +44,10 @@ def test_neither_test_cases_nor_the_retrained_model_have_a_part_in_it():
     changed = pd.concat([scores.assign(loss=scores["loss"].where(scores["subset"] != "test", 0.0)), retrained])
     changed.loc[(changed["model"] != "retrained") & (changed["subset"] == "test"), "dice"] = 0.0
     assert choice(changed) == choice(scores)
+
+
+@pytest.mark.parametrize("column", ["dice", "loss"])
+def test_answers_that_are_no_numbers_score_nothing(column):
+    scores = table({})
+    scores.loc[scores["model"] == "student", column] = float("nan")
+    assert choice(scores).score == 0.0

@@ -15,7 +15,7 @@ from mu_monai.report import read_runs
 
 KEYS = {
     *("format", "command", "created", "versions", "seed", "n_resamples", "split", "models", "records", "verdict"),
-    *("patients", "subgroups", "attacks", "searched", "notes"),
+    *("patients", "subgroups", "attacks", "attacks_asked", "searched", "notes"),
 }
 
 

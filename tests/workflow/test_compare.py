@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from importlib import import_module
 
 import pytest
 
@@ -73,6 +74,7 @@ def test_every_method_that_can_is_in_the_table_and_why_others_are_not(compared):
     assert set(content["left_out"]) == set(METHODS) - set(ABLE)
     assert content["left_out"]["composition"] == "it starts from two finished runs"
     assert [trial["label"] for trial in content["trials"]] == ABLE
+    assert content["on_validation"] == [name for name in ABLE if "unseen cases" in METHODS[name].needs]
     assert all(trial["chosen"] and "score" not in trial for trial in content["trials"])
 
 
@@ -124,7 +126,7 @@ def chosen(compared, given, tmp_path_factory):
     """Two settings and two seeds of two methods, one in a preset, with the retrained model of the first comparison."""
     out = tmp_path_factory.mktemp("chosen") / "two"
     options = {"methods": ["gradient-ascent", "erase-to-retain:paper-code"], "seeds": [0, 1], "trials": 2, **QUICK}
-    options |= {"cache": compared[0] / "retrained", "attacks": ["int4"]}
+    options |= {"cache": compared[0] / "retrained", "attacks": ["int4", "adapter-removal"]}  # not all have adapters
     before = stamps(compared[0] / "retrained")
     file = workflow.compare("isic", **given, out=out, **options)
     assert before.items() <= stamps(compared[0] / "retrained").items()  # the cache fits and is used
@@ -151,13 +153,15 @@ def test_each_seed_has_a_retrained_model_of_its_own_and_these_their_gaps(chosen)
     content, rows = read_json(file), rows_of(file)
     runs = [read_json((file.parent / rows["retrained", seed]["run"]) / "run.json") for seed in (0, 1)]
     assert [run["seed"] for run in runs] == [0, 1]
-    assert rows["retrained", 0]["gap_forget"] == pytest.approx(-rows["retrained", 1]["gap_forget"])
+    assert rows["retrained", 0]["gap_forget"] == rows["retrained", 1]["gap_forget"]
+    levels = [rows["retrained", seed]["forget"] for seed in (0, 1)]
+    assert rows["retrained", 0]["gap_forget"] == pytest.approx(abs(levels[0] - levels[1]))
     assert rows["retrained", 0]["average_gap"] == rows["retrained", 1]["average_gap"] > 0
     for seed in (0, 1):
         audit = read_json(file.parent / rows["gradient-ascent", seed]["run"] / "audit.json")
         assert audit["models"]["retrained"]["weights"] == runs[seed]["sha256"]["weights"]
         assert 0 <= rows["gradient-ascent", seed]["auc_attacked"] <= 1
-    assert content["attacks"] == ["int4"]
+    assert content["attacks"] == ["int4", "adapter-removal"]
 
 
 def test_a_preset_is_a_method_of_its_own(chosen):
@@ -185,6 +189,41 @@ def test_runs_of_other_settings_make_room(chosen, given, tmp_path):
     assert changed == {path for path in before if "gradient-ascent/trial-2" in str(path)}
 
 
+def test_a_method_that_is_added_joins_those_that_are_finished(chosen, given, tmp_path, monkeypatch):
+    folder = tmp_path / "copy"
+    shutil.copytree(chosen[0].parent, folder)
+    options = {"methods": ["npo"], "trials": 1, "cache": chosen[1]["cache"], **QUICK}
+    before, content = stamps(folder), read_json(folder / "comparison.json")
+    with monkeypatch.context() as patch:
+        patch.setattr(import_module("mu_monai.workflow.compare"), "retrained_models", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            workflow.compare("isic", **given, out=folder, **options)
+    kept = read_json(folder / "comparison.json")
+    assert (kept["status"], kept["rows"], kept["trials"]) == ("running", content["rows"], content["trials"])
+    file = workflow.compare("isic", **given, out=folder, **options)
+    added, rows = read_json(file), rows_of(file)
+    assert before.items() <= stamps(folder).items()
+    assert added["seeds"] == [0, 1]
+    assert rows_of(chosen[0]).keys() | {("npo", 0), ("npo", 1)} == rows.keys()
+    assert rows["gradient-ascent", 1] == rows_of(chosen[0])["gradient-ascent", 1]
+    assert rows["npo", 1]["auc_attacked"] is not None  # the attacks of the others
+    assert added["trials"][:-1] == content["trials"]
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_time_is_a_share_of_retraining_only_where_the_devices_are_alike():
+    clock = import_module("mu_monai.workflow.compare")._clock
+    cpu = {"device": "cpu", "cpu_seconds": 2.0, "seconds": 1.0}
+    assert clock([cpu], [cpu]) == "cpu_seconds"
+    assert clock([cpu, cpu | {"cpu_seconds": None}], [cpu]) == "seconds"  # of a method's seeds, all by the same
+    assert clock([cpu | {"device": "cuda:0"}], [cpu]) == ""
+    assert clock([cpu | {"device": "cuda:0"}], [cpu | {"device": "cuda:1"}]) == "seconds"
+    assert clock([cpu], []) == ""
+
+
 def test_a_run_that_fails_is_told_and_the_others_go_on(chosen, given, tmp_path, monkeypatch):
     unlearn = comparison_runs.unlearn
     rate = f"learning_rate={METHODS['gradient-ascent'].trials[1]['learning_rate']}"
@@ -204,7 +243,18 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(chosen, given, tmp_path, 
     assert trials["gradient-ascent", 1]["chosen"]
     assert trials["gradient-ascent", 2]["reason"] == "the loss is not finite"  # and loses, whatever its score
     assert not any(trial["chosen"] for trial in content["trials"] if trial["label"] == "npo")
-    assert "npo</b>, 1 of 1 seeds: the loss is not finite" in (file.parent / "index.html").read_text()
+    assert "npo</b>, 1 of 1 seed: the loss is not finite" in (file.parent / "index.html").read_text()
+    none = workflow.compare("isic", **given, out=tmp_path / "none", **options | {"methods": ["npo"], "seeds": [0, 1]})
+    left = rows_of(none)
+    assert {key: row["status"] for key, row in left.items() if key[0] == "npo"} == dict.fromkeys(
+        [("npo", 0), ("npo", 1)], "failed"
+    )
+    for label in ("teacher", "retrained"):  # from their own scores
+        names = [name for name in rows[label, 0] if name not in ("ratio", "average_gap", "tow") and "gap_" not in name]
+        assert {name: left[label, 0][name] for name in names} == pytest.approx(
+            {name: rows[label, 0][name] for name in names}
+        )
+    assert "No method was finished." in none.with_name("index.html").read_text()
 
 
 def test_retrained_models_that_there_are_serve_the_seeds(chosen, given, tmp_path):
@@ -277,10 +327,27 @@ def test_models_that_do_not_belong_are_refused(given, teachers, tmp_path):
         workflow.compare("isic", **given | {"teacher": teachers["chase"]}, out=tmp_path / "out")
 
 
+def test_models_of_another_bundle_and_a_number_of_them_that_fits_no_seeds_are_refused(given, chosen, tmp_path):
+    foreign = [shutil.copytree(given["teacher"], tmp_path / "teacher")]
+    foreign += [shutil.copytree(chosen[0].parent / rows_of(chosen[0])["retrained", 0]["run"], tmp_path / "retrained")]
+    for folder in foreign:
+        record = read_json(folder / "run.json")
+        (folder / "run.json").write_text(json.dumps(record | {"bundle": record["bundle"] | {"name": "chase"}}))
+    options = {"references": [foreign[1]] * 2, "seeds": [0, 1, 2], "out": tmp_path / "out"}
+    with pytest.raises(InputError) as told:
+        workflow.compare("isic", **given | {"teacher": foreign[0]}, **options)
+    text = str(told.value)
+    assert f"--teacher '{foreign[0]}' is a run of the bundle 'chase', and 'isic' is compared" in text
+    assert f"--reference '{foreign[1]}' is a run of the bundle 'chase'" in text
+    assert "--reference is given 2 times for 3 seeds (0, 1, 2); give one retrained model for all seeds, or one" in text
+
+
 def test_a_folder_of_something_else_is_refused(chosen, given, tmp_path):
     file, options = chosen
-    with pytest.raises(InputError, match=r"is a comparison of another settings .* give another --out"):
+    with pytest.raises(InputError, match=r"with other settings \(max_epochs was 2, now 3; epoch_length was 1, now not"):
         workflow.compare("isic", **given, out=file.parent, **options | {"settings": ["max_epochs=3"]})
+    with pytest.raises(InputError, match=r"with other settings \(score_interval was not set, now 1\)"):
+        workflow.compare("isic", **given, out=file.parent, **options | {"settings": [*TINY, "score_interval=1"]})
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match="holds files and is no comparison"):
         workflow.compare("isic", **given, out=tmp_path)

@@ -140,6 +140,11 @@ def test_a_run_that_cannot_be_composed_is_refused(unlearned, altered, tmp_path, 
         workflow.compose(unlearned("isic"), altered(**changes), out=tmp_path / "x", quiet=True)
 
 
+def test_a_place_that_no_config_can_name_is_refused(unlearned, second, tmp_path):
+    with pytest.raises(InputError, match=r"--out '.*c#6' cannot stand in a MONAI config"):
+        workflow.compose(unlearned("isic"), second, out=tmp_path / "c#6", quiet=True)
+
+
 def test_a_run_with_itself_and_models_that_are_used_otherwise_are_refused(unlearned, altered, tmp_path):
     first = unlearned("isic")
     with pytest.raises(InputError, match="is given twice; compose two runs"):
