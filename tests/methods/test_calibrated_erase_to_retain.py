@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mu_monai import workflow
 from mu_monai.errors import InputError
-from mu_monai.methods import CalibratedEraseToRetain, EraseToRetain
+from mu_monai.methods import CalibratedEraseToRetain
 from mu_monai.methods.calibrated_erase_to_retain import case_targets
 
 QUICK = ["batch_size=4", "learning_rate=0.003", "epoch_length=4", "score_interval=50", "method#warmup=0"]
@@ -22,15 +21,15 @@ QUICK = ["batch_size=4", "learning_rate=0.003", "epoch_length=4", "score_interva
 
 @pytest.fixture
 def unlearn(tasks, tmp_path):
-    def run(*settings, task="masks", name="run", method="calibrated-erase-to-retain", **options):
+    def run(*settings, task="masks", name="run", **options):
         chosen = tasks[task]
         return workflow.unlearn(
             chosen.bundle,
             split=options.pop("split", chosen.split),
             teacher=chosen.teacher,
             out=tmp_path / name,
-            method=method,
-            settings=[*(QUICK if method == "calibrated-erase-to-retain" else QUICK[:-1]), *settings],
+            method="calibrated-erase-to-retain",
+            settings=[*QUICK, *settings],
             overlays=chosen.overlays,
             quiet=True,
             **options,
@@ -124,35 +123,14 @@ def test_forgetting_too_far_is_led_back(unlearn, monkeypatch):
     assert len(pd.read_csv(run / "curve.csv")) == 3
 
 
-class TestOtherMethods:
-    def test_any_method_stops_at_the_reference_and_keeps_the_nearest_epoch(self, unlearn, monkeypatch):
-        values = iter([0.9, 0.53, 0.2, 0.1])
-        monkeypatch.setattr("mu_monai.engine.steering.loss_auc", lambda forget, unseen: next(values))
-        states = []
-        steer = EraseToRetain._steer
+def test_unseen_cases_are_needed(unlearn):
+    with pytest.raises(InputError, match="unseen cases"):
+        unlearn("method#unseen_loader=null", "method#stop_at=reference")
 
-        def note(self, engine):
-            steer(self, engine)
-            states.append({name: value.clone() for name, value in engine.network.merged().state_dict().items()})
 
-        monkeypatch.setattr(EraseToRetain, "_steer", note)
-        run = unlearn(*("max_epochs=6", "method#stop_at=reference", "method#tolerance=0.02"), method="erase-to-retain")
-        assert len(states) == 3, "0.2 is beyond the reference, and this method does not come back"
-        kept = torch.load(run / "model.pt", weights_only=True)
-        assert all(torch.equal(kept[name], states[1][name]) for name in kept), "the second epoch was nearest"
-
-    def test_two_phases_cannot_be_steered(self):
-        with pytest.raises(InputError, match="chooses among epochs of one kind, and two_phase restores"):
-            EraseToRetain(forget_loader=[], schedule="two_phase", stop_at="reference")
-
-    def test_unseen_cases_are_needed(self, unlearn):
-        for method in ("erase-to-retain", "calibrated-erase-to-retain"):
-            with pytest.raises(InputError, match="unseen cases"):
-                unlearn("method#unseen_loader=null", "method#stop_at=reference", method=method, name=method)
-
-    def test_a_preset_of_another_method_is_refused(self, unlearn):
-        with pytest.raises(InputError, match="contradict each other"):
-            unlearn(preset="paper")
+def test_a_preset_of_another_method_is_refused(unlearn):
+    with pytest.raises(InputError, match="contradict each other"):
+        unlearn(preset="paper")
 
 
 def test_it_forgets_cases_and_refuses_classes(unlearn):

@@ -29,8 +29,15 @@ def unlearn(tasks, tmp_path):
     return run
 
 
-def test_rewinding_runs_to_the_end_and_keeps_the_epoch_nearest_to_the_reference(unlearn, monkeypatch):
-    values = iter([0.9, 0.51, 0.2, 0.45])
+@pytest.mark.parametrize(
+    ("stop_at", "seen"),
+    [
+        pytest.param("reference", [0.9, 0.53, 0.2], id="0.2 is beyond it, and this method does not come back"),
+        pytest.param("rewind", [0.9, 0.51, 0.2, 0.45], id="0.51 does not end it"),
+    ],
+)
+def test_a_steered_run_keeps_the_epoch_nearest_to_the_reference(unlearn, monkeypatch, stop_at, seen):
+    values = iter([*seen, 0.1])
     monkeypatch.setattr("mu_monai.engine.steering.loss_auc", lambda forget, unseen: next(values))
     states = []
     steer = EraseToRetain._steer
@@ -40,16 +47,19 @@ def test_rewinding_runs_to_the_end_and_keeps_the_epoch_nearest_to_the_reference(
         states.append({name: value.clone() for name, value in engine.network.merged().state_dict().items()})
 
     monkeypatch.setattr(EraseToRetain, "_steer", note)
-    run = unlearn("max_epochs=4", "method#stop_at=rewind", "method#tolerance=0.02")
-    assert pd.read_csv(run / "curve.csv")["forget_auc"].tolist() == [0.9, 0.51, 0.2, 0.45], "0.51 did not end it"
+    run = unlearn("max_epochs=4", f"method#stop_at={stop_at}", "method#tolerance=0.02")
+    assert pd.read_csv(run / "curve.csv")["forget_auc"].tolist() == seen
     kept = torch.load(run / "model.pt", weights_only=True)
-    assert all(torch.equal(kept[name], states[1][name]) for name in kept)
+    assert all(torch.equal(kept[name], states[1][name]) for name in kept), "the second epoch was nearest"
     assert json.loads((run / "run.json").read_text())["measurements"]["steering"]["nearest"] == 2
 
 
-def test_rewinding_needs_unseen_cases(unlearn):
-    with pytest.raises(InputError, match="method#stop_at='rewind' compares with unseen cases"):
-        unlearn("method#unseen_loader=null", "method#stop_at=rewind")
+@pytest.mark.parametrize("stop_at", ["reference", "rewind"])
+def test_steering_needs_unseen_cases_and_epochs_of_one_kind(unlearn, stop_at):
+    with pytest.raises(InputError, match=f"method#stop_at='{stop_at}' compares with unseen cases"):
+        unlearn("method#unseen_loader=null", f"method#stop_at={stop_at}")
+    with pytest.raises(InputError, match="chooses among epochs of one kind, and two_phase restores"):
+        EraseToRetain(forget_loader=[], schedule="two_phase", stop_at=stop_at)
 
 
 def test_a_method_that_the_bundle_does_not_know_brings_its_recipe(tasks):
