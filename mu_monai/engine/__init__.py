@@ -18,6 +18,7 @@ from mu_monai.engine.probes import (
 )
 from mu_monai.engine.run import RunFolder
 from mu_monai.engine.steering import ReferenceWatch
+from mu_monai.engine.warnings import warn
 from mu_monai.engine.watchdog import RestorationWatch
 
 __all__ = [
@@ -45,5 +46,6 @@ __all__ = [
     "randomized",
     "record_term",
     "seeded",
+    "warn",
     "weight_distances",
 ]

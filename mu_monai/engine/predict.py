@@ -19,6 +19,7 @@ from mu_monai.adapters import Student
 from mu_monai.engine.case_scores import case_scores
 from mu_monai.engine.curve import record_term
 from mu_monai.engine.examples import write_examples
+from mu_monai.engine.warnings import warn
 from mu_monai.errors import InputError
 from mu_monai.files import atomic_path
 from mu_monai.keys import (
@@ -33,7 +34,6 @@ from mu_monai.keys import (
     SCORES_CSV,
     SUBSET,
     TEST,
-    WARNINGS,
 )
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
@@ -188,11 +188,11 @@ class ScoreSubsets:
         old, new = (float(scores[columns].mean().mean()) for scores in (before, after))
         if abs(new - old) < 0.01 * abs(old):
             trained = "more epochs, smaller batches or a larger learning rate act stronger"
-            engine.state.warnings = [
-                *getattr(engine.state, WARNINGS, []),
+            warn(
+                engine,
                 f"the {what} moved by less than 1 % (teacher {old:.4f}, student {new:.4f}): hardly anything was "
                 f"forgotten; {trained if engine.state.epoch else 'other settings of the method act stronger'}",
-            ]
+            )
 
     def write(self, models: Mapping[str, Predict], folder: str | Path) -> pd.DataFrame:
         """Write `scores.csv` with every case of every subset, and `examples.npz`, for each model by its role."""

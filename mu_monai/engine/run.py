@@ -29,6 +29,7 @@ from mu_monai.adapters import Student, weights_sha256
 from mu_monai.engine.checkpoint import Resumable, has_checkpoint, restore_checkpoint, save_checkpoint
 from mu_monai.engine.checks import self_checks
 from mu_monai.engine.curve import Curve, epoch_terms, record_term
+from mu_monai.engine.warnings import warned
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path, file_sha256, read_json, write_json
 from mu_monai.keys import (
@@ -45,7 +46,6 @@ from mu_monai.keys import (
     RUN_JSON,
     STUDENT,
     TEACHER,
-    WARNINGS,
 )
 
 # What may differ when a run is resumed: where things are, how long it goes on, and what is looked at meanwhile. Split
@@ -230,7 +230,7 @@ class RunFolder:
             self._probe = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)[0]
         selective = self.method is not None and self.method.selective
         self.record["checks"] = self_checks(network, self._probe[:1], selective=selective)
-        self.record["warnings"] = getattr(engine.state, WARNINGS, [])
+        self.record["warnings"] = warned(engine)
         if self.method is not None:
             self.record["measurements"] = self.method.measurements(engine)
         plain = network.merged() if isinstance(network, Student) else network

@@ -132,7 +132,7 @@ class CalibratedEraseToRetain(UnlearningMethod):
         """Settle: train on retain batches alone, as anybody could who has the model."""
         if not self.settle_steps:
             return
-        self._set_learning_rates(engine, [self.settle_learning_rate] * len(self._learning_rates))
+        self.set_learning_rates(engine, [self.settle_learning_rate] * len(self._learning_rates))
         engine.network.train()
         batches = self.retain_batches(engine)
         for _ in range(self.settle_steps):
@@ -141,7 +141,7 @@ class CalibratedEraseToRetain(UnlearningMethod):
                 loss = engine.loss_function(engine.inferer(image, engine.network), label)
             self.record(engine, "settling", loss, len(image))
             self.step(engine, loss)
-        self._set_learning_rates(engine, self._learning_rates)
+        self.set_learning_rates(engine, self._learning_rates)
 
     # -- its parts -----------------------------------------------------------------------------------------------------
 
@@ -165,12 +165,7 @@ class CalibratedEraseToRetain(UnlearningMethod):
 
     def _warm_up(self, engine: SupervisedTrainer) -> None:
         share = min(1.0, engine.state.iteration / self.warmup) if self.warmup else 1.0
-        self._set_learning_rates(engine, [share * rate for rate in self._learning_rates])
-
-    @staticmethod
-    def _set_learning_rates(engine: SupervisedTrainer, rates: list[float]) -> None:
-        for group, rate in zip(engine.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
+        self.set_learning_rates(engine, [share * rate for rate in self._learning_rates])
 
     # -- what is kept --------------------------------------------------------------------------------------------------
 

@@ -12,9 +12,9 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters import captured, clip_drift
-from mu_monai.engine import Margins, RestorationWatch, margins, mean_case_loss
+from mu_monai.engine import Margins, RestorationWatch, margins, mean_case_loss, warn
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import IMAGE, LABEL, LOSS, PRED, WARNINGS
+from mu_monai.keys import IMAGE, LABEL, LOSS, PRED
 from mu_monai.losses import (
     DIRECTIONS,
     FORGET_TERMS,
@@ -250,7 +250,7 @@ class EraseToRetain(UnlearningMethod):
         if self._watch is None:
             return
         engine.network.load_state_dict(self._kept, strict=False)
-        engine.state.warnings = [*getattr(engine.state, WARNINGS, []), *self._watch.warnings()]
+        warn(engine, *self._watch.warnings())
 
     # -- its parts -----------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,7 @@ from monai.engines import SupervisedTrainer
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.utils.data import DataLoader
 
-from mu_monai.engine import case_gradients
-from mu_monai.keys import WARNINGS
+from mu_monai.engine import case_gradients, warn
 from mu_monai.methods.method import UnlearningMethod, range_problems, require_student
 
 _HELD = 2**32  # bytes of gradients that are held
@@ -104,11 +103,11 @@ class InfluenceUnlearning(UnlearningMethod):
 
     def _warn(self, engine: SupervisedTrainer, used: int, affordable: int) -> None:
         if used == affordable < self.max_cases:
-            engine.state.warnings = [
-                *getattr(engine.state, WARNINGS, []),
+            warn(
+                engine,
                 f"the Fisher information was taken from {used} retained cases, where method#max_cases allows "
                 f"{self.max_cases}: the gradients of more do not fit into {_HELD // 2**30} GiB",
-            ]
+            )
 
 
 def damped_fisher_solve(gradients: torch.Tensor, vector: torch.Tensor, damping: float) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -16,9 +16,9 @@ from monai.engines.utils import IterationEvents
 from torch.utils.data import DataLoader
 
 from mu_monai.adapters import Student, layer_drifts, total_drift
-from mu_monai.engine import Margins, ReferenceWatch, WholeCases, margins, patient_losses, record_term
+from mu_monai.engine import Margins, ReferenceWatch, WholeCases, margins, patient_losses, record_term, warn
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import CASE_ID, LOSS, PRED, WARNINGS
+from mu_monai.keys import CASE_ID, LOSS, PRED
 
 REFERENCE, REWIND = "reference", "rewind"
 TASKS = ("segmentation", "classification")
@@ -201,7 +201,7 @@ class UnlearningMethod:
         """Go back to the student that was nearest to the reference."""
         assert self._steering is not None
         engine.network.load_state_dict(self._nearest, strict=False)
-        engine.state.warnings = [*getattr(engine.state, WARNINGS, []), *self._steering.warnings()]
+        warn(engine, *self._steering.warnings())
 
     def _unseen(self) -> DataLoader[Mapping[str, Any]] | None:
         """Whole unseen cases; none where there is no such case."""
@@ -279,6 +279,12 @@ class UnlearningMethod:
         else:
             loss.backward()
             engine.optimizer.step()
+
+    @staticmethod
+    def set_learning_rates(engine: SupervisedTrainer, rates: Sequence[float]) -> None:
+        """Set the learning rate of every group of the optimizer."""
+        for group, rate in zip(engine.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
     record = staticmethod(record_term)
 

@@ -13,7 +13,7 @@ from monai.engines import SupervisedTrainer
 from monai.utils import convert_to_tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from mu_monai.engine import seeded
+from mu_monai.engine import seeded, warn
 from mu_monai.engine.boundary_search import (
     NOISE_SCALES,
     NOISES,
@@ -25,7 +25,7 @@ from mu_monai.engine.boundary_search import (
     Standing,
     intensity_range,
 )
-from mu_monai.keys import IMAGE, LOSS, PRED, WARNINGS
+from mu_monai.keys import IMAGE, LOSS, PRED
 from mu_monai.losses import Distillation
 from mu_monai.losses.relabelling import LABEL_MODES, relabelled, relabelling_losses, standing, without_truth
 from mu_monai.methods.method import UnlearningMethod, choice_problems, range_problems, require_student
@@ -205,12 +205,12 @@ class PerturbedSignGradient(UnlearningMethod):
         """Say so where the search hardly found a boundary."""
         flipped = float(torch.cat(self._found)[:, 0].mean())
         if flipped < _HARDLY:
-            engine.state.warnings = [
-                *getattr(engine.state, WARNINGS, []),
+            warn(
+                engine,
                 f"only {flipped:.0%} of the forget cases changed their answer within {self.radius:g} of the intensity "
                 "range, so that hardly any label is one of the boundary: raise method#radius (and method#steps, or "
                 "method#step_size), or lower method#noise",
-            ]
+            )
 
     # -- its parts -----------------------------------------------------------------------------------------------------
 

@@ -13,9 +13,8 @@ from monai.engines import SupervisedTrainer
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.utils.data import DataLoader
 
-from mu_monai.engine import case_gradients
+from mu_monai.engine import case_gradients, warn
 from mu_monai.errors import InputError
-from mu_monai.keys import WARNINGS
 from mu_monai.methods.method import UnlearningMethod, range_problems, require_student
 
 
@@ -95,12 +94,12 @@ class SelectiveSynapticDampening(UnlearningMethod):
         forgotten, kept = map(len, sets)
         share = forgotten / (forgotten + kept)
         if self.alpha * share >= 1:
-            engine.state.warnings = [
-                *getattr(engine.state, WARNINGS, []),
+            warn(
+                engine,
                 f"method#alpha={self.alpha:g} dampens nothing: {100 * share:.0f} % of the training cases are to be "
                 f"forgotten, so no weight can be {self.alpha:g} times as important to them as to all; use an alpha "
                 f"below {1 / share:.1f}",
-            ]
+            )
         return share
 
     @staticmethod

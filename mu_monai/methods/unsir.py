@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import torch
 from monai.engines import SupervisedTrainer
 
+from mu_monai.engine import warn
 from mu_monai.errors import InputError
-from mu_monai.keys import IMAGE, LABEL, LOSS, WARNINGS
+from mu_monai.keys import IMAGE, LABEL, LOSS
 from mu_monai.methods.method import UnlearningMethod, range_problems, require_student
 
 
@@ -103,12 +104,12 @@ class UNSIR(UnlearningMethod):
         self._classes = sorted(_classes(self.forget_loader))
         kept = sorted(_classes(engine.data_loader) & set(self._classes))
         if kept:
-            engine.state.warnings = [
-                *getattr(engine.state, WARNINGS, []),
+            warn(
+                engine,
                 f"UNSIR forgets whole classes, and retained cases have {len(kept)} of the {len(self._classes)} to be "
                 f"forgotten (outputs {', '.join(map(str, kept))}): it damages what they are recognised by and learns "
                 "it again; forget all cases of a class (--forget-where), or use another method",
-            ]
+            )
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
         """Learn the noise before the first epoch, and set the learning rate of the phase."""
@@ -116,8 +117,7 @@ class UNSIR(UnlearningMethod):
         if not self._noise:
             self._noise = self._learned_noise(engine)
         share = 1.0 if self._impairs(engine) else self.repair_ratio
-        for group, rate in zip(engine.optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = share * rate
+        self.set_learning_rates(engine, [share * rate for rate in self._rates])
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Teach, beside the retained cases, as many noise images as their class."""

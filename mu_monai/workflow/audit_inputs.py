@@ -17,7 +17,7 @@ from mu_monai.files import file_sha256, read_json
 from mu_monai.keys import FORGET, LABEL, MODEL_PT, RETRAINED, SCORES_CSV, STUDENT, SUBSET, SUBSETS, TEACHER, TEST
 from mu_monai.report import Runs, read_runs
 from mu_monai.workflow.attacks import chosen_attacks
-from mu_monai.workflow.config import collect, read_run
+from mu_monai.workflow.config import collect, read_run, unless_raised
 from mu_monai.workflow.evaluate import changed_problems
 from mu_monai.workflow.train import device_problems
 
@@ -171,7 +171,7 @@ def _option_problems(inputs: AuditInputs) -> list[str]:
         lambda: other_problems(inputs.references, RETRAINED, inputs.record, "--reference"),
         lambda: other_problems(inputs.siblings, STUDENT, inputs.record, "--sibling"),
         lambda: _by_problems(inputs) if inputs.record else [],
-        lambda: _unless(chosen_attacks(inputs.attacks)),
+        lambda: unless_raised(chosen_attacks(inputs.attacks)),
         lambda: list(_shadow_problems(inputs)),
         lambda: _seed_problems(inputs.seed),
     )
@@ -217,12 +217,7 @@ def _by_problems(inputs: AuditInputs) -> list[str]:
         split = f"split '{inputs.split}' is no longer there, and with it the columns to group by"
         return [f"--by {', '.join(inputs.by)}: the {split}; put it back"] if inputs.by else []
     scored = (inputs.run / SCORES_CSV).is_file()  # else a label may be a class
-    return _unless(case_groups(inputs.cases, inputs.by, classes=not scored or LABEL in inputs.scores.columns))
-
-
-def _unless(_raised: object) -> list[str]:
-    """No problems, since nothing was raised."""
-    return []
+    return unless_raised(case_groups(inputs.cases, inputs.by, classes=not scored or LABEL in inputs.scores.columns))
 
 
 def _shadow_problems(inputs: AuditInputs) -> Iterator[str]:

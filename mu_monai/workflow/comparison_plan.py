@@ -23,6 +23,7 @@ from mu_monai.workflow.config import (
     read_config,
     read_run,
     unknown_ids,
+    unless_raised,
     weight_problems,
 )
 from mu_monai.workflow.train import device_problems, number_problems, place_problems, split_problems
@@ -172,7 +173,7 @@ def read_plan(
             lambda: _reference_problems(plan, own.get("bundle_name")),
             lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher}),
             lambda: device_problems(device),
-            lambda: _unless(chosen_attacks(attacks)),
+            lambda: unless_raised(chosen_attacks(attacks)),
         )
     )
     raise_if_any(_folder_problems(plan))
@@ -308,8 +309,3 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         f"{key.replace(SEPARATOR, '#')} was {shown[0].get(key, 'not set')}, now {shown[1].get(key, 'not set')}"
         for key in keys
     )
-
-
-def _unless(_raised: object) -> list[str]:
-    """No problems, since nothing was raised."""
-    return []

@@ -19,6 +19,7 @@ from mu_monai.workflow.config import (
     read_run,
     run_config,
     unknown_ids,
+    unless_raised,
 )
 from mu_monai.workflow.evaluate import changed_problems
 from mu_monai.workflow.train import common_overrides, device_problems, number_problems, place_problems, split_problems
@@ -64,7 +65,7 @@ def compose(
             of patients, or differ in teacher, split, bundle, network or transforms; weights that have changed.
     """
     folders = [Path(good_retain).resolve(), Path(good_forget).resolve()]
-    raise_if_any(collect(*(lambda folder=folder: _unless(read_run(folder)) for folder in folders)))
+    raise_if_any(collect(*(lambda folder=folder: unless_raised(read_run(folder)) for folder in folders)))
     record, other = (read_run(folder) for folder in folders)
     bundle, split = bundle_of(record), record["split"]["file"]
     files, given = config_files(bundle, "unlearn"), parse_settings(settings)
@@ -95,11 +96,6 @@ def compose(
     )
     run_config(files, overrides | inherited(folders[0], files) | common_overrides(bundle, split, device) | given)
     return Path(out)
-
-
-def _unless(_read: object) -> list[str]:
-    """No problems, since nothing was raised."""
-    return []
 
 
 def _parent_problems(folder: Path) -> Iterator[str]:

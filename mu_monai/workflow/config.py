@@ -217,6 +217,16 @@ def collect(*steps: Any) -> list[str]:
     return problems
 
 
+def unless_raised(_result: object) -> list[str]:
+    """No problems, since what was called did not raise any; for `collect`.
+
+    Example:
+        >>> collect(lambda: unless_raised(parse_settings(["max_epochs=3"])))
+        []
+    """
+    return []
+
+
 def run_config(files: Sequence[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
     """Run a config as `python -m monai.bundle run` does.
 
