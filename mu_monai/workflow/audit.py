@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +37,7 @@ from mu_monai.audit import (
 )
 from mu_monai.audit.bootstrap import N_RESAMPLES
 from mu_monai.errors import InputError
-from mu_monai.files import atomic_path, write_json
+from mu_monai.files import atomic_path, read_json, write_json
 from mu_monai.keys import AUDIT_JSON, DECISION_CSV, LABEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
 from mu_monai.metrics import klom
 from mu_monai.record import without_nan
@@ -50,6 +51,7 @@ from mu_monai.workflow.shadows import shadow_scores
 _FORMAT = 1
 _PACKAGES = ("mu-monai", "torch", "monai", "scikit-learn", "numpy")
 _MARGIN = "logit_confidence"
+logger = logging.getLogger(__name__)
 _BY_NAMES = (
     "the run folder was searched by the names of files alone, since the original model is not at hand: copies of its "
     "weights under other names are not seen; give it with --teacher"
@@ -151,8 +153,23 @@ def audit(
     for name, table in ((name, table) for part in parts for name, table in part.tables.items()):
         with atomic_path(target.with_name(name)) as path:
             table.to_csv(path, index=False)
+    _say_what_goes(target, content["attacks_asked"])
     write_json(target, without_nan(content))
     return target
+
+
+def _say_what_goes(target: Path, attacks: Sequence[str]) -> None:
+    """Warn of attacks in an earlier audit that this one, which takes its place, does not have."""
+    earlier = read_json(target).get("attacks_asked", []) if target.is_file() else []
+    gone = [name for name in earlier if name not in attacks]
+    if gone:
+        logger.warning(
+            "'%s' had %s: not in this audit, which replaces it. Their results are kept: --attacks %s has them again in "
+            "seconds",
+            target,
+            ", ".join(gone),
+            ",".join([*attacks, *gone]),
+        )
 
 
 _Measure = Callable[[AuditInputs, dict[str, Any]], _Part]

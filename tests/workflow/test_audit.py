@@ -74,6 +74,16 @@ def test_with_a_reference_and_an_attack(runs, student):
         assert text in said
 
 
+def test_attacks_of_the_audit_that_is_replaced_are_named(student, caplog):
+    options = {"n_resamples": 20, "distances": False, "quiet": True}
+    workflow.audit(student, attacks=["int8"], **options)
+    workflow.audit(student, attacks=["int8", "int4"], **options)
+    assert "replaces it" not in caplog.text
+    workflow.audit(student, attacks=["int4"], **options)
+    assert "had int8: not in this audit" in caplog.text
+    assert "--attacks int4,int8 " in caplog.text
+
+
 def test_several_seeds_of_both_models_tell_how_alike_they_are(runs, student):
     seeds = {"references": [runs / "retrained", runs / "retrained-1"], "siblings": [runs / "student-1"]}
     content = read_json(workflow.audit(student, **seeds, n_resamples=20, quiet=True))
