@@ -4,14 +4,13 @@
 # DATA holds isic_lesion/, isic9/, hippocampus/ and chase_db1/. Every seed has its own split, teacher and retrained model, in OUT/EXPERIMENT-seedSEED.
 # ISIC lesions are compared with all seeds, the others with the first.
 # EXPERIMENTS names which to do, by default all: lesions, classes-patients, classes-device, classes-half, hippocampus, chase.
-# DEVICE, TRIALS and ATTACKS go to mu-monai. What is finished is not made again, and what was interrupted goes on.
+# DEVICE and TRIALS go to mu-monai; ATTACKS, by default all, are run on the three methods that came nearest to the retrained model. What is finished is not made again, and what was interrupted goes on.
 set -euo pipefail
 data=$1 out=$2; shift 2
 seeds=(${*:-0 1 2})
 experiments=${EXPERIMENTS:-lesions classes-patients classes-device classes-half hippocampus chase}
 common=(--trials "${TRIALS:-3}")
 if [ -n "${DEVICE:-}" ]; then common+=(--device "$DEVICE"); fi
-if [ -n "${ATTACKS:-}" ]; then common+=(--attacks "$ATTACKS"); fi
 
 experiment() { # experiment NAME SEED BUNDLE SPLIT_OPTION ... -- TRAINING_OPTION ... -- COMPARE_OPTION ...
     local name=$1 seed=$2 bundle=$3; shift 3
@@ -56,3 +55,8 @@ experiment hippocampus "$first" volume3d "$data/hippocampus" --layout volumes --
 
 experiment chase "$first" chase "$data/chase_db1" --layout chase --label-set 1stHO --forget 0.2 -- \
     --set image_size="[192, 192]" --set score_interval=100 --
+
+for name in $experiments; do
+    python "$(dirname "$0")/comparison_attacks.py" "$out/$name"-seed* --attacks "${ATTACKS:-all}"
+    python "$(dirname "$0")/comparison_table.py" "$out/$name"-seed* > "$out/$name.md"
+done

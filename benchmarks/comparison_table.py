@@ -2,14 +2,14 @@
 
 python benchmarks/comparison_table.py RUNS/lesions-seed*
 
-A folder holds the `comparison` of one seed; several of them are put together. With `--best 3` it prints instead, a line
-each, run and retrained model of the three methods with the smallest average gap, for attacks on them.
+A folder holds the `comparison` of one seed; several of them are put together. What benchmarks/comparison_attacks.py
+found is shown as well.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from mu_monai.files import read_json
-from mu_monai.keys import MODEL, RETRAINED, STUDENT
+from mu_monai.keys import MODEL, STUDENT
 from mu_monai.report import comparison_table
 
 ATTACKED_JSON = "attacked.json"
@@ -124,31 +124,13 @@ def attack_table(comparisons: dict[Path, Cells]) -> None:
     print()
 
 
-def best_runs(comparisons: dict[Path, Cells], best: int) -> None:
-    """Run and retrained model of the methods that came nearest."""
-    table = together(comparisons)
-    labels = list(table.loc[(table["model"] == STUDENT) & (table["missing"] == 0), "label"])[:best]
-    for out, content in comparisons.items():
-        retrained = {row["seed"]: row["run"] for row in content["rows"] if row["model"] == RETRAINED}
-        for row in content["rows"]:
-            if row["label"] in labels and row["model"] == STUDENT:
-                print(out / row["run"], out / retrained[row["seed"]], sep="\t")
-
-
-def main() -> None:
-    """All tables, or the runs of the best methods."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--best", type=int, default=0)
-    arguments = parser.parse_args()
-    comparisons = read(arguments.folders)
-    if arguments.best:
-        best_runs(comparisons, arguments.best)
-        return
+def main(folders: list[Path]) -> None:
+    """All tables."""
+    comparisons = read(folders)
     main_table(together(comparisons))
     chosen_table(comparisons)
     attack_table(comparisons)
 
 
 if __name__ == "__main__":
-    main()
+    main([Path(argument) for argument in sys.argv[1:]])
