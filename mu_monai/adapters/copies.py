@@ -47,9 +47,12 @@ def batch_norms(network: nn.Module) -> list[str]:
 
 
 def ambiguous(network: nn.Module, chosen: Sequence[str]) -> Iterator[str]:
-    """Why layers cannot be copied: peft finds them by the ends of their names, and other names end alike."""
-    for name, _ in network.named_modules():
-        if chosen and name not in chosen and name.endswith(tuple(chosen)):
+    """Why layers cannot be copied: peft finds them by the ends of their names, and other names end alike.
+
+    Layers that hold nothing, such as `nn.Identity` in MONAI's EfficientNet, may have such a name: a copy is the same.
+    """
+    for name, module in network.named_modules():
+        if chosen and name not in chosen and name.endswith(tuple(chosen)) and module.state_dict():
             yield (
                 f"the layer {name!r} has a name that ends like that of a layer which is to be copied, and peft cannot "
                 "tell the two apart; rename one of them, or leave bn_mode at 'eval' and trainable at 'adapters'"

@@ -103,13 +103,12 @@ def moved(student: Student) -> Student:
     return student
 
 
-@pytest.mark.parametrize(("name", "dims", "scope"), PROMISES, ids=str)
-def test_adapters_keep_their_promises_on_every_network(name, dims, scope):
-    network, x = build(name, dims), batch(name, dims)
+def promised(network: nn.Module, x: torch.Tensor, **settings: Any) -> Student:
+    """A student of a network that was moved, after the checks of what holds for every student."""
     teacher = copy.deepcopy(network)
     with torch.no_grad():
         expected = teacher(x)
-        student = Student(network, scope, r=2, lora_dropout=0)
+        student = Student(network, lora_dropout=0, **settings)
         assert same(student(x), expected), "the student starts as the teacher"
         answer = moved(student)(x)
         assert not same(answer, expected)
@@ -121,12 +120,25 @@ def test_adapters_keep_their_promises_on_every_network(name, dims, scope):
         assert weights_sha256(student.reverted().state_dict()) == weights_sha256(teacher.state_dict())
         teacher.load_state_dict(merged.state_dict())
         assert same(teacher(x), answer), "the merged weights fit the plain network"
+    return student
 
+
+@pytest.mark.parametrize(("name", "dims", "scope"), PROMISES, ids=str)
+def test_adapters_keep_their_promises_on_every_network(name, dims, scope):
+    network, x = build(name, dims), batch(name, dims)
+    with torch.no_grad():
+        expected = copy.deepcopy(network)(x)
+    student = promised(network, x, scope=scope, r=2)
     answer = logits(student.train()(x))
     (answer * torch.randn_like(answer)).sum().backward()
     gradients = {key: parameter.grad for key, parameter in student.trainable().items()}
     assert [key for key, value in gradients.items() if value is None or not value.any()] == []
     assert same(student.teacher(x), expected), "after a training pass as well"
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_copies_of_all_weights_keep_their_promises_on_every_network(name):
+    promised(build(name, 2), batch(name, 2), trainable="all")
 
 
 @pytest.mark.parametrize("name", BUILD)

@@ -494,6 +494,23 @@ class TestAllWeights:
         with pytest.raises(InputError, match="trainable='half' is not known; use one of adapters, all"):
             Student(unet, trainable="half")
 
+    def test_a_layer_that_holds_nothing_may_have_a_name_that_ends_alike(self, train_steps, tmp_path):
+        def build():
+            torch.manual_seed(0)
+            return nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Identity(), nn.Linear(2, 1)))
+
+        probe = torch.randn(3, 2)
+        student = train_steps(Student(build(), trainable="all"), probe)
+        assert len(student.trainable()) == 4
+        assert torch.equal(student.teacher(probe), build()(probe))
+        student.save(tmp_path / "adapter")
+        answer = student(probe)
+        assert torch.equal(load_student(build(), tmp_path / "adapter")(probe), answer)
+        plain = student.merged()
+        assert set(plain.state_dict()) == set(build().state_dict())
+        assert torch.equal(plain(probe), answer)
+        assert not torch.equal(answer, build()(probe))
+
     def test_names_that_peft_cannot_tell_apart_are_refused(self):
         inner = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2)))
         inner.add_module("x", nn.Sequential(nn.Sequential(nn.Linear(2, 2))))
