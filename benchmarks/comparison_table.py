@@ -1,9 +1,8 @@
 """Print the tables of docs/results/comparison.md from what benchmarks/compare.sh makes.
 
-python benchmarks/comparison_table.py RUNS/lesions-seed*
+python benchmarks/comparison_table.py OUT/lesions/comparison
 
-A folder holds the `comparison` of one seed; several of them are put together. What benchmarks/comparison_attacks.py
-found is shown as well.
+What benchmarks/comparison_attacks.py found is shown as well.
 """
 
 from __future__ import annotations
@@ -24,17 +23,6 @@ ATTACKED_JSON = "attacked.json"
 LEVELS = ("retain", "forget", "test", "auc", "average_gap", "tow")
 ATTACKS = ("retain-finetuning", "relearning", "int8", "int4", "pruning-30")
 Cells = dict[str, Any]
-
-
-def read(folders: Iterable[Path]) -> dict[Path, Cells]:
-    """The comparisons, by their folder."""
-    return {folder / "comparison": read_json(folder / "comparison" / "comparison.json") for folder in folders}
-
-
-def together(comparisons: dict[Path, Cells]) -> pd.DataFrame:
-    """One row per model over all comparisons, the nearest to the retrained model first."""
-    rows = [row | {"run": str(out / row["run"])} for out, content in comparisons.items() for row in content["rows"]]
-    return comparison_table(rows)
 
 
 def cell(row: pd.Series, name: str, digits: int = 3) -> str:
@@ -70,16 +58,14 @@ def main_table(table: pd.DataFrame) -> None:
     print()
 
 
-def chosen_table(comparisons: dict[Path, Cells]) -> None:
+def chosen_table(content: Cells) -> None:
     """The settings that were chosen on validation cases, and among how many."""
-    trials = pd.DataFrame([trial for content in comparisons.values() for trial in content["trials"]])
+    trials = pd.DataFrame(content["trials"])
     head(["", "chosen", "scores of its settings, on validation"])
     for label, own in trials.groupby("label", sort=False):
-        settings = own.loc[own["chosen"], "settings"].map(lambda setting: ", ".join(setting) or "its own")
-        counts = settings.value_counts()
-        scores = own.groupby("number")["score"].mean() if "score" in own else pd.Series(dtype=float)
-        chosen = ", ".join(f"{name} ({number})" if len(counts) > 1 else name for name, number in counts.items())
-        line([str(label), chosen, ", ".join(f"{score:.2f}" for score in scores)])
+        settings = [", ".join(setting) or "its own" for setting in own.loc[own["chosen"], "settings"]]
+        scores = [f"{score:.2f}" for score in own.sort_values("number")["score"]]
+        line([str(label), *(settings or [""]), ", ".join(scores)])
     print()
 
 
@@ -99,14 +85,13 @@ def spread(values: Iterable[float]) -> str:
     return f"{known.mean():.3f}" + (f" ± {known.std():.3f}" if len(known) > 1 else "")
 
 
-def attack_table(comparisons: dict[Path, Cells]) -> None:
+def attack_table(out: Path, content: Cells) -> None:
     """The AUC before and after every attack, and how much further it moved than the retrained model's."""
     audits: dict[str, list[Cells]] = {}
-    for out, content in comparisons.items():
-        for row in content["rows"]:
-            file = out / row["run"] / ATTACKED_JSON
-            if row["model"] == STUDENT and file.is_file():
-                audits.setdefault(row["label"], []).append(read_json(file))
+    for row in content["rows"]:
+        file = out / row["run"] / ATTACKED_JSON
+        if row["model"] == STUDENT and file.is_file():
+            audits.setdefault(row["label"], []).append(read_json(file))
     if not audits:
         return
     head(["", "before", *ATTACKS, "anamnesis index", "AUC, linear probe"])
@@ -124,13 +109,13 @@ def attack_table(comparisons: dict[Path, Cells]) -> None:
     print()
 
 
-def main(folders: list[Path]) -> None:
+def main(out: Path) -> None:
     """All tables."""
-    comparisons = read(folders)
-    main_table(together(comparisons))
-    chosen_table(comparisons)
-    attack_table(comparisons)
+    content = read_json(out / "comparison.json")
+    main_table(comparison_table(content["rows"]))
+    chosen_table(content)
+    attack_table(out, content)
 
 
 if __name__ == "__main__":
-    main([Path(argument) for argument in sys.argv[1:]])
+    main(Path(sys.argv[1]))
