@@ -138,7 +138,7 @@ def _fit(note: Annotation, canvas: FigureCanvasAgg, inside: Bbox, taken: Sequenc
         note.set_horizontalalignment(align)
         box = _text_box(note, canvas)
         free = not any(box.overlaps(other) for other in taken)
-        if free and inside.x0 <= box.x0 and box.x1 <= inside.x1 + 60 and inside.y0 <= box.y0 and box.y1 <= inside.y1:
+        if free and inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1:
             break
     return box
 

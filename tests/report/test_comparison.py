@@ -201,12 +201,13 @@ def test_what_seeds_alone_make_takes_two_retrained_models(content):
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
-def test_names_cover_neither_each_other_nor_points(theme):
+def test_names_cover_neither_each_other_nor_points_and_are_whole(theme):
     rng = np.random.default_rng(0)
     rows = [
         row(f"method-number-{k}", 0, gap_forget=0.05 + 0.02 * rng.random(), gap_retain=0.01 * rng.random())
         for k in range(20)
     ]
+    rows.append(row("perturbed-sign-gradient", 0, gap=0.28))
     table = comparison_table([row("teacher", 0, model="teacher", gap=0.3), *rows])
     figure = draw_pareto(table, "Dice", (0.01, 0.02), theme)
     canvas = FigureCanvasAgg(figure)
@@ -216,7 +217,8 @@ def test_names_cover_neither_each_other_nor_points(theme):
     for note in notes:
         note.arrow_patch = None
     boxes = [super(Annotation, note).get_window_extent(canvas.get_renderer()) for note in notes]
-    assert len(boxes) == 21
+    assert len(boxes) == 22
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
     assert not [(a, b) for k, a in enumerate(boxes) for b in boxes[:k] if a.overlaps(b)]
     points = axes.transData.transform([note.xy for note in notes])
     assert not [box for box in boxes for x, y in points if box.contains(x, y)]
