@@ -20,7 +20,15 @@ from mu_monai.keys import MODEL, STUDENT
 from mu_monai.report import comparison_table
 
 ATTACKED_JSON = "attacked.json"
-LEVELS = ("retain", "forget", "test", "auc", "average_gap", "tow")
+LEVELS = {
+    "retain": "retain",
+    "forget": "forget",
+    "test": "test",
+    "average_gap": "average gap",
+    "tow": "ToW",
+    "auc": "AUC, loss",
+    "auc_logistic": "AUC, all signals",
+}
 ATTACKS = ("retain-finetuning", "relearning", "int8", "int4", "pruning-30")
 Cells = dict[str, Any]
 
@@ -47,7 +55,7 @@ def head(cells: Iterable[str]) -> None:
 
 def main_table(table: pd.DataFrame) -> None:
     """Utility, membership, closeness and cost of every model."""
-    head(["", *LEVELS, "share of retraining", "verdicts"])
+    head(["", *LEVELS.values(), "share of retraining", "verdicts"])
     for _, row in table.iterrows():
         if row["seeds"]:
             partly = f" ({row['seeds']} of {row['seeds'] + row['missing']})" if row["missing"] else ""

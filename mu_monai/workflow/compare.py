@@ -43,7 +43,7 @@ from mu_monai.workflow.config import read_run
 _FORMAT = 1
 _PACKAGES = ("mu-monai", "torch", "monai", "numpy")
 _UTILITY = ("accuracy", "dice")
-_AUC = "auc[loss]"
+_AUCS = {"auc": "auc[loss]", "auc_logistic": "auc[logistic]"}
 _OF_THE_FOLDER = "adapter-removal"  # says what the run folder gives away, and nothing of the released model
 _ON_THE_WAY = "@"
 _UNSEEN = "unseen cases"
@@ -145,7 +145,7 @@ def comparison_summary(file: str | Path) -> str:
         file: a `comparison.json`.
     """
     table = comparison_table(read_json(file)["rows"])
-    shown = table[["label", "seeds", "average_gap", "tow", *SUBSETS, "auc", "ratio", "verdicts"]]
+    shown = table[["label", "seeds", "average_gap", "tow", *SUBSETS, *_AUCS, "ratio", "verdicts"]]
     return shown.to_string(index=False, float_format="{:.3f}".format, na_rep="")
 
 
@@ -287,7 +287,8 @@ def _numbers(records: Sequence[Row], role: str) -> Row:
         return {}
     metric = next(name for name in _UTILITY if any(key[0] == name for key in by_metric))
     row: Row = {"metric": metric}
-    levels = {subset: by_metric.get((metric, subset)) for subset in SUBSETS} | {"auc": by_metric.get((_AUC, FORGET))}
+    levels = {subset: by_metric.get((metric, subset)) for subset in SUBSETS}
+    levels |= {name: by_metric.get((signal, FORGET)) for name, signal in _AUCS.items()}
     for name, record in levels.items():
         of_retrained = record is not None and record["reference"].startswith(RETRAINED)
         row |= {name: None if record is None else record["value"]}
@@ -301,7 +302,7 @@ def _after_attacks(found: Mapping[str, Any]) -> float | None:
     values = [
         record["value"]
         for record in found["records"]
-        if (record["model"], record["metric"]) == (STUDENT, _AUC)
+        if (record["model"], record["metric"]) == (STUDENT, _AUCS["auc"])
         and record["attack"] not in ("", _OF_THE_FOLDER)
         and _ON_THE_WAY not in record["attack"]
         and record["value"] is not None

@@ -13,7 +13,7 @@ from mu_monai.report.comparison_figure import draw_pareto, front
 from mu_monai.report.figures import DARK, LIGHT
 from mu_monai.report.sentences import signed
 
-LEVELS = {"retain": 0.9, "forget": 0.7, "validation": 0.8, "test": 0.8, "auc": 0.5}
+LEVELS = {"retain": 0.9, "forget": 0.7, "validation": 0.8, "test": 0.8, "auc": 0.5, "auc_logistic": 0.5}
 
 
 def row(label, seed, *, gap=0.0, model="student", **more):
@@ -145,7 +145,11 @@ def test_the_lead_says_what_speaks_against_the_nearest(content):
     assert "no nearer than the original model, with 0.100" in lead(teacher, row("a", 0, gap=0.1))
     assert "within what seeds alone make, 0.050" in lead(teacher, retrained, row("a", 0, gap=-0.05))
     assert "It is of one seed" in lead(teacher, row("a", 0))
-    sure = lead(teacher, retrained, row("a", 0, gap=0.06), row("a", 1, gap=0.06))
+    both = [row("a", seed, gap=0.06) for seed in (0, 1)]
+    assert lead(teacher, retrained, *both).endswith(
+        f"told by all signals together: an AUC of 0.560, {signed(0.06)} from the retrained model's."
+    )
+    sure = lead(teacher, retrained, *(one | {"gap_auc_logistic": 0.04} for one in both))
     assert sure == "a came nearest to the retrained model, with an average gap of 0.060."
 
 

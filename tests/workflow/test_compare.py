@@ -87,6 +87,7 @@ def test_the_numbers_are_those_of_the_audits_and_runs(compared):
         student, retrained = (records[model, "dice", subset]["value"] for model in ("student", "retrained"))
         assert (row[subset], row[f"gap_{subset}"]) == pytest.approx((student, student - retrained))
     assert row["auc"] == records["student", "auc[loss]", "forget"]["value"]
+    assert row["auc_logistic"] == records["student", "auc[logistic]", "forget"]["value"]
     assert row["average_gap"] == records["student", "average_gap", ""]["value"]
     assert (row["verdict"], row["seconds"]) == (audit["verdict"]["label"], run["seconds"])
     assert row["ratio"] == pytest.approx(
