@@ -67,8 +67,10 @@ def main_table(table: pd.DataFrame) -> None:
 
 
 def chosen_table(content: Cells) -> None:
-    """The settings that were chosen on validation cases, and among how many."""
+    """The settings that were chosen on validation cases, where there was a choice."""
     trials = pd.DataFrame(content["trials"])
+    if "score" not in trials:  # there was no choice
+        return
     head(["", "chosen", "scores of its settings, on validation"])
     for label, own in trials.groupby("label", sort=False):
         settings = [", ".join(setting) or "its own" for setting in own.loc[own["chosen"], "settings"]]
