@@ -116,7 +116,9 @@ def test_the_sha_of_a_gz_file_is_that_of_what_it_holds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"no gzip", b"", gzip.compress(b"voxels" * 1000)[:-9], gzip.compress(b"voxels")[:10] + b"\xff" * 20]
+    "content",
+    [b"no gzip", b"", gzip.compress(b"voxels" * 1000)[:-9], gzip.compress(b"voxels")[:10] + b"\xff" * 20],
+    ids=["no gzip", "empty", "cut off", "garbage"],  # the bytes hold the time, and workers must agree on names
 )
 def test_a_gz_file_that_does_not_decompress_is_told_apart_by_its_bytes(tmp_path, content):
     (tmp_path / "a.nii.gz").write_bytes(content)
