@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -38,7 +39,8 @@ def mu_monai(monkeypatch, capsys):
         out, err = capsys.readouterr()
         return code, out, err
 
-    return run
+    yield run
+    logging.getLogger("mu_monai").setLevel(logging.NOTSET)  # which commands set, for a process of their own
 
 
 @pytest.fixture(scope="session")
