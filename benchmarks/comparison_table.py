@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from audit_table import ATTACKS, number, spread
 
 from mu_monai.files import read_json
-from mu_monai.keys import MODEL, STUDENT
+from mu_monai.keys import STUDENT
 from mu_monai.report import comparison_table
 
 ATTACKED_JSON = "attacked.json"
@@ -29,7 +30,6 @@ LEVELS = {
     "auc": "AUC, loss",
     "auc_logistic": "AUC, all signals",
 }
-ATTACKS = ("retain-finetuning", "relearning", "int8", "int4", "pruning-30")
 Cells = dict[str, Any]
 
 
@@ -77,22 +77,6 @@ def chosen_table(content: Cells) -> None:
         scores = [f"{score:.2f}" for score in own.sort_values("number")["score"]]
         line([str(label), *(settings or [""]), ", ".join(scores)])
     print()
-
-
-def number(audit: Cells, model: str, metric: str, attack: str = "", field: str = "value") -> float:
-    """One number of an audit; NaN where it has none."""
-    for record in audit["records"]:
-        if (record[MODEL], record["metric"], record["attack"]) == (model, metric, attack):
-            return math.nan if record[field] is None else float(record[field])
-    return math.nan
-
-
-def spread(values: Iterable[float]) -> str:
-    """Mean and standard deviation."""
-    known = pd.Series(list(values)).dropna()
-    if known.empty:
-        return ""
-    return f"{known.mean():.3f}" + (f" ± {known.std():.3f}" if len(known) > 1 else "")
 
 
 def attack_table(out: Path, content: Cells) -> None:
