@@ -25,6 +25,8 @@ from mu_monai.adapters.shared import ADAPTED, SharedPrefix
 from mu_monai.adapters.weights import weights_sha256
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json, write_json
+from mu_monai.keys import RUN_JSON
+from mu_monai.runs import changed_files, read_record
 
 BASE_JSON = "base.json"
 BN_MODES = ("eval", "train")
@@ -308,9 +310,12 @@ def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainabl
         trainable: whether the adapters shall train on.
 
     Raises:
-        InputError: where the folder is no adapter, or the network's weights are not those that it was made for.
+        InputError: where the folder is no adapter, is not as its run wrote it, or the network's weights are not those
+            that it was made for.
     """
     folder = Path(folder)
+    if folder.with_name(RUN_JSON).is_file():
+        raise_if_any(changed_files(folder.parent, read_record(folder.parent), [folder.name]))
     missing = [name for name in (BASE_JSON, CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME) if not (folder / name).is_file()]
     if missing:
         raise InputError(f"'{folder}' is no adapter folder of an unlearning run: it holds no {', '.join(missing)}")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.keys import MODEL_PT, RUN_JSON
+from mu_monai.runs import read_record
 
 _SHOWN = 8
 
@@ -37,12 +39,15 @@ def weights_sha256(state: Mapping[str, torch.Tensor]) -> str:
 def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Read a plain state dict, or one kept under `model` or `network` in a checkpoint; nothing is unpickled.
 
+    The weights of a run must be those that its `run.json` names.
+
     Raises:
-        InputError: where the file is missing, is no weights file, or holds no state dict.
+        InputError: where the file is missing, is no weights file, holds no state dict, or lies in a run that wrote
+            other weights.
     """
     path = Path(path)
     if path.is_dir():
-        path = path / "model.pt"
+        path = path / MODEL_PT
     if not path.is_file():
         raise InputError(f"weights '{path}' do not exist; give a model.pt or a folder that holds one")
     try:
@@ -57,7 +62,20 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise InputError(f"weights '{path}' hold {type(content).__name__} and no state dict of tensors")
+    raise_if_any(_other_than_recorded(path, content))
     return dict(content)
+
+
+def _other_than_recorded(path: Path, state: Mapping[str, torch.Tensor]) -> Iterator[str]:
+    if path.name != MODEL_PT or not path.with_name(RUN_JSON).is_file():
+        return
+    wanted = (read_record(path.parent).get("sha256") or {}).get("weights")
+    found = weights_sha256(state)
+    if wanted not in (None, found):
+        yield (
+            f"the weights '{path}' are not those that the run made (SHA-256 {found}, in its {RUN_JSON} {wanted}); put "
+            "the original file back"
+        )
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:

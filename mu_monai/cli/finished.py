@@ -10,10 +10,9 @@ import typer
 def finished(run: Path) -> None:
     """Print time, coverage and mean scores of a run; exit code 1 where it failed a self-check."""
     from mu_monai import workflow
-    from mu_monai.files import read_json
-    from mu_monai.keys import RUN_JSON
+    from mu_monai.runs import read_record
 
-    record = read_json(run / RUN_JSON)
+    record = read_record(run)
     typer.echo(f"run: {run} ({record['seconds']:.0f} s, {record['parameters']['coverage']})")
     typer.echo(workflow.summary(run))
     if not all(check["passed"] for check in record["checks"]):  # the run has said which

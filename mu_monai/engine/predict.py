@@ -35,6 +35,7 @@ from mu_monai.keys import (
     SUBSET,
     TEST,
 )
+from mu_monai.runs import add_files
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
 logger = logging.getLogger(__name__)
@@ -212,6 +213,7 @@ class ScoreSubsets:
         write_examples(
             models, self.loaders, Path(folder) / EXAMPLES_NPZ, self.device, self.classes, self.inferer, self.spacing
         )
+        add_files(folder, SCORES_CSV, EXAMPLES_NPZ)
         return table
 
     def score(self, predict: Predict, loader: Iterable[Mapping[str, Any]], *, measure: bool = True) -> pd.DataFrame:

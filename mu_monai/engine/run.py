@@ -47,6 +47,7 @@ from mu_monai.keys import (
     STUDENT,
     TEACHER,
 )
+from mu_monai.runs import file_digests, read_record, write_record
 
 # What may differ when a run is resumed: where things are, how long it goes on, and what is looked at meanwhile. Split
 # and weights are compared by content.
@@ -111,7 +112,6 @@ class RunFolder:
         self._clock = math.nan  # when the run began, interruptions left out; NaN before it has begun
         self._began = self._cpu_began = 0.0  # when the trainer was made: what methods do at its start counts as well
         self.record: dict[str, Any] = {
-            "format": 1,
             "verb": "train" if method is None else "unlearn",
             "status": "running",
             "role": role_of(subsets, forget_classes, unlearning=method is not None),
@@ -180,18 +180,19 @@ class RunFolder:
         self._write()
 
     def _resume(self, engine: SupervisedTrainer, config: dict[str, Any] | None) -> None:
-        before = read_json(self.folder / RUN_JSON)
+        before = read_record(self.folder)
+        digests = before.get("sha256", {})
         problems = [
-            f"the {name} differ from those that '{self.folder}' was started with ({before['sha256'][name]}, now "
+            f"the {name} differ from those that '{self.folder}' was started with ({digests.get(name)}, now "
             f"{self.record['sha256'][name]}); resume with the same, or start a new run"
             for name in ("split", "starting_weights")
-            if before["sha256"][name] != self.record["sha256"][name]
+            if digests.get(name) != self.record["sha256"][name]
         ]
         now = json.loads(json.dumps(self.record))  # as it reads once it is written
         problems += [
-            f"{name} was {before[name]} and is now {now[name]}; resume with the same, or start a new run"
+            f"{name} was {before.get(name)} and is now {now[name]}; resume with the same, or start a new run"
             for name in ("method", "seed", "subsets", "forget_classes", "parameters")
-            if before[name] != now[name]
+            if before.get(name) != now[name]
         ]
         file = self.folder / CONFIG_JSON
         problems += _changed(read_json(file), config) if config is not None and file.is_file() else []
@@ -204,7 +205,7 @@ class RunFolder:
             )
         self.curve.restore(engine.state.epoch)
         self.record["seconds"] = self.curve.rows[-1]["seconds"] if self.curve.rows else 0.0
-        self.record["started"] = before["started"]
+        self.record["started"] = before.get("started", self.record["started"])
         logger.info("resumed '%s' after epoch %d", self.folder, engine.state.epoch)
 
     def _iteration(self, engine: SupervisedTrainer) -> None:
@@ -241,6 +242,7 @@ class RunFolder:
             network.save(self.folder / ADAPTER_DIR)
         self.record["sha256"]["weights"] = weights_sha256(state)
         self.record["status"] = "finished"
+        self.record["files"] = file_digests(self.folder)
         self._write()
         shutil.rmtree(self.folder / CHECKPOINTS_DIR, ignore_errors=True)
         for problem in [check for check in self.record["checks"] if not check["passed"]]:
@@ -259,7 +261,7 @@ class RunFolder:
         if not self.resume:  # what a killed part took is not known
             self.record["cpu_seconds"] = round(time.process_time() - self._cpu_began, 3)
         self.record["peak_memory_mib"] = round(_peak_memory_mib(torch.device(self.record["device"])), 1)
-        write_json(self.folder / RUN_JSON, self.record)
+        write_record(self.folder, self.record)
 
     def _provenance(self) -> dict[str, Any]:
         provenance = json.loads(self.split.read_text(encoding="utf-8")).get(PROVENANCE, {})

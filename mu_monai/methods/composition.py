@@ -12,9 +12,9 @@ from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters import Student, read_weights, summed
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import read_json
-from mu_monai.keys import ADAPTER_DIR, RUN_JSON
+from mu_monai.keys import ADAPTER_DIR, MODEL_PT, RUN_JSON
 from mu_monai.methods.method import UnlearningMethod, choice_problems, range_problems, require_student
+from mu_monai.runs import open_run
 
 HOWS = ("head", "weights", "adapters")
 FINE_TUNES = ("all", "head")
@@ -93,7 +93,7 @@ class Composition(UnlearningMethod):
         require_student(self, engine)
         student: Student = engine.network
         raise_if_any(self._start_problems(student))
-        records = {name: read_json(folder / RUN_JSON) for name, folder in self._parents().items()}
+        records = {name: open_run(folder, MODEL_PT, ADAPTER_DIR) for name, folder in self._parents().items()}
         raise_if_any(
             f"the run '{self._parents()[name]}' started from weights with SHA-256 "
             f"{record['sha256']['starting_weights']}, and the teacher here has {student.base_sha256}; compose runs of "

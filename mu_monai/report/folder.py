@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import read_json
 from mu_monai.keys import (
     AUDIT_JSON,
     CASE_ID,
@@ -24,7 +22,6 @@ from mu_monai.keys import (
     PATIENT_ID,
     RETRAINED,
     ROLES,
-    RUN_JSON,
     SCORES_CSV,
     STUDENT,
     SUBSET,
@@ -32,9 +29,9 @@ from mu_monai.keys import (
     structures,
 )
 from mu_monai.report.examples import Examples, is_volumes, joined_examples, read_examples
+from mu_monai.runs import changed_files, open_run, read_stamped
 
 SEGMENTATION, CLASSIFICATION = "segmentation", "classification"
-_FORMAT = 1
 _KEYS, _CLASS_NAMES = (MODEL, SUBSET, PATIENT_ID, CASE_ID), (LABEL, "predicted")
 _TEXT = dict.fromkeys((*_KEYS, *_CLASS_NAMES), str)
 _MASK_NUMBERS = ("loss", "bce", "dice", "iou", "confidence")
@@ -176,50 +173,22 @@ def read_runs(folders: Sequence[str | Path]) -> Runs:
 
 
 def _read_run(folder: Path) -> Run:
-    if not (folder / RUN_JSON).is_file():
-        raise InputError(
-            f"'{folder}' is not a run folder: it has no {RUN_JSON}; give the folder that train or unlearn wrote"
-        )
-    record = _read_json(folder / RUN_JSON)
-    raise_if_any(_record_problems(folder, record))
+    record = open_run(folder, SCORES_CSV, CURVE_CSV, EXAMPLES_NPZ)
+    if not (folder / SCORES_CSV).is_file():
+        raise InputError(f"the run '{folder}' has no {SCORES_CSV}; write it with: mu-monai evaluate {folder}")
     scores = _read_table(folder / SCORES_CSV)
     raise_if_any(_score_problems(folder, record["role"], scores))
     curve = _read_table(folder / CURVE_CSV) if (folder / CURVE_CSV).is_file() else pd.DataFrame()
     examples, audit = read_examples(folder / EXAMPLES_NPZ), _read_audit(folder / AUDIT_JSON)
+    raise_if_any(changed_files(folder, {"files": audit.get("files")}, [DECISION_CSV]) if audit.get("decision") else [])
     picture = folder / DECISION_CSV
     decision = _read_table(picture) if audit.get("decision") and picture.is_file() else pd.DataFrame()
     tables: dict[str, Any] = {"scores": scores, "curve": curve, "examples": examples, "decision": decision}
     return Run(folder=folder, record=record, audit=audit, **tables)
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"'{path}' is not valid JSON ({error}); the file is damaged, run it again") from error
-
-
 def _read_audit(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    audit = _read_json(path)
-    if not isinstance(audit, dict) or audit.get("format") != _FORMAT:
-        found = audit.get("format") if isinstance(audit, dict) else type(audit).__name__
-        raise InputError(f"'{path}' has format {found!r}; this version reads format {_FORMAT}: audit the run again")
-    return audit
-
-
-def _record_problems(folder: Path, record: Any) -> Iterator[str]:
-    if not isinstance(record, dict) or record.get("format") != _FORMAT:
-        found = record.get("format") if isinstance(record, dict) else type(record).__name__
-        yield f"'{folder / RUN_JSON}' has format {found!r}; this version reads format {_FORMAT}"
-        return
-    if record.get("role") not in ROLES:
-        yield f"'{folder / RUN_JSON}' has role {record.get('role')!r}; allowed: {', '.join(ROLES)}"
-    if record.get("status") != "finished":
-        yield f"the run '{folder}' is {record.get('status')!r}, not finished; complete it through --resume, then report"
-    if not (folder / SCORES_CSV).is_file():
-        yield f"the run '{folder}' has no {SCORES_CSV}; write it with: mu-monai evaluate {folder}"
+    return read_stamped(path) if path.is_file() else {}
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -31,9 +31,11 @@ from mu_monai.keys import (
     TEST,
 )
 from mu_monai.report.folder import CLASSIFICATION, SEGMENTATION
+from mu_monai.runs import file_digests, write_record
 from mu_monai.workflow.audit_inputs import unscored_problems
-from mu_monai.workflow.config import collect, config_files, inherited, read_config, run_config, weight_problems
-from mu_monai.workflow.train import common_overrides, device_problems, split_problems
+from mu_monai.workflow.config import collect, config_files, read_config, run_config, weight_problems
+from mu_monai.workflow.train import common_overrides, device_problems, place_problems, split_problems
+from mu_monai.workflow.trust import STRANGER, Trust, inherited
 
 _PACKAGES = ("mu-monai", "torch", "monai")
 _NOT_COPIED = ("sha256", "salt")
@@ -48,6 +50,7 @@ def adopt(
     teacher: str | Path | None = None,
     device: str | None = None,
     options: Mapping[str, Any] | None = None,
+    trust: Trust = STRANGER,
 ) -> Path:
     """Score every case of a split under given weights, and write a run folder of the role `student`.
 
@@ -63,6 +66,7 @@ def adopt(
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
         options: of the audit that is to follow: `references`, `siblings`, `attacks`, `shadows`, `pool`, `by` and
             `seed`. What is wrong with them is said before anything is scored.
+        trust: what is known of where run folders come from.
 
     Returns:
         the run folder: `run.json` with the verb `audit`, `config.json`, `model.pt`, `scores.csv` and `examples.npz`.
@@ -75,7 +79,7 @@ def adopt(
     models = {role: path for role, path in ((TEACHER, teacher), (STUDENT, weights)) if path is not None}
     runs = [weights, teacher, *(options["references"][:1] if options else ())]
     source = next((path for path in runs if path and (Path(path) / CONFIG_JSON).is_file()), None)
-    overrides: dict[str, Any] = inherited(source, files) if source else {}
+    overrides: dict[str, Any] = inherited(source, files, trust=trust) if source else {}
     overrides |= common_overrides(bundle, split, device)
     overrides |= {"weights": {role: str(_file(path)) for role, path in models.items()}, "run_dir": str(out)}
     parser = read_config(files)
@@ -85,6 +89,8 @@ def adopt(
         broken
         + collect(
             lambda: _target_problems(out),
+            lambda: place_problems({"--out": out, "--split": split, "BUNDLE": find_bundle(bundle)}),
+            lambda: place_problems({f"the weights of the {role}": _file(path) for role, path in models.items()}),
             lambda: device_problems(device),
             *(lambda path=path: weight_problems(parser, path) for path in models.values()),
             lambda: unscored_problems(out, None if broken else Path(split), options) if options else [],
@@ -108,7 +114,7 @@ def adopt(
     total = sum(value.numel() for value in states[STUDENT].values())
     record["parameters"] = {"base": total, "trainable": None, "total": total, "share": None, "coverage": "not known"}
     record |= {"started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - began, 3)}
-    write_json(out / RUN_JSON, record)  # last: without it the folder is no run
+    write_record(out, record | {"files": file_digests(out)})  # last: without it the folder is not a run
     return out
 
 
@@ -117,7 +123,6 @@ def _record(bundle: str | Path, split: Path, device: str | None, teacher: str | 
     root = find_bundle(bundle)
     provenance = read_json(split)[PROVENANCE]
     return {
-        "format": 1,
         "verb": "audit",
         "status": "finished",
         "role": STUDENT,

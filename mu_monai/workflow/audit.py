@@ -37,18 +37,20 @@ from mu_monai.audit import (
 )
 from mu_monai.audit.bootstrap import N_RESAMPLES
 from mu_monai.errors import InputError
-from mu_monai.files import atomic_path, read_json, write_json
+from mu_monai.files import atomic_path, file_sha256
 from mu_monai.keys import AUDIT_JSON, DECISION_CSV, LABEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
 from mu_monai.metrics import klom
 from mu_monai.record import without_nan
+from mu_monai.runs import read_stamped, write_stamped
+from mu_monai.runs.stamped import FORMAT
 from mu_monai.workflow.attacks import chosen_attacks, run_attacks
 from mu_monai.workflow.audit_inputs import AuditInputs, read_inputs
 from mu_monai.workflow.decision import decision_table
 from mu_monai.workflow.distances import measure_distances
 from mu_monai.workflow.evaluation import Evaluation, open_evaluation
 from mu_monai.workflow.shadows import shadow_scores
+from mu_monai.workflow.trust import STRANGER, Trust
 
-_FORMAT = 1
 _PACKAGES = ("mu-monai", "torch", "monai", "scikit-learn", "numpy")
 _MARGIN = "logit_confidence"
 logger = logging.getLogger(__name__)
@@ -84,6 +86,7 @@ def audit(
     device: str | None = None,
     quiet: bool = False,
     out: str | Path | None = None,
+    trust: Trust = STRANGER,
 ) -> Path:
     """Judge a finished run by whether the forgotten patients can be told from unseen ones.
 
@@ -106,6 +109,7 @@ def audit(
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
         quiet: no progress bars.
         out: the file to write; by default `audit.json` in the run folder.
+        trust: what is known of where the runs come from.
 
     Returns:
         the path of the file.
@@ -114,6 +118,7 @@ def audit(
         InputError: every problem of the input, before anything is computed.
     """
     options: dict[str, Any] = {"by": by, "seed": seed, "distances": distances, "device": device, "quiet": quiet}
+    options["trust"] = trust
     inputs = read_inputs(
         run,
         references=references,
@@ -126,19 +131,22 @@ def audit(
     )
     draws = {"n_resamples": n_resamples, "seed": seed}
     evaluation = (
-        open_evaluation(inputs.run, inputs.weights, split=inputs.split, device=device) if inputs.needs_models else None
+        open_evaluation(inputs.run, inputs.weights, split=inputs.split, device=device, trust=trust)
+        if inputs.needs_models
+        else None
     )
     parts = [measure(inputs, draws) for measure in _measures(inputs, evaluation)]
     records = [record for part in parts for record in part.records]
     unseen = inputs.scores[(inputs.scores[SUBSET] == TEST)][PATIENT_ID].nunique()
     content = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "command": shlex.join(["mu-monai" if Path(sys.argv[0]).name == "mu-monai" else sys.argv[0], *sys.argv[1:]]),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES},
         **draws,
         "split": inputs.record["sha256"]["split"],
         "models": _models(inputs),
+        "files": {},
         "records": [asdict(record) for record in records],
         "verdict": asdict(verdict(records, n_unseen=unseen)),
         "attacks": [],
@@ -153,14 +161,18 @@ def audit(
     for name, table in ((name, table) for part in parts for name, table in part.tables.items()):
         with atomic_path(target.with_name(name)) as path:
             table.to_csv(path, index=False)
+        content["files"][name] = file_sha256(target.with_name(name))
     _say_what_goes(target, content["attacks_asked"])
-    write_json(target, without_nan(content))
+    write_stamped(target, without_nan(content))
     return target
 
 
 def _say_what_goes(target: Path, attacks: Sequence[str]) -> None:
     """Warn of attacks in an earlier audit that this one, which takes its place, does not have."""
-    earlier = read_json(target).get("attacks_asked", []) if target.is_file() else []
+    try:
+        earlier = read_stamped(target).get("attacks_asked", []) if target.is_file() else []
+    except InputError:  # a damaged one goes as well
+        return
     gone = [name for name in earlier if name not in attacks]
     if gone:
         logger.warning(
@@ -270,6 +282,7 @@ def _shadows(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
         split=inputs.split,
         device=inputs.device,
         quiet=inputs.quiet,
+        trust=inputs.trust,
     )
     return _Part(records=shadow_records(inputs.scores, pool, **draws), notes=shadow_notes(inputs.scores, pool))
 

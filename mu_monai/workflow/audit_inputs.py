@@ -14,12 +14,25 @@ from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.audit import LEAST_SHADOWS, case_groups
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256, read_json
-from mu_monai.keys import FORGET, LABEL, MODEL_PT, RETRAINED, SCORES_CSV, STUDENT, SUBSET, SUBSETS, TEACHER, TEST
+from mu_monai.keys import (
+    ADAPTER_DIR,
+    FORGET,
+    LABEL,
+    MODEL_PT,
+    RETRAINED,
+    SCORES_CSV,
+    STUDENT,
+    SUBSET,
+    SUBSETS,
+    TEACHER,
+    TEST,
+)
 from mu_monai.report import Runs, read_runs
 from mu_monai.workflow.attacks import chosen_attacks
 from mu_monai.workflow.config import collect, read_run, unless_raised
 from mu_monai.workflow.evaluate import changed_problems
 from mu_monai.workflow.train import device_problems
+from mu_monai.workflow.trust import Trust
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +54,7 @@ class AuditInputs:
         distances: whether networks are compared with the retrained model's.
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
         quiet: no progress bars.
+        trust: what is known of where the runs come from.
     """
 
     run: Path
@@ -56,6 +70,7 @@ class AuditInputs:
     distances: bool
     device: str | None
     quiet: bool
+    trust: Trust
 
     @cached_property
     def runs(self) -> Runs:
@@ -115,7 +130,7 @@ def read_inputs(
         InputError: every problem: a run that is not an unlearned model of patients, models of other splits or in other
             roles, unknown attacks or columns, weights that are not those of the runs, too few shadow models.
     """
-    run, record = Path(run), read_run(run)
+    run, record = Path(run), read_run(run, MODEL_PT, ADAPTER_DIR)
     found = _inputs(run, record, teacher or record.get("teacher"), **options)
     raise_if_any(_role_problems(run, record))
     raise_if_any(
@@ -141,7 +156,9 @@ def unscored_problems(out: Path, split: Path | None, options: Mapping[str, Any])
     if split is None:
         options = {**options, "references": (), "siblings": (), "by": ()}
     record = {} if split is None else {"sha256": {"split": file_sha256(split)}, "split": {"file": str(split)}}
-    return _option_problems(_inputs(out, record, None, **options, distances=True, device=None, quiet=True))
+    return _option_problems(
+        _inputs(out, record, None, **options, distances=True, device=None, quiet=True, trust=Trust())
+    )
 
 
 def _inputs(
@@ -204,7 +221,7 @@ def other_problems(folders: Sequence[Path], role: str, record: Mapping[str, Any]
     """Why runs that are given beside another are not of its split, or not of the role that they are given for."""
     problems = []
     for folder in folders:
-        other = read_run(folder)
+        other = read_run(folder, MODEL_PT, SCORES_CSV)
         if other["role"] != role:
             problems.append(f"{option} '{folder}' is the run of a {other['role']}; give that of a {role} model")
         if other["sha256"]["split"] != record["sha256"]["split"]:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mu_monai.files import read_json
 from mu_monai.keys import RETRAINED, ROLES, STUDENT
 from mu_monai.report import metric_name, metric_sentence, patient_sentence
 from mu_monai.report.audit_sentences import attack_name
 from mu_monai.report.sentences import between, number
+from mu_monai.runs import read_stamped
 
 _MAIN = ("auc[loss]", "tpr@0.01[loss]", "auc[logistic]", "auc[lira]", "auc[u-lira]", "average_gap", "tow")
 _WORST = 3
@@ -22,7 +22,7 @@ def audit_summary(file: str | Path) -> str:
     Args:
         file: an `audit.json`.
     """
-    return "\n".join(_lines(read_json(file)))
+    return "\n".join(_lines(read_stamped(file)))
 
 
 def _lines(content: Mapping[str, Any]) -> Iterator[str]:

@@ -36,9 +36,11 @@ from mu_monai.methods import METHODS
 from mu_monai.metrics import average_gap, tow
 from mu_monai.record import without_nan
 from mu_monai.report import comparison_table, read_runs, write_comparison
+from mu_monai.runs import read_record, read_stamped
 from mu_monai.workflow.comparison_plan import ALL, COMPARISON_JSON, Entry, Plan, read_plan
 from mu_monai.workflow.comparison_runs import Trial, audited, reason_of, retrained_models, tried, unlearned
 from mu_monai.workflow.config import read_run
+from mu_monai.workflow.trust import STRANGER, Trust
 
 _FORMAT = 1
 _PACKAGES = ("mu-monai", "torch", "monai", "numpy")
@@ -69,6 +71,7 @@ def compare(
     overlays: Sequence[str] = (),
     device: str | None = None,
     n_resamples: int = N_RESAMPLES,
+    trust: Trust = STRANGER,
 ) -> Path:
     """Unlearn the forget cases with many methods and seeds, audit every run, and put all into one table and page.
 
@@ -92,6 +95,7 @@ def compare(
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
         n_resamples: bootstrap draws per interval of the audits.
+        trust: what is known of where the teacher's run comes from.
 
     Returns:
         the path of `comparison.json`, with `index.html`, `comparison.csv` and `comparison.tex` beside it. Runs that
@@ -115,6 +119,7 @@ def compare(
         overlays=overlays,
         device=device,
         n_resamples=n_resamples,
+        trust=trust,
     )
     content, rows, tries = _head(plan, trials), _by(plan, "rows", "seed"), _by(plan, "trials", "number")
     _keep(plan, content, rows, tries)
@@ -217,7 +222,7 @@ def _cell(plan: Plan, head: Row, run: Path, reference: Path, make: Callable[[], 
         | {
             "verdict": found["verdict"]["label"],
             "auc_attacked": _after_attacks(found),
-            "warnings": read_json(run / RUN_JSON)["warnings"],
+            "warnings": read_record(run)["warnings"],
         }
     )
 
@@ -250,7 +255,7 @@ def _records(plan: Plan, rows: Sequence[Row], seed: int, reference: Path) -> lis
     """What is known of teacher and retrained model: an audit with both, or their own scores where none was finished."""
     run = next((row["run"] for row in rows if row["seed"] == seed and row["status"] == "finished"), None)
     if run is not None:
-        found: list[Row] = read_json(plan.out / run / AUDIT_JSON)["records"]
+        found: list[Row] = read_stamped(plan.out / run / AUDIT_JSON)["records"]
         return found
     scored = (plan.teacher / SCORES_CSV).is_file()
     record = read_run(plan.teacher) if scored else {}
@@ -312,7 +317,7 @@ def _after_attacks(found: Mapping[str, Any]) -> float | None:
 
 def _cost(run: Path | None) -> Row:
     """What a run took."""
-    record = {} if run is None else read_json(run / RUN_JSON)
+    record = {} if run is None else read_record(run)
     return {name: record.get(name) for name in ("seconds", "cpu_seconds", "peak_memory_mib", "device")}
 
 

@@ -16,7 +16,6 @@ from mu_monai.methods import METHODS
 from mu_monai.workflow.attacks import chosen_attacks
 from mu_monai.workflow.audit_inputs import other_problems
 from mu_monai.workflow.config import (
-    SEPARATOR,
     collect,
     config_files,
     parse_settings,
@@ -27,6 +26,7 @@ from mu_monai.workflow.config import (
     weight_problems,
 )
 from mu_monai.workflow.train import device_problems, number_problems, place_problems, split_problems
+from mu_monai.workflow.trust import SEPARATOR, STRANGER, Trust
 from mu_monai.workflow.unlearn import (
     method_overlay,
     method_override,
@@ -85,6 +85,7 @@ class Plan:
         cache: the folder of retrained models.
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
         n_resamples: bootstrap draws per interval.
+        trust: what is known of where the teacher's run comes from; its bundle is the one that is compared.
         earlier: what the folder's `comparison.json` holds; empty of a new one.
     """
 
@@ -102,6 +103,7 @@ class Plan:
     cache: Path
     device: str | None
     n_resamples: int
+    trust: Trust
     earlier: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -133,6 +135,7 @@ def read_plan(
     overlays: Sequence[str] = (),
     device: str | None = None,
     n_resamples: int = 0,
+    trust: Trust = STRANGER,
 ) -> Plan:
     """Read and check what a comparison starts from; the arguments are those of `compare`.
 
@@ -160,6 +163,7 @@ def read_plan(
         cache=Path(out) / RETRAINED if cache is None else Path(cache),
         device=device,
         n_resamples=n_resamples,
+        trust=replace(trust, bundle=bundle),
         earlier=earlier,
     )
     task = own.get("method")["task"]
@@ -171,7 +175,7 @@ def read_plan(
             lambda: split_problems(split, subsets) or trained_otherwise(split, teacher),
             lambda: _teacher_problems(plan, own.get("bundle_name")),
             lambda: _reference_problems(plan, own.get("bundle_name")),
-            lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher}),
+            lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "--cache": cache}),
             lambda: device_problems(device),
             lambda: unless_raised(chosen_attacks(attacks)),
         )

@@ -20,11 +20,13 @@ from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import AUDIT_JSON, RETAIN, RETRAINED, RUN_JSON, SCORES_CSV, STUDENT
 from mu_monai.methods import METHODS
 from mu_monai.metrics import choice
+from mu_monai.runs import changed_files, read_record, read_stamped
 from mu_monai.workflow.audit import audit
 from mu_monai.workflow.comparison_plan import Entry, Plan
-from mu_monai.workflow.config import bundle_of, config_files, read_config, read_run
+from mu_monai.workflow.config import config_files, read_config, read_run
 from mu_monai.workflow.shadows import OVERLAY_JSON, changed_settings, complete, digest, training_digest
 from mu_monai.workflow.train import train
+from mu_monai.workflow.trust import Trust
 from mu_monai.workflow.unlearn import unlearn
 
 TRIAL_JSON = "trial.json"
@@ -67,8 +69,9 @@ def retrained_models(plan: Plan) -> dict[int, Path]:
     if plan.references:
         return {seed: plan.references[place % len(plan.references)] for place, seed in enumerate(plan.seeds)}
     training = read_run(plan.teacher)
-    bundle, overlay = bundle_of(training), changed_settings(plan.teacher, training, "train")
-    made_of = {"split": file_sha256(plan.split), "config": training_digest(training, overlay)}
+    overlay = changed_settings(plan.teacher, training, "train", plan.trust)
+    bundle = plan.trust.bundle_of(training)
+    made_of = {"split": file_sha256(plan.split), "config": training_digest(training, overlay, plan.trust)}
     folder = plan.cache / digest(made_of)[:12]
     write_json(folder / OVERLAY_JSON, overlay)
     parser = read_config(config_files(bundle, "train"))
@@ -90,7 +93,7 @@ def retrained_models(plan: Plan) -> dict[int, Path]:
                 quiet=True,
             )
 
-        return _made(folder / f"seed-{seed}", run, f"retrained, seed {seed}")
+        return _made(folder / f"seed-{seed}", run, f"retrained, seed {seed}", plan.trust)
 
     return {seed: make(seed) for seed in plan.seeds}
 
@@ -130,15 +133,16 @@ def unlearned(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
             resume=resume,
             device=plan.device,
             quiet=True,
+            trust=plan.trust,
         )
 
-    return _made(folder, run, f"{entry.label}, trial {number}, seed {seed}")
+    return _made(folder, run, f"{entry.label}, trial {number}, seed {seed}", plan.trust)
 
 
 def audited(plan: Plan, run: Path, reference: Path) -> dict[str, Any]:
     """The audit of a run beside a retrained model; made where there is none of these weights with these attacks."""
     file = run / AUDIT_JSON
-    if not (file.is_file() and _is_current(plan, read_json(file), run, reference)):
+    if not (file.is_file() and _is_current(plan, read_stamped(file), run, reference)):
         audit(
             run,
             references=[reference],
@@ -148,9 +152,9 @@ def audited(plan: Plan, run: Path, reference: Path) -> dict[str, Any]:
             distances=False,
             device=plan.device,
             quiet=True,
+            trust=plan.trust,
         )
-    content: dict[str, Any] = read_json(file)
-    return content
+    return read_stamped(file)
 
 
 def reason_of(error: Exception) -> str:
@@ -178,13 +182,13 @@ def _claim(folder: Path, plan: Plan, entry: Entry, settings: tuple[str, ...]) ->
         write_json(file, now)
 
 
-def _made(folder: Path, make: Callable[[Path, bool], Path], name: str) -> Path:
+def _made(folder: Path, make: Callable[[Path, bool], Path], name: str, trust: Trust) -> Path:
     """Make a run, or leave it where it is finished; says what it took where it was made."""
     if not _is_finished(folder):
         gc.collect()  # what is left of the run before would count as memory of this one
         began = time.monotonic()
         with _silent():
-            complete(folder, make)
+            complete(folder, make, trust)
         logger.info("%s: %.1f s", name, time.monotonic() - began)
     return folder
 
@@ -202,8 +206,10 @@ def _silent() -> Iterator[None]:
 
 
 def _is_finished(folder: Path) -> bool:
-    record = folder / RUN_JSON
-    return record.is_file() and (folder / SCORES_CSV).is_file() and read_json(record)["status"] == "finished"
+    if not ((folder / RUN_JSON).is_file() and (folder / SCORES_CSV).is_file()):
+        return False
+    record = read_record(folder)
+    return record["status"] == "finished" and not changed_files(folder, record, [SCORES_CSV])
 
 
 def _is_current(plan: Plan, content: Mapping[str, Any], run: Path, reference: Path) -> bool:

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mu_monai.errors import raise_if_any
-from mu_monai.keys import MODEL_PT, RETAIN, STUDENT, TEACHER
+from mu_monai.keys import ADAPTER_DIR, MODEL_PT, RETAIN, STUDENT, TEACHER
 from mu_monai.methods import METHODS
 from mu_monai.workflow.config import (
-    bundle_of,
     collect,
     config_files,
-    inherited,
     parse_settings,
     read_config,
     read_run,
@@ -23,6 +21,7 @@ from mu_monai.workflow.config import (
 )
 from mu_monai.workflow.evaluate import changed_problems
 from mu_monai.workflow.train import common_overrides, device_problems, number_problems, place_problems, split_problems
+from mu_monai.workflow.trust import STRANGER, Trust, inherited
 from mu_monai.workflow.unlearn import method_override
 
 _METHOD = next(name for name, method in METHODS.items() if "two runs" in method.needs)
@@ -40,6 +39,7 @@ def compose(
     resume: bool = False,
     device: str | None = None,
     quiet: bool = False,
+    trust: Trust = STRANGER,
 ) -> Path:
     """Compose a model of two finished unlearning runs, fine-tune it on retain cases, and score every case.
 
@@ -56,6 +56,7 @@ def compose(
         resume: go on with an interrupted run.
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
         quiet: no progress bar.
+        trust: what is known of where the runs come from.
 
     Returns:
         the run folder.
@@ -65,9 +66,10 @@ def compose(
             of patients, or differ in teacher, split, bundle, network or transforms; weights that have changed.
     """
     folders = [Path(good_retain).resolve(), Path(good_forget).resolve()]
-    raise_if_any(collect(*(lambda folder=folder: unless_raised(read_run(folder)) for folder in folders)))
+    uses = (MODEL_PT, ADAPTER_DIR)
+    raise_if_any(collect(*(lambda folder=folder: unless_raised(read_run(folder, *uses)) for folder in folders)))
     record, other = (read_run(folder) for folder in folders)
-    bundle, split = bundle_of(record), record["split"]["file"]
+    bundle, split = trust.bundle_of(record), record["split"]["file"]
     files, given = config_files(bundle, "unlearn"), parse_settings(settings)
     parser = read_config(files)
     method = method_override(bundle, parser, _METHOD)
@@ -76,7 +78,7 @@ def compose(
     chosen |= {"method::how": how, "method::fine_tune": fine_tune} | ({} if share is None else {"method::share": share})
     overrides: dict[str, Any] = {
         **method,
-        **{"run_dir": str(out), "resume": resume, "quiet": quiet, "teacher": record["teacher"]},
+        **{"run_dir": str(out), "resume": resume, "quiet": quiet, "teacher": record.get("teacher")},
         **chosen,
         **given,
     }
@@ -88,13 +90,15 @@ def compose(
             lambda: _share_problems(how, share),
             lambda: split_problems(split, [RETAIN]),
             lambda: [text for folder in folders for text in _changed(folder)],
-            lambda: _config_problems(folders, files),
+            lambda: _config_problems(folders, files, trust),
             lambda: place_problems({"--out": out, "GOOD_RETAIN": good_retain, "GOOD_FORGET": good_forget}),
+            lambda: place_problems({"the split": split, "the teacher": record.get("teacher"), "the bundle": bundle}),
             lambda: device_problems(device),
             lambda: number_problems(overrides),
         )
     )
-    run_config(files, overrides | inherited(folders[0], files) | common_overrides(bundle, split, device) | given)
+    taken = inherited(folders[0], files, trust=trust)
+    run_config(files, overrides | taken | common_overrides(bundle, split, device) | given)
     return Path(out)
 
 
@@ -107,7 +111,7 @@ def _parent_problems(folder: Path) -> Iterator[str]:
             f"'{folder}' forgot the classes {', '.join(record['forget_classes'])} in every case; compose runs that "
             "forgot patients"
         )
-    elif not record["teacher"]:
+    elif not record.get("teacher"):
         yield f"'{folder}' does not know its teacher; compose runs that 'mu-monai unlearn' made"
 
 
@@ -127,9 +131,9 @@ def _pair_problems(folders: Sequence[Path], first: Mapping[str, Any], second: Ma
             )
 
 
-def _config_problems(folders: Sequence[Path], files: Sequence[str]) -> list[str]:
+def _config_problems(folders: Sequence[Path], files: Sequence[str], trust: Trust) -> list[str]:
     """Which ids that a model is used with differ between the runs."""
-    first, second = (inherited(folder, files) for folder in folders)
+    first, second = (inherited(folder, files, trust=trust) for folder in folders)
     return [
         f"config id '{key}' is {first.get(key)!r} in '{folders[0]}' and {second.get(key)!r} in '{folders[1]}'; compose "
         "runs whose models are used alike"
@@ -147,6 +151,6 @@ def _share_problems(how: str, share: float | None) -> list[str]:
 def _changed(folder: Path) -> list[str]:
     """What is no longer as it was when the run was made: its own weights, its teacher's, or its split."""
     record = read_run(folder)
-    weights = {STUDENT: str(folder / MODEL_PT), TEACHER: record["teacher"]}
+    weights = {STUDENT: str(folder / MODEL_PT), TEACHER: record.get("teacher")}
     known = {role: path for role, path in weights.items() if path}
     return changed_problems(folder, record, record["split"]["file"], known) if record["role"] == STUDENT else []

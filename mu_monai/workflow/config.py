@@ -10,18 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser, ConfigWorkflow, ReferenceResolver
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import optional_import
+from torch import nn
 
 from mu_monai.adapters import misfits, read_weights
 from mu_monai.bundle import find_bundle
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import read_json
-from mu_monai.keys import CONFIG_JSON, RUN_JSON
+from mu_monai.keys import RUN_JSON
+from mu_monai.runs import open_run
+from mu_monai.workflow.trust import SEPARATOR
 
-SEPARATOR = "::"
-INHERITED = ("classes", "network_def", "image_size", "transforms", "loss", "inferer")
-_PLACES = ("bundle_root", "dataset_dir", "run_dir", "split", "device")  # where this run finds things, not what they are
+_NEEDED = {"bundle": ("name", "root"), "sha256": ("split", "weights"), "split": ("file",)}
 logger = logging.getLogger(__name__)
 
 
@@ -113,97 +113,52 @@ def _arguments(parser: ConfigParser, wanted: str) -> list[str]:
     return [f"{parent}{SEPARATOR}{argument}" for argument in inspect.signature(component).parameters] if found else []
 
 
-def inherited(run: str | Path, files: Sequence[str], ids: Sequence[str] = INHERITED) -> dict[str, Any]:
-    """What a model needs to be used as it was trained: network, transforms, loss, inferer and all that they refer to.
+def read_run(folder: str | Path, *uses: str) -> dict[str, Any]:
+    """The `run.json` of a finished run, whose files are as it says.
 
     Args:
-        run: the run folder.
-        files: the bundle's config and overlays; ids that an overlay sets are left to it.
-        ids: what to take over, as far as the run has it.
+        folder: the run folder.
+        uses: the files of it that are going to be used, as `runs.open_run` takes them.
 
     Raises:
-        InputError: where the run's config would execute code that the bundle's own config does not: a run folder may
-            come from somebody else, and must not do more than the bundle that the user chose.
+        InputError: where the folder is not a run, the run is not finished, does not say what it was made with, or a
+            used file is not the one that it wrote.
     """
-    file = Path(run) / CONFIG_JSON
-    config = read_json(file) if file.is_file() else {}
-    overlaid = {
-        key.replace("#", SEPARATOR): value for overlay in files[1:] for key, value in read_json(overlay).items()
-    }
-    found = {key: config[key] for key in _with_references(config, ids) if key not in overlaid}
-    within = {key: value for key, value in overlaid.items() if key.partition(SEPARATOR)[0] in found}
-    folder = Path(files[0]).parent
-    known = {text for path in folder.glob("*.json") for text in _executed(read_json(path))}
+    record = open_run(folder, *uses)
+    absent = [
+        f"{key}.{name}" for key, names in _NEEDED.items() for name in names if name not in (record.get(key) or {})
+    ]
+    absent += [key for key in ("verb",) if key not in record]
     raise_if_any(
-        f"'{file}' would execute {text!r}, which the bundle in '{folder}' does not; if you trust where it comes from, "
-        "say it in an overlay of your own"
-        for text in sorted(set(_executed(found)) - known)
+        f"'{Path(folder) / RUN_JSON}' has no {name}; the file is damaged: put the original back" for name in absent
     )
-    return found | within
-
-
-def _with_references(config: Mapping[str, Any], ids: Sequence[str]) -> list[str]:
-    """The ids that there are, and every id that they refer to, directly or through others; no places."""
-    found: list[str] = []
-    waiting = list(ids)
-    while waiting:
-        key = waiting.pop(0)
-        if key in config and key not in found and key not in _PLACES:
-            found.append(key)
-            waiting += [
-                name.partition(SEPARATOR)[0] for name in ReferenceResolver.find_refs_in_config(config[key], key)
-            ]
-    return found
-
-
-def _executed(config: Any) -> Iterator[str]:
-    """The texts of a config that MONAI executes or imports."""
-    if isinstance(config, Mapping):
-        for key, value in config.items():
-            if key == "_target_" and isinstance(value, str):
-                yield value
-            else:
-                yield from _executed(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _executed(value)
-    elif isinstance(config, str) and config.startswith("$"):
-        yield config
-
-
-def read_run(folder: str | Path) -> dict[str, Any]:
-    """The `run.json` of a finished run.
-
-    Raises:
-        InputError: where the folder is no run, or the run is not finished.
-    """
-    file = Path(folder) / RUN_JSON
-    if not file.is_file():
-        raise InputError(f"'{folder}' is no run folder: it holds no {RUN_JSON}")
-    record: dict[str, Any] = read_json(file)
-    if record["status"] != "finished":
-        raise InputError(f"the run '{folder}' is {record['status']}, not finished; go on with it through --resume")
     return record
-
-
-def bundle_of(record: Mapping[str, Any]) -> str:
-    """The bundle that a run was made with: its folder where it still is, else its name among the shipped ones."""
-    bundle = record["bundle"]
-    return str(bundle["root"]) if Path(bundle["root"]).is_dir() else str(bundle["name"])
 
 
 def weight_problems(parser: ConfigParser, weights: str | Path) -> list[str]:
     """Why weights do not fit the config's network; empty where they do."""
     try:
-        network = parser.get_parsed_content("network_def", instantiate=True)
-    except RuntimeError as error:
-        return [str(_misfit(error))]
-    try:
+        network = built_network(parser)
         return [
             f"weights '{weights}' do not fit the bundle's network: {t}" for t in misfits(network, read_weights(weights))
         ]
     except InputError as error:
         return error.problems
+
+
+def built_network(parser: ConfigParser) -> nn.Module:
+    """The network that a config describes, with weights as its initializers draw them.
+
+    Raises:
+        InputError: where it cannot be built.
+    """
+    try:
+        network = parser.get_parsed_content("network_def", instantiate=True)
+    except Exception as error:  # a network refuses its arguments with whatever it likes, and MONAI wraps it or not
+        raise InputError(f"the network cannot be built: {_misfit(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"the config's 'network_def' makes a {type(network).__name__} and not a network")
+    return network
 
 
 def collect(*steps: Any) -> list[str]:
@@ -259,7 +214,7 @@ def _build(workflow: ConfigWorkflow) -> None:
         raise _misfit(error) from None
 
 
-def _misfit(error: RuntimeError) -> Exception:
+def _misfit(error: Exception) -> Exception:
     """What MONAI could not make a component of, as wrong input."""
     cause = _cause(error)
     if cause is not error:
@@ -273,7 +228,7 @@ def _misfit(error: RuntimeError) -> Exception:
     )
 
 
-def _cause(error: RuntimeError) -> Exception:
+def _cause(error: Exception) -> Exception:
     """MONAI wraps whatever a config raises, with the whole config as text; users need the first cause alone."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, InputError | FloatingPointError | OSError):

@@ -12,25 +12,27 @@ from mu_monai.data import load_split
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import CASE_ID, MODEL_PT, PATIENT_ID, RUN_JSON, SCORES_CSV, STUDENT, SUBSET, TEACHER
 from mu_monai.workflow.config import (
-    bundle_of,
     collect,
     config_files,
-    inherited,
     read_config,
     read_run,
     run_config,
     weight_problems,
 )
-from mu_monai.workflow.train import common_overrides, device_problems, split_problems
+from mu_monai.workflow.train import common_overrides, device_problems, place_problems, split_problems
+from mu_monai.workflow.trust import STRANGER, Trust, inherited
 
 
-def evaluate(run: str | Path, *, split: str | Path | None = None, device: str | None = None) -> Path:
+def evaluate(
+    run: str | Path, *, split: str | Path | None = None, device: str | None = None, trust: Trust = STRANGER
+) -> Path:
     """Write `scores.csv` and `examples.npz` of a finished run.
 
     Args:
         run: the folder of a finished run.
         split: another `split.json` than the run's, such as one whose files have moved.
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        trust: what is known of where the run comes from.
 
     Returns:
         the path of `scores.csv`.
@@ -41,14 +43,18 @@ def evaluate(run: str | Path, *, split: str | Path | None = None, device: str | 
     """
     run = Path(run)
     record = read_run(run)
+    bundle = trust.bundle_of(record)
     split = split or record["split"]["file"]
     weights = {record["role"]: str((run / MODEL_PT).resolve())}
-    if record["role"] == STUDENT and record["teacher"]:
+    if record["role"] == STUDENT and record.get("teacher"):
         weights = {TEACHER: record["teacher"], **weights}
-    files = config_files(bundle_of(record), "evaluate")
+    files = config_files(bundle, "evaluate")
+    raise_if_any(
+        place_problems({"RUN": run, "--split": split, "the bundle": bundle, "the teacher": record.get("teacher")})
+    )
     overrides = (
-        inherited(run, files)
-        | common_overrides(bundle_of(record), split, device)
+        inherited(run, files, trust=trust)
+        | common_overrides(bundle, split, device)
         | {"weights": weights, "run_dir": str(run)}
     )
     parser = read_config(files)

@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader
 
 from mu_monai.adapters import load_models
 from mu_monai.engine import Apply, ScoreSubsets
-from mu_monai.workflow.config import bundle_of, config_files, inherited, read_config, read_run
-from mu_monai.workflow.train import common_overrides
+from mu_monai.errors import raise_if_any
+from mu_monai.workflow.config import config_files, read_config, read_run
+from mu_monai.workflow.train import common_overrides, place_problems
+from mu_monai.workflow.trust import STRANGER, Trust, inherited
 
 Batches = DataLoader[Mapping[str, Any]]
 
@@ -51,6 +53,7 @@ def open_evaluation(
     *,
     split: str | Path | None = None,
     device: str | None = None,
+    trust: Trust = STRANGER,
 ) -> Evaluation:
     """Load models into the network of a run, and its data as the bundle's `unlearn.json` reads them.
 
@@ -59,11 +62,12 @@ def open_evaluation(
         weights: weights files or run folders by role.
         split: another `split.json` than the run's, such as one whose files have moved.
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        trust: what is known of where the run comes from.
 
     Raises:
         InputError: where the run is not finished, or weights do not fit the network.
     """
-    parser = _config(run, split=split, device=device)
+    parser = _config(run, split=split, device=device, trust=trust)
 
     def part(name: str) -> Any:
         return parser.get_parsed_content(name, instantiate=True)
@@ -80,11 +84,13 @@ def open_evaluation(
     )
 
 
-def _config(run: str | Path, *, split: str | Path | None = None, device: str | None = None) -> ConfigParser:
+def _config(run: str | Path, *, split: str | Path | None, device: str | None, trust: Trust) -> ConfigParser:
     """The config of a run's bundle for unlearning, with all that the run's model needs to be used as it was made."""
     record = read_run(run)
-    files = config_files(bundle_of(record), "unlearn")
+    bundle, split = trust.bundle_of(record), split or record["split"]["file"]
+    raise_if_any(place_problems({"--split": split, "the bundle": bundle}))
+    files = config_files(bundle, "unlearn")
     parser = read_config(files)
-    overrides = inherited(run, files) | common_overrides(bundle_of(record), split or record["split"]["file"], device)
+    overrides = inherited(run, files, trust=trust) | common_overrides(bundle, split, device)
     parser.update({key: value for key, value in overrides.items() if key in parser or "::" not in key})
     return parser

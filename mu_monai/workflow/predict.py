@@ -8,11 +8,19 @@ from typing import Any
 
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import MODEL_PT
-from mu_monai.workflow.config import bundle_of, collect, config_files, inherited, read_config, read_run, run_config
-from mu_monai.workflow.train import device_problems
+from mu_monai.workflow.config import collect, config_files, read_config, read_run, run_config, weight_problems
+from mu_monai.workflow.train import device_problems, place_problems
+from mu_monai.workflow.trust import STRANGER, Trust, inherited
 
 
-def predict(run: str | Path, images: Sequence[str | Path], *, out: str | Path, device: str | None = None) -> Path:
+def predict(
+    run: str | Path,
+    images: Sequence[str | Path],
+    *,
+    out: str | Path,
+    device: str | None = None,
+    trust: Trust = STRANGER,
+) -> Path:
     """Write what the model of a finished run answers: masks in the geometry of their images, or a table of classes.
 
     The bundle's `inference.json` is run with the network, intensities, spacing and patches of the run, so that a model
@@ -23,6 +31,7 @@ def predict(run: str | Path, images: Sequence[str | Path], *, out: str | Path, d
         images: files, or folders that hold one DICOM series each.
         out: the folder to make. Images of several folders keep their folders in it.
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        trust: what is known of where the run comes from.
 
     Returns:
         the folder.
@@ -32,19 +41,30 @@ def predict(run: str | Path, images: Sequence[str | Path], *, out: str | Path, d
             holds something.
     """
     run, out, paths = Path(run), Path(out), [Path(image).absolute() for image in images]
-    record = read_run(run)
-    files = config_files(bundle_of(record), "inference")
+    bundle = trust.bundle_of(read_run(run, MODEL_PT))
+    files = config_files(bundle, "inference")
     parser = read_config(files)
-    overrides: dict[str, Any] = {key: value for key, value in inherited(run, files).items() if key in parser}
+    taken = inherited(run, files, trust=trust)
+    overrides: dict[str, Any] = {key: value for key, value in taken.items() if key in parser}
     overrides |= {
-        "bundle_root": bundle_of(record),
+        "bundle_root": str(bundle),
         "weights": str((run / MODEL_PT).resolve()),
         "images": [str(path) for path in paths],
         "output_dir": str(out),
     }
     if device is not None:
         overrides["device"] = f"$torch.device('{device}')"
-    raise_if_any(collect(lambda: image_problems(paths), lambda: out_problems(out), lambda: device_problems(device)))
+    parser.update(overrides)
+    places = {"RUN": run, "--out": out, "the bundle": bundle} | {f"image {n + 1}": path for n, path in enumerate(paths)}
+    raise_if_any(
+        collect(
+            lambda: image_problems(paths),
+            lambda: place_problems(places),
+            lambda: out_problems(out),
+            lambda: device_problems(device),
+            lambda: weight_problems(parser, run / MODEL_PT),
+        )
+    )
     run_config(files, overrides)
     return out
 

@@ -12,48 +12,65 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monai.bundle import ConfigParser
 from torch import nn
 
 from mu_monai import __version__
 from mu_monai.adapters import Student, load_student, load_weights, read_weights, weights_sha256
 from mu_monai.attacks import search_folder
-from mu_monai.bundle import find_bundle
+from mu_monai.data import load_split
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import atomic_path, file_sha256, write_json
-from mu_monai.keys import ADAPTER_DIR, MODEL_PT, STUDENT, TEACHER
-from mu_monai.workflow.config import bundle_of, collect, config_files, inherited, read_config, read_run
+from mu_monai.files import atomic_path, file_sha256, read_json, write_json
+from mu_monai.keys import (
+    ADAPTER_DIR,
+    CONFIG_JSON,
+    IMAGE,
+    MODEL_PT,
+    RETAIN,
+    RUN_JSON,
+    STUDENT,
+    TEACHER,
+    TEST,
+    VALIDATION,
+)
+from mu_monai.runs import read_record
+from mu_monai.workflow.config import built_network, collect, config_files, read_config, read_run, run_config
 from mu_monai.workflow.sealed import plain_inference, readme, sealed_metadata
+from mu_monai.workflow.train import place_problems
+from mu_monai.workflow.trust import STRANGER, Trust, inherited
 
 BUNDLE, RELEASE_JSON = "bundle", "release.json"
 State = Mapping[str, torch.Tensor]
 
 
-def merge(run: str | Path, *, out: str | Path, teacher: str | Path | None = None) -> Path:
+def merge(run: str | Path, *, out: str | Path, teacher: str | Path | None = None, trust: Trust = STRANGER) -> Path:
     """Write the student as plain weights: the teacher's with the run's adapters merged into them.
 
     Args:
         run: the folder of a finished unlearning run.
         out: the weights file to write; it must not exist.
         teacher: the teacher's weights, where they are no longer where the run found them.
+        trust: what is known of where the run comes from.
 
     Returns:
         the path of the weights.
 
     Raises:
-        InputError: where the run is no unlearning run, the teacher is missing or another one, or `out` exists.
+        InputError: where the run is no unlearning run, the teacher is missing or another one, `out` exists, or the
+            weights that come out are not those of the run.
     """
-    return _write(_student(run, out, teacher).merged(), out)
+    return _write(_student(run, out, teacher, trust).merged(), run, STUDENT, out)
 
 
-def revert(run: str | Path, *, out: str | Path, teacher: str | Path | None = None) -> Path:
+def revert(run: str | Path, *, out: str | Path, teacher: str | Path | None = None, trust: Trust = STRANGER) -> Path:
     """Write the teacher as plain weights: the run's network without its adapters, bit for bit what it started from.
 
     Args and errors are those of `merge`.
     """
-    return _write(_student(run, out, teacher).reverted(), out)
+    return _write(_student(run, out, teacher, trust).reverted(), run, TEACHER, out)
 
 
-def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = None) -> Path:
+def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = None, trust: Trust = STRANGER) -> Path:
     """Write a sealed MONAI bundle of the student, and show that nothing in it rebuilds the teacher.
 
     The bundle holds the merged weights under the network's own names, an inference config in MONAI's own parts,
@@ -63,34 +80,40 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
         run: the folder of a finished unlearning run.
         out: the folder to make, with `bundle/` and `release.json` in it.
         teacher: the teacher's weights, where they are no longer where the run found them.
+        trust: what is known of where the run comes from.
 
     Returns:
         the folder.
 
     Raises:
         InputError: where the run is no unlearning run, failed a check of its own, weights are missing, others, or those
-            of the teacher, `out` exists, or the search finds what the teacher can be rebuilt from; nothing is written.
+            of the teacher, `out` exists, the released config does not make a network that the weights fit or does not
+            answer, or the search finds what the teacher can be rebuilt from; nothing is written.
     """
     run, out = Path(run), Path(out)
-    record = read_run(run)
+    record = read_run(run, CONFIG_JSON, MODEL_PT)
     raise_if_any(_release_problems(run, out, record))
     source = teacher or record["teacher"]
+    bundle = trust.bundle_of(record)
+    config = plain_inference(run, bundle, trust)
     states = {STUDENT: read_weights(run / MODEL_PT), TEACHER: read_weights(source)}
     raise_if_any(collect(lambda: _other_weights(record, states, run, source), lambda: _unmoved(states)))
     with _whole_folder(out) as folder:
-        _write_bundle(folder / BUNDLE, run, record, states[STUDENT])
+        _write_bundle(folder / BUNDLE, bundle, config, record, states[STUDENT])
+        told = _answers(folder / BUNDLE, record)
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
         released = read_weights(folder / BUNDLE / "models" / MODEL_PT)
         findings = search_folder(folder, states[TEACHER], released)
         raise_if_any(f"nothing is released: {found.what}" for found in findings)
-        write_json(folder / RELEASE_JSON, _proof(states[TEACHER], released, files))
+        write_json(folder / RELEASE_JSON, _proof(states[TEACHER], released, files, told))
     return out
 
 
 def _release_problems(run: Path, out: Path, record: Mapping[str, Any]) -> Iterator[str]:
     if out.exists():
         yield f"'{out}' exists; give another folder or remove it"
+    yield from place_problems({"--out": out})
     if record["verb"] != "unlearn":
         yield f"{_no_unlearning(run, record)}; only the student of an unlearning run is released"
     for check in record.get("checks", []):
@@ -120,9 +143,10 @@ def _changed(teacher: State, student: State) -> list[str]:
     return [name for name, value in student.items() if not torch.equal(value, teacher[name])]
 
 
-def _write_bundle(folder: Path, run: Path, record: Mapping[str, Any], state: State) -> None:
-    bundle, config = find_bundle(bundle_of(record)), plain_inference(run, record)
-    metadata = sealed_metadata(config, record)
+def _write_bundle(
+    folder: Path, bundle: Path, config: Mapping[str, Any], record: Mapping[str, Any], state: State
+) -> None:
+    metadata = sealed_metadata(bundle, config, record)
     write_json(folder / "configs" / "inference.json", config)
     write_json(folder / "configs" / "metadata.json", metadata)
     for name in ("configs/logging.conf", "LICENSE"):
@@ -134,7 +158,38 @@ def _write_bundle(folder: Path, run: Path, record: Mapping[str, Any], state: Sta
         torch.save({name: value.clone().contiguous() for name, value in state.items()}, path)
 
 
-def _proof(teacher: State, released: State, files: Mapping[str, str]) -> dict[str, Any]:
+def _answers(folder: Path, record: Mapping[str, Any]) -> str:
+    """Load what was written as its receiver will, and let it answer a case that was not forgotten; says what was done.
+
+    Raises:
+        InputError: where the weights do not fit the network of the config, or the bundle does not answer.
+    """
+    config = folder / "configs" / "inference.json"
+    load_weights(built_network(ConfigParser(read_json(config))), folder / "models" / MODEL_PT)
+    image = _known_image(record)
+    if image is None:
+        return "it was loaded, and answered no case: the split or its images are no longer where the run found them"
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            run_config([str(config)], {"bundle_root": str(folder), "images": [str(image)], "output_dir": place})
+        except RuntimeError as error:
+            raise InputError(
+                f"nothing is released: the bundle does not answer a case of its split ({error})"
+            ) from error
+        if not any(path.is_file() for path in Path(place).rglob("*")):
+            raise InputError("nothing is released: the bundle writes no answer to a case of its split")
+    return "it was loaded, and answered a case of its split"
+
+
+def _known_image(record: Mapping[str, Any]) -> Path | None:
+    """An image that nobody asked to forget, for a try; none where there is none that a config can name."""
+    split = Path(record["split"]["file"])
+    cases = load_split(split) if split.is_file() else {}
+    images = [Path(case[IMAGE]) for subset in (TEST, VALIDATION, RETAIN) for case in cases.get(subset, [])]
+    return next((image for image in images if image.exists() and not place_problems({"image": image})), None)
+
+
+def _proof(teacher: State, released: State, files: Mapping[str, str], told: str) -> dict[str, Any]:
     changed = _changed(teacher, released)
     before = [name for name in released if name not in changed]
     return {
@@ -147,6 +202,7 @@ def _proof(teacher: State, released: State, files: Mapping[str, str]) -> dict[st
         "told": [
             f"{len(changed)} of {len(released)} tensors differ from the teacher's; {len(before)} are as they were",
             f"nothing that the teacher can be rebuilt from was found in the {len(files)} files",
+            told,
         ],
     }
 
@@ -165,17 +221,19 @@ def _whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _student(run: str | Path, out: str | Path, teacher: str | Path | None) -> Student:
+def _student(run: str | Path, out: str | Path, teacher: str | Path | None, trust: Trust) -> Student:
     if Path(out).exists():
         raise InputError(f"'{out}' exists; give another file or remove it")
     record = read_run(run)
     if record["verb"] != "unlearn":
         raise InputError(f"{_no_unlearning(run, record)}; only an unlearning run has adapters to merge or take off")
-    files = config_files(bundle_of(record), "unlearn")
+    source = teacher or record.get("teacher")
+    if source is None:
+        raise InputError(f"'{run}' does not name its teacher; give the weights that it started from as --teacher")
+    files = config_files(trust.bundle_of(record), "unlearn")
     parser = read_config(files)
-    parser.update(inherited(run, files, ["classes", "image_size", "network_def"]))
-    network = parser.get_parsed_content("network_def", instantiate=True)
-    return load_student(load_weights(network, teacher or record["teacher"]), Path(run) / ADAPTER_DIR)
+    parser.update(inherited(run, files, ["classes", "image_size", "network_def"], trust=trust))
+    return load_student(load_weights(built_network(parser), source), Path(run) / ADAPTER_DIR)
 
 
 def _no_unlearning(run: str | Path, record: Mapping[str, Any]) -> str:
@@ -185,7 +243,30 @@ def _no_unlearning(run: str | Path, record: Mapping[str, Any]) -> str:
     return f"'{run}' is no unlearning run (its verb is {record['verb']})"
 
 
-def _write(network: nn.Module, out: str | Path) -> Path:
+def _write(network: nn.Module, run: str | Path, role: str, out: str | Path) -> Path:
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    raise_if_any(_unlike(state, Path(run), role))
     with atomic_path(out) as path:
-        torch.save({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+        torch.save(state, path)
     return Path(out)
+
+
+def _unlike(state: State, run: Path, role: str) -> Iterator[str]:
+    """Why weights are not those that a run made or started from.
+
+    Adapters that are merged on another device than the run's give other last digits than `model.pt` has.
+    """
+    wanted = read_record(run)["sha256"]["weights" if role == STUDENT else "starting_weights"]
+    found = weights_sha256(state)
+    if found == wanted:
+        return
+    if role == STUDENT and (run / MODEL_PT).is_file():
+        made = read_weights(run)
+        if made.keys() == state.keys() and all(
+            torch.allclose(made[name], state[name], rtol=1e-4, atol=1e-6) for name in made
+        ):
+            return
+    yield (
+        f"the weights of the {role} that come out of '{run}' have the SHA-256 {found}, and its {RUN_JSON} names "
+        f"{wanted}; a file of the run was changed: nothing is written"
+    )

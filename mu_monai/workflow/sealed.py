@@ -7,11 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mu_monai.bundle import find_bundle
 from mu_monai.errors import raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import FORGET, PROVENANCE, RETAIN
-from mu_monai.workflow.config import bundle_of, config_files, inherited, read_config
+from mu_monai.workflow.config import config_files, read_config
+from mu_monai.workflow.trust import Trust, inherited
 
 _PACKAGE = "mu_monai"
 _CHECK, _CROP = f"{_PACKAGE}.data.check_volume.CheckVolumed", f"{_PACKAGE}.data.crop_volume.CropContentd"
@@ -21,21 +21,25 @@ _LOAD = "$@network.load_state_dict(torch.load(@weights, map_location=@device, we
 _READERS = {"PILReader": "pillow", "NibabelReader": "nibabel", "PydicomReader": "pydicom", "pandas": "pandas"}
 
 
-def plain_inference(run: str | Path, record: Mapping[str, Any]) -> dict[str, Any]:
+def plain_inference(run: str | Path, bundle: Path, trust: Trust) -> dict[str, Any]:
     """The inference config of a run's bundle, with the run's network, sizes and intensities and MONAI's parts alone.
 
     It answers as `mu-monai predict` does. What refuses unfit volumes is left out: MONAI has nothing for it.
 
     Args:
         run: the folder of a finished run.
-        record: its `run.json`.
+        bundle: the folder of its bundle.
+        trust: what is known of where the run comes from.
 
     Raises:
-        InputError: where the bundle's own `inference.json` needs parts of mu_monai that MONAI has none for.
+        InputError: where the run's config is not taken, or the bundle's own `inference.json` needs parts of mu_monai
+            that MONAI has none for.
     """
-    files = config_files(bundle_of(record), "inference")
-    config = dict(read_config(files).get())
-    config |= {key: value for key, value in inherited(run, files).items() if key in config}
+    files = config_files(bundle, "inference")
+    parser = read_config(files)
+    taken = inherited(run, files, trust=trust)
+    parser.update({key: value for key, value in taken.items() if key in parser})
+    config = dict(parser.get())
     raise_if_any(
         f"'{files[0]}' has no id '{key}'; add it, as the shipped bundles have it"
         for key in _NEEDED
@@ -82,14 +86,15 @@ def _plain(value: Any) -> Any:
     return {key: _plain(item) for key, item in value.items()}
 
 
-def sealed_metadata(config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+def sealed_metadata(bundle: Path, config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     """The bundle's metadata with a raised version, the shapes of the run, and what was unlearned; no ids.
 
     Args:
+        bundle: the folder of the bundle that the run was made with.
         config: the inference config that goes with it.
         record: `run.json` of the unlearning run.
     """
-    metadata: dict[str, Any] = read_json(find_bundle(bundle_of(record)) / "configs" / "metadata.json")
+    metadata: dict[str, Any] = read_json(bundle / "configs" / "metadata.json")
     block, phantom = unlearning_block(record), (record["split"].get(PROVENANCE) or {}).get("phantom")
     raised = raised_version(str(metadata["version"]))
     done = f"weights after unlearning {_forgotten(block)} with {block['method']}"

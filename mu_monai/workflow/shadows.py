@@ -22,7 +22,6 @@ from mu_monai.files import read_json, write_json
 from mu_monai.keys import (
     CASE_ID,
     CHECKPOINTS_DIR,
-    CONFIG_JSON,
     FORGET,
     IMAGE,
     MODEL,
@@ -39,9 +38,11 @@ from mu_monai.keys import (
     VALIDATION,
 )
 from mu_monai.methods import METHODS
-from mu_monai.workflow.config import bundle_of, config_files, inherited, read_config, read_run
+from mu_monai.runs import changed_files, read_record
+from mu_monai.workflow.config import config_files, read_config, read_run
 from mu_monai.workflow.evaluate import evaluate
 from mu_monai.workflow.train import train
+from mu_monai.workflow.trust import STRANGER, Trust, inherited, literal_problems, received_config
 from mu_monai.workflow.unlearn import method_overlay, method_override, unlearn
 
 POOL_JSON, OVERLAY_JSON, SPLIT_JSON = "pool.json", "overlay.json", "split.json"
@@ -63,6 +64,7 @@ def shadow_scores(
     split: str | Path | None = None,
     device: str | None = None,
     quiet: bool = False,
+    trust: Trust = STRANGER,
 ) -> pd.DataFrame:
     """Train the shadow models that a pool still lacks, and give the scores of all: what LiRA and U-LiRA compare with.
 
@@ -83,6 +85,7 @@ def shadow_scores(
         split: another `split.json` than the run's, such as one whose files have moved.
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
         quiet: no progress bars.
+        trust: what is known of where the runs come from.
 
     Returns:
         the rows of every shadow model on the forgotten and unseen patients, as `audit.shadow_records` reads them.
@@ -98,14 +101,14 @@ def shadow_scores(
     training = read_run(trained)
     split = Path(split or record["split"]["file"])
     raise_if_any(_problems(record, split, shadows))
-    overlay = changed_settings(trained, training, "train")
+    overlay = changed_settings(trained, training, "train", trust)
     pool = Path(pool)
-    _claim(pool, training, overlay, split)
+    _claim(pool, training, overlay, split, trust)
     common: dict[str, Any] = {"device": device, "quiet": quiet}
     tables = []
     for number in range(shadows):
         logger.info("shadow model %d of %d", number + 1, shadows)
-        shadow = _Shadow(pool / f"shadow-{number:03}", number, training)
+        shadow = _Shadow(pool / f"shadow-{number:03}", number, training, trust)
         shadow.divide(split)
         shadow.train(overlay, common)
         tables.append(shadow.scores(TEACHER, TEACHER))
@@ -117,8 +120,8 @@ def shadow_scores(
 class _Shadow:
     """One shadow model's folder in the pool: its split, its training, and what was unlearned from it."""
 
-    def __init__(self, folder: Path, number: int, training: Mapping[str, Any]) -> None:
-        self.folder, self.number, self.training = folder, number, training
+    def __init__(self, folder: Path, number: int, training: Mapping[str, Any], trust: Trust) -> None:
+        self.folder, self.number, self.training, self.trust = folder, number, training, trust
         self.split = folder / SPLIT_JSON
         self.seed = f"seed={training['seed'] + 1 + number}"  # another one than the teacher's
 
@@ -132,7 +135,7 @@ class _Shadow:
         complete(
             self.folder / TEACHER,
             lambda out, resume: train(
-                bundle_of(self.training),
+                self.trust.bundle_of(self.training),
                 split=self.split,
                 out=out,
                 settings=[self.seed],
@@ -144,19 +147,20 @@ class _Shadow:
 
     def unlearn(self, run: Path, record: Mapping[str, Any], common: Mapping[str, Any]) -> str:
         """Unlearn its half as an audited run did; gives the name of the folder, which is that of the settings."""
-        overlay = _unlearning(run, record)
+        overlay = _unlearning(run, record, self.trust)
         name = f"unlearned-{digest(overlay)[:12]}"
         file = self._write_overlay(name, overlay)
         complete(
             self.folder / name,
             lambda out, resume: unlearn(
-                bundle_of(record),
+                self.trust.bundle_of(record),
                 split=self.split,
                 teacher=self.folder / TEACHER,
                 out=out,
                 settings=[self.seed],
                 overlays=[file],
                 resume=resume,
+                trust=self.trust,
                 **common,
             ),
         )
@@ -165,6 +169,7 @@ class _Shadow:
     def scores(self, name: str, model: str) -> pd.DataFrame:
         """How it answers the attacked patients."""
         text = dict.fromkeys((PATIENT_ID, CASE_ID), str)
+        read_run(self.folder / name, SCORES_CSV)
         table = pd.read_csv(self.folder / name / SCORES_CSV, dtype=text, keep_default_na=False, na_values=[""])
         chosen = table[(table[MODEL] == model) & table[SUBSET].isin((FORGET, TEST))]
         return chosen.assign(**{SHADOW: self.number})
@@ -181,7 +186,7 @@ def _training_run(run: str | Path, record: Mapping[str, Any], teacher: str | Pat
         folder = Path(teacher)
     else:
         folder = Path(run) if record["verb"] == "train" else Path(record.get("teacher") or "").parent
-    if not (folder / RUN_JSON).is_file() or read_json(folder / RUN_JSON)["verb"] != "train":
+    if not (folder / RUN_JSON).is_file() or read_run(folder)["verb"] != "train":
         raise InputError(
             f"how the model of '{run}' was trained is not known, since '{folder}' is not the folder of a training run; "
             "shadow models are trained alike: give its run as --teacher"
@@ -209,36 +214,35 @@ def _problems(record: Mapping[str, Any], split: Path, shadows: int) -> Iterator[
         )
 
 
-def changed_settings(run: str | Path, record: Mapping[str, Any], config: str) -> dict[str, Any]:
+def changed_settings(run: str | Path, record: Mapping[str, Any], config: str, trust: Trust) -> dict[str, Any]:
     """What a run's config has otherwise than its bundle's, as an overlay."""
-    files = config_files(bundle_of(record), config)
-    bundled = read_config(files).get()
-    ran = read_json(Path(run) / CONFIG_JSON)
+    files = config_files(trust.bundle_of(record), config)
+    bundled, ran = read_config(files).get(), received_config(run)
     changed = [key for key, value in ran.items() if key not in _OWN and value != bundled.get(key)]
-    found = inherited(run, files, changed)
+    found = inherited(run, files, changed, trust=trust)
     return {key: found[key] for key in changed}
 
 
-def _unlearning(run: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+def _unlearning(run: Path, record: Mapping[str, Any], trust: Trust) -> dict[str, Any]:
     """How a run was unlearned, as an overlay: its method with all settings, and all else that its bundle has not."""
     settings = record["method"]["settings"]
-    if '"$' in json.dumps(settings) or "_target_" in json.dumps(settings):
-        raise InputError(
-            f"the settings of the method in '{run / RUN_JSON}' hold code to execute; do not trust this run"
-        )
+    raise_if_any(
+        f"'{run / RUN_JSON}' holds code where the settings of a method are data ({text}); do not trust this run"
+        for text in literal_problems(settings, "method.settings")
+    )
     (name,) = (name for name, method in METHODS.items() if method.__name__ == record["method"]["name"])
-    bundle = bundle_of(record)
+    bundle = trust.bundle_of(record)
     parser = read_config(config_files(bundle, "unlearn", method_overlay(bundle, name)))
     made = method_override(bundle, parser, name).get("method", parser.get("method"))
-    return changed_settings(run, record, "unlearn") | {"method": made | settings}
+    return changed_settings(run, record, "unlearn", trust) | {"method": made | settings}
 
 
-def _claim(pool: Path, training: Mapping[str, Any], overlay: Mapping[str, Any], split: Path) -> None:
+def _claim(pool: Path, training: Mapping[str, Any], overlay: Mapping[str, Any], split: Path, trust: Trust) -> None:
     """Say in the pool what it is for; refuse one that is for something else."""
     now = {
         "format": 1,
         "bundle": training["bundle"]["name"],
-        "config": training_digest(training, overlay),
+        "config": training_digest(training, overlay, trust),
         "split": digest(_people(split)),
         "seed": training["seed"],
     }
@@ -255,9 +259,9 @@ def _claim(pool: Path, training: Mapping[str, Any], overlay: Mapping[str, Any], 
     )
 
 
-def training_digest(training: Mapping[str, Any], overlay: Mapping[str, Any]) -> str:
+def training_digest(training: Mapping[str, Any], overlay: Mapping[str, Any], trust: Trust) -> str:
     """The digest of the config that a run was trained with, without what each model has of its own."""
-    bundled = read_config(config_files(bundle_of(training), "train")).get()
+    bundled = read_config(config_files(trust.bundle_of(training), "train")).get()
     return digest({key: value for key, value in (bundled | overlay).items() if key not in (*_OWN, "_meta_")})
 
 
@@ -275,12 +279,11 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def complete(folder: Path, make: Callable[[Path, bool], object]) -> None:
+def complete(folder: Path, make: Callable[[Path, bool], object], trust: Trust = STRANGER) -> None:
     """Make a run, go on with it where it was interrupted, or leave it where it is finished."""
-    record = folder / RUN_JSON
-    if record.is_file() and read_json(record)["status"] == "finished":
-        if not (folder / SCORES_CSV).is_file():
-            evaluate(folder)
+    if (folder / RUN_JSON).is_file() and read_record(folder)["status"] == "finished":
+        if changed_files(folder, read_record(folder), [SCORES_CSV]) or not (folder / SCORES_CSV).is_file():
+            evaluate(folder, trust=trust)
         return
     resume = has_checkpoint(folder / CHECKPOINTS_DIR)
     if not resume:

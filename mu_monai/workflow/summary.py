@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mu_monai.files import read_json
-from mu_monai.keys import MODEL, RUN_JSON, SCORES_CSV, SUBSET, structures
+from mu_monai.keys import MODEL, SCORES_CSV, SUBSET, structures
 from mu_monai.metrics import structure_scores, subset_means, utility_metrics
+from mu_monai.runs import read_record
 
 _NAMES = {"dice": "Dice", "accuracy": "accuracy"}
 
@@ -24,7 +24,7 @@ def summary(run: str | Path) -> str:
         run: a run folder with `run.json` and `scores.csv`.
     """
     folder = Path(run)
-    gone = read_json(folder / RUN_JSON).get("forget_classes") or []
+    gone = read_record(folder).get("forget_classes") or []
     scores = structure_scores(pd.read_csv(folder / SCORES_CSV), gone)
     titles = _titles(utility_metrics(scores)[0], structures(scores), gone)
     means = subset_means(scores, list(titles))

@@ -17,6 +17,7 @@ from mu_monai.errors import raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import LABEL, PROVENANCE, RETAIN, SUBSETS, TRAINING_SUBSETS
 from mu_monai.workflow.config import collect, config_files, parse_settings, read_config, run_config, unknown_ids
+from mu_monai.workflow.trust import is_plain
 
 FORGET_CLASSES = "forget_classes"
 
@@ -64,7 +65,7 @@ def train(
     problems += collect(
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: split_problems(split, [RETAIN]) or mask_class_problems(parser, overrides, split),
-        lambda: place_problems({"--out": out, "--split": split}),
+        lambda: place_problems({"--out": out, "--split": split, "BUNDLE": find_bundle(bundle)}),
         lambda: device_problems(device),
         lambda: number_problems(overrides),
     )
@@ -143,14 +144,17 @@ def number_problems(overrides: Mapping[str, Any]) -> list[str]:
 def place_problems(places: Mapping[str, str | Path | None]) -> list[str]:
     """Why a config cannot name a file or folder: MONAI reads `#` as a step into the config, and a first sign as code.
 
+    Every path that a config is going to see goes through here, also one that a run folder names.
+
     Example:
-        >>> place_problems({"--out": "runs/#1", "--split": "split.json"})
-        ["--out 'runs/#1' cannot stand in a MONAI config; use a path without # that does not begin with $, @ or %"]
+        >>> place_problems({"--out": "runs/#1", "--split": "split.json"})  # doctest: +ELLIPSIS
+        ["--out 'runs/#1' cannot stand in a MONAI config; use a path without # and :: that does not begin with ..."]
     """
     return [
-        f"{option} '{place}' cannot stand in a MONAI config; use a path without # that does not begin with $, @ or %"
+        f"{option} '{place}' cannot stand in a MONAI config; use a path without # and :: that does not begin with $, @ "
+        "or %, also in the names of the folders that it lies in"
         for option, place in places.items()
-        if place is not None and ("#" in str(place) or str(place).startswith(("$", "@", "%")))
+        if place is not None and not (is_plain(str(place)) and is_plain(str(Path(place).resolve())))
     ]
 
 

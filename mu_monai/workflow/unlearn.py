@@ -26,10 +26,10 @@ from mu_monai.keys import (
     VALIDATION,
 )
 from mu_monai.methods import METHODS, UnlearningMethod
+from mu_monai.runs import read_record
 from mu_monai.workflow.config import (
     collect,
     config_files,
-    inherited,
     parse_settings,
     read_config,
     run_config,
@@ -48,6 +48,7 @@ from mu_monai.workflow.train import (
     place_problems,
     split_problems,
 )
+from mu_monai.workflow.trust import STRANGER, Trust, inherited
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ def unlearn(
     resume: bool = False,
     device: str | None = None,
     quiet: bool = False,
+    trust: Trust = STRANGER,
 ) -> Path:
     """Unlearn the forget cases, or classes of all masks, with a method; score every case under teacher and student.
 
@@ -88,6 +90,7 @@ def unlearn(
         resume: go on with an interrupted run.
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
         quiet: no progress bar.
+        trust: what is known of where the teacher's run comes from.
 
     Returns:
         the run folder.
@@ -100,7 +103,7 @@ def unlearn(
     files = config_files(bundle, "unlearn", [*(tuned or preset_overlay(bundle, preset)), *overlays])
     overrides: dict[str, Any] = {"run_dir": str(out), "resume": resume, "quiet": quiet}
     if teacher is not None:
-        overrides |= inherited(teacher, files) | {"teacher": str(teacher_file(teacher).resolve())}
+        overrides |= inherited(teacher, files, trust=trust) | {"teacher": str(teacher_file(teacher).resolve())}
     if lora_targets is not None:
         overrides["network::scope"] = lora_targets
     overrides |= class_overrides(forget_classes) | common_overrides(bundle, split, device) | parse_settings(settings)
@@ -120,7 +123,7 @@ def unlearn(
             split_problems(split, [RETAIN] if names else TRAINING_SUBSETS)
             or trained_otherwise(split, teacher) + mask_class_problems(parser, overrides, split)
         ),
-        lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher}),
+        lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": find_bundle(bundle)}),
         lambda: device_problems(device),
         lambda: number_problems(overrides),
     )
@@ -175,7 +178,7 @@ def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> l
     record = Path(teacher or "") / RUN_JSON
     if split is None or teacher is None or not record.is_file():
         return []
-    run = read_json(record)
+    run = read_record(record.parent)
     if not Path(run["split"]["file"]).is_file():
         return []
     trained = {digest for subset in run["subsets"] for digest in _digests(run["split"]["file"], subset).values()}
@@ -199,7 +202,7 @@ def never_learned(names: Sequence[str], teacher: str | Path | None) -> list[str]
     record = Path(teacher or "") / RUN_JSON
     if teacher is None or not record.is_file():
         return []
-    absent = read_json(record).get(FORGET_CLASSES, [])
+    absent = read_record(record.parent).get(FORGET_CLASSES, [])
     return [
         f"class '{name}' is to be forgotten, but the teacher '{teacher}' was itself made without it (its {RUN_JSON}: "
         f"{FORGET_CLASSES} {', '.join(absent)}); give a teacher that knows it"

@@ -1,0 +1,62 @@
+"""JSON files that hold the digest of their own content, so that a change in them is noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from mu_monai.errors import InputError
+from mu_monai.files import read_json, write_json
+
+DIGEST = "digest"
+FORMAT = 2  # the first that has a digest; files of format 1 are read without one
+_FORMATS = (1, FORMAT)
+
+
+def write_stamped(target: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write JSON with the digest of its content as its last entry, atomically.
+
+    SHA-256 over the content as compact JSON with sorted keys, without the digest itself.
+
+    Args:
+        target: the file.
+        content: what is written; its `format` is that of files with a digest.
+
+    Example:
+        >>> import tempfile
+        >>> file = f"{tempfile.mkdtemp()}/a.json"
+        >>> write_stamped(file, {"format": 2, "seed": 0})
+        >>> read_stamped(file)["seed"]
+        0
+    """
+    plain = json.loads(json.dumps({key: value for key, value in content.items() if key != DIGEST}))
+    write_json(target, {**plain, DIGEST: _digest(plain)})
+
+
+def read_stamped(source: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read JSON that `write_stamped` wrote; a file of format 1 has no digest, and is taken as it is.
+
+    Raises:
+        InputError: where the file is missing, is not JSON, is of another format, or was changed after it was written.
+    """
+    content = read_json(source)
+    found = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if not isinstance(content, dict) or isinstance(found, bool) or found not in _FORMATS:
+        raise InputError(
+            f"'{source}' has format {found!r}; this version reads format {' and '.join(map(str, _FORMATS))}"
+        )
+    plain = {key: value for key, value in content.items() if key != DIGEST}
+    if (found == FORMAT or DIGEST in content) and content.get(DIGEST) != _digest(plain):
+        raise InputError(
+            f"'{source}' was changed after it was written: its content does not have the digest that it names "
+            f"({content.get(DIGEST)}); put the original file back, or make it again"
+        )
+    return content
+
+
+def _digest(plain: Mapping[str, Any]) -> str:
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,260 @@
+"""What is taken from a run folder, which may come from anybody: data alone, and no code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser, ReferenceResolver
+
+from mu_monai.bundle import find_bundle, shipped_bundles
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import read_json
+from mu_monai.keys import CONFIG_JSON
+
+SEPARATOR = "::"
+INHERITED = ("classes", "network_def", "image_size", "transforms", "loss", "inferer")
+_PLACES = ("bundle_root", "dataset_dir", "run_dir", "split", "device")  # where this run finds things, not what they are
+_SIGNS = ("$", "@", "%")  # MONAI executes, looks up or reads what begins with them
+_TEXTS = ("classes", "modality", "forget_classes", "network::scope", "network::bn_mode", "network::trainable")
+_EXACT = ("transforms", "loss", "inferer")  # parts that MONAI imports readers, modes and functions for by their names
+_NETWORK = "network_def"
+_WORD = re.compile(r"[\w+-][\w +-]*")  # what a network's argument may be: the name of a norm, no path and no URL
+_SHOWN = 100
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a user says of where run folders come from.
+
+    Args:
+        bundle: the bundle that a run was made with, where it is not a shipped one: what a run says of it is not
+            followed, since the folder may have come along with the run.
+        config: whether the configs of runs are used as they are, the code in them included.
+
+    Example:
+        >>> Trust().bundle_of({"bundle": {"name": "isic", "root": "/somewhere"}}).name
+        'isic'
+    """
+
+    bundle: str | Path | None = None
+    config: bool = False
+
+    def bundle_of(self, record: Mapping[str, Any]) -> Path:
+        """The folder of the bundle that a run was made with: the one that the user names, else the shipped one.
+
+        Args:
+            record: the `run.json` of the run.
+
+        Raises:
+            InputError: where the run's bundle is not a shipped one and the user names none, or one of another name.
+        """
+        made = record.get("bundle") or {}
+        name = made.get("name")
+        if self.bundle is not None:
+            folder = find_bundle(self.bundle)
+            found = {str(each.get("bundle_name")) for each in _configs(folder)} - {"None"}
+            if found and name not in found:
+                raise InputError(
+                    f"the run was made with the bundle '{name}', and '{self.bundle}' is the bundle "
+                    f"{' or '.join(map(repr, sorted(found)))}; name the one that the run was made with"
+                )
+            return folder
+        shipped = shipped_bundles()
+        if name not in shipped:
+            raise InputError(
+                f"the run was made with the bundle '{name}' (in '{made.get('root')}'), which is not a shipped one "
+                f"({', '.join(shipped)}); a run cannot say by itself whose code is executed: name the bundle's folder "
+                "with --bundle"
+            )
+        return shipped[str(name)]
+
+
+STRANGER = Trust()  # a run folder that anybody may have made
+
+
+def inherited(
+    run: str | Path, files: Sequence[str], ids: Sequence[str] = INHERITED, *, trust: Trust = STRANGER
+) -> dict[str, Any]:
+    """What a model needs to be used as it was trained: network, transforms, loss, inferer and all that they refer to.
+
+    A run's config is data. What its bundle's configs hold at the same place is taken, whatever it is. Where a run
+    differs, numbers are taken, names of classes, and the arguments of the network that has the bundle's own target.
+    Transforms, loss and inferer must be those of the bundle.
+
+    Args:
+        run: the run folder.
+        files: the bundle's config and overlays; ids that an overlay sets are left to it.
+        ids: what to take over, as far as the run has it.
+        trust: whether the run's config is used as it is.
+
+    Raises:
+        InputError: every place where the run's config differs from the bundle's in more than data.
+    """
+    config = received_config(run)
+    overlays = [read_json(overlay) for overlay in files[1:]]
+    overlaid = {key.replace("#", SEPARATOR): value for overlay in overlays for key, value in overlay.items()}
+    found = {key: config[key] for key in _with_references(config, ids) if key not in overlaid}
+    within = {key: value for key, value in overlaid.items() if key.partition(SEPARATOR)[0] in found}
+    if not trust.config:
+        known = [*_configs(Path(files[0]).parent.parent), *map(_nested, overlays)]
+        raise_if_any(
+            f"'{Path(run) / CONFIG_JSON}' {text}; the config of a run is taken as data, since the folder may come from "
+            "anybody: if you know where it comes from, --trust-config uses it as it is, code included"
+            for key, value in found.items()
+            for text in _foreign((key,), value, [each[key] for each in known if key in each])
+        )
+    return found | within
+
+
+def received_config(run: str | Path) -> dict[str, Any]:
+    """The `config.json` of a run as it lies there; empty where there is none.
+
+    Raises:
+        InputError: where it is not a mapping in JSON.
+    """
+    file = Path(run) / CONFIG_JSON
+    config = read_json(file) if file.is_file() else {}
+    if not isinstance(config, dict):
+        raise InputError(f"'{file}' holds {type(config).__name__} and not the mapping that a config is; it is damaged")
+    return config
+
+
+def literal_problems(value: Any, place: str) -> list[str]:
+    """Why a received value is not data alone: a mapping that makes a component, or a text that MONAI acts on.
+
+    Example:
+        >>> literal_problems({"forget_weight": 3.0, "forget_terms": {"background": 1.0}}, "method")
+        []
+        >>> literal_problems({"forget_weight": "$print(1)"}, "method")
+        ["method::forget_weight is '$print(1)'"]
+    """
+    return [f"{SEPARATOR.join(where)} is {value!r:.{_SHOWN}}" for where, value in _not_literal((place,), value)]
+
+
+def _not_literal(place: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, Mapping | list):
+        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            if str(key).startswith("_") or not is_plain(str(key)):
+                yield (*place, str(key)), item
+            else:
+                yield from _not_literal((*place, str(key)), item)
+    elif isinstance(value, str) and not is_plain(value):
+        yield place, value
+
+
+def is_plain(text: str) -> bool:
+    """Whether MONAI takes a text of a config as it is: it is neither an expression nor holds a step into the config.
+
+    Example:
+        >>> is_plain("benign, 2 of 3"), is_plain("$print(1)"), is_plain("runs/#1")
+        (True, False, False)
+    """
+    return not (text.lstrip().startswith(_SIGNS) or "#" in text or SEPARATOR in text)
+
+
+def _foreign(place: tuple[str, ...], value: Any, known: Sequence[Any]) -> Iterator[str]:
+    """Where a received value is more than data, in words.
+
+    Args:
+        place: the keys that lead to it.
+        value: what was received.
+        known: what the bundle's configs have at this place.
+    """
+    if any(_same(value, each) for each in known):
+        return
+    own = "; the bundle has " + (f"{known[0]!r:.{_SHOWN}}" if known else "nothing there")
+    differs = f"has {SEPARATOR.join(place)} = {value!r:.{_SHOWN}}{own}"
+    if place[0] in _EXACT or not known:
+        yield differs
+    elif SEPARATOR.join(place[:2]) in _TEXTS or place[0] in _TEXTS:
+        yield from [differs] if literal_problems(value, place[-1]) else []
+    elif isinstance(value, Mapping):
+        mappings = [each for each in known if isinstance(each, Mapping)]
+        if value.get("_target_") not in [each.get("_target_") for each in mappings]:
+            yield differs
+            return
+        for key, item in value.items():
+            there = [each[key] for each in mappings if key in each]
+            fresh = place == (_NETWORK,) and not there and _is_name(key)
+            yield from _foreign((*place, key), item, there or ([None] if fresh else []))
+    elif all(isinstance(each, Mapping) for each in known) or not (
+        _is_number(value) or (place[0] == _NETWORK and _is_name(place[-1]) and _is_argument(value))
+    ):
+        yield differs
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number, yes or no, nothing, or lists of these."""
+    if isinstance(value, list):
+        return all(map(_is_number, value))
+    return value is None or isinstance(value, int | float)
+
+
+def _is_name(key: object) -> bool:
+    """Whether it can be the name of a network's argument that loads nothing."""
+    return isinstance(key, str) and key.isidentifier() and not key.startswith(("_", "pretrained"))
+
+
+def _is_argument(value: Any) -> bool:
+    """Whether it can be given to a network: numbers, and the names of norms, activations and modes."""
+    if isinstance(value, list):
+        return all(map(_is_argument, value))
+    if isinstance(value, Mapping):
+        return all(_is_name(key) and _is_argument(item) for key, item in value.items())
+    return _is_number(value) or (isinstance(value, str) and _WORD.fullmatch(value) is not None)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal, where `true` is not 1."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _configs(bundle: Path) -> list[dict[str, Any]]:
+    """The configs of a bundle, as a running config has them: macros and relative ids are resolved."""
+    found = []
+    for file in sorted((bundle / "configs").glob("*.json")):
+        content = read_json(file)
+        if isinstance(content, dict):
+            parser = ConfigParser(_nested(content))
+            with suppress(KeyError, ValueError):  # an overlay refers to what only the config below it has
+                parser.resolve_macro_and_relative_ids()
+            found.append(parser.get())
+    return found
+
+
+def _nested(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config whose keys are single names: what an overlay sets within a component, as a component of that alone."""
+    nested: dict[str, Any] = {}
+    for key, value in config.items():
+        *parents, last = ReferenceResolver.split_id(key)
+        level = nested
+        for parent in parents:
+            level = level.setdefault(parent, {})
+            if not isinstance(level, dict):
+                break
+        else:
+            level[last] = value
+    return nested
+
+
+def _with_references(config: Mapping[str, Any], ids: Sequence[str]) -> list[str]:
+    """The ids that there are, and every id that they refer to, directly or through others; no places."""
+    found: list[str] = []
+    waiting = list(ids)
+    while waiting:
+        key = waiting.pop(0)
+        if key in config and key not in found and key not in _PLACES:
+            found.append(key)
+            waiting += [
+                name.partition(SEPARATOR)[0] for name in ReferenceResolver.find_refs_in_config(config[key], key)
+            ]
+    return found
