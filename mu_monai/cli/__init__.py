@@ -15,7 +15,8 @@ from mu_monai.cli.audit import audit
 from mu_monai.cli.compare import compare
 from mu_monai.cli.compose import compose
 from mu_monai.cli.finished import finished
-from mu_monai.cli.handover import RunDir, merge, release, revert, verify
+from mu_monai.cli.handover import merge, release, revert, verify
+from mu_monai.cli.options import RunBundle, RunDir, TrustConfig, trust
 from mu_monai.errors import InputError
 
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -210,6 +211,7 @@ def unlearn(
     resume: Resume = False,
     device: Device = None,
     quiet: Quiet = False,
+    trust_config: TrustConfig = False,
 ) -> None:
     """Make a trained model forget the split's forget cases, or classes of its masks.
 
@@ -233,6 +235,7 @@ def unlearn(
         forget_classes=forget_class or [],
         settings=settings or [],
         overlays=overlay or [],
+        trust=trust(bundle, trust_config),
         **options,
     )
     finished(run)
@@ -245,6 +248,8 @@ def evaluate(
         Path | None, typer.Option(help="Another split.json than the run's, whose files have moved.")
     ] = None,
     device: Device = None,
+    bundle: RunBundle = None,
+    trust_config: TrustConfig = False,
 ) -> None:
     """Score every case of a run's split again.
 
@@ -252,7 +257,8 @@ def evaluate(
     """
     from mu_monai import workflow
 
-    typer.echo(f"scores: {workflow.evaluate(run, split=split, device=device)}")
+    said = trust(bundle, trust_config)
+    typer.echo(f"scores: {workflow.evaluate(run, split=split, device=device, trust=said)}")
     typer.echo(workflow.summary(run))
 
 
@@ -262,6 +268,8 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of one DICOM series each.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")] = Path("predictions"),
     device: Device = None,
+    bundle: RunBundle = None,
+    trust_config: TrustConfig = False,
 ) -> None:
     """Write what a run's model answers on images: masks in their geometry, or a table of classes.
 
@@ -269,7 +277,8 @@ def predict(
     """
     from mu_monai import workflow
 
-    typer.echo(f"predictions: {workflow.predict(run, images, out=out, device=device)}")
+    said = trust(bundle, trust_config)
+    typer.echo(f"predictions: {workflow.predict(run, images, out=out, device=device, trust=said)}")
 
 
 @app.command()

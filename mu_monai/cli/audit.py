@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mu_monai.cli.options import RunBundle, TrustConfig, trust
 from mu_monai.errors import InputError
 
 
@@ -46,6 +47,8 @@ def audit(
             help="The file to write, by default audit.json in the run; with --weights the run folder to make."
         ),
     ] = None,
+    bundle: RunBundle = None,
+    trust_config: TrustConfig = False,
 ) -> None:
     """Judge whether it can still be told who was forgotten, and who pays for the forgetting.
 
@@ -65,12 +68,14 @@ def audit(
         "by": by or [],
         "seed": seed,
     }
+    said = trust(bundle, trust_config)
     if weights is not None or split is not None:
+        said = trust(run, trust_config)  # the bundle is named in the place of a run
         if weights is None or split is None or out is None:
             raise InputError("a model that was not unlearned here needs all of --weights, --split and --out")
         model: dict[str, Any] = {"weights": weights, "split": split, "out": out, "teacher": teacher}
-        folder = str(workflow.adopt(run, **model, device=device, options=options))
+        folder = str(workflow.adopt(run, **model, device=device, options=options, trust=said))
         teacher, out = None, None
-    file = workflow.audit(folder, teacher=teacher, device=device, quiet=quiet, out=out, **options)
+    file = workflow.audit(folder, teacher=teacher, device=device, quiet=quiet, out=out, trust=said, **options)
     typer.echo(workflow.audit_summary(file))
     typer.echo(f"audit: {file}")

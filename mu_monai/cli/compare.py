@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mu_monai.cli.options import TrustConfig, trust
 from mu_monai.errors import InputError
 
 
@@ -45,6 +46,7 @@ def compare(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0 ...; by default a GPU where there is one.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No line for each run.")] = False,
+    trust_config: TrustConfig = False,
 ) -> None:
     """Compare unlearning methods: the same trials and seeds for each, audited beside retrained models.
 
@@ -75,6 +77,7 @@ def compare(
         settings=settings or [],
         overlays=overlay or [],
         device=device,
+        trust=trust(bundle, trust_config),
     )
     typer.echo(workflow.comparison_summary(file))
     typer.echo(f"comparison: {file.with_name('index.html')}")

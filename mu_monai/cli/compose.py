@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mu_monai.cli.finished import finished
-from mu_monai.cli.handover import RunDir
+from mu_monai.cli.options import RunBundle, RunDir, TrustConfig, trust
 
 
 def compose(
@@ -32,6 +32,8 @@ def compose(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda:0 ...; by default a GPU where there is one.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    bundle: RunBundle = None,
+    trust_config: TrustConfig = False,
 ) -> None:
     """Compose a run that retains well with one that forgets well, then fine-tune it on retain cases.
 
@@ -50,5 +52,6 @@ def compose(
         resume=resume,
         device=device,
         quiet=quiet,
+        trust=trust(bundle, trust_config),
     )
     finished(run)

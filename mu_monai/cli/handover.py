@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-RunDir = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
+from mu_monai.cli.options import RunBundle, RunDir, TrustConfig, trust
+
 OutFile = Annotated[Path, typer.Option("--out", help="The weights file to write.")]
 TeacherFile = Annotated[
     Path | None,
@@ -15,30 +16,46 @@ TeacherFile = Annotated[
 ]
 
 
-def revert(run: RunDir, out: OutFile, teacher: TeacherFile = None) -> None:
+def revert(
+    run: RunDir,
+    out: OutFile,
+    teacher: TeacherFile = None,
+    bundle: RunBundle = None,
+    trust_config: TrustConfig = False,
+) -> None:
     """Write the teacher back as plain weights, bit for bit what the run started from.
 
     Example: mu-monai revert runs/e2r --out teacher.pt
     """
     from mu_monai import workflow
 
-    typer.echo(f"weights of the teacher: {workflow.revert(run, out=out, teacher=teacher)}")
+    file = workflow.revert(run, out=out, teacher=teacher, trust=trust(bundle, trust_config))
+    typer.echo(f"weights of the teacher: {file}")
 
 
-def merge(run: RunDir, out: OutFile, teacher: TeacherFile = None) -> None:
+def merge(
+    run: RunDir,
+    out: OutFile,
+    teacher: TeacherFile = None,
+    bundle: RunBundle = None,
+    trust_config: TrustConfig = False,
+) -> None:
     """Write the student as plain weights, its adapters merged.
 
     Example: mu-monai merge runs/e2r --out student.pt
     """
     from mu_monai import workflow
 
-    typer.echo(f"weights of the student: {workflow.merge(run, out=out, teacher=teacher)}")
+    file = workflow.merge(run, out=out, teacher=teacher, trust=trust(bundle, trust_config))
+    typer.echo(f"weights of the student: {file}")
 
 
 def release(
     run: RunDir,
     out: Annotated[Path, typer.Option("--out", help="The folder to make, with the bundle in it.")],
     teacher: TeacherFile = None,
+    bundle: RunBundle = None,
+    trust_config: TrustConfig = False,
 ) -> None:
     """Write a sealed MONAI bundle of the student alone, and search it for what the teacher can be rebuilt from.
 
@@ -47,7 +64,7 @@ def release(
     from mu_monai import workflow
     from mu_monai.files import read_json
 
-    folder = workflow.release(run, out=out, teacher=teacher)
+    folder = workflow.release(run, out=out, teacher=teacher, trust=trust(bundle, trust_config))
     typer.echo(f"released: {folder / 'bundle'}")
     for told in read_json(folder / "release.json")["told"]:
         typer.echo(f"  {told}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from mu_monai.keys import (
     structures,
 )
 from mu_monai.report.examples import Examples, is_volumes, joined_examples, read_examples
-from mu_monai.runs import changed_files, open_run, read_stamped
+from mu_monai.runs import changed_files, read_record, read_stamped
 
 SEGMENTATION, CLASSIFICATION = "segmentation", "classification"
 _KEYS, _CLASS_NAMES = (MODEL, SUBSET, PATIENT_ID, CASE_ID), (LABEL, "predicted")
@@ -173,9 +173,8 @@ def read_runs(folders: Sequence[str | Path]) -> Runs:
 
 
 def _read_run(folder: Path) -> Run:
-    record = open_run(folder, SCORES_CSV, CURVE_CSV, EXAMPLES_NPZ)
-    if not (folder / SCORES_CSV).is_file():
-        raise InputError(f"the run '{folder}' has no {SCORES_CSV}; write it with: mu-monai evaluate {folder}")
+    record = read_record(folder)
+    raise_if_any(_record_problems(folder, record))
     scores = _read_table(folder / SCORES_CSV)
     raise_if_any(_score_problems(folder, record["role"], scores))
     curve = _read_table(folder / CURVE_CSV) if (folder / CURVE_CSV).is_file() else pd.DataFrame()
@@ -185,6 +184,15 @@ def _read_run(folder: Path) -> Run:
     decision = _read_table(picture) if audit.get("decision") and picture.is_file() else pd.DataFrame()
     tables: dict[str, Any] = {"scores": scores, "curve": curve, "examples": examples, "decision": decision}
     return Run(folder=folder, record=record, audit=audit, **tables)
+
+
+def _record_problems(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:
+    if record["status"] != "finished":
+        yield f"the run '{folder}' is {record['status']!r}, not finished; complete it through --resume, then report"
+    if not (folder / SCORES_CSV).is_file():
+        yield f"the run '{folder}' has no {SCORES_CSV}; write it with: mu-monai evaluate {folder}"
+    else:
+        yield from changed_files(folder, record, (SCORES_CSV, CURVE_CSV, EXAMPLES_NPZ))
 
 
 def _read_audit(path: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ _SHAPE: dict[str, Any] = {
     "forget_classes": list,
     "preset": str | None,
     "sha256": {"split": str, "config": str | None, "starting_weights": str | None, "weights": str},
-    "split": {"file": str, "provenance": dict},
+    "split": {"file": str, "provenance": dict | None},
     "teacher": str | None,
     "parameters": {"coverage": str},
     "checks": list,
@@ -36,6 +36,7 @@ _SHAPE: dict[str, Any] = {
     "seconds": int | float,
     FILES: dict,
 }
+_NULL = ("split", "measurements", "seconds")  # where null says as much as nothing
 _METHOD = {"name": str, "settings": dict}
 logger = logging.getLogger(__name__)
 
@@ -153,8 +154,8 @@ def _below(folder: Path, name: str) -> list[str]:
 @functools.cache
 def _say_that_little_is_known(folder: str) -> None:
     logger.warning(
-        "'%s' was made by an earlier version, which kept no digests of scores, curve, examples and adapters: a change in "
-        "them cannot be noticed; 'mu-monai evaluate' writes scores and examples anew, with digests",
+        "'%s' was made by an earlier version, which kept no digests of scores, curve, examples and adapters: a change "
+        "in them cannot be noticed; 'mu-monai evaluate' writes scores and examples anew, with digests",
         folder,
     )
 
@@ -162,7 +163,7 @@ def _say_that_little_is_known(folder: str) -> None:
 def _misshapen(content: Mapping[str, Any], shape: Mapping[str, Any], place: str = "") -> Iterator[str]:
     """What is of another type than it should be; what is absent is not looked at."""
     for key, kind in shape.items():
-        if key not in content:
+        if key not in content or (content[key] is None and key in _NULL):
             continue
         value, wanted = content[key], dict if isinstance(kind, Mapping) else kind
         if not isinstance(value, wanted) or (isinstance(value, bool) and bool is not wanted):

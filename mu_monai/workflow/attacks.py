@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,7 @@ RELEARNING, ADAPTER_REMOVAL = "relearning", "adapter-removal"
 RELEARNING_ATTACK = Relearning()
 _ALL = "all"
 _EVERY_STEP, _STRIDE = 10, 5  # up to which step the known cases are looked at after each, and how often from there
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +102,9 @@ def run_attacks(
 ) -> AttackResults:
     """Attack the student and, for comparison, the retrained model, and score forgotten and unseen cases after it.
 
-    Every score table is kept under `attacks/` in the run folder, under a digest of weights, attack, seed and cases, so
-    that a run which was killed goes on where it was, and one that is asked again takes seconds.
+    Every score table is kept under `attacks/` in the run folder, under a digest of weights, attack, seed and cases and
+    one of its content, so that a run which was killed goes on where it was, one that is asked again takes seconds, and
+    a table that was changed is made again.
 
     Args:
         evaluation: the models by role, and the cases.
@@ -128,6 +131,19 @@ def run_attacks(
         settings={name: _settings(name) for name, _ in jobs},
         notes=list(arena.notes(chosen)),
     )
+
+
+def _kept(start: Path) -> Path | None:
+    """The table that was kept under a name; one whose content is not that of its name is made again."""
+    for file in sorted(start.parent.glob(f"{start.name}-*.csv")):
+        if file.stem == f"{start.name}-{_short_digest(file.read_bytes())}":
+            return file
+        logger.warning("'%s' was changed after it was written; the attack is run again", file)
+    return None
+
+
+def _short_digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 class _Arena:
@@ -171,11 +187,13 @@ class _Arena:
         weights = weights_sha256(self._models[role].state_dict())
         key = json.dumps([weights, name, _settings(name), self._seed, self._cases, role == TEACHER])
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-        file = self._run / ATTACKS_DIR / f"{name}-{role}-{digest}.csv"
-        if not file.is_file():
-            table = pd.concat(list(self._stages(name, role)), ignore_index=True)
+        start = self._run / ATTACKS_DIR / f"{name}-{role}-{digest}"
+        file = _kept(start)
+        if file is None:
+            content = pd.concat(list(self._stages(name, role)), ignore_index=True).to_csv(index=False).encode()
+            file = start.with_name(f"{start.name}-{_short_digest(content)}.csv")
             with atomic_path(file) as path:
-                table.to_csv(path, index=False)
+                path.write_bytes(content)
         table = pd.read_csv(file, dtype={PATIENT_ID: str, CASE_ID: str})
         return _labelled(table, attack=name, model=role)
 

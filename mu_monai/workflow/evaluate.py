@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pandas as pd
 from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.data import load_split
 from mu_monai.errors import raise_if_any
+from mu_monai.files import file_sha256
 from mu_monai.keys import CASE_ID, MODEL_PT, PATIENT_ID, RUN_JSON, SCORES_CSV, STUDENT, SUBSET, TEACHER
+from mu_monai.runs import changed_files
 from mu_monai.workflow.config import (
     collect,
     config_files,
@@ -77,18 +80,29 @@ def changed_problems(run: Path, record: dict[str, Any], split: str | Path, weigh
     digests = digests if record["role"] == STUDENT else {record["role"]: "weights"}
     problems = [
         f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {found}, in {RUN_JSON} "
-        f"{record['sha256'][digests[role]]}); put the original file back"
+        f"{wanted}); put the original file back"
         for role, path in weights.items()
-        if (found := weights_sha256(read_weights(path))) != record["sha256"][digests[role]]
+        if (found := weights_sha256(read_weights(path))) != (wanted := record["sha256"].get(digests[role]))
     ]
-    if (run / SCORES_CSV).is_file():
-        before = pd.read_csv(run / SCORES_CSV, dtype=str)[[SUBSET, PATIENT_ID, CASE_ID]].drop_duplicates()
-        scored = set(before.itertuples(index=False, name=None))
-        now = {(case[SUBSET], case[PATIENT_ID], case[CASE_ID]) for part in load_split(split).values() for case in part}
-        if scored != now:
-            some = ", ".join(f"{case} in {subset}" for subset, _, case in sorted(scored ^ now)[:5])
-            problems.append(
-                f"the split '{split}' holds other cases or subsets than '{run}' was made with ({some}); give the same "
-                "split, whose files alone may have moved"
-            )
-    return problems
+    if file_sha256(split) == record["sha256"]["split"]:
+        return problems
+    return problems + _other_cases(run, record, split)
+
+
+def _other_cases(run: Path, record: Mapping[str, Any], split: str | Path) -> list[str]:
+    """Why another split file than the run's is not the same split, whose images alone may have moved."""
+    if not (run / SCORES_CSV).is_file() or changed_files(run, record, [SCORES_CSV]):
+        return [
+            f"'{split}' is another file than the split of '{run}', and whether it has the same cases cannot be told, "
+            f"since {SCORES_CSV} is missing or changed; give the very file that the run was made with"
+        ]
+    before = pd.read_csv(run / SCORES_CSV, dtype=str, keep_default_na=False)[[SUBSET, PATIENT_ID, CASE_ID]]
+    scored = set(before.drop_duplicates().itertuples(index=False, name=None))
+    now = {(case[SUBSET], case[PATIENT_ID], case[CASE_ID]) for part in load_split(split).values() for case in part}
+    if scored == now:
+        return []
+    some = ", ".join(f"{case} in {subset}" for subset, _, case in sorted(scored ^ now)[:5])
+    return [
+        f"the split '{split}' holds other cases or subsets than '{run}' was made with ({some}); give the same split, "
+        "whose files alone may have moved"
+    ]

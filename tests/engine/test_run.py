@@ -65,7 +65,7 @@ class TestFinishedUnlearning:
     def test_run_json_says_what_was_done(self, trainer, run):
         content = record(run)
         expected = {
-            "format": 1,
+            "format": 2,
             "verb": "unlearn",
             "status": "finished",
             "role": "student",
@@ -332,7 +332,7 @@ class TestStopping:
         with pytest.raises(KeyboardInterrupt, match="stopped here"):
             run.unlearning(after=[at(Events.EPOCH_STARTED, stop(KeyboardInterrupt), 2)]).run()
         content = record(run)
-        write_json(run.folder / "run.json", {**content, "started": "2026-01-31T12:00:00+00:00"})
+        write_record(run.folder, {**content, "started": "2026-01-31T12:00:00+00:00"})
         run.unlearning(resume=True).run()
         assert record(run)["started"] == "2026-01-31T12:00:00+00:00"
         seconds = pd.read_csv(run.folder / "curve.csv")["seconds"]
