@@ -180,10 +180,10 @@ def _foreign(place: tuple[str, ...], value: Any, known: Sequence[Any]) -> Iterat
             return
         for key, item in value.items():
             there = [each[key] for each in mappings if key in each]
-            fresh = place == (_NETWORK,) and not there and _is_name(key)
+            fresh = place == (_NETWORK,) and not there and is_argument_name(key)
             yield from _foreign((*place, key), item, there or ([None] if fresh else []))
     elif all(isinstance(each, Mapping) for each in known) or not (
-        _is_number(value) or (place[0] == _NETWORK and _is_name(place[-1]) and _is_argument(value))
+        _is_number(value) or (place[0] == _NETWORK and is_argument_name(place[-1]) and is_argument(value))
     ):
         yield differs
 
@@ -195,17 +195,17 @@ def _is_number(value: Any) -> bool:
     return value is None or isinstance(value, int | float)
 
 
-def _is_name(key: object) -> bool:
+def is_argument_name(key: object) -> bool:
     """Whether it can be the name of a network's argument that loads nothing."""
     return isinstance(key, str) and key.isidentifier() and not key.startswith(("_", "pretrained"))
 
 
-def _is_argument(value: Any) -> bool:
+def is_argument(value: Any) -> bool:
     """Whether it can be given to a network: numbers, and the names of norms, activations and modes."""
     if isinstance(value, list):
-        return all(map(_is_argument, value))
+        return all(map(is_argument, value))
     if isinstance(value, Mapping):
-        return all(_is_name(key) and _is_argument(item) for key, item in value.items())
+        return all(is_argument_name(key) and is_argument(item) for key, item in value.items())
     return _is_number(value) or (isinstance(value, str) and _WORD.fullmatch(value) is not None)
 
 

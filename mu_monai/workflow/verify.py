@@ -10,9 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser
-
-from mu_monai.adapters import load_weights, weights_sha256
+from mu_monai.adapters import misfits, read_weights, weights_sha256
 from mu_monai.attacks import search_folder
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
@@ -28,6 +26,7 @@ from mu_monai.record import (
     type_problem,
     without_nan,
 )
+from mu_monai.workflow.received_network import received_network
 from mu_monai.workflow.release import BUNDLE
 from mu_monai.workflow.seal import computed_records
 
@@ -139,12 +138,16 @@ def _result(name: str, problems: Sequence[str], fine: str) -> Check:
 
 
 def _weights(folder: Path, said: Mapping[str, Any]) -> Check:
-    """Only files that were signed are read: a config is code."""
+    """Whether they are the weights of the record and fit the network; the config is data here, and is not run."""
     bundle, wanted = folder / BUNDLE, said["weights"][STUDENT]
-    network = ConfigParser(read_json(bundle / "configs" / "inference.json")).get_parsed_content("network_def")
-    found = weights_sha256(load_weights(network, bundle / "models" / MODEL_PT).state_dict())
-    other = [f"they have the SHA-256 {found}, and the record says {wanted}"] if found != wanted else []
-    return _result("weights", other, f"they fit the network, SHA-256 {found[:12]}")
+    state = read_weights(bundle / "models" / MODEL_PT)
+    found = weights_sha256(state)
+    problems = [f"they have the SHA-256 {found}, and the record says {wanted}"] if found != wanted else []
+    try:
+        network = received_network(read_json(bundle / "configs" / "inference.json"))
+    except InputError as error:
+        return _result("weights", problems, f"SHA-256 {found[:12]}; not put into the network: {error}")
+    return _result("weights", problems + misfits(network, state), f"they fit the network, SHA-256 {found[:12]}")
 
 
 def _split(said: Mapping[str, Any], split: str | Path | None) -> Check:

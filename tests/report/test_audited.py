@@ -82,7 +82,10 @@ def test_an_audit_of_other_weights_is_not_shown(make_run, quick_runs, tmp_path, 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [("{", r"audit.json' is not valid JSON"), (json.dumps({"format": 3}), "has format 3; this version reads format 1 and 2")],
+    [
+        ("{", r"audit.json' is not valid JSON"),
+        (json.dumps({"format": 3}), "has format 3; this version reads format 1 and 2"),
+    ],
 )
 def test_a_damaged_audit_is_refused(quick_runs, content, problem):
     (quick_runs[-1] / "audit.json").write_text(content, encoding="utf-8")

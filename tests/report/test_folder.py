@@ -138,7 +138,11 @@ def test_scores_that_cannot_be_used(make_run, change, message):
         ("run.json", "[]", "has format 'list'; this version reads format 1 and 2"),
         ("run.json", json.dumps({"format": 3}), "has format 3"),
         ("run.json", json.dumps({"format": 2}), "was changed after it was written"),
-        ("run.json", json.dumps({"format": 1, "status": "finished", "role": "judge"}), "has role 'judge', which is not one of"),
+        (
+            "run.json",
+            json.dumps({"format": 1, "status": "finished", "role": "judge"}),
+            "has role 'judge', which is not one of",
+        ),
         ("scores.csv", "", "is not a readable table"),
         ("curve.csv", 'a,b\n"', "is not a readable table"),
         ("examples.npz", "no archive", "is not a readable archive"),

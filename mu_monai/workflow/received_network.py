@@ -1,0 +1,87 @@
+"""The network of a bundle that somebody handed over, built without running its config."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from monai.networks import nets
+from torch import nn
+
+from mu_monai.errors import InputError
+from mu_monai.workflow.trust import is_argument, is_argument_name
+
+_NETS = nets.__name__
+_COUNTED = "$len(@classes)"  # how the shipped bundles say their number of outputs
+
+
+def received_network(config: Mapping[str, Any]) -> nn.Module:
+    """Build the `network_def` of a config: one of MONAI's own networks, with numbers and plain names as arguments.
+
+    The network has shapes and no weights: it takes no memory, whatever the arguments ask for, where MONAI's network can
+    be built so.
+
+    Args:
+        config: a bundle's config, from anybody.
+
+    Raises:
+        InputError: where it describes anything else, which is code of whoever wrote it, or cannot be built.
+
+    Example:
+        >>> config = {"network_def": {"_target_": "UNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1,
+        ...                           "channels": [4, 8], "strides": [2]}}
+        >>> type(received_network(config)).__name__
+        'UNet'
+        >>> received_network({"network_def": {"_target_": "os.system", "command": "true"}})
+        Traceback (most recent call last):
+        mu_monai.errors.InputError: the network 'os.system' is not one of MONAI's (monai.networks.nets): it is code ...
+    """
+    found = config.get("network_def")
+    target = found.get("_target_") if isinstance(found, Mapping) else found
+    network = _class(target)
+    if not isinstance(found, Mapping) or network is None:
+        raise InputError(
+            f"the network {target!r:.80} is not one of MONAI's ({_NETS}): it is code of whoever wrote the config, and "
+            "is not built"
+        )
+    arguments = {key: _counted(value, config) for key, value in found.items() if key != "_target_"}
+    wrong = [
+        f"{key}={value!r:.80}" for key, value in arguments.items() if not (is_argument_name(key) and is_argument(value))
+    ]
+    if wrong:
+        raise InputError(
+            f"the network {target} has the arguments {', '.join(wrong)}; only numbers and plain names are data, the "
+            "rest is code of whoever wrote the config, and is not built"
+        )
+    try:
+        return _without_weights(network, arguments)
+    except Exception as error:  # a network refuses its arguments with whatever it likes
+        raise InputError(f"the network {target} cannot be built ({type(error).__name__}: {error})") from error
+
+
+def _class(target: Any) -> type[nn.Module] | None:
+    """One of MONAI's networks by its name, alone or with its module."""
+    if not isinstance(target, str) or "." in target.removeprefix(f"{_NETS}."):
+        return None
+    found = getattr(nets, target.removeprefix(f"{_NETS}."), None)
+    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
+        return None
+    loads = [
+        p for name, p in inspect.signature(found).parameters.items() if name.startswith("pretrained") and p.default
+    ]
+    return None if loads else found
+
+
+def _counted(value: Any, config: Mapping[str, Any]) -> Any:
+    classes = config.get("classes")
+    return len(classes) if value == _COUNTED and isinstance(classes, list) else value
+
+
+def _without_weights(network: type[nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
+    try:
+        with torch.device("meta"):
+            return network(**arguments)
+    except (RuntimeError, NotImplementedError):  # a few look at values while they are built
+        return network(**arguments)
