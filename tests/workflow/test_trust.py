@@ -3,6 +3,8 @@
 import json
 import shutil
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,10 @@ def recorded(change):
         (run / "run.json").write_text(json.dumps(record))
 
     return plant
+
+
+def setting(**values):
+    return recorded(lambda record, run: record["method"]["settings"].update(values))
 
 
 def macro(target):
@@ -127,13 +133,13 @@ PAYLOADS = {
     "places of the run": changed(bundle_root=CODE, dataset_dir=CODE, device=CODE, split=CODE, run_dir=CODE),
     "imports and what runs": changed(imports=["$import tripwire"], initialize=[CODE], run=[CODE], scorer=COMPONENT),
     "a bundle that came along": recorded(evil_bundle),
-    "a bundle that came along under a shipped name": recorded(lambda record, run: evil_bundle(record, run, name="isic")),
-    "a bundle by a path": recorded(lambda record, run: record["bundle"].update(name=str(run / "bundle"), root="/nowhere")),
+    "a bundle that came along under a shipped name": recorded(partial(evil_bundle, name="isic")),
+    "a bundle by a path": recorded(lambda record, run: record["bundle"].update(name=str(run / "bundle"))),
     "a teacher that is code": recorded(lambda record, run: record.update(teacher=CODE)),
     "a split that is code": recorded(lambda record, run: record["split"].update(file=CODE)),
-    "a method's setting": recorded(lambda record, run: record["method"]["settings"].update(forget_weight=CODE)),
-    "a method's setting is a macro": recorded(lambda record, run: record["method"]["settings"].update(kd_weight="%run.json::x")),
-    "a method's setting is a component": recorded(lambda record, run: record["method"]["settings"].update(forget_terms=COMPONENT)),
+    "a method's setting": setting(forget_weight=CODE),
+    "a method's setting is a macro": setting(kd_weight="%run.json::x"),
+    "a method's setting is a component": setting(forget_terms=COMPONENT),
     "a method's name": recorded(lambda record, run: record["method"].update(name="tripwire.Component")),
     "forgotten classes": recorded(lambda record, run: record.update(forget_classes=[CODE])),
 }  # fmt: skip
@@ -182,6 +188,7 @@ def test_no_command_executes_what_a_run_folder_holds(
     image = split.parent / read_json(split)["test"][0]["image"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ConfigWorkflow, "run", stopped)  # all is built by then, and training would take minutes
+    monkeypatch.setattr("mu_monai.workflow.report.write_report", stopped)  # all is read by then
     for command in commands(run, split, teachers["isic"], image, tmp_path / "out"):
         code, _, err = mu_monai(*command)
         assert not tripwire.exists(), command
@@ -190,7 +197,7 @@ def test_no_command_executes_what_a_run_folder_holds(
         assert code == 0 or "error: " in err, command
 
 
-def stopped(workflow):
+def stopped(*arguments, **options):
     raise InputError("stopped before it ran")
 
 
@@ -199,7 +206,8 @@ def stopped(workflow):
     ["loss is code", "another transform", "network's target", "reader by a dotted name", "macro in the transforms"],
 )
 def test_the_payloads_work_where_the_config_is_trusted(name, mu_monai, tripwire, strangers_run, tmp_path):
-    mu_monai("evaluate", strangers_run(PAYLOADS[name], tmp_path / "run"), "--trust-config")
+    with suppress(RuntimeError):  # what the code made is of no use to the rest of the config
+        mu_monai("evaluate", strangers_run(PAYLOADS[name], tmp_path / "run"), "--trust-config")
     assert tripwire.exists()
 
 
@@ -277,7 +285,7 @@ def test_another_bundle_must_be_named_by_the_user(tmp_path):
     with pytest.raises(InputError, match="--bundle"):
         STRANGER.bundle_of(record)
     assert Trust(bundle=own).bundle_of(record) == own
-    with pytest.raises(InputError, match="'own'.*'isic'"):
+    with pytest.raises(InputError, match=r"'own'.*'isic'"):
         Trust(bundle="isic").bundle_of(record)
 
 
