@@ -17,6 +17,10 @@ _NETS = nets.__name__
 _COUNTED = "$len(@classes)"  # how the shipped bundles say their number of outputs
 
 
+class CodeInConfig(InputError):
+    """A network that is described by code of whoever wrote the config, and not by data."""
+
+
 def received_network(config: Mapping[str, Any]) -> nn.Module:
     """Build the `network_def` of a config: one of MONAI's own networks, with numbers and plain names as arguments.
 
@@ -27,7 +31,8 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
         config: a bundle's config, from anybody.
 
     Raises:
-        InputError: where it describes anything else, which is code of whoever wrote it, or cannot be built.
+        CodeInConfig: where it describes anything else, such as a class of the sender's own.
+        InputError: where there is none, or it cannot be built.
 
     Example:
         >>> config = {"network_def": {"_target_": "UNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1,
@@ -36,13 +41,19 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
         'UNet'
         >>> received_network({"network_def": {"_target_": "os.system", "command": "true"}})
         Traceback (most recent call last):
-        mu_monai.errors.InputError: the network 'os.system' is not one of MONAI's (monai.networks.nets): it is code ...
+        mu_monai.workflow.received_network.CodeInConfig: the network 'os.system' is not one of MONAI's (monai.networks.nets): it is code ...
     """
     found = config.get("network_def")
-    target = found.get("_target_") if isinstance(found, Mapping) else found
+    target = found.get("_target_") if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping) or not isinstance(target, str):
+        raise InputError(f"the config has no 'network_def' with a _target_, but {found!r:.80}")
     network = _class(target)
-    if not isinstance(found, Mapping) or network is None:
-        raise InputError(
+    if network is None:
+        if "." not in target:
+            raise InputError(
+                f"MONAI has no network {target!r:.80} that can be built without weights of somebody else's"
+            )
+        raise CodeInConfig(
             f"the network {target!r:.80} is not one of MONAI's ({_NETS}): it is code of whoever wrote the config, and "
             "is not built"
         )
@@ -51,7 +62,7 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
         f"{key}={value!r:.80}" for key, value in arguments.items() if not (is_argument_name(key) and is_argument(value))
     ]
     if wrong:
-        raise InputError(
+        raise CodeInConfig(
             f"the network {target} has the arguments {', '.join(wrong)}; only numbers and plain names are data, the "
             "rest is code of whoever wrote the config, and is not built"
         )
@@ -61,10 +72,8 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
         raise InputError(f"the network {target} cannot be built ({type(error).__name__}: {error})") from error
 
 
-def _class(target: Any) -> type[nn.Module] | None:
-    """One of MONAI's networks by its name, alone or with its module."""
-    if not isinstance(target, str) or "." in target.removeprefix(f"{_NETS}."):
-        return None
+def _class(target: str) -> type[nn.Module] | None:
+    """One of MONAI's networks by its name, alone or with its module; none of those that load weights by default."""
     found = getattr(nets, target.removeprefix(f"{_NETS}."), None)
     if not (inspect.isclass(found) and issubclass(found, nn.Module)):
         return None

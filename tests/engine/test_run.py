@@ -23,7 +23,8 @@ from mu_monai.engine.checks import self_checks
 from mu_monai.engine.curve import record_term
 from mu_monai.engine.run import RunFolder, role_of, running_config
 from mu_monai.errors import InputError
-from mu_monai.files import file_sha256, read_json, write_json
+from mu_monai.files import file_sha256, read_json
+from mu_monai.runs import write_record
 
 
 def record(run) -> dict:

@@ -1,6 +1,5 @@
 """The audit of a run, from its folders to `audit.json` and what the command says."""
 
-import json
 import math
 import shutil
 
@@ -12,10 +11,11 @@ from mu_monai import workflow
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.report import read_runs
+from mu_monai.runs import file_digests, write_record
 
 KEYS = {
     *("format", "command", "created", "versions", "seed", "n_resamples", "split", "models", "records", "verdict"),
-    *("patients", "subgroups", "attacks", "attacks_asked", "searched", "notes"),
+    *("patients", "subgroups", "attacks", "attacks_asked", "searched", "notes", "files", "digest"),
 }
 
 
@@ -126,7 +126,7 @@ def test_a_model_that_forgot_nothing_is_refused(teachers):
 
 def test_where_a_class_was_forgotten_nobody_is_to_be_told(student):
     record = read_json(student / "run.json") | {"forget_classes": ["lesion"]}
-    (student / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    write_record(student, {**record, "files": file_digests(student)})
     with pytest.raises(InputError, match="forgot the classes lesion in every case and no patient"):
         workflow.audit(student)
 
@@ -140,7 +140,7 @@ def test_another_model_than_the_original_is_no_teacher(runs, student, tmp_path):
 
 def test_weights_of_another_model_are_not_attacked(runs, student):
     shutil.copy(runs / "retrained/model.pt", student / "model.pt")
-    with pytest.raises(InputError, match="are not those of the student that"):
+    with pytest.raises(InputError, match="is not the file that the run wrote"):
         workflow.audit(student, attacks=["int8"])
 
 
@@ -212,7 +212,7 @@ def test_a_search_without_the_original_says_so(student, teachers, tmp_path, gone
     if not gone:
         state = {name: value + 1 for name, value in torch.load(teachers["isic"] / "model.pt").items()}
         torch.save(state, place)
-    (student / "run.json").write_text(json.dumps(record | {"teacher": str(place)}), encoding="utf-8")
+    write_record(student, {**(record | {"teacher": str(place)}), "files": file_digests(student)})
     content = read_json(workflow.audit(student, n_resamples=5, quiet=True))
     assert any("searched by the names of files alone" in note for note in content["notes"])
     assert any(found["file"].startswith("adapter/") for found in content["searched"])

@@ -12,6 +12,7 @@ from mu_monai import workflow
 from mu_monai.engine import RunFolder
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
+from mu_monai.runs import file_digests, write_record
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def altered(unlearned, tmp_path):
         record = read_json(folder / "run.json")
         for key, value in changes.items():
             record[key] = record[key] | value if isinstance(value, dict) else value
-        (folder / "run.json").write_text(json.dumps(record))
+        write_record(folder, {**record, "files": file_digests(folder)})
         return folder
 
     return change

@@ -19,6 +19,8 @@ from mu_monai.adapters import weights_sha256
 from mu_monai.bundle import shipped_bundles
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
+from mu_monai.runs import file_digests, write_record
+from mu_monai.workflow.trust import Trust
 
 BUNDLES = sorted(shipped_bundles())
 PLAIN = """
@@ -160,7 +162,7 @@ class TestRefusals:
         self.refused(teachers["isic"], tmp_path, "is no unlearning run .its verb is train.; only the student")
 
     def test_an_audit_of_a_model_that_was_not_unlearned_here(self, run, tmp_path):
-        (run / "run.json").write_text(json.dumps(read_json(run / "run.json") | {"verb": "audit"}))
+        write_record(run, {**(read_json(run / "run.json") | {"verb": "audit"}), "files": file_digests(run)})
         match = "holds the audit of a model that was not unlearned here, so no adapter of it is known; only "
         with pytest.raises(InputError, match=match + "an unlearning run has"):
             workflow.merge(run, out=tmp_path / "model.pt")
@@ -169,36 +171,36 @@ class TestRefusals:
     def test_a_failed_self_check(self, run, tmp_path):
         record = read_json(run / "run.json")
         record["checks"][0]["passed"] = False
-        (run / "run.json").write_text(json.dumps(record))
+        write_record(run, {**record, "files": file_digests(run)})
         self.refused(run, tmp_path, "failed its self-check 'all weights are finite'")
 
     def test_other_weights_than_the_runs(self, run, tmp_path, teachers):
         shutil.copy(teachers["isic"] / "model.pt", run / "model.pt")
-        self.refused(run, tmp_path, "are not those of the student")
+        self.refused(run, tmp_path, "is not the file that the run wrote")
+        write_record(run, {**read_json(run / "run.json"), "files": file_digests(run)})
+        self.refused(run, tmp_path, "are not those that the run made")
 
     def test_another_teacher(self, run, tmp_path, unlearned):
         self.refused(run, tmp_path, "are not those of the teacher", teacher=unlearned("isic") / "model.pt")
 
     def test_a_teacher_that_is_gone(self, run, tmp_path):
         record = read_json(run / "run.json") | {"teacher": str(tmp_path / "gone.pt")}
-        (run / "run.json").write_text(json.dumps(record))
+        write_record(run, {**record, "files": file_digests(run)})
         self.refused(run, tmp_path, "weights '.*gone.pt' do not exist")
 
     def test_a_student_that_is_the_teacher(self, run, tmp_path, teachers):
         shutil.copy(teachers["isic"] / "model.pt", run / "model.pt")
         record = read_json(run / "run.json")
         record["sha256"]["weights"] = record["sha256"]["starting_weights"]
-        (run / "run.json").write_text(json.dumps(record))
+        write_record(run, {**record, "files": file_digests(run)})
         self.refused(run, tmp_path, "nothing was unlearned")
 
     def test_a_bundle_that_ships_the_teacher_in_its_license(self, run, tmp_path, teachers):
         """Whatever a bundle brings along is searched."""
         bundle = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")
         shutil.copy(teachers["isic"] / "model.pt", bundle / "LICENSE")
-        record = read_json(run / "run.json")
-        record["bundle"]["root"] = str(bundle)
-        (run / "run.json").write_text(json.dumps(record))
-        self.refused(run, tmp_path, "nothing is released: bundle/LICENSE.* holds .* of the original model's tensors")
+        match = "nothing is released: bundle/LICENSE.* holds .* of the original model's tensors"
+        self.refused(run, tmp_path, match, trust=Trust(bundle=bundle))
 
     def test_a_bundle_with_parts_that_monai_has_not(self, run, tmp_path):
         bundle = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")
@@ -208,7 +210,6 @@ class TestRefusals:
         ran = read_json(run / "config.json")
         ran["inferer"] = config["inferer"]
         (run / "config.json").write_text(json.dumps(ran))
-        record = read_json(run / "run.json")
-        record["bundle"]["root"] = str(bundle)
-        (run / "run.json").write_text(json.dumps(record))
-        self.refused(run, tmp_path, "needs 'mu_monai.own.Inferer', for which plain MONAI has no part")
+        write_record(run, {**read_json(run / "run.json"), "files": file_digests(run)})
+        match = "needs 'mu_monai.own.Inferer', for which plain MONAI has no part"
+        self.refused(run, tmp_path, match, trust=Trust(bundle=bundle))

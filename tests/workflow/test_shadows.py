@@ -12,7 +12,9 @@ from mu_monai.audit import shadow_notes, shadow_records
 from mu_monai.data import load_split, phantom_split
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
+from mu_monai.runs import write_record
 from mu_monai.workflow.shadows import _unlearning, complete, shadow_scores
+from mu_monai.workflow.trust import STRANGER
 
 TINY = ["network_def#channels=[4, 8]", "network_def#strides=[2]", "image_size=[16, 16]", "max_epochs=1"]
 
@@ -95,7 +97,7 @@ def test_what_is_finished_is_not_made_again_and_what_is_missing_is(pool, student
     (unlearned,) = (copy / "shadow-001").glob("unlearned-*/")
     (unlearned / "scores.csv").unlink()
     record = json.loads((copy / "shadow-002" / "teacher" / "run.json").read_text())
-    (copy / "shadow-002" / "teacher" / "run.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    write_record(copy / "shadow-002" / "teacher", record | {"status": "interrupted"})
     after = shadow_scores(student, shadows=4, pool=copy, quiet=True)
     pd.testing.assert_frame_equal(before, after)
     assert (copy / "shadow-000" / "teacher" / "model.pt").stat().st_mtime_ns == kept
@@ -117,14 +119,14 @@ def test_every_method_is_repeated_with_the_settings_of_the_run(method, split, te
 
 
 def overlay_of(run, folder):
-    (folder / "overlay.json").write_text(json.dumps(_unlearning(run, read_json(run / "run.json"))))
+    (folder / "overlay.json").write_text(json.dumps(_unlearning(run, read_json(run / "run.json"), STRANGER)))
     return str(folder / "overlay.json")
 
 
 @pytest.mark.parametrize("interrupted", [True, False])
 def test_what_has_a_checkpoint_is_resumed_and_what_has_none_starts_anew(interrupted, tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "run" / "run.json").write_text(json.dumps({"status": "interrupted"}))
+    write_record(tmp_path / "run", {"status": "interrupted", "role": "teacher"})
     if interrupted:
         (tmp_path / "run" / "checkpoints" / "last.pt").touch()
     made = []
@@ -161,7 +163,7 @@ def test_a_pool_for_something_else_is_refused(pool, split, tmp_path):
 def test_a_model_whose_training_is_not_known_has_no_shadows(student, teacher, tmp_path):
     shutil.copytree(student, tmp_path / "student")
     record = read_json(student / "run.json")
-    (tmp_path / "student" / "run.json").write_text(json.dumps(record | {"teacher": str(tmp_path / "model.pt")}))
+    write_record(tmp_path / "student", record | {"teacher": str(tmp_path / "model.pt")})
     with pytest.raises(InputError, match=r"is not known.* give its run as --teacher"):
         shadow_scores(tmp_path / "student", shadows=4, pool=tmp_path / "pool")
 
@@ -170,13 +172,13 @@ def test_a_model_whose_training_is_not_known_has_no_shadows(student, teacher, tm
     ("change", "message"),
     [
         ({"forget_classes": ["lesion"]}, "forgets the class lesion of all patients"),
-        ({"method": {"name": "EraseToRetain", "settings": {"forget_weight": "$print(1)"}}}, "hold code to execute"),
+        ({"method": {"name": "EraseToRetain", "settings": {"forget_weight": "$print(1)"}}}, "holds code"),
     ],
 )
 def test_runs_that_cannot_be_repeated_are_refused(change, message, student, pool, tmp_path):
     shutil.copytree(student, tmp_path / "student")
     record = read_json(student / "run.json")
-    (tmp_path / "student" / "run.json").write_text(json.dumps(record | change))
+    write_record(tmp_path / "student", record | change)
     with pytest.raises(InputError, match=message):
         shadow_scores(tmp_path / "student", shadows=4, pool=pool)
 

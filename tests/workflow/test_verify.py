@@ -14,6 +14,7 @@ from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.record import open_envelope, private_key, sign, statement, without_paths
 from mu_monai.report import read_runs
+from mu_monai.runs import file_digests, write_record
 from mu_monai.workflow.seal import seal
 
 FILES = [
@@ -206,8 +207,18 @@ def test_a_config_without_a_network_that_can_be_built_fails(folder, checks, keys
     sign_again(folder, keys, lambda said: None)
     found = checks(folder)["weights"]
     assert found.failed
-    assert found.detail.startswith("it cannot be checked (")
+    assert "network" in found.detail
     assert "\n" not in found.detail
+
+
+@pytest.mark.parametrize("target", ["os.system", "tripwire.Net", "monai.networks.nets.unet.os.system"])
+def test_a_network_of_the_senders_own_is_not_built(folder, checks, keys, target):
+    path = folder / "bundle" / "configs" / "inference.json"
+    path.write_text(json.dumps(read_json(path) | {"network_def": {"_target_": target, "command": "false"}}))
+    sign_again(folder, keys, lambda said: None)
+    found = checks(folder)["weights"]
+    assert not found.failed
+    assert f"whether they fit is not checked: the network '{target}'" in found.detail
 
 
 @pytest.mark.parametrize(
@@ -371,7 +382,7 @@ class TestRefusals:
         scores = (run / "scores.csv").read_text()
         (run / "scores.csv").write_text(scores.replace(f",{patient},", ",471147,"))
         record = read_json(run / "run.json") | {"warnings": ["471147 came back, at a loss of 0.471147"]}
-        (run / "run.json").write_text(json.dumps(record))
+        write_record(run, {**record, "files": file_digests(run)})
         self.refused("^the record's field 'runs.student.warnings.0' holds the id", [run], out, keys / "own.pem")
 
     def test_an_audit_of_other_weights(self, unlearned, out, keys, tmp_path):
