@@ -133,7 +133,7 @@ def test_runs_that_do_not_belong_together_are_refused_with_every_problem(unlearn
         ({"status": "interrupted"}, "is interrupted, not finished"),
         ({"forget_classes": ["lesion"]}, "forgot the classes lesion in every case; compose runs that forgot patients"),
         ({"teacher": None}, "does not know its teacher"),
-        ({"sha256": {"weights": "c" * 64}}, "are not those of the student that"),
+        ({"sha256": {"weights": "c" * 64}}, "are not those that the run made"),
     ],
 )
 def test_a_run_that_cannot_be_composed_is_refused(unlearned, altered, tmp_path, changes, message):
