@@ -78,15 +78,22 @@ def changed_problems(run: Path, record: dict[str, Any], split: str | Path, weigh
     """What is no longer as the run's record says: weights by their digest, the split by its cases."""
     digests = {TEACHER: "starting_weights", STUDENT: "weights"}
     digests = digests if record["role"] == STUDENT else {record["role"]: "weights"}
+    return collect(
+        *(
+            lambda role=role, path=path: _other_weights(run, role, path, record["sha256"].get(digests[role]))
+            for role, path in weights.items()
+        ),
+        lambda: [] if file_sha256(split) == record["sha256"]["split"] else _other_cases(run, record, split),
+    )
+
+
+def _other_weights(run: Path, role: str, path: str, wanted: str | None) -> list[str]:
+    found = weights_sha256(read_weights(path))
     problems = [
         f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {found}, in {RUN_JSON} "
         f"{wanted}); put the original file back"
-        for role, path in weights.items()
-        if (found := weights_sha256(read_weights(path))) != (wanted := record["sha256"].get(digests[role]))
     ]
-    if file_sha256(split) == record["sha256"]["split"]:
-        return problems
-    return problems + _other_cases(run, record, split)
+    return [] if found == wanted else problems
 
 
 def _other_cases(run: Path, record: Mapping[str, Any], split: str | Path) -> list[str]:

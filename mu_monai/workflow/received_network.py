@@ -17,7 +17,7 @@ _NETS = nets.__name__
 _COUNTED = "$len(@classes)"  # how the shipped bundles say their number of outputs
 
 
-class CodeInConfig(InputError):
+class ForeignNetworkError(InputError):
     """A network that is described by code of whoever wrote the config, and not by data."""
 
 
@@ -31,7 +31,7 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
         config: a bundle's config, from anybody.
 
     Raises:
-        CodeInConfig: where it describes anything else, such as a class of the sender's own.
+        ForeignNetworkError: where it describes anything else, such as a class of the sender's own.
         InputError: where there is none, or it cannot be built.
 
     Example:
@@ -41,7 +41,7 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
         'UNet'
         >>> received_network({"network_def": {"_target_": "os.system", "command": "true"}})
         Traceback (most recent call last):
-        mu_monai.workflow.received_network.CodeInConfig: the network 'os.system' is not one of MONAI's (monai.networks.nets): it is code ...
+        mu_monai.workflow.received_network.ForeignNetworkError: the network 'os.system' is not one of MONAI's ...
     """
     found = config.get("network_def")
     target = found.get("_target_") if isinstance(found, Mapping) else None
@@ -53,7 +53,7 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
             raise InputError(
                 f"MONAI has no network {target!r:.80} that can be built without weights of somebody else's"
             )
-        raise CodeInConfig(
+        raise ForeignNetworkError(
             f"the network {target!r:.80} is not one of MONAI's ({_NETS}): it is code of whoever wrote the config, and "
             "is not built"
         )
@@ -62,7 +62,7 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
         f"{key}={value!r:.80}" for key, value in arguments.items() if not (is_argument_name(key) and is_argument(value))
     ]
     if wrong:
-        raise CodeInConfig(
+        raise ForeignNetworkError(
             f"the network {target} has the arguments {', '.join(wrong)}; only numbers and plain names are data, the "
             "rest is code of whoever wrote the config, and is not built"
         )

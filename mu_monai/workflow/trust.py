@@ -18,7 +18,15 @@ from mu_monai.keys import CONFIG_JSON
 
 SEPARATOR = "::"
 INHERITED = ("classes", "network_def", "image_size", "transforms", "loss", "inferer")
-_PLACES = ("bundle_root", "dataset_dir", "run_dir", "split", "device")  # where this run finds things, not what they are
+_PLACES = (
+    "bundle_root",
+    "dataset_dir",
+    "run_dir",
+    "split",
+    "teacher",
+    "weights",
+    "device",
+)  # where this run finds things, not what they are
 _SIGNS = ("$", "@", "%")  # MONAI executes, looks up or reads what begins with them
 _TEXTS = ("classes", "modality", "forget_classes", "network::scope", "network::bn_mode", "network::trainable")
 _EXACT = ("transforms", "loss", "inferer")  # parts that MONAI imports readers, modes and functions for by their names

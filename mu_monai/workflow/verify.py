@@ -26,7 +26,7 @@ from mu_monai.record import (
     type_problem,
     without_nan,
 )
-from mu_monai.workflow.received_network import CodeInConfig, received_network
+from mu_monai.workflow.received_network import ForeignNetworkError, received_network
 from mu_monai.workflow.release import BUNDLE
 from mu_monai.workflow.seal import computed_records
 
@@ -145,7 +145,7 @@ def _weights(folder: Path, said: Mapping[str, Any]) -> Check:
     problems = [f"they have the SHA-256 {found}, and the record says {wanted}"] if found != wanted else []
     try:
         network = received_network(read_json(bundle / "configs" / "inference.json"))
-    except CodeInConfig as error:
+    except ForeignNetworkError as error:
         return _result("weights", problems, f"SHA-256 {found[:12]}; whether they fit is not checked: {error}")
     return _result(
         "weights",

@@ -96,6 +96,8 @@ class TestFinishedUnlearning:
                 "seconds",
                 "cpu_seconds",
                 "peak_memory_mib",
+                "files",
+                "digest",
             ),
         }
 
