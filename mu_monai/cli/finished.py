@@ -13,7 +13,9 @@ def finished(run: Path) -> None:
     from mu_monai.files import read_json
     from mu_monai.keys import RUN_JSON
 
-    record = read_json(run / RUN_JSON)
+    record = read_json(
+        run / RUN_JSON, {"seconds": float, "parameters": {"coverage": str}, "checks": [{"passed": bool}]}
+    )
     typer.echo(f"run: {run} ({record['seconds']:.0f} s, {record['parameters']['coverage']})")
     typer.echo(workflow.summary(run))
     if not all(check["passed"] for check in record["checks"]):  # the run has said which

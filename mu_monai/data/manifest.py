@@ -15,6 +15,7 @@ from PIL import Image
 from mu_monai.data.volume_files import VOLUME_SUFFIXES, is_volume, volume_problems
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, SUBSET
+from mu_monai.tables import read_table
 
 COLUMNS = (CASE_ID, PATIENT_ID, IMAGE, LABEL)
 FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", *VOLUME_SUFFIXES)
@@ -35,18 +36,11 @@ def read_manifest(csv: str | os.PathLike[str]) -> pd.DataFrame:
     Raises:
         InputError: where the file cannot be read as a table. Its content is judged by `check_manifest`.
     """
-    try:
-        manifest = pd.read_csv(csv, encoding="utf-8-sig")
-        text = pd.read_csv(csv, encoding="utf-8-sig", dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise InputError(f"manifest {str(csv)!r} does not exist; give the path of a CSV file") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"manifest {str(csv)!r} is not a table ({str(error).strip()}); expected UTF-8 text with a header line and "
-            "commas"
-        ) from None
+    if not os.path.exists(csv):
+        raise InputError(f"manifest {str(csv)!r} does not exist; give the path of a CSV file")
+    manifest = read_table(csv, text=COLUMNS)
     present = [column for column in COLUMNS if column in manifest]
-    manifest = manifest.assign(**{column: text[column] for column in present})
+    manifest = manifest.assign(**{column: manifest[column].fillna("") for column in present})
     for column in {CASE_ID, PATIENT_ID} & set(present):
         manifest[column] = manifest[column].str.strip()
     folder = Path(csv).absolute().parent

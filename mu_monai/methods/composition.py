@@ -20,6 +20,9 @@ HOWS = ("head", "weights", "adapters")
 FINE_TUNES = ("all", "head")
 State = dict[str, torch.Tensor]
 
+_DIGESTS = ("starting_weights", "split", "weights")
+_RUN = {"sha256": dict.fromkeys(_DIGESTS, str), "method": {"name": str}}
+
 
 @dataclass(kw_only=True)
 class Composition(UnlearningMethod):
@@ -93,7 +96,7 @@ class Composition(UnlearningMethod):
         require_student(self, engine)
         student: Student = engine.network
         raise_if_any(self._start_problems(student))
-        records = {name: read_json(folder / RUN_JSON) for name, folder in self._parents().items()}
+        records = {name: read_json(folder / RUN_JSON, _RUN) for name, folder in self._parents().items()}
         raise_if_any(
             f"the run '{self._parents()[name]}' started from weights with SHA-256 "
             f"{record['sha256']['starting_weights']}, and the teacher here has {student.base_sha256}; compose runs of "

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.keys import MODEL, RETRAINED, RUN_JSON, SCORES_CSV, STUDENT, SUBSET, SUBSETS, TEACHER
 from mu_monai.report.folder import CLASSIFICATION, Runs
 from mu_monai.report.sentences import count, listed, number
 from mu_monai.report.tables import as_rows, measurements
+from mu_monai.tables import read_scores
 
 _NAMES = {"good_retain": "retains well", "good_forget": "forgets well"}
 
@@ -73,9 +74,9 @@ def _scores(parent: Mapping[str, Any]) -> pd.DataFrame | None:
     """The scores of one of the two runs; none where it is gone, or another run has taken its place."""
     folder = Path(parent["run"])
     try:
-        if read_json(folder / RUN_JSON)["sha256"]["weights"] != parent["weights"]:
+        if read_json(folder / RUN_JSON, {"sha256": {"weights": str}})["sha256"]["weights"] != parent["weights"]:
             return None
-        table = pd.read_csv(folder / SCORES_CSV)
-    except (OSError, KeyError, json.JSONDecodeError):
+        table = read_scores(folder / SCORES_CSV)
+    except InputError:
         return None
     return table[table[MODEL] == STUDENT]

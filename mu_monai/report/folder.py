@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,6 @@ from mu_monai.keys import (
     EXAMPLES_NPZ,
     LABEL,
     MODEL,
-    PATIENT_ID,
     RETRAINED,
     ROLES,
     RUN_JSON,
@@ -32,11 +30,12 @@ from mu_monai.keys import (
     structures,
 )
 from mu_monai.report.examples import Examples, is_volumes, joined_examples, read_examples
+from mu_monai.tables import SCORE_KEYS, read_scores, read_table
 
 SEGMENTATION, CLASSIFICATION = "segmentation", "classification"
 _FORMAT = 1
-_KEYS, _CLASS_NAMES = (MODEL, SUBSET, PATIENT_ID, CASE_ID), (LABEL, "predicted")
-_TEXT = dict.fromkeys((*_KEYS, *_CLASS_NAMES), str)
+_CLASS_NAMES = (LABEL, "predicted")
+_PLANE = (MODEL, SUBSET, CASE_ID, *_CLASS_NAMES, "x", "y")
 _MASK_NUMBERS = ("loss", "bce", "dice", "iou", "confidence")
 _STRUCTURE_NUMBERS = ("loss", "cross_entropy", "dice", "iou", "confidence")
 _CLASS_NUMBERS = ("loss", "cross_entropy", "accuracy", "confidence", "true_probability")
@@ -180,29 +179,24 @@ def _read_run(folder: Path) -> Run:
         raise InputError(
             f"'{folder}' is not a run folder: it has no {RUN_JSON}; give the folder that train or unlearn wrote"
         )
-    record = _read_json(folder / RUN_JSON)
+    record = read_json(folder / RUN_JSON)
     raise_if_any(_record_problems(folder, record))
-    scores = _read_table(folder / SCORES_CSV)
+    scores = read_scores(folder / SCORES_CSV)
     raise_if_any(_score_problems(folder, record["role"], scores))
-    curve = _read_table(folder / CURVE_CSV) if (folder / CURVE_CSV).is_file() else pd.DataFrame()
+    curve = (
+        read_table(folder / CURVE_CSV, ["epoch"], numbers=True) if (folder / CURVE_CSV).is_file() else pd.DataFrame()
+    )
     examples, audit = read_examples(folder / EXAMPLES_NPZ), _read_audit(folder / AUDIT_JSON)
     picture = folder / DECISION_CSV
-    decision = _read_table(picture) if audit.get("decision") and picture.is_file() else pd.DataFrame()
+    decision = read_table(picture, _PLANE) if audit.get("decision") and picture.is_file() else pd.DataFrame()
     tables: dict[str, Any] = {"scores": scores, "curve": curve, "examples": examples, "decision": decision}
     return Run(folder=folder, record=record, audit=audit, **tables)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"'{path}' is not valid JSON ({error}); the file is damaged, run it again") from error
 
 
 def _read_audit(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    audit = _read_json(path)
+    audit = read_json(path)
     if not isinstance(audit, dict) or audit.get("format") != _FORMAT:
         found = audit.get("format") if isinstance(audit, dict) else type(audit).__name__
         raise InputError(f"'{path}' has format {found!r}; this version reads format {_FORMAT}: audit the run again")
@@ -220,13 +214,6 @@ def _record_problems(folder: Path, record: Any) -> Iterator[str]:
         yield f"the run '{folder}' is {record.get('status')!r}, not finished; complete it through --resume, then report"
     if not (folder / SCORES_CSV).is_file():
         yield f"the run '{folder}' has no {SCORES_CSV}; write it with: mu-monai evaluate {folder}"
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=[""])
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"'{path}' is not a readable table ({error}); the file is damaged, run it again") from error
 
 
 def _task(scores: pd.DataFrame) -> str:
@@ -247,7 +234,7 @@ def _numbers(scores: pd.DataFrame) -> tuple[str, ...]:
 
 def _score_problems(folder: Path, role: str, scores: pd.DataFrame) -> Iterator[str]:
     path, task = folder / SCORES_CSV, _task(scores)
-    needed = (*_KEYS, *_numbers(scores), *(_CLASS_NAMES if task == CLASSIFICATION else ()))
+    needed = (*SCORE_KEYS, *_numbers(scores), *(_CLASS_NAMES if task == CLASSIFICATION else ()))
     absent = [name for name in needed if name not in scores.columns]
     if absent:
         yield f"'{path}' has no column {', '.join(map(repr, absent))}; needed: {', '.join(needed)}"

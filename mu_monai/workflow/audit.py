@@ -160,7 +160,7 @@ def audit(
 
 def _say_what_goes(target: Path, attacks: Sequence[str]) -> None:
     """Warn of attacks in an earlier audit that this one, which takes its place, does not have."""
-    earlier = read_json(target).get("attacks_asked", []) if target.is_file() else []
+    earlier = read_json(target, dict).get("attacks_asked", []) if target.is_file() else []
     gone = [name for name in earlier if name not in attacks]
     if gone:
         logger.warning(

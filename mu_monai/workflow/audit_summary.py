@@ -14,6 +14,13 @@ from mu_monai.report.sentences import between, number
 
 _MAIN = ("auc[loss]", "tpr@0.01[loss]", "auc[logistic]", "auc[lira]", "auc[u-lira]", "average_gap", "tow")
 _WORST = 3
+_SHAPE = {
+    "verdict": dict.fromkeys(("label", "sentence", "but", "rule"), str),
+    "records": [{"metric": str, "model": str, "attack": str}],
+    "patients": [{"patient_id": str}],
+    "subgroups": [dict],
+    "notes": [str],
+}
 
 
 def audit_summary(file: str | Path) -> str:
@@ -22,7 +29,7 @@ def audit_summary(file: str | Path) -> str:
     Args:
         file: an `audit.json`.
     """
-    return "\n".join(_lines(read_json(file)))
+    return "\n".join(_lines(read_json(file, _SHAPE)))
 
 
 def _lines(content: Mapping[str, Any]) -> Iterator[str]:

@@ -13,13 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import AUDIT_JSON, RETAIN, RETRAINED, RUN_JSON, SCORES_CSV, STUDENT
 from mu_monai.methods import METHODS
 from mu_monai.metrics import choice
+from mu_monai.tables import read_scores
 from mu_monai.workflow.audit import audit
 from mu_monai.workflow.comparison_plan import Entry, Plan
 from mu_monai.workflow.config import bundle_of, config_files, read_config, read_run
@@ -103,7 +102,7 @@ def tried(plan: Plan, entry: Entry) -> list[Trial]:
         reason, found = "", {}
         try:
             unlearned(plan, entry, number, plan.seeds[0])
-            found = asdict(choice(pd.read_csv(run / SCORES_CSV))) if len(entry.trials) > 1 else {}
+            found = asdict(choice(read_scores(run / SCORES_CSV))) if len(entry.trials) > 1 else {}
         except Exception as error:
             reason = reason_of(error)
             logger.warning("%s, trial %d, failed: %s", entry.label, number, reason)
@@ -138,7 +137,7 @@ def unlearned(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
 def audited(plan: Plan, run: Path, reference: Path) -> dict[str, Any]:
     """The audit of a run beside a retrained model; made where there is none of these weights with these attacks."""
     file = run / AUDIT_JSON
-    if not (file.is_file() and _is_current(plan, read_json(file), run, reference)):
+    if not (file.is_file() and _is_current(plan, read_json(file, {"models": dict}), run, reference)):
         audit(
             run,
             references=[reference],
@@ -149,7 +148,7 @@ def audited(plan: Plan, run: Path, reference: Path) -> dict[str, Any]:
             device=plan.device,
             quiet=True,
         )
-    content: dict[str, Any] = read_json(file)
+    content: dict[str, Any] = read_json(file, {"records": [dict], "verdict": {"label": str}})
     return content
 
 
@@ -203,7 +202,11 @@ def _silent() -> Iterator[None]:
 
 def _is_finished(folder: Path) -> bool:
     record = folder / RUN_JSON
-    return record.is_file() and (folder / SCORES_CSV).is_file() and read_json(record)["status"] == "finished"
+    return (
+        record.is_file()
+        and (folder / SCORES_CSV).is_file()
+        and read_json(record, {"status": str})["status"] == "finished"
+    )
 
 
 def _is_current(plan: Plan, content: Mapping[str, Any], run: Path, reference: Path) -> bool:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.data import load_split
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import CASE_ID, MODEL_PT, PATIENT_ID, RUN_JSON, SCORES_CSV, STUDENT, SUBSET, TEACHER
+from mu_monai.tables import read_scores
 from mu_monai.workflow.config import (
     bundle_of,
     collect,
@@ -76,7 +75,7 @@ def changed_problems(run: Path, record: dict[str, Any], split: str | Path, weigh
         if (found := weights_sha256(read_weights(path))) != record["sha256"][digests[role]]
     ]
     if (run / SCORES_CSV).is_file():
-        before = pd.read_csv(run / SCORES_CSV, dtype=str)[[SUBSET, PATIENT_ID, CASE_ID]].drop_duplicates()
+        before = read_scores(run / SCORES_CSV)[[SUBSET, PATIENT_ID, CASE_ID]].drop_duplicates()
         scored = set(before.itertuples(index=False, name=None))
         now = {(case[SUBSET], case[PATIENT_ID], case[CASE_ID]) for part in load_split(split).values() for case in part}
         if scored != now:

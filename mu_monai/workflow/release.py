@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from mu_monai import __version__
-from mu_monai.adapters import Student, load_student, load_weights, read_weights, weights_sha256
+from mu_monai.adapters import Student, load_student, load_weights, read_weights, weights_sha256, write_tensors
 from mu_monai.attacks import search_folder
 from mu_monai.bundle import find_bundle
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import atomic_path, file_sha256, write_json
+from mu_monai.files import file_sha256, write_json
 from mu_monai.keys import ADAPTER_DIR, MODEL_PT, STUDENT, TEACHER
 from mu_monai.workflow.config import bundle_of, collect, config_files, inherited, read_config, read_run
 from mu_monai.workflow.sealed import plain_inference, readme, sealed_metadata
@@ -130,8 +130,7 @@ def _write_bundle(folder: Path, run: Path, record: Mapping[str, Any], state: Sta
             shutil.copyfile(bundle / name, folder / name)
     (folder / "docs").mkdir()
     (folder / "docs" / "README.md").write_text(readme(metadata), encoding="utf-8")
-    with atomic_path(folder / "models" / MODEL_PT) as path:
-        torch.save({name: value.clone().contiguous() for name, value in state.items()}, path)
+    write_tensors(folder / "models" / MODEL_PT, {name: value.clone().contiguous() for name, value in state.items()})
 
 
 def _proof(teacher: State, released: State, files: Mapping[str, str]) -> dict[str, Any]:
@@ -186,6 +185,5 @@ def _no_unlearning(run: str | Path, record: Mapping[str, Any]) -> str:
 
 
 def _write(network: nn.Module, out: str | Path) -> Path:
-    with atomic_path(out) as path:
-        torch.save({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    write_tensors(out, {name: value.contiguous() for name, value in network.state_dict().items()})
     return Path(out)

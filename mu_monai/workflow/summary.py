@@ -10,6 +10,7 @@ import pandas as pd
 from mu_monai.files import read_json
 from mu_monai.keys import MODEL, RUN_JSON, SCORES_CSV, SUBSET, structures
 from mu_monai.metrics import structure_scores, subset_means, utility_metrics
+from mu_monai.tables import read_scores
 
 _NAMES = {"dice": "Dice", "accuracy": "accuracy"}
 
@@ -24,8 +25,8 @@ def summary(run: str | Path) -> str:
         run: a run folder with `run.json` and `scores.csv`.
     """
     folder = Path(run)
-    gone = read_json(folder / RUN_JSON).get("forget_classes") or []
-    scores = structure_scores(pd.read_csv(folder / SCORES_CSV), gone)
+    gone = read_json(folder / RUN_JSON, dict).get("forget_classes") or []
+    scores = structure_scores(read_scores(folder / SCORES_CSV), gone)
     titles = _titles(utility_metrics(scores)[0], structures(scores), gone)
     means = subset_means(scores, list(titles))
     return "\n".join(f"{title}\n{_table(means, column)}" for column, title in titles.items())

@@ -86,8 +86,8 @@ def test_the_file_is_replaced_whole_or_not_at_all(run, make_student, tmp_path, m
     (file,) = folder.iterdir()
     before = file.read_bytes()
 
-    def full_disk(content, path):
-        path.write_bytes(b"half")
+    def full_disk(content, stream):
+        stream.write(b"half")
         raise OSError("No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)
