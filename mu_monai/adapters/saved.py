@@ -172,7 +172,8 @@ def _unknown(content: Mapping[str, Any], names: set[str]) -> list[str]:
     from peft.utils.constants import DUMMY_TARGET_MODULES
 
     targets = [] if content["target_modules"] == DUMMY_TARGET_MODULES else _layers(content["target_modules"])
-    return [str(name) for name in [*targets, *(content["modules_to_save"] or [])] if name not in names or not name]
+    chosen = map(str, [*targets, *(content["modules_to_save"] or [])])
+    return [name for name in chosen if name not in names or not name]
 
 
 def _positive(value: Any) -> bool:

@@ -308,7 +308,7 @@ class Student(PeftModel):
             write_base(temporary, self.base_sha256, self.placement.scope)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
-        except SafetensorError as error:  # its own word for a file that takes no more
+        except (OSError, SafetensorError) as error:
             raise OSError(f"the adapters cannot be written to '{folder}' ({error})") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
