@@ -5,9 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import lzma
 import os
 import stat
+import struct
 import tempfile
+import tokenize
+import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,6 +20,12 @@ from types import UnionType
 from typing import Any
 
 from mu_monai.errors import InputError, raise_if_any
+
+ARCHIVE_ERRORS = (  # what readers of archives and arrays raise for damaged bytes
+    ValueError, TypeError, OSError, EOFError, KeyError, IndexError, AttributeError, RuntimeError, MemoryError,
+    OverflowError, SyntaxError, AssertionError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError,
+    struct.error,
+)  # fmt: skip
 
 Shape = type | UnionType | Mapping[str, Any] | list[Any]
 

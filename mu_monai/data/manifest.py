@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from mu_monai.data.pictures import opened
 from mu_monai.data.volume_files import VOLUME_SUFFIXES, is_volume, volume_problems
 from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import special_problem
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, SUBSET
 from mu_monai.tables import read_table
 
@@ -156,8 +158,8 @@ def _file_problems(manifest: pd.DataFrame) -> list[str]:
 
 def _pair_problems(image: str, label: str) -> list[str]:
     problems: list[str] = []
-    picture = _open("image", image, problems) if image else None
-    mask = _open("mask", label, problems) if label else None
+    picture = _open("image", image, problems, _without_pixels) if image else None
+    mask = _open("mask", label, problems, np.asarray) if label else None
     if picture is not None and mask is not None and picture.shape[:2] != mask.shape[:2]:
         problems.append(
             f"mask {label!r} is {_extent(mask)} but its image {image!r} is {_extent(picture)}; make them equal in size"
@@ -167,15 +169,23 @@ def _pair_problems(image: str, label: str) -> list[str]:
     return problems
 
 
-def _open(kind: str, path: str, problems: list[str]) -> np.ndarray | None:
-    """The pixels of a file, or None where it has a problem, which is then added to `problems`."""
-    if not os.path.isfile(path):
+def _without_pixels(picture: Image.Image) -> np.ndarray:
+    """What has the picture's extent and takes no memory."""
+    return np.broadcast_to(np.uint8(0), (picture.height, picture.width))
+
+
+def _open(kind: str, path: str, problems: list[str], keep: Callable[[Image.Image], np.ndarray]) -> np.ndarray | None:
+    """What is kept of a file, or None where it has a problem, which is then added to `problems`."""
+    if not os.path.isfile(path) and not special_problem(path):
         problems.append(f"{kind} {path!r} does not exist; paths are absolute or relative to the manifest")
         return None
     try:
-        with Image.open(path) as picture:
-            return np.asarray(picture)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        with opened(path) as picture:
+            return keep(picture)
+    except InputError as error:
+        problems += [f"{kind} {problem}" for problem in error.problems]
+        return None
+    except (OSError, SyntaxError, ValueError) as error:
         problems.append(f"{kind} {path!r} cannot be read ({error}); replace the file, it may be truncated")
         return None
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
-import struct
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,18 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import special_problem
+from mu_monai.files import ARCHIVE_ERRORS, special_problem
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, ROLES, SUBSET
 from mu_monai.planes import NORMALS, PLANE, POSITION, SPACING, VOLUME, cut, framed
 
 CLASSES = "classes"  # the array that names the outcomes of a classifier, or the classes of the masks of volumes
 
 Examples = dict[str, NDArray[Any]]
-
-_UNREADABLE = (
-    ValueError, TypeError, OSError, EOFError, KeyError, IndexError, NotImplementedError, RuntimeError, MemoryError,
-    OverflowError, SyntaxError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError, struct.error,
-)  # fmt: skip
 
 
 def is_volumes(examples: Examples) -> bool:
@@ -46,7 +36,7 @@ def read_examples(path: Path) -> Examples:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             examples = dict(arrays)
-    except _UNREADABLE as error:
+    except ARCHIVE_ERRORS as error:
         raise InputError(f"'{path}' is not a readable archive of arrays ({error}); run it again") from error
     raise_if_any(f"'{path}' {problem}; run it again, or remove the file" for problem in _problems(examples))
     return examples

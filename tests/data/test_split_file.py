@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import math
+import os
 import shutil
 
 import pytest
@@ -24,6 +26,7 @@ from mu_monai.data import (
     write_split,
 )
 from mu_monai.errors import InputError
+from mu_monai.files import file_sha256
 from mu_monai.keys import SUBSETS
 
 
@@ -317,3 +320,40 @@ def test_a_case_without_digest_is_told(split_file):
     edit(split_file, lambda content: content["provenance"]["sha256"].clear())
     with pytest.raises(InputError, match="has no digest of the image of case"):
         case_digests(split_file, "retain")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX files")
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize("path", ["/dev/zero", "/proc/self/environ", "pipe"])
+def test_a_split_that_names_what_is_not_an_ordinary_file_opens_nothing(split_file, verify, path):
+    if path == "pipe":
+        os.mkfifo(split_file.with_name("pipe"))
+    elif not os.path.exists(path):
+        pytest.skip(f"this system has no {path}")
+    edit(split_file, lambda content: content["retain"][0].update(image=path))
+    with pytest.raises(InputError, match="is not an ordinary file"):
+        load_split(split_file, verify=verify)
+
+
+def test_a_split_that_is_not_an_ordinary_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "split.json")
+    with pytest.raises(InputError, match="is not an ordinary file"):
+        load_split(tmp_path / "split.json")
+
+
+def test_a_damaged_volume_is_told_when_a_split_is_verified(split_file, tmp_path):
+    """Its digest is that of its content, so a wrong checksum alone would go unnoticed."""
+    volume = split_file.with_name("a.nii.gz")
+    volume.write_bytes(gzip.compress(b"voxels" * 100))
+
+    def change(content):
+        content["retain"][0]["image"] = "a.nii.gz"
+        content["provenance"]["sha256"]["a.nii.gz"] = file_sha256(volume)
+
+    edit(split_file, change)
+    load_split(split_file, verify=True)
+    damaged = bytearray(volume.read_bytes())
+    damaged[-8] ^= 1
+    volume.write_bytes(damaged)
+    with pytest.raises(InputError, match=r"a\.nii\.gz' is damaged"):
+        load_split(split_file, verify=True)
