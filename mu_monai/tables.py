@@ -16,7 +16,7 @@ from mu_monai.keys import CASE_ID, LABEL, MODEL, PATIENT_ID, SUBSET
 
 SCORE_KEYS = (MODEL, SUBSET, PATIENT_ID, CASE_ID)
 TEXT = (*SCORE_KEYS, LABEL, "predicted")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # what a spreadsheet takes for the beginning of a formula  # noqa: RUF001
 
 
 def read_table(
@@ -67,6 +67,33 @@ def read_scores(source: str | os.PathLike[str]) -> pd.DataFrame:
         InputError: as `read_table`.
     """
     return read_table(source, SCORE_KEYS, numbers=True)
+
+
+def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with an apostrophe before any text that a spreadsheet would run as a formula; for people, not programs.
+
+    Source: OWASP, *CSV Injection*.
+
+    Example:
+        >>> for_spreadsheets(pd.DataFrame({"patient_id": ["=1+1", "a=b"], "gap": [-0.5, 1]})).values.tolist()
+        [["'=1+1", -0.5], ['a=b', 1.0]]
+    """
+    return table.map(_plain).rename(columns=_plain)
+
+
+def is_formula(cell: object) -> bool:
+    """Whether a spreadsheet would take a cell for a formula: text that begins like one, and is not a number."""
+    if not (isinstance(cell, str) and cell.startswith(FORMULA) and len(cell) > 1):
+        return False
+    try:
+        float(cell)
+    except ValueError:
+        return True
+    return False
+
+
+def _plain(cell: Any) -> Any:
+    return f"'{cell}" if is_formula(cell) else cell
 
 
 _ADVICE = "restore the file, or make it again; a table is UTF-8 text with a header line and commas"

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mu_monai.errors import InputError
-from mu_monai.tables import SCORE_KEYS, read_scores, read_table
+from mu_monai.tables import FORMULA, SCORE_KEYS, for_spreadsheets, is_formula, read_scores, read_table
 
 TABLE = "model,subset,patient_id,case_id,dice,loss\nstudent,forget,p1,c1,0.5,1e-3\nstudent,test,p2,c2,,2\n"
 
@@ -80,3 +80,23 @@ def test_whatever_is_damaged_only_an_input_error_comes_out(tmp_path, place, put,
         assert all(pd.api.types.is_numeric_dtype(table[name]) for name in table.columns if name not in SCORE_KEYS) or (
             {"label", "predicted"} & set(table)
         )
+
+
+@pytest.mark.parametrize("sign", FORMULA)
+def test_text_that_begins_like_a_formula_gets_an_apostrophe(sign):
+    table = pd.DataFrame({"patient_id": [f'{sign}HYPERLINK("x")', "p-1"], f"{sign}c": [-0.5, float("nan")]})
+    safe = for_spreadsheets(table)
+    assert safe["patient_id"].tolist() == [f'\'{sign}HYPERLINK("x")', "p-1"]
+    assert safe.columns.tolist() == ["patient_id", f"'{sign}c"]
+    pd.testing.assert_series_equal(safe[f"'{sign}c"], table[f"{sign}c"], check_names=False)
+
+
+@pytest.mark.parametrize("cell", ["", "-", "-0.5", "+1e3", "a=b", "'=x", 3, None, -2.5])
+def test_numbers_and_other_text_are_not_formulas(cell):
+    assert not is_formula(cell)
+
+
+def test_ids_with_signs_come_back_as_they_were_written(tmp_path):
+    ids = ["=1+1", "@p", "+49", "-3", "a\tb", 'he said "no"', "#7", "$p$", "'x", "a,b"]
+    pd.DataFrame(dict.fromkeys(SCORE_KEYS, ids) | {"dice": 0.5}).to_csv(tmp_path / "scores.csv", index=False)
+    assert read_scores(tmp_path / "scores.csv")["case_id"].tolist() == ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,9 @@ from mu_monai.data.volume_files import VOLUME_SUFFIXES, is_volume, volume_proble
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import special_problem
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, SUBSET
-from mu_monai.tables import read_table
+from mu_monai.tables import is_formula, read_table
+
+_log = logging.getLogger(__name__)
 
 COLUMNS = (CASE_ID, PATIENT_ID, IMAGE, LABEL)
 FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", *VOLUME_SUFFIXES)
@@ -87,6 +90,14 @@ def check_manifest(manifest: pd.DataFrame, *, allow_repeated_ids: bool = False) 
     if not allow_repeated_ids:
         problems += _repeated_id_problems(manifest)
     raise_if_any(problems + _file_problems(manifest))
+    formulas = [entry for name in (CASE_ID, PATIENT_ID) for entry in manifest[name] if is_formula(entry)]
+    if formulas:
+        _log.warning(
+            "%d ids, such as %r, begin like a formula of a spreadsheet: open the tables of the report there, which are "
+            "safe, and not those of run folders, which hold ids as they are",
+            len(formulas),
+            formulas[0],
+        )
 
 
 def _absolute(folder: Path, entry: str, column: str) -> str:
