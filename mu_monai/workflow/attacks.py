@@ -43,7 +43,7 @@ from mu_monai.keys import (
     TEST,
     VALIDATION,
 )
-from mu_monai.tables import read_scores
+from mu_monai.tables import read_table
 from mu_monai.workflow.evaluation import Batches, Evaluation
 
 ATTACKS_DIR = "attacks"
@@ -177,7 +177,7 @@ class _Arena:
             table = pd.concat(list(self._stages(name, role)), ignore_index=True)
             with atomic_path(file) as path:
                 table.to_csv(path, index=False)
-        table = read_scores(file)
+        table = read_table(file, (SUBSET, PATIENT_ID, CASE_ID), numbers=True)
         return _labelled(table, attack=name, model=role)
 
     def _stages(self, name: str, role: str) -> Iterator[pd.DataFrame]:
