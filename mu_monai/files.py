@@ -1,22 +1,50 @@
-"""Files that are either whole or absent, and their SHA-256."""
+"""Files that are either whole or absent, JSON of a known shape, and the SHA-256 of what is an ordinary file."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import json
+import lzma
 import os
+import stat
+import struct
 import tempfile
+import tokenize
+import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import UnionType
 from typing import Any
+
+from mu_monai.errors import InputError, raise_if_any
+
+ARCHIVE_ERRORS = (  # what readers of archives and arrays raise for damaged bytes
+    ValueError, TypeError, OSError, EOFError, KeyError, IndexError, AttributeError, RuntimeError, MemoryError,
+    OverflowError, SyntaxError, AssertionError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError,
+    struct.error,
+)  # fmt: skip
+
+Shape = type | UnionType | Mapping[str, Any] | list[Any]
+
+_NOT_FILES = ("/proc", "/sys", "/dev")  # whatever stands there is the system's, even where it looks like a file
+_MEMORY = "/dev/shm"  # a folder for ordinary files, in memory
+_JSON_WORDS = {
+    dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number",
+    bool: "true or false", type(None): "null",
+}  # fmt: skip
 
 
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on success it replaces `target`, on any exception it is removed.
+
+    The content is on the disk before it takes its name, so that a power cut leaves the old file or the new one.
+
+    Raises:
+        OSError: where it cannot be written, with the name of `target`.
 
     Example:
         >>> import tempfile
@@ -34,9 +62,28 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+        with temporary.open("r+b") as stream:
+            os.fsync(stream.fileno())
         os.replace(temporary, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        if error.errno is None:
+            raise OSError(f"'{target}' cannot be written ({error})") from error
+        if error.filename in (None, name, temporary):  # nobody knows the temporary name
+            error.filename = str(target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a new name on the disk, where the system can: Windows and some network file systems cannot."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_json(target: str | os.PathLike[str], content: Any) -> None:
@@ -45,28 +92,170 @@ def write_json(target: str | os.PathLike[str], content: Any) -> None:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_json(source: str | os.PathLike[str]) -> Any:
-    """Read a JSON file."""
-    return json.loads(Path(source).read_text(encoding="utf-8"))
+def read_json(source: str | os.PathLike[str], shape: Shape = object) -> Any:
+    """Read a JSON file and check what it holds.
+
+    Args:
+        source: the file, UTF-8.
+        shape: what is wanted, see `shape_problems`; anything by default.
+
+    Raises:
+        InputError: where the file is missing, cannot be read, is not JSON or holds something else.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "a.json"
+        >>> write_json(file, {"rows": [{"seed": 1}]})
+        >>> read_json(file, {"rows": [{"seed": int}]})["rows"]
+        [{'seed': 1}]
+    """
+    text = read_text(source)
+    try:
+        content = json.loads(text)
+        if "\\u" in text:
+            json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair could never be printed or written
+    except (ValueError, RecursionError) as error:
+        why = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
+        raise InputError(
+            f"'{source}' is not valid JSON ({why}); the file is damaged: restore it, or make it again"
+        ) from error
+    raise_if_any(
+        f"'{source}': {problem}; the file is damaged or another than is wanted: restore it, or make it again"
+        for problem in shape_problems(content, shape)
+    )
+    return content
+
+
+def read_text(source: str | os.PathLike[str]) -> str:
+    """Read a text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        InputError: where it is missing, cannot be read, is not an ordinary file, or holds something else than text.
+    """
+    raise_if_any(filter(None, [special_problem(source)]))
+    try:
+        return Path(source).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"'{source}' does not exist; check the path") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"'{source}' is not UTF-8 text ({error.reason} at byte {error.start}); the file is damaged: restore it, or "
+            "save it as UTF-8"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"'{source}' cannot be read ({error}); check the path and its permissions") from error
+
+
+def shape_problems(content: Any, shape: Shape, place: str = "it") -> list[str]:
+    """Say where content is not of the shape that is wanted, one sentence each.
+
+    Args:
+        content: what a JSON file holds.
+        shape: a type or a union of types; a mapping of the keys that must be there to their shapes, further keys are
+            allowed; or a list with one shape, that of every entry.
+        place: how to call the content.
+
+    Example:
+        >>> shape_problems({"rows": [{"seed": "1"}]}, {"rows": [{"seed": int}], "status": str})
+        ["rows, entry 1, seed holds text ('1') where a whole number is wanted", "it has no key 'status'"]
+    """
+    kind = dict if isinstance(shape, Mapping) else list if isinstance(shape, list) else shape
+    if not _is_a(content, kind):
+        return [f"{place} holds {_in_words(content)} where {_wanted(kind)} is wanted"]
+    inside = "" if place == "it" else f"{place}, "
+    if isinstance(shape, Mapping):
+        return [
+            problem
+            for key, value in shape.items()
+            for problem in (
+                shape_problems(content[key], value, f"{inside}{key}")
+                if key in content
+                else [f"{place} has no key {key!r}"]
+            )
+        ]
+    if isinstance(shape, list):
+        return [
+            problem
+            for number, value in enumerate(content, start=1)
+            for problem in shape_problems(value, shape[0], f"{inside}entry {number}")
+        ]
+    return []
+
+
+def _is_a(content: Any, kind: Any) -> bool:
+    kinds = kind.__args__ if isinstance(kind, UnionType) else (kind,)
+    if isinstance(content, bool):  # which Python takes for a number
+        return bool in kinds or object in kinds
+    return isinstance(content, kinds) or (float in kinds and isinstance(content, int))
+
+
+def _wanted(kind: Any) -> str:
+    kinds = kind.__args__ if isinstance(kind, UnionType) else (kind,)
+    return " or ".join(_JSON_WORDS.get(each, each.__name__) for each in kinds)
+
+
+def _in_words(content: Any) -> str:
+    words = _JSON_WORDS[type(content)]
+    if content is None or isinstance(content, dict | list):
+        return words
+    shown = repr(content)
+    return f"{words} ({shown if len(shown) <= 40 else shown[:40] + '...'})"
+
+
+def special_problem(source: str | os.PathLike[str]) -> str | None:
+    """Why a path must not be opened; none where it may be, or does not exist.
+
+    A device, a pipe and a socket have no end or wait forever, and what lies under `/proc`, `/sys` and `/dev` belongs to
+    the system. Links count as what they lead to.
+
+    Example:
+        >>> special_problem("/dev/zero")
+        "'/dev/zero' is not an ordinary file (it is under /dev); give a file that holds the data, or a copy of it"
+    """
+    try:
+        mode, real = os.stat(source).st_mode, os.path.realpath(source)
+    except (OSError, ValueError):
+        return None
+    why = next((f"it is under {place}" for place in _NOT_FILES if f"{real}/".startswith(f"{place}/")), "")
+    if f"{real}/".startswith(f"{_MEMORY}/"):
+        why = ""
+    if not why and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        why = "it is a device, a pipe or a socket"
+    return (
+        f"'{source}' is not an ordinary file ({why}); give a file that holds the data, or a copy of it" if why else None
+    )
 
 
 def file_sha256(source: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits; of a folder (a DICOM series) that of its files' digests.
 
-    A `.gz` file counts as what it holds, since compressing it again changes its bytes; one that is damaged as it is.
-    Names and order of the files in a folder do not count, nor do hidden ones: a renamed copy of a series is a copy.
+    A `.gz` file counts as what it holds, since compressing it again changes its bytes. Names and order of the files in
+    a folder do not count, nor do hidden ones: a renamed copy of a series is a copy.
+
+    Raises:
+        InputError: where it is not an ordinary file, or a `.gz` file that is damaged.
     """
+    raise_if_any(filter(None, [special_problem(source)]))
     if os.path.isdir(source):
         files = (entry.path for entry in os.scandir(source) if entry.is_file() and not entry.name.startswith("."))
         return hashlib.sha256("".join(sorted(map(file_sha256, files))).encode()).hexdigest()
     if str(source).lower().endswith(".gz"):
-        try:
-            with gzip.open(source) as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest()
-        except (OSError, EOFError, zlib.error):
-            pass
+        return _content_sha256(source)
     with open(source, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _content_sha256(source: str | os.PathLike[str]) -> str:
+    """The SHA-256 of what a compressed file holds, read to its end, where checksum and length stand."""
+    try:
+        with gzip.open(source) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"'{source}' is damaged ({error}): what it holds is not what was compressed; replace it by a whole copy"
+        ) from error
 
 
 def _umask() -> int:

@@ -6,11 +6,21 @@ import gzip
 import hashlib
 import json
 import os
+import socket
 import stat
 
 import pytest
 
-from mu_monai.files import atomic_path, file_sha256, read_json, write_json
+from mu_monai.errors import InputError
+from mu_monai.files import (
+    atomic_path,
+    file_sha256,
+    read_json,
+    read_text,
+    shape_problems,
+    special_problem,
+    write_json,
+)
 
 
 def test_the_target_appears_when_the_block_ends(tmp_path):
@@ -117,12 +127,19 @@ def test_the_sha_of_a_gz_file_is_that_of_what_it_holds(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"no gzip", b"", gzip.compress(b"voxels" * 1000)[:-9], gzip.compress(b"voxels")[:10] + b"\xff" * 20],
-    ids=["no gzip", "empty", "cut off", "garbage"],  # the bytes hold the time, and workers must agree on names
+    [
+        b"no gzip",
+        gzip.compress(b"voxels" * 1000)[:-9],
+        gzip.compress(b"voxels")[:10] + b"\xff" * 20,
+        gzip.compress(b"voxels" * 1000)[:-8] + b"crc!" + (6000).to_bytes(4, "little"),
+        gzip.compress(b"voxels" * 1000)[:-4] + (6001).to_bytes(4, "little"),
+    ],
+    ids=["no gzip", "cut off", "garbage", "checksum", "length"],  # the bytes hold the time: workers must agree on names
 )
-def test_a_gz_file_that_does_not_decompress_is_told_apart_by_its_bytes(tmp_path, content):
+def test_a_gz_file_that_is_damaged_has_no_digest(tmp_path, content):
     (tmp_path / "a.nii.gz").write_bytes(content)
-    assert file_sha256(tmp_path / "a.nii.gz") == hashlib.sha256(content).hexdigest()
+    with pytest.raises(InputError, match=r"a\.nii\.gz' is damaged .*; replace it by a whole copy"):
+        file_sha256(tmp_path / "a.nii.gz")
 
 
 def test_the_sha_of_a_folder_is_that_of_its_files_under_whatever_names(tmp_path):
@@ -134,3 +151,99 @@ def test_the_sha_of_a_folder_is_that_of_its_files_under_whatever_names(tmp_path)
     (tmp_path / "other" / "b").write_text("z")
     first, renamed, other = (file_sha256(tmp_path / name) for name in ("first", "renamed", "other"))
     assert first == renamed != other
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "is not valid JSON"),
+        (b"", "is not valid JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "is not valid JSON"),
+        (rb'{"a": "\ud800"}', "is not valid JSON"),
+        (b'{"a": "\xff"}', "is not UTF-8 text"),
+        ('{"a": 1}'.encode("utf-16"), "is not UTF-8 text"),
+        (b"[]", "it holds a list where a mapping is wanted"),
+        (b"null", "it holds null where a mapping is wanted"),
+        (b"{}", "it has no key 'a'"),
+        (b'{"a": "1"}', r"a holds text \('1'\) where a whole number is wanted"),
+        (b'{"a": true}', r"a holds true or false \(True\) where a whole number is wanted"),
+        (b'{"a": NaN}', r"a holds a number \(nan\) where a whole number is wanted"),
+    ],
+)
+def test_json_that_is_damaged_or_something_else_is_told(tmp_path, content, message):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_json(tmp_path / "a.json", {"a": int})
+    assert caught.match("a.json'")
+
+
+def test_json_that_is_not_there_is_told(tmp_path):
+    for path, message in ((tmp_path / "gone.json", "does not exist"), (tmp_path, "cannot be read"), ("a\0b", "cannot")):
+        with pytest.raises(InputError, match=message):
+            read_json(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "shape", "problems"),
+    [
+        ({"a": 1}, {"a": float, "b": int}, ["it has no key 'b'"]),
+        ({"a": None}, {"a": str | None}, []),
+        ({"a": 3}, {"a": str | None}, ["a holds a whole number (3) where text or null is wanted"]),
+        ([{"a": 1}, 2], [{"a": int}], ["entry 2 holds a whole number (2) where a mapping is wanted"]),
+        ({"a": [[1, "x"]]}, {"a": [[int]]}, ["a, entry 1, entry 2 holds text ('x') where a whole number is wanted"]),
+        (True, object, []),
+        (True, bool, []),
+    ],
+)
+def test_every_place_of_another_shape_is_told(content, shape, problems):
+    assert shape_problems(content, shape) == problems
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX files")
+class TestWhatIsNotAnOrdinaryFile:
+    @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/proc/self/environ", "/proc", "/sys", "/dev"])
+    @pytest.mark.parametrize("read", [read_json, read_text, file_sha256])
+    def test_what_belongs_to_the_system_is_not_opened(self, path, read, tmp_path):
+        if not os.path.exists(path):
+            pytest.skip(f"this system has no {path}")
+        link = tmp_path / "a.json"
+        link.symlink_to(path)
+        for named in (path, link):
+            with pytest.raises(InputError, match="is not an ordinary file"):
+                read(named)
+
+    def test_a_pipe_and_a_socket_are_not_opened(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        with socket.socket(socket.AF_UNIX) as opened:
+            opened.bind(str(tmp_path / "socket"))
+            for name in ("pipe", "socket"):
+                with pytest.raises(InputError, match="it is a device, a pipe or a socket"):
+                    file_sha256(tmp_path / name)
+
+    def test_files_folders_and_links_to_them_are_ordinary(self, tmp_path):
+        (tmp_path / "file").write_text("x")
+        (tmp_path / "link").symlink_to("file")
+        (tmp_path / "folder").mkdir()
+        assert [special_problem(tmp_path / name) for name in ("file", "link", "folder", "gone", "a\0")] == [None] * 5
+        assert file_sha256(tmp_path / "link") == file_sha256(tmp_path / "file")
+
+
+def test_the_content_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done, sync, rename = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (done.append(stat.S_ISDIR(os.fstat(handle).st_mode)), sync(handle)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("rename"), rename(*paths)))
+    write_json(tmp_path / "a.json", 1)
+    assert done == [False, "rename", True] if os.name == "posix" else done[:2] == [False, "rename"]
+
+
+def test_a_write_that_fails_names_the_file(tmp_path):
+    def fill(error):
+        with atomic_path(tmp_path / "a.txt"):
+            raise error
+
+    for error in (OSError(28, "No space left on device"), OSError("it is full")):
+        with pytest.raises(OSError, match=r"a\.txt") as caught:
+            fill(error)
+        assert caught.match("No space left|it is full")
+    assert not list(tmp_path.iterdir())

@@ -6,7 +6,15 @@ from mu_monai.adapters.features import captured, pooled
 from mu_monai.adapters.lora import LoraConv
 from mu_monai.adapters.placement import Placement, place
 from mu_monai.adapters.student import RESTORATION, Student, load_student
-from mu_monai.adapters.weights import load_models, load_weights, misfits, read_weights, weights_sha256
+from mu_monai.adapters.weights import (
+    load_models,
+    load_weights,
+    misfits,
+    read_torch,
+    read_weights,
+    weights_sha256,
+    write_tensors,
+)
 
 __all__ = [
     "RESTORATION",
@@ -23,8 +31,10 @@ __all__ = [
     "misfits",
     "place",
     "pooled",
+    "read_torch",
     "read_weights",
     "summed",
     "total_drift",
     "weights_sha256",
+    "write_tensors",
 ]

@@ -7,15 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from peft import PeftConfig, load_peft_weights, set_peft_model_state_dict
+from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from mu_monai.adapters.copies import copies_all
-from mu_monai.adapters.lora import ADAPTABLE
-from mu_monai.adapters.student import BASE_JSON, RESTORATION, load_student
+from mu_monai.adapters.saved import load_adapter, rank_problems, read_base, read_config
+from mu_monai.adapters.student import RESTORATION, load_student
 from mu_monai.errors import raise_if_any
-from mu_monai.files import read_json
 
 
 def summed(network: nn.Module, folders: Sequence[str | os.PathLike[str]], weights: Sequence[float]) -> nn.Module:
@@ -42,15 +41,14 @@ def summed(network: nn.Module, folders: Sequence[str | os.PathLike[str]], weight
         Task arithmetic (Ilharco et al., arXiv 2212.04089) on the updates of LoRA (arXiv 2106.09685).
     """
     first, *others = (Path(folder) for folder in folders)
+    configs = {folder: read_config(folder, network) for folder in (first, *others)}
     student = load_student(network, first)
-    raise_if_any(text for folder in (first, *others) for text in _problems(folder, student.base_sha256))
+    raise_if_any(text for folder in configs for text in _problems(folder, configs[folder], student.base_sha256))
     names = [str(student.active_adapter)]
     for number, folder in enumerate(others, 2):
-        config = PeftConfig.from_pretrained(str(folder))
-        config._register_custom_module(dict(ADAPTABLE))
         names.append(f"adapter-{number}")
-        student.add_adapter(names[-1], config)
-        set_peft_model_state_dict(student, load_peft_weights(str(folder)), names[-1])
+        student.add_adapter(names[-1], configs[folder])
+        load_adapter(student, folder, names[-1])
     for layer in (module for module in student.modules() if isinstance(module, LoraLayer)):
         for name, weight in zip(names, weights, strict=True):
             layer.set_scale(name, weight)
@@ -59,8 +57,9 @@ def summed(network: nn.Module, folders: Sequence[str | os.PathLike[str]], weight
     return merged
 
 
-def _problems(folder: Path, base_sha256: str) -> Iterator[str]:
-    config, base = PeftConfig.from_pretrained(str(folder)), read_json(folder / BASE_JSON)["sha256"]
+def _problems(folder: Path, config: LoraConfig, base_sha256: str) -> Iterator[str]:
+    base, _ = read_base(folder)
+    yield from rank_problems(config, folder)
     if copies_all(config) or config.modules_to_save:
         kind = "copies of all weights" if copies_all(config) else "copies of moved statistics"
         yield f"'{folder}' holds {kind}, which adapters cannot be added to; interpolate the weights instead"

@@ -5,30 +5,38 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, ModulesToSaveWrapper
+from peft.utils import ModulesToSaveWrapper
+from safetensors import SafetensorError
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mu_monai.adapters.copies import all_weights, ambiguous, batch_norms, copies_all
 from mu_monai.adapters.lora import ADAPTABLE
-from mu_monai.adapters.placement import Placement, capacity, feature_layer, head, place
+from mu_monai.adapters.placement import SCOPES, Placement, capacity, feature_layer, head, place
+from mu_monai.adapters.saved import (
+    biases_allowed,
+    exactly,
+    load_adapter,
+    rank_problems,
+    read_base,
+    read_config,
+    write_base,
+)
 from mu_monai.adapters.shared import ADAPTED, SharedPrefix
 from mu_monai.adapters.weights import weights_sha256
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import read_json, write_json
 from mu_monai.keys import RUN_JSON
 from mu_monai.runs import changed_files, read_record
 
-BASE_JSON = "base.json"
 BN_MODES = ("eval", "train")
 TRAINABLE = ("adapters", "all")
 RESTORATION = "restoration"
@@ -94,12 +102,12 @@ class Student(PeftModel):
         placement = place(network, scope)
         limits = {name: min(r, capacity(network.get_submodule(name))) for name in placement.targets}
         # whole names: peft takes the first pattern that the end of a name matches, and a file sorts them
-        ranks = {f"^{_exactly((name,))}": rank for name, rank in limits.items()} if clamp_rank else {}
+        ranks = {f"^{exactly((name,))}": rank for name, rank in limits.items()} if clamp_rank else {}
         config = LoraConfig(
             r=r,
             lora_alpha=lora_alpha,
             lora_dropout=lora_dropout,
-            target_modules=_exactly(placement.targets),
+            target_modules=exactly(placement.targets),
             rank_pattern=ranks,
             alpha_pattern={name: lora_alpha * rank / r for name, rank in ranks.items()},
             modules_to_save=(batch_norms(network) or None) if bn_mode == "train" else None,
@@ -189,7 +197,7 @@ class Student(PeftModel):
             config = LoraConfig(
                 r=size,
                 lora_alpha=size,
-                target_modules=_exactly((self.head,)),
+                target_modules=exactly((self.head,)),
                 init_lora_weights=False,
                 lora_bias=base.bias is not None,
             )
@@ -288,17 +296,24 @@ class Student(PeftModel):
         """Save the adapters in peft's format, with the SHA-256 of the weights that they belong to.
 
         The folder appears whole or not at all.
+
+        Raises:
+            OSError: where it cannot be written.
         """
         folder = Path(folder)
         temporary = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(temporary, ignore_errors=True)
-        with warnings.catch_warnings():  # peft takes a factor's bias, one-dimensional by nature, for a broken weight
-            warnings.filterwarnings("ignore", message=r"(?s).*invalid shape: .*lora_B\.bias")
-            self.save_pretrained(str(temporary))
-        (temporary / "README.md").unlink(missing_ok=True)  # peft's model-card template, all blanks
-        write_json(temporary / BASE_JSON, {"sha256": self.base_sha256, "scope": self.placement.scope})
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        try:
+            with biases_allowed():
+                self.save_pretrained(str(temporary))
+            (temporary / "README.md").unlink(missing_ok=True)  # peft's model-card template, all blanks
+            write_base(temporary, self.base_sha256, self.placement.scope)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+        except (OSError, SafetensorError) as error:
+            raise OSError(f"the adapters cannot be written to '{folder}' ({error})") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainable: bool = False) -> Student:
@@ -310,39 +325,42 @@ def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainabl
         trainable: whether the adapters shall train on.
 
     Raises:
-        InputError: where the folder is no adapter, is not as its run wrote it, or the network's weights are not those
-            that it was made for.
+        InputError: where the folder is no adapter, is damaged or is not as its run wrote it, or the network has other
+            weights than those that it was made for.
     """
     folder = Path(folder)
     if folder.with_name(RUN_JSON).is_file():
         raise_if_any(changed_files(folder.parent, read_record(folder.parent), [folder.name]))
-    missing = [name for name in (BASE_JSON, CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME) if not (folder / name).is_file()]
-    if missing:
-        raise InputError(f"'{folder}' is no adapter folder of an unlearning run: it holds no {', '.join(missing)}")
-    base = read_json(folder / BASE_JSON)
+    base_sha256, scope = read_base(folder)
     found = weights_sha256(network.state_dict())
-    if found != base["sha256"]:
+    if found != base_sha256:
         raise InputError(
-            f"the adapter in '{folder}' belongs to weights with SHA-256 {base['sha256']}, and the given network has "
+            f"the adapter in '{folder}' belongs to weights with SHA-256 {base_sha256}, and the given network has "
             f"{found}; give the teacher that the run started from"
         )
-    config = PeftConfig.from_pretrained(str(folder))
+    config = read_config(folder, network)
+    raise_if_any(rank_problems(config, folder))
     whole = copies_all(config)
-    placement = all_weights(network)[1] if whole else place(network, base["scope"])
     config.inference_mode = not trainable
-    config._register_custom_module(dict(ADAPTABLE))
     student = Student.__new__(Student)
     student._moving_statistics = any(
         isinstance(network.get_submodule(name), _BatchNorm) for name in ([] if whole else config.modules_to_save or [])
     )
-    student._wrap(network, config, placement)
-    student.load_adapter(str(folder), _ADAPTER, is_trainable=trainable)
+    student._wrap(network, config, all_weights(network)[1] if whole else _placed(network, scope, config))
+    load_adapter(student, folder, _ADAPTER)
     if (folder / RESTORATION).is_dir():
         student.add_restoration()
-        set_peft_model_state_dict(student, load_peft_weights(str(folder / RESTORATION)), RESTORATION)
+        load_adapter(student, folder / RESTORATION, RESTORATION)
     if not trainable:
         student.requires_grad_(False)
     return student
+
+
+def _placed(network: nn.Module, scope: str, config: LoraConfig) -> Placement:
+    """Where saved adapters are; a pattern that chose their layers is not run again: anybody may have written it."""
+    if scope in SCOPES:
+        return place(network, scope)
+    return replace(place(network, str(config.target_modules)), scope=scope)
 
 
 def _setting_problems(
@@ -372,11 +390,6 @@ def _known(find: Callable[[nn.Module], str], network: nn.Module) -> str | None:
 def _restores(name: str) -> bool:
     """Whether a parameter belongs to the head's own change; its factor B is the identity and stays it."""
     return name.endswith((f".lora_A.{RESTORATION}.weight", f".lora_B.{RESTORATION}.bias"))
-
-
-def _exactly(names: tuple[str, ...]) -> str:
-    """A pattern for exactly these layers: peft matches a list of names by their endings."""
-    return "|".join(name.replace(".", r"\.") for name in names)
 
 
 def _count(parameters: object) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import atomic_path, special_problem
 from mu_monai.keys import MODEL_PT, RUN_JSON
 from mu_monai.runs import read_record
 
@@ -36,6 +38,48 @@ def weights_sha256(state: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
+def write_tensors(target: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write tensors and plain values as a torch file, whole or not at all; the same content gives the same bytes.
+
+    Raises:
+        OSError: where it cannot be written, with the file's name.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("a.pt", "b"):
+        ...     write_tensors(folder / name, {"weight": torch.ones(2)})
+        >>> (folder / "a.pt").read_bytes() == (folder / "b").read_bytes()
+        True
+    """
+    with atomic_path(target) as path, path.open("wb") as stream:  # by name, the name would be in the bytes
+        try:
+            torch.save(content, stream)
+        except RuntimeError as error:  # torch's own word for a file that takes no more
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
+
+
+def read_torch(path: Path, device: torch.device | str = "cpu") -> Any:
+    """Read what a torch file holds; nothing is unpickled, and a damaged archive is known by its checksums.
+
+    Raises:
+        InputError: where it is damaged, or holds more than tensors and plain values.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:  # torch itself reads past wrong checksums
+                if (damaged := archive.testzip()) is not None:
+                    raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for files that are no weights
+        raise InputError(
+            f"weights '{path}' cannot be read as plain weights ({type(error).__name__}); save them with "
+            "torch.save(network.state_dict(), path), or restore the file where it is damaged"
+        ) from error
+
+
 def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Read a plain state dict, or one kept under `model` or `network` in a checkpoint; nothing is unpickled.
 
@@ -48,22 +92,21 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     path = Path(path)
     if path.is_dir():
         path = path / MODEL_PT
+    raise_if_any(filter(None, [special_problem(path)]))
     if not path.is_file():
         raise InputError(f"weights '{path}' do not exist; give a model.pt or a folder that holds one")
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types for files that are no weights
-        raise InputError(
-            f"weights '{path}' cannot be read as plain weights ({type(error).__name__}); save them with "
-            "torch.save(network.state_dict(), path)"
-        ) from error
+    content = read_torch(path)
     for key in ("model", "network"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not _is_state(content):
         raise InputError(f"weights '{path}' hold {type(content).__name__} and no state dict of tensors")
     raise_if_any(_other_than_recorded(path, content))
     return dict(content)
+
+
+def _is_state(content: Mapping[Any, Any]) -> bool:
+    return all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items())
 
 
 def _other_than_recorded(path: Path, state: Mapping[str, torch.Tensor]) -> Iterator[str]:

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from peft.tuners.lora import LoraLayer
 from peft.utils import SAFETENSORS_WEIGHTS_NAME
-from safetensors import safe_open
 from torch import nn
 
 from mu_monai.adapters import load_student, weights_sha256
+from mu_monai.adapters.saved import read_tensors
 from mu_monai.attacks.attack import Attack, AttackData
 from mu_monai.files import read_json, write_json
 from mu_monai.keys import ADAPTER_DIR
@@ -47,8 +47,7 @@ def has_adapter(folder: Path | None) -> bool:
     file = Path(folder or "") / ADAPTER_DIR / SAFETENSORS_WEIGHTS_NAME
     if folder is None or not file.is_file():
         return False
-    with safe_open(file, "pt") as weights:
-        return any(".lora_" in name for name in weights.keys())  # noqa: SIM118  it is no dictionary
+    return any(".lora_" in name for name in read_tensors(file))
 
 
 def _without(network: nn.Module, adapter: Path) -> nn.Module:
@@ -56,7 +55,7 @@ def _without(network: nn.Module, adapter: Path) -> nn.Module:
     merged = copy.deepcopy(network).cpu()
     with tempfile.TemporaryDirectory() as place:
         forged = shutil.copytree(adapter, Path(place) / ADAPTER_DIR)
-        record = read_json(forged / "base.json")
+        record = read_json(forged / "base.json", dict)
         write_json(forged / "base.json", record | {"sha256": weights_sha256(merged.state_dict())})
         with torch.random.fork_rng(devices=[]):  # layers start with random numbers before they are loaded
             student = load_student(merged, forged)

@@ -8,19 +8,22 @@ import json
 import tarfile
 import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
 
+from mu_monai.files import ARCHIVE_ERRORS
+
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _DEEPEST = 4  # archives within archives; what lies deeper is not understood
-_LARGEST = 1 << 32  # bytes by which what an archive unpacks to may be larger than the archive
+_ROOM = 1 << 29  # bytes by which all that a file unpacks to may be larger than the file
+_OF_JSON = 16  # bytes of numbers in Python for each byte of text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,23 @@ class Part:
     problem: str = ""
 
 
-def read_parts(name: str, data: bytes, depth: int = 0) -> Iterator[Part]:
+@dataclass
+class Room:
+    """How many bytes may still be unpacked of one file, all archives within it together."""
+
+    left: int
+
+    def take(self, size: int) -> None:
+        """Have room for `size` bytes more, or raise a `ValueError`."""
+        if size > self.left:
+            raise ValueError(_TOO_LARGE)
+        self.left -= size
+
+
+_TOO_LARGE = "not searched: the file unpacks to more than 512 MiB beyond its own size"
+
+
+def read_parts(name: str, data: bytes, depth: int = 0, room: Room | None = None) -> Iterator[Part]:
     """Take a file apart, archives member by member; its kind is told by its bytes, not by its name.
 
     Nothing is unpickled and no code is run: torch files are read with `weights_only=True`, arrays with
@@ -52,6 +71,7 @@ def read_parts(name: str, data: bytes, depth: int = 0) -> Iterator[Part]:
         name: how the file is called in what is returned.
         data: its bytes.
         depth: how many archives it lies in.
+        room: what may still be unpacked; what does not fit is a part with that problem.
 
     Example:
         >>> buffer = io.BytesIO()
@@ -62,68 +82,67 @@ def read_parts(name: str, data: bytes, depth: int = 0) -> Iterator[Part]:
     try:
         if depth > _DEEPEST:
             raise ValueError(f"lies in more than {_DEEPEST} archives")
-        yield from _parts(name, data, depth)
+        reader = next(read for is_such, read in _FORMATS if is_such(data))
+        yield from reader(name, data, depth, room or Room(len(data) + _ROOM))
     except _UNREADABLE as error:
         why = str(error).partition("\n")[0][:120]
         yield Part(name=name, data=data, problem=f"{type(error).__name__}: {why}")
 
 
-_UNREADABLE = (
-    ValueError, RuntimeError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error,
-    tarfile.TarError, safetensors.SafetensorError, IndexError, MemoryError, OverflowError,
-)  # fmt: skip
+_UNREADABLE = (*ARCHIVE_ERRORS, tarfile.TarError, safetensors.SafetensorError)
 
 
-def _parts(name: str, data: bytes, depth: int) -> Iterator[Part]:
-    reader = next(read for is_such, read in _FORMATS if is_such(data))
-    yield from reader(name, data, depth)
-
-
-def _gzip_parts(name: str, data: bytes, depth: int) -> Iterator[Part]:
+def _gzip_parts(name: str, data: bytes, depth: int, room: Room) -> Iterator[Part]:
     with gzip.open(io.BytesIO(data)) as stream:
-        unpacked = stream.read(len(data) + _LARGEST + 1)
-    _refuse_bomb(len(unpacked), data)
-    yield from read_parts(name.removesuffix(".gz"), unpacked, depth + 1)
+        unpacked = stream.read(room.left + 1)
+    room.take(len(unpacked))
+    yield from read_parts(name.removesuffix(".gz"), unpacked, depth + 1, room)
 
 
-def _refuse_bomb(size: int, data: bytes) -> None:
-    if size > len(data) + _LARGEST:
-        raise ValueError(f"too large: it unpacks to more than {_LARGEST >> 30} GiB beyond its own size")
-
-
-def _tar_parts(name: str, data: bytes, depth: int) -> Iterator[Part]:
+def _tar_parts(name: str, data: bytes, depth: int, room: Room) -> Iterator[Part]:
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        _refuse_bomb(sum(member.size for member in archive), data)
         for member in filter(tarfile.TarInfo.isfile, archive):
             stream = archive.extractfile(member)
-            yield from read_parts(f"{name}/{member.name}", stream.read() if stream else b"", depth + 1)
+            if stream is not None:
+                yield from _member(f"{name}/{member.name}", member.size, stream.read, depth, room)
 
 
-def _array_parts(name: str, data: bytes, _: int) -> Iterator[Part]:
+def _member(name: str, size: int, read: Callable[[], bytes], depth: int, room: Room) -> Iterator[Part]:
+    """A member of an archive; one that does not fit is told, and the others are still looked at."""
+    try:
+        room.take(size)
+    except ValueError as error:
+        yield Part(name=name, data=b"", problem=str(error))
+        return
+    yield from read_parts(name, read(), depth + 1, room)
+
+
+def _array_parts(name: str, data: bytes, _: int, __: Room) -> Iterator[Part]:
     array = np.load(io.BytesIO(data), allow_pickle=False)
     yield Part(name=name, data=data, tensors=dict(_tensors(array, name.rpartition("/")[2])))
 
 
-def _safetensors_parts(name: str, data: bytes, _: int) -> Iterator[Part]:
+def _safetensors_parts(name: str, data: bytes, _: int, __: Room) -> Iterator[Part]:
     yield Part(name=name, data=data, tensors=safetensors.torch.load(data))
 
 
-def _pickle_parts(name: str, data: bytes, _: int) -> Iterator[Part]:
+def _pickle_parts(name: str, data: bytes, _: int, __: Room) -> Iterator[Part]:
     yield _torch_part(name, data)
 
 
-def _picture_parts(name: str, data: bytes, _: int) -> Iterator[Part]:
+def _picture_parts(name: str, data: bytes, _: int, __: Room) -> Iterator[Part]:
     yield Part(name=name, data=data)
 
 
-def _zip_parts(name: str, data: bytes, depth: int) -> Iterator[Part]:
+def _zip_parts(name: str, data: bytes, depth: int, room: Room) -> Iterator[Part]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        _refuse_bomb(sum(member.file_size for member in archive.infolist()), data)
         if not any(member.endswith("data.pkl") for member in archive.namelist()):
-            for member in archive.namelist():
-                if not member.endswith("/"):
-                    yield from read_parts(f"{name}/{member}", archive.read(member), depth + 1)
+            for entry in archive.infolist():
+                if not entry.is_dir():
+                    read = partial(archive.read, entry)
+                    yield from _member(f"{name}/{entry.filename}", entry.file_size, read, depth, room)
             return
+        room.take(sum(member.file_size for member in archive.infolist()))
         script = any("/code/" in f"/{member}" for member in archive.namelist())
         plain = None if script else _torch_part(name, data)
         if plain is not None and not plain.problem:
@@ -150,21 +169,24 @@ def _storage(member: str, data: bytes) -> dict[str, torch.Tensor]:
     """The numbers of a bare storage, read as every floating type that its size allows."""
     if not member.rpartition("/")[2].isdigit() or not data:
         return {}
+    numbers = bytearray(data)
     return {
-        f"{member} as {dtype}": torch.frombuffer(bytearray(data), dtype=dtype)
+        f"{member} as {dtype}": torch.frombuffer(numbers, dtype=dtype)
         for dtype in FLOATS
         if len(data) % dtype.itemsize == 0
     }
 
 
-def _text_parts(name: str, data: bytes, _: int) -> Iterator[Part]:
+def _text_parts(name: str, data: bytes, _: int, room: Room) -> Iterator[Part]:
     """Text; the numbers of JSON are tensors like any other."""
     if b"\x00" in data:
         raise ValueError("it is neither text nor a format that is known")
     text = data.decode("utf-8")
+    if text.lstrip().startswith(("{", "[")) and _OF_JSON * len(text) > room.left:  # which it gives back at once
+        raise ValueError(_TOO_LARGE)
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         yield Part(name=name, data=data)
         return
     yield Part(name=name, data=data, tensors=dict(_tensors(content)))
@@ -176,7 +198,9 @@ def _tensors(content: Any, prefix: str = "") -> Iterator[tuple[str, torch.Tensor
         yield prefix, _plain(content.detach())
     elif isinstance(content, np.ndarray):
         if content.dtype.kind in "fiu":
-            yield prefix, torch.from_numpy(content.astype(content.dtype.newbyteorder("=")).astype(np.float64))
+            kept = content.dtype.itemsize <= 8  # torch has no longer numbers
+            native = content.astype(content.dtype.newbyteorder("=") if kept else np.float64)
+            yield prefix, torch.from_numpy(native)
     elif isinstance(content, Mapping):
         for key, value in content.items():
             yield from _tensors(value, f"{prefix}.{key}" if prefix else str(key))
@@ -212,7 +236,7 @@ def _keys(content: Any) -> Iterator[str]:
             yield from _keys(value)
 
 
-_FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[str, bytes, int], Iterator[Part]]], ...] = (
+_FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[str, bytes, int, Room], Iterator[Part]]], ...] = (
     (lambda data: data.startswith(b"PK"), _zip_parts),
     (lambda data: data.startswith(b"\x1f\x8b"), _gzip_parts),
     (lambda data: data[257:262] == b"ustar", _tar_parts),

@@ -198,8 +198,9 @@ def _same_shape(one: torch.Tensor | None, other: torch.Tensor) -> bool:
 
 def _findings(part: Part, secrets: Sequence[_Secret]) -> Iterator[Finding]:
     matches: dict[str, set[str]] = {}
+    largest = max((len(secret.original) for secret in secrets), default=0)
     for found in part.tensors.values():
-        if found.numel() > 1:
+        if 1 < found.numel() <= largest:  # neither an original nor its change or a factor of it is larger
             flat = found.double().flatten()
             for secret in secrets:
                 matches.setdefault(secret.match(found, flat), set()).add(secret.name)

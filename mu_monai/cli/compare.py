@@ -81,7 +81,7 @@ def compare(
     )
     typer.echo(workflow.comparison_summary(file))
     typer.echo(f"comparison: {file.with_name('index.html')}")
-    failed = [row for row in read_json(file)["rows"] if row["status"] == "failed"]
+    failed = [row for row in read_json(file, {"rows": [{"status": str}]})["rows"] if row["status"] == "failed"]
     for row in failed:
         typer.echo(f"failed: {row['label']}, seed {row['seed']}: {row['reason']}", err=True)
     if failed:

@@ -66,7 +66,7 @@ def release(
 
     folder = workflow.release(run, out=out, teacher=teacher, trust=trust(bundle, trust_config))
     typer.echo(f"released: {folder / 'bundle'}")
-    for told in read_json(folder / "release.json")["told"]:
+    for told in read_json(folder / "release.json", {"told": [str]})["told"]:
         typer.echo(f"  {told}")
 
 

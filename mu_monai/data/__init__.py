@@ -14,7 +14,7 @@ from mu_monai.data.phantoms import PhantomKind, phantom_split, write_phantoms
 from mu_monai.data.reselect import reselect
 from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, ForgetWhere
 from mu_monai.data.split import SplitSettings, make_split, split_manifest
-from mu_monai.data.split_file import load_split, write_split
+from mu_monai.data.split_file import case_digests, load_split, read_split, write_split
 from mu_monai.data.volume_layouts import read_decathlon, read_dicom, read_volumes
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Resolved",
     "Source",
     "SplitSettings",
+    "case_digests",
     "check_manifest",
     "class_indices",
     "digest_files",
@@ -44,6 +45,7 @@ __all__ = [
     "read_isic",
     "read_layout",
     "read_manifest",
+    "read_split",
     "read_volumes",
     "reselect",
     "resolve_duplicates",

@@ -14,6 +14,8 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.misc import is_dicom
 
+from mu_monai.files import special_problem
+
 _UNEVEN = 0.25  # how far, of the usual distance, a slice may lie from where it should; headers round positions
 _SAME = 1e-3  # of the usual distance; slices nearer than this lie at one position
 _DECIMALS = 4  # to which spacing and direction must agree
@@ -69,6 +71,10 @@ def series_problems(folder: str | os.PathLike[str]) -> list[str]:
     inside = [name for name in sorted(os.listdir(folder)) if os.path.isdir(Path(folder, name)) and name[0] != "."]
     problems = [f"holds the folder {name!r}; leave only the slices of one series in it" for name in inside]
     problems += _reader_problems(folder)
+    entries = (Path(folder, name) for name in sorted(os.listdir(folder)) if name[0] != ".")
+    problems += [
+        f"holds what must not be opened: {problem}" for entry in entries if (problem := special_problem(entry))
+    ]
     headers = {file.name: _read(file) for file in _slice_files(folder, os.listdir(folder))}
     problems += _first(
         {name: str(error) for name, error in headers.items() if not isinstance(error, Header)},
@@ -96,7 +102,7 @@ def series_problems(folder: str | os.PathLike[str]) -> list[str]:
 
 def _slice_files(folder: str | os.PathLike[str], names: list[str]) -> list[Path]:
     files = [Path(folder, name) for name in sorted(names) if name[0] != "." and name != "DICOMDIR"]
-    return [file for file in files if file.is_file()]
+    return [file for file in files if file.is_file() and not special_problem(file)]
 
 
 def _read(file: Path) -> Header | Exception:

@@ -37,11 +37,20 @@ class Resolved:
     renamed: dict[str, list[str]] = field(default_factory=dict)
 
 
-def digest_files(paths: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of each file or DICOM folder, by path; they are read in parallel."""
+def digest_files(paths: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """SHA-256 of each file or DICOM folder, by path, and why some have none; they are read in parallel."""
     unique = list(dict.fromkeys(paths))
     with ThreadPoolExecutor() as pool:
-        return dict(zip(unique, pool.map(file_sha256, unique), strict=True))
+        found = dict(zip(unique, pool.map(_digest, unique), strict=True))
+    damaged = [problem for told in found.values() if isinstance(told, InputError) for problem in told.problems]
+    return {path: told for path, told in found.items() if isinstance(told, str)}, damaged
+
+
+def _digest(path: str) -> str | InputError:
+    try:
+        return file_sha256(path)
+    except InputError as error:
+        return error
 
 
 def resolve_duplicates(

@@ -23,7 +23,8 @@ from mu_monai.data.volume_layouts import (
     read_dicom,
     read_volumes,
 )
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import special_problem
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
 
 _log = logging.getLogger(__name__)
@@ -104,6 +105,7 @@ def read_layout(
             no image, naming all of them; for a salt that can be guessed, or has no effect.
     """
     path = Path(source)
+    raise_if_any(filter(None, [special_problem(path)]))
     if not path.exists():
         raise InputError(f"source {str(path)!r} does not exist; give a folder or a CSV file")
     if layout is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,9 +13,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from mu_monai.data.pictures import opened
 from mu_monai.data.volume_files import VOLUME_SUFFIXES, is_volume, volume_problems
 from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import special_problem
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, SUBSET
+from mu_monai.tables import is_formula, read_table
+
+_log = logging.getLogger(__name__)
 
 COLUMNS = (CASE_ID, PATIENT_ID, IMAGE, LABEL)
 FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", *VOLUME_SUFFIXES)
@@ -35,18 +41,11 @@ def read_manifest(csv: str | os.PathLike[str]) -> pd.DataFrame:
     Raises:
         InputError: where the file cannot be read as a table. Its content is judged by `check_manifest`.
     """
-    try:
-        manifest = pd.read_csv(csv, encoding="utf-8-sig")
-        text = pd.read_csv(csv, encoding="utf-8-sig", dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise InputError(f"manifest {str(csv)!r} does not exist; give the path of a CSV file") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"manifest {str(csv)!r} is not a table ({str(error).strip()}); expected UTF-8 text with a header line and "
-            "commas"
-        ) from None
+    if not os.path.exists(csv):
+        raise InputError(f"manifest {str(csv)!r} does not exist; give the path of a CSV file")
+    manifest = read_table(csv, text=COLUMNS)
     present = [column for column in COLUMNS if column in manifest]
-    manifest = manifest.assign(**{column: text[column] for column in present})
+    manifest = manifest.assign(**{column: manifest[column].fillna("") for column in present})
     for column in {CASE_ID, PATIENT_ID} & set(present):
         manifest[column] = manifest[column].str.strip()
     folder = Path(csv).absolute().parent
@@ -91,6 +90,14 @@ def check_manifest(manifest: pd.DataFrame, *, allow_repeated_ids: bool = False) 
     if not allow_repeated_ids:
         problems += _repeated_id_problems(manifest)
     raise_if_any(problems + _file_problems(manifest))
+    formulas = [entry for name in (CASE_ID, PATIENT_ID) for entry in manifest[name] if is_formula(entry)]
+    if formulas:
+        _log.warning(
+            "%d ids, such as %r, begin like a formula of a spreadsheet: open the tables of the report there, which are "
+            "safe, and not those of run folders, which hold ids as they are",
+            len(formulas),
+            formulas[0],
+        )
 
 
 def _absolute(folder: Path, entry: str, column: str) -> str:
@@ -162,8 +169,8 @@ def _file_problems(manifest: pd.DataFrame) -> list[str]:
 
 def _pair_problems(image: str, label: str) -> list[str]:
     problems: list[str] = []
-    picture = _open("image", image, problems) if image else None
-    mask = _open("mask", label, problems) if label else None
+    picture = _open("image", image, problems, _without_pixels) if image else None
+    mask = _open("mask", label, problems, np.asarray) if label else None
     if picture is not None and mask is not None and picture.shape[:2] != mask.shape[:2]:
         problems.append(
             f"mask {label!r} is {_extent(mask)} but its image {image!r} is {_extent(picture)}; make them equal in size"
@@ -173,15 +180,23 @@ def _pair_problems(image: str, label: str) -> list[str]:
     return problems
 
 
-def _open(kind: str, path: str, problems: list[str]) -> np.ndarray | None:
-    """The pixels of a file, or None where it has a problem, which is then added to `problems`."""
-    if not os.path.isfile(path):
+def _without_pixels(picture: Image.Image) -> np.ndarray:
+    """What has the picture's extent and takes no memory."""
+    return np.broadcast_to(np.uint8(0), (picture.height, picture.width))
+
+
+def _open(kind: str, path: str, problems: list[str], keep: Callable[[Image.Image], np.ndarray]) -> np.ndarray | None:
+    """What is kept of a file, or None where it has a problem, which is then added to `problems`."""
+    if not os.path.isfile(path) and not special_problem(path):
         problems.append(f"{kind} {path!r} does not exist; paths are absolute or relative to the manifest")
         return None
     try:
-        with Image.open(path) as picture:
-            return np.asarray(picture)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        with opened(path) as picture:
+            return keep(picture)
+    except InputError as error:
+        problems += [f"{kind} {problem}" for problem in error.problems]
+        return None
+    except (OSError, SyntaxError, ValueError) as error:
         problems.append(f"{kind} {path!r} cannot be read ({error}); replace the file, it may be truncated")
         return None
 

@@ -9,8 +9,8 @@ import imagehash
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
+from mu_monai.data.pictures import opened
 from mu_monai.data.volume_files import is_volume
 from mu_monai.keys import CASE_ID, FORGET, IMAGE, SUBSET
 
@@ -61,7 +61,7 @@ def _hashes(paths: pd.Series) -> NDArray[np.uint64]:
 
 
 def _hash_bits(path: str) -> NDArray[np.bool_]:
-    with Image.open(path) as image:
+    with opened(path) as image:
         bits: NDArray[np.bool_] = imagehash.phash(image, hash_size=HASH_SIDE).hash.ravel()
     return bits
 

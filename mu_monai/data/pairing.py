@@ -11,6 +11,7 @@ import pandas as pd
 from mu_monai.data.manifest import COLUMNS, nearest_names
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
+from mu_monai.tables import read_table
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def with_metadata(manifest: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 def _join_metadata(manifest: pd.DataFrame, csv: Path) -> pd.DataFrame:
     ids = ("image_id", PATIENT_ID, "lesion_id")
-    metadata = pd.read_csv(csv, dtype=dict.fromkeys(ids, str), encoding="utf-8-sig")
+    metadata = read_table(csv, text=ids)
     if "image_id" not in metadata:
         raise InputError(f"{str(csv)!r} has no column 'image_id'; {nearest_names('image_id', metadata.columns)}")
     for name in [name for name in ids if name in metadata]:

@@ -15,9 +15,9 @@ from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.pseudonyms import hash_ids
 from mu_monai.data.selection import ForgetIds, ForgetSelector, describe_selector, follow_renamed, is_drawn
 from mu_monai.data.split import counts, report_near_duplicates, split_manifest
-from mu_monai.data.split_file import load_split
+from mu_monai.data.split_file import load_split, read_split
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import file_sha256, read_json
+from mu_monai.files import file_sha256
 from mu_monai.keys import CASE_ID, FORGET, IMAGE, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS, TEST, VALIDATION
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def reselect(
             to retain, or the split holds no digests.
     """
     cases = load_split(path)
-    content = read_json(path)
+    content = read_split(path)
     provenance = content[PROVENANCE]
     # the metadata of each case as it stands in the file, with the absolute paths that load_split makes
     pairs = (zip(content[name], cases[name], strict=True) for name in SUBSETS)

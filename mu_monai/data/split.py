@@ -163,7 +163,8 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
     if source.salt is not None and isinstance(settings.forget, ForgetIds):
         known = {*manifest[CASE_ID], *manifest[PATIENT_ID]}
         settings = replace(settings, forget=hash_ids(settings.forget, known, source.salt))
-    digests = digest_files([*manifest[IMAGE], *manifest[LABEL][is_file_label(manifest[LABEL])]])
+    digests, damaged = digest_files([*manifest[IMAGE], *manifest[LABEL][is_file_label(manifest[LABEL])]])
+    raise_if_any(damaged)
     resolved = resolve_duplicates(manifest, digests, settings.on_duplicates)
     forget = settings.forget
     if resolved.dropped and isinstance(forget, ForgetIds | ForgetWhere):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,20 @@ import pandas as pd
 from mu_monai.data.duplicates import digest_files
 from mu_monai.data.manifest import COLUMNS, is_file_label, nearest_names
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import read_json, write_json
+from mu_monai.files import read_json, shape_problems, special_problem, write_json
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS
 
 _log = logging.getLogger(__name__)
+
+_PROVENANCE = {
+    "sha256": dict,
+    "duplicates": dict,
+    "group_by": str,
+    "selector": dict | None,
+    "classes": list | None,
+    "counts": dict,
+    "salt": str | None,
+}
 
 
 def write_split(target: str | os.PathLike[str], split: dict[str, Any]) -> Path:
@@ -39,6 +49,37 @@ def write_split(target: str | os.PathLike[str], split: dict[str, Any]) -> Path:
     provenance = {**split[PROVENANCE], "sha256": {short[path]: digest for path, digest in digests.items()}}
     write_json(target, {**lists, PROVENANCE: provenance})
     return Path(target)
+
+
+def read_split(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The content of a split file as it stands there, with relative paths and all columns; files are not looked at.
+
+    Raises:
+        InputError: listing every key that is missing or holds something else than it must.
+    """
+    if not Path(path).is_file():
+        raise_if_any(filter(None, [special_problem(path)]))
+        raise InputError(f"split file {str(path)!r} does not exist; make one with 'mu-monai split'")
+    content: dict[str, Any] = read_json(path)
+    raise_if_any(_shape_problems(content))
+    return content
+
+
+def case_digests(path: str | os.PathLike[str], subset: str) -> dict[str, str]:
+    """The SHA-256 of the image of each case of a subset, by case id.
+
+    Raises:
+        InputError: where the split is damaged, or lacks a digest.
+    """
+    content = read_split(path)
+    digests = content[PROVENANCE].get("sha256", {})
+    raise_if_any(
+        f"split file {str(path)!r} has no digest of the image of case {case[CASE_ID]!r}; make it again with 'mu-monai "
+        "split'"
+        for case in content[subset]
+        if case[IMAGE] not in digests
+    )
+    return {case[CASE_ID]: digests[case[IMAGE]] for case in content[subset]}
 
 
 def load_split(
@@ -66,15 +107,7 @@ def load_split(
         A bundle writes `"cases": "$mu_monai.data.load_split(@split_file)"` and, for its loaders,
         `"data": "$@cases['retain'] + @cases['forget']"`.
     """
-    if not Path(path).is_file():
-        raise InputError(f"split file {str(path)!r} does not exist; make one with 'mu-monai split'")
-    try:
-        content = read_json(path)
-    except ValueError as error:
-        raise InputError(
-            f"split file {str(path)!r} is not JSON ({error}); make it again with 'mu-monai split'"
-        ) from None
-    raise_if_any(_shape_problems(content))
+    content = read_split(path)
     provenance = content[PROVENANCE]
     table = pd.concat([pd.DataFrame(content[name]).assign(**{SUBSET: name}) for name in SUBSETS if content[name]])
     digests = provenance.get("sha256", {})
@@ -116,11 +149,9 @@ def _shape_problems(content: object) -> list[str]:
     provenance = content.get(PROVENANCE)
     if not isinstance(provenance, dict):
         problems.append(f"key {PROVENANCE!r} is missing or no object; make the split with 'mu-monai split'")
-    elif not isinstance(provenance.get("sha256", {}), dict):
-        problems.append(
-            f"key 'sha256' of {PROVENANCE!r} holds {_shown(provenance['sha256'])}, not an object with the digest of "
-            "each file; make the split again with 'mu-monai split'"
-        )
+    else:
+        told = [*_provenance_problems(provenance)]
+        problems += [f"{PROVENANCE}, {problem}; make the split again with 'mu-monai split'" for problem in told]
     for name in SUBSETS:
         problems += _list_problems(name, content.get(name, []))
     if not problems and not any(content[name] for name in SUBSETS):
@@ -133,10 +164,28 @@ def _list_problems(name: str, cases: object) -> list[str]:
         return [f"key {name!r} holds {_shown(cases)}, not a list of cases; make the split again with 'mu-monai split'"]
     problems = []
     for number, case in enumerate(cases, start=1):
-        absent = [key for key in COLUMNS if not (isinstance(case, dict) and isinstance(case.get(key), str))]
+        absent = [
+            key for key in COLUMNS if not (isinstance(case, dict) and isinstance(case.get(key), str) and case[key])
+        ]
         if absent:
             problems.append(f"{name}, case {number}: {', '.join(absent)} missing or no text; every case needs them")
+            continue
+        nested = [key for key, value in case.items() if isinstance(value, list | dict)]
+        if nested:
+            problems.append(f"{name}, case {number}: {', '.join(nested)} hold a list or an object; give one value each")
     return problems
+
+
+def _provenance_problems(provenance: dict[str, Any]) -> Iterator[str]:
+    """What of the provenance is read again, as far as it is there."""
+    yield from shape_problems(provenance, {key: kind for key, kind in _PROVENANCE.items() if key in provenance})
+    digests, duplicates = provenance.get("sha256", {}), provenance.get("duplicates", {})
+    if isinstance(digests, dict):
+        yield from shape_problems(list(digests.values()), [str], "sha256")
+    if isinstance(provenance.get("classes"), list):
+        yield from shape_problems(provenance["classes"], [str], "classes")
+    if isinstance(duplicates, dict) and "together" in duplicates:
+        yield from shape_problems(duplicates, {"together": [[str]]}, "duplicates")
 
 
 def _shown(value: object) -> str:
@@ -193,12 +242,16 @@ def _file_problems(table: pd.DataFrame, digests: dict[str, str], folder: Path, v
         f"file {_absolute(entry, folder)!r} does not exist; put it back, or make the split again"
         for entry in sorted(files.keys() - set(kept))
     ]
+    special = {entry: problem for entry in kept if (problem := special_problem(folder / entry))}
+    kept = [entry for entry in kept if entry not in special]
+    problems += special.values()
     if verify:
-        now = digest_files(_absolute(entry, folder) for entry in kept)
+        now, damaged = digest_files(_absolute(entry, folder) for entry in kept)
+        problems += damaged
         problems += [
             f"file {_absolute(entry, folder)!r} {'changed after' if entry in digests else 'has no digest from when'} "
             "the split was made; restore it, or make the split again"
             for entry in kept
-            if digests.get(entry) != now[_absolute(entry, folder)]
+            if digests.get(entry) != now.get(_absolute(entry, folder), digests.get(entry))
         ]
     return problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import os
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from mu_monai.data.geometry import (
     voxel_spacing,
 )
 from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import special_problem
 
 _log = logging.getLogger(__name__)
 
@@ -128,6 +130,8 @@ def _load(kind: str, path: str, findings: Findings) -> Volume | None:
 
 
 def _read(path: str) -> Volume:
+    special = special_problem(path)
+    raise_if_any([special.removeprefix(f"'{path}' ")] if special else [])
     if not os.path.exists(path):
         raise InputError("does not exist; paths are absolute or relative to the manifest")
     if not is_volume(path):
@@ -169,9 +173,18 @@ def _read_nifti(path: str) -> Volume:
         with ImageOpener(path) as stream:  # as it stands in the file: nibabel replaces what cannot be
             spacing = type(image.header).from_fileobj(stream, check=False)["pixdim"][1:4]
         raise_if_any([] if np.all(spacing > 0) else [spacing_problem(spacing)])
-    values = np.asanyarray(image.dataobj)
+    values = _to_the_end(path, image) if path.lower().endswith(".gz") else np.asanyarray(image.dataobj)
     oriented = placed or bool(image.header["qform_code"])
     return Volume(values.astype(np.float32) if values.dtype == np.float64 else values, image.affine, oriented)
+
+
+def _to_the_end(path: str, image: Any) -> NDArray[Any]:
+    """The voxels of a compressed file, read on to the checksum behind them, which nibabel never reaches."""
+    with gzip.open(path) as stream:
+        values: NDArray[Any] = np.asanyarray(type(image).from_stream(stream).dataobj)
+        while stream.read(1 << 20):
+            pass
+    return values
 
 
 def _array_problem(values: NDArray[Any]) -> str | None:

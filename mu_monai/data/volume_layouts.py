@@ -63,7 +63,7 @@ def read_decathlon(source: str | os.PathLike[str]) -> pd.DataFrame:
     Source: Antonelli et al., *The Medical Segmentation Decathlon* (arXiv 2106.05735).
     """
     file = _decathlon_file(Path(source))
-    content = read_json(file)
+    content = read_json(file, {"training": list})
     entries = content["training"]
     if not entries:
         raise InputError(f"{str(file)!r}, training, is empty; list at least one image with its label")
@@ -73,7 +73,7 @@ def read_decathlon(source: str | os.PathLike[str]) -> pd.DataFrame:
         for number, entry in enumerate(entries, start=1)
         if not (isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in (IMAGE, LABEL)))
     )
-    if content.get("test"):
+    if isinstance(content.get("test"), list) and content["test"]:
         _log.warning("%d test images of '%s' have no labels and are left out", len(content["test"]), file)
     if names := class_names(source):
         _log.info("the classes of '%s'; pass them on by --set classes='%s'", file, json.dumps(names))
@@ -87,7 +87,7 @@ def read_decathlon(source: str | os.PathLike[str]) -> pd.DataFrame:
 
 def class_names(source: str | os.PathLike[str]) -> list[str]:
     """The names of the values 0, 1, 2 ... of the masks, as `dataset.json` says; empty where it does not."""
-    labels = read_json(_decathlon_file(Path(source))).get("labels")
+    labels = read_json(_decathlon_file(Path(source)), dict).get("labels")
     if not isinstance(labels, dict) or set(labels) != set(map(str, range(len(labels)))):
         return []
     return [str(labels[str(value)]) for value in range(len(labels))]
@@ -138,7 +138,7 @@ def is_decathlon(path: Path) -> bool:
     file = _decathlon_file(path)
     try:
         content = read_json(file) if file.suffix == ".json" and file.is_file() else None
-    except ValueError:
+    except InputError:
         return False
     return isinstance(content, dict) and isinstance(content.get("training"), list)
 

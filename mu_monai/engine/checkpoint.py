@@ -10,9 +10,8 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch import nn
 
-from mu_monai.adapters import Student
+from mu_monai.adapters import Student, read_torch, write_tensors
 from mu_monai.errors import InputError
-from mu_monai.files import atomic_path
 
 _FILE = "last.pt"
 
@@ -38,8 +37,7 @@ def save_checkpoint(engine: SupervisedTrainer, folder: Path, method: Resumable |
         content["method"] = method.state_dict()
     if engine.scaler is not None:
         content["scaler"] = engine.scaler.state_dict()
-    with atomic_path(folder / _FILE) as path:
-        torch.save(content, path)
+    write_tensors(folder / _FILE, content)
 
 
 def has_checkpoint(folder: Path) -> bool:
@@ -48,8 +46,24 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def restore_checkpoint(engine: SupervisedTrainer, folder: Path, method: Resumable | None = None) -> None:
-    """Put trainer, network, optimizer and method back to where the checkpoint was made."""
-    content: Mapping[str, Any] = torch.load(folder / _FILE, map_location=engine.state.device, weights_only=True)
+    """Put trainer, network, optimizer and method back to where the checkpoint was made.
+
+    Raises:
+        InputError: where it is damaged, or of another run.
+    """
+    content = read_torch(folder / _FILE, engine.state.device)
+    try:
+        _restore(engine, content, folder, method)
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+        raise InputError(
+            f"the checkpoint '{folder / _FILE}' is damaged, or of another run ({type(error).__name__}: {error}); start "
+            "a new run"
+        ) from error
+
+
+def _restore(engine: SupervisedTrainer, content: Any, folder: Path, method: Resumable | None) -> None:
     max_epochs = engine.state.max_epochs  # the config may ask for more epochs than the interrupted run did
     engine.load_state_dict(content["trainer"])
     engine.state.max_epochs = max_epochs

@@ -9,6 +9,7 @@ import torch
 from ignite.engine import Engine
 
 from mu_monai.files import atomic_path
+from mu_monai.tables import read_table
 
 _TERMS = "terms"
 
@@ -52,7 +53,7 @@ class Curve:
     def restore(self, epoch: int) -> None:
         """Read the rows up to `epoch`; later ones belong to an epoch that was not finished."""
         if self.path.is_file() and epoch > 0:
-            table = pd.read_csv(self.path, float_precision="round_trip")
+            table = read_table(self.path, ["epoch"], numbers=True)
             kept = table[table["epoch"] <= epoch]
             self.rows = [{str(k): v for k, v in row.items() if pd.notna(v)} for row in kept.to_dict("records")]
 

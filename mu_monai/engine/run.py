@@ -25,13 +25,13 @@ from monai.bundle import ConfigWorkflow
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 
-from mu_monai.adapters import Student, weights_sha256
+from mu_monai.adapters import Student, weights_sha256, write_tensors
 from mu_monai.engine.checkpoint import Resumable, has_checkpoint, restore_checkpoint, save_checkpoint
 from mu_monai.engine.checks import self_checks
 from mu_monai.engine.curve import Curve, epoch_terms, record_term
 from mu_monai.engine.warnings import warned
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import atomic_path, file_sha256, read_json, write_json
+from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import (
     ADAPTER_DIR,
     CHECKPOINTS_DIR,
@@ -236,8 +236,7 @@ class RunFolder:
             self.record["measurements"] = self.method.measurements(engine)
         plain = network.merged() if isinstance(network, Student) else network
         state = {name: value.detach().cpu().contiguous() for name, value in plain.state_dict().items()}
-        with atomic_path(self.folder / MODEL_PT) as path:
-            torch.save(state, path)
+        write_tensors(self.folder / MODEL_PT, state)
         if isinstance(network, Student):
             network.save(self.folder / ADAPTER_DIR)
         self.record["sha256"]["weights"] = weights_sha256(state)

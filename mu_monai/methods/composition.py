@@ -20,6 +20,9 @@ HOWS = ("head", "weights", "adapters")
 FINE_TUNES = ("all", "head")
 State = dict[str, torch.Tensor]
 
+_DIGESTS = ("starting_weights", "split", "weights")
+_RUN = {"sha256": dict.fromkeys(_DIGESTS, str), "method": {"name": str}}
+
 
 @dataclass(kw_only=True)
 class Composition(UnlearningMethod):

@@ -14,12 +14,12 @@ import pandas as pd
 
 from mu_monai.errors import InputError
 from mu_monai.files import atomic_path
-from mu_monai.keys import CASE_ID, LABEL, MODEL, PATIENT_ID, SUBSET
+from mu_monai.keys import CASE_ID, MODEL, PATIENT_ID, SUBSET
+from mu_monai.tables import read_scores
 
 SALT_FILE = "record-salt.txt"
 _SALT_BYTES = 32
 _KINDS: dict[str, Literal["patient", "case"]] = {PATIENT_ID: "patient", CASE_ID: "case"}
-_TEXT = dict.fromkeys((MODEL, SUBSET, PATIENT_ID, CASE_ID, LABEL, "predicted"), str)
 
 
 def pseudonym(kind: Literal["patient", "case"], identifier: str, salt: bytes) -> str:
@@ -113,7 +113,4 @@ def read_evidence(path: str | os.PathLike[str]) -> pd.DataFrame:
     Raises:
         InputError: where it is no table.
     """
-    try:
-        return pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=[""], float_precision="round_trip")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
-        raise InputError(f"'{path}' is not a readable table ({error})") from error
+    return read_scores(path)

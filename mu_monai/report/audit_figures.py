@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from mu_monai.keys import FORGET, MODEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEST
 from mu_monai.report.figures import Theme, clean, short
@@ -41,10 +42,12 @@ def draw_losses(scores: pd.DataFrame, theme: Theme) -> Figure:
             axes.hist(values, bins, weights=weights, histtype=kind, color=color, label=_NAMES[subset], **style)
             axes.axvline(values.median(), color=color, linewidth=1.6, linestyle=":" if filled else "--")
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_title(model, loc="left", fontsize=11, fontweight="bold", color=theme.colors[model])
         axes.set_xlabel("loss of a patient")
         clean(axes, theme, grid="y")
-        axes.tick_params(which="minor", length=0, labelbottom=False)
+        axes.tick_params(which="minor", length=0)
+        axes.xaxis.set_minor_formatter(NullFormatter())
     panels[0].set_ylabel("% of the patients", color=theme.muted, fontsize=9.5)
     handles, labels = panels[-1].get_legend_handles_labels()
     style = {"ncols": 2, "frameon": False, "fontsize": 9.5, "labelcolor": theme.ink}
@@ -69,7 +72,7 @@ def draw_attacks(table: pd.DataFrame, theme: Theme) -> Figure:
         if len(own):
             axes.plot(own["value"], y, marker, color=theme.colors[model], markersize=6, label=model, linestyle="none")
     axes.axvline(0.5, color=theme.ink, linewidth=1.2, linestyle="--", label="like unseen patients")
-    axes.set_yticks(range(len(attacks)), [short(name) or "before any attack" for name in attacks], parse_math=False)
+    axes.set_yticks(range(len(attacks)), [short(name) or "before any attack" for name in attacks])
     axes.set_ylim(len(attacks) - 0.5, -0.5)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("AUC of the loss, forgotten against unseen patients, with its 95 % interval")

@@ -19,6 +19,7 @@ from mu_monai.report.page import render, write_figures
 from mu_monai.report.plots import Plot
 from mu_monai.report.sentences import count, listed, number, percent, signed
 from mu_monai.report.tables import as_rows
+from mu_monai.tables import for_spreadsheets
 
 COMPARISON_CSV, COMPARISON_TEX, INDEX_HTML, FIGURES_DIR = (
     "comparison.csv",
@@ -50,7 +51,7 @@ def write_comparison(content: Mapping[str, Any], out: str | Path) -> Path:
     out, table = Path(out), comparison_table(content["rows"])
     pictures = write_figures(_plots(content, table), out / FIGURES_DIR)
     texts = {
-        COMPARISON_CSV: table.to_csv(index=False),
+        COMPARISON_CSV: for_spreadsheets(table).to_csv(index=False),
         COMPARISON_TEX: comparison_tex(table, _metric(content), len(content["seeds"])),
         INDEX_HTML: render("comparison.html.j2", comparison_content(content, table) | {"pictures": pictures}),
     }

@@ -119,7 +119,6 @@ def _name(
             fontsize=9,
             color=color,
             fontweight="bold" if point in best else "normal",
-            parse_math=False,
             arrowprops={"arrowstyle": "-", "color": theme.muted, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 4},
         )
         taken.append(_fit(note, canvas, axes.bbox, taken))

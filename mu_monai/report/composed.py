@@ -14,6 +14,7 @@ from mu_monai.report.folder import CLASSIFICATION, Runs
 from mu_monai.report.sentences import count, listed, number
 from mu_monai.report.tables import as_rows, measurements
 from mu_monai.runs import open_run
+from mu_monai.tables import read_scores
 
 _NAMES = {"good_retain": "retains well", "good_forget": "forgets well"}
 
@@ -75,7 +76,7 @@ def _scores(parent: Mapping[str, Any]) -> pd.DataFrame | None:
     try:
         if open_run(folder, SCORES_CSV)["sha256"]["weights"] != parent["weights"]:
             return None
-        table = pd.read_csv(folder / SCORES_CSV)
+        table = read_scores(folder / SCORES_CSV)
     except (OSError, KeyError, InputError):
         return None
     return table[table[MODEL] == STUDENT]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import ARCHIVE_ERRORS, special_problem
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, ROLES, SUBSET
 from mu_monai.planes import NORMALS, PLANE, POSITION, SPACING, VOLUME, cut, framed
 
@@ -32,10 +32,11 @@ def read_examples(path: Path) -> Examples:
     """
     if not path.is_file():
         return {}
+    raise_if_any(filter(None, [special_problem(path)]))
     try:
         with np.load(path, allow_pickle=False) as arrays:
             examples = dict(arrays)
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except ARCHIVE_ERRORS as error:
         raise InputError(f"'{path}' is not a readable archive of arrays ({error}); run it again") from error
     raise_if_any(f"'{path}' {problem}; run it again, or remove the file" for problem in _problems(examples))
     return examples

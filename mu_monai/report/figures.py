@@ -157,7 +157,7 @@ def draw_classes(table: pd.DataFrame, theme: Theme, *, label: str = "F1") -> Fig
         clean(axes, theme, grid="x")
         for row in range(1, len(names)):
             axes.axhline(row - 0.5, color=theme.muted, linewidth=0.5, alpha=0.5)
-    panels[0].set_yticks(range(len(names)), [short(name) for name in names], parse_math=False)
+    panels[0].set_yticks(range(len(names)), [short(name) for name in names])
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     handles, labels = panels[0].get_legend_handles_labels()
     style: dict[str, Any] = {"ncols": 3, "frameon": False, "fontsize": 9.5, "labelcolor": theme.ink}
@@ -178,7 +178,7 @@ def draw_layers(table: pd.DataFrame, theme: Theme) -> Figure:
     axes.barh(rows, table["norm"], height=0.6, color=theme.colors[STUDENT], label="norm of the update")
     style: dict[str, Any] = {"color": theme.ink, "markersize": 11, "markeredgewidth": 1.6}
     axes.plot(table["bound"], rows, "|", label="what its factors allow at most", **style)
-    axes.set_yticks(rows, [short(name, 44) for name in table["layer"]], parse_math=False)
+    axes.set_yticks(rows, [short(name, 44) for name in table["layer"]])
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel("Frobenius norm")

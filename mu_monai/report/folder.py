@@ -19,7 +19,6 @@ from mu_monai.keys import (
     EXAMPLES_NPZ,
     LABEL,
     MODEL,
-    PATIENT_ID,
     RETRAINED,
     ROLES,
     SCORES_CSV,
@@ -30,10 +29,11 @@ from mu_monai.keys import (
 )
 from mu_monai.report.examples import Examples, is_volumes, joined_examples, read_examples
 from mu_monai.runs import changed_files, read_record, read_stamped
+from mu_monai.tables import SCORE_KEYS, read_scores, read_table
 
 SEGMENTATION, CLASSIFICATION = "segmentation", "classification"
-_KEYS, _CLASS_NAMES = (MODEL, SUBSET, PATIENT_ID, CASE_ID), (LABEL, "predicted")
-_TEXT = dict.fromkeys((*_KEYS, *_CLASS_NAMES), str)
+_CLASS_NAMES = (LABEL, "predicted")
+_PLANE = (MODEL, SUBSET, CASE_ID, *_CLASS_NAMES, "x", "y")
 _MASK_NUMBERS = ("loss", "bce", "dice", "iou", "confidence")
 _STRUCTURE_NUMBERS = ("loss", "cross_entropy", "dice", "iou", "confidence")
 _CLASS_NUMBERS = ("loss", "cross_entropy", "accuracy", "confidence", "true_probability")
@@ -175,13 +175,15 @@ def read_runs(folders: Sequence[str | Path]) -> Runs:
 def _read_run(folder: Path) -> Run:
     record = read_record(folder)
     raise_if_any(_record_problems(folder, record))
-    scores = _read_table(folder / SCORES_CSV)
+    scores = read_scores(folder / SCORES_CSV)
     raise_if_any(_score_problems(folder, record["role"], scores))
-    curve = _read_table(folder / CURVE_CSV) if (folder / CURVE_CSV).is_file() else pd.DataFrame()
+    curve = (
+        read_table(folder / CURVE_CSV, ["epoch"], numbers=True) if (folder / CURVE_CSV).is_file() else pd.DataFrame()
+    )
     examples, audit = read_examples(folder / EXAMPLES_NPZ), _read_audit(folder / AUDIT_JSON)
     raise_if_any(changed_files(folder, {"files": audit.get("files")}, [DECISION_CSV]) if audit.get("decision") else [])
     picture = folder / DECISION_CSV
-    decision = _read_table(picture) if audit.get("decision") and picture.is_file() else pd.DataFrame()
+    decision = read_table(picture, _PLANE) if audit.get("decision") and picture.is_file() else pd.DataFrame()
     tables: dict[str, Any] = {"scores": scores, "curve": curve, "examples": examples, "decision": decision}
     return Run(folder=folder, record=record, audit=audit, **tables)
 
@@ -197,13 +199,6 @@ def _record_problems(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:
 
 def _read_audit(path: Path) -> dict[str, Any]:
     return read_stamped(path) if path.is_file() else {}
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=[""])
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"'{path}' is not a readable table ({error}); the file is damaged, run it again") from error
 
 
 def _task(scores: pd.DataFrame) -> str:
@@ -224,7 +219,7 @@ def _numbers(scores: pd.DataFrame) -> tuple[str, ...]:
 
 def _score_problems(folder: Path, role: str, scores: pd.DataFrame) -> Iterator[str]:
     path, task = folder / SCORES_CSV, _task(scores)
-    needed = (*_KEYS, *_numbers(scores), *(_CLASS_NAMES if task == CLASSIFICATION else ()))
+    needed = (*SCORE_KEYS, *_numbers(scores), *(_CLASS_NAMES if task == CLASSIFICATION else ()))
     absent = [name for name in needed if name not in scores.columns]
     if absent:
         yield f"'{path}' has no column {', '.join(map(repr, absent))}; needed: {', '.join(needed)}"

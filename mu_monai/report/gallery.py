@@ -61,7 +61,7 @@ def draw_class_gallery(examples: Examples, theme: Theme) -> Figure:
         true = str(examples[LABEL][row])
         _show(line[0], examples[IMAGE][row], "gray", theme)
         _name(line[0], str(subset[row]), str(examples[CASE_ID][row]), theme)
-        line[1].text(0, 0.8, short(true), va="center", fontsize=9.5, color=theme.ink, parse_math=False)
+        line[1].text(0, 0.8, short(true), va="center", fontsize=9.5, color=theme.ink)
         line[1].axis("off")
         for axes, model in zip(line[2:], models, strict=True):
             _answer(axes, examples[model][row], true, names, theme, theme.colors[model])
@@ -72,7 +72,7 @@ def draw_class_gallery(examples: Examples, theme: Theme) -> Figure:
 
 def _name(axes: Axes, subset: str, case_id: str, theme: Theme) -> None:
     label = f"{subset}\n{short(case_id, _ID_LENGTH)}"
-    axes.set_ylabel(label, fontsize=8.5, color=theme.colors[subset], parse_math=False)
+    axes.set_ylabel(label, fontsize=8.5, color=theme.colors[subset])
 
 
 def _columns(examples: Examples) -> dict[str, tuple[NDArray[Any], str]]:
@@ -98,7 +98,7 @@ def _answer(axes: Axes, probabilities: NDArray[Any], true: str, names: NDArray[A
     """A model's class, its probability as a number and a bar and, where another is true, the probability of that."""
     top = int(probabilities.argmax())
     right = str(names[top]) == true
-    size: dict[str, Any] = {"fontsize": 9.5, "color": theme.ink, "parse_math": False}
+    size: dict[str, Any] = {"fontsize": 9.5, "color": theme.ink}
     axes.text(0, 0.8, ("\N{CHECK MARK} " if right else "\N{BALLOT X} ") + short(str(names[top])), va="center", **size)
     axes.barh([0.5, 0.5], [1, probabilities[top]], height=0.16, color=[theme.muted + "40", color], align="center")
     axes.text(0, 0.24, f"{probabilities[top]:.2f}", va="center", **size | {"fontweight": "bold"})

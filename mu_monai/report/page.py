@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib import rc_context
 
 from mu_monai import __version__
 from mu_monai.errors import InputError
@@ -33,6 +34,7 @@ from mu_monai.report.tables import (
     size_table,
     utility_table,
 )
+from mu_monai.tables import for_spreadsheets
 
 INDEX_HTML, FIGURES_DIR, TABLES_DIR = "index.html", "figures", "tables"
 _CSS_PIXELS_PER_INCH = 100
@@ -146,8 +148,9 @@ def write_figures(plots: Mapping[str, Plot], folder: Path) -> dict[str, Picture]
     for name, plot in plots.items():
         uris = {}
         for theme in THEMES:
-            figure = plot.draw(theme)
-            content = png(figure)
+            with rc_context({"text.parse_math": False}):  # a name may hold two $, between which there is not a formula
+                figure = plot.draw(theme)
+                content = png(figure)
             (folder / f"{name}{'' if theme.name == 'light' else '-dark'}.png").write_bytes(content)
             uris[theme.name] = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
             width, height = (round(inches * _CSS_PIXELS_PER_INCH) for inches in figure.get_size_inches())
@@ -179,4 +182,4 @@ def _write_tables(runs: Runs, records: pd.DataFrame, folder: Path) -> None:
     }
     tables |= {name: table for name, table in where_known.items() if len(table)}
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
+        for_spreadsheets(table).to_csv(folder / f"{name}.csv", index=False)

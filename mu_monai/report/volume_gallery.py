@@ -48,7 +48,7 @@ def draw_volume_gallery(examples: Examples, theme: Theme) -> Figure:
             for row in np.flatnonzero((cases == case) & (planes == plane)):
                 _outlines(axes, examples, int(row))
         name = str(subset[cases == case][0])
-        line[0].set_ylabel(f"{name}\n{short(case)}", fontsize=9, color=theme.colors[name], parse_math=False)
+        line[0].set_ylabel(f"{name}\n{short(case)}", fontsize=9, color=theme.colors[name])
     for axes, plane in zip(grid[0], NORMALS, strict=True):
         axes.set_title(plane, fontsize=10, color=theme.ink)
     _legend(figure, examples)

@@ -8,8 +8,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from mu_monai.errors import InputError
-from mu_monai.files import read_json, write_json
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import Shape, read_json, shape_problems, write_json
 
 DIGEST = "digest"
 FORMAT = 2  # the first that has a digest; files of format 1 are read without one
@@ -36,11 +36,16 @@ def write_stamped(target: str | os.PathLike[str], content: Mapping[str, Any]) ->
     write_json(target, {**plain, DIGEST: _digest(plain)})
 
 
-def read_stamped(source: str | os.PathLike[str]) -> dict[str, Any]:
+def read_stamped(source: str | os.PathLike[str], shape: Shape = dict) -> dict[str, Any]:
     """Read JSON that `write_stamped` wrote; a file of format 1 has no digest, and is taken as it is.
 
+    Args:
+        source: the file.
+        shape: what is wanted of it, as `files.read_json` takes it.
+
     Raises:
-        InputError: where the file is missing, is not JSON, is of another format, or was changed after it was written.
+        InputError: where the file is missing, is not JSON, is of another format, was changed after it was written, or
+            holds something else than is wanted.
     """
     content = read_json(source)
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
@@ -54,6 +59,9 @@ def read_stamped(source: str | os.PathLike[str]) -> dict[str, Any]:
             f"'{source}' was changed after it was written: its content does not have the digest that it names "
             f"({content.get(DIGEST)}); put the original file back, or make it again"
         )
+    raise_if_any(
+        f"'{source}': {problem}; the file is damaged: make it again" for problem in shape_problems(content, shape)
+    )
     return content
 
 

@@ -11,13 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
-from mu_monai.adapters import read_weights, weights_sha256
+from mu_monai.adapters import read_weights, weights_sha256, write_tensors
 from mu_monai.bundle import find_bundle
+from mu_monai.data import read_split
 from mu_monai.errors import raise_if_any
-from mu_monai.files import atomic_path, file_sha256, read_json, write_json
+from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import (
     CONFIG_JSON,
     FORGET,
@@ -32,6 +32,7 @@ from mu_monai.keys import (
 )
 from mu_monai.report.folder import CLASSIFICATION, SEGMENTATION
 from mu_monai.runs import file_digests, write_record
+from mu_monai.tables import read_scores
 from mu_monai.workflow.audit_inputs import unscored_problems
 from mu_monai.workflow.config import collect, config_files, read_config, run_config, weight_problems
 from mu_monai.workflow.train import common_overrides, device_problems, place_problems, split_problems
@@ -99,12 +100,11 @@ def adopt(
     began, started = time.monotonic(), datetime.now(UTC)
     run_config(files, overrides)
     states = {role: read_weights(path) for role, path in models.items()}
-    with atomic_path(out / MODEL_PT) as path:
-        torch.save(states[STUDENT], path)
+    write_tensors(out / MODEL_PT, states[STUDENT])
     write_json(out / CONFIG_JSON, {key: value for key, value in parser.get().items() if key != "_meta_"})
     digests = {role: weights_sha256(state) for role, state in states.items()}
     record = _record(bundle, Path(split), device, overrides["weights"].get(TEACHER))
-    columns = pd.read_csv(out / SCORES_CSV, nrows=0).columns
+    columns = read_scores(out / SCORES_CSV).columns
     record["bundle"] |= {
         "name": parser.get("bundle_name"),
         "task": CLASSIFICATION if "accuracy" in columns else SEGMENTATION,
@@ -121,7 +121,7 @@ def adopt(
 def _record(bundle: str | Path, split: Path, device: str | None, teacher: str | None) -> dict[str, Any]:
     """What `run.json` says whatever the weights are."""
     root = find_bundle(bundle)
-    provenance = read_json(split)[PROVENANCE]
+    provenance = read_split(split)[PROVENANCE]
     return {
         "verb": "audit",
         "status": "finished",

@@ -12,8 +12,9 @@ import pandas as pd
 
 from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.audit import LEAST_SHADOWS, case_groups
+from mu_monai.data import read_split
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import file_sha256, read_json
+from mu_monai.files import file_sha256
 from mu_monai.keys import (
     ADAPTER_DIR,
     FORGET,
@@ -96,7 +97,7 @@ class AuditInputs:
         """All cases with their further columns; none where the split is no longer there."""
         if not self.split.is_file():
             return None
-        content = read_json(self.split)
+        content = read_split(self.split)
         return pd.DataFrame([case for name in SUBSETS for case in content[name]])
 
     @property

@@ -14,6 +14,13 @@ from mu_monai.runs import read_stamped
 
 _MAIN = ("auc[loss]", "tpr@0.01[loss]", "auc[logistic]", "auc[lira]", "auc[u-lira]", "average_gap", "tow")
 _WORST = 3
+_SHAPE = {
+    "verdict": dict.fromkeys(("label", "sentence", "but", "rule"), str),
+    "records": [{"metric": str, "model": str, "attack": str}],
+    "patients": [{"patient_id": str}],
+    "subgroups": [dict],
+    "notes": [str],
+}
 
 
 def audit_summary(file: str | Path) -> str:
@@ -22,7 +29,7 @@ def audit_summary(file: str | Path) -> str:
     Args:
         file: an `audit.json`.
     """
-    return "\n".join(_lines(read_stamped(file)))
+    return "\n".join(_lines(read_stamped(file, _SHAPE)))
 
 
 def _lines(content: Mapping[str, Any]) -> Iterator[str]:

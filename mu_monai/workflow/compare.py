@@ -18,6 +18,7 @@ import pandas as pd
 
 from mu_monai.audit import closeness_records, membership_records, utility_records
 from mu_monai.audit.bootstrap import N_RESAMPLES
+from mu_monai.data import read_split
 from mu_monai.files import read_json, write_json
 from mu_monai.keys import (
     AUDIT_JSON,
@@ -37,7 +38,7 @@ from mu_monai.metrics import average_gap, tow
 from mu_monai.record import without_nan
 from mu_monai.report import comparison_table, read_runs, write_comparison
 from mu_monai.runs import read_record, read_stamped
-from mu_monai.workflow.comparison_plan import ALL, COMPARISON_JSON, Entry, Plan, read_plan
+from mu_monai.workflow.comparison_plan import ALL, COMPARISON_JSON, SHAPE, Entry, Plan, read_plan
 from mu_monai.workflow.comparison_runs import Trial, audited, reason_of, retrained_models, tried, unlearned
 from mu_monai.workflow.config import read_run
 from mu_monai.workflow.trust import STRANGER, Trust
@@ -139,7 +140,7 @@ def compare(
     rows = {(row["label"], row["seed"]): row for row in [*_yardstick(plan, students, retrained), *students]}
     _keep(plan, content, _with_ratios(rows), tries)
     file = plan.out / COMPARISON_JSON
-    write_comparison(read_json(file), plan.out)
+    write_comparison(read_json(file, SHAPE), plan.out)
     return file
 
 
@@ -149,14 +150,14 @@ def comparison_summary(file: str | Path) -> str:
     Args:
         file: a `comparison.json`.
     """
-    table = comparison_table(read_json(file)["rows"])
+    table = comparison_table(read_json(file, SHAPE)["rows"])
     shown = table[["label", "seeds", "average_gap", "tow", *SUBSETS, *_AUCS, "ratio", "verdicts"]]
     return shown.to_string(index=False, float_format="{:.3f}".format, na_rep="")
 
 
 def _head(plan: Plan, trials: int) -> dict[str, Any]:
     """What the results are of."""
-    provenance = read_json(plan.split)[PROVENANCE]
+    provenance = read_split(plan.split)[PROVENANCE]
     return {
         "format": _FORMAT,
         "status": "running",
@@ -222,7 +223,7 @@ def _cell(plan: Plan, head: Row, run: Path, reference: Path, make: Callable[[], 
         | {
             "verdict": found["verdict"]["label"],
             "auc_attacked": _after_attacks(found),
-            "warnings": read_record(run)["warnings"],
+            "warnings": read_record(run).get("warnings", []),
         }
     )
 
@@ -255,7 +256,7 @@ def _records(plan: Plan, rows: Sequence[Row], seed: int, reference: Path) -> lis
     """What is known of teacher and retrained model: an audit with both, or their own scores where none was finished."""
     run = next((row["run"] for row in rows if row["seed"] == seed and row["status"] == "finished"), None)
     if run is not None:
-        found: list[Row] = read_stamped(plan.out / run / AUDIT_JSON)["records"]
+        found: list[Row] = read_stamped(plan.out / run / AUDIT_JSON, {"records": [dict]})["records"]
         return found
     scored = (plan.teacher / SCORES_CSV).is_file()
     record = read_run(plan.teacher) if scored else {}

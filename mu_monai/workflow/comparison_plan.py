@@ -37,6 +37,12 @@ from mu_monai.workflow.unlearn import (
 )
 
 COMPARISON_JSON = "comparison.json"
+SHAPE = {
+    "identity": dict,
+    "seeds": [int],
+    "trials": [{"label": str, "number": int}],
+    "rows": [{"seed": int, **dict.fromkeys(("label", "model", "paper", "status", "run"), str)}],
+}
 ALL = "all"
 TRIALS = 4
 _TWO_RUNS = "two runs"
@@ -144,7 +150,7 @@ def read_plan(
     """
     own, fixed = read_config(config_files(bundle, "unlearn", overlays)), parse_settings(settings)
     file = Path(out) / COMPARISON_JSON
-    earlier = read_json(file) if file.is_file() else {}
+    earlier = read_json(file, SHAPE) if file.is_file() else {}
     names, left_out = _chosen(methods, own.get("method")["task"])
     quiet = [] if "score_interval" not in own or "score_interval" in fixed else [f"score_interval={_NEVER}"]
     entries = tuple(Entry(label=name, trials=_trials(name, trials, fixed)) for name in names)

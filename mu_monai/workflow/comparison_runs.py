@@ -13,14 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import AUDIT_JSON, RETAIN, RETRAINED, RUN_JSON, SCORES_CSV, STUDENT
 from mu_monai.methods import METHODS
 from mu_monai.metrics import choice
 from mu_monai.runs import changed_files, read_record, read_stamped
+from mu_monai.tables import read_scores
 from mu_monai.workflow.audit import audit
 from mu_monai.workflow.comparison_plan import Entry, Plan
 from mu_monai.workflow.config import config_files, read_config, read_run
@@ -106,7 +105,7 @@ def tried(plan: Plan, entry: Entry) -> list[Trial]:
         reason, found = "", {}
         try:
             unlearned(plan, entry, number, plan.seeds[0])
-            found = asdict(choice(pd.read_csv(run / SCORES_CSV))) if len(entry.trials) > 1 else {}
+            found = asdict(choice(read_scores(run / SCORES_CSV))) if len(entry.trials) > 1 else {}
         except Exception as error:
             reason = reason_of(error)
             logger.warning("%s, trial %d, failed: %s", entry.label, number, reason)
@@ -142,7 +141,7 @@ def unlearned(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
 def audited(plan: Plan, run: Path, reference: Path) -> dict[str, Any]:
     """The audit of a run beside a retrained model; made where there is none of these weights with these attacks."""
     file = run / AUDIT_JSON
-    if not (file.is_file() and _is_current(plan, read_stamped(file), run, reference)):
+    if not (file.is_file() and _is_current(plan, read_stamped(file, {"models": dict}), run, reference)):
         audit(
             run,
             references=[reference],
@@ -154,7 +153,7 @@ def audited(plan: Plan, run: Path, reference: Path) -> dict[str, Any]:
             quiet=True,
             trust=plan.trust,
         )
-    return read_stamped(file)
+    return read_stamped(file, {"records": [dict], "verdict": {"label": str}})
 
 
 def reason_of(error: Exception) -> str:

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.data import load_split
 from mu_monai.errors import raise_if_any
 from mu_monai.files import file_sha256
 from mu_monai.keys import CASE_ID, MODEL_PT, PATIENT_ID, RUN_JSON, SCORES_CSV, STUDENT, SUBSET, TEACHER
 from mu_monai.runs import changed_files
+from mu_monai.tables import read_scores
 from mu_monai.workflow.config import (
     collect,
     config_files,
@@ -103,7 +102,7 @@ def _other_cases(run: Path, record: Mapping[str, Any], split: str | Path) -> lis
             f"'{split}' is another file than the split of '{run}', and whether it has the same cases cannot be told, "
             f"since {SCORES_CSV} is missing or changed; give the very file that the run was made with"
         ]
-    before = pd.read_csv(run / SCORES_CSV, dtype=str, keep_default_na=False)[[SUBSET, PATIENT_ID, CASE_ID]]
+    before = read_scores(run / SCORES_CSV)[[SUBSET, PATIENT_ID, CASE_ID]]
     scored = set(before.drop_duplicates().itertuples(index=False, name=None))
     now = {(case[SUBSET], case[PATIENT_ID], case[CASE_ID]) for part in load_split(split).values() for case in part}
     if scored == now:

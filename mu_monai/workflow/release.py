@@ -16,11 +16,11 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from mu_monai import __version__
-from mu_monai.adapters import Student, load_student, load_weights, read_weights, weights_sha256
+from mu_monai.adapters import Student, load_student, load_weights, read_weights, weights_sha256, write_tensors
 from mu_monai.attacks import search_folder
 from mu_monai.data import load_split
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import atomic_path, file_sha256, read_json, write_json
+from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import (
     ADAPTER_DIR,
     CONFIG_JSON,
@@ -34,7 +34,14 @@ from mu_monai.keys import (
     VALIDATION,
 )
 from mu_monai.runs import read_record
-from mu_monai.workflow.config import built_network, collect, config_files, read_config, read_run, run_config
+from mu_monai.workflow.config import (
+    built_network,
+    collect,
+    config_files,
+    read_config,
+    read_run,
+    run_config,
+)
 from mu_monai.workflow.sealed import plain_inference, readme, sealed_metadata
 from mu_monai.workflow.train import place_problems
 from mu_monai.workflow.trust import STRANGER, Trust, inherited
@@ -154,8 +161,7 @@ def _write_bundle(
             shutil.copyfile(bundle / name, folder / name)
     (folder / "docs").mkdir()
     (folder / "docs" / "README.md").write_text(readme(metadata), encoding="utf-8")
-    with atomic_path(folder / "models" / MODEL_PT) as path:
-        torch.save({name: value.clone().contiguous() for name, value in state.items()}, path)
+    write_tensors(folder / "models" / MODEL_PT, {name: value.clone().contiguous() for name, value in state.items()})
 
 
 def _answers(folder: Path, record: Mapping[str, Any]) -> str:
@@ -246,8 +252,7 @@ def _no_unlearning(run: str | Path, record: Mapping[str, Any]) -> str:
 def _write(network: nn.Module, run: str | Path, role: str, out: str | Path) -> Path:
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     raise_if_any(_unlike(state, Path(run), role))
-    with atomic_path(out) as path:
-        torch.save(state, path)
+    write_tensors(out, state)
     return Path(out)
 
 

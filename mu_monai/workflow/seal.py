@@ -33,6 +33,8 @@ from mu_monai.record import (
 from mu_monai.report import Run, Runs
 from mu_monai.workflow.release import BUNDLE, RELEASE_JSON
 
+_RELEASE = {"search": {"files": dict}}
+
 DRAWS = {"n_resamples": 2000, "seed": 0}
 
 
@@ -61,7 +63,7 @@ def seal(runs: Runs, folder: str | Path, *, key: str | Path) -> Path:
         evidence = read_evidence(Path(temporary) / EVIDENCE)
     content = predicate(
         {role: found.record for role, found in runs.by_role.items()},
-        read_json(folder / RELEASE_JSON),
+        read_json(folder / RELEASE_JSON, _RELEASE),
         computed_records(evidence, runs.forget_classes, DRAWS),
         DRAWS,
         runs.audit or None,
@@ -104,7 +106,7 @@ def _problems(folder: Path, run: Run) -> Iterator[str]:
     if (folder / RECORD_JSON).exists():
         yield f"'{folder}' has a record already ({RECORD_JSON}); release the run again into another folder"
         return
-    yield from _file_problems(folder, read_json(folder / RELEASE_JSON)["search"]["files"])
+    yield from _file_problems(folder, read_json(folder / RELEASE_JSON, _RELEASE)["search"]["files"])
     found = weights_sha256(read_weights(folder / BUNDLE / "models" / MODEL_PT))
     if found != run.record["sha256"]["weights"]:
         yield (

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mu_monai.audit import LEAST_SHADOWS, SHADOW
-from mu_monai.data import load_split, unite_groups, write_split
+from mu_monai.data import case_digests, load_split, read_split, unite_groups, write_split
 from mu_monai.engine.checkpoint import has_checkpoint
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json, write_json
@@ -23,7 +23,6 @@ from mu_monai.keys import (
     CASE_ID,
     CHECKPOINTS_DIR,
     FORGET,
-    IMAGE,
     MODEL,
     PATIENT_ID,
     PROVENANCE,
@@ -39,6 +38,7 @@ from mu_monai.keys import (
 )
 from mu_monai.methods import METHODS
 from mu_monai.runs import changed_files, read_record
+from mu_monai.tables import read_scores
 from mu_monai.workflow.config import config_files, read_config, read_run
 from mu_monai.workflow.evaluate import evaluate
 from mu_monai.workflow.train import train
@@ -168,9 +168,8 @@ class _Shadow:
 
     def scores(self, name: str, model: str) -> pd.DataFrame:
         """How it answers the attacked patients."""
-        text = dict.fromkeys((PATIENT_ID, CASE_ID), str)
         read_run(self.folder / name, SCORES_CSV)
-        table = pd.read_csv(self.folder / name / SCORES_CSV, dtype=text, keep_default_na=False, na_values=[""])
+        table = read_scores(self.folder / name / SCORES_CSV)
         chosen = table[(table[MODEL] == model) & table[SUBSET].isin((FORGET, TEST))]
         return chosen.assign(**{SHADOW: self.number})
 
@@ -251,7 +250,7 @@ def _claim(pool: Path, training: Mapping[str, Any], overlay: Mapping[str, Any], 
         if pool.is_dir() and any(pool.iterdir()):
             raise InputError(f"'{pool}' holds files and is no pool of shadow models; give a new folder as --pool")
         write_json(file, now)
-    before = read_json(file)
+    before = read_json(file, dict)
     raise_if_any(
         f"the shadow models in '{pool}' are for another {name} ({before.get(name)}, now {value}); give another --pool"
         for name, value in now.items()
@@ -267,10 +266,12 @@ def training_digest(training: Mapping[str, Any], overlay: Mapping[str, Any], tru
 
 def _people(split: Path) -> list[list[str]]:
     """Who is in which subset with which image, wherever the files lie."""
-    content = read_json(split)
-    digests = content[PROVENANCE]["sha256"]
+    content = read_split(split)
+    digests = {name: case_digests(split, name) for name in SUBSETS}
     return sorted(
-        [name, case[PATIENT_ID], case[CASE_ID], digests[case[IMAGE]]] for name in SUBSETS for case in content[name]
+        [name, case[PATIENT_ID], case[CASE_ID], digests[name][case[CASE_ID]]]
+        for name in SUBSETS
+        for case in content[name]
     )
 
 
@@ -293,7 +294,7 @@ def complete(folder: Path, make: Callable[[Path, bool], object], trust: Trust = 
 
 def _shadow_split(path: Path, number: int, seed: int) -> dict[str, Any]:
     """A split in which half of the forgotten and unseen patients are `forget` and the others `test`."""
-    content, cases = read_json(path), load_split(path)
+    content, cases = read_split(path), load_split(path)
     provenance = content[PROVENANCE]
     whole = {name: [{**raw, **case} for raw, case in zip(content[name], cases[name], strict=True)] for name in SUBSETS}
     attacked = pd.DataFrame(whole[FORGET] + whole[TEST])

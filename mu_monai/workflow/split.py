@@ -20,6 +20,7 @@ from mu_monai.data import (
     write_split,
 )
 from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import read_text
 from mu_monai.keys import PROVENANCE, SUBSETS
 
 
@@ -105,10 +106,7 @@ def _selector(forget: Mapping[str, Any]) -> ForgetSelector | None:
         raise InputError(
             f"the file of ids '{value}' does not exist; give a text file with one patient or case id a line"
         )
-    try:
-        lines = Path(value).read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"the file of ids '{value}' is no UTF-8 text; save it as such, one id a line") from None
+    lines = read_text(value).splitlines()
     return ForgetIds(tuple(line.strip() for line in lines if line.strip() and not line.startswith("#")))
 
 

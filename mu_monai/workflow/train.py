@@ -12,9 +12,8 @@ import torch
 from monai.bundle import ConfigParser
 
 from mu_monai.bundle import find_bundle
-from mu_monai.data import class_indices, is_file_label, load_split
+from mu_monai.data import class_indices, is_file_label, load_split, read_split
 from mu_monai.errors import raise_if_any
-from mu_monai.files import read_json
 from mu_monai.keys import LABEL, PROVENANCE, RETAIN, SUBSETS, TRAINING_SUBSETS
 from mu_monai.workflow.config import collect, config_files, parse_settings, read_config, run_config, unknown_ids
 from mu_monai.workflow.trust import is_plain
@@ -121,7 +120,7 @@ def mask_class_problems(parser: ConfigParser, overrides: Mapping[str, Any], spli
     classes = overrides.get("classes", parser.get("classes"))
     if split is None or classes is None:
         return []
-    content = read_json(split)
+    content = read_split(split)
     named = content[PROVENANCE].get("classes")
     labels = pd.Series([case[LABEL] for subset in SUBSETS for case in content[subset]], dtype=object)
     if not named or named == classes or not is_file_label(labels).all():

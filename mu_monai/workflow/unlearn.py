@@ -11,12 +11,11 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from mu_monai.bundle import find_bundle
+from mu_monai.data import case_digests, read_split
 from mu_monai.errors import InputError, did_you_mean, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import (
-    CASE_ID,
     FORGET,
-    IMAGE,
     MODEL_PT,
     PROVENANCE,
     RETAIN,
@@ -143,7 +142,7 @@ def unlearn(
 
 def _chosen_by_condition(split: str | Path | None) -> bool:
     """Whether a split's forget cases share a property, such as a device or a diagnosis."""
-    selector = {} if split is None else read_json(split)[PROVENANCE].get("selector") or {}
+    selector = {} if split is None else read_split(split)[PROVENANCE].get("selector") or {}
     return bool(selector.get("kind") == "where")
 
 
@@ -230,8 +229,7 @@ def unable_problems(names: Sequence[str], parser: ConfigParser, overrides: Mappi
 
 
 def _digests(split: str | Path, subset: str) -> dict[str, str]:
-    content = read_json(split)
-    return {case[CASE_ID]: content[PROVENANCE]["sha256"][case[IMAGE]] for case in content[subset]}
+    return case_digests(split, subset)
 
 
 def preset_overlay(bundle: str | Path, preset: str | None) -> list[str]:
@@ -243,7 +241,7 @@ def preset_overlay(bundle: str | Path, preset: str | None) -> list[str]:
     if preset is None:
         return []
     configs = find_bundle(bundle) / "configs"
-    known = sorted(path.stem for path in configs.glob("*.json") if read_json(path).get("preset") == path.stem)
+    known = sorted(path.stem for path in configs.glob("*.json") if read_json(path, dict).get("preset") == path.stem)
     if preset not in known:
         listed = ", ".join(known) or "none"
         raise InputError(

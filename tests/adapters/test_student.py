@@ -17,6 +17,7 @@ from torch import nn
 from mu_monai.adapters import LoraConv, Student, load_student, load_weights, place, weights_sha256
 from mu_monai.adapters.placement import head
 from mu_monai.errors import InputError
+from mu_monai.files import file_sha256
 
 
 def bits(network: nn.Module) -> str:
@@ -198,7 +199,11 @@ def test_the_adapter_folder_holds_peft_files_and_the_identity_of_its_base(traine
         "adapter_model.safetensors",
         "base.json",
     ]
-    assert json.loads((adapter / "base.json").read_text()) == {"sha256": trained.base_sha256, "scope": "decoder"}
+    assert json.loads((adapter / "base.json").read_text()) == {
+        "sha256": trained.base_sha256,
+        "scope": "decoder",
+        "files": {path.name: file_sha256(path) for path in adapter.iterdir() if path.name != "base.json"},
+    }
     assert not list(adapter.parent.glob(".*"))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mu_monai.adapters import load_models, load_weights, misfits, read_weights, weights_sha256
+from mu_monai.adapters import load_models, load_weights, misfits, read_weights, weights_sha256, write_tensors
 from mu_monai.errors import InputError
 
 
@@ -185,3 +187,70 @@ def test_each_role_gets_a_network_of_its_own_in_evaluation_mode(make_unet, tmp_p
         assert weights_sha256(model.state_dict()) == weights_sha256(read_weights(files[role]))
     assert network.training
     assert weights_sha256(network.state_dict()) == weights_sha256(make_unet(seed=5).state_dict())
+
+
+def test_a_damaged_file_is_told_or_was_not_needed(tmp_path):
+    state = torch.nn.Linear(40, 5).state_dict()
+    write_tensors(tmp_path / "w.pt", state)
+    whole = (tmp_path / "w.pt").read_bytes()
+    for place in range(0, len(whole), 17):
+        for changed in (whole[:place] + bytes([whole[place] ^ 0x21]) + whole[place + 1 :], whole[:place]):
+            (tmp_path / "w.pt").write_bytes(changed)
+            try:
+                assert weights_sha256(read_weights(tmp_path / "w.pt")) == weights_sha256(state)
+            except InputError as error:
+                assert "w.pt" in str(error)  # noqa: PT017
+
+
+def test_the_same_content_gives_the_same_bytes_under_every_name(tmp_path):
+    for name in ("model.pt", "merged", "a.b.c", "model.safetensors"):
+        write_tensors(tmp_path / name, {"weight": torch.arange(5.0), "epoch": 3})
+    assert len({file.read_bytes() for file in tmp_path.iterdir()}) == 1
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+_FULL = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np, torch
+from mu_monai.adapters import Student, write_tensors
+from mu_monai.files import atomic_path, write_json
+from monai.networks.nets import UNet
+
+target, network = Path(sys.argv[1]), UNet(2, 1, 1, (16, 32), (2,)).eval()
+
+def archive():
+    with atomic_path(target / "a.npz") as path:
+        np.savez_compressed(path, a=np.random.default_rng(0).random(10000))
+
+student = Student(network)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+for write in (
+    lambda: write_tensors(target / "merged", {"a": torch.ones(10000)}),
+    lambda: student.save(target / "adapter"),
+    lambda: write_json(target / "a.json", "x" * 10000),
+    archive,
+):
+    try:
+        write()
+    except OSError as error:
+        assert str(target) in str(error), error
+    else:
+        raise SystemExit("it was written")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of the size of files")
+def test_what_cannot_be_written_is_an_error_of_the_file_system_and_leaves_nothing(tmp_path):
+    done = subprocess.run([sys.executable, "-c", _FULL, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/proc/self/mem"])
+def test_what_is_not_an_ordinary_file_is_not_opened(path):
+    if not Path(path).exists():
+        pytest.skip(f"this system has no {path}")
+    with pytest.raises(InputError, match="is not an ordinary file"):
+        read_weights(path)

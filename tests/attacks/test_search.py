@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import pickle
+import resource
 import tarfile
 import zipfile
 
@@ -208,7 +209,7 @@ def test_archives_within_archives_end_somewhere():
 
 @pytest.mark.parametrize("plant", ["zip", "gzip", "tar"])
 def test_what_unpacks_to_too_much_is_not_unpacked(folder, models, monkeypatch, plant):
-    monkeypatch.setattr("mu_monai.attacks.containers._LARGEST", 1 << 16)
+    monkeypatch.setattr("mu_monai.attacks.containers._ROOM", 1 << 16)
     for size, refused in ((1 << 15, False), (1 << 20, True)):
         if plant == "zip":
             with zipfile.ZipFile(folder / "x", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -218,7 +219,47 @@ def test_what_unpacks_to_too_much_is_not_unpacked(folder, models, monkeypatch, p
         else:
             (folder / "x").write_bytes(sparse_tar(size))
         told = " ".join(found.what for found in search_folder(folder, *models[:2]))
-        assert ("too large: it unpacks to more than" in told) == refused
+        assert ("not searched: the file unpacks to more than" in told) == refused
+
+
+def test_all_that_a_file_unpacks_to_has_one_limit_and_what_fits_is_searched(folder, models, monkeypatch):
+    """Archives within archives, each of them small enough; what comes after one that is too large is looked at."""
+    monkeypatch.setattr("mu_monai.attacks.containers._ROOM", 1 << 20)
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(4):
+            archive.writestr(f"{number}.txt", "a" * 300_000)
+    weights = io.BytesIO()
+    torch.save(models[0], weights)
+    with zipfile.ZipFile(folder / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inner.zip", inner.getvalue())
+        archive.writestr("large.txt", "a" * (1 << 22))
+        archive.writestr("weights.bin", weights.getvalue())
+    found = search_folder(folder, *models[:2])
+    refused = [entry.file for entry in found if "not searched" in entry.what]
+    assert refused[-1] == "x.zip/large.txt"
+    assert 1 <= len([name for name in refused if name.startswith("x.zip/inner.zip/")]) <= 3
+    assert [entry.kind for entry in found if entry.file == "x.zip/weights.bin"] == ["original"]
+
+
+def test_a_bomb_takes_no_memory(folder, models):
+    """150 MB of zeros from a few kilobytes, as numbers that a search would make eight times as large."""
+    array = io.BytesIO()
+    np.lib.format.write_array_header_1_0(array, {"descr": "|u1", "fortran_order": False, "shape": (150 << 20,)})
+    with zipfile.ZipFile(folder / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.npy", "w") as stream:
+        stream.write(array.getvalue())
+        for _ in range(150):
+            stream.write(bytes(1 << 20))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    search_folder(folder, *models[:2])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 600 << 10
+
+
+def test_json_that_would_fill_the_memory_is_told(folder, models, monkeypatch):
+    monkeypatch.setattr("mu_monai.attacks.containers._ROOM", 1 << 10)
+    (folder / "x.json").write_text("[" + "1," * 1000 + "1]")
+    (found,) = (entry for entry in search_folder(folder, *models[:2]) if entry.file == "x.json")
+    assert "not searched" in found.what
 
 
 def sparse_tar(size):

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import os
+import struct
+import threading
+import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
-from mu_monai.data import check_manifest, read_manifest
+from mu_monai.data import check_manifest, pictures, read_manifest
 from mu_monai.errors import InputError
 
 
@@ -48,10 +53,10 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
     assert "case_id" in read_manifest(write_csv(tmp_path, "\ufeffcase_id,patient_id,image,label\n1,1,a.png,x\n"))
 
 
-@pytest.mark.parametrize("content", [b"", b"a,b\n1,2,3\n4,5,6,7,8\n", b"a,b\n\xff\xfe,1\n"])
+@pytest.mark.parametrize("content", [b"", b"a,b\n1,2,3\n4,5,6,7,8\n", b"a,b\n1\n", b"a,b\n\0,1\n"])
 def test_what_is_no_table_is_refused(tmp_path, content):
     (tmp_path / "x.csv").write_bytes(content)
-    with pytest.raises(InputError, match=r"is not a table .* header line and commas"):
+    with pytest.raises(InputError, match=r"is not a readable table .* header line and commas"):
         read_manifest(tmp_path / "x.csv")
 
 
@@ -143,3 +148,60 @@ def test_repeated_ids_can_be_left_to_the_duplicates_policy(make_manifest):
     check_manifest(manifest, allow_repeated_ids=True)
     with pytest.raises(InputError, match=r"in rows 1, 2 under 2 labels .*drop or together"):
         check_manifest(manifest)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/proc/self/environ", "pipe"])
+@pytest.mark.parametrize("column", ["image", "label"])
+def test_what_is_not_an_ordinary_file_is_never_opened(make_manifest, tmp_path, path, column):
+    if path == "pipe":
+        path = str(tmp_path / "pipe.png")
+        os.mkfifo(path)
+    elif not Path(path).exists():
+        pytest.skip(f"this system has no {path}")
+    link = tmp_path / "link.png"
+    link.symlink_to(path)
+    manifest = make_manifest()
+    manifest.loc[3, column] = str(link)
+    with pytest.raises(InputError, match=r"(image|mask) .*link\.png' is not an ordinary file"):
+        check_manifest(manifest)
+
+
+def test_a_picture_with_too_many_pixels_is_told_by_its_header(make_manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("it was decoded"))
+    manifest = make_manifest().head(2)
+    for number, size in enumerate([(30_000, 3_000), (30_000, 30_000)]):
+        header = b"IHDR" + struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0)
+        chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+        (tmp_path / f"{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 10**6) + b"IDAT")
+        manifest.loc[number, ["image", "label"]] = [str(tmp_path / f"{number}.png"), "nevus"]
+    with pytest.raises(InputError) as caught:
+        check_manifest(manifest)
+    assert caught.match(r"image '.*0\.png' is too large \(30000x3000 pixels\); at most 89,478,485 pixels")
+    assert caught.match(r"image '.*1\.png' is too large \(.*900000000 pixels.*\)")
+
+
+def test_large_pictures_are_decoded_one_at_a_time(make_manifest, monkeypatch):
+    monkeypatch.setattr(pictures, "_LARGE", 10)
+    at_once, most, lock, load = 0, 0, threading.Lock(), ImageFile.ImageFile.load
+
+    def slow(picture):
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.002)
+        with lock:
+            at_once -= 1
+        return load(picture)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", slow)
+    check_manifest(make_manifest())
+    assert most == 1
+
+
+def test_patients_whose_names_look_like_nothing_stay_text(tmp_path):
+    names = ["NA", "null", "None", "nan", "007"]
+    rows = "".join(f"{name},{name},a.png,NA,NA\n" for name in names)
+    manifest = read_manifest(write_csv(tmp_path, "case_id,patient_id,image,label,age\n" + rows))
+    assert [manifest[name].tolist() for name in ("case_id", "patient_id", "label")] == [names, names, ["NA"] * 5]
+    assert manifest["age"].isna().all()

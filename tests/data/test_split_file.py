@@ -1,22 +1,32 @@
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
+import math
+import os
 import shutil
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from monai.data import load_decathlon_datalist
 
 from mu_monai.data import (
+    ForgetFraction,
     ForgetWhere,
     Source,
     SplitSettings,
+    case_digests,
     check_manifest,
     load_split,
     make_split,
     read_layout,
+    reselect,
     write_split,
 )
 from mu_monai.errors import InputError
+from mu_monai.files import file_sha256
 from mu_monai.keys import SUBSETS
 
 
@@ -101,7 +111,7 @@ def test_an_absent_or_broken_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist; make one with 'mu-monai split'"):
         load_split(tmp_path / "split.json")
     (tmp_path / "split.json").write_text("{")
-    with pytest.raises(InputError, match="is not JSON"):
+    with pytest.raises(InputError, match="is not valid JSON"):
         load_split(tmp_path / "split.json")
     (tmp_path / "split.json").write_text("[]")
     with pytest.raises(InputError, match=r"holds an object with the keys retain, forget.*not a list"):
@@ -123,7 +133,7 @@ def test_keys_that_hold_something_else_are_all_named(split_file):
     assert caught.match("key 'retain' holds 3, not a list of cases; make the split again")
     assert caught.match(r"key 'forget' holds None, not a list")
     assert caught.match(r"key 'test' holds \{'a': 'b+\.\.\., not a list")
-    assert caught.match(r"key 'sha256' of 'provenance' holds \[\], not an object")
+    assert caught.match(r"provenance, sha256 holds a list where a mapping is wanted; make the split again")
     split_file.write_text('{"retain": 3}')
     with pytest.raises(InputError, match="key 'retain' holds 3, not a list of cases"):
         load_split(split_file)
@@ -249,3 +259,101 @@ def test_real_copies_under_two_classes_stay_together_or_are_refused_in_part(real
     assert sum(len(split[name]) for name in SUBSETS) == 2359
     with pytest.raises(InputError, match=r"is to be forgotten only in part: .*with --on-duplicates drop"):
         make_split(source, SplitSettings(forget=ForgetWhere("diagnosis == 'nevus'"), on_duplicates="together"))
+
+
+VALUES = [
+    None,
+    0,
+    -1,
+    1.5,
+    math.nan,
+    True,
+    "",
+    "x",
+    "a\0b",
+    "../" * 40,
+    [],
+    [1],
+    {},
+    {"a": {}},
+    "/dev/zero",
+    "\ud7ff",
+    10**30,
+]
+
+
+def places(content, path=()):
+    yield path
+    children = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in children:
+        yield from places(value, (*path, key))
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_a_split_holds_only_an_input_error_comes_out(split_file, data):
+    """Every place of a valid split takes every odd value, or goes."""
+    whole = split_file.read_text(encoding="utf-8")
+    content = json.loads(whole)
+    *path, last = data.draw(st.sampled_from([place for place in places(content) if place]))
+    parent = content
+    for key in path:
+        parent = parent[key]
+    value = data.draw(st.sampled_from(["gone", *VALUES]))
+    if value == "gone":
+        del parent[last]
+    else:
+        parent[last] = value
+    try:
+        split_file.write_text(json.dumps(content), encoding="utf-8")
+        with contextlib.suppress(InputError):
+            load_split(split_file, verify=True)
+        with contextlib.suppress(InputError):
+            reselect(split_file, ForgetFraction(0.3))
+        with contextlib.suppress(InputError):
+            case_digests(split_file, "retain")
+    finally:
+        split_file.write_text(whole, encoding="utf-8")
+
+
+def test_a_case_without_digest_is_told(split_file):
+    edit(split_file, lambda content: content["provenance"]["sha256"].clear())
+    with pytest.raises(InputError, match="has no digest of the image of case"):
+        case_digests(split_file, "retain")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX files")
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize("path", ["/dev/zero", "/proc/self/environ", "pipe"])
+def test_a_split_that_names_what_is_not_an_ordinary_file_opens_nothing(split_file, verify, path):
+    if path == "pipe":
+        os.mkfifo(split_file.with_name("pipe"))
+    elif not os.path.exists(path):
+        pytest.skip(f"this system has no {path}")
+    edit(split_file, lambda content: content["retain"][0].update(image=path))
+    with pytest.raises(InputError, match="is not an ordinary file"):
+        load_split(split_file, verify=verify)
+
+
+def test_a_split_that_is_not_an_ordinary_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "split.json")
+    with pytest.raises(InputError, match="is not an ordinary file"):
+        load_split(tmp_path / "split.json")
+
+
+def test_a_damaged_volume_is_told_when_a_split_is_verified(split_file, tmp_path):
+    """Its digest is that of its content, so a wrong checksum alone would go unnoticed."""
+    volume = split_file.with_name("a.nii.gz")
+    volume.write_bytes(gzip.compress(b"voxels" * 100))
+
+    def change(content):
+        content["retain"][0]["image"] = "a.nii.gz"
+        content["provenance"]["sha256"]["a.nii.gz"] = file_sha256(volume)
+
+    edit(split_file, change)
+    load_split(split_file, verify=True)
+    damaged = bytearray(volume.read_bytes())
+    damaged[-8] ^= 1
+    volume.write_bytes(damaged)
+    with pytest.raises(InputError, match=r"a\.nii\.gz' is damaged"):
+        load_split(split_file, verify=True)

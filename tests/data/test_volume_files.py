@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import struct
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -158,3 +160,29 @@ def test_the_real_ct_and_series_have_labels_in_their_place(real_data, caplog):
         manifest((folder / "dicom", folder / "dicom_seg.nii.gz"), (folder / "ct.nii.gz", folder / "seg.nii.gz"))
     )
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["image", "label"])
+@pytest.mark.parametrize("place", [-8, -4], ids=["checksum", "length"])
+def test_a_compressed_file_is_read_to_its_checksum(tmp_path, which, place):
+    """nibabel stops where the voxels end, and takes changed ones."""
+    noise = np.random.default_rng(0).integers(0, 4, (48, 48, 48))
+    good = [write_volume(tmp_path / f"{name}.nii.gz", noise.astype(np.uint8)) for name in ("good", "good_seg")]
+    check_manifest(manifest(good))
+    file = Path(good[which])
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+    nibabel.load(good[which]).get_fdata()
+    with pytest.raises(InputError, match=r"good.*\.nii\.gz' cannot be read \(BadGzipFile"):
+        check_manifest(manifest(good))
+
+
+def test_what_is_not_an_ordinary_file_is_never_opened(good, tmp_path):
+    series = Path(write_series(tmp_path / "series"))
+    os.mkfifo(series / "9.dcm")
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    with pytest.raises(InputError) as caught:
+        check_manifest(manifest((tmp_path / "pipe.nii.gz", good[1]), (series, good[1])))
+    assert caught.match(r"pipe\.nii\.gz' is not an ordinary file")
+    assert caught.match(r"holds what must not be opened: '.*9\.dcm'")

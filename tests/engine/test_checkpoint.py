@@ -8,6 +8,7 @@ from ignite.engine import Events
 
 from mu_monai.adapters import weights_sha256
 from mu_monai.engine.checkpoint import has_checkpoint, restore_checkpoint, save_checkpoint
+from mu_monai.errors import InputError
 
 
 def bits(network) -> str:
@@ -86,8 +87,8 @@ def test_the_file_is_replaced_whole_or_not_at_all(run, make_student, tmp_path, m
     (file,) = folder.iterdir()
     before = file.read_bytes()
 
-    def full_disk(content, path):
-        path.write_bytes(b"half")
+    def full_disk(content, stream):
+        stream.write(b"half")
         raise OSError("No space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)
@@ -95,3 +96,38 @@ def test_the_file_is_replaced_whole_or_not_at_all(run, make_student, tmp_path, m
         save_checkpoint(trainer, folder)
     assert [item.name for item in folder.iterdir()] == [file.name]
     assert file.read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_told_or_was_not_needed(run, make_student, tmp_path):
+    trainer = trained(run, make_student())
+    save_checkpoint(trainer, tmp_path)
+    file = tmp_path / "last.pt"
+    whole, expected = file.read_bytes(), trainer.network.own_state()
+    for place in range(0, len(whole), len(whole) // 40):
+        for changed in (whole[:place] + bytes([whole[place] ^ 0x21]) + whole[place + 1 :], whole[:place]):
+            file.write_bytes(changed)
+            try:
+                restore_checkpoint(trainer, tmp_path)
+            except InputError as error:
+                assert file.name in str(error)  # noqa: PT017
+            else:
+                assert all(torch.equal(value, expected[name]) for name, value in trainer.network.own_state().items())
+
+
+@pytest.mark.parametrize("content", [None, [], {}, {"trainer": 3}, {"trainer": {}, "network": None}, {"trainer": []}])
+def test_a_checkpoint_of_something_else_is_told(run, make_student, tmp_path, content):
+    trainer = trained(run, make_student())
+    torch.save(content, tmp_path / "last.pt")
+    with pytest.raises(InputError, match=r"last\.pt' is damaged, or of another run"):
+        restore_checkpoint(trainer, tmp_path)
+
+
+@pytest.mark.parametrize("part", ["trainer", "network", "optimizer"])
+@pytest.mark.parametrize("value", [None, 3, "x", [1], {"a": 1}])
+def test_a_checkpoint_with_an_odd_part_is_told(run, make_student, tmp_path, part, value):
+    trainer = trained(run, make_student())
+    save_checkpoint(trainer, tmp_path)
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    torch.save(content | {part: value}, tmp_path / "last.pt")
+    with pytest.raises(InputError, match="checkpoint"):
+        restore_checkpoint(trainer, tmp_path)

@@ -63,5 +63,5 @@ def test_the_salt_is_drawn_once_and_for_the_owner_alone(tmp_path):
 
 def test_a_damaged_table_is_told(tmp_path):
     (tmp_path / "scores.csv").write_bytes(b"")
-    with pytest.raises(InputError, match="not a readable table"):
+    with pytest.raises(InputError, match="is not a readable table"):
         read_evidence(tmp_path / "scores.csv")

@@ -8,6 +8,7 @@ import pytest
 
 from mu_monai.errors import InputError
 from mu_monai.report import read_runs
+from mu_monai.report.examples import read_examples
 
 
 def edit(path, change):
@@ -171,3 +172,21 @@ def test_examples_are_never_unpickled(make_run):
     np.savez(folder / "examples.npz", case_id=np.array([{"a": 1}], dtype=object))
     with pytest.raises(InputError, match="is not a readable archive"):
         read_runs([folder])
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_damaged_archive_of_examples_is_told_or_was_not_needed(make_run, compressed):
+    file = make_run("student") / "examples.npz"
+    expected = read_examples(file)
+    if not compressed:
+        np.savez(file, **expected)
+    whole = file.read_bytes()
+    for place in range(0, len(whole), max(1, len(whole) // 400)):
+        for changed in (whole[:place] + bytes([whole[place] ^ 0x21]) + whole[place + 1 :], whole[:place]):
+            file.write_bytes(changed)
+            try:
+                found = read_examples(file)
+            except InputError as error:
+                assert "examples.npz" in str(error)  # noqa: PT017
+            else:
+                assert all(np.array_equal(found[name], expected[name]) for name in expected)

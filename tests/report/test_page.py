@@ -9,11 +9,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from mu_monai.audit import records_table, utility_records
 from mu_monai.errors import InputError
 from mu_monai.report import page, read_runs, write_report
+from mu_monai.tables import is_formula
+from tests.report.conftest import make_report
 
 
 def write(folders, out, **settings):
@@ -287,3 +290,32 @@ def test_matplotlib_is_left_as_it_was(make_run, tmp_path):
 def test_neither_torch_nor_pyplot_is_loaded():
     code = "import sys, mu_monai.report; print([n for n in ('torch', 'matplotlib.pyplot') if n in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", ["classes", "volumes", "masks"])
+def test_names_are_drawn_as_they_are_and_never_as_formulas(make_run, tmp_path, monkeypatch, kind):
+    """Two `$` make a formula in matplotlib, which fails where it is not one."""
+    drawn, draw = set(), Text.draw
+
+    def seen(text, *args, **kwargs):
+        drawn.add((text.get_text(), text.get_parse_math()))
+        return draw(text, *args, **kwargs)
+
+    monkeypatch.setattr(Text, "draw", seen)
+    make_report(kind, make_run, tmp_path / "report")
+    assert drawn
+    assert not [text for text, parsed in drawn if parsed or "mathdefault" in text]
+
+
+def test_tables_that_people_open_hold_no_formulas(make_run, tmp_path):
+    folder = make_run("student")
+    scores = pd.read_csv(folder / "scores.csv")
+    scores["patient_id"] = scores["patient_id"].map(lambda name: f'=HYPERLINK("http://x", "{name}")')
+    scores.to_csv(folder / "scores.csv", index=False)
+    runs = read_runs([folder])
+    assert runs.scores["patient_id"].str.startswith("=HYPERLINK").all()
+    records = utility_records(runs.scores, n_resamples=10)
+    write_report(runs, records_table(records), tmp_path / "report")
+    for file in (tmp_path / "report" / "tables").glob("*.csv"):
+        cells = pd.read_csv(file, dtype=str, keep_default_na=False).map(is_formula)
+        assert not cells.any().any(), file

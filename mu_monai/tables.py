@@ -1,0 +1,136 @@
+"""Tables as CSV: one way to read them, which tells damaged ones apart, and one to write those that people open."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import read_text
+from mu_monai.keys import CASE_ID, LABEL, MODEL, PATIENT_ID, SUBSET
+
+SCORE_KEYS = (MODEL, SUBSET, PATIENT_ID, CASE_ID)
+TEXT = (*SCORE_KEYS, LABEL, "predicted")
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # what a spreadsheet takes for the beginning of a formula  # noqa: RUF001
+
+
+def read_table(
+    source: str | os.PathLike[str],
+    columns: Sequence[str] = (),
+    *,
+    numbers: bool = False,
+    text: Sequence[str] = TEXT,
+) -> pd.DataFrame:
+    """Read a table with a header line; ids stay text, whatever they look like.
+
+    Args:
+        source: the CSV file, UTF-8.
+        columns: those that must be there; of text, with something in every row.
+        numbers: whether all columns but those of text must hold numbers.
+        text: columns of text: `007` keeps its zeros, `NA`, `null` and `None` are names, and nothing is a missing value.
+            The types of the others are inferred, to the last digit.
+
+    Raises:
+        InputError: where it cannot be read, is not a table, or lacks what must be there.
+
+    Example:
+        >>> import tempfile
+        >>> file = tempfile.mkdtemp() + "/scores.csv"
+        >>> pd.DataFrame({"case_id": ["007", "NA"], "dice": [0.5, None]}).to_csv(file, index=False)
+        >>> read_table(file, ["case_id"], numbers=True)["case_id"].tolist()
+        ['007', 'NA']
+    """
+    content = read_text(source)
+    raise_if_any(f"'{source}' is not a readable table ({problem}); {_ADVICE}" for problem in _text_problems(content))
+    try:
+        raw = pd.read_csv(io.StringIO(content), dtype=str, keep_default_na=False, na_values=[""], index_col=False)
+        table = pd.read_csv(
+            io.StringIO(content), float_precision="round_trip", index_col=False, low_memory=False, dtype=_dtype(text)
+        )
+    except (ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
+        raise InputError(f"'{source}' is not a readable table ({str(error).strip()}); {_ADVICE}") from error
+    kept: dict[str, Any] = {name: raw[name] for name in text if name in raw}
+    table = table.assign(**kept)
+    raise_if_any(f"'{source}' {problem}; {_ADVICE}" for problem in _column_problems(table, columns, numbers, text))
+    return table
+
+
+def read_scores(source: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a score table, `scores.csv` or one of an attack: who was scored, and numbers.
+
+    Raises:
+        InputError: as `read_table`.
+    """
+    return read_table(source, SCORE_KEYS, numbers=True)
+
+
+def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with an apostrophe before any text that a spreadsheet would run as a formula; for people, not programs.
+
+    Source: OWASP, *CSV Injection*.
+
+    Example:
+        >>> for_spreadsheets(pd.DataFrame({"patient_id": ["=1+1", "a=b"], "gap": [-0.5, 1]})).values.tolist()
+        [["'=1+1", -0.5], ['a=b', 1.0]]
+    """
+    return table.map(_plain).rename(columns=_plain)
+
+
+def is_formula(cell: object) -> bool:
+    """Whether a spreadsheet would take a cell for a formula: text that begins like one, and is not a number."""
+    if not (isinstance(cell, str) and cell.startswith(FORMULA) and len(cell) > 1):
+        return False
+    try:
+        float(cell)
+    except ValueError:
+        return True
+    return False
+
+
+def _plain(cell: Any) -> Any:
+    return f"'{cell}" if is_formula(cell) else cell
+
+
+_ADVICE = "restore the file, or make it again; a table is UTF-8 text with a header line and commas"
+
+
+def _dtype(text: Sequence[str]) -> dict[str, type[str]]:
+    return dict.fromkeys(text, str)
+
+
+def _text_problems(content: str) -> Iterator[str]:
+    """What of a text pandas would take for a table, and should not."""
+    if "\0" in content:
+        yield "it holds NUL bytes"
+        return
+    try:
+        rows = [row for row in csv.reader(io.StringIO(content, newline=""), strict=True) if row]
+    except csv.Error as error:
+        yield str(error)
+        return
+    if not rows:
+        yield "it is empty"
+        return
+    names = [name for name in rows[0] if name]
+    if len(set(names)) < len(names):
+        yield f"its header names a column twice: {', '.join(rows[0])}"
+    odd = [(number, len(row)) for number, row in enumerate(rows[1:], start=1) if len(row) != len(rows[0])]
+    if odd:
+        yield f"row {odd[0][0]} has {odd[0][1]} cells and its header {len(rows[0])}"
+
+
+def _column_problems(table: pd.DataFrame, columns: Sequence[str], numbers: bool, text: Sequence[str]) -> Iterator[str]:
+    absent = [name for name in columns if name not in table]
+    if absent:
+        yield f"has no column {', '.join(map(repr, absent))}; needed: {', '.join(columns)}"
+    for name in columns:
+        if name in table and name in text and table[name].isna().any():
+            yield f"has nothing in column {name!r} of row {int(table[name].isna().argmax()) + 1}"
+    wrong = [name for name in table if name not in text and not pd.api.types.is_numeric_dtype(table[name])]
+    if numbers and wrong:
+        yield f"has text in {', '.join(map(repr, wrong))}; only numbers are allowed there"
