@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mu_monai.cli.screen import show
 from mu_monai.errors import InputError
 
 
@@ -72,5 +73,5 @@ def audit(
         folder = str(workflow.adopt(run, **model, device=device, options=options))
         teacher, out = None, None
     file = workflow.audit(folder, teacher=teacher, device=device, quiet=quiet, out=out, **options)
-    typer.echo(workflow.audit_summary(file))
-    typer.echo(f"audit: {file}")
+    show(workflow.audit_summary(file), lines=True)
+    show(f"audit: {file}")

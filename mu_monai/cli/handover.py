@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mu_monai.cli.screen import show
+
 RunDir = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
 OutFile = Annotated[Path, typer.Option("--out", help="The weights file to write.")]
 TeacherFile = Annotated[
@@ -22,7 +24,7 @@ def revert(run: RunDir, out: OutFile, teacher: TeacherFile = None) -> None:
     """
     from mu_monai import workflow
 
-    typer.echo(f"weights of the teacher: {workflow.revert(run, out=out, teacher=teacher)}")
+    show(f"weights of the teacher: {workflow.revert(run, out=out, teacher=teacher)}")
 
 
 def merge(run: RunDir, out: OutFile, teacher: TeacherFile = None) -> None:
@@ -32,7 +34,7 @@ def merge(run: RunDir, out: OutFile, teacher: TeacherFile = None) -> None:
     """
     from mu_monai import workflow
 
-    typer.echo(f"weights of the student: {workflow.merge(run, out=out, teacher=teacher)}")
+    show(f"weights of the student: {workflow.merge(run, out=out, teacher=teacher)}")
 
 
 def release(
@@ -48,9 +50,9 @@ def release(
     from mu_monai.files import read_json
 
     folder = workflow.release(run, out=out, teacher=teacher)
-    typer.echo(f"released: {folder / 'bundle'}")
+    show(f"released: {folder / 'bundle'}")
     for told in read_json(folder / "release.json")["told"]:
-        typer.echo(f"  {told}")
+        show(f"  {told}")
 
 
 def verify(
@@ -69,6 +71,6 @@ def verify(
 
     checks = workflow.verify(folder, key=public_key, split=split, without_evidence=without_evidence)
     for check in checks:
-        typer.echo(str(check))
+        show(str(check))
     if any(check.failed for check in checks):
         raise typer.Exit(1)
