@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import logging
 import os
 import platform
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -18,7 +21,34 @@ from mu_monai.errors import InputError
 
 _MINE: ContextVar[frozenset[Path]] = ContextVar("_MINE", default=frozenset())
 _SHARED = 0o666  # so that another user of the machine can take a lock file that a killed process left
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 logger = logging.getLogger(__name__)
+
+
+def writes(*names: str) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arguments, _Result]]:
+    """Decorate a function so that it holds the locks of what it writes while it runs.
+
+    Args:
+        names: the arguments that say where; of `out|run` the first that is given.
+    """
+
+    def decorate(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+        signature = inspect.signature(function)
+
+        @wraps(function)
+        def held(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+            given = signature.bind(*args, **kwargs).arguments
+            found = (next((given[name] for name in choice.split("|") if given.get(name)), None) for choice in names)
+            with ExitStack() as stack:
+                for place in found:
+                    if place is not None:
+                        stack.enter_context(writing(place))
+                return function(*args, **kwargs)
+
+        return held
+
+    return decorate
 
 
 @contextmanager
@@ -40,7 +70,7 @@ def writing(target: str | os.PathLike[str]) -> Iterator[None]:
         >>> os.listdir(folder.parent)
         []
     """
-    place = Path(target).resolve()
+    place = _resolved(target)
     mine = _MINE.get()
     if place in mine:
         yield
@@ -53,8 +83,17 @@ def writing(target: str | os.PathLike[str]) -> Iterator[None]:
             _MINE.set(_MINE.get() - {place})
 
 
+def _resolved(target: str | os.PathLike[str]) -> Path:
+    """One path for all names of a place."""
+    try:
+        return Path(target).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, or a path with a NUL
+        raise InputError(f"{str(target)!r} cannot be written ({error}); give another path") from None
+
+
 @contextmanager
 def _locked(place: Path, target: str | os.PathLike[str]) -> Iterator[None]:
+    missing = [folder for folder in place.parents if not folder.exists()]
     lock = _acquired(place, target)
     try:
         yield
@@ -63,6 +102,9 @@ def _locked(place: Path, target: str | os.PathLike[str]) -> Iterator[None]:
             with suppress(OSError):
                 os.unlink(lock.lock_file)  # while it is held: who waits for this file finds it gone, and is refused
             lock.release()
+        with suppress(OSError):  # made for the lock alone, where nothing was written after all
+            for folder in missing:
+                folder.rmdir()
 
 
 def _acquired(place: Path, target: str | os.PathLike[str]) -> FileLock | None:
@@ -88,7 +130,7 @@ def _acquired(place: Path, target: str | os.PathLike[str]) -> FileLock | None:
 def _lock_files(place: Path) -> tuple[Path, Path]:
     """Where the lock of a place lies: beside it, else in the machine's temporary folder."""
     digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:32]
-    return place.with_name(f".{place.name}.lock"), Path(tempfile.gettempdir()) / f"mu-monai-{digest}.lock"
+    return place.parent / f".{place.name}.lock", Path(tempfile.gettempdir()) / f"mu-monai-{digest}.lock"
 
 
 def _sign(file: Path) -> None:

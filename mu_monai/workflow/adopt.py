@@ -30,6 +30,7 @@ from mu_monai.keys import (
     TEACHER,
     TEST,
 )
+from mu_monai.lock import writes
 from mu_monai.report.folder import CLASSIFICATION, SEGMENTATION
 from mu_monai.workflow.audit_inputs import unscored_problems
 from mu_monai.workflow.config import collect, config_files, inherited, read_config, run_config, weight_problems
@@ -39,6 +40,7 @@ _PACKAGES = ("mu-monai", "torch", "monai")
 _NOT_COPIED = ("sha256", "salt")
 
 
+@writes("out")
 def adopt(
     bundle: str | Path,
     *,

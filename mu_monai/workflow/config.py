@@ -18,7 +18,6 @@ from mu_monai.bundle import find_bundle
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import CONFIG_JSON, RUN_JSON
-from mu_monai.lock import writing
 
 SEPARATOR = "::"
 INHERITED = ("classes", "network_def", "image_size", "transforms", "loss", "inferer")
@@ -229,16 +228,11 @@ def unless_raised(_result: object) -> list[str]:
 
 
 def run_config(files: Sequence[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
-    """Run a config as `python -m monai.bundle run` does; nobody else writes into its folder meanwhile.
+    """Run a config as `python -m monai.bundle run` does.
 
     Raises:
         InputError, FloatingPointError, OSError: as the config's components raised it, without MONAI's wrapping.
     """
-    with writing(overrides["output_dir" if "output_dir" in overrides else "run_dir"]):
-        return _run(files, overrides)
-
-
-def _run(files: Sequence[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
     logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)  # it warns of the logging file we do without
     workflow = ConfigWorkflow(
         config_file=list(files),

@@ -11,6 +11,7 @@ from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.data import load_split
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import CASE_ID, MODEL_PT, PATIENT_ID, RUN_JSON, SCORES_CSV, STUDENT, SUBSET, TEACHER
+from mu_monai.lock import writes
 from mu_monai.workflow.config import (
     bundle_of,
     collect,
@@ -24,6 +25,7 @@ from mu_monai.workflow.config import (
 from mu_monai.workflow.train import common_overrides, device_problems, split_problems
 
 
+@writes("run")
 def evaluate(run: str | Path, *, split: str | Path | None = None, device: str | None = None) -> Path:
     """Write `scores.csv` and `examples.npz` of a finished run.
 

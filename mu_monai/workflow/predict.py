@@ -8,10 +8,12 @@ from typing import Any
 
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import MODEL_PT
+from mu_monai.lock import writes
 from mu_monai.workflow.config import bundle_of, collect, config_files, inherited, read_config, read_run, run_config
 from mu_monai.workflow.train import device_problems
 
 
+@writes("out")
 def predict(run: str | Path, images: Sequence[str | Path], *, out: str | Path, device: str | None = None) -> Path:
     """Write what the model of a finished run answers: masks in the geometry of their images, or a table of classes.
 

@@ -21,6 +21,7 @@ from mu_monai.bundle import find_bundle
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path, file_sha256, write_json
 from mu_monai.keys import ADAPTER_DIR, MODEL_PT, STUDENT, TEACHER
+from mu_monai.lock import writes
 from mu_monai.workflow.config import bundle_of, collect, config_files, inherited, read_config, read_run
 from mu_monai.workflow.sealed import plain_inference, readme, sealed_metadata
 
@@ -53,6 +54,7 @@ def revert(run: str | Path, *, out: str | Path, teacher: str | Path | None = Non
     return _write(_student(run, out, teacher).reverted(), out)
 
 
+@writes("out")
 def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = None) -> Path:
     """Write a sealed MONAI bundle of the student, and show that nothing in it rebuilds the teacher.
 

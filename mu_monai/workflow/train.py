@@ -16,11 +16,13 @@ from mu_monai.data import class_indices, is_file_label, load_split
 from mu_monai.errors import raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import LABEL, PROVENANCE, RETAIN, SUBSETS, TRAINING_SUBSETS
+from mu_monai.lock import writes
 from mu_monai.workflow.config import collect, config_files, parse_settings, read_config, run_config, unknown_ids
 
 FORGET_CLASSES = "forget_classes"
 
 
+@writes("out")
 def train(
     bundle: str | Path,
     *,

@@ -25,6 +25,7 @@ from mu_monai.keys import (
     TRAINING_SUBSETS,
     VALIDATION,
 )
+from mu_monai.lock import writes
 from mu_monai.methods import METHODS, UnlearningMethod
 from mu_monai.workflow.config import (
     collect,
@@ -52,6 +53,7 @@ from mu_monai.workflow.train import (
 logger = logging.getLogger(__name__)
 
 
+@writes("out")
 def unlearn(
     bundle: str | Path,
     *,
