@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from types import TracebackType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -27,3 +29,14 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def _end_monai(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """See `mu_monai.cli.ending`, which is imported when it is needed."""
+    importlib.import_module("mu_monai.cli.ending").end_monai(kind, error, trace)
+
+
+# `python -m monai.bundle` prints a traceback of whatever goes wrong in a bundle. A bundle of ours imports this package
+# before anything else of it is evaluated. No other program's hook is touched.
+if getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", None) == "monai.bundle.__main__":
+    sys.excepthook = _end_monai

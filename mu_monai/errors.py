@@ -25,9 +25,10 @@ class InputError(ValueError):
         super().__init__(self._text())
 
     def _text(self) -> str:
-        if len(self.problems) == 1:
-            return self.problems[0]
-        return "\n  - ".join([f"{len(self.problems)} problems:", *self.problems])
+        problems = [problem.replace("\n", "\\n") for problem in self.problems]  # a name cannot begin a line of its own
+        if len(problems) == 1:
+            return problems[0]
+        return "\n  - ".join([f"{len(problems)} problems:", *problems])
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,5 +1,6 @@
 """The shape of the package: names that must not appear, and what importing costs."""
 
+import re
 import subprocess
 import sys
 
@@ -14,6 +15,14 @@ def test_nothing_is_called_utils_helpers_or_the_like(repository):
 def test_files_stay_readable(repository):
     sizes = {path: len(path.read_text().splitlines()) for path in (repository / "mu_monai").rglob("*.py")}
     assert {str(path): size for path, size in sizes.items() if size > 400} == {}
+
+
+def test_every_command_prints_through_one_function(repository):
+    """So that no name of a file or case can steer a terminal; nothing below the command line prints at all."""
+    printing = re.compile(r"(?<![\w.>])print\(|\becho\(|\bsecho\(|std(out|err)\.write")
+    modules = {path: path.read_text() for path in (repository / "mu_monai").rglob("*.py")}
+    found = {path.name for path, text in modules.items() if printing.search(re.sub(r">>> .*", "", text))}
+    assert found == {"screen.py"}
 
 
 def test_the_command_line_and_the_report_import_no_torch():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,12 +15,15 @@ from mu_monai import __version__
 from mu_monai.cli.audit import audit
 from mu_monai.cli.compare import compare
 from mu_monai.cli.compose import compose
+from mu_monai.cli.ending import INTERRUPTED, show_error
 from mu_monai.cli.finished import finished
 from mu_monai.cli.handover import merge, release, revert, verify
 from mu_monai.cli.options import RunBundle, RunDir, TrustConfig, trust
+from mu_monai.cli.screen import LogFormatter, one_line, show
 from mu_monai.errors import InputError
 
-_INTERRUPTED = 130  # what typer makes of Ctrl-C
+_CLOSED_PIPE = 128 + 13  # as a shell tells of SIGPIPE
+_Usage: Any = typer.BadParameter.__mro__[2]  # click's ClickException, which is a part of typer or of click
 _COMPARE = "compare"  # whose folder knows what is finished
 
 app = typer.Typer(
@@ -67,9 +71,11 @@ def _root(
     verbose: Annotated[bool, typer.Option("--verbose", help="Log what the libraries log.")] = False,
 ) -> None:
     if version:
-        typer.echo(f"mu-monai {__version__}")
+        show(f"mu-monai {__version__}")
         raise typer.Exit
-    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, format="%(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, handlers=[handler])
     logging.getLogger("mu_monai").setLevel(logging.INFO)
     # MONAI announces at every start that DICOM files will not be decoded on a GPU
     warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
@@ -146,7 +152,7 @@ def split(
         strict=strict,
         force=force,
     )
-    typer.echo(summary)
+    show(summary, lines=True)
 
 
 @app.command()
@@ -258,8 +264,8 @@ def evaluate(
     from mu_monai import workflow
 
     said = trust(bundle, trust_config)
-    typer.echo(f"scores: {workflow.evaluate(run, split=split, device=device, trust=said)}")
-    typer.echo(workflow.summary(run))
+    show(f"scores: {workflow.evaluate(run, split=split, device=device, trust=said)}")
+    show(workflow.summary(run), lines=True)
 
 
 @app.command()
@@ -278,7 +284,7 @@ def predict(
     from mu_monai import workflow
 
     said = trust(bundle, trust_config)
-    typer.echo(f"predictions: {workflow.predict(run, images, out=out, device=device, trust=said)}")
+    show(f"predictions: {workflow.predict(run, images, out=out, device=device, trust=said)}")
 
 
 @app.command()
@@ -303,9 +309,9 @@ def report(
     """
     from mu_monai import workflow
 
-    typer.echo(f"report: {workflow.report(runs, out=out, images=images, record=record, key=key)}")
+    show(f"report: {workflow.report(runs, out=out, images=images, record=record, key=key)}")
     if record is not None:
-        typer.echo(f"record: {record / 'record.dsse.json'}")
+        show(f"record: {record / 'record.dsse.json'}")
 
 
 for _command in (audit, compare, compose, revert, merge, release, verify):
@@ -321,12 +327,13 @@ def methods() -> None:
     from mu_monai import workflow
 
     for name, entry in workflow.methods().items():
-        typer.echo(
+        show(
             f"{name}\n  {entry['summary']}\n  paper: {entry['paper']}\n  tasks: {', '.join(entry['tasks'])}\n"
-            f"  needs: {', '.join(entry['needs']) or 'nothing but the cases'}\n  costs: {entry['cost']}"
+            f"  needs: {', '.join(entry['needs']) or 'nothing but the cases'}\n  costs: {entry['cost']}",
+            lines=True,
         )
         for key, value in entry["settings"].items():
-            typer.echo(f"    --set method#{key}={value}")
+            show(f"    --set method#{key}={value}")
 
 
 @app.command()
@@ -337,7 +344,7 @@ def networks() -> None:
     """
     from mu_monai import workflow
 
-    typer.echo(workflow.networks().to_string(index=False))
+    show(workflow.networks().to_string(index=False), lines=True)
 
 
 @app.command()
@@ -352,24 +359,35 @@ def demo(
     """
     from mu_monai import workflow
 
-    typer.echo(f"report: {workflow.demo(out=out, volume=volume, quiet=quiet)}")
+    show(f"report: {workflow.demo(out=out, volume=volume, quiet=quiet)}")
 
 
 def main() -> None:
     """Run the command line: exit code 0 for success, 2 for wrong input, 130 for Ctrl-C, 1 for anything else."""
+    code: int = 0
     try:
-        app()
-    except InputError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except FloatingPointError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        code = app(standalone_mode=False) or 0
+    except _Usage as error:
+        show(_usage(error), lines=True, err=True)
+        code = error.exit_code
+    except (InputError, FloatingPointError, OSError) as error:  # a full disk is told in the file system's own words
+        show_error(error)
+        code = 2 if isinstance(error, InputError) else 1
     except SystemExit as stop:
-        if stop.code == _INTERRUPTED:
-            how = "by the same command" if _COMPARE in sys.argv[1:3] else "through --resume"
-            typer.echo(f"interrupted; a run goes on from its last finished epoch {how}", err=True)
-        raise
-    except OSError as error:  # disk full, no permission: the file system's own words, without a traceback
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(1)
+        if not isinstance(stop.__context__, BrokenPipeError):
+            raise
+        code = _CLOSED_PIPE  # typer ends so where nobody reads its help to the end
+    if code == INTERRUPTED:
+        how = "by the same command" if _COMPARE in sys.argv[1:3] else "through --resume"
+        show(f"interrupted; a run goes on from its last finished epoch {how}", err=True)
+    sys.exit(code)
+
+
+def _usage(error: Any) -> str:
+    """What typer says of a command line that it does not understand; an argument stays on one line."""
+    text = StringIO()
+    error.show(file=text)
+    told = text.getvalue().rstrip("\n")
+    for argument in sys.argv[1:]:
+        told = told.replace(argument, one_line(argument))
+    return told

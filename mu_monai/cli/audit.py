@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mu_monai.cli.options import RunBundle, TrustConfig, trust
+from mu_monai.cli.screen import show
 from mu_monai.errors import InputError
 
 
@@ -77,5 +78,5 @@ def audit(
         folder = str(workflow.adopt(run, **model, device=device, options=options, trust=said))
         teacher, out = None, None
     file = workflow.audit(folder, teacher=teacher, device=device, quiet=quiet, out=out, trust=said, **options)
-    typer.echo(workflow.audit_summary(file))
-    typer.echo(f"audit: {file}")
+    show(workflow.audit_summary(file), lines=True)
+    show(f"audit: {file}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mu_monai.cli.options import TrustConfig, trust
+from mu_monai.cli.screen import show
 from mu_monai.errors import InputError
 
 
@@ -79,11 +80,11 @@ def compare(
         device=device,
         trust=trust(bundle, trust_config),
     )
-    typer.echo(workflow.comparison_summary(file))
-    typer.echo(f"comparison: {file.with_name('index.html')}")
+    show(workflow.comparison_summary(file), lines=True)
+    show(f"comparison: {file.with_name('index.html')}")
     failed = [row for row in read_json(file, {"rows": [{"status": str}]})["rows"] if row["status"] == "failed"]
     for row in failed:
-        typer.echo(f"failed: {row['label']}, seed {row['seed']}: {row['reason']}", err=True)
+        show(f"failed: {row['label']}, seed {row['seed']}: {row['reason']}", err=True)
     if failed:
         raise typer.Exit(1)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from mu_monai.cli.screen import show
+
 
 def finished(run: Path) -> None:
     """Print time, coverage and mean scores of a run; exit code 1 where it failed a self-check."""
@@ -13,7 +15,7 @@ def finished(run: Path) -> None:
     from mu_monai.runs import read_record
 
     record = read_record(run)
-    typer.echo(f"run: {run} ({record['seconds']:.0f} s, {record['parameters']['coverage']})")
-    typer.echo(workflow.summary(run))
+    show(f"run: {run} ({record['seconds']:.0f} s, {record['parameters']['coverage']})")
+    show(workflow.summary(run), lines=True)
     if not all(check["passed"] for check in record["checks"]):  # the run has said which
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mu_monai.cli.options import RunBundle, RunDir, TrustConfig, trust
+from mu_monai.cli.screen import show
 
 OutFile = Annotated[Path, typer.Option("--out", help="The weights file to write.")]
 TeacherFile = Annotated[
@@ -30,7 +31,7 @@ def revert(
     from mu_monai import workflow
 
     file = workflow.revert(run, out=out, teacher=teacher, trust=trust(bundle, trust_config))
-    typer.echo(f"weights of the teacher: {file}")
+    show(f"weights of the teacher: {file}")
 
 
 def merge(
@@ -47,7 +48,7 @@ def merge(
     from mu_monai import workflow
 
     file = workflow.merge(run, out=out, teacher=teacher, trust=trust(bundle, trust_config))
-    typer.echo(f"weights of the student: {file}")
+    show(f"weights of the student: {file}")
 
 
 def release(
@@ -65,9 +66,9 @@ def release(
     from mu_monai.files import read_json
 
     folder = workflow.release(run, out=out, teacher=teacher, trust=trust(bundle, trust_config))
-    typer.echo(f"released: {folder / 'bundle'}")
+    show(f"released: {folder / 'bundle'}")
     for told in read_json(folder / "release.json", {"told": [str]})["told"]:
-        typer.echo(f"  {told}")
+        show(f"  {told}")
 
 
 def verify(
@@ -86,6 +87,6 @@ def verify(
 
     checks = workflow.verify(folder, key=public_key, split=split, without_evidence=without_evidence)
     for check in checks:
-        typer.echo(str(check))
+        show(str(check))
     if any(check.failed for check in checks):
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mu_monai.data.condition import matching_rows
 from mu_monai.data.manifest import nearest_names
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, PATIENT_ID
@@ -57,7 +58,7 @@ class ForgetWhere:
     """Forget the cases that a query finds, or a random share of the patients that it finds.
 
     Args:
-        value: a pandas query over the manifest's columns, such as `device == 'a' and age > 60`.
+        value: a condition over the manifest's columns, such as `device == 'a' and age > 60`.
         share: share of the training patients found that are forgotten, in (0, 1), at least one; none to forget all.
     """
 
@@ -162,22 +163,7 @@ def _match_ids(manifest: pd.DataFrame, selector: ForgetIds) -> NDArray[np.bool_]
 
 
 def _match_query(manifest: pd.DataFrame, selector: ForgetWhere) -> NDArray[np.bool_]:
-    columns = [str(column) for column in manifest.columns]
-    try:
-        # Empty scopes: '@name' in a query would otherwise reach the variables of the program.
-        found = manifest.eval(selector.value, local_dict={}, global_dict={}, engine="python")
-    except pd.errors.UndefinedVariableError as error:
-        name = str(error).split("'")[1]
-        raise InputError(f"{name!r} in {selector.value!r} is not a column; {nearest_names(name, columns)}") from None
-    except Exception as error:  # pandas raises whatever the expression provokes
-        raise InputError(
-            f"query {selector.value!r} cannot be evaluated ({type(error).__name__}: {error}); write for example "
-            "\"device == 'a'\""
-        ) from None
-    if not (isinstance(found, pd.Series) and found.dtype in (bool, "boolean")):
-        raise InputError(
-            f"query {selector.value!r} does not say yes or no for each row; write for example \"device == 'a'\""
-        )
+    found = matching_rows(manifest, selector.value)
     matched: NDArray[np.bool_] = found.fillna(False).to_numpy(dtype=bool)
     if not matched.any():
         raise InputError(f"query {selector.value!r} matches no case; {_values(manifest, selector.value)}")

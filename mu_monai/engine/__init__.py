@@ -5,6 +5,7 @@ from mu_monai.engine.decision import penultimate_features
 from mu_monai.engine.distances import answer_distance, answer_distances, layer_features, randomized, weight_distances
 from mu_monai.engine.gradients import case_gradients
 from mu_monai.engine.handlers import Progress, Reseed, StopOnNonFinite, seeded
+from mu_monai.engine.places import own_folder
 from mu_monai.engine.predict import ScoreSubsets, predict_scores
 from mu_monai.engine.probes import (
     Apply,
@@ -40,6 +41,7 @@ __all__ = [
     "layer_features",
     "margins",
     "mean_case_loss",
+    "own_folder",
     "patient_losses",
     "penultimate_features",
     "predict_scores",

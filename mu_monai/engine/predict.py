@@ -35,6 +35,7 @@ from mu_monai.keys import (
     SUBSET,
     TEST,
 )
+from mu_monai.lock import writing
 from mu_monai.runs import add_files
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
@@ -197,6 +198,10 @@ class ScoreSubsets:
 
     def write(self, models: Mapping[str, Predict], folder: str | Path) -> pd.DataFrame:
         """Write `scores.csv` with every case of every subset, and `examples.npz`, for each model by its role."""
+        with writing(folder):
+            return self._write(models, Path(folder))
+
+    def _write(self, models: Mapping[str, Predict], folder: Path) -> pd.DataFrame:
         tables = []
         for model, predict in models.items():
             if isinstance(predict, nn.Module):
@@ -208,10 +213,10 @@ class ScoreSubsets:
         table = pd.concat(tables, ignore_index=True)
         table = table[[MODEL, SUBSET, *(c for c in table.columns if c not in (MODEL, SUBSET))]]
         _warn_of_absent_classes(table)
-        with atomic_path(Path(folder) / SCORES_CSV) as path:
+        with atomic_path(folder / SCORES_CSV) as path:
             table.to_csv(path, index=False)
         write_examples(
-            models, self.loaders, Path(folder) / EXAMPLES_NPZ, self.device, self.classes, self.inferer, self.spacing
+            models, self.loaders, folder / EXAMPLES_NPZ, self.device, self.classes, self.inferer, self.spacing
         )
         add_files(folder, SCORES_CSV, EXAMPLES_NPZ)
         return table

@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +37,7 @@ from mu_monai.keys import (
     CHECKPOINTS_DIR,
     CONFIG_JSON,
     CURVE_CSV,
+    EXAMPLES_NPZ,
     FORGET,
     IMAGE,
     LOSS,
@@ -44,9 +45,11 @@ from mu_monai.keys import (
     PROVENANCE,
     RETRAINED,
     RUN_JSON,
+    SCORES_CSV,
     STUDENT,
     TEACHER,
 )
+from mu_monai.lock import writing
 from mu_monai.runs import file_digests, read_record, write_record
 
 # What may differ when a run is resumed: where things are, how long it goes on, and what is looked at meanwhile. Split
@@ -122,6 +125,7 @@ class RunFolder:
             "method": None if method is None else {"name": type(method).__name__, "settings": method.settings()},
             "seed": seed,
         }
+        self._lock = ExitStack()  # held from start to end of the trainer's run
         self._check_folder()
 
     def attach(self, engine: SupervisedTrainer) -> None:
@@ -138,16 +142,15 @@ class RunFolder:
         existing = (self.folder / RUN_JSON).is_file() or (self.folder.is_dir() and any(self.folder.iterdir()))
         if self.resume:
             if not has_checkpoint(self.folder / CHECKPOINTS_DIR):
-                raise InputError(
-                    f"'{self.folder}' holds no checkpoint to resume from: it is no run, it is finished, or its first "
-                    "epoch never ended; leave out --resume and give a new folder"
-                )
+                raise InputError(f"'{self.folder}' holds no checkpoint to resume from: {_why_not(self.folder)}")
         elif existing:
             raise InputError(
                 f"the run folder '{self.folder}' exists; give another one, remove it, or go on with it through --resume"
             )
 
     def _start(self, engine: SupervisedTrainer) -> None:
+        self._lock.enter_context(writing(self.folder))
+        self._check_folder()  # again: another command may have written it meanwhile
         network, config = engine.network, running_config()
         self.record |= {
             "max_epochs": engine.state.max_epochs,
@@ -248,11 +251,13 @@ class RunFolder:
             logger.error("self-check failed: %s (%s)", problem["name"], problem["detail"])
         for warning in self.record["warnings"]:
             logger.warning("%s", warning)
+        self._lock.close()
 
     def _exception(self, engine: SupervisedTrainer, error: BaseException) -> None:
         if not math.isnan(self._clock):
             self.record["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             self._write()
+        self._lock.close()
         raise error
 
     def _write(self) -> None:
@@ -274,6 +279,16 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         f"config id '{key}' was {before.get(key)!r} and is now {now.get(key)!r}; resume with the same, or start anew"
         for key in ids
     ]
+
+
+def _why_not(folder: Path) -> str:
+    """Why a folder cannot be resumed, and what to do."""
+    file = folder / RUN_JSON
+    if not file.is_file() or read_json(file).get("status") != "finished":
+        return "it is not a run, or its first epoch never ended; leave out --resume and give a new folder"
+    if all((folder / name).is_file() for name in (SCORES_CSV, EXAMPLES_NPZ)):
+        return "the run is finished; leave out --resume and give a new folder to make another"
+    return f"its training is finished and only its scores are missing; make them with: mu-monai evaluate {folder}"
 
 
 def role_of(subsets: Sequence[str], forget_classes: Sequence[str] = (), *, unlearning: bool = False) -> str:

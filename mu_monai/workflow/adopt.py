@@ -30,6 +30,7 @@ from mu_monai.keys import (
     TEACHER,
     TEST,
 )
+from mu_monai.lock import writes
 from mu_monai.report.folder import CLASSIFICATION, SEGMENTATION
 from mu_monai.runs import file_digests, write_record
 from mu_monai.tables import read_scores
@@ -42,6 +43,7 @@ _PACKAGES = ("mu-monai", "torch", "monai")
 _NOT_COPIED = ("sha256", "salt")
 
 
+@writes("out")
 def adopt(
     bundle: str | Path,
     *,

@@ -39,6 +39,7 @@ from mu_monai.audit.bootstrap import N_RESAMPLES
 from mu_monai.errors import InputError
 from mu_monai.files import atomic_path, file_sha256
 from mu_monai.keys import AUDIT_JSON, DECISION_CSV, LABEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
+from mu_monai.lock import writes
 from mu_monai.metrics import klom
 from mu_monai.record import without_nan
 from mu_monai.runs import read_stamped, write_stamped
@@ -70,6 +71,7 @@ class _Part:
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
+@writes("out|run")
 def audit(
     run: str | Path,
     *,

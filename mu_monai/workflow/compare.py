@@ -33,6 +33,7 @@ from mu_monai.keys import (
     TEACHER,
     TEST,
 )
+from mu_monai.lock import writes
 from mu_monai.methods import METHODS
 from mu_monai.metrics import average_gap, tow
 from mu_monai.record import without_nan
@@ -56,6 +57,7 @@ Rows = dict[tuple[str, int], Row]  # by label, and seed or number of the setting
 logger = logging.getLogger(__name__)
 
 
+@writes("out")
 def compare(
     bundle: str | Path,
     *,

@@ -8,6 +8,7 @@ from typing import Any
 
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import ADAPTER_DIR, MODEL_PT, RETAIN, STUDENT, TEACHER
+from mu_monai.lock import writes
 from mu_monai.methods import METHODS
 from mu_monai.workflow.config import (
     collect,
@@ -27,6 +28,7 @@ from mu_monai.workflow.unlearn import method_override
 _METHOD = next(name for name, method in METHODS.items() if "two runs" in method.needs)
 
 
+@writes("out")
 def compose(
     good_retain: str | Path,
     good_forget: str | Path,

@@ -10,6 +10,7 @@ from mu_monai.data import phantom_split
 from mu_monai.data.phantoms import PhantomKind
 from mu_monai.errors import InputError
 from mu_monai.keys import RETAIN
+from mu_monai.lock import writes
 from mu_monai.workflow.audit import audit
 from mu_monai.workflow.report import report
 from mu_monai.workflow.train import train
@@ -72,6 +73,7 @@ _JOBS: dict[PhantomKind, _Job] = {
 }
 
 
+@writes("out")
 def demo(*, out: str | Path, volume: bool = False, quiet: bool = False) -> Path:
     """Run the whole job in a few minutes on a CPU.
 

@@ -11,6 +11,7 @@ from mu_monai.data import load_split
 from mu_monai.errors import raise_if_any
 from mu_monai.files import file_sha256
 from mu_monai.keys import CASE_ID, MODEL_PT, PATIENT_ID, RUN_JSON, SCORES_CSV, STUDENT, SUBSET, TEACHER
+from mu_monai.lock import writes
 from mu_monai.runs import changed_files
 from mu_monai.tables import read_scores
 from mu_monai.workflow.config import (
@@ -25,6 +26,7 @@ from mu_monai.workflow.train import common_overrides, device_problems, place_pro
 from mu_monai.workflow.trust import STRANGER, Trust, inherited
 
 
+@writes("run")
 def evaluate(
     run: str | Path, *, split: str | Path | None = None, device: str | None = None, trust: Trust = STRANGER
 ) -> Path:

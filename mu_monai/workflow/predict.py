@@ -8,11 +8,13 @@ from typing import Any
 
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import MODEL_PT
+from mu_monai.lock import writes
 from mu_monai.workflow.config import collect, config_files, read_config, read_run, run_config, weight_problems
 from mu_monai.workflow.train import device_problems, place_problems
 from mu_monai.workflow.trust import STRANGER, Trust, inherited
 
 
+@writes("out")
 def predict(
     run: str | Path,
     images: Sequence[str | Path],

@@ -33,6 +33,7 @@ from mu_monai.keys import (
     TEST,
     VALIDATION,
 )
+from mu_monai.lock import writes
 from mu_monai.runs import read_record
 from mu_monai.workflow.config import (
     built_network,
@@ -77,6 +78,7 @@ def revert(run: str | Path, *, out: str | Path, teacher: str | Path | None = Non
     return _write(_student(run, out, teacher, trust).reverted(), run, TEACHER, out)
 
 
+@writes("out")
 def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = None, trust: Trust = STRANGER) -> Path:
     """Write a sealed MONAI bundle of the student, and show that nothing in it rebuilds the teacher.
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from mu_monai.audit import records_table, utility_records
 from mu_monai.errors import InputError
+from mu_monai.lock import writes
 from mu_monai.report import read_runs, write_report
 from mu_monai.workflow.seal import seal
 
 
+@writes("out", "record")
 def report(
     runs: Sequence[str | Path],
     *,

@@ -22,8 +22,10 @@ from mu_monai.data import (
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_text
 from mu_monai.keys import PROVENANCE, SUBSETS
+from mu_monai.lock import writes
 
 
+@writes("out")
 def split(
     source: str | Path,
     *,

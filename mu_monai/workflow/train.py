@@ -15,12 +15,14 @@ from mu_monai.bundle import find_bundle
 from mu_monai.data import class_indices, is_file_label, load_split, read_split
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import LABEL, PROVENANCE, RETAIN, SUBSETS, TRAINING_SUBSETS
+from mu_monai.lock import writes
 from mu_monai.workflow.config import collect, config_files, parse_settings, read_config, run_config, unknown_ids
 from mu_monai.workflow.trust import is_plain
 
 FORGET_CLASSES = "forget_classes"
 
 
+@writes("out")
 def train(
     bundle: str | Path,
     *,

@@ -24,6 +24,7 @@ from mu_monai.keys import (
     TRAINING_SUBSETS,
     VALIDATION,
 )
+from mu_monai.lock import writes
 from mu_monai.methods import METHODS, UnlearningMethod
 from mu_monai.runs import read_record
 from mu_monai.workflow.config import (
@@ -52,6 +53,7 @@ from mu_monai.workflow.trust import STRANGER, Trust, inherited
 logger = logging.getLogger(__name__)
 
 
+@writes("out")
 def unlearn(
     bundle: str | Path,
     *,

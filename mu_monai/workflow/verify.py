@@ -61,7 +61,8 @@ class Check:
         return self.status == FAILED
 
     def __str__(self) -> str:
-        return f"{self.status:<{len(NOT_CHECKED)}}  {self.name}: {self.detail}"
+        line = f"{self.status:<{len(NOT_CHECKED)}}  {self.name}: {self.detail}"
+        return line.replace("\n", "\\n")  # the name of a file cannot begin a line of its own
 
 
 def verify(

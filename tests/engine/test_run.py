@@ -399,8 +399,20 @@ class TestRefusals:
 
     def test_a_finished_run_cannot_be_resumed(self, run):
         run.unlearning(epochs=1).run()
-        with pytest.raises(InputError, match="holds no checkpoint to resume from"):
+        with pytest.raises(InputError, match=r"only its scores are missing; make them with: mu-monai evaluate .*run"):
             run.unlearning(resume=True)
+        for name in ("scores.csv", "examples.npz"):
+            (run.folder / name).write_bytes(b"")
+        with pytest.raises(InputError, match="holds no checkpoint to resume from: the run is finished; leave out"):
+            run.unlearning(resume=True)
+
+    def test_a_folder_that_filled_after_the_run_was_made_is_not_touched(self, run):
+        trainer = run.unlearning(epochs=1)
+        run.folder.mkdir()
+        (run.folder / "run.json").write_text("{}")
+        with pytest.raises(InputError, match="exists; give another one"):
+            trainer.run()
+        assert (run.folder / "run.json").read_text() == "{}"
 
     @pytest.mark.parametrize(
         ("change", "message"),

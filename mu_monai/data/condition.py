@@ -1,0 +1,335 @@
+"""A condition over the columns of a table, read as data: only what stands on a list is evaluated.
+
+`DataFrame.eval` reaches every attribute and method of a column, and through them files and programs. This reads the
+same language with the same answers, as far as a choice of rows needs it.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+
+from mu_monai.data.manifest import nearest_names
+from mu_monai.errors import InputError, raise_if_any
+
+ALLOWED = (
+    "a condition holds columns (those with spaces `in backticks`), text in quotes, numbers, lists of these, == != < <= "
+    "> >=, in, not in, and, or, not, & | ~, + - * / // %, .isna(), .notna(), .isnull(), .notnull(), .isin([...]), "
+    ".between(a, b), and .str.contains('x'), .str.startswith('x'), .str.endswith('x'), .str.lower(), .str.upper(), "
+    ".str.strip(), .str.len()"
+)
+_LONGEST, _DEEPEST = 20_000, 40  # characters, and levels of the tree
+_LARGEST = 2**53  # numbers that are exact in every type
+_SHOWN = 60
+
+# Text in quotes, which stays; a column in backticks; & and |, which bind as loosely as `and` and `or`, as in pandas.
+_PARTS = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|`((?:[^`]|``)+)`|([&|])""", re.DOTALL)
+_WORDS = {"&": " and ", "|": " or "}
+
+_Binary = Callable[[Any, Any], Any]
+_LOGIC: dict[type[ast.AST], _Binary] = {ast.And: operator.and_, ast.Or: operator.or_}
+_NUMBERS: dict[type[ast.AST], _Binary] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+_ORDER: dict[type[ast.AST], _Binary] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+_SIGNS: dict[type[ast.AST], Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
+_NOT, _MEMBER, _EQUAL = (ast.Not, ast.Invert), (ast.In, ast.NotIn), (ast.Eq, ast.NotEq)
+_OPERATORS = (*_LOGIC, *_NUMBERS, *_SIGNS, *_NOT)
+_LIST, _SCALAR = (ast.List, ast.Tuple), (bool, int, float, str)
+
+
+@dataclass(frozen=True)
+class _Method:
+    """How a method is called: with constants of which kinds, and with which options that are true or false."""
+
+    takes: tuple[type, ...] = ()
+    may_be_left_out: bool = False
+    options: Mapping[str, bool] = field(default_factory=dict)
+
+
+_METHODS = {
+    **dict.fromkeys(("isna", "notna", "isnull", "notnull"), _Method()),
+    "isin": _Method((list,)),
+    "between": _Method((object, object)),
+}
+_TEXT_METHODS = {
+    "contains": _Method((str,), options={"na": False, "case": True, "regex": False}),
+    **dict.fromkeys(("startswith", "endswith"), _Method((str,), options={"na": False})),
+    **dict.fromkeys(("lower", "upper", "len"), _Method()),
+    "strip": _Method((str,), may_be_left_out=True),
+}
+
+
+def matching_rows(table: pd.DataFrame, text: str) -> pd.Series:
+    """Evaluate a condition over the columns of a table.
+
+    A missing value meets no comparison but `!=` and `not in`, and no method but `isna` and `isnull`. What
+    `.str.contains` is given is looked for as it is; it is a regular expression with `regex=True` alone.
+
+    Args:
+        table: the rows.
+        text: the condition, such as `device == 'a' and age > 60`.
+
+    Returns:
+        yes or no for each row, `(n,)`; nothing is said of a row where the types of its columns know missing values.
+
+    Raises:
+        InputError: where the text holds anything but what is allowed, or a column that there is not, before any of it
+            is evaluated; where values cannot be compared, or the answer is not yes or no for each row.
+
+    Example:
+        >>> table = pd.DataFrame({"device": ["a", "b", None], "age": [50, 60, 70]})
+        >>> matching_rows(table, "device == 'a' or 60 < age <= 70").tolist()
+        [True, False, True]
+        >>> matching_rows(table, "device.to_csv('x')")
+        Traceback (most recent call last):
+        mu_monai.errors.InputError: query "device.to_csv('x')" cannot be evaluated: ...
+    """
+    tree = _parsed(text)
+    table = table.rename(columns=str)
+    refused = list(dict.fromkeys(_refused(tree)))
+    problems = [_sentence(text, f"{', '.join(refused)} may not stand in it")] if refused else []
+    names = dict.fromkeys(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+    problems += [
+        f"{name!r} in {text!r} is not a column; {nearest_names(name, table.columns)}"
+        for name in names
+        if name not in table.columns
+    ]
+    raise_if_any(problems)
+    try:
+        return _truth(_value(tree, table))
+    except _NotYesOrNoError:
+        raise InputError(
+            f"query {text!r} does not say yes or no for each row; write for example \"device == 'a'\""
+        ) from None
+    except Exception as error:  # pandas raises whatever two values provoke that cannot be compared
+        raise InputError(_sentence(text, f"{type(error).__name__}: {error}")) from None
+
+
+class _NotYesOrNoError(Exception):
+    pass
+
+
+def _sentence(text: str, reason: str) -> str:
+    shown = text if len(text) <= _LONGEST else f"{text[:_SHOWN]}..."
+    return f"query {shown!r} cannot be evaluated: {reason}; {ALLOWED}"
+
+
+def _parsed(text: str) -> ast.expr:
+    """The tree of a condition, with columns under their own names."""
+    if len(text) > _LONGEST:
+        raise InputError(_sentence(text, f"it has {len(text)} characters, more than {_LONGEST}"))
+    source, quoted = _without_backticks(text)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as of backslashes in text
+            tree = ast.parse(source, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise InputError(_sentence(text, str(error) or type(error).__name__)) from None
+    level: list[ast.AST] = [tree]
+    for _ in range(_DEEPEST):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    if level:
+        raise InputError(_sentence(text, f"it is nested deeper than {_DEEPEST} levels"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            node.id = quoted.get(node.id, node.id)
+    return tree
+
+
+def _without_backticks(text: str) -> tuple[str, dict[str, str]]:
+    """A condition as Python reads it, and the columns by the names that they have in it."""
+    mark = "quoted_"
+    while mark in text:
+        mark += "_"
+    quoted: dict[str, str] = {}
+
+    def replaced(part: re.Match[str]) -> str:
+        if part[2] is None:
+            return part[1] or _WORDS[part[3]]
+        name = f"{mark}{len(quoted)}"
+        quoted[name] = part[2].replace("``", "`")
+        return f" {name} "
+
+    return _PARTS.sub(replaced, text).strip(), quoted
+
+
+def _refused(node: ast.AST) -> Iterator[str]:
+    """The parts of a tree that are not allowed."""
+    match node:
+        case ast.Name():
+            pass
+        case ast.Constant(value=value) if (value is None or isinstance(value, _SCALAR)) and not _too_large(value):
+            pass
+        case ast.Call():
+            yield from _refused_call(node)
+        case ast.Compare():
+            yield from _refused_comparison(node)
+        case ast.BoolOp() | ast.BinOp() | ast.UnaryOp() if isinstance(node.op, _OPERATORS):
+            for operand in ast.iter_child_nodes(node):
+                yield from [] if operand is node.op else _refused(operand)
+        case _:
+            yield _shown(node)
+
+
+def _refused_comparison(node: ast.Compare) -> Iterator[str]:
+    for left, op, right in zip([node.left, *node.comparators], node.ops, node.comparators, strict=False):
+        member, listed = isinstance(op, _MEMBER), isinstance(right, _LIST)
+        fits = listed if member else type(op) in _ORDER and (not listed or isinstance(op, _EQUAL))
+        if not fits or isinstance(left, _LIST):
+            yield _shown(node)
+    for operand in (node.left, *node.comparators):
+        yield from _refused_constants(operand.elts) if isinstance(operand, _LIST) else _refused(operand)
+
+
+def _refused_constants(nodes: list[ast.expr]) -> Iterator[str]:
+    for node in nodes:
+        signed = isinstance(node, ast.UnaryOp) and type(node.op) in _SIGNS
+        constant = node.operand if isinstance(node, ast.UnaryOp) and signed else node
+        yield from _refused(constant) if isinstance(constant, ast.Constant) else [_shown(node)]
+
+
+def _refused_call(node: ast.Call) -> Iterator[str]:
+    call = _Call.of(node)
+    if call is None:
+        yield _shown(node)
+        return
+    yield from _refused(call.receiver)
+    for argument in node.args:
+        yield from _refused_constants(argument.elts if isinstance(argument, _LIST) else [argument])
+    method = call.method
+    fits = len(node.args) == len(method.takes) or (method.may_be_left_out and not node.args)
+    known = all(
+        option.arg in method.options and isinstance(option.value, ast.Constant) and isinstance(option.value.value, bool)
+        for option in node.keywords
+    )
+    if not (fits and known and all(map(_is_a, node.args, method.takes))):
+        yield _shown(node)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call of one of the methods that there are."""
+
+    receiver: ast.expr
+    name: str
+    method: _Method
+
+    @classmethod
+    def of(cls, node: ast.Call) -> _Call | None:
+        """The call; none where its form or the method is not allowed."""
+        match node.func:
+            case ast.Attribute(value=ast.Attribute(value=receiver, attr="str"), attr=name) if name in _TEXT_METHODS:
+                return cls(receiver, name, _TEXT_METHODS[name])
+            case ast.Attribute(value=receiver, attr=name) if name in _METHODS:
+                return cls(receiver, name, _METHODS[name])
+        return None
+
+
+def _is_a(node: ast.expr, kind: type) -> bool:
+    """Whether a constant is of a kind."""
+    if isinstance(node, _LIST) or kind is list:
+        return isinstance(node, _LIST) and kind is list
+    return kind is object or (isinstance(node, ast.Constant) and isinstance(node.value, kind))
+
+
+def _too_large(value: object) -> bool:
+    return isinstance(value, int | float) and not -_LARGEST <= value <= _LARGEST
+
+
+def _shown(node: ast.AST) -> str:
+    try:
+        text = ast.unparse(node)
+    except ValueError:  # numbers of thousands of digits, and backslashes within braces
+        return f"a {type(node).__name__}"
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+
+
+def _value(node: ast.expr, table: pd.DataFrame) -> Any:
+    """The value of a tree of which nothing is refused."""
+    match node:
+        case ast.Constant():
+            return node.value
+        case ast.Name():
+            return table[node.id]
+        case ast.List(elts=entries) | ast.Tuple(elts=entries):
+            return [_value(entry, table) for entry in entries]
+        case ast.BoolOp(op=op, values=operands):
+            return reduce(_LOGIC[type(op)], [_truth(_value(operand, table)) for operand in operands])
+        case ast.BinOp(left=left, op=op, right=right):
+            return _NUMBERS[type(op)](_number(_value(left, table)), _number(_value(right, table)))
+        case ast.Compare():
+            return _compared(node, table)
+        case ast.Call():
+            return _answer(node, table)
+    assert isinstance(node, ast.UnaryOp)
+    value = _value(node.operand, table)
+    return ~_truth(value) if isinstance(node.op, _NOT) else _SIGNS[type(node.op)](_number(value))
+
+
+def _compared(node: ast.Compare, table: pd.DataFrame) -> pd.Series:
+    values = [_value(operand, table) for operand in (node.left, *node.comparators)]
+    pairs = zip(pairwise(values), node.ops, strict=True)
+    return reduce(operator.and_, [_truth(_pair(left, op, right)) for (left, right), op in pairs])
+
+
+def _pair(left: Any, op: ast.cmpop, right: Any) -> Any:
+    if isinstance(op, _EQUAL) and isinstance(left, str):
+        left, right = right, left
+    if not (isinstance(op, _MEMBER) or (isinstance(op, _EQUAL) and isinstance(right, str | list))):
+        return _ORDER[type(op)](left, right)
+    found = _column(left).isin(right if isinstance(right, list) else [right])
+    return ~found if isinstance(op, ast.NotIn | ast.NotEq) else found
+
+
+def _answer(node: ast.Call, table: pd.DataFrame) -> Any:
+    call = _Call.of(node)
+    assert call is not None
+    column = _column(_value(call.receiver, table))
+    options: dict[str, Any] = {str(option.arg): _value(option.value, table) for option in node.keywords}
+    function = getattr(column.str if call.name in _TEXT_METHODS else column, call.name)
+    return function(*[_value(argument, table) for argument in node.args], **{**call.method.options, **options})
+
+
+def _column(value: Any) -> pd.Series:
+    if not isinstance(value, pd.Series):
+        raise TypeError(f"{value!r} is not a column")
+    return value
+
+
+def _truth(value: Any) -> pd.Series:
+    if not (isinstance(value, pd.Series) and value.dtype in (bool, "boolean")):
+        raise _NotYesOrNoError
+    return value
+
+
+def _number(value: Any) -> Any:
+    column = (
+        isinstance(value, pd.Series) and pd.api.types.is_numeric_dtype(value) and value.dtype not in (bool, "boolean")
+    )
+    if not (column or (isinstance(value, int | float) and not isinstance(value, bool))):
+        raise TypeError(
+            f"{'a column of text' if isinstance(value, pd.Series) else repr(value)} cannot be calculated with"
+        )
+    return value
