@@ -297,6 +297,8 @@ def report(
     typer.echo(f"report: {workflow.report(runs, out=out, images=images, record=record, key=key)}")
     if record is not None:
         typer.echo(f"record: {record / 'record.dsse.json'}")
+        for told in workflow.signed(record):
+            typer.echo(f"  {told}")
 
 
 for _command in (audit, compare, compose, revert, merge, release, verify):

@@ -22,7 +22,7 @@ from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path, file_sha256, write_json
 from mu_monai.keys import ADAPTER_DIR, MODEL_PT, STUDENT, TEACHER
 from mu_monai.workflow.config import bundle_of, collect, config_files, inherited, read_config, read_run
-from mu_monai.workflow.sealed import plain_inference, readme, sealed_metadata
+from mu_monai.workflow.sealed import own_file, plain_inference, readme, sealed_metadata
 
 BUNDLE, RELEASE_JSON = "bundle", "release.json"
 State = Mapping[str, torch.Tensor]
@@ -126,7 +126,7 @@ def _write_bundle(folder: Path, run: Path, record: Mapping[str, Any], state: Sta
     write_json(folder / "configs" / "inference.json", config)
     write_json(folder / "configs" / "metadata.json", metadata)
     for name in ("configs/logging.conf", "LICENSE"):
-        if (bundle / name).is_file():
+        if own_file(bundle, name).is_file():
             shutil.copyfile(bundle / name, folder / name)
     (folder / "docs").mkdir()
     (folder / "docs" / "README.md").write_text(readme(metadata), encoding="utf-8")
