@@ -16,7 +16,7 @@ from mu_monai.record.evidence import (
 from mu_monai.record.identifiers import Identifiers
 from mu_monai.record.predicate import NOT_AUDITED, limitations, predicate, without_cases, without_nan
 from mu_monai.record.privacy import id_problems, signable
-from mu_monai.record.schema import MOST_DRAWS, record_problems
+from mu_monai.record.schema import record_problems
 from mu_monai.record.statement import (
     EVIDENCE,
     FORMAT,
@@ -30,7 +30,6 @@ from mu_monai.record.statement import (
 __all__ = [
     "EVIDENCE",
     "FORMAT",
-    "MOST_DRAWS",
     "NOT_AUDITED",
     "PREDICATE_TYPE",
     "RECORD_JSON",

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from mu_monai.keys import ROLES, STUDENT, SUBSETS
+from mu_monai.keys import RETRAINED, ROLES, STUDENT, SUBSETS
 from mu_monai.record.predicate import NOT_AUDITED, limitations
 
 _KEY = ("model", "metric", "subset", "attack")
 _MOST = 2**53  # the largest count that JSON readers agree on
-MOST_DRAWS = 100_000
 
 
 class Shape:
@@ -53,7 +52,6 @@ NULL = Shape("null", lambda value: value is None)
 TEXT = Shape("a text", lambda value: isinstance(value, str) and bool(value.strip()))
 NUMBER = Shape("a finite number", _is_number)
 COUNT = Shape("a count", lambda value: type(value) is int and 0 <= value <= _MOST)
-DRAWS = Shape("a number of draws", lambda value: type(value) is int and 1 <= value <= MOST_DRAWS)
 FLAG = Shape("true or false", lambda value: isinstance(value, bool))
 DIGEST = Shape("64 hexadecimal digits", _text("[0-9a-f]{64}"))
 TIME = Shape("a time with its zone", _is_time)
@@ -78,7 +76,6 @@ _RECORD = {
     "attack": Shape("a text", lambda value: isinstance(value, str)),
 }
 _SETTINGS = Each(ANY)
-_PARAMETERS = {"base": COUNT, "trainable": COUNT, "total": COUNT, "share": NUMBER, "coverage": TEXT}
 _RUN = {
     "verb": TEXT,
     "command": TEXT,
@@ -86,52 +83,53 @@ _RUN = {
     "max_epochs": COUNT | NULL,
     "device": TEXT,
     "versions": Each(TEXT),
-    "parameters": _PARAMETERS,
+    "parameters": {"base": COUNT, "trainable": COUNT, "total": COUNT, "share": NUMBER, "coverage": TEXT},
     "checks": [{"name": TEXT, "passed": FLAG, "detail": TEXT}],
     "warnings": [TEXT],
-}
-_VERDICT = {
-    "label": TEXT,
-    "rule": TEXT,
-    "sentence": TEXT,
-    "evidence": [_RECORD],
-    "needed_patients": COUNT | NULL,
-    "but": TEXT,
 }
 _AUDIT = {
     "created": TIME,
     "command": TEXT,
     "versions": Each(TEXT),
     "n_resamples": COUNT,
-    "records": [_RECORD],
     "attacks": [{"name": TEXT, "settings": _SETTINGS}],
     "notes": [TEXT],
 }
-_PREDICATE: dict[str, Any] = {
-    "format": Shape("2", lambda value: type(value) is int and value == 2),
+_VERDICT = {"label": TEXT, "rule": TEXT, "sentence": TEXT, "needed_patients": COUNT | NULL, "but": TEXT}
+_SHARED = {
+    "format": ANY,
     "created": TIME,
     "bundle": {"name": TEXT, "version": TEXT, "task": TEXT},
     "method": {"name": TEXT, "settings": _SETTINGS},
     "preset": TEXT | NULL,
     "forget_classes": [TEXT],
-    "split": {"patients": Each(COUNT, lambda name: name in SUBSETS), "phantom": FLAG | NULL},
-    "commitments": Each(DIGEST),
     "weights": {"student": DIGEST, "teacher": DIGEST},
     "tensors": {"changed": COUNT, "as_before": COUNT},
     "release_search": {"files": Each(DIGEST), "findings": [ANY]},
-    "runs": Each(ANY, lambda name: name in ROLES),
-    "draws": {"n_resamples": DRAWS, "seed": COUNT},
-    "records": {"utility": [_RECORD], "membership": [_RECORD]},
-    "audit": ANY,
-    "verdict": ANY,
+    "draws": {"n_resamples": COUNT, "seed": COUNT},
     "limitations": [TEXT],
+}
+_OWN: dict[int, dict[str, Any]] = {
+    1: {
+        "split": {
+            "sha256": DIGEST,
+            "counts": Each({"patients": COUNT, "cases": COUNT}, lambda name: name in SUBSETS),
+            "chosen_by": TEXT | NULL,
+            "group_by": TEXT | NULL,
+            "seed": COUNT | NULL,
+            "phantom": FLAG | NULL,
+        },
+        "config": {"sha256": DIGEST | NULL},
+    },
+    2: {
+        "split": {"patients": Each(COUNT, lambda name: name in SUBSETS), "phantom": FLAG | NULL},
+        "commitments": Each(DIGEST),
+    },
 }
 
 
 def record_problems(said: Mapping[str, Any]) -> list[str]:
-    """What a record of this format lacks, or says of itself that cannot be.
-
-    A record of format 1 is only looked at for its limitations, and for whether it agrees on being audited.
+    """What a record of its format lacks, or says of itself that cannot be.
 
     Args:
         said: the predicate.
@@ -144,18 +142,22 @@ def record_problems(said: Mapping[str, Any]) -> list[str]:
     return shape or [*_twice(said), *_inconsistent(said), *_unlimited(said)]
 
 
-def _shape_of(said: Mapping[str, Any]) -> Any:
-    """The shape of a record; whether it was audited, and which runs it has, decide on parts of it."""
-    if said.get("format") == 1:
-        return Each(ANY)
-    runs = said.get("runs")
-    roles = [role for role in ROLES if isinstance(runs, Mapping) and (role in runs or role == STUDENT)]
-    digest = {role: {} if role == "retrained" else {"weights": DIGEST} for role in ROLES}
+def _shape_of(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The shape of a record; its format, whether it was audited, and which runs it has, decide on parts of it."""
+    first, runs = said["format"] == 1, said.get("runs")
+    record = _RECORD | ({"n_cases": COUNT} if first else {})
+    seed = {"seed": COUNT | NULL} if first else {}
+    run = _RUN | seed | ({"seconds": NUMBER} if first else {})
+    roles = [role for role in ROLES if role == STUDENT or (isinstance(runs, Mapping) and role in runs)]
+    told = {role: {"weights": DIGEST} if first or role != RETRAINED else {} for role in roles}
     audited = isinstance(said.get("audit"), Mapping) or isinstance(said.get("verdict"), Mapping)
-    return _PREDICATE | {
-        "runs": {role: _RUN | digest[role] for role in roles} or Each(ANY),
-        "audit": _AUDIT if audited else _UNAUDITED,
-        "verdict": _VERDICT if audited else _UNAUDITED,
+    return {
+        **_SHARED,
+        **_OWN[said["format"]],
+        "runs": {role: run | told[role] for role in roles},
+        "records": {"utility": [record], "membership": [record]},
+        "audit": _AUDIT | seed | {"records": [record]} if audited else _UNAUDITED,
+        "verdict": _VERDICT | {"evidence": [record]} if audited else _UNAUDITED,
     }
 
 

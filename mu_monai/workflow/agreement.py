@@ -55,8 +55,9 @@ def _of_metadata(said: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[s
 def evidence_problems(scores: pd.DataFrame, said: Mapping[str, Any]) -> Iterator[str]:
     """Where a record counts other patients than its evidence has rows of."""
     counted = scores.groupby(SUBSET)[PATIENT_ID].nunique()
-    patients = said["split"].get("patients") or {}
-    for subset, number in patients.items():
-        found = int(counted.get(subset, 0))
-        if found and found != number:
-            yield f"'split.patients.{subset}' is {number}, and the evidence has {found}"
+    patients = said["split"].get("patients")
+    if not patients:  # a record of format 1, or of a split that does not count
+        return
+    for subset, found in counted.items():
+        if patients.get(str(subset)) != found:
+            yield f"'split.patients.{subset}' is {patients.get(str(subset))}, and the evidence has {found}"

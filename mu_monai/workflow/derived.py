@@ -14,6 +14,7 @@ from mu_monai.record import without_nan
 _TOLERANCE = 1e-9
 _SCORES = 1e-6  # between the student's numbers in the audit and those from the evidence, which pandas reads anew
 _KEY = ("model", "metric", "subset", "attack")
+_PLAIN = ("auc[", "accuracy", "dice", "f1[", "iou", "loss")  # what a gap is a plain difference of
 _DRAWN = ("auc[logistic]",)  # depends on the order of patients
 _DECIDED = ("label", "needed_patients", "evidence")
 _WORDED = ("rule", "sentence", "but")
@@ -42,6 +43,23 @@ def verdict_problems(
         if not same(wanted, derived):
             shown = "" if key == "evidence" else f" is {wanted!r}, and the numbers give {derived!r}"
             yield f"the verdict's {key}{shown or ' is not the one that the numbers give'}"
+
+
+def gap_problems(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Where a gap is not the difference to the number that it is said to be to.
+
+    Args:
+        records: the audit's records, or a record's.
+    """
+    values = {tuple(entry[key] for key in _KEY): entry["value"] for entry in records}
+    for entry in records:
+        model, _, subset = entry["reference"].partition("/")
+        other = values.get((model, entry["metric"], subset, ""))
+        if entry["attack"] or other is None or not entry["metric"].startswith(_PLAIN):
+            continue
+        if not same(entry["gap"], entry["value"] - other, _SCORES):
+            name = f"{entry['metric']} of the {entry['model']} on {entry['subset']}"
+            yield f"the gap of {name} is {entry['gap']}, and {entry['value'] - other} by the numbers"
 
 
 def student_problems(

@@ -39,7 +39,7 @@ from mu_monai.record import (
     write_salt,
 )
 from mu_monai.report import Run, Runs
-from mu_monai.workflow.derived import student_problems, verdict_problems
+from mu_monai.workflow.derived import gap_problems, student_problems, verdict_problems
 from mu_monai.workflow.release import BUNDLE, RELEASE_JSON
 
 DRAWS = {"n_resamples": 2000, "seed": 0}
@@ -131,7 +131,8 @@ def _audit_problems(
 ) -> list[str]:
     try:
         records = audit["records"]
-        found = [*verdict_problems(audit["verdict"], records), *student_problems(records, computed)]
+        found = [*verdict_problems(audit["verdict"], records), *gap_problems(records)]
+        found += student_problems(records, computed)
     except InputError as error:
         found = error.problems
     except (KeyError, TypeError, ValueError, AttributeError) as error:

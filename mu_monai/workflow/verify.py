@@ -20,7 +20,6 @@ from mu_monai.files import file_sha256, read_json
 from mu_monai.keys import MODEL_PT, STUDENT
 from mu_monai.record import (
     EVIDENCE,
-    MOST_DRAWS,
     NOT_AUDITED,
     RECORD_JSON,
     commitment,
@@ -36,9 +35,9 @@ from mu_monai.record import (
     without_nan,
 )
 from mu_monai.workflow.agreement import evidence_problems, release_problems
-from mu_monai.workflow.derived import same, student_problems, verdict_problems
+from mu_monai.workflow.derived import gap_problems, same, student_problems, verdict_problems
 from mu_monai.workflow.release import BUNDLE
-from mu_monai.workflow.seal import computed_records
+from mu_monai.workflow.seal import DRAWS, computed_records
 
 OK, FAILED, NOT_CHECKED = "ok", "FAILED", "not checked"
 _COMPUTED = ("utility", "membership")
@@ -132,18 +131,29 @@ def verify(
 
 def _age(created: Any) -> str:
     """When a record was made, and how long ago: an old one can be shown again in the place of a newer one."""
+    days = _days_ago(created)
+    if days is None:
+        return "at a time that cannot be read"
+    ago = {0: "today", 1: "1 day ago"}.get(days, f"{days} days ago")
+    return f"{created[:10]}, {ago if days >= 0 else f'{-days} days in the future: one of the clocks is wrong'}"
+
+
+def _days_ago(created: Any) -> int | None:
     try:
         made = datetime.fromisoformat(created).astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
-        return "at a time that cannot be read"
-    days = (datetime.now(UTC).date() - made.date()).days
-    ago = {0: "today", 1: "1 day ago"}.get(days, f"{days} days ago")
-    return f"{made.date()}, {ago if days >= 0 else f'{-days} days in the future: one of the clocks is wrong'}"
+        return None
+    return (datetime.now(UTC).date() - made.date()).days
 
 
 def _record(folder: Path, said: Mapping[str, Any], files: Check) -> Check:
     """Whether the record is whole, and says what the other files of the release say."""
     problems = record_problems(said)
+    if not problems and said["draws"] != DRAWS:  # else whoever signs could choose those that look best
+        problems = [f"'draws' is {said['draws']}, and those of every record are {DRAWS}"]
+    if not problems:
+        days = _days_ago(said["created"])
+        problems = [f"it says that it was made in {-days} days"] if days is not None and days < -1 else []
     if not problems and not files.failed:
         problems = list(release_problems(folder, said))
     if said["format"] == 1:
@@ -216,7 +226,7 @@ def _recomputed(evidence: Path, said: Mapping[str, Any], without: bool) -> Itera
         return
     try:
         scores = read_evidence(evidence)
-        found = without_nan(computed_records(scores, said["forget_classes"], _draws(said)))
+        found = without_nan(computed_records(scores, said["forget_classes"], DRAWS))
         found = found if said["format"] == 1 else without_cases(found)
         counts = list(evidence_problems(scores, said))
     except Exception as error:  # whatever a table that is none makes pandas stumble over
@@ -228,14 +238,6 @@ def _recomputed(evidence: Path, said: Mapping[str, Any], without: bool) -> Itera
     yield _looked_at("verdict", partial(_verdict, said, found))
 
 
-def _draws(said: Mapping[str, Any]) -> dict[str, int]:
-    """The draws of a record, where they can be repeated: a huge number of them would never end."""
-    n_resamples, seed = (said["draws"][key] for key in ("n_resamples", "seed"))
-    if type(n_resamples) is not int or not 1 <= n_resamples <= MOST_DRAWS or type(seed) is not int:
-        raise InputError(f"n_resamples={n_resamples!r} and seed={seed!r} are no draws that can be repeated")
-    return {"n_resamples": n_resamples, "seed": seed}
-
-
 def _verdict(said: Mapping[str, Any], computed: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> Check:
     """The verdict by the public rules, from the audit's numbers; those of the student from the evidence as well."""
     if said["verdict"] == said["audit"] == NOT_AUDITED:
@@ -244,6 +246,7 @@ def _verdict(said: Mapping[str, Any], computed: Mapping[str, Sequence[Mapping[st
     ours = audit["versions"].get("mu_monai") == version("mu-monai") and said["format"] > 1
     problems = [
         *verdict_problems(verdict, audit["records"], words=ours),
+        *gap_problems(audit["records"]),
         *student_problems(audit["records"], computed or {}),
     ]
     return _result("verdict", problems[:1], f"{verdict['label']} follows from the record's numbers by the public rules")

@@ -203,6 +203,16 @@ class TestRefusals:
         (run / "run.json").write_text(json.dumps(record))
         self.refused(run, tmp_path, "nothing is released: bundle/LICENSE.* holds .* of the original model's tensors")
 
+    @pytest.mark.parametrize("name", ["LICENSE", "configs/logging.conf", "configs/metadata.json", "configs"])
+    def test_a_link_in_the_place_of_what_is_copied(self, run, tmp_path, name):
+        bundle = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")
+        (bundle / name).rename(tmp_path / "elsewhere")
+        (bundle / name).symlink_to(tmp_path / "elsewhere")
+        record = read_json(run / "run.json")
+        record["bundle"]["root"] = str(bundle)
+        (run / "run.json").write_text(json.dumps(record))
+        self.refused(run, tmp_path, "is a link to .* and a release holds no file from elsewhere")
+
     def test_a_bundle_with_parts_that_monai_has_not(self, run, tmp_path):
         bundle = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")
         config = read_json(bundle / "configs" / "inference.json")

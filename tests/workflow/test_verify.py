@@ -2,8 +2,10 @@
 
 import base64
 import json
+import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -175,7 +177,7 @@ def test_a_config_without_a_network_that_can_be_built_fails(folder, checks, sign
     ("key", "names"),
     [
         *(("weights", ["weights"]), ("commitments", ["split"]), ("records", ["utility", "membership"])),
-        *(("draws", ["utility", "membership", "verdict"]), ("created", [])),
+        *(("draws", []), ("created", [])),
     ],
 )
 def test_a_record_that_lacks_something_fails(folder, checks, sign_again, phantom_splits, salt, key, names):
@@ -348,3 +350,52 @@ class TestRefusals:
         run = shutil.copytree(unlearned("isic"), tmp_path / "run")
         (run / "audit.json").write_text(json.dumps({"format": 1, "models": {"student": {"weights": "a1"}}}))
         self.refused("is an audit of other weights", [run], out, keys / "own.pem")
+
+
+class TestKilled:
+    """Signing that ends in its midst leaves nothing in the way of signing again."""
+
+    @pytest.fixture
+    def out(self, released, tmp_path):
+        return shutil.copytree(released("isic"), tmp_path / "out")
+
+    @pytest.mark.parametrize("moved", range(4))
+    def test_signing_again_works(self, moved, unlearned, out, keys, monkeypatch, checks):
+        """Killed before the first, second or third file is in its place, or after the last."""
+        runs, replace, done = read_runs([unlearned("isic")]), os.replace, []
+
+        def dies(source, target):
+            if Path(target).parent.name != ".out.signing":
+                if len(done) == moved:
+                    raise SystemExit
+                done.append(target)
+            replace(source, target)
+
+        monkeypatch.setattr("os.replace", dies)
+        monkeypatch.setattr("shutil.rmtree", lambda *args, **options: None)  # a kill does not clean up either
+        if moved < 3:
+            with pytest.raises(SystemExit):
+                seal(runs, out, key=keys / "own.pem")
+        else:
+            seal(runs, out, key=keys / "own.pem")
+        monkeypatch.undo()
+        names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+        assert names <= {*FILES, "record.dsse.json"}
+        assert ("record.dsse.json" in names) == (moved == 3)
+        if moved < 3:
+            seal(runs, out, key=keys / "own.pem")
+        assert not any(check.failed for check in checks(out).values())
+        assert sorted(path.name for path in out.parent.iterdir() if "signing" not in path.name) == [
+            "out",
+            "out.salt.txt",
+        ]
+        assert not (moved < 3 and (out.parent / ".out.signing").exists())
+
+    def test_a_signing_that_is_refused_leaves_nothing(self, unlearned, out, keys, monkeypatch):
+        def refuses(*args):
+            raise InputError("no")
+
+        monkeypatch.setattr("mu_monai.workflow.seal.sign", refuses)
+        with pytest.raises(InputError):
+            seal(read_runs([unlearned("isic")]), out, key=keys / "own.pem")
+        assert [path.name for path in out.parent.iterdir()] == ["out"]
