@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from mu_monai.record.identifiers import Identifiers
@@ -21,21 +20,21 @@ _OWN = frozenset(
 _VERBS = frozenset(("audit", "compare", "compose", "demo", "evaluate", "run", "train", "unlearn"))
 _NAMED = frozenset(("--attacks", "--fine-tune", "--method", "--methods", "--preset", "--subsets"))
 _NUMERIC = frozenset(("--shadows", "--trials"))
-_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-_QUOTED = re.compile(r"""(?<!\w)(?P<quote>['"])(?P<path>[^'"\n]*[\\/][^'"\n]*)(?P=quote)(?!\w)""")
+_SUFFIX = r"\.(?:csv|dcm|gz|jpe?g|json|nii|npz|png|pth?|tiff?|txt|zip)(?!\w)"
+_QUOTED = rf"""(?<!\w)(?P<quote>['"])[^'"\n]*(?:[\\/][^'"\n]*|{_SUFFIX})(?P=quote)(?!\w)"""
 _ABSOLUTE = r"(?<![\w/])(?:~?/|\.{1,2}/|[A-Za-z]:[\\/]|\\\\)[^\s'\",;()\[\]{}]+"
-_RELATIVE = r"(?<![\w./-])(?:[\w.-]+/)+[\w-]+\.[A-Za-z]\w*"  # known by its suffix: "and/or" and "2/3" are no paths
-_BARE = re.compile(f"{_ABSOLUTE}|{_RELATIVE}")
+_RELATIVE = r"(?<![\w./-])(?:[\w.-]+/)+[\w.-]+\.[A-Za-z]\w*"  # known by its suffix: "and/or" and "2/3" are no paths
+_PATH = re.compile(rf"{_QUOTED}|{_ABSOLUTE}|{_RELATIVE}|(?<![\w./-])[\w.-]*\w{_SUFFIX}")
 _CASES = re.compile(r"(?<![\w.])\d[\d,]*(?=(?: of the)?(?: [a-z]+){0,2} (?:cases?|images?|volumes?)\b)")
 
 
 def signable(content: Any, ids: Identifiers, known: Collection[str] = ()) -> Any:
-    """JSON without what people named: commands by their options, paths by their last part, ids by pseudonyms.
+    """JSON without what people named: commands by their options, no paths, pseudonyms for ids.
 
     Numbers of cases in sentences go as well: a patient with the only five images is told by it.
 
     Args:
-        content: what is to be signed. In a sentence, a path is known by quotes, by a root or by the suffix of a file.
+        content: what is to be signed. In a sentence, a path is known by a root, or the suffix of a file.
         ids: the ids of the score table.
         known: names that the program gave: of its bundles, methods, presets and attacks. They stay.
 
@@ -45,8 +44,8 @@ def signable(content: Any, ids: Identifiers, known: Collection[str] = ()) -> Any
         >>> signable({"command": "mu-monai train isic --split anna.json --seed 3 --subsets retain"}, ids,
         ...     ["isic", "retain"])
         {'command': 'mu-monai train isic --split <split> --seed <seed> --subsets retain'}
-        >>> signable(["'withdrawn/2 of 3.txt' and /home/p/4711-A.png: 2/3 of 5 cases"], ids)
-        ["'2 of 3.txt' and <id>.png: 2/3 of <n> cases"]
+        >>> signable(["'withdrawn/2 of 3.txt' and for-4711-A: 2/3 of 5 cases"], ids)
+        ['<path> and for-<id>: 2/3 of <n> cases']
     """
     if isinstance(content, Mapping):
         return {key: _signable_field(str(key), value, ids, known) for key, value in content.items()}
@@ -103,14 +102,13 @@ def _named_fields(content: Any, ids: Identifiers, field: str, depth: int) -> Ite
 
 
 def without_paths(text: str) -> str:
-    """A sentence in which every path is its last part.
+    """A sentence without the names of files and folders, which people give.
 
     Example:
-        >>> without_paths("see /home/anna/x.png, and/or 'runs/Anna Mueller/x'")
-        "see x.png, and/or 'x'"
+        >>> without_paths("see /home/anna/x.png and 'for Mueller.json', and/or 2/3")
+        'see <path> and <path>, and/or 2/3'
     """
-    text = _QUOTED.sub(lambda match: f"{match['quote']}{_last(match['path'])}{match['quote']}", text)
-    return _BARE.sub(lambda match: _last(match[0]), text)
+    return _PATH.sub("<path>", text)
 
 
 def shown_command(text: str, ids: Identifiers, known: Collection[str]) -> str:
@@ -156,9 +154,3 @@ def _value(option: str, text: str, known: Collection[str]) -> str:
     if option in _NUMERIC and text.isdecimal():
         return text
     return f"<{option.removeprefix('--')}>" if option.startswith("--") else "<argument>"
-
-
-def _last(path: str) -> str:
-    if not re.search(r"[\\/]", path):
-        return path
-    return (PureWindowsPath if _WINDOWS.match(path) else PurePosixPath)(path).name

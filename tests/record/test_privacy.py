@@ -42,16 +42,18 @@ def test_commands_show_options_and_the_programs_own_names(typed, signed):
 @pytest.mark.parametrize(
     ("text", "signed"),
     [
-        ("'runs/Eva Mueller/x' is gone", "'x' is gone"),
-        ("see /home/eva/x.png, ~/eva/y and ../eva/z", "see x.png, y and z"),
-        ("see eva/b/x.nii.gz", "see x.nii.gz"),
-        (r"see C:\Users\eva\x.png", "see x.png"),
+        ("'runs/Eva Mueller/x' is gone", "<path> is gone"),
+        ("the split 'for Mueller.json' and \"Mueller.nii.gz\"", "the split <path> and <path>"),
+        ("see /home/eva/x.png, ~/eva/y and ../eva/z", "see <path>, <path> and <path>"),
+        ("see eva/b/x.nii.gz or for-mueller.json.", "see <path> or <path>."),
+        (r"see C:\Users\eva\x.png", "see <path>"),
+        ("layers model.1.conv, at 0.5 (no 'class')", "layers model.1.conv, at 0.5 (no 'class')"),
         ("the teacher's and/or the student's 2/3, 0.5/1.5", "the teacher's and/or the student's 2/3, 0.5/1.5"),
         ("from 5 retained cases, where 1,200 forget cases", "from <n> retained cases, where <n> forget cases"),
         ("2 of 3 images and 4 patients", "2 of <n> images and 4 patients"),
     ],
 )
-def test_sentences_keep_the_last_part_of_paths_and_no_number_of_cases(text, signed):
+def test_sentences_hold_no_path_and_no_number_of_cases(text, signed):
     assert signable({"warnings": [text], "seed": 3}, IDS) == {"warnings": [signed], "seed": 3}
 
 
