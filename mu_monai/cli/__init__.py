@@ -312,6 +312,8 @@ def report(
     show(f"report: {workflow.report(runs, out=out, images=images, record=record, key=key)}")
     if record is not None:
         show(f"record: {record / 'record.dsse.json'}")
+        for told in workflow.signed(record):
+            show(f"  {told}")
 
 
 for _command in (audit, compare, compose, revert, merge, release, verify):

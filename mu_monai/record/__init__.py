@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from mu_monai.record.envelope import open_envelope, private_key, public_key, sign, signature_problem
-from mu_monai.record.evidence import hash_ids, hash_text, pseudonym, read_evidence, salt_of, write_evidence
-from mu_monai.record.predicate import predicate, without_nan
-from mu_monai.record.privacy import id_problems, without_paths
+from mu_monai.record.evidence import (
+    commitment,
+    hash_ids,
+    new_salt,
+    pseudonym,
+    read_evidence,
+    read_salt,
+    write_evidence,
+    write_salt,
+)
+from mu_monai.record.identifiers import Identifiers
+from mu_monai.record.predicate import NOT_AUDITED, limitations, predicate, without_cases, without_nan
+from mu_monai.record.privacy import id_problems, signable
+from mu_monai.record.schema import record_problems
 from mu_monai.record.statement import (
     EVIDENCE,
+    FORMAT,
     PREDICATE_TYPE,
     RECORD_JSON,
     file_problems,
@@ -17,24 +29,32 @@ from mu_monai.record.statement import (
 
 __all__ = [
     "EVIDENCE",
+    "FORMAT",
+    "NOT_AUDITED",
     "PREDICATE_TYPE",
     "RECORD_JSON",
+    "Identifiers",
+    "commitment",
     "file_problems",
     "hash_ids",
-    "hash_text",
     "id_problems",
+    "limitations",
+    "new_salt",
     "open_envelope",
     "predicate",
     "private_key",
     "pseudonym",
     "public_key",
     "read_evidence",
-    "salt_of",
+    "read_salt",
+    "record_problems",
     "sign",
+    "signable",
     "signature_problem",
     "statement",
     "type_problem",
+    "without_cases",
     "without_nan",
-    "without_paths",
     "write_evidence",
+    "write_salt",
 ]

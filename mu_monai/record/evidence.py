@@ -6,18 +6,16 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
 from mu_monai.errors import InputError
 from mu_monai.files import atomic_path
 from mu_monai.keys import CASE_ID, MODEL, PATIENT_ID, SUBSET
-from mu_monai.tables import read_scores
+from mu_monai.tables import TEXT, read_scores
 
-SALT_FILE = "record-salt.txt"
 _SALT_BYTES = 32
 _KINDS: dict[str, Literal["patient", "case"]] = {PATIENT_ID: "patient", CASE_ID: "case"}
 
@@ -41,64 +39,71 @@ def pseudonym(kind: Literal["patient", "case"], identifier: str, salt: bytes) ->
     return f"{kind}-{hmac.new(salt, f'{kind} {identifier}'.encode(), 'sha256').hexdigest()}"
 
 
-def salt_of(run: str | os.PathLike[str]) -> bytes:
-    """The salt of a run: 32 random bytes in its folder, drawn when it is first asked for.
+def commitment(name: str, value: object, salt: bytes) -> str:
+    r"""What binds to a value without telling it: who has the salt can check a value, nobody else can try one.
+
+    $\text{HMAC-SHA256}(\text{salt}, \text{name}\,\Vert\,\text{value})$
+
+    Args:
+        name: what the value is, so that equal values of different things look different.
+        value: what is committed to, such as the SHA-256 of a file.
+        salt: secret bytes of one signing.
+
+    Source: RFC 2104.
+
+    Example:
+        >>> commitment("split", "a1", b"a salt")[:12]
+        'dd20b86941f8'
+    """
+    return hmac.new(salt, f"{name} {value}".encode(), "sha256").hexdigest()
+
+
+def new_salt() -> bytes:
+    """32 random bytes: a salt for one signing."""
+    return secrets.token_bytes(_SALT_BYTES)
+
+
+def write_salt(path: str | os.PathLike[str], salt: bytes) -> None:
+    """Write a salt in hexadecimal into a new file that its owner alone can read.
 
     Raises:
-        InputError: where the file holds something else.
+        FileExistsError: where there is such a file.
     """
-    path = Path(run) / SALT_FILE
-    if not path.exists():
-        with atomic_path(path) as target:
-            os.chmod(target, 0o600)
-            target.write_text(secrets.token_hex(_SALT_BYTES) + "\n", encoding="ascii")
-    text = path.read_text(encoding="ascii", errors="replace").strip()
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as stream:
+        stream.write(salt.hex() + "\n")
+
+
+def read_salt(path: str | os.PathLike[str]) -> bytes:
+    """Read a salt that `write_salt` wrote.
+
+    Raises:
+        InputError: where the file is missing or holds something else.
+    """
+    if not Path(path).is_file():
+        raise InputError(
+            f"salt file '{path}' does not exist; give the file that was written when the record was signed"
+        )
+    with open(path, encoding="ascii", errors="replace") as stream:
+        text = stream.read(4 * _SALT_BYTES).strip()
     if not re.fullmatch(f"[0-9a-f]{{{2 * _SALT_BYTES}}}", text):
-        raise InputError(f"'{path}' holds no salt of {_SALT_BYTES} bytes in hexadecimal; restore it, or remove it")
+        raise InputError(
+            f"'{path}' holds no salt of {_SALT_BYTES} bytes in hexadecimal; give the file as it was written"
+        )
     return bytes.fromhex(text)
 
 
 def hash_ids(scores: pd.DataFrame, salt: bytes) -> pd.DataFrame:
-    """The score table with pseudonyms for ids, its rows in an order that tells nothing of the original one."""
+    """The score table with pseudonyms for ids, its rows in an order that tells nothing of the original one.
+
+    Columns of text that a score table need not have are left out, since nobody knows whom they name.
+    """
+    known = [name for name in scores if name in TEXT or pd.api.types.is_numeric_dtype(scores[name])]
     hashed = {
         column: scores[column].astype(str).map(lambda name, kind=kind: pseudonym(kind, name, salt))
         for column, kind in _KINDS.items()
     }
-    return scores.assign(**hashed).sort_values([MODEL, SUBSET, CASE_ID], ignore_index=True)
-
-
-def hash_text(content: Any, scores: pd.DataFrame, salt: bytes) -> Any:
-    """JSON with pseudonyms for every id of a score table that stands in its texts, as a whole or as a word.
-
-    Ids of digits alone are only known in quotes, or where they are all of a text: else they could be any number.
-
-    Example:
-        >>> scores = pd.DataFrame({"patient_id": ["p7"], "case_id": ["p7_a"]})
-        >>> hash_text({"worst": ["p7", "p77"]}, scores, b"a salt")["worst"][1]
-        'p77'
-    """
-    names = {
-        name: pseudonym(kind, name, salt)
-        for column, kind in reversed(_KINDS.items())  # a case that is called as its patient is the patient
-        for name in scores[column].astype(str).unique()
-    }
-    ordered = sorted(names, key=len, reverse=True)
-    words = "|".join(re.escape(name) for name in ordered if not name.isdigit())
-    digits = "|".join(name for name in ordered if name.isdigit())
-    bounds = {rf"(?<![\w-])(?:{words})(?![\w-])": words, rf"(?<=['\"])(?:{digits})(?=['\"])": digits}
-    return _replaced(content, names, re.compile("|".join(text for text, found in bounds.items() if found)))
-
-
-def _replaced(content: Any, names: Mapping[str, str], pattern: re.Pattern[str]) -> Any:
-    if isinstance(content, Mapping):
-        return {key: _replaced(value, names, pattern) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_replaced(value, names, pattern) for value in content]
-    if not isinstance(content, str):
-        return content
-    if content in names:
-        return names[content]
-    return pattern.sub(lambda match: names[match[0]], content)
+    return scores[known].assign(**hashed).sort_values([MODEL, SUBSET, CASE_ID], ignore_index=True)
 
 
 def write_evidence(scores: pd.DataFrame, path: str | os.PathLike[str]) -> None:

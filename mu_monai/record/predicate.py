@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mu_monai.keys import FORGET, RETRAINED, STUDENT
+from mu_monai.record.evidence import commitment
 from mu_monai.record.statement import FORMAT
 
+NOT_AUDITED = "not audited"
 _ALWAYS = (
     "Unlearning is approximate: this record states what was run and what was measured. It does not state that nothing "
     "of the forgotten cases is left in the weights.",
@@ -17,7 +19,13 @@ _ALWAYS = (
     "Copies of the original model, of its adapters or of the data elsewhere are outside of this record.",
     "The numbers are of this split. On other data the model may behave otherwise.",
 )
-_AUDIT = ("created", "command", "versions", "seed", "n_resamples", "records", "attacks", "notes")
+_TOLD = (
+    "Whoever has images of a patient and the released model can compute the scores of that patient: the numbers on the "
+    "forgotten here, and more so the rows of the evidence, can then be compared with guesses. Who also has the "
+    "original model and the training data can repeat the unlearning for a guess and compare the weights."
+)
+_AUDIT = ("created", "command", "versions", "n_resamples", "records", "attacks", "notes")
+_RUN = ("verb", "command", "started", "max_epochs", "device", "versions", "parameters", "checks", "warnings")
 
 
 def predicate(
@@ -26,8 +34,14 @@ def predicate(
     records: Mapping[str, Sequence[Mapping[str, Any]]],
     draws: Mapping[str, int],
     audit: Mapping[str, Any] | None,
+    *,
+    salt: bytes,
 ) -> dict[str, Any]:
-    """The predicate of a record.
+    """The predicate of a record, limitations left out: `limitations` derives them from it.
+
+    Whoever remakes the split of a guess, or the config with its paths, could compare a plain digest of it; a seed is
+    often that of the selection; a number of cases can be a single patient's. So of digests and seeds there are
+    commitments, and of counts those of patients.
 
     Args:
         runs: `run.json` by role, the student's among them.
@@ -35,9 +49,10 @@ def predicate(
         records: audit records that were computed from the evidence, as mappings, by kind.
         draws: `n_resamples` and `seed` that they were computed with.
         audit: `audit.json` of the student's run; none where it was not audited.
+        salt: of the commitments; auditors get it.
 
     Example:
-        >>> said = predicate({"student": {}}, {}, {"utility": [{"ideal": math.nan}]}, {"seed": 0}, None)
+        >>> said = predicate({"student": {}}, {}, {"utility": [{"ideal": math.nan}]}, {"seed": 0}, None, salt=b"salt")
         >>> said["records"], said["audit"], said["verdict"]
         ({'utility': [{'ideal': None}]}, 'not audited', 'not audited')
     """
@@ -50,57 +65,74 @@ def predicate(
         "preset": run.get("preset"),
         "forget_classes": run.get("forget_classes") or [],
         "split": _split(run),
-        "config": {"sha256": (run.get("sha256") or {}).get("config")},
+        "commitments": dict(sorted(_commitments(runs, audit, salt))),
         "weights": dict(release.get("weights") or {}),
         "tensors": {key: len(names) for key, names in (release.get("tensors") or {}).items()},
         "release_search": release.get("search"),
-        "runs": {role: _run(found) for role, found in runs.items()},
+        "runs": {role: _run(role, found) for role, found in runs.items()},
         "draws": dict(draws),
-        "records": records,
-        "audit": "not audited" if audit is None else {key: audit[key] for key in _AUDIT if key in audit},
-        "verdict": "not audited" if audit is None else audit.get("verdict"),
-        "limitations": list(limitations(runs, release, audit)),
+        "records": {kind: without_cases(found) for kind, found in records.items()},
+        "audit": NOT_AUDITED if audit is None else without_cases({key: audit[key] for key in _AUDIT if key in audit}),
+        "verdict": NOT_AUDITED if audit is None else without_cases(audit.get("verdict")),
     }
     found: dict[str, Any] = without_nan(content)
     return found
 
 
-def limitations(
-    runs: Mapping[str, Mapping[str, Any]], release: Mapping[str, Any], audit: Mapping[str, Any] | None
-) -> Iterator[str]:
-    """Where what was measured ends, in sentences.
+def limitations(said: Mapping[str, Any]) -> Iterator[str]:
+    """Where what was measured ends, in sentences that follow from the record itself.
 
     Args:
-        runs: as `predicate` takes them.
-        release: as `predicate` takes it.
-        audit: as `predicate` takes it.
+        said: the predicate of a record.
 
     Example:
-        >>> len(list(limitations({"student": {}}, {}, {}))), len(list(limitations({"student": {}}, {}, None)))
-        (6, 6)
+        >>> said = {"format": 2, "audit": "not audited", "runs": {}, "tensors": {}, "split": {}}
+        >>> len(list(limitations(said))), len(list(limitations({**said, "audit": {}, "runs": {"retrained": {}}})))
+        (7, 6)
     """
     yield from _ALWAYS
-    if audit is None:
+    if said["format"] > 1:
+        yield _TOLD
+    audit = said["audit"]
+    if audit == NOT_AUDITED:
         yield (
             "No audit was run: what is said of membership rests on scores alone, no attack was tried, and there is no "
             "verdict."
         )
     elif not any(record.get("attack") for record in audit.get("records") or []):
         yield "No attack on the weights was tried."
-    if RETRAINED not in runs:
+    if RETRAINED not in said["runs"]:
         yield "There was no model retrained without the forgotten cases to compare with; the reference is unseen cases."
-    before, changed = ((release.get("tensors") or {}).get(key, []) for key in ("as_before", "changed"))
+    before, changed = (said["tensors"].get(key, 0) for key in ("as_before", "changed"))
     if before:
         yield (
-            f"{len(before)} of the {len(before) + len(changed)} tensors of the model are as they were in the original: "
+            f"{before} of the {before + changed} tensors of the model are as they were in the original: "
             "unlearning did not touch them."
         )
-    split = _split(runs[STUDENT])
-    patients = (split["counts"].get(FORGET) or {}).get("patients")
+    patients = _forgotten(said["split"])
     if patients:
         yield f"{patients} forgotten patient{'s' * (patients > 1)}: the fewer, the wider the intervals."
-    if split["phantom"]:
+    if said["split"].get("phantom"):
         yield "The data are drawn phantoms and no patients: the record shows the procedure only."
+
+
+def _forgotten(split: Mapping[str, Any]) -> int:
+    """How many patients were forgotten; a record of format 1 counts cases as well."""
+    counts = split["patients"].get(FORGET) if "patients" in split else (split.get("counts") or {}).get(FORGET)
+    found = counts.get("patients") if isinstance(counts, Mapping) else counts
+    return found if isinstance(found, int) else 0
+
+
+def without_cases(content: Any) -> Any:
+    """Audit records without the number of cases that each is of.
+
+    Example:
+        >>> without_cases({"records": [{"metric": "dice", "n_patients": 1, "n_cases": 5}]})
+        {'records': [{'metric': 'dice', 'n_patients': 1}]}
+    """
+    if isinstance(content, Mapping):
+        return {key: without_cases(value) for key, value in content.items() if key != "n_cases"}
+    return [without_cases(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def without_nan(content: Any) -> Any:
@@ -117,21 +149,27 @@ def without_nan(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def _run(run: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("verb", "command", "started", "seed", "max_epochs", "seconds", "device", "versions", "parameters", "checks")
-    return {key: run[key] for key in (*keys, "warnings") if key in run} | {
-        "weights": (run.get("sha256") or {}).get("weights")
-    }
+def _run(role: str, run: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run says of itself; the weights of the retrained model, which depend on who was left out, are not told."""
+    found = {key: run[key] for key in _RUN if key in run}
+    return found if role == RETRAINED else found | {"weights": (run.get("sha256") or {}).get("weights")}
+
+
+def _commitments(
+    runs: Mapping[str, Mapping[str, Any]], audit: Mapping[str, Any] | None, salt: bytes
+) -> Iterator[tuple[str, str]]:
+    """By name, commitments to whatever somebody could make again for a guess and compare."""
+    digests = {role: run.get("sha256") or {} for role, run in runs.items()}
+    values = {"split": digests[STUDENT].get("split"), "audit.seed": None if audit is None else audit.get("seed")}
+    for role, run in runs.items():
+        values |= {f"{role}.config": digests[role].get("config"), f"{role}.seed": run.get("seed")}
+    values["retrained.weights"] = digests.get(RETRAINED, {}).get("weights")
+    yield from ((name, commitment(name, value, salt)) for name, value in values.items() if value is not None)
 
 
 def _split(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The split's digest and what tells nobody's name: of who is forgotten only how many, and how they were chosen."""
+    """How many patients each subset has, and nothing of how they were chosen: who knows that can choose again."""
     provenance = (run.get("split") or {}).get("provenance") or {}
-    return {
-        "sha256": (run.get("sha256") or {}).get("split"),
-        "counts": provenance.get("counts") or {},
-        "chosen_by": (provenance.get("selector") or {}).get("kind"),
-        "group_by": provenance.get("group_by"),
-        "seed": provenance.get("seed"),
-        "phantom": provenance.get("phantom"),
-    }
+    counts = provenance.get("counts") or {}
+    patients = {subset: found.get("patients") for subset, found in counts.items()}
+    return {"patients": patients, "phantom": provenance.get("phantom")}

@@ -1,108 +1,156 @@
-"""What must not stand in a record that is handed over: names of folders, and ids that no hash took the place of."""
+"""What must not stand in a record that is handed over: names that people gave, ids, and how many cases somebody has."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import PurePosixPath, PureWindowsPath
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-import pandas as pd
+from mu_monai.record.identifiers import Identifiers
 
-from mu_monai.keys import CASE_ID, PATIENT_ID
-
-_COMMAND = "command"
-_PLACEHOLDERS = {"--forget-ids": "<ids>", "--split": "<split>"}
-_SHORTEST = 4  # characters; shorter ids are words and numbers that any sentence may hold
-_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-_QUOTED = re.compile(r"""(?<!\w)(?P<quote>['"])(?P<path>[^'"\n]*[\\/][^'"\n]*)(?P=quote)(?!\w)""")
+_COMMAND, _SETTINGS = "command", "settings"
+# Written by the program in its own words, or compared by `verify` letter for letter: ids are refused there.
+_OWN = frozenset(
+    (
+        *("commitments", "created", "device", "draws", "forget_classes", "limitations", "records", "release_search"),
+        *("started", "task", "verb", "verdict", "version", "versions", "weights"),
+    )
+)
+_VERBS = frozenset(("audit", "compare", "compose", "demo", "evaluate", "run", "train", "unlearn"))
+_NAMED = frozenset(("--attacks", "--fine-tune", "--method", "--methods", "--preset", "--subsets"))
+_NUMERIC = frozenset(("--shadows", "--trials"))
+_SUFFIX = r"\.(?:csv|dcm|gz|jpe?g|json|nii|npz|png|pth?|tiff?|txt|zip)(?!\w)"
+_QUOTED = rf"""(?<!\w)(?P<quote>['"])[^'"\n]*(?:[\\/][^'"\n]*|{_SUFFIX})(?P=quote)(?!\w)"""
 _ABSOLUTE = r"(?<![\w/])(?:~?/|\.{1,2}/|[A-Za-z]:[\\/]|\\\\)[^\s'\",;()\[\]{}]+"
-_RELATIVE = r"(?<![\w./-])(?:[\w.-]+/)+[\w-]+\.[A-Za-z]\w*"  # known by its suffix: "and/or" and "2/3" are no paths
-_BARE = re.compile(f"{_ABSOLUTE}|{_RELATIVE}")
+_RELATIVE = r"(?<![\w./-])(?:[\w.-]+/)+[\w.-]+\.[A-Za-z]\w*"  # known by its suffix: "and/or" and "2/3" are no paths
+_PATH = re.compile(rf"{_QUOTED}|{_ABSOLUTE}|{_RELATIVE}|(?<![\w./-])[\w.-]*\w{_SUFFIX}")
+_CASES = re.compile(r"(?<![\w.])\d[\d,]*(?=(?: of the)?(?: [a-z]+){0,2} (?:cases?|images?|volumes?)\b)")
 
 
-def without_paths(content: Any) -> Any:
-    """JSON in whose texts every path is its last part; in a `command` the files that name patients are not even that.
+def signable(content: Any, ids: Identifiers, known: Collection[str] = ()) -> Any:
+    """JSON without what people named: commands by their options, no paths, pseudonyms for ids.
+
+    Numbers of cases in sentences go as well: a patient with the only five images is told by it.
 
     Args:
-        content: what is to be signed. In a sentence, a path is known by quotes, by a root or by the suffix of a file.
+        content: what is to be signed. In a sentence, a path is known by a root, or the suffix of a file.
+        ids: the ids of the score table.
+        known: names that the program gave: of its bundles, methods, presets and attacks. They stay.
 
     Example:
-        >>> without_paths({"command": "mu-monai train isic --split anna/split.json --out /home/anna/runs/teacher"})
-        {'command': "mu-monai train isic --split '<split>' --out teacher"}
-        >>> without_paths(["'withdrawn/2 of 3.txt' and/or /home/anna/a.png: 2/3"])
-        ["'2 of 3.txt' and/or a.png: 2/3"]
+        >>> import pandas as pd
+        >>> ids = Identifiers(pd.DataFrame({"patient_id": ["anna"], "case_id": ["4711_a"]}), b"a salt")
+        >>> signable({"command": "mu-monai train isic --split anna.json --seed 3 --subsets retain"}, ids,
+        ...     ["isic", "retain"])
+        {'command': 'mu-monai train isic --split <split> --seed <seed> --subsets retain'}
+        >>> signable(["'withdrawn/2 of 3.txt' and for-4711-A: 2/3 of 5 cases"], ids)
+        ['<path> and for-<id>: 2/3 of <n> cases']
     """
-    return _mapped(content, _of_sentence)
-
-
-def id_problems(content: Any, scores: pd.DataFrame) -> Iterator[str]:
-    """Every text that holds an id of a score table as a word, told by its field and not by the id.
-
-    Ids of less than four characters are left alone, and so are digits behind the point of a number.
-
-    Example:
-        >>> scores = pd.DataFrame({"patient_id": ["4711"], "case_id": ["4711_a"]})
-        >>> [text[:32] for text in id_problems({"notes": ["worst is 4711", "a loss of 0.4711"]}, scores)]
-        ["the record's field 'notes.0' hol"]
-    """
-    found = {name for column in (PATIENT_ID, CASE_ID) for name in scores[column].astype(str)}
-    names = "|".join(re.escape(name) for name in sorted(found) if len(name) >= _SHORTEST)
-    pattern = re.compile(rf"(?<![\w-])(?<!\d\.)(?:{names})(?![\w-])(?!\.\d)")
-    for field, text in _texts(content) if names else ():
-        if pattern.search(text):
-            yield (
-                f"the record's field '{field}' holds the id of a patient or case as a word, for every reader of it; "
-                "take it out where the field comes from (folders, file names, settings), then sign again"
-            )
-
-
-def _texts(content: Any, field: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(content, str):
-        yield field, content
-    elif isinstance(content, Mapping | list):
-        for key, value in content.items() if isinstance(content, Mapping) else enumerate(content):
-            yield from _texts(value, f"{field}.{key}" if field else str(key))
-
-
-def _mapped(content: Any, change: Callable[[str], str]) -> Any:
     if isinstance(content, Mapping):
-        changes = {_COMMAND: _of_command}
-        return {key: _mapped(value, changes.get(key, change)) for key, value in content.items()}
+        return {key: _signable_field(str(key), value, ids, known) for key, value in content.items()}
     if isinstance(content, list):
-        return [_mapped(value, change) for value in content]
-    return change(content) if isinstance(content, str) else content
+        return [signable(value, ids, known) for value in content]
+    if not isinstance(content, str) or content in known:
+        return content
+    return ids.replaced(_CASES.sub("<n>", without_paths(content)))
 
 
-def _of_sentence(text: str) -> str:
-    text = _QUOTED.sub(lambda match: f"{match['quote']}{_last(match['path'])}{match['quote']}", text)
-    return _BARE.sub(lambda match: _last(match[0]), text)
+def _signable_field(key: str, value: Any, ids: Identifiers, known: Collection[str]) -> Any:
+    if key in _OWN:
+        return value
+    if key == _COMMAND and isinstance(value, str):
+        return shown_command(value, ids, known)
+    return signable(value, ids, known)
 
 
-def _of_command(text: str) -> str:
+def id_problems(content: Any, ids: Identifiers) -> Iterator[str]:
+    """Every name of a field, and every text, that holds an id which no pseudonym took the place of.
+
+    Names of settings within settings are people's; all others, and the texts that are the program's own, are only
+    refused for ids that are nothing else by chance: of letters and digits, or of many digits.
+
+    Example:
+        >>> import pandas as pd
+        >>> ids = Identifiers(pd.DataFrame({"patient_id": ["PAT005"], "case_id": ["a"]}), b"a salt")
+        >>> [text[:39] for text in id_problems({"forget_classes": ["lesion", "pat005"]}, ids)]
+        ["the record's field 'forget_classes.1' h"]
+    """
+    return (
+        f"the record's field '{field}' holds the id of a patient or case, for every reader of it; take it out where "
+        "the field comes from (names of bundles, presets, classes and settings), then sign again"
+        for field in _named_fields(content, ids, "", 0)
+    )
+
+
+def _named_fields(content: Any, ids: Identifiers, field: str, depth: int) -> Iterator[str]:
+    """The fields with an id; where a key holds one, it is told by the field that it is a key of."""
+    if isinstance(content, str):
+        if ids.surely_in(content):
+            yield field
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            name = str(key)
+            if ids.surely_in(name) or (depth > 1 and ids.replaced(name) != name):
+                yield f"{field} (a name in it)"
+                continue
+            deeper = depth + 1 if depth or name == _SETTINGS else 0
+            yield from _named_fields(value, ids, f"{field}.{name}" if field else name, deeper)
+    elif isinstance(content, list):
+        for index, value in enumerate(content):
+            yield from _named_fields(value, ids, f"{field}.{index}", depth)
+
+
+def without_paths(text: str) -> str:
+    """A sentence without the names of files and folders, which people give.
+
+    Example:
+        >>> without_paths("see /home/anna/x.png and 'for Mueller.json', and/or 2/3")
+        'see <path> and <path>, and/or 2/3'
+    """
+    return _PATH.sub("<path>", text)
+
+
+def shown_command(text: str, ids: Identifiers, known: Collection[str]) -> str:
+    """A command by its verb, the names of its options, and of values those alone that cannot name anybody.
+
+    Seeds are not shown: that of a run is often that of the selection as well.
+
+    Args:
+        text: as it was typed.
+        ids: no option is shown that holds one of them.
+        known: names that are shown as they are.
+    """
     try:
-        arguments = shlex.split(text)
-    except ValueError:  # quotes that do not close
-        return _of_sentence(text)
-    shown = []
-    for before, argument in zip(["", *arguments], arguments, strict=False):
-        option, equals, value = argument.partition("=")
-        if before in _PLACEHOLDERS:
-            shown.append(_PLACEHOLDERS[before])
-        elif equals and _last(option) == option:
-            shown.append(f"{option}={_PLACEHOLDERS.get(option) or _value(value)}")
+        program, *arguments = shlex.split(text)
+    except ValueError:  # nothing, or quotes that do not close
+        return "<command>"
+    shown, option = [_program(program)], ""
+    for place, argument in enumerate(arguments):
+        if place == 0:
+            shown.append(argument if argument in _VERBS else "<argument>")
+        elif argument.startswith("-"):
+            name, equals, value = argument.partition("=")
+            option = name if re.fullmatch(r"--[a-z][a-z-]*", name) and ids.replaced(name) == name else "<option>"
+            shown.append(f"{option}={_value(option, value, known)}" if equals else option)
+            option = "" if equals else option
         else:
-            shown.append(_last(argument))
-    return shlex.join(shown)
+            shown.append(_value(option, argument, known))
+            option = ""
+    return " ".join(shown)
 
 
-def _value(text: str) -> str:
-    """What stands behind an equals sign: of a list or an expression, the paths that are in it."""
-    return _of_sentence(text) if text.startswith(("[", "{", "$")) else _last(text)
+def _program(path: str) -> str:
+    found = path.replace("\\", "/")
+    if found.endswith("monai/bundle/__main__.py"):
+        return "monai.bundle"
+    return "mu-monai" if found.rpartition("/")[2] in ("mu-monai", "mu-monai.exe") else "<program>"
 
 
-def _last(path: str) -> str:
-    if not re.search(r"[\\/]", path):
-        return path
-    return (PureWindowsPath if _WINDOWS.match(path) else PurePosixPath)(path).name
+def _value(option: str, text: str, known: Collection[str]) -> str:
+    """A value where it is one of the program's own names, or a number of an option that takes one."""
+    if option in _NAMED | {""} and all(part in known for part in re.split("[,:]", text)):
+        return text
+    if option in _NUMERIC and text.isdecimal():
+        return text
+    return f"<{option.removeprefix('--')}>" if option.startswith("--") else "<argument>"

@@ -10,18 +10,25 @@ from typing import Any
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:mu-monai:unlearning-record:v1"
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)  # formats
 RECORD_JSON = "record.dsse.json"
 EVIDENCE = "evidence/scores.csv"
 _NO_FILE = "no plain file"  # in the place of a digest: what a link leads to may change after signing
 
 
-def statement(folder: str | os.PathLike[str], predicate: Mapping[str, Any]) -> dict[str, Any]:
+def statement(
+    folder: str | os.PathLike[str],
+    predicate: Mapping[str, Any],
+    *,
+    added: Mapping[str, str | os.PathLike[str]] | None = None,
+) -> dict[str, Any]:
     """A Statement whose subjects are all files of a folder, hidden ones included, but for the record itself.
 
     Args:
         folder: what is handed over.
         predicate: what is said of it.
+        added: files that lie elsewhere and are about to be put into the folder, by the name that they get there.
 
     Source: in-toto attestation framework, Statement layer, version 1.
 
@@ -33,7 +40,8 @@ def statement(folder: str | os.PathLike[str], predicate: Mapping[str, Any]) -> d
         >>> subject["name"], subject["digest"]["sha256"][:8]
         ('a.txt', 'ca978112')
     """
-    subject = [{"name": name, "digest": {"sha256": digest}} for name, digest in _digests(folder).items()]
+    digests = _digests(folder) | {name: _digest(Path(path)) for name, path in (added or {}).items()}
+    subject = [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(digests.items())]
     return {
         "_type": STATEMENT_TYPE,
         "subject": subject,
@@ -54,7 +62,9 @@ def type_problem(content: Any) -> str:
         if found.get(key) != wanted:
             return f"{key} is {found.get(key)!r} and not {wanted!r}"
     made = found["predicate"].get("format") if isinstance(found.get("predicate"), Mapping) else None
-    return "" if made == FORMAT else f"the record has format {made!r}; this version reads format {FORMAT}"
+    if type(made) is int and made in READABLE:
+        return ""
+    return f"the record has format {made!r}; this version reads the formats {', '.join(map(str, READABLE))}"
 
 
 def file_problems(
@@ -76,7 +86,9 @@ def file_problems(
         >>> file_problems(folder, said)
         ["'a.txt' was changed after signing", "'b.txt' was added after signing"]
     """
-    return list(_differences(_digests(folder), {entry["name"]: entry["digest"]["sha256"] for entry in subject}, absent))
+    signed = {entry["name"]: entry["digest"]["sha256"] for entry in subject}
+    twice = ["the record names a file twice"] if len(signed) < len(subject) else []
+    return [*twice, *_differences(_digests(folder), signed, absent)]
 
 
 def _differences(now: Mapping[str, str], signed: Mapping[str, str], absent: Sequence[str]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from mu_monai.workflow.networks import networks
 from mu_monai.workflow.predict import predict
 from mu_monai.workflow.release import merge, release, revert
 from mu_monai.workflow.report import report
+from mu_monai.workflow.seal import signed
 from mu_monai.workflow.split import split
 from mu_monai.workflow.summary import summary
 from mu_monai.workflow.train import train
@@ -34,6 +35,7 @@ __all__ = [
     "release",
     "report",
     "revert",
+    "signed",
     "split",
     "summary",
     "train",

@@ -43,7 +43,7 @@ from mu_monai.workflow.config import (
     read_run,
     run_config,
 )
-from mu_monai.workflow.sealed import plain_inference, readme, sealed_metadata
+from mu_monai.workflow.sealed import own_file, plain_inference, readme, sealed_metadata
 from mu_monai.workflow.train import place_problems
 from mu_monai.workflow.trust import STRANGER, Trust, inherited
 
@@ -159,7 +159,7 @@ def _write_bundle(
     write_json(folder / "configs" / "inference.json", config)
     write_json(folder / "configs" / "metadata.json", metadata)
     for name in ("configs/logging.conf", "LICENSE"):
-        if (bundle / name).is_file():
+        if own_file(bundle, name).is_file():
             shutil.copyfile(bundle / name, folder / name)
     (folder / "docs").mkdir()
     (folder / "docs" / "README.md").write_text(readme(metadata), encoding="utf-8")

@@ -21,7 +21,7 @@ def report(
     record: str | Path | None = None,
     key: str | Path | None = None,
 ) -> Path:
-    """Write `index.html` with its figures and tables, and a signed record into a released folder.
+    """Write `index.html` with its figures and tables, and a signed record into a released folder, its salt beside it.
 
     Args:
         runs: folders of finished runs on one split: an unlearning run and, where there are, its teacher's run and the

@@ -7,7 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mu_monai.errors import raise_if_any
+from mu_monai.bundle import shipped_bundles
+from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import FORGET, PROVENANCE, RETAIN
 from mu_monai.workflow.config import config_files, read_config
@@ -94,7 +95,7 @@ def sealed_metadata(bundle: Path, config: Mapping[str, Any], record: Mapping[str
         config: the inference config that goes with it.
         record: `run.json` of the unlearning run.
     """
-    metadata: dict[str, Any] = read_json(bundle / "configs" / "metadata.json")
+    metadata: dict[str, Any] = read_json(own_file(bundle, "configs/metadata.json"))
     block, phantom = unlearning_block(record), (record["split"].get(PROVENANCE) or {}).get("phantom")
     raised = raised_version(str(metadata["version"]))
     done = f"weights after unlearning {_forgotten(block)} with {block['method']}"
@@ -119,16 +120,42 @@ def sealed_metadata(bundle: Path, config: Mapping[str, Any], record: Mapping[str
 
 
 def unlearning_block(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What was unlearned, by method, numbers and digests alone."""
+    """What was unlearned, by method and by numbers of patients.
+
+    Nothing else about the request: whoever remakes the split of a guess could compare its digest, and a number of cases
+    can be a single patient's.
+    """
     counts = (record["split"].get(PROVENANCE) or {}).get("counts") or {}
+    patients = {name: {"patients": found["patients"]} for name, found in counts.items() if "patients" in found}
     return {
         "method": record["method"]["name"],
-        "preset": record.get("preset"),
-        "forgotten": {"classes": record["forget_classes"]} if record.get("forget_classes") else counts.get(FORGET),
-        "retained": counts.get(RETAIN),
+        "preset": _shipped_preset(record),
+        "forgotten": {"classes": record["forget_classes"]} if record.get("forget_classes") else patients.get(FORGET),
+        "retained": patients.get(RETAIN),
         "weights_sha256": record["sha256"]["weights"],
-        "split_sha256": record["sha256"]["split"],
     }
+
+
+def _shipped_preset(record: Mapping[str, Any]) -> str | None:
+    """The preset where it is one of a shipped bundle: one of the user's own may have the name of a patient."""
+    preset = record.get("preset")
+    names = {path.stem for root in shipped_bundles().values() for path in (root / "configs").glob("*.json")}
+    return preset if preset in names else None
+
+
+def own_file(bundle: Path, name: str) -> Path:
+    """A file of a bundle that is to go into a release.
+
+    Raises:
+        InputError: where it is a link, or lies in one: what it leads to is not the bundle's.
+    """
+    path = bundle / name
+    if path.resolve() != bundle.resolve() / name:
+        raise InputError(
+            f"'{path}' is a link to '{path.resolve()}', and a release holds no file from elsewhere; put the file "
+            "itself into the bundle"
+        )
+    return path
 
 
 def raised_version(text: str) -> str:
@@ -150,7 +177,7 @@ def readme(metadata: Mapping[str, Any]) -> str:
         version=metadata["version"],
         forgotten=_forgotten(block),
         use=metadata.get("intended_use", "Research; not for clinical use"),
-        **{key: block[key] for key in ("method", "weights_sha256", "split_sha256")},
+        **{key: block[key] for key in ("method", "weights_sha256")},
     )
 
 
@@ -158,7 +185,8 @@ def _forgotten(block: Mapping[str, Any]) -> str:
     found = block["forgotten"] or {}
     if "classes" in found:
         return f"the classes {', '.join(found['classes'])}"
-    return f"{found.get('patients', 'some')} patients ({found.get('cases', 'some')} cases)"
+    patients = found.get("patients", "some")
+    return f"{patients} patient{'' if patients == 1 else 's'}"
 
 
 def _readers(config: Mapping[str, Any]) -> list[str]:
@@ -200,10 +228,7 @@ file that is added to it makes it another one than the one that was signed.
 Images are taken as they are. Whether a volume is what the model was trained on, such as a CT in Hounsfield units, is
 not checked.
 
-| | SHA-256 |
-|---|---|
-| weights, over names and values | `{weights_sha256}` |
-| split | `{split_sha256}` |
+The SHA-256 of the weights, over names and values, is `{weights_sha256}`.
 
 Unlearning is approximate: what was measured of it stands in the signed record that was handed over with this bundle,
 and no more than that. {use}.

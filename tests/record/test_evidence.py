@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from mu_monai.errors import InputError
-from mu_monai.record import hash_ids, hash_text, pseudonym, read_evidence, salt_of, write_evidence
+from mu_monai.record import (
+    commitment,
+    hash_ids,
+    new_salt,
+    pseudonym,
+    read_evidence,
+    read_salt,
+    write_evidence,
+    write_salt,
+)
 
 SALT = bytes(range(32))
 
@@ -39,26 +48,40 @@ def test_what_is_written_is_read_to_the_last_bit(scores, tmp_path):
     assert read_evidence(tmp_path / "evidence" / "scores.csv").equals(hashed)
 
 
-def test_ids_in_texts_become_the_same_hashes(scores):
-    content = {"worst": ["anna", 3, None], "note": "anna and b-3, not anna_1 or 7 of 9", "id": "7", "told": "is '7'"}
-    anna, third, seventh = (pseudonym("patient", name, SALT) for name in ("anna", "b-3", "7"))
-    assert hash_text(content, scores, SALT) == {
-        "worst": [anna, 3, None],
-        "note": f"{anna} and {third}, not anna_1 or 7 of 9",
-        "id": seventh,
-        "told": f"is '{seventh}'",
-    }
+def test_a_column_of_text_that_nobody_knows_stays_at_home(scores):
+    hashed = hash_ids(scores.assign(image="anna.png", predicted="NA", age=50), SALT)
+    assert "image" not in hashed
+    assert {"predicted", "age", "dice", "label"} <= set(hashed)
 
 
-def test_the_salt_is_drawn_once_and_for_the_owner_alone(tmp_path):
-    salt = salt_of(tmp_path)
+def test_a_salt_is_new_each_time_and_for_the_owner_alone(tmp_path):
+    file, salt = tmp_path / "salt.txt", new_salt()
     assert len(salt) == 32
-    assert salt_of(tmp_path) == salt
-    file = tmp_path / "record-salt.txt"
+    assert new_salt() != salt
+    write_salt(file, salt)
+    assert read_salt(file) == salt
     assert file.stat().st_mode & 0o077 == 0
-    file.write_text("short")
+    with pytest.raises(FileExistsError):
+        write_salt(file, salt)
+
+
+@pytest.mark.parametrize("content", ["", "short", "AB" * 32, "ab" * 33, "z" * 64])
+def test_what_is_no_salt_is_told(content, tmp_path):
+    (tmp_path / "salt.txt").write_text(content)
     with pytest.raises(InputError, match="holds no salt of 32 bytes"):
-        salt_of(tmp_path)
+        read_salt(tmp_path / "salt.txt")
+
+
+def test_a_missing_salt_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"salt file '.*gone.txt' does not exist"):
+        read_salt(tmp_path / "gone.txt")
+
+
+def test_a_commitment_depends_on_name_value_and_salt():
+    found = {
+        commitment(*given) for given in (("a", "1", SALT), ("b", "1", SALT), ("a", 2, SALT), ("a", "1", bytes(32)))
+    }
+    assert len(found) == 4
 
 
 def test_a_damaged_table_is_told(tmp_path):

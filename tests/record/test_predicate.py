@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mu_monai.record import predicate
+from mu_monai.record import commitment, limitations, predicate
 
 RUN = {
     "method": {"name": "EraseToRetain", "settings": {"forget_weight": 3.0}},
@@ -22,19 +22,34 @@ RUN = {
     },
 }
 RELEASE = {"weights": {"student": "c3"}, "tensors": {"changed": ["a"], "as_before": ["b", "c"]}}
+SALT = b"a salt"
+
+
+def said(runs, audit=None):
+    return predicate(runs, RELEASE, {"utility": [{"value": 1.0, "n_cases": 5}]}, {"seed": 0}, audit, salt=SALT)
 
 
 def test_it_says_what_was_run():
-    said = predicate({"student": RUN, "retrained": {"seed": 5}}, RELEASE, {"utility": []}, {"seed": 0}, None)
-    assert said["method"] == RUN["method"]
-    assert said["split"]["sha256"] == "a1"
-    assert said["split"]["counts"] == {"forget": {"patients": 1, "cases": 2}}
-    assert {role: run["seed"] for role, run in said["runs"].items()} == {"student": 4, "retrained": 5}
-    assert said["tensors"] == {"changed": 1, "as_before": 2}
+    found = said({"student": RUN, "retrained": {"verb": "train"}})
+    assert found["method"] == RUN["method"]
+    assert found["split"] == {"patients": {"forget": 1}, "phantom": False}
+    assert found["tensors"] == {"changed": 1, "as_before": 2}
+    assert found["runs"]["retrained"] == {"verb": "train"}
 
 
-def test_it_leaves_out_who_was_chosen():
-    assert "anna" not in json.dumps(predicate({"student": RUN}, RELEASE, {}, {}, None))
+def test_it_leaves_out_who_was_chosen_and_what_a_guess_can_be_compared_with():
+    retrained = {"seed": 5, "sha256": {"config": "d4", "weights": "e5"}}
+    found = json.dumps(said({"student": RUN, "retrained": retrained}, {"seed": 6, "records": [{"n_cases": 7}]}))
+    for secret in ("anna", '"a1"', '"b2"', '"d4"', '"e5"', '"seed": 4', '"seed": 5', '"seed": 6', "cases"):
+        assert secret not in found, secret
+
+
+def test_it_commits_to_them():
+    retrained = {"seed": 5, "sha256": {"config": "d4", "weights": "e5"}}
+    found = said({"student": RUN, "retrained": retrained}, {"seed": 6})["commitments"]
+    values = {"split": "a1", "student.config": "b2", "student.seed": 4, "retrained.config": "d4", "retrained.seed": 5}
+    values |= {"retrained.weights": "e5", "audit.seed": 6}
+    assert found == {name: commitment(name, value, SALT) for name, value in values.items()}
 
 
 @pytest.mark.parametrize(
@@ -46,11 +61,18 @@ def test_it_leaves_out_who_was_chosen():
         ({}, "1 forgotten patient: the fewer"),
         ({}, "no model retrained"),
         ({}, "It does not state that nothing"),
+        ({}, "compared with guesses"),
     ],
 )
 def test_it_says_where_it_ends(audit, text):
-    said = predicate({"student": RUN}, RELEASE, {}, {}, audit)
-    assert any(text in sentence for sentence in said["limitations"])
+    assert any(text in sentence for sentence in limitations(said({"student": RUN}, audit)))
+
+
+def test_what_the_first_format_said_is_still_read():
+    old = {"format": 1, "audit": "not audited", "runs": {}, "tensors": {"changed": 1, "as_before": 2}}
+    found = list(limitations(old | {"split": {"counts": {"forget": {"patients": 3, "cases": 9}}}}))
+    assert "3 forgotten patients: the fewer, the wider the intervals." in found
+    assert not any("guesses" in sentence for sentence in found)
 
 
 def test_an_audit_is_taken_over_and_single_patients_are_not():
@@ -59,7 +81,7 @@ def test_an_audit_is_taken_over_and_single_patients_are_not():
         "verdict": {"label": "MATCHED"},
         "patients": ["anna"],
     }
-    said = predicate({"student": RUN}, RELEASE, {}, {}, audit)
-    assert said["verdict"] == {"label": "MATCHED"}
-    assert said["audit"] == {"records": [{"attack": "int8", "value": None}]}
-    assert not any("No attack" in sentence for sentence in said["limitations"])
+    found = said({"student": RUN}, audit)
+    assert found["verdict"] == {"label": "MATCHED"}
+    assert found["audit"] == {"records": [{"attack": "int8", "value": None}]}
+    assert not any("No attack" in sentence for sentence in limitations(found))

@@ -60,5 +60,23 @@ def test_other_statements_are_told(content):
     assert type_problem(content).startswith("_type is ")
 
 
-def test_another_format_is_told(folder):
-    assert type_problem(statement(folder, {"format": 2})) == "the record has format 2; this version reads format 1"
+def test_the_formats_that_are_read(folder):
+    for made in (1, 2):
+        assert type_problem(statement(folder, {"format": made})) == ""
+    for made in (3, 0, True, 2.0, "2", None):
+        expected = f"the record has format {made!r}; this version reads the formats 1, 2"
+        assert type_problem(statement(folder, {"format": made})) == expected
+
+
+def test_a_file_that_is_about_to_be_added_is_a_subject(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "c"
+    elsewhere.write_bytes(b"c")
+    said = statement(folder, {}, added={"evidence/c": elsewhere, "b.gz": elsewhere})["subject"]
+    found = {entry["name"]: entry["digest"]["sha256"] for entry in said}
+    assert found["evidence/c"] == found["b.gz"] == hashlib.sha256(b"c").hexdigest()
+    assert [entry["name"] for entry in said] == sorted(found)
+
+
+def test_a_file_that_is_named_twice_is_told(folder):
+    said = statement(folder, {})["subject"]
+    assert "the record names a file twice" in file_problems(folder, [*said, said[0]])

@@ -63,7 +63,10 @@ def test_the_metadata_is_of_this_model(bundle, unlearned):
     assert metadata["changelog"]["0.1.0"] == before["changelog"]["0.1.0"]
     assert metadata["unlearning"]["method"] == "EraseToRetain"
     assert metadata["unlearning"]["weights_sha256"] == record["sha256"]["weights"]
-    assert metadata["unlearning"]["forgotten"] == record["split"]["provenance"]["counts"]["forget"]
+    assert metadata["unlearning"]["forgotten"] == {
+        "patients": record["split"]["provenance"]["counts"]["forget"]["patients"]
+    }
+    assert record["sha256"]["split"] not in json.dumps(metadata)
     assert "mu-monai" not in metadata["required_packages_version"]
     assert metadata["data_source"] == "built-in phantoms"
 
@@ -201,6 +204,16 @@ class TestRefusals:
         shutil.copy(teachers["isic"] / "model.pt", bundle / "LICENSE")
         match = "nothing is released: bundle/LICENSE.* holds .* of the original model's tensors"
         self.refused(run, tmp_path, match, trust=Trust(bundle=bundle))
+
+    @pytest.mark.parametrize("name", ["LICENSE", "configs/logging.conf", "configs/metadata.json", "configs"])
+    def test_a_link_in_the_place_of_what_is_copied(self, run, tmp_path, name):
+        bundle = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")
+        (bundle / name).rename(tmp_path / "elsewhere")
+        (bundle / name).symlink_to(tmp_path / "elsewhere")
+        record = read_json(run / "run.json")
+        record["bundle"]["root"] = str(bundle)
+        (run / "run.json").write_text(json.dumps(record))
+        self.refused(run, tmp_path, "is a link to .* and a release holds no file from elsewhere")
 
     def test_a_bundle_with_parts_that_monai_has_not(self, run, tmp_path):
         bundle = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")

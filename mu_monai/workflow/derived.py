@@ -1,0 +1,119 @@
+"""What follows from the numbers of an audit by the public rules, and whether it is what is said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from mu_monai.audit import Record, verdict
+from mu_monai.keys import STUDENT, TEST
+from mu_monai.record import without_nan
+
+_TOLERANCE = 1e-9
+_SCORES = 1e-6  # between the student's numbers in the audit and those from the evidence, which pandas reads anew
+_KEY = ("model", "metric", "subset", "attack")
+_PLAIN = ("auc[", "accuracy", "dice", "f1[", "iou", "loss")  # what a gap is a plain difference of
+_DRAWN = ("auc[logistic]",)  # depends on the order of patients
+_DECIDED = ("label", "needed_patients", "evidence")
+_WORDED = ("rule", "sentence", "but")
+
+
+def verdict_problems(
+    said: Mapping[str, Any], records: Sequence[Mapping[str, Any]], *, words: bool = True
+) -> Iterator[str]:
+    """Where a verdict is not what the public rules make of the records that it stands with.
+
+    Args:
+        said: the verdict, as `audit.json` or a record has it.
+        records: the audit's records.
+        words: whether its sentences must be these as well; those of other versions may be put otherwise.
+
+    Raises:
+        InputError: where the records do not tell what a verdict rests on.
+        TypeError, ValueError, KeyError: where they are no audit records.
+    """
+    known = [_record(entry) for entry in records]
+    found = without_nan(asdict(verdict(known, n_unseen=_unseen(known))))
+    for key in (*_DECIDED, *(_WORDED if words else ())):
+        derived, wanted = found[key], said.get(key)
+        if key == "evidence":
+            derived, wanted = ([_bare(entry) for entry in entries] for entries in (derived, wanted or []))
+        if not same(wanted, derived):
+            shown = "" if key == "evidence" else f" is {wanted!r}, and the numbers give {derived!r}"
+            yield f"the verdict's {key}{shown or ' is not the one that the numbers give'}"
+
+
+def gap_problems(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Where a gap is not the difference to the number that it is said to be to.
+
+    Args:
+        records: the audit's records, or a record's.
+    """
+    values = {tuple(entry[key] for key in _KEY): entry["value"] for entry in records}
+    for entry in records:
+        model, _, subset = entry["reference"].partition("/")
+        other = values.get((model, entry["metric"], subset, ""))
+        if entry["attack"] or other is None or not entry["metric"].startswith(_PLAIN):
+            continue
+        if not same(entry["gap"], entry["value"] - other, _SCORES):
+            name = f"{entry['metric']} of the {entry['model']} on {entry['subset']}"
+            yield f"the gap of {name} is {entry['gap']}, and {entry['value'] - other} by the numbers"
+
+
+def student_problems(
+    audited: Sequence[Mapping[str, Any]], computed: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Iterator[str]:
+    """Where the audit gives the student other values than the score table does.
+
+    Args:
+        audited: the audit's records.
+        computed: records by kind that follow from the score table.
+    """
+    ours = {tuple(entry[key] for key in _KEY): entry["value"] for found in computed.values() for entry in found}
+    for entry in audited:
+        key = tuple(entry.get(name) for name in _KEY)
+        if key[0] != STUDENT or key[1] in _DRAWN or key not in ours:
+            continue
+        if not same(entry.get("value"), ours[key], _SCORES):
+            name = f"{key[1]} of the student on {key[2]}"
+            yield f"{name} is {entry.get('value')} in the audit, and {ours[key]} by the scores"
+
+
+def same(one: Any, other: Any, tolerance: float = _TOLERANCE) -> bool:
+    """Whether two parts of a record are equal, numbers to a tolerance and of one kind.
+
+    Example:
+        >>> same({"a": [1.0, None]}, {"a": [1.0 + 1e-12, None]}), same(1, True), same(10**400, 1.0)
+        (True, False, False)
+    """
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(one[key], other[key], tolerance) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(same(a, b, tolerance) for a, b in zip(one, other, strict=True))
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return one == other or (
+            max(abs(one), abs(other)) < 2**1000 and math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
+        )
+    return bool(one == other)
+
+
+def _record(entry: Mapping[str, Any]) -> Record:
+    """An audit record as it was before JSON, which has no NaN; what a record leaves out is the number of cases."""
+    numbers = {field.name for field in fields(Record) if field.type == "float"}
+    nans = {key: math.nan for key, value in entry.items() if value is None and key in numbers}
+    content: dict[str, Any] = {"n_cases": 0, **entry, **nans}
+    return Record(**content)
+
+
+def _bare(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "n_cases"}
+
+
+def _unseen(records: Sequence[Record]) -> int:
+    """How many patients the student was tested on that it never saw."""
+    found = [r.n_patients for r in records if (r.model, r.metric, r.subset, r.attack) == (STUDENT, "loss", TEST, "")]
+    return max(found, default=0)

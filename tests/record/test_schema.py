@@ -1,0 +1,37 @@
+"""The shape of a record; tests/workflow/test_damaged_records.py damages real ones."""
+
+import pytest
+
+from mu_monai.record import record_problems
+from mu_monai.record.schema import COUNT, DIGEST, NUMBER, TIME
+
+
+@pytest.mark.parametrize("value", [True, "1", None, [], float("nan"), float("inf"), 10**400])
+def test_what_is_no_number(value):
+    assert not NUMBER.fits(value)
+
+
+@pytest.mark.parametrize("value", [True, -1, 1.0, 10**400, "1"])
+def test_what_is_no_count(value):
+    assert not COUNT.fits(value)
+
+
+@pytest.mark.parametrize("value", ["a" * 63, "A" * 64, "a" * 64 + "\n", None])
+def test_what_is_no_digest(value):
+    assert not DIGEST.fits(value)
+
+
+@pytest.mark.parametrize("value", ["2026-05-01", "May", 3, None])
+def test_what_is_no_time(value):
+    assert not TIME.fits(value)
+
+
+@pytest.mark.parametrize("form", [1, 2])
+def test_an_empty_record_lacks_every_field(form):
+    found = record_problems({"format": form})
+    assert len(found) >= 15
+    assert all(problem.endswith("is missing") for problem in found)
+
+
+def test_what_is_not_known_is_told():
+    assert "'certified' is not known" in record_problems({"format": 2, "certified": True})
