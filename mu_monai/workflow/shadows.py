@@ -212,7 +212,7 @@ def changed_settings(run: str | Path, record: Mapping[str, Any], config: str) ->
     """What a run's config has otherwise than its bundle's, as an overlay."""
     files = config_files(bundle_of(record), config)
     bundled = read_config(files).get()
-    ran = read_json(Path(run) / CONFIG_JSON)
+    ran = read_json(Path(run) / CONFIG_JSON, dict)
     changed = [key for key, value in ran.items() if key not in _OWN and value != bundled.get(key)]
     found = inherited(run, files, changed)
     return {key: found[key] for key in changed}
