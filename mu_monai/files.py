@@ -226,6 +226,32 @@ def special_problem(source: str | os.PathLike[str]) -> str | None:
     )
 
 
+def link_problems(folder: str | os.PathLike[str]) -> list[str]:
+    """Why a folder that may come from anybody is not written to or read: links in it lead to places that it chose.
+
+    Args:
+        folder: the folder; it may be a link itself, since whoever names it knows where it leads.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "runs").symlink_to("/")
+        >>> len(link_problems(folder))
+        1
+    """
+    found = [
+        os.path.join(place, name)
+        for place, folders, files in os.walk(folder)
+        for name in (*folders, *files)
+        if os.path.islink(os.path.join(place, name))
+    ]
+    return [
+        f"'{name}' is a link, and what it leads to was chosen by whoever made '{folder}'; put the file or folder "
+        "itself in its place"
+        for name in sorted(found)
+    ]
+
+
 def file_sha256(source: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits; of a folder (a DICOM series) that of its files' digests.
 

@@ -7,12 +7,21 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import UnionType
 from typing import Any
 
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import file_sha256
-from mu_monai.keys import ADAPTER_DIR, CONFIG_JSON, CURVE_CSV, EXAMPLES_NPZ, MODEL_PT, ROLES, RUN_JSON, SCORES_CSV
+from mu_monai.files import file_sha256, link_problems, shape_problems
+from mu_monai.keys import (
+    ADAPTER_DIR,
+    CONFIG_JSON,
+    CURVE_CSV,
+    EXAMPLES_NPZ,
+    MODEL_PT,
+    ROLES,
+    RUN_JSON,
+    SCORES_CSV,
+    TRAINING_SUBSETS,
+)
 from mu_monai.runs.stamped import FORMAT, read_stamped, write_stamped
 
 FILES = "files"  # the key of `run.json` under which the digests of a run's files stand
@@ -23,20 +32,25 @@ _SHAPE: dict[str, Any] = {
     "status": str,
     "role": str,
     "bundle": {"name": str, "root": str, "task": str, "version": str},
-    "subsets": list,
-    "forget_classes": list,
+    "subsets": [str],
+    "forget_classes": [str],
+    "seed": int | None,
+    "max_epochs": int | None,
+    "command": str,
+    "versions": dict,
+    "device": str,
     "preset": str | None,
     "sha256": {"split": str, "config": str | None, "starting_weights": str | None, "weights": str},
-    "split": {"file": str, "provenance": dict | None},
+    "split": {"file": str, "provenance": {"counts": dict}},
     "teacher": str | None,
-    "parameters": {"coverage": str},
-    "checks": list,
-    "warnings": list,
+    "parameters": {"coverage": str, "base": int, "trainable": int | None, "total": int, "share": float | None},
+    "checks": [{"name": str, "passed": bool, "detail": str}],
+    "warnings": [str],
     "measurements": dict,
-    "seconds": int | float,
+    "seconds": float,
     FILES: dict,
 }
-_NULL = ("split", "measurements", "seconds")  # where null says as much as nothing
+_NULL = ("split", "provenance", "measurements", "seconds")  # where null says as much as nothing
 _METHOD = {"name": str, "settings": dict}
 logger = logging.getLogger(__name__)
 
@@ -50,25 +64,31 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """The `run.json` of a run, finished or not.
 
     Raises:
-        InputError: with every problem: the folder is not a run, or the file is not JSON, was changed after it was
-            written, is of another format, or holds something of another type than a run writes.
+        InputError: with every problem: the folder is not a run or holds links, or the file is not JSON, was changed
+            after it was written, is of another format, or holds something of another type than a run writes.
     """
     file = Path(folder) / RUN_JSON
     if not file.is_file():
         raise InputError(
             f"'{folder}' is not a run folder: it has no {RUN_JSON}; give the folder that train or unlearn wrote"
         )
+    raise_if_any(link_problems(folder))
     record = read_stamped(file)
     problems = list(_misshapen(record, _SHAPE))
     if record.get("method") is not None:
         problems += _misshapen(record, {"method": _METHOD})
     allowed = {"verb": VERBS, "status": STATUSES, "role": ROLES}
     problems += [
-        f"{key} {record.get(key)!r}, which is not one of {', '.join(names)}"
+        f"{key} is {record.get(key)!r}, which is not one of {', '.join(names)}"
         for key, names in allowed.items()
         if record.get(key) not in names and not (key == "verb" and key not in record)
     ]
-    raise_if_any(f"'{file}' has {text}; the file is damaged: put the original back" for text in problems)
+    problems += [
+        f"subsets hold {name!r}, which is not one of {', '.join(TRAINING_SUBSETS)}"
+        for name in record.get("subsets", [])
+        if not problems and name not in TRAINING_SUBSETS
+    ]
+    raise_if_any(f"'{file}': {text}; the file is damaged: put the original back" for text in problems)
     return record
 
 
@@ -161,18 +181,12 @@ def _say_that_little_is_known(folder: str) -> None:
 
 
 def _misshapen(content: Mapping[str, Any], shape: Mapping[str, Any], place: str = "") -> Iterator[str]:
-    """What is of another type than it should be; what is absent is not looked at."""
+    """What is of another shape than it should be; what is absent is not looked at."""
     for key, kind in shape.items():
         if key not in content or (content[key] is None and key in _NULL):
             continue
-        value, wanted = content[key], dict if isinstance(kind, Mapping) else kind
-        if not isinstance(value, wanted) or (isinstance(value, bool) and bool is not wanted):
-            yield f"{place}{key} {value!r:.80}, which is not {_named(wanted)}"
-        elif isinstance(kind, Mapping):
-            yield from _misshapen(value, kind, f"{place}{key}.")
-
-
-def _named(kind: type | UnionType) -> str:
-    names = {str: "a text", list: "a list", dict: "a mapping", int: "a number", float: "a number", type(None): "null"}
-    kinds = kind.__args__ if isinstance(kind, UnionType) else (kind,)
-    return " or ".join(dict.fromkeys(names[each] for each in kinds))
+        value = content[key]
+        if isinstance(kind, Mapping) and isinstance(value, Mapping):
+            yield from _misshapen(value, kind, f"{place}{key}, ")
+        else:
+            yield from shape_problems(value, dict if isinstance(kind, Mapping) else kind, f"{place}{key}")

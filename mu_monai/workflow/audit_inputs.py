@@ -94,8 +94,8 @@ class AuditInputs:
 
     @cached_property
     def cases(self) -> pd.DataFrame | None:
-        """All cases with their further columns; none where the split is no longer there."""
-        if not self.split.is_file():
+        """All cases with their further columns; none where the split is no longer there, or another one by now."""
+        if not self.split.is_file() or file_sha256(self.split) != self.record["sha256"]["split"]:
             return None
         content = read_split(self.split)
         return pd.DataFrame([case for name in SUBSETS for case in content[name]])

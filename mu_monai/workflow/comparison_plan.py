@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 
 from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.errors import did_you_mean, raise_if_any
-from mu_monai.files import file_sha256, read_json
-from mu_monai.keys import FORGET, RETAIN, RETRAINED, RUN_JSON, SUBSETS, TEST
+from mu_monai.files import file_sha256, link_problems, read_json
+from mu_monai.keys import FORGET, RETAIN, RETRAINED, RUN_JSON, SUBSETS, TEACHER, TEST
 from mu_monai.methods import METHODS
 from mu_monai.workflow.attacks import chosen_attacks
 from mu_monai.workflow.audit_inputs import other_problems
@@ -150,7 +151,9 @@ def read_plan(
     """
     own, fixed = read_config(config_files(bundle, "unlearn", overlays)), parse_settings(settings)
     file = Path(out) / COMPARISON_JSON
+    raise_if_any(link_problems(out))
     earlier = read_json(file, SHAPE) if file.is_file() else {}
+    raise_if_any(_label_problems(file, earlier))
     names, left_out = _chosen(methods, own.get("method")["task"])
     quiet = [] if "score_interval" not in own or "score_interval" in fixed else [f"score_interval={_NEVER}"]
     entries = tuple(Entry(label=name, trials=_trials(name, trials, fixed)) for name in names)
@@ -188,6 +191,16 @@ def read_plan(
     )
     raise_if_any(_folder_problems(plan))
     return replace(plan, attacks=tuple(chosen_attacks([*plan.attacks, *attacks])))
+
+
+def _label_problems(file: Path, earlier: Mapping[str, Any]) -> Iterator[str]:
+    """Which rows of an earlier comparison are of nothing that can be compared: their labels go into page and paper."""
+    labels = dict.fromkeys(row["label"] for key in ("rows", "trials") for row in earlier.get(key, []))
+    for label in labels:
+        method, colon, preset = label.partition(":")
+        named = method in METHODS and (not colon or re.fullmatch(r"[\w-]+", preset))
+        if label not in (TEACHER, RETRAINED) and not named:
+            yield f"'{file}' has the label {label!r}, which is not a method; the file is damaged: compare anew"
 
 
 def _chosen(methods: Sequence[str], task: str) -> tuple[list[str], dict[str, str]]:

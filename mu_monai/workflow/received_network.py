@@ -10,6 +10,7 @@ import torch
 from monai.networks import nets
 from torch import nn
 
+from mu_monai.adapters.placement import NETWORKS
 from mu_monai.errors import InputError
 from mu_monai.workflow.trust import is_argument, is_argument_name
 
@@ -22,7 +23,7 @@ class ForeignNetworkError(InputError):
 
 
 def received_network(config: Mapping[str, Any]) -> nn.Module:
-    """Build the `network_def` of a config: one of MONAI's own networks, with numbers and plain names as arguments.
+    """Build the `network_def` of a config: a network of MONAI that is known, with numbers and plain names as arguments.
 
     The network has shapes and no weights: it takes no memory, whatever the arguments ask for, where MONAI's network can
     be built so.
@@ -41,7 +42,7 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
         'UNet'
         >>> received_network({"network_def": {"_target_": "os.system", "command": "true"}})
         Traceback (most recent call last):
-        mu_monai.workflow.received_network.ForeignNetworkError: the network 'os.system' is not one of MONAI's ...
+        mu_monai.workflow.received_network.ForeignNetworkError: the network 'os.system' is not one of ...
     """
     found = config.get("network_def")
     target = found.get("_target_") if isinstance(found, Mapping) else None
@@ -49,13 +50,12 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
         raise InputError(f"the config has no 'network_def' with a _target_, but {found!r:.80}")
     network = _class(target)
     if network is None:
-        if "." not in target:
-            raise InputError(
-                f"MONAI has no network {target!r:.80} that can be built without weights of somebody else's"
-            )
+        if "." not in target and not hasattr(nets, target):
+            raise InputError(f"MONAI has no network {target!r:.80}, so that the bundle cannot be used")
         raise ForeignNetworkError(
-            f"the network {target!r:.80} is not one of MONAI's ({_NETS}): it is code of whoever wrote the config, and "
-            "is not built"
+            f"the network {target!r:.80} is not one of those of MONAI whose parts are known "
+            f"({', '.join(kind.__name__ for kind in NETWORKS)}): it may be code of whoever wrote the config, and is "
+            "not built"
         )
     arguments = {key: _counted(value, config) for key, value in found.items() if key != "_target_"}
     wrong = [
@@ -73,14 +73,13 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
 
 
 def _class(target: str) -> type[nn.Module] | None:
-    """One of MONAI's networks by its name, alone or with its module; none of those that load weights by default."""
+    """One of the networks whose parts are known, by its name, alone or with its module.
+
+    MONAI has others, some of which load weights from places that their arguments name.
+    """
     found = getattr(nets, target.removeprefix(f"{_NETS}."), None)
-    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-        return None
-    loads = [
-        p for name, p in inspect.signature(found).parameters.items() if name.startswith("pretrained") and p.default
-    ]
-    return None if loads else found
+    known = inspect.isclass(found) and issubclass(found, tuple(NETWORKS))
+    return found if known else None
 
 
 def _counted(value: Any, config: Mapping[str, Any]) -> Any:

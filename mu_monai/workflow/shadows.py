@@ -18,7 +18,7 @@ from mu_monai.audit import LEAST_SHADOWS, SHADOW
 from mu_monai.data import case_digests, load_split, read_split, unite_groups, write_split
 from mu_monai.engine.checkpoint import has_checkpoint
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import read_json, write_json
+from mu_monai.files import link_problems, read_json, write_json
 from mu_monai.keys import (
     CASE_ID,
     CHECKPOINTS_DIR,
@@ -229,7 +229,9 @@ def _unlearning(run: Path, record: Mapping[str, Any], trust: Trust) -> dict[str,
         f"'{run / RUN_JSON}' holds code where the settings of a method are data ({text}); do not trust this run"
         for text in literal_problems(settings, "method.settings")
     )
-    (name,) = (name for name, method in METHODS.items() if method.__name__ == record["method"]["name"])
+    name = next((name for name, method in METHODS.items() if method.__name__ == record["method"]["name"]), None)
+    if name is None:
+        raise InputError(f"the method {record['method']['name']!r} of '{run}' is not known, so it cannot be repeated")
     bundle = trust.bundle_of(record)
     parser = read_config(config_files(bundle, "unlearn", method_overlay(bundle, name)))
     made = method_override(bundle, parser, name).get("method", parser.get("method"))
@@ -245,6 +247,7 @@ def _claim(pool: Path, training: Mapping[str, Any], overlay: Mapping[str, Any], 
         "split": digest(_people(split)),
         "seed": training["seed"],
     }
+    raise_if_any(link_problems(pool))
     file = pool / POOL_JSON
     if not file.is_file():
         if pool.is_dir() and any(pool.iterdir()):

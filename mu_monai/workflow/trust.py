@@ -29,10 +29,14 @@ _PLACES = (
 )  # where this run finds things, not what they are
 _SIGNS = ("$", "@", "%")  # MONAI executes, looks up or reads what begins with them
 _TEXTS = ("classes", "modality", "forget_classes", "network::scope", "network::bn_mode", "network::trainable")
+_LISTS = ("classes", "forget_classes")
 _EXACT = ("transforms", "loss", "inferer")  # parts that MONAI imports readers, modes and functions for by their names
 _NETWORK = "network_def"
 _WORD = re.compile(r"[\w+-][\w +-]*")  # what a network's argument may be: the name of a norm, no path and no URL
 _SHOWN = 100
+_LARGEST = 10**9  # of a number that is taken from a run
+_WIDEST, _MOST = 2**14, 64  # of an argument of a network: more channels or layers than that would only fill the memory
+_PATTERN = re.compile(r"[\w .|^$\\-]*")  # a choice of layers by their names: repetitions could go on for hours
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ def is_plain(text: str) -> bool:
         >>> is_plain("benign, 2 of 3"), is_plain("$print(1)"), is_plain("runs/#1")
         (True, False, False)
     """
-    return not (text.lstrip().startswith(_SIGNS) or "#" in text or SEPARATOR in text)
+    return not (text.lstrip().startswith(_SIGNS) or "#" in text or SEPARATOR in text or "\0" in text)
 
 
 def _foreign(place: tuple[str, ...], value: Any, known: Sequence[Any]) -> Iterator[str]:
@@ -180,7 +184,7 @@ def _foreign(place: tuple[str, ...], value: Any, known: Sequence[Any]) -> Iterat
     if place[0] in _EXACT or not known:
         yield differs
     elif SEPARATOR.join(place[:2]) in _TEXTS or place[0] in _TEXTS:
-        yield from [differs] if literal_problems(value, place[-1]) else []
+        yield from [differs] if not _is_text(place, value) else []
     elif isinstance(value, Mapping):
         mappings = [each for each in known if isinstance(each, Mapping)]
         if value.get("_target_") not in [each.get("_target_") for each in mappings]:
@@ -190,31 +194,64 @@ def _foreign(place: tuple[str, ...], value: Any, known: Sequence[Any]) -> Iterat
             there = [each[key] for each in mappings if key in each]
             fresh = place == (_NETWORK,) and not there and is_argument_name(key)
             yield from _foreign((*place, key), item, there or ([None] if fresh else []))
-    elif all(isinstance(each, Mapping) for each in known) or not (
-        _is_number(value) or (place[0] == _NETWORK and is_argument_name(place[-1]) and is_argument(value))
-    ):
+    elif not (any(_is_like(value, each) for each in known) or _is_of_network(place, value)):
         yield differs
 
 
+def _is_text(place: tuple[str, ...], value: Any) -> bool:
+    """Whether it is plain text, or a list of texts where the place has one; layers are named, not searched for."""
+    if place[-1] == "scope" and not (isinstance(value, str) and _PATTERN.fullmatch(value)):
+        return False
+    texts = value if isinstance(value, list) and place[-1] in _LISTS else [value]
+    return all(isinstance(text, str) and is_plain(text) for text in texts)
+
+
+def _is_like(value: Any, known: Any) -> bool:
+    """Whether a received value is of the kind that the bundle has at its place: a number, yes or no, as many of them.
+
+    Where the bundle has nothing or an expression, a number or a list of numbers is data as well.
+    """
+    if isinstance(known, bool):
+        return isinstance(value, bool)
+    if isinstance(known, list):
+        return isinstance(value, list) and len(value) == len(known) and all(map(_is_like, value, known))
+    if known is None or isinstance(known, str):
+        return value is None or _is_number(value) or (isinstance(value, list) and all(map(_is_number, value)))
+    return not isinstance(known, Mapping) and _is_number(value)
+
+
 def _is_number(value: Any) -> bool:
-    """Whether it is a number, yes or no, nothing, or lists of these."""
-    if isinstance(value, list):
-        return all(map(_is_number, value))
-    return value is None or isinstance(value, int | float)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
+def _is_of_network(place: tuple[str, ...], value: Any) -> bool:
+    return place[0] == _NETWORK and len(place) > 1 and is_argument_name(place[-1]) and is_argument(value)
 
 
 def is_argument_name(key: object) -> bool:
-    """Whether it can be the name of a network's argument that loads nothing."""
-    return isinstance(key, str) and key.isidentifier() and not key.startswith(("_", "pretrained"))
+    """Whether it can be the name of a network's argument that loads nothing.
+
+    Example:
+        >>> is_argument_name("channels"), is_argument_name("pretrained_url"), is_argument_name("_mode_")
+        (True, False, False)
+    """
+    return isinstance(key, str) and key.isidentifier() and not re.match(r"_|pretrained|weights|path|file|url", key)
 
 
 def is_argument(value: Any) -> bool:
-    """Whether it can be given to a network: numbers, and the names of norms, activations and modes."""
+    """Whether it can be given to a network: numbers, and the names of norms, activations and modes.
+
+    Example:
+        >>> is_argument(["group", {"num_groups": 4}]), is_argument("os.system"), is_argument(10**7)
+        (True, False, False)
+    """
     if isinstance(value, list):
-        return all(map(is_argument, value))
+        return len(value) <= _MOST and all(map(is_argument, value))
     if isinstance(value, Mapping):
         return all(is_argument_name(key) and is_argument(item) for key, item in value.items())
-    return _is_number(value) or (isinstance(value, str) and _WORD.fullmatch(value) is not None)
+    if isinstance(value, str):
+        return _WORD.fullmatch(value) is not None
+    return value is None or isinstance(value, bool) or (_is_number(value) and abs(value) <= _WIDEST)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -121,7 +121,7 @@ def test_the_page_says_what_failed_and_runs_no_code_of_others(content, tmp_path)
     assert "<b>broken</b>, 1 of 2 seeds: out of memory" in page
     assert "unsir (cannot)" in page
     assert "10 % of the training patients, drawn at random" in page
-    assert 'href="far/trial-1/seed-1/"' in page
+    assert 'href="./far/trial-1/seed-1/"' in page
     assert "After attacks" not in page
     assert "Phantom data" not in page
     assert (tmp_path / "comparison.csv").is_file()

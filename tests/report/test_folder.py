@@ -142,7 +142,7 @@ def test_scores_that_cannot_be_used(make_run, change, message):
         (
             "run.json",
             json.dumps({"format": 1, "status": "finished", "role": "judge"}),
-            "has role 'judge', which is not one of",
+            "role is 'judge', which is not one of",
         ),
         ("scores.csv", "", "is not a readable table"),
         ("curve.csv", 'a,b\n"', "is not a readable table"),
