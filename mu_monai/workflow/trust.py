@@ -34,7 +34,8 @@ _EXACT = ("transforms", "loss", "inferer")  # parts that MONAI imports readers, 
 _NETWORK = "network_def"
 _WORD = re.compile(r"[\w+-][\w +-]*")  # what a network's argument may be: the name of a norm, no path and no URL
 _SHOWN = 100
-_LARGEST = 10**9  # of a number that is taken from a run
+_LARGEST = 10**6  # of a number that is taken from a run: intensities, epochs
+_LONGEST = 10**4  # of one of several: sizes
 _WIDEST, _MOST = 2**14, 64  # of an argument of a network: more channels or layers than that would only fill the memory
 _PATTERN = re.compile(r"[\w .|^$\\-]*")  # a choice of layers by their names: repetitions could go on for hours
 
@@ -142,8 +143,8 @@ def literal_problems(value: Any, place: str) -> list[str]:
     Example:
         >>> literal_problems({"forget_weight": 3.0, "forget_terms": {"background": 1.0}}, "method")
         []
-        >>> literal_problems({"forget_weight": "$print(1)"}, "method")
-        ["method::forget_weight is '$print(1)'"]
+        >>> literal_problems({"forget_weight": "$1 + 1"}, "method")
+        ["method::forget_weight is '$1 + 1'"]
     """
     return [f"{SEPARATOR.join(where)} is {value!r:.{_SHOWN}}" for where, value in _not_literal((place,), value)]
 
@@ -163,7 +164,7 @@ def is_plain(text: str) -> bool:
     """Whether MONAI takes a text of a config as it is: it is neither an expression nor holds a step into the config.
 
     Example:
-        >>> is_plain("benign, 2 of 3"), is_plain("$print(1)"), is_plain("runs/#1")
+        >>> is_plain("benign, 2 of 3"), is_plain("$1 + 1"), is_plain("runs/#1")
         (True, False, False)
     """
     return not (text.lstrip().startswith(_SIGNS) or "#" in text or SEPARATOR in text or "\0" in text)
@@ -179,23 +180,27 @@ def _foreign(place: tuple[str, ...], value: Any, known: Sequence[Any]) -> Iterat
     """
     if any(_same(value, each) for each in known):
         return
-    own = "; the bundle has " + (f"{known[0]!r:.{_SHOWN}}" if known else "nothing there")
-    differs = f"has {SEPARATOR.join(place)} = {value!r:.{_SHOWN}}{own}"
-    if place[0] in _EXACT or not known:
-        yield differs
-    elif SEPARATOR.join(place[:2]) in _TEXTS or place[0] in _TEXTS:
-        yield from [differs] if not _is_text(place, value) else []
-    elif isinstance(value, Mapping):
-        mappings = [each for each in known if isinstance(each, Mapping)]
-        if value.get("_target_") not in [each.get("_target_") for each in mappings]:
-            yield differs
-            return
+    mappings = [each for each in known if isinstance(each, Mapping)]
+    same_part = isinstance(value, Mapping) and value.get("_target_") in [each.get("_target_") for each in mappings]
+    if isinstance(value, Mapping) and same_part and place[0] not in _EXACT:
         for key, item in value.items():
             there = [each[key] for each in mappings if key in each]
             fresh = place == (_NETWORK,) and not there and is_argument_name(key)
             yield from _foreign((*place, key), item, there or ([None] if fresh else []))
-    elif not (any(_is_like(value, each) for each in known) or _is_of_network(place, value)):
-        yield differs
+    elif not _is_data(place, value, known):
+        own = f"{known[0]!r:.{_SHOWN}}" if known else "nothing there"
+        yield f"has {SEPARATOR.join(place)} = {value!r:.{_SHOWN}}; the bundle has {own}"
+
+
+def _is_data(place: tuple[str, ...], value: Any, known: Sequence[Any]) -> bool:
+    """Whether a value that the bundle does not have at a place is data of the kind that belongs there."""
+    if place[0] in _EXACT or not known:
+        return False
+    if SEPARATOR.join(place[:2]) in _TEXTS or place[0] in _TEXTS:
+        return _is_text(place, value)
+    if place[0] == _NETWORK:
+        return len(place) > 1 and is_argument_name(place[-1]) and is_argument(value)
+    return any(_is_like(value, each) for each in known)
 
 
 def _is_text(place: tuple[str, ...], value: Any) -> bool:
@@ -214,18 +219,18 @@ def _is_like(value: Any, known: Any) -> bool:
     if isinstance(known, bool):
         return isinstance(value, bool)
     if isinstance(known, list):
-        return isinstance(value, list) and len(value) == len(known) and all(map(_is_like, value, known))
+        return isinstance(value, list) and len(value) == len(known) and all(map(_is_entry, value, known))
     if known is None or isinstance(known, str):
-        return value is None or _is_number(value) or (isinstance(value, list) and all(map(_is_number, value)))
+        return value is None or _is_number(value) or (isinstance(value, list) and all(map(_is_entry, value, value)))
     return not isinstance(known, Mapping) and _is_number(value)
+
+
+def _is_entry(value: Any, known: Any) -> bool:
+    return _is_like(value, known) and not (_is_number(value) and abs(value) > _LONGEST)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
-
-
-def _is_of_network(place: tuple[str, ...], value: Any) -> bool:
-    return place[0] == _NETWORK and len(place) > 1 and is_argument_name(place[-1]) and is_argument(value)
 
 
 def is_argument_name(key: object) -> bool:

@@ -21,6 +21,7 @@ from mu_monai.errors import InputError
 from mu_monai.methods import METHODS
 from mu_monai.methods.method import COSTS, NEEDS
 from mu_monai.workflow import config
+from mu_monai.workflow.trust import inherited
 from mu_monai.workflow.unlearn import method_overlay, method_override
 
 # One row of quick settings per method, and per schedule where a method has several.
@@ -422,7 +423,7 @@ def test_every_setting_that_may_be_tried_fits_the_bundles(tasks, job):
 def _network(task):
     files = config.config_files(task.bundle, "unlearn", task.overlays)
     parser = config.read_config(files)
-    parser.update(config.inherited(task.teacher, files))
+    parser.update(inherited(task.teacher, files))
     return parser.get_parsed_content("network_def", instantiate=True)
 
 

@@ -160,6 +160,16 @@ def test_a_pool_for_something_else_is_refused(pool, split, tmp_path):
         shadow_scores(other, shadows=4, pool=other)
 
 
+def test_a_pool_with_links_is_not_written_to(pool, student, tmp_path):
+    copy, victim = shutil.copytree(pool, tmp_path / "pool"), tmp_path / "victim"
+    shutil.move(copy / "shadow-000", victim)
+    (copy / "shadow-000").symlink_to(victim)
+    before = sorted(path.name for path in victim.rglob("*"))
+    with pytest.raises(InputError, match="is a link"):
+        shadow_scores(student, shadows=4, pool=copy, quiet=True)
+    assert sorted(path.name for path in victim.rglob("*")) == before
+
+
 def test_a_model_whose_training_is_not_known_has_no_shadows(student, teacher, tmp_path):
     shutil.copytree(student, tmp_path / "student")
     record = read_json(student / "run.json")

@@ -128,6 +128,16 @@ PAYLOADS = {
     "network in another mode": changed(**{"network_def::_mode_": "debug"}),
     "network that loads": changed(**{"network_def::pretrained_url": "https://example.org/a.pt"}),
     "inferer": changed(inferer=COMPONENT),
+    "network's argument is a path": changed(**{"network_def::path_or_repo_id": "stranger"}),
+    "network's argument names a file": changed(**{"network_def::filename": "weights"}),
+    "layers by an expression without end": changed(**{"network::scope": "(([a-z]|[.a-z]+)+)+!"}),
+    "a network that fills the memory": changed(**{"network_def::num_res_units": 10**7}),
+    "more layers than memory": changed(**{"network_def::channels": [1] * 10**4}),
+    "a size beyond all bounds": changed(image_size=[10**5, 10**5]),
+    "a size of another number of axes": changed(image_size=[32, 32, 32]),
+    "a size that is nothing": changed(image_size=None),
+    "a size that is true": changed(image_size=True),
+    "names with an end of text": changed(classes=["a\0b", "c"]),
     "classes are code": changed(classes=[CODE, "lesion"]),
     "keys that are places": changed(network_def={"_target_": "UNet", "spatial_dims": {CODE: CODE}}),
     "places of the run": changed(bundle_root=CODE, dataset_dir=CODE, device=CODE, split=CODE, run_dir=CODE),
@@ -188,7 +198,8 @@ def test_no_command_executes_what_a_run_folder_holds(
     image = split.parent / read_json(split)["test"][0]["image"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ConfigWorkflow, "run", stopped)  # all is built by then, and training would take minutes
-    monkeypatch.setattr("mu_monai.workflow.report.write_report", stopped)  # all is read by then
+    # the module, whose name in the package is that of the function
+    monkeypatch.setattr(sys.modules["mu_monai.workflow.report"], "write_report", stopped)  # all is read by then
     for command in commands(run, split, teachers["isic"], image, tmp_path / "out"):
         code, _, err = mu_monai(*command)
         assert not tripwire.exists(), command
@@ -310,3 +321,66 @@ def test_weights_of_a_stranger_are_never_unpickled(strangers_run, mu_monai, trip
     run = strangers_run(lambda run: torch.save({"a": Evil()}, run / "model.pt"), tmp_path / "run")
     assert mu_monai("evaluate", run)[0] == 2
     assert not tripwire.exists()
+
+
+@pytest.mark.parametrize("name", ["model.pt", "config.json", "attacks", "scores.csv", "adapter/extra"])
+def test_a_run_folder_with_links_in_it_is_not_opened(name, mu_monai, strangers_run, phantom_splits, teachers, tmp_path):
+    """They lead to files that their maker chose: to be read into an output, written over or removed."""
+    run, victim = strangers_run(lambda run: None, tmp_path / "run"), tmp_path / "victim"
+    victim.mkdir()
+    (victim / "kept").write_text("kept")
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(victim)
+    split = Path(phantom_splits["isic"])
+    image = split.parent / read_json(split)["test"][0]["image"]
+    for command in commands(run, split, teachers["isic"], image, tmp_path / "out"):
+        assert mu_monai(*command)[0] == 2, command
+    assert [path.name for path in victim.iterdir()] == ["kept"]
+
+
+def test_a_comparison_with_links_is_not_written_to(mu_monai, phantom_splits, teachers, tmp_path):
+    victim, out = tmp_path / "victim", tmp_path / "compared"
+    (victim / "trial-1").mkdir(parents=True)
+    out.mkdir()
+    (out / "gradient-ascent").symlink_to(victim)
+    sound = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], "--out", out]
+    code, _, err = mu_monai("compare", "isic", *sound, "--quiet")
+    assert (code, "is a link" in err) == (2, True), err
+    assert [path.name for path in victim.rglob("*")] == ["trial-1"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seeds": [CODE]},
+        {"seeds": [True]},
+        {"rows": [{"label": "evil\n\\input{/etc/passwd}"}]},
+        {"rows": [{"label": "javascript:alert(1)"}]},
+        {"trials": [{"label": "scrub:<b>"}]},
+        {"attacks": [CODE]},
+    ],
+)
+def test_a_comparison_that_came_along_is_data(change, mu_monai, tripwire, phantom_splits, teachers, tmp_path):
+    row = {"seed": 0, "model": "student", "paper": "", "status": "failed", "run": "a", "reason": "", "label": "scrub"}
+    content = {"format": 1, "identity": {}, "seeds": [0], "trials": [], "rows": [], "attacks": []} | change
+    content["rows"] = [row | each for each in content["rows"]]
+    content["trials"] = [{"number": 1, "settings": [], "run": "a"} | each for each in content["trials"]]
+    (tmp_path / "compared").mkdir()
+    (tmp_path / "compared" / "comparison.json").write_text(json.dumps(content))
+    sound = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], "--out", tmp_path / "compared"]
+    code, _, err = mu_monai("compare", "isic", *sound, "--methods", "gradient-ascent", "--quiet")
+    assert code == 2
+    assert "error: " in err
+    assert not tripwire.exists()
+
+
+def test_columns_of_another_split_than_the_runs_are_not_read(strangers_run, phantom_splits, tmp_path):
+    run = strangers_run(lambda run: None, tmp_path / "run")
+    other = read_json(phantom_splits["isic"])
+    for case in [case for name in ("retain", "forget", "validation", "test") for case in other[name]]:
+        case["secret"] = "yes" if case["patient_id"][-1] in "02468" else "no"
+    (tmp_path / "split.json").write_text(json.dumps(other))
+    record = read_json(run / "run.json")
+    record["split"]["file"] = str(tmp_path / "split.json")
+    write_record(run, record)
+    assert "secret" not in workflow.audit(run, quiet=True, n_resamples=10).read_text()
