@@ -33,6 +33,7 @@ from mu_monai.data import phantom_split
 
 SMALL = ["network_def#channels=[4, 8, 16]", "network_def#strides=[2, 2]", "image_size=[32, 32]"]
 REFUSED, SAME, OTHER, TRACEBACK = "refused", "no difference", "OTHER RESULT", "TRACEBACK"
+Run = Callable[[Path, Path], tuple[int, str, str]]  # a folder and one for output, to code, result and what was said
 ODD = [None, True, -1, 10**30, 0.5, "", "NA", "$1", "@x", "%y", "\x1b[2K", [], {}, [[]], {"_target_": "x"}]
 
 
@@ -138,11 +139,11 @@ def image_of(made: Path) -> Path:
     return split.parent / json.loads(split.read_text())["test"][0]["image"]
 
 
-def commands(made: Path) -> dict[str, Callable[[Path, Path], tuple[int, str, str]]]:
+def commands(made: Path) -> dict[str, Run]:
     """Every command that uses a run: on its folder, with a folder for output, to code, result and what was said."""
     image = image_of(made)
 
-    def calling(arguments: Callable[[Path, Path], list[object]], result: Callable[[Path, Path], str]):
+    def calling(arguments: Callable[[Path, Path], list[object]], result: Callable[[Path, Path], str]) -> Run:
         def run(folder: Path, out: Path) -> tuple[int, str, str]:
             code, said = call(*arguments(folder, out))
             return code, result(folder, out) if code == 0 else "", said
@@ -238,85 +239,57 @@ def levels(content: object) -> Iterator[dict | list]:
 
 def damaged(made: Path, place: Path, count: int, seed: int, only: str) -> pd.DataFrame:
     """The table: a row per file and command, a column per outcome."""
-    shutil.rmtree(place, ignore_errors=True)
     found: dict[tuple[str, str], Counter[str]] = {}
     for kind, name, runs in jobs(made):
-        file = made / kind / name
-        if only not in f"{kind}/{name}" or not file.stat().st_size:
+        whole = (made / kind / name).read_bytes()
+        if only not in f"{kind}/{name}" or not whole:
             continue
-        sound = {
-            command: run(shutil.copytree(made / kind, place / "run"), fresh(place / "out"))
-            for command, run in runs(place)
-        }
-        rng = random.Random(f"{seed} {kind} {name}")
-        for what, content in mutations(file.read_bytes(), name, count, rng):
-            for command, run in runs(place):
-                folder = shutil.copytree(made / kind, place / "run")
-                (folder / name).unlink() if content is None else (folder / name).write_bytes(content)
-                code, result, said = run(folder, fresh(place / "out"))
-                outcome = judged(code, result, said, sound[command], kind)
+        sound = {command: attempt(made / kind, run, place) for command, run in runs.items()}
+        for what, content in mutations(whole, name, count, random.Random(f"{seed} {kind} {name}")):
+            for command, run in runs.items():
+                outcome, said = judged(attempt(made / kind, run, place, name, content), sound[command], kind)
                 found.setdefault((f"{kind}/{name}", command), Counter())[outcome] += 1
                 if outcome in (OTHER, TRACEBACK):
                     last = said.strip().splitlines()[-1] if said.strip() else ""
                     print(f"{outcome}: {command} with {kind}/{name}, {what}: {last}", flush=True)
-                shutil.rmtree(folder)
         print(f"{kind}/{name} done", file=sys.stderr, flush=True)
     return pd.DataFrame(found).T.fillna(0).astype(int).sort_index()
 
 
-def fresh(folder: Path) -> Path:
-    """An empty folder; the run that was copied beside it before is gone with it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
+def attempt(source: Path, run: Run, place: Path, name: str = "", content: bytes | None = None) -> tuple[int, str, str]:
+    """Run a command on a copy of a folder, one file of which is replaced, or removed where there is no content."""
+    shutil.rmtree(place, ignore_errors=True)
+    folder = shutil.copytree(source, place / "run")
+    (place / "out").mkdir()
+    if name and content is None:
+        (folder / name).unlink()
+    elif name:
+        (folder / name).write_bytes(content)
+    return run(folder, place / "out")
 
 
-def judged(code: int, result: str, said: str, sound: tuple[int, str, str], kind: str) -> str:
-    """What a command made of damaged input."""
+def judged(tried: tuple[int, str, str], sound: tuple[int, str, str], kind: str) -> tuple[str, str]:
+    """What a command made of damaged input, and what it said."""
+    code, result, said = tried
     if code == -1 or "Traceback (most recent call last)" in said:
-        return TRACEBACK
+        return TRACEBACK, said
     if code != 0:
-        return REFUSED
-    return SAME if result == sound[1] and kind != "released" else OTHER
+        return REFUSED, said
+    return (SAME if result == sound[1] and kind != "released" else OTHER), said
 
 
-def jobs(made: Path) -> Iterator[tuple[str, str, Callable[[Path], list]]]:
+def jobs(made: Path) -> Iterator[tuple[str, str, dict[str, Run]]]:
     """Every file of a run and of a release, with the commands that are tried on it."""
     every = commands(made)
-    for kind in ("student", "teacher"):
-        chosen = ("unlearn",) if kind == "teacher" else [name for name in every if name != "unlearn"]
-        for path in sorted((made / kind).rglob("*")):
-            if path.is_file():
-                yield (
-                    kind,
-                    path.relative_to(made / kind).as_posix(),
-                    lambda place, chosen=chosen: [(name, cleaned(every[name], place)) for name in chosen],
-                )
 
     def verify(folder: Path, out: Path) -> tuple[int, str, str]:
         code, said = call("verify", folder, "--public-key", made / "key.pub")
         return code, "", said
 
-    for path in sorted((made / "released").rglob("*")):
-        if path.is_file():
-            yield (
-                "released",
-                path.relative_to(made / "released").as_posix(),
-                lambda place: [("verify", cleaned(verify, place))],
-            )
-
-
-def cleaned(run: Callable, place: Path) -> Callable:
-    """A command whose run folder is gone afterwards, where the sound one was tried."""
-
-    def tried(folder: Path, out: Path):
-        try:
-            return run(folder, out)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-
-    return tried
+    teacher = {"unlearn": every.pop("unlearn")}
+    for kind, runs in (("student", every), ("teacher", teacher), ("released", {"verify": verify})):
+        for path in sorted(path for path in (made / kind).rglob("*") if path.is_file()):
+            yield kind, path.relative_to(made / kind).as_posix(), runs
 
 
 if __name__ == "__main__":

@@ -181,7 +181,6 @@ def _read_run(folder: Path) -> Run:
         read_table(folder / CURVE_CSV, ["epoch"], numbers=True) if (folder / CURVE_CSV).is_file() else pd.DataFrame()
     )
     examples, audit = read_examples(folder / EXAMPLES_NPZ), _read_audit(folder / AUDIT_JSON)
-    raise_if_any(changed_files(folder, {"files": audit.get("files")}, [DECISION_CSV]) if audit.get("decision") else [])
     picture = folder / DECISION_CSV
     decision = read_table(picture, _PLANE) if audit.get("decision") and picture.is_file() else pd.DataFrame()
     tables: dict[str, Any] = {"scores": scores, "curve": curve, "examples": examples, "decision": decision}
@@ -194,7 +193,7 @@ def _record_problems(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:
     if not (folder / SCORES_CSV).is_file():
         yield f"the run '{folder}' has no {SCORES_CSV}; write it with: mu-monai evaluate {folder}"
     else:
-        yield from changed_files(folder, record, (SCORES_CSV, CURVE_CSV, EXAMPLES_NPZ))
+        yield from changed_files(folder, record, (SCORES_CSV, CURVE_CSV, EXAMPLES_NPZ, AUDIT_JSON, DECISION_CSV))
 
 
 def _read_audit(path: Path) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256, link_problems, shape_problems
 from mu_monai.keys import (
     ADAPTER_DIR,
+    AUDIT_JSON,
     CONFIG_JSON,
     CURVE_CSV,
+    DECISION_CSV,
     EXAMPLES_NPZ,
     MODEL_PT,
     ROLES,
@@ -113,7 +115,7 @@ def open_run(folder: str | os.PathLike[str], *uses: str) -> dict[str, Any]:
 def file_digests(folder: str | os.PathLike[str]) -> dict[str, str]:
     """SHA-256 of every file that a run wrote as its result, by its name in the folder."""
     folder = Path(folder)
-    names = [CONFIG_JSON, MODEL_PT, CURVE_CSV, SCORES_CSV, EXAMPLES_NPZ]
+    names = [CONFIG_JSON, MODEL_PT, CURVE_CSV, SCORES_CSV, EXAMPLES_NPZ, AUDIT_JSON, DECISION_CSV]
     names += _below(folder, ADAPTER_DIR)
     return {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
 
@@ -151,7 +153,7 @@ def _differences(folder: Path, known: Mapping[str, Any], uses: Sequence[str]) ->
     there = {name for use in uses for name in (_below(folder, use) if (folder / use).is_dir() else [use])}
     for name in sorted(wanted | {name for name in there if (folder / name).exists()}):
         if not (folder / name).is_file():
-            yield f"'{folder / name}' is missing, and the record of the run names it; put the original file back"
+            yield f"'{folder / name}' is missing, and the record of the run names it; {_remedy(folder, name)}"
         elif name not in known:
             yield f"'{folder / name}' was added after the run, whose record does not name it; {_remedy(folder, name)}"
         elif file_sha256(folder / name) != known[name]:
@@ -164,6 +166,8 @@ def _differences(folder: Path, known: Mapping[str, Any], uses: Sequence[str]) ->
 def _remedy(folder: Path, name: str) -> str:
     if name in (SCORES_CSV, EXAMPLES_NPZ):
         return f"score the run again: mu-monai evaluate {folder}"
+    if name in (AUDIT_JSON, DECISION_CSV):
+        return f"audit the run again: mu-monai audit {folder}"
     return "put the original file back, or make the run again"
 
 

@@ -37,12 +37,12 @@ from mu_monai.audit import (
 )
 from mu_monai.audit.bootstrap import N_RESAMPLES
 from mu_monai.errors import InputError
-from mu_monai.files import atomic_path, file_sha256
+from mu_monai.files import atomic_path
 from mu_monai.keys import AUDIT_JSON, DECISION_CSV, LABEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
 from mu_monai.lock import writes
 from mu_monai.metrics import klom
 from mu_monai.record import without_nan
-from mu_monai.runs import read_stamped, write_stamped
+from mu_monai.runs import add_files, read_stamped, write_stamped
 from mu_monai.runs.stamped import FORMAT
 from mu_monai.workflow.attacks import chosen_attacks, run_attacks
 from mu_monai.workflow.audit_inputs import AuditInputs, read_inputs
@@ -148,7 +148,6 @@ def audit(
         **draws,
         "split": inputs.record["sha256"]["split"],
         "models": _models(inputs),
-        "files": {},
         "records": [asdict(record) for record in records],
         "verdict": asdict(verdict(records, n_unseen=unseen)),
         "attacks": [],
@@ -163,9 +162,10 @@ def audit(
     for name, table in ((name, table) for part in parts for name, table in part.tables.items()):
         with atomic_path(target.with_name(name)) as path:
             table.to_csv(path, index=False)
-        content["files"][name] = file_sha256(target.with_name(name))
     _say_what_goes(target, content["attacks_asked"])
     write_stamped(target, without_nan(content))
+    if target.parent.resolve() == inputs.run.resolve():
+        add_files(inputs.run, target.name, *(name for part in parts for name in part.tables))
     return target
 
 

@@ -15,7 +15,7 @@ from mu_monai.runs import file_digests, write_record
 
 KEYS = {
     *("format", "command", "created", "versions", "seed", "n_resamples", "split", "models", "records", "verdict"),
-    *("patients", "subgroups", "attacks", "attacks_asked", "searched", "notes", "files", "digest"),
+    *("patients", "subgroups", "attacks", "attacks_asked", "searched", "notes", "digest"),
 }
 
 

@@ -10,7 +10,7 @@ from mu_monai import workflow
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.record import record_problems
-from mu_monai.runs import write_stamped
+from mu_monai.runs import add_files, write_stamped
 from mu_monai.workflow.derived import verdict_problems
 
 STRANGE = {"null": None, "list": [], "mapping": {}, "text": "text", "number": 7, "huge": 10**400, "negative": -1.5}
@@ -239,6 +239,7 @@ def test_an_audit_that_contradicts_itself_is_not_signed(change, audited, unlearn
     content = {"verdict": audit["verdict"], "audit": audit}
     change(content)
     write_stamped(run / "audit.json", audit)
+    add_files(run, "audit.json")
     out = workflow.release(run, out=tmp_path / "released")
     with pytest.raises(InputError, match=r"audit.json' cannot be signed: "):
         workflow.report([run], out=tmp_path / "report", record=out, key=keys / "own.pem")

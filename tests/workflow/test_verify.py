@@ -14,7 +14,7 @@ from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
 from mu_monai.record import private_key, sign
 from mu_monai.report import read_runs
-from mu_monai.runs import write_record
+from mu_monai.runs import add_files, write_record
 from mu_monai.workflow.seal import seal
 
 FILES = [
@@ -360,6 +360,7 @@ class TestRefusals:
     def test_an_audit_of_other_weights(self, unlearned, out, keys, tmp_path):
         run = shutil.copytree(unlearned("isic"), tmp_path / "run")
         (run / "audit.json").write_text(json.dumps({"format": 1, "models": {"student": {"weights": "a1"}}}))
+        add_files(run, "audit.json")
         self.refused("is an audit of other weights", [run], out, keys / "own.pem")
 
 
