@@ -128,7 +128,7 @@ def test_the_page_and_the_tables_stand_beside_it(compared):
     out, _ = compared
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "http" not in page.replace("https://mu-monai", "")  # nothing from elsewhere
-    assert all(f'href="{name}/trial-1/seed-0/"' in page for name in ABLE)
+    assert all(f'href="./{name}/trial-1/seed-0/"' in page for name in ABLE)
     assert all((out / f"figures/pareto{dark}.png").is_file() for dark in ("", "-dark"))
     with (out / "comparison.csv").open() as stream:
         assert sorted(row["label"] for row in csv.DictReader(stream)) == sorted(["teacher", "retrained", *ABLE])
