@@ -14,19 +14,13 @@ from monai.bundle import ConfigParser, ReferenceResolver
 from mu_monai.bundle import find_bundle, shipped_bundles
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
-from mu_monai.keys import CONFIG_JSON
+from mu_monai.keys import CONFIG_JSON, RUN_JSON
+from mu_monai.runs import changed_files, read_record
 
 SEPARATOR = "::"
 INHERITED = ("classes", "network_def", "image_size", "transforms", "loss", "inferer")
-_PLACES = (
-    "bundle_root",
-    "dataset_dir",
-    "run_dir",
-    "split",
-    "teacher",
-    "weights",
-    "device",
-)  # where this run finds things, not what they are
+# where this run finds things, not what they are
+_PLACES = frozenset(("bundle_root", "dataset_dir", "run_dir", "split", "teacher", "weights", "device"))
 _SIGNS = ("$", "@", "%")  # MONAI executes, looks up or reads what begins with them
 _TEXTS = ("classes", "modality", "forget_classes", "network::scope", "network::bn_mode", "network::trainable")
 _LISTS = ("classes", "forget_classes")
@@ -34,6 +28,7 @@ _EXACT = ("transforms", "loss", "inferer")  # parts that MONAI imports readers, 
 _NETWORK = "network_def"
 _WORD = re.compile(r"[\w+-][\w +-]*")  # what a network's argument may be: the name of a norm, no path and no URL
 _SHOWN = 100
+_DEEPEST = 50
 _LARGEST = 10**6  # of a number that is taken from a run: intensities, epochs
 _LONGEST = 10**4  # of one of several: sizes
 _WIDEST, _MOST = 2**14, 64  # of an argument of a network: more channels or layers than that would only fill the memory
@@ -125,15 +120,21 @@ def inherited(
 
 
 def received_config(run: str | Path) -> dict[str, Any]:
-    """The `config.json` of a run as it lies there; empty where there is none.
+    """The `config.json` of a run; empty where there is none, as beside weights that are not those of a run.
 
     Raises:
-        InputError: where it is not a mapping in JSON.
+        InputError: where it is not the file that the run wrote, is not a mapping in JSON, or is nested as no config is.
     """
     file = Path(run) / CONFIG_JSON
-    config = read_json(file) if file.is_file() else {}
-    if not isinstance(config, dict):
-        raise InputError(f"'{file}' holds {type(config).__name__} and not the mapping that a config is; it is damaged")
+    if (Path(run) / RUN_JSON).is_file():
+        raise_if_any(changed_files(run, read_record(run), [CONFIG_JSON]))
+    config: dict[str, Any] = read_json(file, dict) if file.is_file() else {}
+    level: list[Any] = [config]
+    for _ in range(_DEEPEST):
+        inner = (each.values() if isinstance(each, Mapping) else each for each in level)
+        level = [value for values in inner for value in values if isinstance(value, Mapping | list)]
+    if level:
+        raise InputError(f"'{file}' is nested deeper than {_DEEPEST} levels, as no config is; it is damaged")
     return config
 
 
@@ -222,7 +223,8 @@ def _is_like(value: Any, known: Any) -> bool:
         return isinstance(value, list) and len(value) == len(known) and all(map(_is_entry, value, known))
     if known is None or isinstance(known, str):
         return value is None or _is_number(value) or (isinstance(value, list) and all(map(_is_entry, value, value)))
-    return not isinstance(known, Mapping) and _is_number(value)
+    whole = isinstance(known, float) or isinstance(value, int)
+    return not isinstance(known, Mapping) and _is_number(value) and whole
 
 
 def _is_entry(value: Any, known: Any) -> bool:

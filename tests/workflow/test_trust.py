@@ -136,6 +136,7 @@ PAYLOADS = {
     "a size beyond all bounds": changed(image_size=[10**5, 10**5]),
     "a size of another number of axes": changed(image_size=[32, 32, 32]),
     "a size that is nothing": changed(image_size=None),
+    "a size that is not whole": changed(image_size=[32.5, 32]),
     "a size that is true": changed(image_size=True),
     "names with an end of text": changed(classes=["a\0b", "c"]),
     "classes are code": changed(classes=[CODE, "lesion"]),
@@ -236,6 +237,34 @@ def test_a_folder_whose_name_is_code_is_refused(
         assert not tripwire.exists(), command
         assert code in (0, 2), command
         assert "Traceback" not in err
+
+
+def test_a_config_that_was_changed_or_removed_is_refused_by_every_command_that_uses_it(
+    mu_monai, unlearned, phantom_splits, teachers, tmp_path
+):
+    """Another size is data, and would be used for a model that was not trained with it."""
+    split = Path(phantom_splits["isic"])
+    image = split.parent / read_json(split)["test"][0]["image"]
+    for name, change in (("changed", changed(image_size=[48, 48])), ("removed", remove)):
+        run = shutil.copytree(unlearned("isic"), tmp_path / name)
+        change(run)
+        for command in commands(run, split, teachers["isic"], image, tmp_path / "out"):
+            if command[0] != "report" and command[2:4] != ["--weights", teachers["isic"]]:  # which use no config of it
+                code, _, err = mu_monai(*command)
+                assert code == 2, command
+                assert "config.json" in err or "is the run of a" in err or "shadow models need" in err, command
+
+
+def remove(run):
+    (run / "config.json").unlink()
+
+
+def test_a_config_of_many_levels_is_refused(strangers_run, tmp_path):
+    deep: list = []
+    for _ in range(300):
+        deep = [deep]
+    with pytest.raises(InputError, match="nested deeper"):
+        inherited(strangers_run(changed(image_size=deep), tmp_path / "run"), config_files("isic", "evaluate"))
 
 
 @pytest.mark.parametrize(
