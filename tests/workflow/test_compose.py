@@ -153,5 +153,6 @@ def test_a_run_with_itself_and_models_that_are_used_otherwise_are_refused(unlear
     other = altered()
     config = read_json(other / "config.json") | {"image_size": [64, 64]}
     (other / "config.json").write_text(json.dumps(config))
+    write_record(other, {**read_json(other / "run.json"), "files": file_digests(other)})
     with pytest.raises(InputError, match=r"config id 'image_size' is \[32, 32\] in .* and \[64, 64\] in"):
         workflow.compose(first, other, out=tmp_path / "x", quiet=True)
