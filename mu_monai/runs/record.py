@@ -99,7 +99,8 @@ def open_run(folder: str | os.PathLike[str], *uses: str) -> dict[str, Any]:
 
     Args:
         folder: the run folder.
-        uses: the files that are going to be used, by their names in it; `adapter` stands for all files below it.
+        uses: the files that are going to be used, by their names in it; `adapter` stands for all files below it, and
+            may be gone as a whole: adapters are destroyed once a decision is final.
 
     Raises:
         InputError: with every problem: what `read_record` refuses, a run that is not finished, and a used file that was
@@ -150,6 +151,8 @@ def changed_files(folder: str | os.PathLike[str], record: Mapping[str, Any], use
 
 def _differences(folder: Path, known: Mapping[str, Any], uses: Sequence[str]) -> Iterator[str]:
     wanted = {name for name in known for use in uses if name == use or name.startswith(f"{use}/")}
+    if not (folder / ADAPTER_DIR).exists():
+        wanted = {name for name in wanted if not name.startswith(f"{ADAPTER_DIR}/")}
     there = {name for use in uses for name in (_below(folder, use) if (folder / use).is_dir() else [use])}
     for name in sorted(wanted | {name for name in there if (folder / name).exists()}):
         if not (folder / name).is_file():

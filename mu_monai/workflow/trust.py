@@ -112,7 +112,8 @@ def inherited(
         known = [*_configs(Path(files[0]).parent.parent), *map(_nested, overlays)]
         raise_if_any(
             f"'{Path(run) / CONFIG_JSON}' {text}; the config of a run is taken as data, since the folder may come from "
-            "anybody: if you know where it comes from, --trust-config uses it as it is, code included"
+            "anybody: name the bundle that it was made with (--bundle), or where you know who made it, use its config "
+            "as it is, code included (--trust-config)"
             for key, value in found.items()
             for text in _foreign((key,), value, [each[key] for each in known if key in each])
         )

@@ -60,6 +60,7 @@ def test_other_formats_are_refused(tmp_path, content):
 def test_every_file_is_compared_where_it_is_used(run, name, how):
     file = run / ("adapter/base.json" if name == "adapter" else name)
     if how == "removed":
+        (run / "adapter" / "kept").touch()
         file.unlink()
     elif how == "added":
         known = read_record(run)["files"]
@@ -72,6 +73,16 @@ def test_every_file_is_compared_where_it_is_used(run, name, how):
     assert open_run(run)["files"]
     with pytest.raises(InputError, match=file.name):
         open_run(run, name)
+
+
+def test_adapters_may_be_destroyed_as_a_whole_but_not_in_part(run):
+    (run / "adapter" / "other").write_text("b")
+    write_record(run, {**RECORD, "files": file_digests(run)})
+    (run / "adapter" / "other").unlink()
+    with pytest.raises(InputError, match="other"):
+        open_run(run, "adapter", "model.pt")
+    shutil.rmtree(run / "adapter")
+    assert open_run(run, "adapter", "model.pt")
 
 
 def test_a_file_that_is_written_anew_is_known_again(run):
