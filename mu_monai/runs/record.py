@@ -58,8 +58,8 @@ logger = logging.getLogger(__name__)
 
 
 def write_record(folder: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
-    """Write a run's `run.json`, with the digest of its content."""
-    write_stamped(Path(folder) / RUN_JSON, {**record, "format": FORMAT})
+    """Write a run's `run.json`, with the digest of its content; a record of an earlier version stays of its format."""
+    write_stamped(Path(folder) / RUN_JSON, {"format": FORMAT, **record})
 
 
 def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -136,15 +136,16 @@ def changed_files(folder: str | os.PathLike[str], record: Mapping[str, Any], use
 
     Args:
         folder: the run folder.
-        record: its `run.json`. One of an earlier version knows the digest of `config.json` alone.
+        record: its `run.json`. One of an earlier version knows the digest of `config.json` alone, and those of files
+            that were written anew since.
         uses: as `open_run` takes them.
     """
     folder = Path(folder)
-    known = record.get(FILES)
-    if known is None:
+    known = record.get(FILES, {})
+    if record.get("format") != FORMAT:
         _say_that_little_is_known(str(folder.absolute()))
         config = (record.get("sha256") or {}).get("config")
-        known = {CONFIG_JSON: config} if config else {}
+        known = known | ({CONFIG_JSON: config} if config else {})
         uses = [name for name in uses if name in known]
     return list(_differences(folder, known, uses))
 

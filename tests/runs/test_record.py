@@ -111,6 +111,19 @@ def test_a_run_of_format_1_is_read_and_its_config_is_still_compared(run, caplog)
         open_run(run, "config.json")
 
 
+def test_what_is_written_anew_in_a_run_of_format_1_is_known_and_the_rest_is_not(run):
+    old = {**RECORD, "format": 1, "sha256": {"config": file_sha256(run / "config.json"), "weights": "a" * 64}}
+    (run / "run.json").write_text(json.dumps(old))
+    (run / "scores.csv").write_text("anew")
+    add_files(run, "scores.csv")
+    assert open_run(run, "config.json", "scores.csv", "model.pt", "adapter")["format"] == 1
+    (run / "model.pt").write_text("not noticed")
+    (run / "scores.csv").write_text("noticed")
+    with pytest.raises(InputError) as caught:
+        open_run(run, "model.pt", "scores.csv")
+    assert [("scores.csv" in text) for text in caught.value.problems] == [True]
+
+
 @pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
 def test_a_run_that_is_not_finished_is_not_opened(run, status):
     write_record(run, {**RECORD, "status": status})
