@@ -16,7 +16,7 @@ from torch import nn
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path, special_problem
 from mu_monai.keys import MODEL_PT, RUN_JSON
-from mu_monai.runs import read_record
+from mu_monai.runs import changed_files, read_record
 
 _SHOWN = 8
 
@@ -112,9 +112,11 @@ def _is_state(content: Mapping[Any, Any]) -> bool:
 def _other_than_recorded(path: Path, state: Mapping[str, torch.Tensor]) -> Iterator[str]:
     if path.name != MODEL_PT or not path.with_name(RUN_JSON).is_file():
         return
-    wanted = (read_record(path.parent).get("sha256") or {}).get("weights")
-    found = weights_sha256(state)
-    if wanted not in (None, found):
+    record = read_record(path.parent)
+    changed = changed_files(path.parent, record, [MODEL_PT])
+    yield from changed
+    wanted, found = (record.get("sha256") or {}).get("weights"), weights_sha256(state)
+    if not changed and wanted not in (None, found):
         yield (
             f"the weights '{path}' are not those that the run made (SHA-256 {found}, in its {RUN_JSON} {wanted}); put "
             "the original file back"

@@ -33,6 +33,7 @@ from mu_monai.tables import SCORE_KEYS, read_scores, read_table
 
 SEGMENTATION, CLASSIFICATION = "segmentation", "classification"
 _CLASS_NAMES = (LABEL, "predicted")
+_SHOWN = (CURVE_CSV, EXAMPLES_NPZ, AUDIT_JSON, DECISION_CSV)
 _PLANE = (MODEL, SUBSET, CASE_ID, *_CLASS_NAMES, "x", "y")
 _MASK_NUMBERS = ("loss", "bce", "dice", "iou", "confidence")
 _STRUCTURE_NUMBERS = ("loss", "cross_entropy", "dice", "iou", "confidence")
@@ -140,11 +141,12 @@ class Runs:
         return [name for name in structures(self.main.scores) if name not in self.forget_classes]
 
 
-def read_runs(folders: Sequence[str | Path]) -> Runs:
-    """Read the run folders of one report.
+def read_runs(folders: Sequence[str | Path], *, shown: bool = True) -> Runs:
+    """Read the run folders of one report, or of one audit.
 
     Args:
         folders: at least one run folder; at most one of each role (teacher, retrained, student).
+        shown: whether what a page shows beside the scores is read as well: curves, examples and earlier audits.
 
     Raises:
         InputError: with every problem at once: not a run folder, not finished, no scores, damaged files, two runs
@@ -156,7 +158,7 @@ def read_runs(folders: Sequence[str | Path]) -> Runs:
     runs: list[Run] = []
     for folder in folders:
         try:
-            runs.append(_read_run(Path(folder)))
+            runs.append(_read_run(Path(folder), _SHOWN if shown else ()))
         except InputError as error:
             problems += error.problems
     problems += _same_role(runs)
@@ -172,11 +174,13 @@ def read_runs(folders: Sequence[str | Path]) -> Runs:
     return Runs({run.role: run for run in sorted(runs, key=lambda run: ROLES.index(run.role))})
 
 
-def _read_run(folder: Path) -> Run:
+def _read_run(folder: Path, shown: Sequence[str]) -> Run:
     record = read_record(folder)
-    raise_if_any(_record_problems(folder, record))
+    raise_if_any(_record_problems(folder, record, (SCORES_CSV, *shown)))
     scores = read_scores(folder / SCORES_CSV)
     raise_if_any(_score_problems(folder, record["role"], scores))
+    if not shown:
+        return Run(folder=folder, record=record, scores=scores, curve=pd.DataFrame(), examples={})
     curve = (
         read_table(folder / CURVE_CSV, ["epoch"], numbers=True) if (folder / CURVE_CSV).is_file() else pd.DataFrame()
     )
@@ -187,13 +191,13 @@ def _read_run(folder: Path) -> Run:
     return Run(folder=folder, record=record, audit=audit, **tables)
 
 
-def _record_problems(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:
+def _record_problems(folder: Path, record: Mapping[str, Any], uses: Sequence[str]) -> Iterator[str]:
     if record["status"] != "finished":
         yield f"the run '{folder}' is {record['status']!r}, not finished; complete it through --resume, then report"
     if not (folder / SCORES_CSV).is_file():
         yield f"the run '{folder}' has no {SCORES_CSV}; write it with: mu-monai evaluate {folder}"
     else:
-        yield from changed_files(folder, record, (SCORES_CSV, CURVE_CSV, EXAMPLES_NPZ, AUDIT_JSON, DECISION_CSV))
+        yield from changed_files(folder, record, uses)
 
 
 def _read_audit(path: Path) -> dict[str, Any]:

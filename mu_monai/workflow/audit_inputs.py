@@ -76,7 +76,7 @@ class AuditInputs:
     @cached_property
     def runs(self) -> Runs:
         """The student's run and that of the first retrained model."""
-        return read_runs([self.run, *self.references[:1]])
+        return read_runs([self.run, *self.references[:1]], shown=False)
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -85,7 +85,7 @@ class AuditInputs:
 
     def tables(self, folders: Sequence[Path]) -> list[pd.DataFrame]:
         """The scores of further runs on the same split."""
-        return [read_runs([folder]).scores for folder in folders]
+        return [read_runs([folder], shown=False).scores for folder in folders]
 
     @property
     def split(self) -> Path:

@@ -263,7 +263,7 @@ def _records(plan: Plan, rows: Sequence[Row], seed: int, reference: Path) -> lis
     scored = (plan.teacher / SCORES_CSV).is_file()
     record = read_run(plan.teacher) if scored else {}
     scored = scored and record["role"] == TEACHER and record["sha256"]["split"] == plan.identity["split"]
-    scores = read_runs([*([plan.teacher] if scored else []), reference]).scores
+    scores = read_runs([*([plan.teacher] if scored else []), reference], shown=False).scores
     records = [
         *utility_records(scores, n_resamples=1),
         *membership_records(scores, n_resamples=1),

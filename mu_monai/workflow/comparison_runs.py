@@ -141,7 +141,7 @@ def unlearned(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
 def audited(plan: Plan, run: Path, reference: Path) -> dict[str, Any]:
     """The audit of a run beside a retrained model; made where there is none of these weights with these attacks."""
     file = run / AUDIT_JSON
-    if not (file.is_file() and _is_current(plan, read_stamped(file, {"models": dict}), run, reference)):
+    if not _is_current(plan, file, run, reference):
         audit(
             run,
             references=[reference],
@@ -211,8 +211,12 @@ def _is_finished(folder: Path) -> bool:
     return record["status"] == "finished" and not changed_files(folder, record, [SCORES_CSV])
 
 
-def _is_current(plan: Plan, content: Mapping[str, Any], run: Path, reference: Path) -> bool:
-    """Whether an audit is of these models, with all that is asked for now."""
+def _is_current(plan: Plan, file: Path, run: Path, reference: Path) -> bool:
+    """Whether an audit is there, whole, of these models, and with all that is asked for now."""
+    try:
+        content = read_stamped(file, {"models": dict})
+    except InputError:
+        return False
     models = {STUDENT: run, RETRAINED: reference}
     weights = {role: (content["models"].get(role) or {}).get("weights") for role in models}
     same = weights == {role: read_run(folder)["sha256"]["weights"] for role, folder in models.items()}
