@@ -131,3 +131,14 @@ def test_a_checkpoint_with_an_odd_part_is_told(run, make_student, tmp_path, part
     torch.save(content | {part: value}, tmp_path / "last.pt")
     with pytest.raises(InputError, match="checkpoint"):
         restore_checkpoint(trainer, tmp_path)
+
+
+@pytest.mark.parametrize("position", [{"iteration": -(10**9)}, {"epoch_length": -1}, {"iteration": 0.5}])
+def test_a_position_that_is_none_is_refused_and_not_counted_up_to(run, make_student, tmp_path, position):
+    save_checkpoint(trained(run, make_student()), tmp_path)
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    torch.save(content | {"trainer": content["trainer"] | position}, tmp_path / "last.pt")
+    other = run.trainer(make_student(), epochs=3)
+    other.add_event_handler(Events.STARTED, lambda: restore_checkpoint(other, tmp_path))
+    with pytest.raises(InputError, match="is not a place in a run"):
+        other.run()
