@@ -170,7 +170,7 @@ def _looked_at(name: str, look: Callable[[], Check], files: Check | None = None)
         return look()
     except InputError as error:
         return Check(name, FAILED, "; ".join(error.problems))
-    except Exception as error:  # a record may lack anything, and a config is code, which raises whatever it likes
+    except Exception as error:  # a record may lack anything, and a network refuses its arguments with whatever it likes
         return Check(name, FAILED, f"it cannot be checked ({_one_line(error)})")
 
 
