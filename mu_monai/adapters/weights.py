@@ -101,12 +101,25 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
             content = content[key]
     if not isinstance(content, Mapping) or not _is_state(content):
         raise InputError(f"weights '{path}' hold {type(content).__name__} and no state dict of tensors")
+    odd = [name for name, value in content.items() if not _is_plain(value)]
+    raise_if_any(
+        f"weights '{path}' hold {name!r} in a form that no network has (sparse, quantized, or without numbers of its "
+        "own); save them with torch.save(network.state_dict(), path)"
+        for name in odd[:_SHOWN]
+    )
     raise_if_any(_other_than_recorded(path, content))
     return dict(content)
 
 
 def _is_state(content: Mapping[Any, Any]) -> bool:
     return all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items())
+
+
+def _is_plain(value: torch.Tensor) -> bool:
+    """Whether a tensor holds its numbers: it is not sparse, quantized, without data, or one number many times over."""
+    if value.layout is not torch.strided or value.is_quantized or value.is_meta:
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _other_than_recorded(path: Path, state: Mapping[str, torch.Tensor]) -> Iterator[str]:

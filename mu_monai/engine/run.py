@@ -198,7 +198,7 @@ class RunFolder:
             if before.get(name) != now[name]
         ]
         file = self.folder / CONFIG_JSON
-        problems += _changed(read_json(file), config) if config is not None and file.is_file() else []
+        problems += _changed(read_json(file, dict), config) if config is not None and file.is_file() else []
         raise_if_any(problems)
         restore_checkpoint(engine, self.folder / CHECKPOINTS_DIR, self.method)
         if engine.state.epoch > engine.state.max_epochs:
@@ -284,7 +284,7 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def _why_not(folder: Path) -> str:
     """Why a folder cannot be resumed, and what to do."""
     file = folder / RUN_JSON
-    if not file.is_file() or read_json(file).get("status") != "finished":
+    if not file.is_file() or read_json(file, dict).get("status") != "finished":
         return "it is not a run, or its first epoch never ended; leave out --resume and give a new folder"
     if all((folder / name).is_file() for name in (SCORES_CSV, EXAMPLES_NPZ)):
         return "the run is finished; leave out --resume and give a new folder to make another"

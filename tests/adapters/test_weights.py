@@ -254,3 +254,19 @@ def test_what_is_not_an_ordinary_file_is_not_opened(path):
         pytest.skip(f"this system has no {path}")
     with pytest.raises(InputError, match="is not an ordinary file"):
         read_weights(path)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.eye(3).to_sparse(),
+        torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+        torch.empty(3, device="meta"),
+        torch.zeros(1).expand(10**12),
+    ],
+    ids=["sparse", "quantized", "meta", "expanded"],
+)
+def test_tensors_that_no_network_has_are_refused(tmp_path, tensor):
+    torch.save({"good": torch.ones(2), "odd": tensor}, tmp_path / "weights.pt")
+    with pytest.raises(InputError, match=r"'odd'|cannot be read as plain weights"):
+        read_weights(tmp_path / "weights.pt")
