@@ -267,8 +267,11 @@ def file_sha256(source: str | os.PathLike[str]) -> str:
         return hashlib.sha256("".join(sorted(map(file_sha256, files))).encode()).hexdigest()
     if str(source).lower().endswith(".gz"):
         return _content_sha256(source)
-    with open(source, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with open(source, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except ValueError as error:  # such as a NUL in its name
+        raise InputError(f"{str(source)!r} is not a path ({error}); give the path of a file") from error
 
 
 def _content_sha256(source: str | os.PathLike[str]) -> str:

@@ -227,6 +227,8 @@ class TestWhatIsNotAnOrdinaryFile:
         (tmp_path / "folder").mkdir()
         assert [special_problem(tmp_path / name) for name in ("file", "link", "folder", "gone", "a\0")] == [None] * 5
         assert file_sha256(tmp_path / "link") == file_sha256(tmp_path / "file")
+        with pytest.raises(InputError, match="is not a path"):
+            file_sha256("a\0b")
 
 
 def test_the_content_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):

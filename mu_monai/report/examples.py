@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import ARCHIVE_ERRORS, special_problem
-from mu_monai.keys import CASE_ID, IMAGE, LABEL, ROLES, SUBSET
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, ROLES, SUBSET, SUBSETS
 from mu_monai.planes import NORMALS, PLANE, POSITION, SPACING, VOLUME, cut, framed
 
 CLASSES = "classes"  # the array that names the outcomes of a classifier, or the classes of the masks of volumes
@@ -79,12 +79,31 @@ def _problems(examples: Examples) -> Iterator[str]:
         yield f"has no array {', '.join(map(repr, absent))}"
         return
     of_cases = [name for name in examples if name not in (CLASSES, SPACING) and not name.startswith(VOLUME)]
+    single = [name for name in of_cases if not examples[name].ndim]
+    if single:
+        yield f"holds a single value for all cases in {', '.join(map(repr, single))}"
+        return
     lengths = {name: len(examples[name]) for name in of_cases}
     if len(set(lengths.values())) > 1:
         yield f"has arrays of different lengths {lengths}"
         return
-    if names:
-        shape = (lengths[CASE_ID], len(examples[CLASSES]))
-        odd = [f"{role} {examples[role].shape}" for role in ROLES if role in examples and examples[role].shape != shape]
-        if odd:
-            yield f"should hold a probability per case and class, {shape}, and holds {', '.join(odd)}"
+    yield from _picture_problems(examples, names)
+    strange = sorted(set(map(str, examples[SUBSET])) - set(SUBSETS))
+    if strange:
+        yield f"has cases of the subset {', '.join(map(repr, strange[:3]))}; known are {', '.join(SUBSETS)}"
+
+
+def _picture_problems(examples: Examples, names: bool) -> Iterator[str]:
+    """What cannot be drawn: text, images of other axes, answers of another shape than what they are about."""
+    answers = [role for role in ROLES if role in examples]
+    pictures = [IMAGE, *answers] if names else [IMAGE, LABEL, *answers]
+    text = [name for name in pictures if examples[name].dtype.kind not in "biuf"]
+    if text:
+        yield f"should hold numbers in {', '.join(map(repr, text))}"
+    if examples[IMAGE].ndim not in (3, 4):
+        yield f"should hold pictures with or without channels, and holds images of the shape {examples[IMAGE].shape}"
+    wanted = (len(examples[CASE_ID]), len(examples[CLASSES])) if names else examples[LABEL].shape
+    odd = [f"{role} {examples[role].shape}" for role in answers if examples[role].shape != wanted]
+    if odd:
+        what = "a probability per case and class" if names else "answers of the shape of the labels"
+        yield f"should hold {what}, {wanted}, and holds {', '.join(odd)}"

@@ -48,11 +48,18 @@ _SHAPE: dict[str, Any] = {
     "parameters": {"coverage": str, "base": int, "trainable": int | None, "total": int, "share": float | None},
     "checks": [{"name": str, "passed": bool, "detail": str}],
     "warnings": [str],
-    "measurements": dict,
+    "measurements": {
+        "drift": {"layers": [dict]},
+        "margins": dict | None,
+        "restoration": dict | None,
+        "boundary": dict,
+        "composition": dict,
+    },
+    "started": str,
     "seconds": float,
     FILES: dict,
 }
-_NULL = ("split", "provenance", "measurements", "seconds")  # where null says as much as nothing
+_NULL = ("split", "drift", "provenance", "measurements", "seconds")  # where null says as much as nothing
 _METHOD = {"name": str, "settings": dict}
 logger = logging.getLogger(__name__)
 
@@ -77,8 +84,8 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
     raise_if_any(link_problems(folder))
     record = read_stamped(file)
     problems = list(_misshapen(record, _SHAPE))
-    if record.get("method") is not None:
-        problems += _misshapen(record, {"method": _METHOD})
+    if record.get("method") is not None or record.get("verb") == "unlearn":
+        problems += _misshapen({"method": None} | record, {"method": _METHOD})
     allowed = {"verb": VERBS, "status": STATUSES, "role": ROLES}
     problems += [
         f"{key} is {record.get(key)!r}, which is not one of {', '.join(names)}"

@@ -101,8 +101,9 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
     """
     run, out = Path(run), Path(out)
     record = read_run(run, CONFIG_JSON, MODEL_PT)
-    raise_if_any(_release_problems(run, out, record))
-    source = teacher or record["teacher"]
+    source = teacher or record.get("teacher")
+    raise_if_any(_release_problems(run, out, record, source))
+    assert source is not None
     bundle = trust.bundle_of(record)
     config = plain_inference(run, bundle, trust)
     states = {STUDENT: read_weights(run / MODEL_PT), TEACHER: read_weights(source)}
@@ -119,10 +120,12 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
     return out
 
 
-def _release_problems(run: Path, out: Path, record: Mapping[str, Any]) -> Iterator[str]:
+def _release_problems(run: Path, out: Path, record: Mapping[str, Any], source: str | Path | None) -> Iterator[str]:
     if out.exists():
         yield f"'{out}' exists; give another folder or remove it"
     yield from place_problems({"--out": out})
+    if source is None:
+        yield f"'{run}' does not name its teacher; give the weights that it started from as --teacher"
     if record["verb"] != "unlearn":
         yield f"{_no_unlearning(run, record)}; only the student of an unlearning run is released"
     for check in record.get("checks", []):

@@ -14,7 +14,8 @@ from mu_monai.runs import add_files, changed_files, file_digests, open_run, read
 from mu_monai.runs.record import VERBS
 from mu_monai.runs.stamped import write_stamped
 
-RECORD = {"verb": "unlearn", "status": "finished", "role": "student", "sha256": {"weights": "a" * 64}}
+METHOD = {"name": "EraseToRetain", "settings": {}}
+RECORD = {"verb": "unlearn", "status": "finished", "role": "student", "method": METHOD, "sha256": {"weights": "a" * 64}}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -141,7 +142,7 @@ def test_a_run_that_is_not_finished_is_not_opened(run, status):
         *(("sha256", value) for value in (None, [], "a", {"weights": 3})),
         *(("split", value) for value in ("a", [], {"file": 3}, {"file": "a", "provenance": []})),
         *(("bundle", value) for value in (3, "isic", {"name": ["isic"]})),
-        *(("method", value) for value in ("a", [], {"name": 3}, {"settings": []})),
+        *(("method", value) for value in (None, "a", [], {"name": 3}, {"settings": []})),
         *(("files", value) for value in ([], "a", 3)),
         *(("checks", {}), ("warnings", "a"), ("teacher", 3), ("seconds", True), ("parameters", [])),
     ],
