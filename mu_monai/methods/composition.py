@@ -12,6 +12,7 @@ from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters import Student, read_weights, summed
 from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import shape_problems
 from mu_monai.keys import ADAPTER_DIR, MODEL_PT, RUN_JSON
 from mu_monai.methods.method import UnlearningMethod, choice_problems, range_problems, require_student
 from mu_monai.runs import open_run
@@ -97,6 +98,11 @@ class Composition(UnlearningMethod):
         student: Student = engine.network
         raise_if_any(self._start_problems(student))
         records = {name: open_run(folder, MODEL_PT, ADAPTER_DIR) for name, folder in self._parents().items()}
+        raise_if_any(
+            f"the {RUN_JSON} of '{self._parents()[name]}': {problem}; give a run that 'mu-monai unlearn' made"
+            for name, record in records.items()
+            for problem in shape_problems(record, _RUN)
+        )
         raise_if_any(
             f"the run '{self._parents()[name]}' started from weights with SHA-256 "
             f"{record['sha256']['starting_weights']}, and the teacher here has {student.base_sha256}; compose runs of "
