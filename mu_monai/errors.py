@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class InputError(ValueError):
@@ -47,3 +47,24 @@ def raise_if_any(problems: Iterable[str]) -> None:
     found = list(problems)
     if found:
         raise InputError(found)
+
+
+def collect(*steps: Callable[[], Iterable[str] | None]) -> list[str]:
+    """Call every step and gather the problems of all, so that a user sees them at once."""
+    problems: list[str] = []
+    for step in steps:
+        try:
+            problems += step() or ()
+        except InputError as error:
+            problems += error.problems
+    return problems
+
+
+def unless_raised(_result: object) -> list[str]:
+    """No problems, since what was called did not raise any; for `collect`.
+
+    Example:
+        >>> collect(lambda: unless_raised(raise_if_any([])))
+        []
+    """
+    return []

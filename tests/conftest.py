@@ -3,12 +3,18 @@
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from monai.data import DataLoader, Dataset
+from monai.networks.nets import UNet
 
 from mu_monai import cli
+from mu_monai.adapters import Student
+from mu_monai.keys import IMAGE, SUBSETS
 
 # Two threads per process on two cores are many times slower than one, and weights of a test's own process and of a
 # command that it starts agree bit for bit only if both use as many.
@@ -111,3 +117,51 @@ def teachers(tmp_path_factory: pytest.TempPathFactory, phantom_splits: dict[str,
         )
         for bundle, split in phantom_splits.items()
     }
+
+
+def build_unet(seed: int = 0) -> UNet:
+    torch.manual_seed(seed)
+    network = UNet(2, 1, 1, channels=(4, 8), strides=(2,), num_res_units=2, norm="batch").train()
+    with torch.no_grad():
+        network(torch.randn(4, 1, 16, 16) + 1)  # statistics that are no longer the initial ones
+    return network.eval()
+
+
+def build_student(**settings: Any) -> Student:
+    return Student(build_unet(), **{"r": 2, "lora_alpha": 8, **settings})
+
+
+def build_cases(subset: str, number: int) -> list[dict[str, Any]]:
+    """Noise with a bright square, which is the mask; ids in descending order."""
+    generator = torch.Generator().manual_seed(sorted(SUBSETS).index(subset))
+    cases = []
+    for index in reversed(range(number)):
+        label = torch.zeros(1, 16, 16)
+        top = 2 + index
+        label[:, top : top + 6, top : top + 6] = 1
+        image = torch.randn(1, 16, 16, generator=generator) * 0.3 + label
+        ids = {"case_id": f"{subset}-{index}", "patient_id": f"{subset}-p{index // 2}"}
+        cases.append({IMAGE: image, "label": label, **ids})
+    return cases
+
+
+@pytest.fixture
+def make_unet() -> Callable[..., UNet]:
+    return build_unet
+
+
+@pytest.fixture
+def make_student() -> Callable[..., Student]:
+    return build_student
+
+
+@pytest.fixture
+def make_cases() -> Callable[..., list[dict[str, Any]]]:
+    return build_cases
+
+
+@pytest.fixture
+def loaders() -> dict[str, DataLoader]:
+    """Batches of small cases of every subset."""
+    sizes = {"retain": 6, "forget": 4, "validation": 3, "test": 3}
+    return {name: DataLoader(Dataset(build_cases(name, sizes[name])), batch_size=2) for name in SUBSETS}

@@ -16,9 +16,9 @@ from skimage.io import imread
 from mu_monai import workflow
 from mu_monai.adapters import load_weights
 from mu_monai.bundle import shipped_bundles
-from mu_monai.data.class_phantom import CLASS_DIAGNOSES
+from mu_monai.bundle.config import parse_settings, read_config, unknown_ids
+from mu_monai.data.phantoms.classes import CLASS_DIAGNOSES
 from mu_monai.errors import InputError
-from mu_monai.workflow.config import parse_settings, read_config, unknown_ids
 
 BUNDLES = shipped_bundles()
 CONFIGS = ("train", "unlearn", "evaluate", "inference")

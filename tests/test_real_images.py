@@ -12,10 +12,10 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from mu_monai import workflow
 from mu_monai.adapters import weights_sha256
 from mu_monai.bundle import shipped_bundles
-from mu_monai.data.geometry import grid_problem
+from mu_monai.bundle.config import parse_settings
+from mu_monai.data.volumes.geometry import grid_problem
 from mu_monai.errors import InputError
 from mu_monai.keys import SUBSETS, TRAINING_SUBSETS
-from mu_monai.workflow.config import parse_settings
 
 SMALL = ["network_def#channels=[8, 16, 32]", "network_def#strides=[2, 2]", "image_size=[64, 64]"]
 

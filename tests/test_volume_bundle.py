@@ -13,10 +13,10 @@ from monai.bundle import ConfigParser
 
 from mu_monai import workflow
 from mu_monai.bundle import shipped_bundles
-from mu_monai.data.volume_layouts import stem
+from mu_monai.bundle.config import read_config
+from mu_monai.data.layouts.volumes import stem
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
-from mu_monai.workflow.config import read_config
 
 CONFIGS = shipped_bundles()["volume3d"] / "configs"
 HALF = {"classes": ["background", "organ", "lesion"], "patch_size": [16, 16, 16], "spacing": [4.0, 4.0, 4.0]}

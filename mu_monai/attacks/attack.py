@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from mu_monai.engine import Apply
+from mu_monai.measure import Apply
 
 Batches = DataLoader[Mapping[str, Any]]
 

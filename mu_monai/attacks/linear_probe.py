@@ -15,8 +15,8 @@ from torch import nn
 from mu_monai.adapters import captured, pooled
 from mu_monai.adapters.placement import feature_layer
 from mu_monai.attacks.attack import Batches
-from mu_monai.engine import Apply
 from mu_monai.keys import CASE_ID, FORGET, IMAGE, PATIENT_ID, RETAIN, SUBSET, TEST, VALIDATION
+from mu_monai.measure import Apply
 
 LINEAR_PROBE = "linear-probe"
 PROBE = "probe"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mu_monai.workflow.trust import Trust
+    from mu_monai.bundle.trust import Trust
 
 RunDir = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
 RunBundle = Annotated[
@@ -28,6 +28,6 @@ TrustConfig = Annotated[
 
 def trust(bundle: str | Path | None, config: bool) -> Trust:
     """What a user says of where run folders come from."""
-    from mu_monai.workflow.trust import Trust
+    from mu_monai.bundle.trust import Trust
 
     return Trust(bundle=bundle, config=config)

@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from mu_monai.data.classes import class_name_problems
-from mu_monai.data.geometry import affine_problem, grid_problem
+from mu_monai.data.volumes.geometry import affine_problem, grid_problem
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import IMAGE, LABEL
 

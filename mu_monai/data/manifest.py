@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from mu_monai.data.pictures import opened
-from mu_monai.data.volume_files import VOLUME_SUFFIXES, is_volume, volume_problems
+from mu_monai.data.volumes.files import VOLUME_SUFFIXES, is_volume, volume_problems
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import special_problem
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, SUBSET

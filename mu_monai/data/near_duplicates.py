@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mu_monai.data.pictures import opened
-from mu_monai.data.volume_files import is_volume
+from mu_monai.data.volumes.files import is_volume
 from mu_monai.keys import CASE_ID, FORGET, IMAGE, SUBSET
 
 HASH_SIDE = 16  # 16 x 16 = 256 bits; with the usual 64 bits unrelated skin lesions collide at distance 4

@@ -19,7 +19,7 @@ from mu_monai.data.duplicates import (
     resolve_duplicates,
     unite_groups,
 )
-from mu_monai.data.layouts import Source
+from mu_monai.data.layouts.layout import Source
 from mu_monai.data.manifest import COLUMNS, is_file_label, nearest_names
 from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.pseudonyms import hash_ids

@@ -16,9 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mu_monai.adapters import Student
-from mu_monai.engine.case_scores import case_scores
 from mu_monai.engine.curve import record_term
-from mu_monai.engine.examples import write_examples
 from mu_monai.engine.warnings import warn
 from mu_monai.errors import InputError
 from mu_monai.files import atomic_path
@@ -36,6 +34,8 @@ from mu_monai.keys import (
     TEST,
 )
 from mu_monai.lock import writing
+from mu_monai.measure.case_scores import case_scores
+from mu_monai.measure.examples import write_examples
 from mu_monai.runs import add_files
 
 Predict = Callable[[torch.Tensor], torch.Tensor]

@@ -12,9 +12,9 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch import nn
 
-from mu_monai.engine import randomized
 from mu_monai.keys import IMAGE, LOSS, PRED
 from mu_monai.losses import Distillation
+from mu_monai.measure import randomized
 from mu_monai.methods.method import UnlearningMethod, range_problems, require_student
 
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import torch
 from monai.engines import SupervisedTrainer
 
-from mu_monai.engine.boundary_search import BoundarySearch
 from mu_monai.keys import LOSS
 from mu_monai.losses.relabelling import relabelled, relabelling_losses
+from mu_monai.methods.boundary_search import BoundarySearch
 from mu_monai.methods.method import UnlearningMethod, range_problems
 from mu_monai.methods.perturbed_sign_gradient import OriginalModel, intensity_problems
 

@@ -13,10 +13,10 @@ import torch
 from monai.data.utils import set_rnd
 from monai.engines import SupervisedTrainer
 
-from mu_monai.engine import case_losses, each_loss
 from mu_monai.errors import InputError
 from mu_monai.keys import IMAGE, LOSS, PRED
 from mu_monai.losses import DIRECTIONS, Distillation, Hinge
+from mu_monai.measure import case_losses, each_loss
 from mu_monai.methods.method import REFERENCE, UnlearningMethod, choice_problems, range_problems, require_student
 
 TARGETS = ("quantiles", "median")

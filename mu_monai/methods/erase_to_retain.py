@@ -12,7 +12,7 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters import captured, clip_drift
-from mu_monai.engine import Margins, RestorationWatch, margins, mean_case_loss, warn
+from mu_monai.engine import warn
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import IMAGE, LABEL, LOSS, PRED
 from mu_monai.losses import (
@@ -26,7 +26,9 @@ from mu_monai.losses import (
     over_places,
     unrestrictable,
 )
+from mu_monai.measure import Margins, margins, mean_case_loss
 from mu_monai.methods.method import UnlearningMethod, choice_problems, range_problems, require_student
+from mu_monai.methods.watchdog import RestorationWatch
 
 SCHEDULES = ("joint", "alternate_epoch", "alternate_step", "two_phase")
 

@@ -16,9 +16,10 @@ from monai.engines.utils import IterationEvents
 from torch.utils.data import DataLoader
 
 from mu_monai.adapters import Student, layer_drifts, total_drift
-from mu_monai.engine import Margins, ReferenceWatch, WholeCases, margins, patient_losses, record_term, warn
+from mu_monai.engine import ReferenceWatch, record_term, warn
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, LOSS, PRED
+from mu_monai.measure import Margins, WholeCases, margins, patient_losses
 
 REFERENCE, REWIND = "reference", "rewind"
 TASKS = ("segmentation", "classification")

@@ -14,7 +14,10 @@ from monai.utils import convert_to_tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from mu_monai.engine import seeded, warn
-from mu_monai.engine.boundary_search import (
+from mu_monai.keys import IMAGE, LOSS, PRED
+from mu_monai.losses import Distillation
+from mu_monai.losses.relabelling import LABEL_MODES, relabelled, relabelling_losses, standing, without_truth
+from mu_monai.methods.boundary_search import (
     NOISE_SCALES,
     NOISES,
     RELEASED,
@@ -25,9 +28,6 @@ from mu_monai.engine.boundary_search import (
     Standing,
     intensity_range,
 )
-from mu_monai.keys import IMAGE, LOSS, PRED
-from mu_monai.losses import Distillation
-from mu_monai.losses.relabelling import LABEL_MODES, relabelled, relabelling_losses, standing, without_truth
 from mu_monai.methods.method import UnlearningMethod, choice_problems, range_problems, require_student
 
 RUNNER_UP, SKIP, KEEP = "runner_up", "skip", "keep"
@@ -58,7 +58,7 @@ class PerturbedSignGradient(UnlearningMethod):
         y_i^b = \arg\max f_{w_0}(x_i + \delta_i)
 
     where :math:`x_i + \delta_i` is the point, near :math:`x_i`, at which the original model :math:`f_{w_0}` changes its
-    answer; see `mu_monai.engine.boundary_search.BoundarySearch` for how it is found. A step takes one batch of
+    answer; see `mu_monai.methods.boundary_search.BoundarySearch` for how it is found. A step takes one batch of
     relabelled forget cases and, for :math:`\phi > 0`, one of retained cases.
 
     For masks, which the paper does not have, the search climbs the mean loss over the label's structures; a case has

@@ -13,8 +13,9 @@ from monai.engines import SupervisedTrainer
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.utils.data import DataLoader
 
-from mu_monai.engine import case_gradients, warn
+from mu_monai.engine import warn
 from mu_monai.errors import InputError
+from mu_monai.measure import case_gradients
 from mu_monai.methods.method import UnlearningMethod, range_problems, require_student
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from mu_monai.adapters import Student, place, weights_sha256
 from mu_monai.adapters.placement import NETWORKS, anatomy, capacity, feature_layer, head
-from mu_monai.workflow.networks import networks
+from mu_monai.workflow.listing_networks import networks
 
 IMAGE, CLASSES = 32, 3
 TRANSFORMER = {"hidden_size": 16, "mlp_dim": 32, "num_heads": 2}

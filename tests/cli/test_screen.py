@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mu_monai.cli.screen import LogFormatter, printable, show
 from mu_monai.errors import InputError
-from mu_monai.workflow.verify import Check
+from mu_monai.workflow.handover.verifying import Check
 
 STEERING = [
     *(

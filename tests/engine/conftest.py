@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from monai.data import DataLoader, Dataset
+from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from monai.inferers import SimpleInferer
 from monai.losses import DiceCELoss
-from monai.networks.nets import UNet
 from torch import nn
 
 from mu_monai.adapters import Student
@@ -22,32 +21,6 @@ from mu_monai.files import write_json
 from mu_monai.keys import IMAGE, LOSS, SUBSETS
 
 SIZES = {"retain": 6, "forget": 4, "validation": 3, "test": 3}
-
-
-def build_unet(seed: int = 0) -> UNet:
-    torch.manual_seed(seed)
-    network = UNet(2, 1, 1, channels=(4, 8), strides=(2,), num_res_units=2, norm="batch").train()
-    with torch.no_grad():
-        network(torch.randn(4, 1, 16, 16) + 1)  # statistics that are no longer the initial ones
-    return network.eval()
-
-
-def build_student(**settings: Any) -> Student:
-    return Student(build_unet(), **{"r": 2, "lora_alpha": 8, **settings})
-
-
-def build_cases(subset: str, number: int) -> list[dict[str, Any]]:
-    """Noise with a bright square, which is the mask; ids in descending order."""
-    generator = torch.Generator().manual_seed(sorted(SIZES).index(subset))
-    cases = []
-    for index in reversed(range(number)):
-        label = torch.zeros(1, 16, 16)
-        top = 2 + index
-        label[:, top : top + 6, top : top + 6] = 1
-        image = torch.randn(1, 16, 16, generator=generator) * 0.3 + label
-        ids = {"case_id": f"{subset}-{index}", "patient_id": f"{subset}-p{index // 2}"}
-        cases.append({IMAGE: image, "label": label, **ids})
-    return cases
 
 
 class Push:
@@ -82,8 +55,16 @@ class Push:
 class Run:
     """Everything that a bundle's config would put together, ready to go."""
 
-    def __init__(self, folder: Path, split: Path, loaders: Mapping[str, DataLoader]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        split: Path,
+        loaders: Mapping[str, DataLoader],
+        make_unet: Callable[..., nn.Module],
+        make_student: Callable[..., Student],
+    ) -> None:
         self.folder, self.split, self.loaders = folder, split, loaders
+        self.make_unet, self.make_student = make_unet, make_student
 
     def trainer(
         self, network: nn.Module, *, handlers: Sequence[Any] = (), epochs: int = 2, rate: float = 0.1, seed: int = 0
@@ -129,7 +110,7 @@ class Run:
         )
         scorer = ScoreSubsets(self.loaders, DiceCELoss(sigmoid=True))
         handlers = [method, StopOnNonFinite(), scorer, *before, run_folder, *after]
-        network = network or build_student(lora_dropout=0.2)
+        network = network or self.make_student(lora_dropout=0.2)
         return self.trainer(network, handlers=handlers, epochs=epochs, rate=rate, seed=seed)
 
     def training(self, *, subsets: Sequence[str] = ("retain", "forget"), resume: bool = False, epochs: int = 2):
@@ -141,7 +122,7 @@ class Run:
             subsets=list(subsets),
             resume=resume,
         )
-        return self.trainer(build_unet(), handlers=[run_folder], epochs=epochs, rate=1e-3)
+        return self.trainer(self.make_unet(), handlers=[run_folder], epochs=epochs, rate=1e-3)
 
 
 class At:
@@ -159,28 +140,8 @@ class At:
 
 
 @pytest.fixture
-def make_unet() -> Callable[..., UNet]:
-    return build_unet
-
-
-@pytest.fixture
-def make_student() -> Callable[..., Student]:
-    return build_student
-
-
-@pytest.fixture
-def make_cases() -> Callable[..., list[dict[str, Any]]]:
-    return build_cases
-
-
-@pytest.fixture
 def at() -> type[At]:
     return At
-
-
-@pytest.fixture
-def loaders() -> dict[str, DataLoader]:
-    return {name: DataLoader(Dataset(build_cases(name, SIZES[name])), batch_size=2) for name in SUBSETS}
 
 
 @pytest.fixture
@@ -193,5 +154,5 @@ def split(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path: Path, split: Path, loaders: dict[str, DataLoader]) -> Run:
-    return Run(tmp_path / "run", split, loaders)
+def run(tmp_path: Path, split: Path, loaders: dict[str, DataLoader], make_unet, make_student) -> Run:
+    return Run(tmp_path / "run", split, loaders, make_unet, make_student)

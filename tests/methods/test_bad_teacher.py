@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import kl_div
 
-from mu_monai.engine import randomized
 from mu_monai.errors import InputError
+from mu_monai.measure import randomized
 from mu_monai.methods import BadTeacher
 
 

@@ -16,13 +16,13 @@ from ignite.engine import Events
 
 from mu_monai import workflow
 from mu_monai.adapters import Student, load_weights, weights_sha256
+from mu_monai.bundle import config
+from mu_monai.bundle.trust import inherited
 from mu_monai.engine import RunFolder
 from mu_monai.errors import InputError
 from mu_monai.methods import METHODS
 from mu_monai.methods.method import COSTS, NEEDS
-from mu_monai.workflow import config
-from mu_monai.workflow.trust import inherited
-from mu_monai.workflow.unlearn import method_overlay, method_override
+from mu_monai.workflow.recipe import method_overlay, method_override
 
 # One row of quick settings per method, and per schedule where a method has several.
 QUICK = {
@@ -209,7 +209,12 @@ def test_every_method_has_a_row_of_quick_settings():
 
 def test_every_file_of_the_package_is_a_listed_method():
     folder = Path(METHODS["erase-to-retain"].__module__.replace(".", "/")).parent
-    files = {path.stem for path in (Path(workflow.__file__).parents[2] / folder).glob("*.py")} - {"__init__", "method"}
+    files = {path.stem for path in (Path(workflow.__file__).parents[2] / folder).glob("*.py")} - {
+        "__init__",
+        "method",
+        "boundary_search",
+        "watchdog",
+    }
     assert files == {name.replace("-", "_") for name in METHODS}
 
 

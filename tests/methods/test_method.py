@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from mu_monai import workflow
+from mu_monai.bundle import config
 from mu_monai.errors import InputError
 from mu_monai.methods import METHODS, CalibratedEraseToRetain, EraseToRetain, UnlearningMethod
-from mu_monai.workflow import config
-from mu_monai.workflow.unlearn import method_override
+from mu_monai.workflow.recipe import method_override
 
 
 @pytest.fixture

@@ -162,7 +162,7 @@ class TestRelabelling:
         return method._relabel(torch.zeros(3, 1, 2, 2), self.label)
 
     def boundary(self, image, label):
-        from mu_monai.engine.boundary_search import BoundaryPoints
+        from mu_monai.methods.boundary_search import BoundaryPoints
 
         flipped = torch.tensor([True, False, False])
         points = BoundaryPoints(

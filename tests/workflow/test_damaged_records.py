@@ -11,7 +11,7 @@ from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.record import record_problems
 from mu_monai.runs import add_files, write_stamped
-from mu_monai.workflow.derived import verdict_problems
+from mu_monai.workflow.handover.derived import verdict_problems
 
 STRANGE = {"null": None, "list": [], "mapping": {}, "text": "text", "number": 7, "huge": 10**400, "negative": -1.5}
 # What only the one who signs knows: a well-formed text or number in its place cannot be told from a true one.

@@ -14,11 +14,11 @@ from torch import nn
 
 from mu_monai import workflow
 from mu_monai.bundle import shipped_bundles
+from mu_monai.bundle.config import parse_settings
 from mu_monai.engine import ScoreSubsets
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.lock import writing
-from mu_monai.workflow.config import parse_settings
 
 
 @pytest.fixture

@@ -1,0 +1,230 @@
+"""Folders of volumes as data sets and hospitals keep them, read into a manifest."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mu_monai.data.layouts.pairing import pair, with_metadata
+from mu_monai.data.pseudonyms import pseudonym
+from mu_monai.data.volumes.dicom import Header, find_series, is_series, read_header, text
+from mu_monai.data.volumes.files import VOLUME_SUFFIXES
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import read_json
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
+
+_log = logging.getLogger(__name__)
+
+_HEADERS = {
+    "manufacturer": "Manufacturer",
+    "model_name": "ManufacturerModelName",
+    "study_date": "StudyDate",
+    "modality": "Modality",
+    "sex": "PatientSex",
+}
+_YEARS = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}  # of the units of PatientAge in a year
+
+
+def read_volumes(source: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a folder of images and labels of the same names.
+
+    Args:
+        source: with `images/` (`<name>.nii.gz`, `<name>.nii`, or a folder `<name>/` with a DICOM series), `labels/`
+            (`<name>.nii.gz` or `<name>_seg.nii.gz`) and, where there is one, `metadata.csv` as for `read_isic`.
+
+    Raises:
+        InputError: listing every image without label, label without image, and name that two images or labels share.
+    """
+    source = Path(source)
+    images = _by_stem([*_volume_files(source / "images"), *_series_folders(source / "images")])
+    labels = _by_stem(_volume_files(source / "labels"), images)
+    manifest = pair(images, labels, "labels/<name>.nii.gz or labels/<name>_seg.nii.gz", "label")
+    return with_metadata(manifest.drop(columns=PATIENT_ID), source)
+
+
+def read_decathlon(source: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a data set of the Medical Segmentation Decathlon, or another with its `dataset.json`.
+
+    Only `training` has labels; its further entries become columns. What else there is is left out, and logged. An
+    optional `metadata.csv` gives patients, as for `read_isic`.
+
+    Args:
+        source: the folder with `dataset.json`, or that file.
+
+    Raises:
+        InputError: where `training` is empty; listing every entry that is not one image with one label.
+
+    Source: Antonelli et al., *The Medical Segmentation Decathlon* (arXiv 2106.05735).
+    """
+    file = _decathlon_file(Path(source))
+    content = read_json(file, {"training": list})
+    entries = content["training"]
+    if not entries:
+        raise InputError(f"{str(file)!r}, training, is empty; list at least one image with its label")
+    raise_if_any(
+        f"{str(file)!r}, training, entry {number}: {_shown(entry)} is not one image with one label; write "
+        '{"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"}'
+        for number, entry in enumerate(entries, start=1)
+        if not (isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in (IMAGE, LABEL)))
+    )
+    if isinstance(content.get("test"), list) and content["test"]:
+        _log.warning("%d test images of '%s' have no labels and are left out", len(content["test"]), file)
+    if names := class_names(source):
+        _log.info("the classes of '%s'; pass them on by --set classes='%s'", file, json.dumps(names))
+    folder = file.absolute().parent
+    rows = [{CASE_ID: stem(Path(entry[IMAGE])), **_plain(entry)} for entry in entries]
+    manifest = pd.DataFrame(rows).drop(columns=PATIENT_ID, errors="ignore")
+    for column in (IMAGE, LABEL):
+        manifest[column] = [os.path.normpath(folder / entry) for entry in manifest[column]]
+    return with_metadata(manifest, folder)
+
+
+def class_names(source: str | os.PathLike[str]) -> list[str]:
+    """The names of the values 0, 1, 2 ... of the masks, as `dataset.json` says; empty where it does not."""
+    labels = read_json(_decathlon_file(Path(source)), dict).get("labels")
+    if not isinstance(labels, dict) or set(labels) != set(map(str, range(len(labels)))):
+        return []
+    return [str(labels[str(value)]) for value in range(len(labels))]
+
+
+def read_dicom(source: str | os.PathLike[str], salt: str) -> pd.DataFrame:
+    """Read folders of DICOM series; patients and cases get names that do not tell who they are.
+
+    The columns `manufacturer`, `model_name`, `study_date` (as `20221231`), `modality`, and where there are any `sex`
+    and `age` (years) are those of the headers.
+
+    Args:
+        source: with a folder per series at any depth. The label of the series in `<folder>/` is `<folder>_seg.nii.gz`
+            beside it, or `labels/<folder>.nii.gz` in `source`.
+        salt: see `pseudonym`.
+
+    Raises:
+        InputError: listing every series without label, without PatientID or without SeriesInstanceUID, and every label
+            of several series.
+    """
+    source = Path(source).absolute()
+    headers = {folder: read_header(folder) for folder in find_series(source)}
+    labels = {folder: _series_label(source, folder) for folder in headers}
+    raise_if_any(_series_problems(headers, labels))
+    rows = [
+        {
+            CASE_ID: pseudonym("series", str(text(header, "SeriesInstanceUID")), salt),
+            PATIENT_ID: pseudonym("patient", str(text(header, "PatientID")), salt),
+            IMAGE: str(folder),
+            LABEL: str(labels[folder]),
+            **{name: text(header, keyword) for name, keyword in _HEADERS.items()},
+            "age": _years(text(header, "PatientAge")),
+        }
+        for folder, header in headers.items()
+    ]
+    manifest = pd.DataFrame(rows)
+    return manifest.drop(columns=[name for name in ("sex", "age") if manifest[name].isna().all()])
+
+
+def is_volumes(path: Path) -> bool:
+    """Whether there are `images/` with volumes and `labels/`."""
+    images = path / "images"
+    return images.is_dir() and (path / "labels").is_dir() and bool(_volume_files(images) or _series_folders(images))
+
+
+def is_decathlon(path: Path) -> bool:
+    """Whether there is a `dataset.json`, or another JSON file, with a list `training`."""
+    file = _decathlon_file(path)
+    try:
+        content = read_json(file) if file.suffix == ".json" and file.is_file() else None
+    except InputError:
+        return False
+    return isinstance(content, dict) and isinstance(content.get("training"), list)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether there are DICOM files in a folder, at any depth."""
+    return path.is_dir() and any(True for _ in find_series(path))
+
+
+def stem(path: Path) -> str:
+    """The name of a file without its suffix, `.nii.gz` included.
+
+    Example:
+        >>> stem(Path("a/b.c.nii.gz"))
+        'b.c'
+    """
+    name = path.name
+    return next((name[: -len(end)] for end in VOLUME_SUFFIXES if name.lower().endswith(end)), name)
+
+
+def _volume_files(folder: Path) -> list[Path]:
+    return sorted(
+        file for file in folder.iterdir() if file.name.lower().endswith(VOLUME_SUFFIXES) and file.name[0] != "."
+    )
+
+
+def _series_folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.name[0] != "." and is_series(entry))
+
+
+def _by_stem(files: list[Path], images: Mapping[str, Path] | None = None) -> dict[str, Path]:
+    """Files by their names; labels, where `images` are given, by the name of their image."""
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        name = stem(file)
+        found.setdefault(name if images is None or name in images else name.removesuffix("_seg"), []).append(file)
+    raise_if_any(
+        f"{' and '.join(repr(str(file)) for file in same)} have one name; keep one of them, or rename one"
+        for same in found.values()
+        if len(same) > 1
+    )
+    return {name: same[0] for name, same in found.items()}
+
+
+def _decathlon_file(path: Path) -> Path:
+    return path / "dataset.json" if path.is_dir() else path
+
+
+def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an entry can stand in a cell of a table."""
+    return {name: value for name, value in entry.items() if isinstance(value, str | int | float) or value is None}
+
+
+def _shown(entry: object) -> str:
+    told = repr(entry)
+    return told if len(told) <= 60 else f"{told[:60]}..."
+
+
+def _series_label(source: Path, folder: Path) -> Path | None:
+    beside = [folder.with_name(f"{folder.name}_seg{end}") for end in VOLUME_SUFFIXES]
+    collected = [source / "labels" / f"{folder.name}{end}" for end in VOLUME_SUFFIXES]
+    return next((file for file in (*beside, *collected) if file.is_file()), None)
+
+
+def _series_problems(headers: Mapping[Path, Header], labels: Mapping[Path, Path | None]) -> list[str]:
+    problems = []
+    for folder, header in headers.items():
+        series = f"series {str(folder)!r}"
+        problems += [
+            f"{series} has no {keyword}, which its {kind} is named after; fill it in, or list the series in a manifest"
+            for keyword, kind in (("PatientID", "patient"), ("SeriesInstanceUID", "case"))
+            if text(header, keyword) is None
+        ]
+        if labels[folder] is None:
+            problems.append(f"{series} has no label; expected '{folder.name}_seg.nii.gz' beside it, or in labels/")
+    used = pd.Series({str(folder): label for folder, label in labels.items() if label}, dtype=object)
+    return problems + [
+        f"label {str(label)!r} belongs to {len(same)} series: {', '.join(map(repr, same.index))}; put a label beside "
+        "each, named <folder>_seg.nii.gz"
+        for label, same in used.groupby(used)
+        if len(same) > 1
+    ]
+
+
+def _years(age: str | None) -> float | None:
+    """PatientAge, such as `045Y`, in years."""
+    if age is None or not age[:-1].isdigit() or age[-1].upper() not in _YEARS:
+        return None
+    return round(int(age[:-1]) / _YEARS[age[-1].upper()], 2)

@@ -1,0 +1,1 @@
+"""Volumes: NIfTI files and DICOM series, their geometry, and what is kept of them in memory."""

@@ -1,0 +1,1 @@
+"""Judge a finished run, or a model that was not unlearned here."""

@@ -1,0 +1,163 @@
+"""A run folder for a model that was not unlearned here, so that it can be audited like one that was."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mu_monai.adapters import read_weights, weights_sha256, write_tensors
+from mu_monai.bundle import find_bundle
+from mu_monai.bundle.config import config_files, read_config, run_config
+from mu_monai.bundle.trust import STRANGER, Trust, inherited
+from mu_monai.data import read_split
+from mu_monai.errors import collect, raise_if_any
+from mu_monai.files import file_sha256, read_json, write_json
+from mu_monai.keys import (
+    CONFIG_JSON,
+    FORGET,
+    MODEL_PT,
+    PROVENANCE,
+    RETAIN,
+    RUN_JSON,
+    SCORES_CSV,
+    STUDENT,
+    TEACHER,
+    TEST,
+)
+from mu_monai.lock import writes
+from mu_monai.report.folder import CLASSIFICATION, SEGMENTATION
+from mu_monai.runs import file_digests, write_record
+from mu_monai.tables import read_scores
+from mu_monai.workflow.auditing.inputs import unscored_problems
+from mu_monai.workflow.checks import device_problems, place_problems, split_problems, weight_problems
+from mu_monai.workflow.recipe import common_overrides
+
+_PACKAGES = ("mu-monai", "torch", "monai")
+_NOT_COPIED = ("sha256", "salt")
+
+
+@writes("out")
+def adopt(
+    bundle: str | Path,
+    *,
+    weights: str | Path,
+    split: str | Path,
+    out: str | Path,
+    teacher: str | Path | None = None,
+    device: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    trust: Trust = STRANGER,
+) -> Path:
+    """Score every case of a split under given weights, and write a run folder of the role `student`.
+
+    Network, transforms, image size and loss are those of the run that `weights`, `teacher` or the first reference is
+    the folder of, the first of them that is one; else the bundle's own.
+
+    Args:
+        bundle: folder, or name of a shipped bundle.
+        weights: the weights file or run folder of the model.
+        split: the `split.json` that says which patients the model was to forget.
+        out: the run folder to make.
+        teacher: the original model's weights or run folder; its cases are scored as well.
+        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        options: of the audit that is to follow: `references`, `siblings`, `attacks`, `shadows`, `pool`, `by` and
+            `seed`. What is wrong with them is said before anything is scored.
+        trust: what is known of where run folders come from.
+
+    Returns:
+        the run folder: `run.json` with the verb `audit`, `config.json`, `model.pt`, `scores.csv` and `examples.npz`.
+
+    Raises:
+        InputError: every problem of the input, before anything is scored.
+    """
+    out = Path(out)
+    files = config_files(bundle, "evaluate")
+    models = {role: path for role, path in ((TEACHER, teacher), (STUDENT, weights)) if path is not None}
+    runs = [weights, teacher, *(options["references"][:1] if options else ())]
+    source = next((path for path in runs if path and (Path(path) / CONFIG_JSON).is_file()), None)
+    overrides: dict[str, Any] = inherited(source, files, trust=trust) if source else {}
+    overrides |= common_overrides(bundle, split, device)
+    overrides |= {"weights": {role: str(_file(path)) for role, path in models.items()}, "run_dir": str(out)}
+    parser = read_config(files)
+    parser.update(overrides)
+    broken = collect(lambda: split_problems(split, [RETAIN, FORGET, TEST]))
+    raise_if_any(
+        broken
+        + collect(
+            lambda: _target_problems(out),
+            lambda: place_problems({"--out": out, "--split": split, "BUNDLE": find_bundle(bundle)}),
+            lambda: place_problems({f"the weights of the {role}": _file(path) for role, path in models.items()}),
+            lambda: device_problems(device),
+            *(lambda path=path: weight_problems(parser, path) for path in models.values()),
+            lambda: unscored_problems(out, None if broken else Path(split), options) if options else [],
+        )
+    )
+    began, started = time.monotonic(), datetime.now(UTC)
+    run_config(files, overrides)
+    states = {role: read_weights(path) for role, path in models.items()}
+    write_tensors(out / MODEL_PT, states[STUDENT])
+    write_json(out / CONFIG_JSON, {key: value for key, value in parser.get().items() if key != "_meta_"})
+    digests = {role: weights_sha256(state) for role, state in states.items()}
+    record = _record(bundle, Path(split), device, overrides["weights"].get(TEACHER))
+    columns = read_scores(out / SCORES_CSV).columns
+    record["bundle"] |= {
+        "name": parser.get("bundle_name"),
+        "task": CLASSIFICATION if "accuracy" in columns else SEGMENTATION,
+    }
+    record["sha256"] |= {"config": file_sha256(out / CONFIG_JSON), "weights": digests[STUDENT]}
+    record["sha256"] |= {"starting_weights": digests.get(TEACHER)}
+    total = sum(value.numel() for value in states[STUDENT].values())
+    record["parameters"] = {"base": total, "trainable": None, "total": total, "share": None, "coverage": "not known"}
+    record |= {"started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - began, 3)}
+    write_record(out, record | {"files": file_digests(out)})  # last: without it the folder is not a run
+    return out
+
+
+def _record(bundle: str | Path, split: Path, device: str | None, teacher: str | None) -> dict[str, Any]:
+    """What `run.json` says whatever the weights are."""
+    root = find_bundle(bundle)
+    provenance = read_split(split)[PROVENANCE]
+    return {
+        "verb": "audit",
+        "status": "finished",
+        "role": STUDENT,
+        "bundle": {"version": read_json(root / "configs" / "metadata.json")["version"], "root": str(root)},
+        "subsets": [],
+        "forget_classes": [],
+        "preset": None,
+        "method": None,
+        "seed": None,
+        "max_epochs": None,
+        "device": device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES},
+        "sha256": {"split": file_sha256(split)},
+        "split": {
+            "file": str(split.absolute()),
+            "provenance": {key: value for key, value in provenance.items() if key not in _NOT_COPIED},
+        },
+        "teacher": teacher,
+        "checks": [],
+        "warnings": [],
+        "command": shlex.join(["mu-monai" if Path(sys.argv[0]).name == "mu-monai" else sys.argv[0], *sys.argv[1:]]),
+    }
+
+
+def _file(path: str | Path) -> Path:
+    path = Path(path).resolve()
+    return path / MODEL_PT if path.is_dir() else path
+
+
+def _target_problems(out: Path) -> list[str]:
+    if (out / RUN_JSON).is_file():
+        return [f"--out '{out}' is a run already; audit it without --weights and --split: mu-monai audit {out}"]
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        return [f"--out '{out}' exists; give another folder: the scores of the model are written there as a run"]
+    return []

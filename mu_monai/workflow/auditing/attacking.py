@@ -1,0 +1,356 @@
+"""Run attacks on the models of a finished run, score what they make, and keep every score table for a resume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from mu_monai.adapters import weights_sha256
+from mu_monai.adapters.placement import feature_layer
+from mu_monai.attacks import (
+    ATTACK_NAMES,
+    ATTACKS,
+    LINEAR_PROBE,
+    AttackData,
+    Relearning,
+    has_adapter,
+    probe_scores,
+)
+from mu_monai.errors import InputError, did_you_mean, raise_if_any
+from mu_monai.files import atomic_path
+from mu_monai.keys import (
+    CASE_ID,
+    FORGET,
+    MODEL,
+    PATIENT_ID,
+    RETAIN,
+    RETRAINED,
+    STUDENT,
+    SUBSET,
+    TEACHER,
+    TEST,
+    VALIDATION,
+)
+from mu_monai.tables import read_table
+from mu_monai.workflow.auditing.evaluation import Batches, Evaluation
+
+ATTACKS_DIR = "attacks"
+ATTACK, STAGE, KNOWN = "attack", "stage", "known"
+RELEARNING, ADAPTER_REMOVAL = "relearning", "adapter-removal"
+RELEARNING_ATTACK = Relearning()
+_ALL = "all"
+_EVERY_STEP, _STRIDE = 10, 5  # up to which step the known cases are looked at after each, and how often from there
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackResults:
+    """What attacks made of the models.
+
+    Args:
+        scores: `attack`, `stage` (the step of the attack), `model`, `subset` and the columns of `scores.csv`, or
+            `probe`. Rows with an empty `attack` are of the models as they are. The subset `known` is of the forgotten
+            patients that the attacker had; `forget` holds the others alone wherever there is a `known`.
+        settings: the settings of every attack that ran, by name.
+        notes: what did not run and why, and what no number says; one sentence each.
+    """
+
+    scores: pd.DataFrame
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def chosen_attacks(names: Sequence[str]) -> list[str]:
+    """The attacks that are meant, in their order; `all` are all of them.
+
+    Raises:
+        InputError: for a name that is none.
+
+    Example:
+        >>> chosen_attacks(["int4", "int8"])
+        ['int8', 'int4']
+    """
+    raise_if_any(
+        f"attack '{name}' is not known; use {_ALL} or some of {', '.join(ATTACK_NAMES)}"
+        f"{did_you_mean(name, ATTACK_NAMES)}"
+        for name in names
+        if name not in (*ATTACK_NAMES, _ALL)
+    )
+    return [name for name in ATTACK_NAMES if name in names or _ALL in names]
+
+
+def run_attacks(
+    evaluation: Evaluation,
+    run: str | Path,
+    names: Sequence[str] = (_ALL,),
+    *,
+    scores: pd.DataFrame | None = None,
+    seed: int = 0,
+    quiet: bool = False,
+) -> AttackResults:
+    """Attack the student and, for comparison, the retrained model, and score forgotten and unseen cases after it.
+
+    Every score table is kept under `attacks/` in the run folder, under a digest of weights, attack, seed and cases and
+    one of its content, so that a run which was killed goes on where it was, one that is asked again takes seconds, and
+    a table that was changed is made again.
+
+    Args:
+        evaluation: the models by role, and the cases.
+        run: the student's run folder: where tables are kept, and where its adapters are looked for.
+        names: attacks, or `all`.
+        scores: the scores of all these models as they are, on `forget` and `test`, in the order of the loaders; made
+            where they are not given.
+        seed: seed of the attacks.
+        quiet: no progress bar.
+
+    Raises:
+        InputError: for unknown attacks or scores in another order, where there are no forgotten or no unseen cases, or
+            where classes were forgotten.
+    """
+    chosen = chosen_attacks(names)
+    raise_if_any(_problems(evaluation))
+    arena = _Arena(evaluation, Path(run), seed, _before(evaluation) if scores is None else scores)
+    tables = [arena.before]
+    jobs = [(name, role) for name in chosen for role in arena.roles(name)]
+    for name, role in tqdm(jobs, desc="attacks", disable=quiet):
+        tables.append(arena.attacked(name, role))
+    return AttackResults(
+        scores=pd.concat(tables, ignore_index=True),
+        settings={name: _settings(name) for name, _ in jobs},
+        notes=list(arena.notes(chosen)),
+    )
+
+
+def _kept(start: Path) -> Path | None:
+    """The table that was kept under a name; one whose content is not that of its name is made again."""
+    for file in sorted(start.parent.glob(f"{start.name}-*.csv")):
+        if file.stem == f"{start.name}-{_short_digest(file.read_bytes())}":
+            return file
+        logger.warning("'%s' was changed after it was written; the attack is run again", file)
+    return None
+
+
+def _short_digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+class _Arena:
+    """The models and data that all attacks share."""
+
+    def __init__(self, evaluation: Evaluation, run: Path, seed: int, scores: pd.DataFrame) -> None:
+        self._models, self._scorer, self._run, self._seed = evaluation.models, evaluation.scorer, run, seed
+        self._device = evaluation.device
+        rows = scores[scores[SUBSET].isin((FORGET, TEST)) & scores[MODEL].isin(list(evaluation.models))]
+        rows = rows.astype({PATIENT_ID: str, CASE_ID: str})
+        self.before = _labelled(rows, attack="", stage=0)
+        one = self.before[self.before[MODEL] == next(iter(evaluation.models))]
+        self._cases = hashlib.sha256(one[[SUBSET, PATIENT_ID, CASE_ID]].to_csv(index=False).encode()).hexdigest()
+        patients = one.loc[one[SUBSET] == FORGET, PATIENT_ID].to_numpy()  # in the loaders' order
+        self._drawn = _drawn(patients, seed)
+        known = np.flatnonzero(np.isin(patients, self._drawn))
+        others = np.setdiff1d(np.arange(len(patients)), known)
+        whole = self._scorer.loaders[FORGET]
+        self._known, self._others = _some_of(whole, known), _some_of(whole, others)
+        self._data = AttackData(
+            retain=evaluation.retain_batches,
+            known=_some_of(evaluation.forget_batches, known),
+            loss=evaluation.loss,
+            inferer=evaluation.inferer,
+            device=evaluation.device,
+            seed=seed,
+            folder=run,
+        )
+
+    def roles(self, name: str) -> list[str]:
+        """Whom an attack is run on: the teacher only where it is what the others are compared with."""
+        if self._hindered(name):
+            return []
+        if name in (LINEAR_PROBE, RELEARNING):
+            return list(self._models)
+        wanted = (STUDENT,) if name == ADAPTER_REMOVAL else (RETRAINED, STUDENT)
+        return [role for role in wanted if role in self._models]
+
+    def attacked(self, name: str, role: str) -> pd.DataFrame:
+        """The scores of one model after one attack, read where they are kept."""
+        weights = weights_sha256(self._models[role].state_dict())
+        key = json.dumps([weights, name, _settings(name), self._seed, self._cases, role == TEACHER])
+        digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+        start = self._run / ATTACKS_DIR / f"{name}-{role}-{digest}"
+        file = _kept(start)
+        if file is None:
+            content = pd.concat(list(self._stages(name, role)), ignore_index=True).to_csv(index=False).encode()
+            file = start.with_name(f"{start.name}-{_short_digest(content)}.csv")
+            with atomic_path(file) as path:
+                path.write_bytes(content)
+        table = read_table(file, (SUBSET, PATIENT_ID, CASE_ID), numbers=True)
+        return _labelled(table, attack=name, model=role)
+
+    def _stages(self, name: str, role: str) -> Iterator[pd.DataFrame]:
+        network = self._models[role].eval()
+        if name == LINEAR_PROBE:
+            scorer = self._scorer
+            yield _labelled(probe_scores(network, scorer.loaders, scorer.inferer, self._device), stage=0)
+        elif name == RELEARNING:
+            yield from self._relearning(network, only_now=role == TEACHER)
+        else:
+            yield self._answers(ATTACKS[name](network, self._data), self._scorer.loaders[FORGET])
+
+    def _relearning(self, network: nn.Module, *, only_now: bool) -> Iterator[pd.DataFrame]:
+        """How fast the known cases come back, and how the others are answered on the way."""
+        attack = RELEARNING_ATTACK
+        if only_now:
+            yield self._known_answers(network, 0)
+            return
+        for step, attacked in attack.stages(network, self._data):
+            if step <= _EVERY_STEP or step % _STRIDE == 0 or step == attack.steps:
+                yield self._known_answers(attacked, step)
+            if step in (*attack.shown, attack.steps):
+                yield self._answers(attacked, self._others, step)
+
+    def _known_answers(self, network: nn.Module, step: int) -> pd.DataFrame:
+        scores = self._scorer.score(network, self._known, measure=False)
+        if set(scores[PATIENT_ID].astype(str)) != set(self._drawn):
+            raise InputError(
+                "the given scores are not in the order of the forget cases, so nobody can say which patients the "
+                "attacker knows; give the rows as 'mu-monai evaluate' writes them"
+            )
+        return _labelled(scores, subset=KNOWN, stage=step)
+
+    def _answers(self, network: nn.Module, forgotten: Batches, step: int = 0) -> pd.DataFrame:
+        parts = {FORGET: forgotten, TEST: self._scorer.loaders[TEST]}
+        tables = [
+            _labelled(self._scorer.score(network, loader, measure=False), subset=name, stage=step)
+            for name, loader in parts.items()
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+    def _hindered(self, name: str) -> str:
+        """Why an attack cannot run here; empty where it can."""
+        if STUDENT not in self._models:
+            return "there is no student to attack"
+        if name == RELEARNING and not _size(self._known):
+            return "a single patient was forgotten, and the attack needs others to test than those that it knows"
+        if name == ADAPTER_REMOVAL and not has_adapter(self._run):
+            return "the folder holds no adapters: nothing is there to take off"
+        if name == LINEAR_PROBE:
+            empty = [subset for subset in (RETAIN, VALIDATION) if not len(self._scorer.loaders[subset])]
+            if empty:
+                return (
+                    f"it learns from {RETAIN} and {VALIDATION} cases, and there are no {' and no '.join(empty)} cases"
+                )
+            try:
+                feature_layer(self._models[STUDENT])
+            except InputError as error:
+                return str(error)
+        return ""
+
+    def notes(self, chosen: Sequence[str]) -> Iterator[str]:
+        """What did not run, what is missing for comparison, and what no number says."""
+        for name in chosen:
+            hindered = self._hindered(name)
+            if hindered:
+                yield f"{name} was not run: {hindered}"
+        if RETRAINED not in self._models:
+            yield "without a retrained model nobody can say how much of what came back is no more than generalisation"
+        if ADAPTER_REMOVAL in chosen and not self._hindered(ADAPTER_REMOVAL):
+            yield self._rebuilt()
+        if LINEAR_PROBE in chosen and not self._hindered(LINEAR_PROBE) and TEACHER in self._models:
+            yield self._encoder()
+
+    def _rebuilt(self) -> str:
+        text = "THE ORIGINAL MODEL CAN BE REBUILT FROM THE RUN FOLDER ALONE: model.pt minus adapter/"
+        if TEACHER in self._models:
+            rebuilt = ATTACKS[ADAPTER_REMOVAL](self._models[STUDENT], self._data).state_dict()
+            far, before = (self._distance(state) for state in (rebuilt, self._models[STUDENT].state_dict()))
+            if far > 0.01 * before:
+                return (
+                    f"subtracting adapter/ from model.pt leaves a largest difference of {far:.1e} to the original's "
+                    f"weights, after {before:.1e} before: the original does not come back by this alone"
+                )
+            text += f" gives its weights back, the largest difference being {far:.1e}"
+        return f"{text}. Release the model with 'mu-monai release', which leaves adapters out, never the run folder"
+
+    def _distance(self, state: Mapping[str, torch.Tensor]) -> float:
+        original = self._models[TEACHER].state_dict()
+        return max(float((state[name].double() - value.double()).abs().max()) for name, value in original.items())
+
+    def _encoder(self) -> str:
+        scores = pd.concat([self.attacked(LINEAR_PROBE, role) for role in (TEACHER, STUDENT)])
+        teacher, student = (scores.loc[scores[MODEL] == role, "probe"].to_numpy() for role in (TEACHER, STUDENT))
+        if np.allclose(teacher, student, rtol=1e-4, atol=1e-6):
+            return (
+                "the encoder of the student is that of the teacher (adapters in the decoder leave it as it was): its "
+                "features tell about the forgotten patients exactly what the teacher's do"
+            )
+        return "the encoder of the student differs from that of the teacher"
+
+
+def _before(evaluation: Evaluation) -> pd.DataFrame:
+    loaders, scorer = evaluation.scorer.loaders, evaluation.scorer
+    return pd.concat(
+        [
+            _labelled(scorer.score(network.eval(), loaders[subset], measure=False), model=role, subset=subset)
+            for role, network in evaluation.models.items()
+            for subset in (FORGET, TEST)
+        ],
+        ignore_index=True,
+    )
+
+
+def _labelled(table: pd.DataFrame, **columns: str | int) -> pd.DataFrame:
+    return table.assign(**columns)
+
+
+def _size(loader: Batches) -> int:
+    dataset: Any = loader.dataset
+    return len(dataset)
+
+
+def _settings(name: str) -> dict[str, Any]:
+    return ATTACKS[name].settings() if name in ATTACKS else {}
+
+
+def _drawn(patients: NDArray[np.str_], seed: int) -> list[str]:
+    """The forgotten patients that the attacker has: at most half of them."""
+    different = np.unique(patients)
+    number = min(RELEARNING_ATTACK.patients, len(different) // 2)
+    return list(np.random.default_rng(seed).choice(different, number, replace=False))
+
+
+def _some_of(loader: Batches, places: NDArray[np.int64]) -> Batches:
+    """The same cases in the same way, but only those at some places."""
+    return DataLoader(
+        Subset(loader.dataset, places.tolist()), batch_size=loader.batch_size, collate_fn=loader.collate_fn
+    )
+
+
+def _problems(evaluation: Evaluation) -> Iterator[str]:
+    scorer = evaluation.scorer
+    if scorer.forget_classes:
+        yield (
+            f"classes were forgotten ({', '.join(scorer.forget_classes)}), and no patients; the attacks ask whether "
+            "forgotten patients come back, so leave --attacks out"
+        )
+        return
+    for subset in (FORGET, TEST):
+        if not len(scorer.loaders.get(subset, ())):
+            yield f"the split has no cases in '{subset}': the attacks compare forgotten with unseen cases; add some"
+    whole, batches = (_size(loader) for loader in (scorer.loaders[FORGET], evaluation.forget_batches))
+    if whole != batches:
+        yield (
+            f"the scorer has {whole} forget cases and the method {batches}; the attacks need both to hold the same "
+            "cases in the same order"
+        )

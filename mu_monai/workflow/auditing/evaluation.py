@@ -1,0 +1,98 @@
+"""The models and the data of a finished run, made again as its bundle makes them: where audits and attacks start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mu_monai.adapters import load_models
+from mu_monai.bundle.config import config_files, read_config, read_run
+from mu_monai.bundle.trust import STRANGER, Trust, inherited
+from mu_monai.engine import ScoreSubsets
+from mu_monai.errors import raise_if_any
+from mu_monai.measure import Apply
+from mu_monai.workflow.checks import place_problems
+from mu_monai.workflow.recipe import common_overrides
+
+Batches = DataLoader[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Models of one network on the cases of one split.
+
+    Args:
+        models: a network per role (`teacher`, `retrained`, `student`), each with its weights, in evaluation mode.
+        scorer: whole cases of every subset and how they are scored; its `loaders` neither shuffle nor augment.
+        retain_batches: what unlearning trains on of the retain cases: shuffled batches, of volumes patches.
+        forget_batches: the same of the forget cases.
+        inferer: how a network is applied to such a batch.
+        loss: the supervised loss.
+        softmax: whether the outputs are one softmax over channels, or independent sigmoids.
+        device: where the networks are.
+    """
+
+    models: dict[str, nn.Module]
+    scorer: ScoreSubsets
+    retain_batches: Batches
+    forget_batches: Batches
+    inferer: Apply
+    loss: nn.Module
+    softmax: bool
+    device: torch.device
+
+
+def open_evaluation(
+    run: str | Path,
+    weights: Mapping[str, str | Path],
+    *,
+    split: str | Path | None = None,
+    device: str | None = None,
+    trust: Trust = STRANGER,
+) -> Evaluation:
+    """Load models into the network of a run, and its data as the bundle's `unlearn.json` reads them.
+
+    Args:
+        run: the folder of a finished run; network, transforms, loss and inferer are those that it was made with.
+        weights: weights files or run folders by role.
+        split: another `split.json` than the run's, such as one whose files have moved.
+        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        trust: what is known of where the run comes from.
+
+    Raises:
+        InputError: where the run is not finished, or weights do not fit the network.
+    """
+    parser = _config(run, split=split, device=device, trust=trust)
+
+    def part(name: str) -> Any:
+        return parser.get_parsed_content(name, instantiate=True)
+
+    return Evaluation(
+        models=load_models(part("network_def"), weights, part("device")),
+        scorer=part("scorer"),
+        retain_batches=part("train::dataloader"),
+        forget_batches=part("method::forget_loader"),
+        inferer=part("train::inferer"),
+        loss=part("loss"),
+        softmax=bool(part("method::softmax")),
+        device=part("device"),
+    )
+
+
+def _config(run: str | Path, *, split: str | Path | None, device: str | None, trust: Trust) -> ConfigParser:
+    """The config of a run's bundle for unlearning, with all that the run's model needs to be used as it was made."""
+    record = read_run(run)
+    bundle, split = trust.bundle_of(record), split or record["split"]["file"]
+    raise_if_any(place_problems({"--split": split, "the bundle": bundle}))
+    files = config_files(bundle, "unlearn")
+    parser = read_config(files)
+    overrides = inherited(run, files, trust=trust) | common_overrides(bundle, split, device)
+    parser.update({key: value for key, value in overrides.items() if key in parser or "::" not in key})
+    return parser

@@ -1,0 +1,317 @@
+"""Judge a finished run: can it still be told who was forgotten?"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from mu_monai.adapters import read_weights, weights_sha256
+from mu_monai.attacks import search_folder
+from mu_monai.audit import (
+    Record,
+    attack_records,
+    attack_sentences,
+    closeness_records,
+    distance_records,
+    klom_note,
+    klom_records,
+    membership_notes,
+    membership_records,
+    patient_table,
+    shadow_notes,
+    shadow_records,
+    subgroup_table,
+    utility_records,
+    verdict,
+)
+from mu_monai.audit.bootstrap import N_RESAMPLES
+from mu_monai.bundle.trust import STRANGER, Trust
+from mu_monai.errors import InputError
+from mu_monai.files import atomic_path
+from mu_monai.keys import AUDIT_JSON, DECISION_CSV, LABEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
+from mu_monai.lock import writes
+from mu_monai.metrics import klom
+from mu_monai.record import without_nan
+from mu_monai.runs import add_files, read_stamped, write_stamped
+from mu_monai.runs.stamped import FORMAT
+from mu_monai.workflow.auditing.attacking import chosen_attacks, run_attacks
+from mu_monai.workflow.auditing.decision import decision_table
+from mu_monai.workflow.auditing.distances import measure_distances
+from mu_monai.workflow.auditing.evaluation import Evaluation, open_evaluation
+from mu_monai.workflow.auditing.inputs import AuditInputs, read_inputs
+from mu_monai.workflow.auditing.shadows import shadow_scores
+
+_PACKAGES = ("mu-monai", "torch", "monai", "scikit-learn", "numpy")
+_MARGIN = "logit_confidence"
+logger = logging.getLogger(__name__)
+_BY_NAMES = (
+    "the run folder was searched by the names of files alone, since the original model is not at hand: copies of its "
+    "weights under other names are not seen; give it with --teacher"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What one part of the audit found: records, sentences, further keys of `audit.json`, and tables beside it."""
+
+    records: Sequence[Record] = ()
+    notes: Sequence[str] = ()
+    content: dict[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+
+@writes("out|run")
+def audit(
+    run: str | Path,
+    *,
+    references: Sequence[str | Path] = (),
+    siblings: Sequence[str | Path] = (),
+    teacher: str | Path | None = None,
+    attacks: Sequence[str] = (),
+    shadows: int = 0,
+    pool: str | Path | None = None,
+    by: Sequence[str] = (),
+    seed: int = 0,
+    n_resamples: int = N_RESAMPLES,
+    distances: bool = True,
+    device: str | None = None,
+    quiet: bool = False,
+    out: str | Path | None = None,
+    trust: Trust = STRANGER,
+) -> Path:
+    """Judge a finished run by whether the forgotten patients can be told from unseen ones.
+
+    The scores of the runs are all that membership, patients and groups need. Distances to the retrained model are
+    measured where one is given, unless told not to; attacks and shadow models where they are asked for.
+
+    Args:
+        run: the folder of an unlearning run, or one that `adopt` made.
+        references: run folders of models that were retrained without the forgotten patients, with different seeds; the
+            first is what the student is compared with.
+        siblings: run folders of the same unlearning with other seeds, for KLoM.
+        teacher: the original model's weights or run folder, where they are no longer where the run found them.
+        attacks: names of attacks, or `all`.
+        shadows: how many shadow models LiRA compares with, at least 4; 0 for none.
+        pool: the folder that the shadow models are kept in.
+        by: the columns of the split to group cases by; by default all with 2 to 20 values.
+        seed: seed of draws and attacks.
+        n_resamples: bootstrap draws per interval.
+        distances: whether to compare the networks with the retrained model's, which takes minutes.
+        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        quiet: no progress bars.
+        out: the file to write; by default `audit.json` in the run folder.
+        trust: what is known of where the runs come from.
+
+    Returns:
+        the path of the file.
+
+    Raises:
+        InputError: every problem of the input, before anything is computed.
+    """
+    options: dict[str, Any] = {"by": by, "seed": seed, "distances": distances, "device": device, "quiet": quiet}
+    options["trust"] = trust
+    inputs = read_inputs(
+        run,
+        references=references,
+        siblings=siblings,
+        teacher=teacher,
+        attacks=attacks,
+        shadows=shadows,
+        pool=pool,
+        **options,
+    )
+    draws = {"n_resamples": n_resamples, "seed": seed}
+    evaluation = (
+        open_evaluation(inputs.run, inputs.weights, split=inputs.split, device=device, trust=trust)
+        if inputs.needs_models
+        else None
+    )
+    parts = [measure(inputs, draws) for measure in _measures(inputs, evaluation)]
+    records = [record for part in parts for record in part.records]
+    unseen = inputs.scores[(inputs.scores[SUBSET] == TEST)][PATIENT_ID].nunique()
+    content = {
+        "format": FORMAT,
+        "command": shlex.join(["mu-monai" if Path(sys.argv[0]).name == "mu-monai" else sys.argv[0], *sys.argv[1:]]),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES},
+        **draws,
+        "split": inputs.record["sha256"]["split"],
+        "models": _models(inputs),
+        "records": [asdict(record) for record in records],
+        "verdict": asdict(verdict(records, n_unseen=unseen)),
+        "attacks": [],
+        "attacks_asked": chosen_attacks(inputs.attacks),
+        "subgroups": [],
+        "searched": [],
+        "notes": [note for part in parts for note in part.notes],
+    }
+    for part in parts:
+        content |= part.content
+    target = inputs.run / AUDIT_JSON if out is None else Path(out)
+    for name, table in ((name, table) for part in parts for name, table in part.tables.items()):
+        with atomic_path(target.with_name(name)) as path:
+            table.to_csv(path, index=False)
+    _say_what_goes(target, content["attacks_asked"])
+    write_stamped(target, without_nan(content))
+    if target.parent.resolve() == inputs.run.resolve():
+        add_files(inputs.run, target.name, *(name for part in parts for name in part.tables))
+    return target
+
+
+def _say_what_goes(target: Path, attacks: Sequence[str]) -> None:
+    """Warn of attacks in an earlier audit that this one, which takes its place, does not have."""
+    try:
+        earlier = read_stamped(target).get("attacks_asked", []) if target.is_file() else []
+    except InputError:  # a damaged one goes as well
+        return
+    gone = [name for name in earlier if name not in attacks]
+    if gone:
+        logger.warning(
+            "'%s' had %s: not in this audit, which replaces it. Their results are kept: --attacks %s has them again in "
+            "seconds",
+            target,
+            ", ".join(gone),
+            ",".join([*attacks, *gone]),
+        )
+
+
+_Measure = Callable[[AuditInputs, dict[str, Any]], _Part]
+
+
+def _measures(inputs: AuditInputs, evaluation: Evaluation | None) -> list[_Measure]:
+    """The parts of this audit, the quick ones first."""
+    found: list[_Measure] = [_utility, _membership, _patients, _subgroups, _searched, _closeness]
+    if inputs.siblings:
+        found.append(_klom)
+    if evaluation is not None and inputs.references and inputs.distances:
+        found.append(partial(_distances, evaluation))
+    if evaluation is not None and inputs.distances and LABEL in inputs.scores:
+        found.append(partial(_decision, evaluation))
+    if evaluation is not None and inputs.attacks:
+        found.append(partial(_attacks, evaluation))
+    if inputs.shadows:
+        found.append(_shadows)
+    return found
+
+
+def _utility(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    return _Part(records=utility_records(inputs.scores, **draws))
+
+
+def _membership(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    return _Part(records=membership_records(inputs.scores, **draws), notes=membership_notes(inputs.scores))
+
+
+def _patients(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    return _Part(content={"patients": patient_table(inputs.scores).to_dict("records")})
+
+
+def _subgroups(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    if inputs.cases is None:
+        return _Part(notes=[f"no groups: the split '{inputs.split.name}' is no longer where the run found it"])
+    table = subgroup_table(inputs.scores, inputs.cases, by=inputs.by, **draws)
+    notes = [] if len(table) else ["no groups: the split has no column with 2 to 20 values, or no teacher was scored"]
+    return _Part(content={"subgroups": table.to_dict("records")}, notes=notes)
+
+
+def _closeness(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    if not inputs.references:
+        return _Part(
+            notes=["no retrained model was given (--reference): forgotten patients are compared with unseen ones alone"]
+        )
+    return _Part(records=closeness_records(inputs.scores, others=inputs.tables(inputs.references[1:]), **draws))
+
+
+def _klom(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    students, retrained = inputs.tables([inputs.run, *inputs.siblings]), inputs.tables(inputs.references)
+    if len(retrained) < 2:
+        return _Part(notes=["no KLoM: it takes the runs of several retrained models (--reference, repeated)"])
+    if any(_MARGIN not in table for table in (*students, *retrained)):
+        return _Part(
+            notes=[f"no KLoM: not all score tables have {_MARGIN}; 'mu-monai evaluate RUN' scores a run again"]
+        )
+    return _Part(
+        records=klom_records(klom(students, retrained), **draws), notes=[klom_note(len(students), len(retrained))]
+    )
+
+
+def _distances(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    found = measure_distances(evaluation, seed=inputs.seed)
+    return _Part(records=distance_records(found.cases, found.layers, found.weights, **draws))
+
+
+def _decision(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    try:
+        table = decision_table(evaluation, inputs.scores, seed=inputs.seed)
+    except InputError as error:  # a network whose head is not known
+        return _Part(notes=[f"no decision picture: {error}"])
+    return _Part(content={"decision": {"file": DECISION_CSV}}, tables={DECISION_CSV: table})
+
+
+def _attacks(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    models = {role: evaluation.models[role] for role in ROLES if role in evaluation.models}
+    scores = inputs.scores[inputs.scores["model"].isin(list(models))]
+    found = run_attacks(
+        replace(evaluation, models=models),
+        inputs.run,
+        inputs.attacks,
+        scores=scores,
+        seed=inputs.seed,
+        quiet=inputs.quiet,
+    )
+    records = attack_records(found.scores, **draws)
+    ran = [{"name": name, "settings": settings} for name, settings in found.settings.items()]
+    return _Part(records=records, notes=[*attack_sentences(records), *found.notes], content={"attacks": ran})
+
+
+def _shadows(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    pool = shadow_scores(
+        inputs.run,
+        shadows=inputs.shadows,
+        pool=inputs.pool or "",
+        teacher=inputs.teacher.parent if inputs.teacher and inputs.teacher.is_file() else inputs.teacher,
+        split=inputs.split,
+        device=inputs.device,
+        quiet=inputs.quiet,
+        trust=inputs.trust,
+    )
+    return _Part(records=shadow_records(inputs.scores, pool, **draws), notes=shadow_notes(inputs.scores, pool))
+
+
+def _models(inputs: AuditInputs) -> dict[str, dict[str, Any]]:
+    """Which weights the numbers are of."""
+    digests = inputs.record["sha256"]
+    found = {STUDENT: {"run": str(inputs.run), "weights": digests["weights"]}}
+    if inputs.teacher is not None:
+        found[TEACHER] = {"run": str(inputs.teacher), "weights": digests.get("starting_weights")}
+    reference = inputs.runs.by_role.get(RETRAINED)
+    if reference is not None:
+        found[RETRAINED] = {"run": str(reference.folder), "weights": reference.record["sha256"]["weights"]}
+    return {role: found[role] for role in ROLES if role in found}
+
+
+def _searched(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+    """Files of the run folder from which the original can be rebuilt."""
+    original = _original(inputs)
+    states = [] if original is None else [original, read_weights(inputs.run)]
+    notes = [] if original is not None else [_BY_NAMES]
+    return _Part(content={"searched": [asdict(found) for found in search_folder(inputs.run, *states)]}, notes=notes)
+
+
+def _original(inputs: AuditInputs) -> dict[str, torch.Tensor] | None:
+    """The weights of the original; none where they are not known, gone, or no longer those of the run."""
+    if inputs.teacher is None or not inputs.teacher.exists():
+        return None
+    state = read_weights(inputs.teacher)
+    return state if inputs.record["sha256"].get("starting_weights") in (None, weights_sha256(state)) else None

@@ -1,0 +1,333 @@
+"""Shadow models: a pool of models trained as the audited one was, each without other patients, kept and used again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mu_monai.audit import LEAST_SHADOWS, SHADOW
+from mu_monai.bundle.config import config_files, read_config, read_run
+from mu_monai.bundle.trust import STRANGER, Trust, inherited, literal_problems, received_config
+from mu_monai.data import case_digests, load_split, read_split, unite_groups, write_split
+from mu_monai.engine.checkpoint import has_checkpoint
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import link_problems, read_json, write_json
+from mu_monai.keys import (
+    CASE_ID,
+    CHECKPOINTS_DIR,
+    FORGET,
+    MODEL,
+    PATIENT_ID,
+    PROVENANCE,
+    RETAIN,
+    RUN_JSON,
+    SCORES_CSV,
+    STUDENT,
+    SUBSET,
+    SUBSETS,
+    TEACHER,
+    TEST,
+    VALIDATION,
+)
+from mu_monai.methods import METHODS
+from mu_monai.runs import changed_files, read_record
+from mu_monai.tables import read_scores
+from mu_monai.workflow.evaluating import evaluate
+from mu_monai.workflow.recipe import method_overlay, method_override
+from mu_monai.workflow.training import train
+from mu_monai.workflow.unlearning import unlearn
+
+POOL_JSON, OVERLAY_JSON, SPLIT_JSON = "pool.json", "overlay.json", "split.json"
+# Of a run's config, what each shadow model has of its own, and what only says how a run is watched and written.
+_OWN = {
+    *("bundle_name", "bundle_root", "dataset_dir", "run_dir", "split", "device", "teacher", "seed", "subsets"),
+    *("imports", "cases", "scorer", "run_folder", "handlers", "initialize", "run", "preset", "method"),
+    *("resume", "quiet", "score_interval", "cache_dir"),
+}
+logger = logging.getLogger(__name__)
+
+
+def shadow_scores(
+    run: str | Path,
+    *,
+    shadows: int,
+    pool: str | Path,
+    teacher: str | Path | None = None,
+    split: str | Path | None = None,
+    device: str | None = None,
+    quiet: bool = False,
+    trust: Trust = STRANGER,
+) -> pd.DataFrame:
+    """Train the shadow models that a pool still lacks, and give the scores of all: what LiRA and U-LiRA compare with.
+
+    Every shadow model is trained with the config of the teacher's run on all retained patients and on half of the
+    forgotten and unseen ones (`test`), drawn by patient. So it sees about as many patients as the teacher did, and only
+    those differ that the attack is about. Shadow models come in pairs of which one is trained on what the other is not:
+    each patient is in exactly half of an even number. Where the audited run was unlearned, every shadow model unlearns
+    its half again, by the same method and settings. `validation` is never trained on.
+
+    A pool belongs to one split and one training config and serves every run of them. It may be interrupted at any time
+    and be made larger later; what is finished is not made again.
+
+    Args:
+        run: the audited run.
+        shadows: how many shadow models, at least 4.
+        pool: the folder to keep them in.
+        teacher: the run that trained the audited model; by default the teacher's run, as the audited run names it.
+        split: another `split.json` than the run's, such as one whose files have moved.
+        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        quiet: no progress bars.
+        trust: what is known of where the runs come from.
+
+    Returns:
+        the rows of every shadow model on the forgotten and unseen patients, as `audit.shadow_records` reads them.
+
+    Raises:
+        InputError: for fewer than 4 shadow models, a pool of another split or config, a teacher whose training is not
+            known, a split with nobody to tell apart, or settings that would execute code.
+
+    Source: LiRA: arXiv 2112.03570; U-LiRA: arXiv 2403.01218. We draw the halves of the attacked patients only.
+    """
+    record = read_run(run)
+    trained = _training_run(run, record, teacher)
+    training = read_run(trained)
+    split = Path(split or record["split"]["file"])
+    raise_if_any(_problems(record, split, shadows))
+    overlay = changed_settings(trained, training, "train", trust)
+    pool = Path(pool)
+    _claim(pool, training, overlay, split, trust)
+    common: dict[str, Any] = {"device": device, "quiet": quiet}
+    tables = []
+    for number in range(shadows):
+        logger.info("shadow model %d of %d", number + 1, shadows)
+        shadow = _Shadow(pool / f"shadow-{number:03}", number, training, trust)
+        shadow.divide(split)
+        shadow.train(overlay, common)
+        tables.append(shadow.scores(TEACHER, TEACHER))
+        if record["verb"] == "unlearn":
+            tables.append(shadow.scores(shadow.unlearn(Path(run), record, common), STUDENT))
+    return pd.concat(tables, ignore_index=True)
+
+
+class _Shadow:
+    """One shadow model's folder in the pool: its split, its training, and what was unlearned from it."""
+
+    def __init__(self, folder: Path, number: int, training: Mapping[str, Any], trust: Trust) -> None:
+        self.folder, self.number, self.training, self.trust = folder, number, training, trust
+        self.split = folder / SPLIT_JSON
+        self.seed = f"seed={training['seed'] + 1 + number}"  # another one than the teacher's
+
+    def divide(self, split: Path) -> None:
+        """Write its split, the same each time: `forget` is the half that it is trained on, `test` the other half."""
+        write_split(self.split, _shadow_split(split, self.number, self.training["seed"]))
+
+    def train(self, overlay: Mapping[str, Any], common: Mapping[str, Any]) -> None:
+        """Train it as the teacher was trained."""
+        file = self._write_overlay(TEACHER, overlay)
+        complete(
+            self.folder / TEACHER,
+            lambda out, resume: train(
+                self.trust.bundle_of(self.training),
+                split=self.split,
+                out=out,
+                settings=[self.seed],
+                overlays=[file],
+                resume=resume,
+                **common,
+            ),
+        )
+
+    def unlearn(self, run: Path, record: Mapping[str, Any], common: Mapping[str, Any]) -> str:
+        """Unlearn its half as an audited run did; gives the name of the folder, which is that of the settings."""
+        overlay = _unlearning(run, record, self.trust)
+        name = f"unlearned-{digest(overlay)[:12]}"
+        file = self._write_overlay(name, overlay)
+        complete(
+            self.folder / name,
+            lambda out, resume: unlearn(
+                self.trust.bundle_of(record),
+                split=self.split,
+                teacher=self.folder / TEACHER,
+                out=out,
+                settings=[self.seed],
+                overlays=[file],
+                resume=resume,
+                trust=self.trust,
+                **common,
+            ),
+        )
+        return name
+
+    def scores(self, name: str, model: str) -> pd.DataFrame:
+        """How it answers the attacked patients."""
+        read_run(self.folder / name, SCORES_CSV)
+        table = read_scores(self.folder / name / SCORES_CSV)
+        chosen = table[(table[MODEL] == model) & table[SUBSET].isin((FORGET, TEST))]
+        return chosen.assign(**{SHADOW: self.number})
+
+    def _write_overlay(self, name: str, overlay: Mapping[str, Any]) -> str:
+        file = self.folder / f"{name}-{OVERLAY_JSON}"
+        write_json(file, overlay)
+        return str(file.resolve())
+
+
+def _training_run(run: str | Path, record: Mapping[str, Any], teacher: str | Path | None) -> Path:
+    """The run folder that says how the attacked model was trained."""
+    if teacher is not None:
+        folder = Path(teacher)
+    else:
+        folder = Path(run) if record["verb"] == "train" else Path(record.get("teacher") or "").parent
+    if not (folder / RUN_JSON).is_file() or read_run(folder)["verb"] != "train":
+        raise InputError(
+            f"how the model of '{run}' was trained is not known, since '{folder}' is not the folder of a training run; "
+            "shadow models are trained alike: give its run as --teacher"
+        )
+    return folder
+
+
+def _problems(record: Mapping[str, Any], split: Path, shadows: int) -> Iterator[str]:
+    if shadows < LEAST_SHADOWS:
+        yield (
+            f"--shadows {shadows} is too few: each patient needs 2 shadow models that were trained on it and 2 that "
+            f"were not; use at least {LEAST_SHADOWS}, better 16 or more"
+        )
+    if record.get("forget_classes"):
+        yield (
+            f"the run forgets the class {', '.join(record['forget_classes'])} of all patients, and shadow models tell "
+            "patients apart; leave out --shadows"
+        )
+    cases = load_split(split)
+    patients = {name: len({case[PATIENT_ID] for case in cases[name]}) for name in (FORGET, TEST)}
+    if not patients[FORGET] or patients[TEST] < 2:
+        yield (
+            f"'{split}' has {patients[FORGET]} patients to forget and {patients[TEST]} for test; shadow models need at "
+            "least 1 and 2: make a split with more"
+        )
+
+
+def changed_settings(run: str | Path, record: Mapping[str, Any], config: str, trust: Trust) -> dict[str, Any]:
+    """What a run's config has otherwise than its bundle's, as an overlay."""
+    files = config_files(trust.bundle_of(record), config)
+    bundled, ran = read_config(files).get(), received_config(run)
+    changed = [key for key, value in ran.items() if key not in _OWN and value != bundled.get(key)]
+    found = inherited(run, files, changed, trust=trust)
+    return {key: found[key] for key in changed}
+
+
+def _unlearning(run: Path, record: Mapping[str, Any], trust: Trust) -> dict[str, Any]:
+    """How a run was unlearned, as an overlay: its method with all settings, and all else that its bundle has not."""
+    settings = record["method"]["settings"]
+    raise_if_any(
+        f"'{run / RUN_JSON}' holds code where the settings of a method are data ({text}); do not trust this run"
+        for text in literal_problems(settings, "method.settings")
+    )
+    name = next((name for name, method in METHODS.items() if method.__name__ == record["method"]["name"]), None)
+    if name is None:
+        raise InputError(f"the method {record['method']['name']!r} of '{run}' is not known, so it cannot be repeated")
+    bundle = trust.bundle_of(record)
+    parser = read_config(config_files(bundle, "unlearn", method_overlay(bundle, name)))
+    made = method_override(bundle, parser, name).get("method", parser.get("method"))
+    return changed_settings(run, record, "unlearn", trust) | {"method": made | settings}
+
+
+def _claim(pool: Path, training: Mapping[str, Any], overlay: Mapping[str, Any], split: Path, trust: Trust) -> None:
+    """Say in the pool what it is for; refuse one that is for something else."""
+    now = {
+        "format": 1,
+        "bundle": training["bundle"]["name"],
+        "config": training_digest(training, overlay, trust),
+        "split": digest(_people(split)),
+        "seed": training["seed"],
+    }
+    raise_if_any(link_problems(pool))
+    file = pool / POOL_JSON
+    if not file.is_file():
+        if pool.is_dir() and any(pool.iterdir()):
+            raise InputError(f"'{pool}' holds files and is no pool of shadow models; give a new folder as --pool")
+        write_json(file, now)
+    before = read_json(file, dict)
+    raise_if_any(
+        f"the shadow models in '{pool}' are for another {name} ({before.get(name)}, now {value}); give another --pool"
+        for name, value in now.items()
+        if before.get(name) != value
+    )
+
+
+def training_digest(training: Mapping[str, Any], overlay: Mapping[str, Any], trust: Trust) -> str:
+    """The digest of the config that a run was trained with, without what each model has of its own."""
+    bundled = read_config(config_files(trust.bundle_of(training), "train")).get()
+    return digest({key: value for key, value in (bundled | overlay).items() if key not in (*_OWN, "_meta_")})
+
+
+def _people(split: Path) -> list[list[str]]:
+    """Who is in which subset with which image, wherever the files lie."""
+    content = read_split(split)
+    digests = {name: case_digests(split, name) for name in SUBSETS}
+    return sorted(
+        [name, case[PATIENT_ID], case[CASE_ID], digests[name][case[CASE_ID]]]
+        for name in SUBSETS
+        for case in content[name]
+    )
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of what a JSON file would hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def complete(folder: Path, make: Callable[[Path, bool], object], trust: Trust = STRANGER) -> None:
+    """Make a run, go on with it where it was interrupted, or leave it where it is finished."""
+    if (folder / RUN_JSON).is_file() and read_record(folder)["status"] == "finished":
+        if changed_files(folder, read_record(folder), [SCORES_CSV]) or not (folder / SCORES_CSV).is_file():
+            evaluate(folder, trust=trust)
+        return
+    resume = has_checkpoint(folder / CHECKPOINTS_DIR)
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)  # its first epoch never ended
+    make(folder, resume)
+
+
+def _shadow_split(path: Path, number: int, seed: int) -> dict[str, Any]:
+    """A split in which half of the forgotten and unseen patients are `forget` and the others `test`."""
+    content, cases = read_split(path), load_split(path)
+    provenance = content[PROVENANCE]
+    whole = {name: [{**raw, **case} for raw, case in zip(content[name], cases[name], strict=True)] for name in SUBSETS}
+    attacked = pd.DataFrame(whole[FORGET] + whole[TEST])
+    together = provenance.get("duplicates", {}).get("together", [])
+    groups = unite_groups(attacked[provenance.get("group_by", PATIENT_ID)], attacked[CASE_ID], together)
+    chosen = groups.isin(_half(groups, attacked[SUBSET], number, seed)).to_numpy()
+    everyone = whole[FORGET] + whole[TEST]
+    lists = {
+        RETAIN: whole[RETAIN],
+        FORGET: [case for case, inside in zip(everyone, chosen, strict=True) if inside],
+        VALIDATION: whole[VALIDATION],
+        TEST: [case for case, inside in zip(everyone, chosen, strict=True) if not inside],
+    }
+    folder = path.absolute().parent
+    digests = {os.path.normpath(folder / name): digest for name, digest in provenance["sha256"].items()}
+    counts = {
+        name: {"patients": len({case[PATIENT_ID] for case in part}), "cases": len(part)} for name, part in lists.items()
+    }
+    kept = {key: value for key, value in provenance.items() if key not in ("salt", "near_duplicates", "chosen_from")}
+    plain = {name: [{k: v for k, v in case.items() if k != SUBSET} for case in part] for name, part in lists.items()}
+    return {**plain, PROVENANCE: {**kept, "selector": None, "counts": counts, "sha256": digests, "shadow": number}}
+
+
+def _half(groups: pd.Series[str], subsets: pd.Series[str], number: int, seed: int) -> list[str]:
+    """Half of the groups of each subset; that of an odd number is what the one before it left."""
+    rng = np.random.default_rng([seed, number // 2])
+    half: list[str] = []
+    for subset in (FORGET, TEST):
+        drawn = rng.permutation(np.unique(groups[subsets == subset]))
+        middle = (len(drawn) + rng.integers(2)) // 2
+        half += list(drawn[middle:] if number % 2 else drawn[:middle])
+    return half

@@ -1,0 +1,173 @@
+"""What is checked before anything starts: splits, places, devices, numbers, classes and weights, as sentences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from monai.bundle import ConfigParser
+
+from mu_monai.adapters import misfits, read_weights, weights_sha256
+from mu_monai.bundle.config import built_network
+from mu_monai.bundle.trust import is_plain
+from mu_monai.data import class_indices, is_file_label, load_split, read_split
+from mu_monai.errors import InputError, collect
+from mu_monai.files import file_sha256
+from mu_monai.keys import (
+    CASE_ID,
+    LABEL,
+    PATIENT_ID,
+    PROVENANCE,
+    RUN_JSON,
+    SCORES_CSV,
+    STUDENT,
+    SUBSET,
+    SUBSETS,
+    TEACHER,
+)
+from mu_monai.runs import changed_files
+from mu_monai.tables import read_scores
+from mu_monai.workflow.recipe import FORGET_CLASSES
+
+
+def classes_to_forget(parser: ConfigParser, overrides: Mapping[str, Any]) -> list[str]:
+    """The classes of a mask that a config with overrides asks to forget; none where it forgets cases."""
+    names = overrides.get(FORGET_CLASSES, parser.get(FORGET_CLASSES) or [])
+    return list(names) if isinstance(names, list) else [str(names)]
+
+
+def class_problems(parser: ConfigParser, overrides: Mapping[str, Any]) -> list[str]:
+    """Why classes of a mask cannot be forgotten.
+
+    Raises:
+        InputError: where they are none of the classes, or all of them.
+    """
+    names = classes_to_forget(parser, overrides)
+    if not names:
+        return []
+    if FORGET_CLASSES not in parser:
+        return [
+            f"--forget-class {', '.join(names)} is not for this bundle: its config has no id '{FORGET_CLASSES}', since "
+            "its masks have no classes to forget; use volume3d or a bundle like it, or choose cases with the split's "
+            "--forget"
+        ]
+    if not isinstance(overrides.get(FORGET_CLASSES, []), list):
+        return [f"--set {FORGET_CLASSES}={names[0]} is no list of classes; use --forget-class {names[0]}"]
+    class_indices(names, overrides.get("classes", parser.get("classes")))
+    return []
+
+
+def mask_class_problems(parser: ConfigParser, overrides: Mapping[str, Any], split: str | Path | None) -> list[str]:
+    """Why the bundle calls the values of masks otherwise than the source that a split was made from."""
+    classes = overrides.get("classes", parser.get("classes"))
+    if split is None or classes is None:
+        return []
+    content = read_split(split)
+    named = content[PROVENANCE].get("classes")
+    labels = pd.Series([case[LABEL] for subset in SUBSETS for case in content[subset]], dtype=object)
+    if not named or named == classes or not is_file_label(labels).all():
+        return []
+    return [
+        f"the masks of '{split}' hold the classes {json.dumps(named)}, as their source names them, and the bundle's "
+        f"'classes' are {json.dumps(classes)}; give --set classes='{json.dumps(named)}'"
+    ]
+
+
+def number_problems(overrides: Mapping[str, Any]) -> list[str]:
+    """Why numbers of epochs or patches cannot be run."""
+    return [
+        f"--set {name}={overrides[name]} is not allowed; use a whole number of at least 1"
+        for name in ("max_epochs", "patches_per_volume")
+        if name in overrides and not (isinstance(overrides[name], int) and overrides[name] >= 1)
+    ]
+
+
+def place_problems(places: Mapping[str, str | Path | None]) -> list[str]:
+    """Why a config cannot name a file or folder: MONAI reads `#` as a step into the config, and a first sign as code.
+
+    Every path that a config is going to see goes through here, also one that a run folder names.
+
+    Example:
+        >>> place_problems({"--out": "runs/#1", "--split": "split.json"})  # doctest: +ELLIPSIS
+        ["--out 'runs/#1' cannot stand in a MONAI config; use a path without # and :: that does not begin with ..."]
+    """
+    return [
+        f"{option} '{place}' cannot stand in a MONAI config; use a path without # and :: that does not begin with $, @ "
+        "or %, also in the names of the folders that it lies in"
+        for option, place in places.items()
+        if place is not None and not (is_plain(str(place)) and is_plain(str(Path(place).resolve())))
+    ]
+
+
+def device_problems(device: str | None) -> list[str]:
+    """Why a device cannot be used on this machine."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+        reason = str(error).splitlines()[0]
+        return [f"--device {device} cannot be used ({reason}); use cpu, cuda or cuda:N, as this machine has them"]
+    return []
+
+
+def split_problems(split: str | Path | None, needed: Sequence[str]) -> list[str]:
+    """What is wrong with a split, its files included; an empty subset is wrong where it is needed."""
+    if split is None:
+        return []
+    cases = load_split(split, verify=True)
+    return [f"subset '{name}' of '{split}' is empty; make a split that fills it" for name in needed if not cases[name]]
+
+
+def weight_problems(parser: ConfigParser, weights: str | Path) -> list[str]:
+    """Why weights do not fit the config's network; empty where they do."""
+    try:
+        network = built_network(parser)
+        return [
+            f"weights '{weights}' do not fit the bundle's network: {t}" for t in misfits(network, read_weights(weights))
+        ]
+    except InputError as error:
+        return error.problems
+
+
+def changed_problems(run: Path, record: dict[str, Any], split: str | Path, weights: dict[str, str]) -> list[str]:
+    """What is no longer as the run's record says: weights by their digest, the split by its cases."""
+    digests = {TEACHER: "starting_weights", STUDENT: "weights"}
+    digests = digests if record["role"] == STUDENT else {record["role"]: "weights"}
+    return collect(
+        *(
+            lambda role=role, path=path: _other_weights(run, role, path, record["sha256"].get(digests[role]))
+            for role, path in weights.items()
+        ),
+        lambda: [] if file_sha256(split) == record["sha256"]["split"] else _other_cases(run, record, split),
+    )
+
+
+def _other_weights(run: Path, role: str, path: str, wanted: str | None) -> list[str]:
+    found = weights_sha256(read_weights(path))
+    problems = [
+        f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {found}, in {RUN_JSON} "
+        f"{wanted}); put the original file back"
+    ]
+    return [] if found == wanted else problems
+
+
+def _other_cases(run: Path, record: Mapping[str, Any], split: str | Path) -> list[str]:
+    """Why another split file than the run's is not the same split, whose images alone may have moved."""
+    if not (run / SCORES_CSV).is_file() or changed_files(run, record, [SCORES_CSV]):
+        return [
+            f"'{split}' is another file than the split of '{run}', and whether it has the same cases cannot be told, "
+            f"since {SCORES_CSV} is missing or changed; give the very file that the run was made with"
+        ]
+    before = read_scores(run / SCORES_CSV)[[SUBSET, PATIENT_ID, CASE_ID]]
+    scored = set(before.drop_duplicates().itertuples(index=False, name=None))
+    now = {(case[SUBSET], case[PATIENT_ID], case[CASE_ID]) for part in load_split(split).values() for case in part}
+    if scored == now:
+        return []
+    some = ", ".join(f"{case} in {subset}" for subset, _, case in sorted(scored ^ now)[:5])
+    return [
+        f"the split '{split}' holds other cases or subsets than '{run}' was made with ({some}); give the same split, "
+        "whose files alone may have moved"
+    ]

@@ -1,0 +1,1 @@
+"""Compare methods on one split, with retrained models as the yardstick."""

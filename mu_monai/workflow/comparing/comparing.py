@@ -1,0 +1,374 @@
+"""Compare unlearning methods on one split: the same trials and seeds for each, beside retrained models."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mu_monai.audit import closeness_records, membership_records, utility_records
+from mu_monai.audit.bootstrap import N_RESAMPLES
+from mu_monai.bundle.config import read_run
+from mu_monai.bundle.trust import STRANGER, Trust
+from mu_monai.data import read_split
+from mu_monai.files import read_json, write_json
+from mu_monai.keys import (
+    AUDIT_JSON,
+    FORGET,
+    PROVENANCE,
+    RETAIN,
+    RETRAINED,
+    RUN_JSON,
+    SCORES_CSV,
+    STUDENT,
+    SUBSETS,
+    TEACHER,
+    TEST,
+)
+from mu_monai.lock import writes
+from mu_monai.methods import METHODS
+from mu_monai.metrics import average_gap, tow
+from mu_monai.record import without_nan
+from mu_monai.report import comparison_table, read_runs, write_comparison
+from mu_monai.runs import read_record, read_stamped
+from mu_monai.workflow.comparing.plan import ALL, COMPARISON_JSON, SHAPE, Entry, Plan, read_plan
+from mu_monai.workflow.comparing.runs import Trial, audited, reason_of, retrained_models, tried, unlearned
+
+_FORMAT = 1
+_PACKAGES = ("mu-monai", "torch", "monai", "numpy")
+_UTILITY = ("accuracy", "dice")
+_AUCS = {"auc": "auc[loss]", "auc_logistic": "auc[logistic]"}
+_OF_THE_FOLDER = "adapter-removal"  # says what the run folder gives away, and nothing of the released model
+_ON_THE_WAY = "@"
+_UNSEEN = "unseen cases"
+_TOLD = ("source", "phantom", "selector", "group_by", "seed", "counts")  # of the split's provenance
+Row = dict[str, Any]
+Rows = dict[tuple[str, int], Row]  # by label, and seed or number of the setting
+logger = logging.getLogger(__name__)
+
+
+@writes("out")
+def compare(
+    bundle: str | Path,
+    *,
+    split: str | Path,
+    teacher: str | Path,
+    out: str | Path,
+    methods: Sequence[str] = (ALL,),
+    seeds: Sequence[int] = (0,),
+    trials: int = 3,
+    cache: str | Path | None = None,
+    references: Sequence[str | Path] = (),
+    attacks: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    overlays: Sequence[str] = (),
+    device: str | None = None,
+    n_resamples: int = N_RESAMPLES,
+    trust: Trust = STRANGER,
+) -> Path:
+    """Unlearn the forget cases with many methods and seeds, audit every run, and put all into one table and page.
+
+    Every method is run with the same number of settings and the first seed; the best by `mu_monai.metrics.choice`,
+    which sees validation cases alone, is run with the other seeds. The yardstick of each seed is a model that was
+    retrained with it. What is finished is not made again, and what was interrupted goes on. What a folder has of other
+    methods stays in the table, and the methods that are named get the seeds and attacks that the folder has as well.
+
+    Args:
+        bundle: folder, or name of a shipped bundle.
+        split: a `split.json`.
+        teacher: the run folder of the original model; with `references` also a weights file.
+        out: the folder of the comparison: new, or one of the same comparison to go on with.
+        methods: names, with `:preset` for a preset of the bundle, or `all` that can do the task.
+        seeds: the seeds of each method, the first for the trials.
+        trials: how many of its settings each method may choose among, 1 to 4.
+        cache: the folder that retrained models are kept in; by default `retrained` in `out`.
+        references: runs of retrained models, one for all seeds or one for each, in their order; none to train them.
+        attacks: names of attacks for the audits, or `all`.
+        settings: `KEY=VALUE` overrides of config ids, the same for all methods.
+        overlays: config files laid over the bundle's, by path or by name in its `configs/`.
+        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        n_resamples: bootstrap draws per interval of the audits.
+        trust: what is known of where the teacher's run comes from.
+
+    Returns:
+        the path of `comparison.json`, with `index.html`, `comparison.csv` and `comparison.tex` beside it. Runs that
+        failed are in it with their reason.
+
+    Raises:
+        InputError: every problem of the input, before anything is trained.
+    """
+    plan = read_plan(
+        bundle,
+        split=split,
+        teacher=teacher,
+        out=out,
+        methods=methods,
+        seeds=seeds,
+        trials=trials,
+        cache=cache,
+        references=references,
+        attacks=attacks,
+        settings=settings,
+        overlays=overlays,
+        device=device,
+        n_resamples=n_resamples,
+        trust=trust,
+    )
+    content, rows, tries = _head(plan, trials), _by(plan, "rows", "seed"), _by(plan, "trials", "number")
+    _keep(plan, content, rows, tries)
+    retrained = retrained_models(plan)
+    for entry in plan.entries:
+        trial, *others = tried(plan, entry)
+        tries = {key: found for key, found in tries.items() if key[0] != entry.label}
+        tries |= {
+            (entry.label, found.number): _trial(plan, entry, found, chosen=found is trial) for found in (trial, *others)
+        }
+        rows |= {(entry.label, row["seed"]): row for row in _cells(plan, entry, trial, retrained)}
+        _keep(plan, content, rows, tries)
+    named = {entry.label for entry in plan.entries}
+    students = [row for row in rows.values() if row["model"] == STUDENT]
+    students = [row if row["label"] in named else _still(plan, row, retrained) for row in students]
+    content |= {"status": "finished", "on_validation": _on_validation(students)}
+    rows = {(row["label"], row["seed"]): row for row in [*_yardstick(plan, students, retrained), *students]}
+    _keep(plan, content, _with_ratios(rows), tries)
+    file = plan.out / COMPARISON_JSON
+    write_comparison(read_json(file, SHAPE), plan.out)
+    return file
+
+
+def comparison_summary(file: str | Path) -> str:
+    """The means of a comparison as lines of text; the page has spreads, gaps and costs.
+
+    Args:
+        file: a `comparison.json`.
+    """
+    table = comparison_table(read_json(file, SHAPE)["rows"])
+    shown = table[["label", "seeds", "average_gap", "tow", *SUBSETS, *_AUCS, "ratio", "verdicts"]]
+    return shown.to_string(index=False, float_format="{:.3f}".format, na_rep="")
+
+
+def _head(plan: Plan, trials: int) -> dict[str, Any]:
+    """What the results are of."""
+    provenance = read_split(plan.split)[PROVENANCE]
+    return {
+        "format": _FORMAT,
+        "status": "running",
+        "command": shlex.join(["mu-monai" if Path(sys.argv[0]).name == "mu-monai" else sys.argv[0], *sys.argv[1:]]),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES},
+        "identity": plan.identity,
+        "split": str(plan.split.absolute()),
+        "provenance": {name: provenance[name] for name in _TOLD if name in provenance},
+        "teacher": str(plan.teacher.absolute()),
+        "seeds": list(plan.seeds),
+        "n_trials": trials,
+        "references": [str(path.absolute()) for path in plan.references],
+        "left_out": {**plan.earlier.get("left_out", {}), **plan.left_out},
+        "on_validation": [],
+        "attacks": list(plan.attacks),
+    }
+
+
+def _by(plan: Plan, part: str, key: str) -> Rows:
+    """What the folder has of an earlier call, until it is replaced."""
+    return {(row["label"], row[key]): row for row in plan.earlier.get(part, [])}
+
+
+def _keep(plan: Plan, content: Mapping[str, Any], rows: Rows, tries: Rows) -> None:
+    lists = {"trials": list(tries.values()), "rows": list(rows.values())}
+    write_json(plan.out / COMPARISON_JSON, without_nan({**content, **lists}))
+
+
+def _cells(plan: Plan, entry: Entry, trial: Trial, retrained: Mapping[int, Path]) -> Iterator[Row]:
+    """A row for each seed of a method; that of the first is the chosen trial's."""
+    for seed, reference in retrained.items():
+        head = {"model": STUDENT, "label": entry.label, "paper": METHODS[entry.method].paper, "seed": seed}
+        if trial.reason:
+            yield head | {"status": "failed", "reason": trial.reason, "run": _relative(plan, trial.run)}
+        else:
+            make = partial(unlearned, plan, entry, trial.number, seed)
+            yield _cell(plan, head, trial.run.with_name(f"seed-{seed}"), reference, make)
+
+
+def _still(plan: Plan, row: Row, retrained: Mapping[int, Path]) -> Row:
+    """The row of a method that was not named this time, beside the retrained model and with the attacks of now."""
+    if row["status"] != "finished":
+        return row
+    head = {name: row[name] for name in ("model", "label", "paper", "seed")}
+    return _cell(plan, head, plan.out / row["run"], retrained[row["seed"]])
+
+
+def _cell(plan: Plan, head: Row, run: Path, reference: Path, make: Callable[[], object] | None = None) -> Row:
+    """The row of a run, made where it is yet to be; of one that fails, its reason."""
+    try:
+        if make is not None:
+            make()
+        found = audited(plan, run, reference)
+    except Exception as error:
+        logger.warning("%s, seed %d, failed: %s", head["label"], head["seed"], reason_of(error))
+        return head | {"status": "failed", "reason": reason_of(error), "run": _relative(plan, run)}
+    return (
+        head
+        | _numbers(found["records"], STUDENT)
+        | _cost(run)
+        | _finished(plan, run)
+        | {
+            "verdict": found["verdict"]["label"],
+            "auc_attacked": _after_attacks(found),
+            "warnings": read_record(run).get("warnings", []),
+        }
+    )
+
+
+def _on_validation(rows: Sequence[Row]) -> list[str]:
+    """The methods that look at validation cases while they unlearn."""
+    labels = dict.fromkeys(row["label"] for row in rows)
+    known = {label: METHODS.get(label.partition(":")[0]) for label in labels}
+    return [label for label, method in known.items() if method is not None and _UNSEEN in method.needs]
+
+
+def _yardstick(plan: Plan, rows: Sequence[Row], retrained: Mapping[int, Path]) -> Iterator[Row]:
+    """Rows of the teacher, where it was scored, and of the retrained model of every seed."""
+    own = plan.teacher if (plan.teacher / RUN_JSON).is_file() else None
+    levels: dict[int, Row] = {}
+    for seed, reference in retrained.items():
+        records = _records(plan, rows, seed, reference)
+        teacher = _numbers(records, TEACHER)
+        if teacher:
+            head = {"label": TEACHER, "model": TEACHER, "paper": "", "seed": seed}
+            yield head | teacher | _cost(own) | _finished(plan, plan.teacher)
+        found = {name: value for name, value in _numbers(records, RETRAINED).items() if not name.startswith("gap")}
+        levels[seed] = found | {"seed": seed} | _cost(reference) | _finished(plan, reference)
+    for row in levels.values():
+        gaps = [_between(row, other) for run, other in _distinct(levels.values()).items() if run != row["run"]]
+        yield {"label": RETRAINED, "model": RETRAINED, "paper": ""} | row | dict(pd.DataFrame(gaps).mean())
+
+
+def _records(plan: Plan, rows: Sequence[Row], seed: int, reference: Path) -> list[Row]:
+    """What is known of teacher and retrained model: an audit with both, or their own scores where none was finished."""
+    run = next((row["run"] for row in rows if row["seed"] == seed and row["status"] == "finished"), None)
+    if run is not None:
+        found: list[Row] = read_stamped(plan.out / run / AUDIT_JSON, {"records": [dict]})["records"]
+        return found
+    scored = (plan.teacher / SCORES_CSV).is_file()
+    record = read_run(plan.teacher) if scored else {}
+    scored = scored and record["role"] == TEACHER and record["sha256"]["split"] == plan.identity["split"]
+    scores = read_runs([*([plan.teacher] if scored else []), reference], shown=False).scores
+    records = [
+        *utility_records(scores, n_resamples=1),
+        *membership_records(scores, n_resamples=1),
+        *closeness_records(scores, n_resamples=1),
+    ]
+    return [asdict(record) for record in records]
+
+
+def _between(row: Row, other: Row) -> Row:
+    """How far a retrained model is from another, signs left out: what seeds alone make."""
+    gaps = {name: abs(row[name] - other[name]) for name in (*SUBSETS, "auc") if None not in (row[name], other[name])}
+    sizes = [gaps.get(name, math.nan) for name in (FORGET, RETAIN, TEST)]
+    return {f"gap_{name}": gap for name, gap in gaps.items()} | {
+        "average_gap": float(average_gap([*sizes, gaps.get("auc", math.nan)])),
+        "tow": float(tow(sizes)),
+    }
+
+
+def _distinct(rows: Iterable[Row]) -> dict[str, Row]:
+    """The models of rows, each once: seeds may share a retrained one."""
+    return {row["run"]: row for row in rows}
+
+
+def _numbers(records: Sequence[Row], role: str) -> Row:
+    """What an audit says of a model: its levels, their gaps to the retrained model, and all in one number."""
+    own = [record for record in records if record["model"] == role and not record["attack"]]
+    by_metric = {(record["metric"], record["subset"]): record for record in own}
+    if not by_metric:
+        return {}
+    metric = next(name for name in _UTILITY if any(key[0] == name for key in by_metric))
+    row: Row = {"metric": metric}
+    levels = {subset: by_metric.get((metric, subset)) for subset in SUBSETS}
+    levels |= {name: by_metric.get((signal, FORGET)) for name, signal in _AUCS.items()}
+    for name, record in levels.items():
+        of_retrained = record is not None and record["reference"].startswith(RETRAINED)
+        row |= {name: None if record is None else record["value"]}
+        row |= {f"gap_{name}": record["gap"] if record is not None and of_retrained else None}
+    summed = {name: by_metric.get((name, "")) for name in ("average_gap", "tow")}
+    return row | {name: None if record is None else record["value"] for name, record in summed.items()}
+
+
+def _after_attacks(found: Mapping[str, Any]) -> float | None:
+    """The highest AUC of the loss after any attack on the student's weights; none without attacks."""
+    values = [
+        record["value"]
+        for record in found["records"]
+        if (record["model"], record["metric"]) == (STUDENT, _AUCS["auc"])
+        and record["attack"] not in ("", _OF_THE_FOLDER)
+        and _ON_THE_WAY not in record["attack"]
+        and record["value"] is not None
+    ]
+    return max(values, default=None)
+
+
+def _cost(run: Path | None) -> Row:
+    """What a run took."""
+    record = {} if run is None else read_record(run)
+    return {name: record.get(name) for name in ("seconds", "cpu_seconds", "peak_memory_mib", "device")}
+
+
+def _with_ratios(rows: Rows) -> Rows:
+    """The rows with the time of each run as a share of that of retraining."""
+    own = [row for row in rows.values() if row["status"] == "finished"]
+    retraining = list(_distinct(row for row in own if row["model"] == RETRAINED).values())
+    clocks = {label: _clock([row for row in own if row["label"] == label], retraining) for label, _ in rows}
+    return {key: row | {"ratio": _ratio(row, clocks[key[0]], retraining)} for key, row in rows.items()}
+
+
+def _clock(rows: Sequence[Row], retraining: Sequence[Row]) -> str:
+    """The time that all seeds of a method have: the CPU's where it did all work, else the clock's.
+
+    None where they ran on another device than retraining, or a time is not known.
+    """
+    runs = [*rows, *retraining]
+    devices = {str(run.get("device")).partition(":")[0] for run in runs}
+    names = ("cpu_seconds", "seconds") if devices == {"cpu"} else ("seconds",)
+    known = [name for name in names if all(run.get(name) is not None for run in runs)]
+    return known[0] if known and retraining and len(devices) == 1 else ""
+
+
+def _ratio(row: Row, clock: str, retraining: Sequence[Row]) -> float | None:
+    if not clock or row["status"] != "finished":
+        return None
+    return float(row[clock] * len(retraining) / sum(run[clock] for run in retraining))
+
+
+def _finished(plan: Plan, run: Path) -> Row:
+    return {"status": "finished", "reason": "", "run": _relative(plan, run)}
+
+
+def _relative(plan: Plan, run: Path) -> str:
+    """Where a run lies, seen from the comparison where it is in it."""
+    run, out = run.absolute(), plan.out.absolute()
+    return run.relative_to(out).as_posix() if run.is_relative_to(out) else str(run)
+
+
+def _trial(plan: Plan, entry: Entry, trial: Trial, *, chosen: bool) -> Row:
+    cost = _cost(None if trial.reason else trial.run)
+    return {
+        "label": entry.label,
+        "number": trial.number,
+        "settings": list(trial.settings),
+        "run": _relative(plan, trial.run),
+        "reason": trial.reason,
+        "chosen": chosen and not trial.reason,
+        "seconds": cost["seconds"],
+        **trial.found,
+    }

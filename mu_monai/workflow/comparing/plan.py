@@ -1,0 +1,319 @@
+"""What a comparison is to do: methods, settings to try, seeds and models, all checked before anything is trained."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mu_monai.adapters import read_weights, weights_sha256
+from mu_monai.bundle.config import config_files, parse_settings, read_config, read_run, unknown_ids
+from mu_monai.bundle.trust import SEPARATOR, STRANGER, Trust
+from mu_monai.errors import collect, did_you_mean, raise_if_any, unless_raised
+from mu_monai.files import file_sha256, link_problems, read_json
+from mu_monai.keys import FORGET, RETAIN, RETRAINED, RUN_JSON, SUBSETS, TEACHER, TEST
+from mu_monai.methods import METHODS
+from mu_monai.workflow.auditing.attacking import chosen_attacks
+from mu_monai.workflow.auditing.inputs import other_problems
+from mu_monai.workflow.checks import device_problems, number_problems, place_problems, split_problems, weight_problems
+from mu_monai.workflow.recipe import method_overlay, method_override, preset_overlay
+from mu_monai.workflow.unlearning import method_problems, teacher_file, trained_otherwise
+
+COMPARISON_JSON = "comparison.json"
+SHAPE = {
+    "identity": dict,
+    "seeds": [int],
+    "trials": [{"label": str, "number": int}],
+    "rows": [{"seed": int, **dict.fromkeys(("label", "model", "paper", "status", "run"), str)}],
+}
+ALL = "all"
+TRIALS = 4
+_TWO_RUNS = "two runs"
+_NEVER = 10**6  # epochs between scores: only the last epoch is scored, so that times are those of unlearning
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One method of a comparison.
+
+    Args:
+        label: its name, with `:preset` where a preset was asked for.
+        trials: the settings to choose among, as `KEY=VALUE`.
+    """
+
+    label: str
+    trials: tuple[tuple[str, ...], ...]
+
+    @property
+    def method(self) -> str:
+        """The name of the method."""
+        return self.label.partition(":")[0]
+
+    @property
+    def preset(self) -> str | None:
+        """The bundle's preset; none for the method's own settings."""
+        return self.label.partition(":")[2] or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is compared with what.
+
+    Args:
+        bundle: folder, or name of a shipped bundle.
+        split: the split file.
+        teacher: the run folder or weights of the original model.
+        entries: the methods.
+        left_out: why methods are not among them, by name.
+        seeds: the seeds of each method.
+        references: runs of retrained models; none to train one for each seed.
+        attacks: the attacks of every audit.
+        settings: what is the same for all, as `KEY=VALUE`.
+        overlays: configs laid over the bundle's.
+        out: the folder of the comparison.
+        cache: the folder of retrained models.
+        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        n_resamples: bootstrap draws per interval.
+        trust: what is known of where the teacher's run comes from; its bundle is the one that is compared.
+        earlier: what the folder's `comparison.json` holds; empty of a new one.
+    """
+
+    bundle: str
+    split: Path
+    teacher: Path
+    entries: tuple[Entry, ...]
+    left_out: Mapping[str, str]
+    seeds: tuple[int, ...]
+    references: tuple[Path, ...]
+    attacks: tuple[str, ...]
+    settings: tuple[str, ...]
+    overlays: tuple[str, ...]
+    out: Path
+    cache: Path
+    device: str | None
+    n_resamples: int
+    trust: Trust
+    earlier: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What all results in the folder of a comparison share."""
+        files = config_files(self.bundle, "unlearn", self.overlays)
+        return {
+            "bundle": read_config(files).get("bundle_name"),
+            "split": file_sha256(self.split),
+            "teacher": weights_sha256(read_weights(self.teacher)),
+            "settings": parse_settings(self.settings),
+            "overlays": [file_sha256(file) for file in files[1:]],
+        }
+
+
+def read_plan(
+    bundle: str | Path,
+    *,
+    split: str | Path,
+    teacher: str | Path,
+    out: str | Path,
+    methods: Sequence[str] = (ALL,),
+    seeds: Sequence[int] = (0,),
+    trials: int = 3,
+    cache: str | Path | None = None,
+    references: Sequence[str | Path] = (),
+    attacks: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    overlays: Sequence[str] = (),
+    device: str | None = None,
+    n_resamples: int = 0,
+    trust: Trust = STRANGER,
+) -> Plan:
+    """Read and check what a comparison starts from; the arguments are those of `compare`.
+
+    Raises:
+        InputError: every problem.
+    """
+    own, fixed = read_config(config_files(bundle, "unlearn", overlays)), parse_settings(settings)
+    file = Path(out) / COMPARISON_JSON
+    raise_if_any(link_problems(out))
+    earlier = read_json(file, SHAPE) if file.is_file() else {}
+    raise_if_any(_label_problems(file, earlier))
+    names, left_out = _chosen(methods, own.get("method")["task"])
+    quiet = [] if "score_interval" not in own or "score_interval" in fixed else [f"score_interval={_NEVER}"]
+    entries = tuple(Entry(label=name, trials=_trials(name, trials, fixed)) for name in names)
+    plan = Plan(
+        bundle=str(bundle),
+        split=Path(split),
+        teacher=Path(teacher),
+        entries=entries,
+        left_out=left_out,
+        seeds=tuple(dict.fromkeys([*earlier.get("seeds", []), *seeds])),
+        references=tuple(Path(path) for path in references),
+        attacks=tuple(earlier.get("attacks", [])),
+        settings=(*quiet, *settings),
+        overlays=tuple(overlays),
+        out=Path(out),
+        cache=Path(out) / RETRAINED if cache is None else Path(cache),
+        device=device,
+        n_resamples=n_resamples,
+        trust=replace(trust, bundle=bundle),
+        earlier=earlier,
+    )
+    task = own.get("method")["task"]
+    subsets = SUBSETS if trials > 1 else (RETAIN, FORGET, TEST)
+    raise_if_any(
+        collect(
+            lambda: [text for name in names for text in _name_problems(plan, name, task)],
+            lambda: list(_number_problems(plan, seeds, trials, fixed)),
+            lambda: split_problems(split, subsets) or trained_otherwise(split, teacher),
+            lambda: _teacher_problems(plan, own.get("bundle_name")),
+            lambda: _reference_problems(plan, own.get("bundle_name")),
+            lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "--cache": cache}),
+            lambda: device_problems(device),
+            lambda: unless_raised(chosen_attacks(attacks)),
+        )
+    )
+    raise_if_any(_folder_problems(plan))
+    return replace(plan, attacks=tuple(chosen_attacks([*plan.attacks, *attacks])))
+
+
+def _label_problems(file: Path, earlier: Mapping[str, Any]) -> Iterator[str]:
+    """Which rows of an earlier comparison are of nothing that can be compared: their labels go into page and paper."""
+    labels = dict.fromkeys(row["label"] for key in ("rows", "trials") for row in earlier.get(key, []))
+    for label in labels:
+        method, colon, preset = label.partition(":")
+        named = method in METHODS and (not colon or re.fullmatch(r"[\w-]+", preset))
+        if label not in (TEACHER, RETRAINED) and not named:
+            yield f"'{file}' has the label {label!r}, which is not a method; the file is damaged: compare anew"
+
+
+def _chosen(methods: Sequence[str], task: str) -> tuple[list[str], dict[str, str]]:
+    """The names that are meant, in their order, and why others are not where all were asked for."""
+    left_out = {}
+    if ALL in methods:
+        reasons = {name: _unfit(name, task) for name in METHODS}
+        left_out = {name: reason for name, reason in reasons.items() if reason and name not in methods}
+    able = [name for name in METHODS if name not in left_out] if ALL in methods else []
+    return list(dict.fromkeys([*able, *(name for name in methods if name != ALL)])), left_out
+
+
+def _unfit(name: str, task: str) -> str:
+    """Why a method cannot be compared; empty where it can."""
+    if task not in METHODS[name].tasks:
+        return f"it cannot forget in a {task} task"
+    return "it starts from two finished runs" if _TWO_RUNS in METHODS[name].needs else ""
+
+
+def _trials(label: str, number: int, fixed: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """The settings to choose among; what a user has fixed is no choice, so that fewer may be left."""
+    method = METHODS.get(label.partition(":")[0])
+    found = [{k: v for k, v in trial.items() if k not in fixed} for trial in method.trials[:number]] if method else []
+    unique = [trial for place, trial in enumerate(found) if trial not in found[:place]]
+    return tuple(
+        tuple(f"{key.replace(SEPARATOR, '#')}={json.dumps(value)}" for key, value in trial.items()) for trial in unique
+    )
+
+
+def _name_problems(plan: Plan, label: str, task: str) -> list[str]:
+    """Why a method cannot be compared as it was asked for."""
+    name, _, preset = label.partition(":")
+    if name not in METHODS:
+        able = [known for known in METHODS if not _unfit(known, task)]
+        listed = ", ".join((ALL, *able))
+        return [f"method '{name}' is not known; use some of {listed}{did_you_mean(name, METHODS)}"]
+    if _unfit(name, task):
+        return [f"method '{name}' cannot be compared here: {_unfit(name, task)}; leave it out"]
+    tuned = method_overlay(plan.bundle, name)
+    problems = method_problems(name, preset or None, tuned)
+    if problems:
+        return problems
+    base = tuned or preset_overlay(plan.bundle, preset or None)
+    parser = read_config(config_files(plan.bundle, "unlearn", [*base, *plan.overlays]))
+    made = {} if tuned else method_override(plan.bundle, parser, name)
+    if made and preset:
+        return [f"'{label}': presets are of the bundle's own method, and '{name}' is not; leave ':{preset}' out"]
+    parser.update(made)
+    return [f"{text} (of {label})" for text in unknown_ids(parser, list(parse_settings(plan.settings)))]
+
+
+def _number_problems(plan: Plan, seeds: Sequence[int], trials: int, fixed: Mapping[str, Any]) -> Iterator[str]:
+    if not 1 <= trials <= TRIALS:
+        yield f"--trials {trials} is not allowed; use 1 to {TRIALS} settings per method"
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        listed = ",".join(map(str, seeds))
+        yield f"--seeds {listed or 'of none'} is not allowed; use different ones of 0, 1, 2 ..., such as 0,1,2"
+    if not plan.entries:
+        yield "--methods is empty; use all, or names with commas"
+    yield from (
+        f"--set {name}= contradicts the comparison; use --{name}s" for name in ("seed", "method") if name in fixed
+    )
+    yield from number_problems(fixed)
+
+
+def _teacher_problems(plan: Plan, bundle: str) -> list[str]:
+    """Why the original is not known well enough: its weights, and how a retrained model is to be trained."""
+    file = teacher_file(plan.teacher)
+    foreign = _bundle_problems("--teacher", [plan.teacher], bundle) if (plan.teacher / RUN_JSON).is_file() else []
+    if foreign:
+        return foreign
+    if not (plan.teacher / RUN_JSON).is_file() or read_run(plan.teacher)["verb"] != "train":
+        if not plan.references:
+            return [
+                f"how the teacher '{plan.teacher}' was trained is not known, so that no model can be retrained alike; "
+                "give the folder of its training run, or retrained models as --reference"
+            ]
+        parser = read_config(config_files(plan.bundle, "unlearn", plan.overlays))
+        parser.update(parse_settings(plan.settings))
+        return weight_problems(parser, file)
+    return []
+
+
+def _reference_problems(plan: Plan, bundle: str) -> Iterator[str]:
+    if not plan.references:
+        return
+    if len(plan.references) not in (1, len(plan.seeds)):
+        yield (
+            f"--reference is given {len(plan.references)} times for {len(plan.seeds)} seeds "
+            f"({', '.join(map(str, plan.seeds))}); give one retrained model for all seeds, or one for each"
+        )
+    yield from _bundle_problems("--reference", plan.references, bundle)
+    if plan.split.is_file():
+        record = {"sha256": {"split": file_sha256(plan.split)}}
+        yield from other_problems(plan.references, RETRAINED, record, "--reference")
+
+
+def _bundle_problems(option: str, folders: Sequence[Path], bundle: str) -> list[str]:
+    """Which runs are of another bundle, whose network, images or loss differ."""
+    names = {folder: read_run(folder)["bundle"]["name"] for folder in folders}
+    return [
+        f"{option} '{folder}' is a run of the bundle '{name}', and '{bundle}' is compared; give one of that bundle"
+        for folder, name in names.items()
+        if name != bundle
+    ]
+
+
+def _folder_problems(plan: Plan) -> Iterator[str]:
+    """Why the folder cannot take the results; results of the same comparison are gone on with."""
+    if not plan.earlier:
+        if plan.out.is_file() or (plan.out.is_dir() and any(plan.out.iterdir())):
+            yield f"'{plan.out}' holds files and is no comparison; give a new folder as --out"
+        return
+    before, now = plan.earlier["identity"], json.loads(json.dumps(plan.identity))
+    advice = "give another --out, or the same as before"
+    for name, value in now.items():
+        if name != "settings" and before.get(name) != value:
+            yield f"'{plan.out}' is a comparison of another {name}; {advice}"
+    changed = _changed(before.get("settings", {}), now["settings"])
+    if changed:
+        yield f"'{plan.out}' is a comparison with other settings ({changed}); {advice}"
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Which `--set` differ, as they are given; what a comparison sets by itself is none of them."""
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    shown = [{key: found[key] for key in keys if found.get(key) not in (None, _NEVER)} for found in (before, now)]
+    return "; ".join(
+        f"{key.replace(SEPARATOR, '#')} was {shown[0].get(key, 'not set')}, now {shown[1].get(key, 'not set')}"
+        for key in keys
+    )

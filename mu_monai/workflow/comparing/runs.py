@@ -1,0 +1,223 @@
+"""The runs of a comparison: retrained models, trials and cells, each made once, resumed and kept."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mu_monai.bundle.config import config_files, read_config, read_run
+from mu_monai.bundle.trust import Trust
+from mu_monai.errors import InputError
+from mu_monai.files import file_sha256, read_json, write_json
+from mu_monai.keys import AUDIT_JSON, RETAIN, RETRAINED, RUN_JSON, SCORES_CSV, STUDENT
+from mu_monai.methods import METHODS
+from mu_monai.metrics import choice
+from mu_monai.runs import changed_files, read_record, read_stamped
+from mu_monai.tables import read_scores
+from mu_monai.workflow.auditing.judging import audit
+from mu_monai.workflow.auditing.shadows import OVERLAY_JSON, changed_settings, complete, digest, training_digest
+from mu_monai.workflow.comparing.plan import Entry, Plan
+from mu_monai.workflow.training import train
+from mu_monai.workflow.unlearning import unlearn
+
+TRIAL_JSON = "trial.json"
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One setting of a method, run with the first seed.
+
+    Args:
+        number: its place among those of the method, from 1.
+        settings: what it sets, as `KEY=VALUE`.
+        run: its run folder.
+        reason: why it failed; empty where it did not.
+        found: what it is chosen by, as `mu_monai.metrics.choice` gives it; empty where nothing is chosen.
+    """
+
+    number: int
+    settings: tuple[str, ...]
+    run: Path
+    reason: str = ""
+    found: Mapping[str, float]
+
+    @property
+    def rank(self) -> tuple[bool, float, int]:
+        """By which trials are ordered, the best highest: one that did not fail, by its score, then the earlier."""
+        return not self.reason, self.found.get("score", 0.0), -self.number
+
+
+def retrained_models(plan: Plan) -> dict[int, Path]:
+    """A model without the forgotten patients for every seed, trained as the teacher was; those that there are, if any.
+
+    They lie in the cache under a digest of split and training config, so that a folder serves whatever fits it.
+
+    Raises:
+        InputError: where the teacher's config holds code that the bundle's does not.
+        FloatingPointError: where a training breaks; without retrained models there is nothing to compare with.
+    """
+    if plan.references:
+        return {seed: plan.references[place % len(plan.references)] for place, seed in enumerate(plan.seeds)}
+    training = read_run(plan.teacher)
+    overlay = changed_settings(plan.teacher, training, "train", plan.trust)
+    bundle = plan.trust.bundle_of(training)
+    made_of = {"split": file_sha256(plan.split), "config": training_digest(training, overlay, plan.trust)}
+    folder = plan.cache / digest(made_of)[:12]
+    write_json(folder / OVERLAY_JSON, overlay)
+    parser = read_config(config_files(bundle, "train"))
+    quiet = [
+        text for text in plan.settings if text.partition("=")[0] == "score_interval" and "score_interval" in parser
+    ]
+
+    def make(seed: int) -> Path:
+        def run(out: Path, resume: bool) -> Path:
+            return train(
+                bundle,
+                split=plan.split,
+                out=out,
+                subsets=[RETAIN],
+                settings=[f"seed={seed}", *quiet],
+                overlays=[str((folder / OVERLAY_JSON).resolve())],
+                resume=resume,
+                device=plan.device,
+                quiet=True,
+            )
+
+        return _made(folder / f"seed-{seed}", run, f"retrained, seed {seed}", plan.trust)
+
+    return {seed: make(seed) for seed in plan.seeds}
+
+
+def tried(plan: Plan, entry: Entry) -> list[Trial]:
+    """Run every setting of a method with the first seed, and score what it is chosen by, the best first."""
+    trials = []
+    for number, settings in enumerate(entry.trials, start=1):
+        run = _cell(plan, entry, number, plan.seeds[0])
+        reason, found = "", {}
+        try:
+            unlearned(plan, entry, number, plan.seeds[0])
+            found = asdict(choice(read_scores(run / SCORES_CSV))) if len(entry.trials) > 1 else {}
+        except Exception as error:
+            reason = reason_of(error)
+            logger.warning("%s, trial %d, failed: %s", entry.label, number, reason)
+        trials.append(Trial(number=number, settings=settings, run=run, reason=reason, found=found))
+    return sorted(trials, key=lambda trial: trial.rank, reverse=True)
+
+
+def unlearned(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
+    """The run of a method's setting with a seed: made, gone on with, or left as it is where it is finished."""
+    settings = [*entry.trials[number - 1], f"seed={seed}", *plan.settings]
+    folder = _cell(plan, entry, number, seed)
+    _claim(folder.parent, plan, entry, entry.trials[number - 1])
+
+    def run(out: Path, resume: bool) -> Path:
+        return unlearn(
+            plan.bundle,
+            split=plan.split,
+            teacher=plan.teacher,
+            out=out,
+            method=entry.method,
+            preset=entry.preset,
+            settings=settings,
+            overlays=plan.overlays,
+            resume=resume,
+            device=plan.device,
+            quiet=True,
+            trust=plan.trust,
+        )
+
+    return _made(folder, run, f"{entry.label}, trial {number}, seed {seed}", plan.trust)
+
+
+def audited(plan: Plan, run: Path, reference: Path) -> dict[str, Any]:
+    """The audit of a run beside a retrained model; made where there is none of these weights with these attacks."""
+    file = run / AUDIT_JSON
+    if not _is_current(plan, file, run, reference):
+        audit(
+            run,
+            references=[reference],
+            teacher=plan.teacher,
+            attacks=plan.attacks,
+            n_resamples=plan.n_resamples,
+            distances=False,
+            device=plan.device,
+            quiet=True,
+            trust=plan.trust,
+        )
+    return read_stamped(file, {"records": [dict], "verdict": {"label": str}})
+
+
+def reason_of(error: Exception) -> str:
+    """Why a run failed, in one line."""
+    text = str(error).strip().splitlines() or [""]
+    if isinstance(error, InputError | FloatingPointError):
+        return " ".join(part.strip() for part in text)
+    return f"{type(error).__name__}: {text[0]}"
+
+
+def _cell(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
+    return plan.out / entry.label.replace(":", "-") / f"trial-{number}" / f"seed-{seed}"
+
+
+def _claim(folder: Path, plan: Plan, entry: Entry, settings: tuple[str, ...]) -> None:
+    """Say what a trial's runs are made of; runs of something else, such as an earlier version's, make room."""
+    method = METHODS[entry.method]
+    now = {"method": entry.label, "settings": [*settings, *plan.settings], "recipe": dict(method.recipe)}
+    now = json.loads(json.dumps(now))
+    file = folder / TRIAL_JSON
+    if file.is_file() and read_json(file) != now:
+        logger.warning("'%s' was made with other settings and is made again", folder)
+        shutil.rmtree(folder)
+    if not file.is_file():
+        write_json(file, now)
+
+
+def _made(folder: Path, make: Callable[[Path, bool], Path], name: str, trust: Trust) -> Path:
+    """Make a run, or leave it where it is finished; says what it took where it was made."""
+    if not _is_finished(folder):
+        gc.collect()  # what is left of the run before would count as memory of this one
+        began = time.monotonic()
+        with _silent():
+            complete(folder, make, trust)
+        logger.info("%s: %.1f s", name, time.monotonic() - began)
+    return folder
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep what a run warns of out of the lines of progress: its `run.json` holds it, and the page shows it."""
+    engine = logging.getLogger("mu_monai.engine")
+    level = engine.level
+    engine.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        engine.setLevel(level)
+
+
+def _is_finished(folder: Path) -> bool:
+    if not ((folder / RUN_JSON).is_file() and (folder / SCORES_CSV).is_file()):
+        return False
+    record = read_record(folder)
+    return record["status"] == "finished" and not changed_files(folder, record, [SCORES_CSV])
+
+
+def _is_current(plan: Plan, file: Path, run: Path, reference: Path) -> bool:
+    """Whether an audit is there, whole, of these models, and with all that is asked for now."""
+    try:
+        content = read_stamped(file, {"models": dict})
+    except InputError:
+        return False
+    models = {STUDENT: run, RETRAINED: reference}
+    weights = {role: (content["models"].get(role) or {}).get("weights") for role in models}
+    same = weights == {role: read_run(folder)["sha256"]["weights"] for role, folder in models.items()}
+    return same and set(plan.attacks) <= set(content.get("attacks_asked", []))

@@ -1,0 +1,148 @@
+"""Put two unlearned models of one teacher together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mu_monai.bundle.config import config_files, parse_settings, read_config, read_run, run_config, unknown_ids
+from mu_monai.bundle.trust import STRANGER, Trust, inherited
+from mu_monai.errors import collect, raise_if_any, unless_raised
+from mu_monai.keys import ADAPTER_DIR, MODEL_PT, RETAIN, STUDENT, TEACHER
+from mu_monai.lock import writes
+from mu_monai.methods import METHODS
+from mu_monai.workflow.checks import changed_problems, device_problems, number_problems, place_problems, split_problems
+from mu_monai.workflow.recipe import common_overrides, method_override
+
+_METHOD = next(name for name, method in METHODS.items() if "two runs" in method.needs)
+
+
+@writes("out")
+def compose(
+    good_retain: str | Path,
+    good_forget: str | Path,
+    *,
+    out: str | Path,
+    how: str = "head",
+    share: float | None = None,
+    fine_tune: str = "all",
+    settings: Sequence[str] = (),
+    resume: bool = False,
+    device: str | None = None,
+    quiet: bool = False,
+    trust: Trust = STRANGER,
+) -> Path:
+    """Compose a model of two finished unlearning runs, fine-tune it on retain cases, and score every case.
+
+    Bundle, split, teacher, network, transforms and loss are those of both runs.
+
+    Args:
+        good_retain: folder of the run whose features are kept.
+        good_forget: folder of the run whose head, or share, is taken.
+        out: the run folder to make.
+        how: `head`, `weights` or `adapters`, see `mu_monai.methods.Composition`.
+        share: that of `good_forget`, in [0, 1]; by default 0.5.
+        fine_tune: `all` weights or the `head` alone.
+        settings: `KEY=VALUE` overrides of config ids, such as `max_epochs=2`.
+        resume: go on with an interrupted run.
+        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        quiet: no progress bar.
+        trust: what is known of where the runs come from.
+
+    Returns:
+        the run folder.
+
+    Raises:
+        InputError: every problem of the input, before anything is trained: runs that are not finished or no unlearning
+            of patients, or differ in teacher, split, bundle, network or transforms; weights that have changed.
+    """
+    folders = [Path(good_retain).resolve(), Path(good_forget).resolve()]
+    uses = (MODEL_PT, ADAPTER_DIR)
+    raise_if_any(collect(*(lambda folder=folder: unless_raised(read_run(folder, *uses)) for folder in folders)))
+    record, other = (read_run(folder) for folder in folders)
+    bundle, split = trust.bundle_of(record), record["split"]["file"]
+    files, given = config_files(bundle, "unlearn"), parse_settings(settings)
+    parser = read_config(files)
+    method = method_override(bundle, parser, _METHOD)
+    parser.update(method)
+    chosen: dict[str, Any] = {"method::good_retain": str(folders[0]), "method::good_forget": str(folders[1])}
+    chosen |= {"method::how": how, "method::fine_tune": fine_tune} | ({} if share is None else {"method::share": share})
+    overrides: dict[str, Any] = {
+        **method,
+        **{"run_dir": str(out), "resume": resume, "quiet": quiet, "teacher": record.get("teacher")},
+        **chosen,
+        **given,
+    }
+    raise_if_any(
+        collect(
+            lambda: [text for folder in folders for text in _parent_problems(folder)],
+            lambda: _pair_problems(folders, record, other),
+            lambda: list(unknown_ids(parser, list(given))),
+            lambda: _share_problems(how, share),
+            lambda: split_problems(split, [RETAIN]),
+            lambda: [text for folder in folders for text in _changed(folder)],
+            lambda: _config_problems(folders, files, trust),
+            lambda: place_problems({"--out": out, "GOOD_RETAIN": good_retain, "GOOD_FORGET": good_forget}),
+            lambda: place_problems({"the split": split, "the teacher": record.get("teacher"), "the bundle": bundle}),
+            lambda: device_problems(device),
+            lambda: number_problems(overrides),
+        )
+    )
+    taken = inherited(folders[0], files, trust=trust)
+    run_config(files, overrides | taken | common_overrides(bundle, split, device) | given)
+    return Path(out)
+
+
+def _parent_problems(folder: Path) -> Iterator[str]:
+    record = read_run(folder)
+    if record["role"] != STUDENT:
+        yield f"'{folder}' is the run of a {record['role']}; compose two unlearning runs"
+    elif record.get("forget_classes"):
+        yield (
+            f"'{folder}' forgot the classes {', '.join(record['forget_classes'])} in every case; compose runs that "
+            "forgot patients"
+        )
+    elif not record.get("teacher"):
+        yield f"'{folder}' does not know its teacher; compose runs that 'mu-monai unlearn' made"
+
+
+def _pair_problems(folders: Sequence[Path], first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
+    if folders[0] == folders[1]:
+        yield f"'{folders[0]}' is given twice; compose two runs, one that retains well and one that forgets well"
+    compared = {
+        "starting weights": lambda record: record["sha256"].get("starting_weights"),
+        "split": lambda record: record["sha256"]["split"],
+        "bundle": lambda record: record["bundle"]["name"],
+    }
+    for what, of in compared.items():
+        if of(first) != of(second):
+            yield (
+                f"'{folders[0]}' and '{folders[1]}' differ in their {what} ({of(first)}, {of(second)}); compose runs "
+                "of one teacher on one split"
+            )
+
+
+def _config_problems(folders: Sequence[Path], files: Sequence[str], trust: Trust) -> list[str]:
+    """Which ids that a model is used with differ between the runs."""
+    first, second = (inherited(folder, files, trust=trust) for folder in folders)
+    return [
+        f"config id '{key}' is {first.get(key)!r} in '{folders[0]}' and {second.get(key)!r} in '{folders[1]}'; compose "
+        "runs whose models are used alike"
+        for key in sorted(first.keys() | second.keys())
+        if first.get(key) != second.get(key)
+    ]
+
+
+def _share_problems(how: str, share: float | None) -> list[str]:
+    if share is None or how != "head":
+        return []
+    return [f"--share {share} means nothing with --how head, which takes the head whole; leave it out, or use another"]
+
+
+def _changed(folder: Path) -> list[str]:
+    """What is no longer as it was when the run was made: its own weights, its teacher's, or its split."""
+    record = read_run(folder)
+    weights = {STUDENT: str(folder / MODEL_PT), TEACHER: record.get("teacher")}
+    known = {role: path for role, path in weights.items() if path}
+    return changed_problems(folder, record, record["split"]["file"], known) if record["role"] == STUDENT else []

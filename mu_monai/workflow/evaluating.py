@@ -1,0 +1,62 @@
+"""Score every case of a run's split again, from the files of the run alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mu_monai.bundle.config import config_files, read_config, read_run, run_config
+from mu_monai.bundle.trust import STRANGER, Trust, inherited
+from mu_monai.errors import collect, raise_if_any
+from mu_monai.keys import MODEL_PT, SCORES_CSV, STUDENT, TEACHER
+from mu_monai.lock import writes
+from mu_monai.workflow.checks import changed_problems, device_problems, place_problems, split_problems, weight_problems
+from mu_monai.workflow.recipe import common_overrides
+
+
+@writes("run")
+def evaluate(
+    run: str | Path, *, split: str | Path | None = None, device: str | None = None, trust: Trust = STRANGER
+) -> Path:
+    """Write `scores.csv` and `examples.npz` of a finished run.
+
+    Args:
+        run: the folder of a finished run.
+        split: another `split.json` than the run's, such as one whose files have moved.
+        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        trust: what is known of where the run comes from.
+
+    Returns:
+        the path of `scores.csv`.
+
+    Raises:
+        InputError: where the run is not finished, its split, weights or teacher are missing, or are not those that the
+            run was made with: the scores would be filed under digests that are not theirs.
+    """
+    run = Path(run)
+    record = read_run(run)
+    bundle = trust.bundle_of(record)
+    split = split or record["split"]["file"]
+    weights = {record["role"]: str((run / MODEL_PT).resolve())}
+    if record["role"] == STUDENT and record.get("teacher"):
+        weights = {TEACHER: record["teacher"], **weights}
+    files = config_files(bundle, "evaluate")
+    raise_if_any(
+        place_problems({"RUN": run, "--split": split, "the bundle": bundle, "the teacher": record.get("teacher")})
+    )
+    overrides = (
+        inherited(run, files, trust=trust)
+        | common_overrides(bundle, split, device)
+        | {"weights": weights, "run_dir": str(run)}
+    )
+    parser = read_config(files)
+    parser.update(overrides)
+    raise_if_any(
+        collect(
+            lambda: split_problems(split, []),
+            lambda: device_problems(device),
+            lambda: changed_problems(run, record, split, weights),
+            *(lambda path=path: weight_problems(parser, path) for path in weights.values()),
+        )
+    )
+    run_config(files, overrides)
+    return run / SCORES_CSV

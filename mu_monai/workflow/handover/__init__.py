@@ -1,0 +1,1 @@
+"""What leaves a run, signed, and what a receiver can check of it."""

@@ -1,0 +1,63 @@
+"""Whether a record says what the files say that it is handed over with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mu_monai.files import read_json
+from mu_monai.keys import FORGET, PATIENT_ID, RETAIN, SUBSET
+from mu_monai.workflow.handover.releasing import BUNDLE, RELEASE_JSON
+from mu_monai.workflow.handover.sealed import raised_version
+
+
+def release_problems(folder: Path, said: Mapping[str, Any]) -> Iterator[str]:
+    """Where a record does not agree with `release.json` and the bundle's `metadata.json`.
+
+    Args:
+        folder: what was handed over, with its files as they were signed.
+        said: the predicate.
+    """
+    release, metadata = (read_json(folder / name) for name in (RELEASE_JSON, f"{BUNDLE}/configs/metadata.json"))
+    tensors = {key: len(names) for key, names in release["tensors"].items()}
+    told = {"weights": release["weights"], "tensors": tensors, "release_search": release["search"]}
+    yield from (f"'{key}' is not what {RELEASE_JSON} says" for key, value in told.items() if said[key] != value)
+    yield from (
+        f"'{field}' is not what the bundle's metadata.json says"
+        for field, (value, wanted) in _of_metadata(said, metadata).items()
+        if value != wanted
+    )
+
+
+def _of_metadata(said: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Fields of a record that the metadata has as well, with what both say."""
+    block, bundle = metadata["unlearning"], said["bundle"]
+    found = {
+        "method.name": (said["method"]["name"], block["method"]),
+        "weights.student": (said["weights"]["student"], block["weights_sha256"]),
+        "bundle.version": (raised_version(str(bundle["version"])), metadata["version"]),
+    }
+    if said["forget_classes"]:
+        return found | {"forget_classes": (said["forget_classes"], (block["forgotten"] or {}).get("classes"))}
+    if said["format"] == 1:
+        return found
+    patients = said["split"]["patients"]
+    places = {RETAIN: block["retained"], FORGET: block["forgotten"]}
+    return found | {
+        f"split.patients.{subset}": (patients.get(subset), (told or {}).get("patients"))
+        for subset, told in places.items()
+    }
+
+
+def evidence_problems(scores: pd.DataFrame, said: Mapping[str, Any]) -> Iterator[str]:
+    """Where a record counts other patients than its evidence has rows of."""
+    counted = scores.groupby(SUBSET)[PATIENT_ID].nunique()
+    patients = said["split"].get("patients")
+    if not patients:  # a record of format 1, or of a split that does not count
+        return
+    for subset, found in counted.items():
+        if patients.get(str(subset)) != found:
+            yield f"'split.patients.{subset}' is {patients.get(str(subset))}, and the evidence has {found}"

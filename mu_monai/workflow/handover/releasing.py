@@ -1,0 +1,275 @@
+"""What leaves an unlearning run: plain weights, merged (the student) or reverted (the teacher), and a sealed bundle."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from torch import nn
+
+from mu_monai import __version__
+from mu_monai.adapters import Student, load_student, load_weights, read_weights, weights_sha256, write_tensors
+from mu_monai.attacks import search_folder
+from mu_monai.bundle.config import built_network, config_files, read_config, read_run, run_config
+from mu_monai.bundle.trust import STRANGER, Trust, inherited
+from mu_monai.data import load_split
+from mu_monai.errors import InputError, collect, raise_if_any
+from mu_monai.files import file_sha256, read_json, write_json
+from mu_monai.keys import (
+    ADAPTER_DIR,
+    CONFIG_JSON,
+    IMAGE,
+    MODEL_PT,
+    RETAIN,
+    RUN_JSON,
+    STUDENT,
+    TEACHER,
+    TEST,
+    VALIDATION,
+)
+from mu_monai.lock import writes
+from mu_monai.runs import read_record
+from mu_monai.workflow.checks import place_problems
+from mu_monai.workflow.handover.sealed import own_file, plain_inference, readme, sealed_metadata
+
+BUNDLE, RELEASE_JSON = "bundle", "release.json"
+State = Mapping[str, torch.Tensor]
+
+
+def merge(run: str | Path, *, out: str | Path, teacher: str | Path | None = None, trust: Trust = STRANGER) -> Path:
+    """Write the student as plain weights: the teacher's with the run's adapters merged into them.
+
+    Args:
+        run: the folder of a finished unlearning run.
+        out: the weights file to write; it must not exist.
+        teacher: the teacher's weights, where they are no longer where the run found them.
+        trust: what is known of where the run comes from.
+
+    Returns:
+        the path of the weights.
+
+    Raises:
+        InputError: where the run is no unlearning run, the teacher is missing or another one, `out` exists, or the
+            weights that come out are not those of the run.
+    """
+    return _write(_student(run, out, teacher, trust).merged(), run, STUDENT, out)
+
+
+def revert(run: str | Path, *, out: str | Path, teacher: str | Path | None = None, trust: Trust = STRANGER) -> Path:
+    """Write the teacher as plain weights: the run's network without its adapters, bit for bit what it started from.
+
+    Args and errors are those of `merge`.
+    """
+    return _write(_student(run, out, teacher, trust).reverted(), run, TEACHER, out)
+
+
+@writes("out")
+def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = None, trust: Trust = STRANGER) -> Path:
+    """Write a sealed MONAI bundle of the student, and show that nothing in it rebuilds the teacher.
+
+    The bundle holds the merged weights under the network's own names, an inference config in MONAI's own parts,
+    metadata with a raised version, a page and the license: no adapter, no state of an optimizer, no teacher, no ids.
+
+    Args:
+        run: the folder of a finished unlearning run.
+        out: the folder to make, with `bundle/` and `release.json` in it.
+        teacher: the teacher's weights, where they are no longer where the run found them.
+        trust: what is known of where the run comes from.
+
+    Returns:
+        the folder.
+
+    Raises:
+        InputError: where the run is no unlearning run, failed a check of its own, weights are missing, others, or those
+            of the teacher, `out` exists, the released config does not make a network that the weights fit or does not
+            answer, or the search finds what the teacher can be rebuilt from; nothing is written.
+    """
+    run, out = Path(run), Path(out)
+    record = read_run(run, CONFIG_JSON, MODEL_PT)
+    source = teacher or record.get("teacher")
+    raise_if_any(_release_problems(run, out, record, source))
+    assert source is not None
+    bundle = trust.bundle_of(record)
+    config = plain_inference(run, bundle, trust)
+    states = {STUDENT: read_weights(run / MODEL_PT), TEACHER: read_weights(source)}
+    raise_if_any(collect(lambda: _other_weights(record, states, run, source), lambda: _unmoved(states)))
+    with _whole_folder(out) as folder:
+        _write_bundle(folder / BUNDLE, bundle, config, record, states[STUDENT])
+        told = _answers(folder / BUNDLE, record)
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
+        released = read_weights(folder / BUNDLE / "models" / MODEL_PT)
+        findings = search_folder(folder, states[TEACHER], released)
+        raise_if_any(f"nothing is released: {found.what}" for found in findings)
+        write_json(folder / RELEASE_JSON, _proof(states[TEACHER], released, files, told))
+    return out
+
+
+def _release_problems(run: Path, out: Path, record: Mapping[str, Any], source: str | Path | None) -> Iterator[str]:
+    if out.exists():
+        yield f"'{out}' exists; give another folder or remove it"
+    yield from place_problems({"--out": out})
+    if source is None:
+        yield f"'{run}' does not name its teacher; give the weights that it started from as --teacher"
+    if record["verb"] != "unlearn":
+        yield f"{_no_unlearning(run, record)}; only the student of an unlearning run is released"
+    for check in record.get("checks", []):
+        if not check["passed"]:
+            yield f"'{run}' failed its self-check '{check['name']}' ({check['detail']}); unlearn again, then release"
+
+
+def _other_weights(
+    record: Mapping[str, Any], states: Mapping[str, State], run: Path, teacher: str | Path
+) -> Iterator[str]:
+    places = {STUDENT: ("weights", run / MODEL_PT), TEACHER: ("starting_weights", teacher)}
+    for role, (key, path) in places.items():
+        found, wanted = weights_sha256(states[role]), record["sha256"][key]
+        if found != wanted:
+            yield (
+                f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {found}, in "
+                f"run.json {wanted}); put the original file back"
+            )
+
+
+def _unmoved(states: Mapping[str, State]) -> list[str]:
+    moved = _changed(states[TEACHER], states[STUDENT])
+    return [] if moved else ["the student's weights are the teacher's, so nothing was unlearned; there is no release"]
+
+
+def _changed(teacher: State, student: State) -> list[str]:
+    return [name for name, value in student.items() if not torch.equal(value, teacher[name])]
+
+
+def _write_bundle(
+    folder: Path, bundle: Path, config: Mapping[str, Any], record: Mapping[str, Any], state: State
+) -> None:
+    metadata = sealed_metadata(bundle, config, record)
+    write_json(folder / "configs" / "inference.json", config)
+    write_json(folder / "configs" / "metadata.json", metadata)
+    for name in ("configs/logging.conf", "LICENSE"):
+        if own_file(bundle, name).is_file():
+            shutil.copyfile(bundle / name, folder / name)
+    (folder / "docs").mkdir()
+    (folder / "docs" / "README.md").write_text(readme(metadata), encoding="utf-8")
+    write_tensors(folder / "models" / MODEL_PT, {name: value.clone().contiguous() for name, value in state.items()})
+
+
+def _answers(folder: Path, record: Mapping[str, Any]) -> str:
+    """Load what was written as its receiver will, and let it answer a case that was not forgotten; says what was done.
+
+    Raises:
+        InputError: where the weights do not fit the network of the config, or the bundle does not answer.
+    """
+    config = folder / "configs" / "inference.json"
+    load_weights(built_network(ConfigParser(read_json(config))), folder / "models" / MODEL_PT)
+    image = _known_image(record)
+    if image is None:
+        return "it was loaded, and answered no case: the split or its images are no longer where the run found them"
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            run_config([str(config)], {"bundle_root": str(folder), "images": [str(image)], "output_dir": place})
+        except RuntimeError as error:
+            raise InputError(
+                f"nothing is released: the bundle does not answer a case of its split ({error})"
+            ) from error
+        if not any(path.is_file() for path in Path(place).rglob("*")):
+            raise InputError("nothing is released: the bundle writes no answer to a case of its split")
+    return "it was loaded, and answered a case of its split"
+
+
+def _known_image(record: Mapping[str, Any]) -> Path | None:
+    """An image that nobody asked to forget, for a try; none where there is none that a config can name."""
+    split = Path(record["split"]["file"])
+    cases = load_split(split) if split.is_file() else {}
+    images = [Path(case[IMAGE]) for subset in (TEST, VALIDATION, RETAIN) for case in cases.get(subset, [])]
+    return next((image for image in images if image.exists() and not place_problems({"image": image})), None)
+
+
+def _proof(teacher: State, released: State, files: Mapping[str, str], told: str) -> dict[str, Any]:
+    changed = _changed(teacher, released)
+    before = [name for name in released if name not in changed]
+    return {
+        "format": 1,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "mu_monai": __version__,
+        "weights": {STUDENT: weights_sha256(released), TEACHER: weights_sha256(teacher)},
+        "tensors": {"changed": changed, "as_before": before},
+        "search": {"files": dict(files), "findings": []},
+        "told": [
+            f"{len(changed)} of {len(released)} tensors differ from the teacher's; {len(before)} are as they were",
+            f"nothing that the teacher can be rebuilt from was found in the {len(files)} files",
+            told,
+        ],
+    }
+
+
+@contextmanager
+def _whole_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its place on success, and is removed on any exception."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    try:
+        whole = temporary / target.name  # made by mkdir, so that others may read it as any folder
+        whole.mkdir()
+        yield whole
+        os.rename(whole, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _student(run: str | Path, out: str | Path, teacher: str | Path | None, trust: Trust) -> Student:
+    if Path(out).exists():
+        raise InputError(f"'{out}' exists; give another file or remove it")
+    record = read_run(run)
+    if record["verb"] != "unlearn":
+        raise InputError(f"{_no_unlearning(run, record)}; only an unlearning run has adapters to merge or take off")
+    source = teacher or record.get("teacher")
+    if source is None:
+        raise InputError(f"'{run}' does not name its teacher; give the weights that it started from as --teacher")
+    files = config_files(trust.bundle_of(record), "unlearn")
+    parser = read_config(files)
+    parser.update(inherited(run, files, ["classes", "image_size", "network_def"], trust=trust))
+    return load_student(load_weights(built_network(parser), source), Path(run) / ADAPTER_DIR)
+
+
+def _no_unlearning(run: str | Path, record: Mapping[str, Any]) -> str:
+    """Why a run is none; that of an audit without a run holds a model that was made elsewhere."""
+    if record["verb"] == "audit":
+        return f"'{run}' holds the audit of a model that was not unlearned here, so no adapter of it is known"
+    return f"'{run}' is no unlearning run (its verb is {record['verb']})"
+
+
+def _write(network: nn.Module, run: str | Path, role: str, out: str | Path) -> Path:
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    raise_if_any(_unlike(state, Path(run), role))
+    write_tensors(out, state)
+    return Path(out)
+
+
+def _unlike(state: State, run: Path, role: str) -> Iterator[str]:
+    """Why weights are not those that a run made or started from.
+
+    Adapters that are merged on another device than the run's give other last digits than `model.pt` has.
+    """
+    wanted = read_record(run)["sha256"]["weights" if role == STUDENT else "starting_weights"]
+    found = weights_sha256(state)
+    if found == wanted:
+        return
+    if role == STUDENT and (run / MODEL_PT).is_file():
+        made = read_weights(run)
+        if made.keys() == state.keys() and all(
+            torch.allclose(made[name], state[name], rtol=1e-4, atol=1e-6) for name in made
+        ):
+            return
+    yield (
+        f"the weights of the {role} that come out of '{run}' have the SHA-256 {found}, and its {RUN_JSON} names "
+        f"{wanted}; a file of the run was changed: nothing is written"
+    )

@@ -1,0 +1,235 @@
+"""A bundle of the student alone, in MONAI's own parts: it runs where there is no mu_monai."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mu_monai.bundle import shipped_bundles
+from mu_monai.bundle.config import config_files, read_config
+from mu_monai.bundle.trust import Trust, inherited
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import read_json
+from mu_monai.keys import FORGET, PROVENANCE, RETAIN
+
+_PACKAGE = "mu_monai"
+_CHECK, _CROP = f"{_PACKAGE}.data.check_volume.CheckVolumed", f"{_PACKAGE}.data.crop_volume.CropContentd"
+_NEEDED = ("network_def", "weights", "images", "device", "evaluator", "run")
+_UNUSED = ("split", "cases")
+_LOAD = "$@network.load_state_dict(torch.load(@weights, map_location=@device, weights_only=True))"
+_READERS = {"PILReader": "pillow", "NibabelReader": "nibabel", "PydicomReader": "pydicom", "pandas": "pandas"}
+
+
+def plain_inference(run: str | Path, bundle: Path, trust: Trust) -> dict[str, Any]:
+    """The inference config of a run's bundle, with the run's network, sizes and intensities and MONAI's parts alone.
+
+    It answers as `mu-monai predict` does. What refuses unfit volumes is left out: MONAI has nothing for it.
+
+    Args:
+        run: the folder of a finished run.
+        bundle: the folder of its bundle.
+        trust: what is known of where the run comes from.
+
+    Raises:
+        InputError: where the run's config is not taken, or the bundle's own `inference.json` needs parts of mu_monai
+            that MONAI has none for.
+    """
+    files = config_files(bundle, "inference")
+    parser = read_config(files)
+    taken = inherited(run, files, trust=trust)
+    parser.update({key: value for key, value in taken.items() if key in parser})
+    config = dict(parser.get())
+    raise_if_any(
+        f"'{files[0]}' has no id '{key}'; add it, as the shipped bundles have it"
+        for key in _NEEDED
+        if key not in config
+    )
+    config = {key: _plain(value) for key, value in config.items() if key not in ("_meta_", *_UNUSED)}
+    config |= {
+        "imports": [*(text for text in config["imports"] if _PACKAGE not in text), "$import glob", "$import os"],
+        "bundle_root": ".",
+        "dataset_dir": "images",
+        "images": "$sorted(glob.glob(os.path.join(@dataset_dir, '*')))",
+        "output_dir": "predictions",
+        "weights": "$@bundle_root + '/models/model.pt'",
+        "network": "$@network_def.to(@device)",
+        "initialize": [*config.get("initialize", []), _LOAD],
+    }
+    config["imports"] = list(dict.fromkeys(config["imports"]))
+    raise_if_any(
+        f"'{files[0]}' needs {text!r}, for which plain MONAI has no part; write it with MONAI's own, so that the model "
+        f"runs without {_PACKAGE}"
+        for text in sorted(set(_texts(config)))
+        if _PACKAGE in text
+    )
+    return config
+
+
+def _texts(config: Any) -> Iterator[str]:
+    if isinstance(config, str):
+        yield config
+    elif isinstance(config, Mapping | list):
+        for value in config.values() if isinstance(config, Mapping) else config:
+            yield from _texts(value)
+
+
+def _plain(value: Any) -> Any:
+    """A part of a config with MONAI's classes in the place of ours that do the same on an image alone."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value if not (isinstance(item, Mapping) and item.get("_target_") == _CHECK)]
+    if not isinstance(value, Mapping):
+        return value
+    if value.get("_target_") == _CROP:
+        place = {"start_coord_key": None, "end_coord_key": None}
+        return {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "allow_smaller": True, **place}
+    return {key: _plain(item) for key, item in value.items()}
+
+
+def sealed_metadata(bundle: Path, config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """The bundle's metadata with a raised version, the shapes of the run, and what was unlearned; no ids.
+
+    Args:
+        bundle: the folder of the bundle that the run was made with.
+        config: the inference config that goes with it.
+        record: `run.json` of the unlearning run.
+    """
+    metadata: dict[str, Any] = read_json(own_file(bundle, "configs/metadata.json"))
+    block, phantom = unlearning_block(record), (record["split"].get(PROVENANCE) or {}).get("phantom")
+    raised = raised_version(str(metadata["version"]))
+    done = f"weights after unlearning {_forgotten(block)} with {block['method']}"
+    own = {
+        "version": raised,
+        "changelog": {raised: done, **metadata.get("changelog", {})},
+        "monai_version": version("monai"),
+        "pytorch_version": version("torch").partition("+")[0],
+        "numpy_version": version("numpy"),
+        "required_packages_version": {name: version(name) for name in ("pytorch-ignite", *_readers(config))},
+        "description": f"{metadata.get('name', metadata['task'])}: {done}. What was measured stands in the record that "
+        "was handed over with it.",
+        "data_source": "built-in phantoms" if phantom else "the images of those who made this model",
+        "unlearning": block,
+    }
+    metadata = {key: value for key, value in metadata.items() if key != "image_classes"} | own
+    _set_shapes(metadata["network_data_format"], config)
+    if "classes" in config:
+        metadata["label_classes"] = ", ".join(f"{index}: {name}" for index, name in enumerate(config["classes"]))
+        metadata["pred_classes"] = f"{len(config['classes'])} logits: {', '.join(config['classes'])}"
+    return metadata
+
+
+def unlearning_block(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What was unlearned, by method and by numbers of patients.
+
+    Nothing else about the request: whoever remakes the split of a guess could compare its digest, and a number of cases
+    can be a single patient's.
+    """
+    counts = (record["split"].get(PROVENANCE) or {}).get("counts") or {}
+    patients = {name: {"patients": found["patients"]} for name, found in counts.items() if "patients" in found}
+    return {
+        "method": record["method"]["name"],
+        "preset": _shipped_preset(record),
+        "forgotten": {"classes": record["forget_classes"]} if record.get("forget_classes") else patients.get(FORGET),
+        "retained": patients.get(RETAIN),
+        "weights_sha256": record["sha256"]["weights"],
+    }
+
+
+def _shipped_preset(record: Mapping[str, Any]) -> str | None:
+    """The preset where it is one of a shipped bundle: one of the user's own may have the name of a patient."""
+    preset = record.get("preset")
+    names = {path.stem for root in shipped_bundles().values() for path in (root / "configs").glob("*.json")}
+    return preset if preset in names else None
+
+
+def own_file(bundle: Path, name: str) -> Path:
+    """A file of a bundle that is to go into a release.
+
+    Raises:
+        InputError: where it is a link, or lies in one: what it leads to is not the bundle's.
+    """
+    path = bundle / name
+    if path.resolve() != bundle.resolve() / name:
+        raise InputError(
+            f"'{path}' is a link to '{path.resolve()}', and a release holds no file from elsewhere; put the file "
+            "itself into the bundle"
+        )
+    return path
+
+
+def raised_version(text: str) -> str:
+    """A version with its last number raised by one.
+
+    Example:
+        >>> raised_version("0.1.9"), raised_version("2025a")
+        ('0.1.10', '2025a.1')
+    """
+    head, dot, last = text.rpartition(".")
+    return f"{head}{dot}{int(last) + 1}" if last.isdigit() else f"{text}.1"
+
+
+def readme(metadata: Mapping[str, Any]) -> str:
+    """`docs/README.md` of a released bundle."""
+    block = metadata["unlearning"]
+    return _README.format(
+        name=metadata.get("name", metadata["task"]),
+        version=metadata["version"],
+        forgotten=_forgotten(block),
+        use=metadata.get("intended_use", "Research; not for clinical use"),
+        **{key: block[key] for key in ("method", "weights_sha256")},
+    )
+
+
+def _forgotten(block: Mapping[str, Any]) -> str:
+    found = block["forgotten"] or {}
+    if "classes" in found:
+        return f"the classes {', '.join(found['classes'])}"
+    patients = found.get("patients", "some")
+    return f"{patients} patient{'' if patients == 1 else 's'}"
+
+
+def _readers(config: Mapping[str, Any]) -> list[str]:
+    text = str(config)
+    return sorted({package for word, package in _READERS.items() if word in text})
+
+
+def _set_shapes(formats: dict[str, Any], config: Mapping[str, Any]) -> None:
+    """Size and classes as the run has them; what is no image keeps its shape."""
+    image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
+    size = config.get("patch_size", config.get("image_size"))
+    for part in (image, pred):
+        if size is not None and part["type"] == "image":
+            part["spatial_shape"] = list(size)
+    if config.get("modality", "CT") != "CT":
+        image |= {"modality": config["modality"], "format": "magnitude"}
+    if "classes" in config:
+        names = list(config["classes"])
+        pred |= {"num_channels": len(names), "channel_def": {str(index): name for index, name in enumerate(names)}}
+        if pred["type"] != "image":
+            pred["spatial_shape"] = [1, len(names)]
+
+
+_README = """# {name}, version {version}
+
+A MONAI bundle for inference. Its weights `models/model.pt` come out of unlearning {forgotten} with {method}.
+Nothing else of the run is in it: no adapter, no state of an optimizer, no original weights.
+
+It needs MONAI and the packages that `configs/metadata.json` names, nothing else:
+
+```
+python -m monai.bundle run --config_file BUNDLE/configs/inference.json --bundle_root BUNDLE \\
+    --dataset_dir IMAGES --output_dir PREDICTIONS
+```
+
+`IMAGES` is a folder of images, or of folders with one DICOM series each. Give a `PREDICTIONS` outside of this bundle: a
+file that is added to it makes it another one than the one that was signed.
+
+Images are taken as they are. Whether a volume is what the model was trained on, such as a CT in Hounsfield units, is
+not checked.
+
+The SHA-256 of the weights, over names and values, is `{weights_sha256}`.
+
+Unlearning is approximate: what was measured of it stands in the signed record that was handed over with this bundle,
+and no more than that. {use}.
+"""

@@ -1,0 +1,241 @@
+"""A signed record of a released folder, and the numbers in it that anybody can compute again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mu_monai.adapters import read_weights, weights_sha256
+from mu_monai.attacks import ATTACKS
+from mu_monai.audit import membership_records, utility_records
+from mu_monai.bundle import shipped_bundles
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import file_sha256, read_json, write_json
+from mu_monai.keys import AUDIT_JSON, FORGET, MODEL_PT, RUN_JSON, STUDENT, SUBSET, SUBSETS, TEST
+from mu_monai.methods import METHODS
+from mu_monai.record import (
+    EVIDENCE,
+    RECORD_JSON,
+    Identifiers,
+    hash_ids,
+    id_problems,
+    limitations,
+    new_salt,
+    predicate,
+    private_key,
+    read_evidence,
+    record_problems,
+    sign,
+    signable,
+    statement,
+    write_evidence,
+    write_salt,
+)
+from mu_monai.report import Run, Runs
+from mu_monai.workflow.handover.derived import gap_problems, student_problems, verdict_problems
+from mu_monai.workflow.handover.releasing import BUNDLE, RELEASE_JSON
+
+_RELEASE = {"search": {"files": dict}}
+
+DRAWS = {"n_resamples": 2000, "seed": 0}
+_PARTS = ("all", "decoder", "head")
+
+
+def seal(runs: Runs, folder: str | Path, *, key: str | Path) -> Path:
+    """Write the evidence and the signed record of a released folder into it, and their salt beside it.
+
+    Whenever it is killed, there is no record or a whole one, and signing again works.
+
+    Args:
+        runs: the student's run, and where there are, its teacher's and the retrained model's.
+        folder: what `release` wrote for the student's run.
+        key: the private key to sign with, a PEM file.
+
+    Returns:
+        the path of the record; `salt_path` gives that of the salt.
+
+    Raises:
+        InputError: where the folder is no release of this student or holds more than was released, a record or a salt
+            is there already, the audit is of other weights or says what its numbers do not, a text names a patient, or
+            the key cannot be used; then nothing is written.
+    """
+    folder, run = Path(folder), runs.main
+    signer = private_key(key)
+    raise_if_any(_problems(folder, run))
+    salt = new_salt()
+    ids = Identifiers(runs.scores, salt)
+    with _staging(folder) as staged:
+        evidence, record = staged / "scores.csv", staged / RECORD_JSON
+        write_evidence(hash_ids(runs.scores, salt), evidence)
+        content = _content(runs, folder, read_evidence(evidence), ids, salt)
+        raise_if_any([*id_problems(content, ids), *_named_files(folder, ids)])
+        raise_if_any(f"the record cannot be signed: {problem}" for problem in record_problems(content))
+        write_json(record, sign(statement(folder, content, added={EVIDENCE: evidence}), signer))
+        salt_file = staged / "salt.txt"
+        write_salt(salt_file, salt)
+        (folder / EVIDENCE).parent.mkdir(exist_ok=True)
+        # in this order, so that evidence without a record marks a signing that was killed, whose salt nobody has
+        os.replace(evidence, folder / EVIDENCE)
+        os.replace(salt_file, salt_path(folder))
+        os.replace(record, folder / RECORD_JSON)
+    return folder / RECORD_JSON
+
+
+def salt_path(folder: str | Path) -> Path:
+    """Where the salt of a released folder is written: beside it, since whoever gets the folder must not get the salt.
+
+    Example:
+        >>> salt_path("/shared/released").as_posix()
+        '/shared/released.salt.txt'
+    """
+    found = Path(folder).resolve()
+    return found.with_name(f"{found.name}.salt.txt")
+
+
+def signed(folder: str | Path) -> list[str]:
+    """What to say once a record is signed: who may get what.
+
+    Args:
+        folder: the released folder.
+    """
+    return [
+        f"salt, for auditors alone: {salt_path(folder)}",
+        f"'{BUNDLE}/' may go to anybody, the record to whom you tell how many were forgotten and what was measured, "
+        "'evidence/' and the salt to auditors alone",
+    ]
+
+
+def _content(runs: Runs, folder: Path, evidence: pd.DataFrame, ids: Identifiers, salt: bytes) -> dict[str, Any]:
+    """What is signed; refused where the audit does not follow from its own numbers and from these scores."""
+    computed, audit = computed_records(evidence, runs.forget_classes, DRAWS), runs.audit or None
+    raise_if_any(_audit_problems(runs.main, audit, computed) if audit else [])
+    said = predicate(
+        {role: found.record for role, found in runs.by_role.items()},
+        read_json(folder / RELEASE_JSON, _RELEASE),
+        computed,
+        DRAWS,
+        audit,
+        salt=salt,
+    )
+    content: dict[str, Any] = signable(said, ids, _known())
+    return content | {"limitations": list(limitations(content))}
+
+
+def _audit_problems(
+    run: Run, audit: Mapping[str, Any], computed: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[str]:
+    try:
+        records = audit["records"]
+        found = [*verdict_problems(audit["verdict"], records), *gap_problems(records)]
+        found += student_problems(records, computed)
+    except InputError as error:
+        found = error.problems
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        found = [f"it is not as an audit writes it ({type(error).__name__}: {error})"]
+    again = f"audit it again: mu-monai audit {run.folder}"
+    return [f"'{run.folder / AUDIT_JSON}' cannot be signed: {problem}; {again}" for problem in found]
+
+
+def _known() -> frozenset[str]:
+    """The names that the program gave, which tell nobody's."""
+    bundles = shipped_bundles()
+    presets = {path.stem for root in bundles.values() for path in (root / "configs").glob("*.json")}
+    methods = {*METHODS, *(kind.__name__ for kind in METHODS.values())}
+    return frozenset({*bundles, *presets, *methods, *ATTACKS, *SUBSETS, *_PARTS})
+
+
+def _named_files(folder: Path, ids: Identifiers) -> Iterator[str]:
+    """Files of text in the release that hold an id."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MODEL_PT):
+        name = path.relative_to(folder).as_posix()
+        if name not in (EVIDENCE, RECORD_JSON) and ids.surely_in(path.read_text(encoding="utf-8", errors="replace")):
+            yield (
+                f"'{name}' in '{folder}' holds the id of a patient or case; take it out where it comes from (the "
+                "bundle's metadata and configs, names of classes), release the run again, then sign"
+            )
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A private folder beside the released one for what is not whole yet; what a killed signing left goes."""
+    place = folder.resolve()
+    staged = place.with_name(f".{place.name}.signing")
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(mode=0o700)
+    try:
+        yield staged
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def computed_records(
+    scores: pd.DataFrame, forget_classes: Sequence[str], draws: Mapping[str, int]
+) -> dict[str, list[dict[str, Any]]]:
+    """The audit records that follow from a score table alone, by kind: `utility` and `membership`.
+
+    Args:
+        scores: the scores of all models.
+        forget_classes: the classes of a mask that were forgotten in every case; then nobody's membership is.
+        draws: `n_resamples` and `seed` of the intervals.
+    """
+    found = {"utility": utility_records(scores, forget_classes=forget_classes, **draws), "membership": []}
+    if not forget_classes and {FORGET, TEST} <= set(scores[SUBSET]):
+        found["membership"] = membership_records(scores, **draws)
+    return {kind: [asdict(record) for record in records] for kind, records in found.items()}
+
+
+def _problems(folder: Path, run: Run) -> Iterator[str]:
+    if run.role != STUDENT:
+        yield f"a record is of an unlearned model, and the runs that are given hold none ({run.role}); add its run"
+        return
+    if run.stale_audit:
+        yield (
+            f"'{run.folder / AUDIT_JSON}' is an audit of other weights than those of the run; audit it again: mu-monai "
+            f"audit {run.folder}"
+        )
+    if not (folder / RELEASE_JSON).is_file():
+        yield f"'{folder}' is no released folder; make one with: mu-monai release {run.folder} --out {folder}"
+        return
+    if (folder / RECORD_JSON).exists():
+        yield f"'{folder}' has a record already ({RECORD_JSON}); release the run again into another folder"
+        return
+    yield from _salt_problems(folder)
+    yield from _file_problems(folder, read_json(folder / RELEASE_JSON, _RELEASE)["search"]["files"])
+    found = weights_sha256(read_weights(folder / BUNDLE / "models" / MODEL_PT))
+    if found != run.record["sha256"]["weights"]:
+        yield (
+            f"the weights in '{folder}' are not those of the run '{run.folder}' (SHA-256 {found}, in its run.json "
+            f"{run.record['sha256']['weights']}); give the folder that was released from this run"
+        )
+
+
+def _salt_problems(folder: Path) -> Iterator[str]:
+    salt = salt_path(folder)
+    if salt.exists() and not (folder / EVIDENCE).exists():  # else a killed signing left both
+        yield f"'{salt}' exists, the salt of another record; keep it elsewhere, with what it belongs to"
+    inside = next((place for place in salt.parents if (place / RUN_JSON).is_file()), None)
+    if inside is not None:
+        yield (
+            f"'{folder}' lies in the run folder '{inside}', and the salt would lie there as well; move the released "
+            "folder out of it, then sign"
+        )
+
+
+def _file_problems(folder: Path, searched: Mapping[str, str]) -> Iterator[str]:
+    """Why the folder is not what was searched when it was released: a record would sign what nobody has seen."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            yield f"'{name}' in '{folder}' is no plain file, and what it leads to may change; put the file in its place"
+        elif path.is_file() and name not in {*searched, RELEASE_JSON, EVIDENCE}:
+            yield f"'{name}' was added to '{folder}' after the release, and nobody has searched it; remove it"
+    for name, digest in searched.items():
+        if not (folder / name).is_file() or file_sha256(folder / name) != digest:
+            yield f"'{name}' in '{folder}' is not as it was searched; release the run again into another folder"

@@ -1,0 +1,284 @@
+"""Is a released folder what its record says? Every check is one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mu_monai.adapters import misfits, read_weights, weights_sha256
+from mu_monai.attacks import search_folder
+from mu_monai.errors import InputError
+from mu_monai.files import file_sha256, read_json
+from mu_monai.keys import MODEL_PT, STUDENT
+from mu_monai.record import (
+    EVIDENCE,
+    NOT_AUDITED,
+    RECORD_JSON,
+    commitment,
+    file_problems,
+    open_envelope,
+    public_key,
+    read_evidence,
+    read_salt,
+    record_problems,
+    signature_problem,
+    type_problem,
+    without_cases,
+    without_nan,
+)
+from mu_monai.workflow.handover.agreement import evidence_problems, release_problems
+from mu_monai.workflow.handover.derived import gap_problems, same, student_problems, verdict_problems
+from mu_monai.workflow.handover.received_network import ForeignNetworkError, received_network
+from mu_monai.workflow.handover.releasing import BUNDLE
+from mu_monai.workflow.handover.signing import DRAWS, computed_records
+
+OK, FAILED, NOT_CHECKED = "ok", "FAILED", "not checked"
+_COMPUTED = ("utility", "membership")
+_NAMES = ("record", "files", "weights", "search", "split", *_COMPUTED, "verdict")
+_KEY = ("model", "metric", "subset", "attack")
+_OLD = (
+    "of format 1, which has a plain digest of the split, seeds and numbers of cases: whoever remakes the split for a "
+    "guess can tell who was forgotten; sign the release again"
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Args:
+        name: `signature`, `record`, `files`, `weights`, `search`, `split`, `utility`, `membership` or `verdict`.
+        status: `ok`, `FAILED` or `not checked`.
+        detail: one sentence: what was found, or why it was not looked at.
+
+    Example:
+        >>> str(Check("split", NOT_CHECKED, "no --split was given"))
+        'not checked  split: no --split was given'
+    """
+
+    name: str
+    status: str
+    detail: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is not as the record says."""
+        return self.status == FAILED
+
+    def __str__(self) -> str:
+        line = f"{self.status:<{len(NOT_CHECKED)}}  {self.name}: {self.detail}"
+        return line.replace("\n", "\\n")  # the name of a file cannot begin a line of its own
+
+
+def verify(
+    folder: str | Path,
+    *,
+    key: str | Path,
+    split: str | Path | None = None,
+    salt: str | Path | None = None,
+    without_evidence: bool = False,
+) -> list[Check]:
+    """Check the signature of a released folder's record, and all in it that can be checked.
+
+    Where the signature or the type of the record is wrong, nothing else is looked at: its content is then anybody's.
+
+    Args:
+        folder: what was handed over.
+        key: the public key that the record must be signed with, a PEM file.
+        split: a `split.json` that the record must be of; with `salt`, since the record holds no plain digest of it.
+        salt: the file with the salt of the record, that auditors get.
+        without_evidence: the score table was not handed over, and need not be there.
+
+    Returns:
+        one check per thing, in the order in which they are looked at.
+
+    Raises:
+        InputError: where a file to check with, or the record, is missing.
+    """
+    folder, signer = Path(folder), public_key(key)
+    if split is not None and not Path(split).is_file():
+        raise InputError(f"split file '{split}' does not exist; give the split.json that the record is of")
+    secret = None if salt is None else read_salt(salt)
+    if not (folder / RECORD_JSON).is_file():
+        raise InputError(f"'{folder}' holds no {RECORD_JSON}; give a folder that 'mu-monai report --record' signed")
+    try:
+        envelope = open_envelope(read_json(folder / RECORD_JSON))
+        problem = signature_problem(envelope, signer) or type_problem(json.loads(envelope.payload))
+    except (ValueError, RecursionError) as error:
+        problem = f"{RECORD_JSON} cannot be read: {error}"
+    if problem:
+        rest = [Check(name, NOT_CHECKED, "the record itself cannot be trusted") for name in _NAMES]
+        return [Check("signature", FAILED, problem), *rest]
+    content = json.loads(envelope.payload)
+    said = content["predicate"]
+    files = _looked_at("files", lambda: _files(folder, content, without_evidence))
+    return [
+        Check("signature", OK, f"by the key {signer.keyid[:12]}, made {_age(said.get('created'))}"),
+        _looked_at("record", lambda: _record(folder, said, files)),
+        files,
+        _looked_at("weights", lambda: _weights(folder, said), files),
+        _looked_at("search", lambda: _search(folder), files),
+        _looked_at("split", lambda: _split(said, split, secret)),
+        *_recomputed(folder / EVIDENCE, said, without_evidence),
+    ]
+
+
+def _age(created: Any) -> str:
+    """When a record was made, and how long ago: an old one can be shown again in the place of a newer one."""
+    days = _days_ago(created)
+    if days is None:
+        return "at a time that cannot be read"
+    ago = {0: "today", 1: "1 day ago"}.get(days, f"{days} days ago")
+    return f"{created[:10]}, {ago if days >= 0 else f'{-days} days in the future: one of the clocks is wrong'}"
+
+
+def _days_ago(created: Any) -> int | None:
+    try:
+        made = datetime.fromisoformat(created).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return (datetime.now(UTC).date() - made.date()).days
+
+
+def _record(folder: Path, said: Mapping[str, Any], files: Check) -> Check:
+    """Whether the record is whole, and says what the other files of the release say."""
+    problems = record_problems(said)
+    if not problems and said["draws"] != DRAWS:  # else whoever signs could choose those that look best
+        problems = [f"'draws' is {said['draws']}, and those of every record are {DRAWS}"]
+    if not problems:
+        days = _days_ago(said["created"])
+        problems = [f"it says that it was made in {-days} days"] if days is not None and days < -1 else []
+    if not problems and not files.failed:
+        problems = list(release_problems(folder, said))
+    if said["format"] == 1:
+        return _result("record", problems, _OLD)
+    agrees = "" if files.failed else ", and agrees with release.json and metadata.json"
+    return _result("record", problems, f"no field is missing{agrees}")
+
+
+def _looked_at(name: str, look: Callable[[], Check], files: Check | None = None) -> Check:
+    """What a look finds; what cannot be looked at fails, and what opens files is left where they are not as signed."""
+    if files is not None and files.failed:
+        return Check(name, NOT_CHECKED, "the files are not those that were signed")
+    try:
+        return look()
+    except InputError as error:
+        return Check(name, FAILED, "; ".join(error.problems))
+    except Exception as error:  # a record may lack anything, and a network refuses its arguments with whatever it likes
+        return Check(name, FAILED, f"it cannot be checked ({_one_line(error)})")
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: " + str(error).strip().partition("\n")[0]
+
+
+def _files(folder: Path, content: Mapping[str, Any], without_evidence: bool) -> Check:
+    problems = file_problems(folder, content["subject"], absent=[EVIDENCE] if without_evidence else [])
+    return _result("files", problems, f"{len(content['subject'])} files are as they were signed")
+
+
+def _search(folder: Path) -> Check:
+    return _result(
+        "search", [found.what for found in search_folder(folder)], "no adapter, checkpoint or optimizer state"
+    )
+
+
+def _result(name: str, problems: Sequence[str], fine: str) -> Check:
+    return Check(name, FAILED, "; ".join(problems)) if problems else Check(name, OK, fine)
+
+
+def _weights(folder: Path, said: Mapping[str, Any]) -> Check:
+    """Whether they are the weights of the record and fit the network; the config is data here, and is not run."""
+    bundle, wanted = folder / BUNDLE, said["weights"][STUDENT]
+    state = read_weights(bundle / "models" / MODEL_PT)
+    found = weights_sha256(state)
+    problems = [f"they have the SHA-256 {found}, and the record says {wanted}"] if found != wanted else []
+    try:
+        network = received_network(read_json(bundle / "configs" / "inference.json"))
+    except ForeignNetworkError as error:
+        return _result("weights", problems, f"SHA-256 {found[:12]}; whether they fit is not checked: {error}")
+    return _result(
+        "weights",
+        problems + [f"they do not fit {type(network).__name__}: {t}" for t in misfits(network, state)],
+        f"they fit the network, SHA-256 {found[:12]}",
+    )
+
+
+def _split(said: Mapping[str, Any], split: str | Path | None, salt: bytes | None) -> Check:
+    if split is None:
+        return Check("split", NOT_CHECKED, "no --split was given")
+    found = file_sha256(split)
+    if said["format"] == 1:
+        wanted = said["split"]["sha256"]
+        other = [f"a record of other data: '{split}' has the SHA-256 {found}, and the record says {wanted}"]
+        return _result("split", other if found != wanted else [], f"SHA-256 {found[:12]}")
+    if salt is None:
+        return Check("split", NOT_CHECKED, "the salt was not given (--salt), and without it nobody can tell")
+    problem = f"a record of other data, or another salt: under this one, '{split}' is not what the record commits to"
+    fits = commitment("split", found, salt) == said["commitments"]["split"]
+    return _result("split", [] if fits else [problem], "it is what the record commits to under this salt")
+
+
+def _recomputed(evidence: Path, said: Mapping[str, Any], without: bool) -> Iterator[Check]:
+    """What follows from the evidence, and from the numbers of the audit."""
+    if not evidence.is_file():
+        why = "--without-evidence was given" if without else f"{EVIDENCE} is missing"
+        yield from (Check(kind, NOT_CHECKED, why) for kind in _COMPUTED)
+        yield _looked_at("verdict", partial(_verdict, said))
+        return
+    try:
+        scores = read_evidence(evidence)
+        found = without_nan(computed_records(scores, said["forget_classes"], DRAWS))
+        found = found if said["format"] == 1 else without_cases(found)
+        counts = list(evidence_problems(scores, said))
+    except Exception as error:  # whatever a table that is none makes pandas stumble over
+        why = f"{EVIDENCE} cannot be audited: {_one_line(error)}"
+        yield from (Check(kind, FAILED, why) for kind in (*_COMPUTED, "verdict"))
+        return
+    for kind in _COMPUTED:
+        yield _looked_at(kind, partial(_compared, kind, said, found[kind], counts if kind == "utility" else []))
+    yield _looked_at("verdict", partial(_verdict, said, found))
+
+
+def _verdict(said: Mapping[str, Any], computed: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> Check:
+    """The verdict by the public rules, from the audit's numbers; those of the student from the evidence as well."""
+    if said["verdict"] == said["audit"] == NOT_AUDITED:
+        return Check("verdict", NOT_CHECKED, f"the record says {NOT_AUDITED}")
+    verdict, audit = said["verdict"], said["audit"]
+    ours = audit["versions"].get("mu_monai") == version("mu-monai") and said["format"] > 1
+    problems = [
+        *verdict_problems(verdict, audit["records"], words=ours),
+        *gap_problems(audit["records"]),
+        *student_problems(audit["records"], computed or {}),
+    ]
+    return _result("verdict", problems[:1], f"{verdict['label']} follows from the record's numbers by the public rules")
+
+
+def _compared(kind: str, said: Mapping[str, Any], found: Sequence[Mapping[str, Any]], counts: Sequence[str]) -> Check:
+    records = said["records"][kind]
+    problems = [*_differences(records, found), *counts]
+    if not records and not problems:
+        return Check(kind, NOT_CHECKED, "the record holds no such number")
+    return _result(kind, problems[:1], f"{len(records)} numbers follow from {EVIDENCE}")
+
+
+def _differences(said: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What differs between the record's numbers and those that its evidence gives."""
+    ours, theirs = ({tuple(entry[key] for key in _KEY): entry for entry in part} for part in (found, said))
+    if len(theirs) < len(said):
+        yield "a number stands in the record twice"
+    for key in sorted(ours.keys() | theirs.keys()):
+        name = f"{key[1]} of the {key[0]} on {key[2]}"
+        if key not in theirs or key not in ours:
+            yield f"{name} is only in the {'evidence' if key in ours else 'record'}"
+            continue
+        for field in sorted(ours[key].keys() | theirs[key].keys()):
+            value, wanted = theirs[key].get(field), ours[key].get(field)
+            if not same(value, wanted):
+                yield f"{name} ({field}) is {value} in the record, and the evidence gives {wanted}"

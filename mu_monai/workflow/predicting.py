@@ -1,0 +1,98 @@
+"""Answers of a finished run's model on new images, as files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mu_monai.bundle.config import config_files, read_config, read_run, run_config
+from mu_monai.bundle.trust import STRANGER, Trust, inherited
+from mu_monai.errors import InputError, collect, raise_if_any
+from mu_monai.keys import MODEL_PT
+from mu_monai.lock import writes
+from mu_monai.workflow.checks import device_problems, place_problems, weight_problems
+
+
+@writes("out")
+def predict(
+    run: str | Path,
+    images: Sequence[str | Path],
+    *,
+    out: str | Path,
+    device: str | None = None,
+    trust: Trust = STRANGER,
+) -> Path:
+    """Write what the model of a finished run answers: masks in the geometry of their images, or a table of classes.
+
+    The bundle's `inference.json` is run with the network, intensities, spacing and patches of the run, so that a model
+    is used as it was trained.
+
+    Args:
+        run: the folder of a finished run; of an unlearning run, the student answers.
+        images: files, or folders that hold one DICOM series each.
+        out: the folder to make. Images of several folders keep their folders in it.
+        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        trust: what is known of where the run comes from.
+
+    Returns:
+        the folder.
+
+    Raises:
+        InputError: where the run is not finished, images are missing or would be written to one name, or the folder
+            holds something.
+    """
+    run, out, paths = Path(run), Path(out), [Path(image).absolute() for image in images]
+    bundle = trust.bundle_of(read_run(run, MODEL_PT))
+    files = config_files(bundle, "inference")
+    parser = read_config(files)
+    taken = inherited(run, files, trust=trust)
+    overrides: dict[str, Any] = {key: value for key, value in taken.items() if key in parser}
+    overrides |= {
+        "bundle_root": str(bundle),
+        "weights": str((run / MODEL_PT).resolve()),
+        "images": [str(path) for path in paths],
+        "output_dir": str(out),
+    }
+    if device is not None:
+        overrides["device"] = f"$torch.device('{device}')"
+    parser.update(overrides)
+    places = {"RUN": run, "--out": out, "the bundle": bundle} | {f"image {n + 1}": path for n, path in enumerate(paths)}
+    raise_if_any(
+        collect(
+            lambda: image_problems(paths),
+            lambda: place_problems(places),
+            lambda: out_problems(out),
+            lambda: device_problems(device),
+            lambda: weight_problems(parser, run / MODEL_PT),
+        )
+    )
+    run_config(files, overrides)
+    return out
+
+
+def image_problems(paths: Sequence[Path]) -> list[str]:
+    """Why images cannot be answered: they are not there, or two of them would be written to one file."""
+    if not paths:
+        return ["there is no image to answer; name files or folders of DICOM series"]
+    problems = [f"image '{path}' does not exist; check its path" for path in paths if not path.exists()]
+    named: dict[Path, list[str]] = {}
+    for path in paths:
+        named.setdefault(_without_suffix(path), []).append(f"'{path}'")
+    return problems + [
+        f"{' and '.join(same)} would be written to one file; give them one after the other, with another --out"
+        for same in named.values()
+        if len(same) > 1
+    ]
+
+
+def _without_suffix(path: Path) -> Path:
+    """What MONAI names an output after: a path without its last suffix, and none of `.nii.gz`; also of folders."""
+    return path.with_name(Path(path.stem).stem if path.suffix == ".gz" else path.stem)
+
+
+def out_problems(out: Path) -> list[str]:
+    """Why a folder cannot be written to: it holds something already."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"'{out}' exists and is not empty; give another --out or remove it")
+    return []

@@ -1,0 +1,73 @@
+"""What is laid over a bundle's config: of a method, a preset, a split, a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from mu_monai.bundle import find_bundle
+from mu_monai.bundle.config import config_files, read_config
+from mu_monai.errors import InputError, did_you_mean
+from mu_monai.files import read_json
+from mu_monai.methods import METHODS, UnlearningMethod
+
+FORGET_CLASSES = "forget_classes"
+
+
+def common_overrides(bundle: str | Path, split: str | Path | None, device: str | None) -> dict[str, str]:
+    """The overrides that training, unlearning and evaluation share."""
+    overrides = {"bundle_root": str(find_bundle(bundle))}
+    if split is not None:
+        overrides["split"] = str(Path(split).resolve())
+    if device is not None:
+        overrides["device"] = f"$torch.device('{device}')"
+    return overrides
+
+
+def class_overrides(forget_classes: Sequence[str]) -> dict[str, Any]:
+    """The override for classes of a mask that are to be forgotten."""
+    return {FORGET_CLASSES: list(forget_classes)} if forget_classes else {}
+
+
+def method_overlay(bundle: str | Path, method: str | None) -> list[str]:
+    """The bundle's own settings of a method: the config of its name; none where the bundle has none."""
+    found = [] if method is None else [find_bundle(bundle) / "configs" / f"{method}.json"]
+    return [path.stem for path in found if path.is_file()]
+
+
+def method_override(bundle: str | Path, parser: ConfigParser, method: str) -> dict[str, Any]:
+    """A method that a bundle has no settings for: its own recipe and defaults, with the bundle's data and task.
+
+    Batches are as large as those of the bundle's training, unless the recipe says otherwise.
+    """
+    target = METHODS[method]
+    own = parser.get("method")
+    if own["_target_"].rpartition(".")[2] == target.__name__:
+        return {}
+    common = {item.name for item in fields(UnlearningMethod)} - {"stop_at", "tolerance"}
+    given = {key: value for key, value in own.items() if key in common}
+    training = read_config(config_files(bundle, "train"))
+    batch = {} if training.get("batch_size") is None else {"batch_size": training.get("batch_size")}
+    return {"method": {"_target_": f"{target.__module__}.{target.__name__}", **given}, **batch, **target.recipe}
+
+
+def preset_overlay(bundle: str | Path, preset: str | None) -> list[str]:
+    """The overlay of a bundle's preset; none without one.
+
+    Raises:
+        InputError: where the bundle has no such preset.
+    """
+    if preset is None:
+        return []
+    configs = find_bundle(bundle) / "configs"
+    known = sorted(path.stem for path in configs.glob("*.json") if read_json(path, dict).get("preset") == path.stem)
+    if preset not in known:
+        listed = ", ".join(known) or "none"
+        raise InputError(
+            f"preset '{preset}' is not one of the bundle '{bundle}': {listed}{did_you_mean(preset, known)}"
+        )
+    return [preset]

@@ -1,0 +1,74 @@
+"""Train a model on a split: the teacher, or on retain alone the retrained model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mu_monai.bundle import find_bundle
+from mu_monai.bundle.config import config_files, parse_settings, read_config, run_config, unknown_ids
+from mu_monai.errors import collect, raise_if_any
+from mu_monai.keys import RETAIN, TRAINING_SUBSETS
+from mu_monai.lock import writes
+from mu_monai.workflow.checks import (
+    class_problems,
+    device_problems,
+    mask_class_problems,
+    number_problems,
+    place_problems,
+    split_problems,
+)
+from mu_monai.workflow.recipe import class_overrides, common_overrides
+
+
+@writes("out")
+def train(
+    bundle: str | Path,
+    *,
+    split: str | Path | None,
+    out: str | Path,
+    subsets: Sequence[str] = TRAINING_SUBSETS,
+    forget_classes: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    overlays: Sequence[str] = (),
+    resume: bool = False,
+    device: str | None = None,
+    quiet: bool = False,
+) -> Path:
+    """Train a bundle's network and score every case of the split.
+
+    Args:
+        bundle: folder, or name of a shipped bundle.
+        split: a `split.json`; none for the bundle's built-in phantoms.
+        out: the run folder to make.
+        subsets: what to train on: `retain` and `forget` for the teacher, `retain` for the retrained model.
+        forget_classes: classes of a mask to train without: the retrained model, where these are unlearned.
+        settings: `KEY=VALUE` overrides of config ids.
+        overlays: config files laid over the bundle's, by path or by name in its `configs/`.
+        resume: go on with an interrupted run.
+        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        quiet: no progress bar.
+
+    Returns:
+        the run folder.
+
+    Raises:
+        InputError: every problem of the input, before anything is trained.
+    """
+    files = config_files(bundle, "train", overlays)
+    overrides = {"run_dir": str(out), "subsets": list(subsets), "resume": resume, "quiet": quiet}
+    overrides |= class_overrides(forget_classes) | common_overrides(bundle, split, device) | parse_settings(settings)
+    parser = read_config(files)
+    wrong = [name for name in subsets if name not in TRAINING_SUBSETS]
+    problems = [] if subsets else [f"--subsets is empty; use {' or '.join(TRAINING_SUBSETS)}, or both"]
+    problems += [f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}" for name in wrong]
+    problems += collect(
+        lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
+        lambda: split_problems(split, [RETAIN]) or mask_class_problems(parser, overrides, split),
+        lambda: place_problems({"--out": out, "--split": split, "BUNDLE": find_bundle(bundle)}),
+        lambda: device_problems(device),
+        lambda: number_problems(overrides),
+    )
+    raise_if_any(problems)
+    run_config(files, overrides)
+    return Path(out)

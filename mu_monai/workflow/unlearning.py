@@ -1,0 +1,241 @@
+"""Make a trained model forget the split's forget cases."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from mu_monai.bundle import find_bundle
+from mu_monai.bundle.config import config_files, parse_settings, read_config, run_config, unknown_ids
+from mu_monai.bundle.trust import STRANGER, Trust, inherited
+from mu_monai.data import case_digests, read_split
+from mu_monai.errors import InputError, collect, did_you_mean, raise_if_any
+from mu_monai.keys import (
+    FORGET,
+    MODEL_PT,
+    PROVENANCE,
+    RETAIN,
+    RUN_JSON,
+    TEST,
+    TRAINING_SUBSETS,
+    VALIDATION,
+)
+from mu_monai.lock import writes
+from mu_monai.methods import METHODS
+from mu_monai.runs import read_record
+from mu_monai.workflow.checks import (
+    class_problems,
+    classes_to_forget,
+    device_problems,
+    mask_class_problems,
+    number_problems,
+    place_problems,
+    split_problems,
+    weight_problems,
+)
+from mu_monai.workflow.recipe import (
+    FORGET_CLASSES,
+    class_overrides,
+    common_overrides,
+    method_overlay,
+    method_override,
+    preset_overlay,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@writes("out")
+def unlearn(
+    bundle: str | Path,
+    *,
+    split: str | Path | None,
+    teacher: str | Path | None,
+    out: str | Path,
+    method: str | None = None,
+    preset: str | None = None,
+    lora_targets: str | None = None,
+    forget_classes: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    overlays: Sequence[str] = (),
+    resume: bool = False,
+    device: str | None = None,
+    quiet: bool = False,
+    trust: Trust = STRANGER,
+) -> Path:
+    """Unlearn the forget cases, or classes of all masks, with a method; score every case under teacher and student.
+
+    Network, transforms, image size and loss are those of the teacher's run, where `teacher` is a run folder.
+
+    Args:
+        bundle: folder, or name of a shipped bundle.
+        split: a `split.json`; none for the bundle's built-in phantoms.
+        teacher: a run folder or weights file; none for the bundle's own weights.
+        out: the run folder to make.
+        method: one of `mu_monai.methods.METHODS`; none for that of the preset, or of the bundle. Its settings are those
+            of the bundle's config of that name, where it has one.
+        preset: one of the bundle's presets, such as `paper`, `paper-code` or `two-phase`; none for the bundle's own
+            settings.
+        lora_targets: a regular expression over full layer names, or `decoder`, `head` or `all`: where adapters go.
+        forget_classes: classes of a mask to forget in all training cases, instead of the forget cases.
+        settings: `KEY=VALUE` overrides of config ids, such as `method#forget_weight=2`.
+        overlays: config files laid over the bundle's, by path or by name in its `configs/`.
+        resume: go on with an interrupted run.
+        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        quiet: no progress bar.
+        trust: what is known of where the teacher's run comes from.
+
+    Returns:
+        the run folder.
+
+    Raises:
+        InputError: every problem of the input, before anything is trained.
+    """
+    known = method if method in METHODS else None  # what is not known is said below, with all other problems
+    tuned = method_overlay(bundle, known)
+    files = config_files(bundle, "unlearn", [*(tuned or preset_overlay(bundle, preset)), *overlays])
+    overrides: dict[str, Any] = {"run_dir": str(out), "resume": resume, "quiet": quiet}
+    if teacher is not None:
+        overrides |= inherited(teacher, files, trust=trust) | {"teacher": str(teacher_file(teacher).resolve())}
+    if lora_targets is not None:
+        overrides["network::scope"] = lora_targets
+    overrides |= class_overrides(forget_classes) | common_overrides(bundle, split, device) | parse_settings(settings)
+    parser = read_config(files)
+    if known is not None and not tuned:
+        own = method_override(bundle, parser, known)
+        parser.update(own)
+        overrides = own | overrides
+    if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
+        overrides["preset"] = f"{parser.get('preset')}, changed"
+    names = classes_to_forget(parser, overrides)
+    problems = collect(
+        lambda: method_problems(method, preset, tuned),
+        lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
+        lambda: never_learned(names, teacher) + unable_problems(names, parser, overrides),
+        lambda: (
+            split_problems(split, [RETAIN] if names else TRAINING_SUBSETS)
+            or trained_otherwise(split, teacher) + mask_class_problems(parser, overrides, split)
+        ),
+        lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": find_bundle(bundle)}),
+        lambda: device_problems(device),
+        lambda: number_problems(overrides),
+    )
+    if not problems:
+        parser.update(overrides)
+        problems += weight_problems(parser, parser.get_parsed_content("teacher"))
+    raise_if_any(problems)
+    if parser.get("method::stop_at") is not None and _chosen_by_condition(split):
+        logger.warning(
+            "the forget cases were chosen by a condition (--forget-where): a model that never saw them may answer them "
+            "better or worse than unseen ones, and the run leads them to the losses of unseen ones; compare with a "
+            "retrained model (mu-monai audit --reference)"
+        )
+    run_config(files, overrides)
+    return Path(out)
+
+
+def _chosen_by_condition(split: str | Path | None) -> bool:
+    """Whether a split's forget cases share a property, such as a device or a diagnosis."""
+    selector = {} if split is None else read_split(split)[PROVENANCE].get("selector") or {}
+    return bool(selector.get("kind") == "where")
+
+
+def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> list[str]:
+    """Why a split does not fit what a teacher's run trained on, image by image.
+
+    Nothing can be forgotten that was never trained on, and a case that was is no unseen one. It cannot be told where
+    the teacher is a bare weights file, or its split is gone.
+    """
+    record = Path(teacher or "") / RUN_JSON
+    if split is None or teacher is None or not record.is_file():
+        return []
+    run = read_record(record.parent)
+    if not Path(run["split"]["file"]).is_file():
+        return []
+    trained = {digest for subset in run["subsets"] for digest in _digests(run["split"]["file"], subset).values()}
+    problems = [
+        f"case '{case}' is to be forgotten, but the teacher '{teacher}' was not trained on it"
+        for case, digest in _digests(split, FORGET).items()
+        if digest not in trained
+    ]
+    problems += [
+        f"case '{case}' is in '{subset}', but the teacher '{teacher}' was trained on it; make the split from the "
+        f"teacher's own: mu-monai split {run['split']['file']} --forget-ids ..."
+        for subset in (VALIDATION, TEST)
+        for case, digest in _digests(split, subset).items()
+        if digest in trained
+    ]
+    return problems
+
+
+def never_learned(names: Sequence[str], teacher: str | Path | None) -> list[str]:
+    """Why classes cannot be forgotten: a teacher's run left them out, or forgot them."""
+    record = Path(teacher or "") / RUN_JSON
+    if teacher is None or not record.is_file():
+        return []
+    absent = read_record(record.parent).get(FORGET_CLASSES, [])
+    return [
+        f"class '{name}' is to be forgotten, but the teacher '{teacher}' was itself made without it (its {RUN_JSON}: "
+        f"{FORGET_CLASSES} {', '.join(absent)}); give a teacher that knows it"
+        for name in names
+        if name in absent
+    ]
+
+
+def unable_problems(names: Sequence[str], parser: ConfigParser, overrides: Mapping[str, Any]) -> list[str]:
+    """Why a method cannot do the job: its rule has no meaning for the task, or it cannot forget classes."""
+    own = overrides.get("method") or parser.get("method")
+    chosen = own["_target_"].rpartition(".")[2]
+    known = {method.__name__: (name, method) for name, method in METHODS.items()}
+    task, problems = own.get("task"), []
+    if chosen in known and task not in known[chosen][1].tasks:
+        able = [name for name, method in METHODS.items() if task in method.tasks]
+        problems.append(f"{chosen} cannot forget in a {task} task; use one of {', '.join(able)}")
+    forgets_classes = [n for n, method in METHODS.items() if "forget_classes" in {f.name for f in fields(method)}]
+    if names and known.get(chosen, ("", None))[0] not in forgets_classes:
+        problems.append(
+            f"{chosen} cannot forget classes ({', '.join(names)}), only cases; use a method that can "
+            f"({', '.join(forgets_classes)}), or forget cases"
+        )
+    return problems
+
+
+def _digests(split: str | Path, subset: str) -> dict[str, str]:
+    return case_digests(split, subset)
+
+
+def method_problems(method: str | None, preset: str | None = None, tuned: Sequence[str] = ()) -> list[str]:
+    """Why a method's name is not known, with the nearest that are, or why it has no such preset.
+
+    Args:
+        method: the name; none for that of the bundle.
+        preset: the name of a preset that was asked for.
+        tuned: the bundle's own settings of the method; presets are of the bundle's own method.
+    """
+    if method is not None and method not in METHODS:
+        return [f"method '{method}' is not known; use one of {', '.join(METHODS)}{did_you_mean(method, METHODS)}"]
+    if tuned and preset is not None:
+        return [
+            f"--preset {preset} and --method {method} contradict each other: the bundle has settings of its own for "
+            "this method; leave one of them out"
+        ]
+    return []
+
+
+def teacher_file(teacher: str | Path) -> Path:
+    """The weights of a teacher, given as run folder or as file.
+
+    Raises:
+        InputError: where a folder holds no weights.
+    """
+    path = Path(teacher)
+    if path.is_dir():
+        path = path / MODEL_PT
+    if not path.is_file():
+        raise InputError(f"teacher '{teacher}' holds no weights ({path} is missing); give a finished run or a .pt file")
+    return path

@@ -1,0 +1,201 @@
+"""A pool of tiny shadow models: who is in which, what is made again and what is not, and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mu_monai import workflow
+from mu_monai.audit import shadow_notes, shadow_records
+from mu_monai.bundle.trust import STRANGER
+from mu_monai.data import load_split, phantom_split
+from mu_monai.errors import InputError
+from mu_monai.files import read_json
+from mu_monai.runs import write_record
+from mu_monai.workflow.auditing.shadows import _unlearning, complete, shadow_scores
+
+TINY = ["network_def#channels=[4, 8]", "network_def#strides=[2]", "image_size=[16, 16]", "max_epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    return phantom_split("lesions", tmp_path_factory.mktemp("people"), patients=12, images_per_patient=1, size=32)
+
+
+@pytest.fixture(scope="module")
+def teacher(split, tmp_path_factory):
+    out = tmp_path_factory.mktemp("teacher") / "run"
+    return workflow.train("isic", split=split, out=out, settings=[*TINY, "learning_rate=0.01"], quiet=True)
+
+
+@pytest.fixture(scope="module")
+def student(split, teacher, tmp_path_factory):
+    settings = ["max_epochs=1", "batch_size=2", "method#forget_weight=2"]
+    out = tmp_path_factory.mktemp("student") / "run"
+    return workflow.unlearn("isic", split=split, teacher=teacher, out=out, settings=settings, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def pool(student, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pool")
+    shadow_scores(student, shadows=4, pool=folder, quiet=True)
+    return folder
+
+
+def test_each_patient_is_in_half_of_the_models_and_the_retained_in_all(pool, split):
+    people = {name: {case["patient_id"] for case in part} for name, part in load_split(split).items()}
+    attacked = people["forget"] | people["test"]
+    counts = dict.fromkeys(attacked, 0)
+    for number in range(4):
+        own = load_split(pool / f"shadow-{number:03}" / "split.json", verify=True)
+        found = {name: {case["patient_id"] for case in part} for name, part in own.items()}
+        assert found["retain"] == people["retain"]
+        assert found["validation"] == people["validation"]
+        assert found["forget"] | found["test"] == attacked
+        assert not found["forget"] & found["test"]
+        for patient in found["forget"]:
+            counts[patient] += 1
+    assert set(counts.values()) == {2}
+
+
+def test_shadow_models_are_trained_and_unlearned_as_the_audited_run_was_with_seeds_of_their_own(pool, teacher, student):
+    runs = {run: read_json(run / "run.json") for run in (teacher, student)}
+    seeds = set()
+    for number in range(4):
+        folder = pool / f"shadow-{number:03}"
+        trained, (unlearned,) = read_json(folder / "teacher" / "run.json"), folder.glob("unlearned-*/run.json")
+        seeds.add(trained["seed"])
+        assert trained["role"] == "teacher"
+        assert trained["max_epochs"] == 1
+        assert trained["parameters"] == runs[teacher]["parameters"]
+        assert read_json(folder / "teacher" / "config.json")["learning_rate"] == 0.01
+        assert read_json(unlearned)["method"] == runs[student]["method"]
+        assert read_json(unlearned.parent / "config.json")["batch_size"] == 2
+    assert len(seeds) == 4
+    assert runs[teacher]["seed"] not in seeds
+
+
+def test_the_records_are_of_lira_and_u_lira(pool, student):
+    shadows = shadow_scores(student, shadows=4, pool=pool, quiet=True)
+    scores = pd.read_csv(student / "scores.csv")
+    found = {(record.model, record.metric): record for record in shadow_records(scores, shadows, n_resamples=50)}
+    assert set(found) == {("teacher", "auc[lira]"), ("student", "auc[lira]"), ("student", "auc[u-lira]")}
+    assert all(0 <= record.value <= 1 for record in found.values())
+    notes = shadow_notes(scores, shadows)
+    assert "4 shadow models: of each patient, at least 2 were trained on it and 2 were not" in notes[0]
+    assert "unlearned" in notes[1]
+
+
+def test_what_is_finished_is_not_made_again_and_what_is_missing_is(pool, student, tmp_path):
+    copy = tmp_path / "pool"
+    shutil.copytree(pool, copy)
+    before = shadow_scores(student, shadows=4, pool=copy, quiet=True)
+    kept = (copy / "shadow-000" / "teacher" / "model.pt").stat().st_mtime_ns
+    shutil.rmtree(copy / "shadow-001" / "teacher")
+    (unlearned,) = (copy / "shadow-001").glob("unlearned-*/")
+    (unlearned / "scores.csv").unlink()
+    record = json.loads((copy / "shadow-002" / "teacher" / "run.json").read_text())
+    write_record(copy / "shadow-002" / "teacher", record | {"status": "interrupted"})
+    after = shadow_scores(student, shadows=4, pool=copy, quiet=True)
+    pd.testing.assert_frame_equal(before, after)
+    assert (copy / "shadow-000" / "teacher" / "model.pt").stat().st_mtime_ns == kept
+
+
+@pytest.mark.parametrize("method", ["erase-to-retain", "calibrated-erase-to-retain"])
+def test_every_method_is_repeated_with_the_settings_of_the_run(method, split, teacher, tmp_path):
+    settings = ["max_epochs=1", "batch_size=2", "method#kd_weight=3", "network#r=2"]
+    run = workflow.unlearn(
+        "isic", split=split, teacher=teacher, out=tmp_path / "run", method=method, settings=settings, quiet=True
+    )
+    again = workflow.unlearn(
+        "isic", split=split, teacher=teacher, out=tmp_path / "again", overlays=[overlay_of(run, tmp_path)], quiet=True
+    )
+    first, second = (read_json(folder / "run.json") for folder in (run, again))
+    for key in ("method", "seed", "max_epochs", "parameters"):
+        assert first[key] == second[key]
+    assert first["sha256"]["weights"] == second["sha256"]["weights"]
+
+
+def overlay_of(run, folder):
+    (folder / "overlay.json").write_text(json.dumps(_unlearning(run, read_json(run / "run.json"), STRANGER)))
+    return str(folder / "overlay.json")
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_what_has_a_checkpoint_is_resumed_and_what_has_none_starts_anew(interrupted, tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    write_record(tmp_path / "run", {"status": "interrupted", "role": "teacher"})
+    if interrupted:
+        (tmp_path / "run" / "checkpoints" / "last.pt").touch()
+    made = []
+    complete(tmp_path / "run", lambda out, resume: made.append((out.exists(), resume)))
+    assert made == [(interrupted, interrupted)]
+
+
+def test_one_pool_serves_the_teacher_as_well_and_grows(pool, teacher, tmp_path):
+    copy = tmp_path / "pool"
+    shutil.copytree(pool, copy)
+    shadows = shadow_scores(teacher, shadows=5, pool=copy, quiet=True)
+    assert set(shadows["model"]) == {"teacher"}
+    assert sorted(shadows["shadow"].unique()) == [0, 1, 2, 3, 4]
+    assert not list((copy / "shadow-004").glob("unlearned-*/"))
+
+
+def test_too_few_shadow_models_are_refused_before_anything_is_trained(student, tmp_path):
+    with pytest.raises(InputError, match=r"--shadows 3 is too few: .* use at least 4"):
+        shadow_scores(student, shadows=3, pool=tmp_path / "pool")
+    assert not (tmp_path / "pool").exists()
+
+
+def test_a_pool_for_something_else_is_refused(pool, split, tmp_path):
+    other = workflow.train("isic", split=split, out=tmp_path / "other", settings=[*TINY, "batch_size=3"], quiet=True)
+    with pytest.raises(InputError, match=r"are for another config .* give another --pool"):
+        shadow_scores(other, shadows=4, pool=pool)
+    elsewhere = phantom_split("lesions", tmp_path / "others", patients=11, images_per_patient=1, size=32)
+    with pytest.raises(InputError, match="are for another split"):
+        shadow_scores(other, shadows=4, pool=pool, split=elsewhere)
+    with pytest.raises(InputError, match="holds files and is no pool of shadow models"):
+        shadow_scores(other, shadows=4, pool=other)
+
+
+def test_a_pool_with_links_is_not_written_to(pool, student, tmp_path):
+    copy, victim = shutil.copytree(pool, tmp_path / "pool"), tmp_path / "victim"
+    shutil.move(copy / "shadow-000", victim)
+    (copy / "shadow-000").symlink_to(victim)
+    before = sorted(path.name for path in victim.rglob("*"))
+    with pytest.raises(InputError, match="is a link"):
+        shadow_scores(student, shadows=4, pool=copy, quiet=True)
+    assert sorted(path.name for path in victim.rglob("*")) == before
+
+
+def test_a_model_whose_training_is_not_known_has_no_shadows(student, teacher, tmp_path):
+    shutil.copytree(student, tmp_path / "student")
+    record = read_json(student / "run.json")
+    write_record(tmp_path / "student", record | {"teacher": str(tmp_path / "model.pt")})
+    with pytest.raises(InputError, match=r"is not known.* give its run as --teacher"):
+        shadow_scores(tmp_path / "student", shadows=4, pool=tmp_path / "pool")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"forget_classes": ["lesion"]}, "forgets the class lesion of all patients"),
+        ({"method": {"name": "EraseToRetain", "settings": {"forget_weight": "$print(1)"}}}, "holds code"),
+    ],
+)
+def test_runs_that_cannot_be_repeated_are_refused(change, message, student, pool, tmp_path):
+    shutil.copytree(student, tmp_path / "student")
+    record = read_json(student / "run.json")
+    write_record(tmp_path / "student", record | change)
+    with pytest.raises(InputError, match=message):
+        shadow_scores(tmp_path / "student", shadows=4, pool=pool)
+
+
+def test_there_must_be_somebody_to_tell_apart(student, split, tmp_path):
+    folder = tmp_path / "people"
+    shutil.copytree(Path(split).parent, folder)
+    (folder / "split.json").write_text(json.dumps(read_json(split) | {"forget": []}))
+    with pytest.raises(InputError, match=r"has 0 patients to forget and . for test; shadow models need"):
+        shadow_scores(student, shadows=4, pool=tmp_path / "pool", split=folder / "split.json")

@@ -1,0 +1,41 @@
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from mu_monai.cli import app
+from mu_monai.errors import InputError
+from mu_monai.files import read_json
+from mu_monai.workflow import demo
+from mu_monai.workflow.demonstrating import _JOBS
+
+TINY = {
+    "lesions": ("network_def#channels=[4, 8]", "network_def#strides=[2]", "image_size=[16, 16]"),
+    "volumes": (
+        *("network_def#channels=[4, 8]", "network_def#strides=[2]"),
+        *("spacing=[6.0, 6.0, 8.0]", "patch_size=[16, 16, 16]"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "kind"), [([], "lesions"), (["--volume"], "volumes")])
+def test_the_demo_goes_from_phantoms_to_a_report(options, kind, tmp_path, monkeypatch):
+    job = _JOBS[kind]
+    epoch = ("max_epochs=1",)
+    short = replace(
+        job, patients=7, training=(*job.training, *TINY[kind], *epoch), unlearning=(*job.unlearning, *epoch)
+    )
+    monkeypatch.setitem(_JOBS, kind, short)
+    out = tmp_path / "demo"
+    result = CliRunner().invoke(app, ["demo", *options, "--quiet", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert f"report: {out / 'report' / 'index.html'}" in result.output.replace("\n", "")
+    records = {run: read_json(out / "runs" / run / "run.json") for run in ("teacher", "retrained", "unlearned")}
+    assert [record["role"] for record in records.values()] == ["teacher", "retrained", "student"]
+    assert {record["bundle"]["name"] for record in records.values()} == {job.bundle}
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(InputError, match="exists and is not empty; give another --out or remove it"):
+        demo(out=tmp_path, volume=True)
