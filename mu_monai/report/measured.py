@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mu_monai.report.folder import CLASSIFICATION, Runs
 from mu_monai.report.sentences import listed, number, percent
 from mu_monai.report.tables import as_rows, layers_table, measurements, restoration_table
+from mu_monai.runs.run import CLASSIFICATION, Runs
 
 
 def measured_content(runs: Runs) -> dict[str, Any]:

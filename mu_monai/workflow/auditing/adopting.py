@@ -33,8 +33,8 @@ from mu_monai.keys import (
     TEST,
 )
 from mu_monai.lock import writes
-from mu_monai.report.folder import CLASSIFICATION, SEGMENTATION
 from mu_monai.runs import file_digests, write_record
+from mu_monai.runs.run import CLASSIFICATION, SEGMENTATION
 from mu_monai.tables import read_scores
 from mu_monai.workflow.auditing.inputs import unscored_problems
 from mu_monai.workflow.checks import device_problems, place_problems, split_problems, weight_problems
