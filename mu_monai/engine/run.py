@@ -8,14 +8,12 @@ import logging
 import math
 import platform
 import resource
-import shlex
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -51,6 +49,7 @@ from mu_monai.keys import (
 )
 from mu_monai.lock import writing
 from mu_monai.runs import file_digests, read_record, write_record
+from mu_monai.runs.stamp import command_line, package_versions, public_provenance
 
 # What may differ when a run is resumed: where things are, how long it goes on, and what is looked at meanwhile. Split
 # and weights are compared by content.
@@ -58,7 +57,6 @@ _FREE = {
     *("resume", "run_dir", "bundle_root", "dataset_dir", "split", "teacher", "device"),
     *("max_epochs", "quiet", "score_interval", "initialize"),
 }
-_NOT_COPIED = ("sha256", "salt")  # of a split: long, and a secret that would tell patients from their pseudonyms
 _PACKAGES = ("mu-monai", "torch", "monai", "pytorch-ignite", "peft", "numpy")
 logger = logging.getLogger(__name__)
 
@@ -155,8 +153,7 @@ class RunFolder:
         self.record |= {
             "max_epochs": engine.state.max_epochs,
             "device": str(engine.state.device),
-            "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES}
-            | {"python": platform.python_version()},
+            "versions": package_versions(*_PACKAGES) | {"python": platform.python_version()},
             "sha256": {
                 "split": file_sha256(self.split),
                 "config": None,
@@ -172,7 +169,7 @@ class RunFolder:
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": 0.0,
             "cpu_seconds": None,
-            "command": shlex.join(["mu-monai" if Path(sys.argv[0]).name == "mu-monai" else sys.argv[0], *sys.argv[1:]]),
+            "command": command_line(),
         }
         if self.resume:
             self._resume(engine, config)
@@ -269,7 +266,7 @@ class RunFolder:
 
     def _provenance(self) -> dict[str, Any]:
         provenance = json.loads(self.split.read_text(encoding="utf-8")).get(PROVENANCE, {})
-        return {key: value for key, value in provenance.items() if key not in _NOT_COPIED}
+        return public_provenance(provenance)
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

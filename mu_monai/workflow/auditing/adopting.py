@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +32,13 @@ from mu_monai.keys import (
 from mu_monai.lock import writes
 from mu_monai.report.folder import CLASSIFICATION, SEGMENTATION
 from mu_monai.runs import file_digests, write_record
+from mu_monai.runs.stamp import command_line, package_versions, public_provenance
 from mu_monai.tables import read_scores
 from mu_monai.workflow.auditing.inputs import unscored_problems
 from mu_monai.workflow.checks import device_problems, place_problems, split_problems, weight_problems
 from mu_monai.workflow.recipe import common_overrides
 
 _PACKAGES = ("mu-monai", "torch", "monai")
-_NOT_COPIED = ("sha256", "salt")
 
 
 @writes("out")
@@ -137,16 +134,16 @@ def _record(bundle: str | Path, split: Path, device: str | None, teacher: str | 
         "seed": None,
         "max_epochs": None,
         "device": device or ("cuda" if torch.cuda.is_available() else "cpu"),
-        "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES},
+        "versions": package_versions(*_PACKAGES),
         "sha256": {"split": file_sha256(split)},
         "split": {
             "file": str(split.absolute()),
-            "provenance": {key: value for key, value in provenance.items() if key not in _NOT_COPIED},
+            "provenance": public_provenance(provenance),
         },
         "teacher": teacher,
         "checks": [],
         "warnings": [],
-        "command": shlex.join(["mu-monai" if Path(sys.argv[0]).name == "mu-monai" else sys.argv[0], *sys.argv[1:]]),
+        "command": command_line(),
     }
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +41,7 @@ from mu_monai.lock import writes
 from mu_monai.metrics import klom
 from mu_monai.record import without_nan
 from mu_monai.runs import add_files, read_stamped, write_stamped
+from mu_monai.runs.stamp import command_line, package_versions
 from mu_monai.runs.stamped import FORMAT
 from mu_monai.workflow.auditing.attacking import chosen_attacks, run_attacks
 from mu_monai.workflow.auditing.decision import decision_table
@@ -142,9 +140,9 @@ def audit(
     unseen = inputs.scores[(inputs.scores[SUBSET] == TEST)][PATIENT_ID].nunique()
     content = {
         "format": FORMAT,
-        "command": shlex.join(["mu-monai" if Path(sys.argv[0]).name == "mu-monai" else sys.argv[0], *sys.argv[1:]]),
+        "command": command_line(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES},
+        "versions": package_versions(*_PACKAGES),
         **draws,
         "split": inputs.record["sha256"]["split"],
         "models": _models(inputs),
