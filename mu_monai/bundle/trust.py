@@ -14,8 +14,8 @@ from monai.bundle import ConfigParser, ReferenceResolver
 from mu_monai.bundle import find_bundle, shipped_bundles
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
-from mu_monai.keys import CONFIG_JSON, RUN_JSON
-from mu_monai.runs import RunRecord, changed_files, read_record
+from mu_monai.keys import CONFIG_JSON
+from mu_monai.runs import RunRecord, changed_files, is_run, read_record
 
 SEPARATOR = "::"
 INHERITED = ("classes", "network_def", "image_size", "transforms", "loss", "inferer")
@@ -127,7 +127,7 @@ def received_config(run: str | Path) -> dict[str, Any]:
         InputError: where it is not the file that the run wrote, is not a mapping in JSON, or is nested as no config is.
     """
     file = Path(run) / CONFIG_JSON
-    if (Path(run) / RUN_JSON).is_file():
+    if is_run(run):
         raise_if_any(changed_files(run, read_record(run), [CONFIG_JSON]))
     config: dict[str, Any] = read_json(file, dict) if file.is_file() else {}
     level: list[Any] = [config]

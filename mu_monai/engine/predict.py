@@ -29,14 +29,13 @@ from mu_monai.keys import (
     MODEL,
     PATIENT_ID,
     RETAIN,
-    SCORES_CSV,
     SUBSET,
     TEST,
 )
 from mu_monai.lock import writing
 from mu_monai.measure.case_scores import case_scores
 from mu_monai.measure.examples import write_examples
-from mu_monai.runs import add_files
+from mu_monai.runs import add_files, scores_file
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
 logger = logging.getLogger(__name__)
@@ -213,12 +212,12 @@ class ScoreSubsets:
         table = pd.concat(tables, ignore_index=True)
         table = table[[MODEL, SUBSET, *(c for c in table.columns if c not in (MODEL, SUBSET))]]
         _warn_of_absent_classes(table)
-        with atomic_path(folder / SCORES_CSV) as path:
+        with atomic_path(scores_file(folder)) as path:
             table.to_csv(path, index=False)
         write_examples(
             models, self.loaders, folder / EXAMPLES_NPZ, self.device, self.classes, self.inferer, self.spacing
         )
-        add_files(folder, SCORES_CSV, EXAMPLES_NPZ)
+        add_files(folder, scores_file(folder).name, EXAMPLES_NPZ)
         return table
 
     def score(self, predict: Predict, loader: Iterable[Mapping[str, Any]], *, measure: bool = True) -> pd.DataFrame:

@@ -12,9 +12,9 @@ from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters import Student, read_weights, summed
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import ADAPTER_DIR, MODEL_PT, RUN_JSON
+from mu_monai.keys import ADAPTER_DIR, MODEL_PT
 from mu_monai.methods.method import UnlearningMethod, choice_problems, range_problems, require_student
-from mu_monai.runs import open_run
+from mu_monai.runs import is_run, open_run
 
 HOWS = ("head", "weights", "adapters")
 FINE_TUNES = ("all", "head")
@@ -143,7 +143,7 @@ class Composition(UnlearningMethod):
                 "'all'"
             )
         for name, folder in self._parents().items():
-            if not (folder / RUN_JSON).is_file():
+            if not is_run(folder):
                 yield (
                     f"method#{name}='{getattr(self, name)}' is no run folder; a composition takes two finished "
                     "unlearning runs: mu-monai compose GOOD_RETAIN GOOD_FORGET --out RUN"

@@ -9,12 +9,11 @@ from typing import Any
 import pandas as pd
 
 from mu_monai.errors import InputError
-from mu_monai.keys import MODEL, RETRAINED, SCORES_CSV, STUDENT, SUBSET, SUBSETS, TEACHER
+from mu_monai.keys import MODEL, RETRAINED, STUDENT, SUBSET, SUBSETS, TEACHER
 from mu_monai.report.sentences import count, listed, number
 from mu_monai.report.tables import as_rows, measurements
 from mu_monai.runs import open_run
 from mu_monai.runs.run import CLASSIFICATION, Runs
-from mu_monai.tables import read_scores
 
 _NAMES = {"good_retain": "retains well", "good_forget": "forgets well"}
 
@@ -76,9 +75,10 @@ def _scores(parent: Mapping[str, Any]) -> pd.DataFrame | None:
     """The scores of one of the two runs; none where it is gone, or another run has taken its place."""
     folder = Path(parent["run"])
     try:
-        if open_run(folder, SCORES_CSV).record.sha256.weights != parent["weights"]:
+        run = open_run(folder)
+        if run.record.sha256.weights != parent["weights"]:
             return None
-        table = read_scores(folder / SCORES_CSV)
+        table = run.scores
     except (OSError, KeyError, InputError):
         return None
     return table[table[MODEL] == STUDENT]

@@ -22,14 +22,12 @@ from mu_monai.keys import (
     LABEL,
     PATIENT_ID,
     PROVENANCE,
-    RUN_JSON,
-    SCORES_CSV,
     STUDENT,
     SUBSET,
     SUBSETS,
     TEACHER,
 )
-from mu_monai.runs import RunRecord, changed_files
+from mu_monai.runs import RunRecord, changed_files, has_scores, scores_file
 from mu_monai.tables import read_scores
 from mu_monai.workflow.recipe import FORGET_CLASSES
 
@@ -147,7 +145,7 @@ def changed_problems(run: Path, record: RunRecord, split: str | Path, weights: d
 def _other_weights(run: Path, role: str, path: str, wanted: str | None) -> list[str]:
     found = weights_sha256(read_weights(path))
     problems = [
-        f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {found}, in {RUN_JSON} "
+        f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {found}, in its record "
         f"{wanted}); put the original file back"
     ]
     return [] if found == wanted else problems
@@ -155,12 +153,12 @@ def _other_weights(run: Path, role: str, path: str, wanted: str | None) -> list[
 
 def _other_cases(run: Path, record: RunRecord, split: str | Path) -> list[str]:
     """Why another split file than the run's is not the same split, whose images alone may have moved."""
-    if not (run / SCORES_CSV).is_file() or changed_files(run, record, [SCORES_CSV]):
+    if not has_scores(run) or changed_files(run, record, [scores_file(run).name]):
         return [
             f"'{split}' is another file than the split of '{run}', and whether it has the same cases cannot be told, "
-            f"since {SCORES_CSV} is missing or changed; give the very file that the run was made with"
+            f"since its score table is missing or changed; give the very file that the run was made with"
         ]
-    before = read_scores(run / SCORES_CSV)[[SUBSET, PATIENT_ID, CASE_ID]]
+    before = read_scores(scores_file(run))[[SUBSET, PATIENT_ID, CASE_ID]]
     scored = set(before.drop_duplicates().itertuples(index=False, name=None))
     now = {(case[SUBSET], case[PATIENT_ID], case[CASE_ID]) for part in load_split(split).values() for case in part}
     if scored == now:

@@ -12,8 +12,9 @@ from mu_monai.errors import collect, raise_if_any, unless_raised
 from mu_monai.keys import ADAPTER_DIR, MODEL_PT, RETAIN, STUDENT, TEACHER
 from mu_monai.lock import writes
 from mu_monai.methods import METHODS
-from mu_monai.runs import RunRecord, open_run
+from mu_monai.runs import RunRecord, open_run, read_record
 from mu_monai.workflow.checks import changed_problems, device_problems, number_problems, place_problems, split_problems
+from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import common_overrides, method_override
 
 _METHOD = next(name for name, method in METHODS.items() if "two runs" in method.needs)
@@ -58,6 +59,8 @@ def compose(
         InputError: every problem of the input, before anything is trained: runs that are not finished or no unlearning
             of patients, or differ in teacher, split, bundle, network or transforms; weights that have changed.
     """
+    if resume and scored_instead(out, trust.bundle_of(read_record(good_retain)), device, trust):
+        return Path(out)
     folders = [Path(good_retain).resolve(), Path(good_forget).resolve()]
     uses = (MODEL_PT, ADAPTER_DIR)
     raise_if_any(collect(*(lambda folder=folder: unless_raised(open_run(folder, *uses)) for folder in folders)))

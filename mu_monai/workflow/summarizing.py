@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mu_monai.keys import MODEL, SCORES_CSV, SUBSET, structures
+from mu_monai.keys import MODEL, SUBSET, structures
 from mu_monai.metrics import structure_scores, subset_means, utility_metrics
-from mu_monai.runs import read_record
+from mu_monai.runs import Run, read_record
 
 _NAMES = {"dice": "Dice", "accuracy": "accuracy"}
 
@@ -25,7 +25,7 @@ def summary(run: str | Path) -> str:
     """
     folder = Path(run)
     gone = read_record(folder).forget_classes
-    scores = structure_scores(pd.read_csv(folder / SCORES_CSV), gone)
+    scores = structure_scores(Run(Path(folder), read_record(folder)).scores, gone)
     titles = _titles(utility_metrics(scores)[0], structures(scores), gone)
     means = subset_means(scores, list(titles))
     return "\n".join(f"{title}\n{_table(means, column)}" for column, title in titles.items())

@@ -18,6 +18,7 @@ from mu_monai.workflow.checks import (
     place_problems,
     split_problems,
 )
+from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import class_overrides, common_overrides
 
 
@@ -55,6 +56,8 @@ def train(
     Raises:
         InputError: every problem of the input, before anything is trained.
     """
+    if resume and scored_instead(out, bundle, device):
+        return Path(out)
     files = config_files(bundle, "train", overlays)
     overrides = {"run_dir": str(out), "subsets": list(subsets), "resume": resume, "quiet": quiet}
     overrides |= class_overrides(forget_classes) | common_overrides(bundle, split, device) | parse_settings(settings)

@@ -20,14 +20,13 @@ from mu_monai.keys import (
     MODEL_PT,
     PROVENANCE,
     RETAIN,
-    RUN_JSON,
     TEST,
     TRAINING_SUBSETS,
     VALIDATION,
 )
 from mu_monai.lock import writes
 from mu_monai.methods import METHODS
-from mu_monai.runs import read_record
+from mu_monai.runs import is_run, read_record
 from mu_monai.workflow.checks import (
     class_problems,
     classes_to_forget,
@@ -38,6 +37,7 @@ from mu_monai.workflow.checks import (
     split_problems,
     weight_problems,
 )
+from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import (
     FORGET_CLASSES,
     class_overrides,
@@ -96,6 +96,8 @@ def unlearn(
     Raises:
         InputError: every problem of the input, before anything is trained.
     """
+    if resume and scored_instead(out, bundle, device, trust):
+        return Path(out)
     known = method if method in METHODS else None  # what is not known is said below, with all other problems
     tuned = method_overlay(bundle, known)
     files = config_files(bundle, "unlearn", [*(tuned or preset_overlay(bundle, preset)), *overlays])
@@ -151,10 +153,9 @@ def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> l
     Nothing can be forgotten that was never trained on, and a case that was is no unseen one. It cannot be told where
     the teacher is a bare weights file, or its split is gone.
     """
-    record = Path(teacher or "") / RUN_JSON
-    if split is None or teacher is None or not record.is_file():
+    if split is None or teacher is None or not is_run(teacher):
         return []
-    run = read_record(record.parent)
+    run = read_record(teacher)
     if not Path(run.split.file).is_file():
         return []
     trained = {digest for subset in run.subsets for digest in _digests(run.split.file, subset).values()}
@@ -175,12 +176,11 @@ def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> l
 
 def never_learned(names: Sequence[str], teacher: str | Path | None) -> list[str]:
     """Why classes cannot be forgotten: a teacher's run left them out, or forgot them."""
-    record = Path(teacher or "") / RUN_JSON
-    if teacher is None or not record.is_file():
+    if teacher is None or not is_run(teacher):
         return []
-    absent = read_record(record.parent).forget_classes
+    absent = read_record(teacher).forget_classes
     return [
-        f"class '{name}' is to be forgotten, but the teacher '{teacher}' was itself made without it (its {RUN_JSON}: "
+        f"class '{name}' is to be forgotten, but the teacher '{teacher}' was itself made without it (its record: "
         f"{FORGET_CLASSES} {', '.join(absent)}); give a teacher that knows it"
         for name in names
         if name in absent

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from mu_monai.audit import records_table, utility_records
-from mu_monai.report import measured, open_runs, write_report
+from mu_monai.report import measured, write_report
 from mu_monai.report.figures import DARK, LIGHT, draw_curve, draw_layers, draw_restoration, png, split_columns
+from mu_monai.runs import open_runs
 
 
 def write(folder, out):

@@ -23,13 +23,12 @@ from mu_monai.keys import (
     MODEL_PT,
     PROVENANCE,
     RETAIN,
-    SCORES_CSV,
     STUDENT,
     TEACHER,
     TEST,
 )
 from mu_monai.lock import writes
-from mu_monai.runs import RunRecord, file_digests, is_run, write_record
+from mu_monai.runs import RunRecord, file_digests, is_run, scores_file, write_record
 from mu_monai.runs.record import AUDIT, FINISHED, Digests, MadeWith, OfSplit, Parameters
 from mu_monai.runs.run import CLASSIFICATION, SEGMENTATION
 from mu_monai.runs.stamp import command_line, package_versions, public_provenance
@@ -111,7 +110,7 @@ def adopt(
         bundle=MadeWith(
             name=parser.get("bundle_name"),
             version=read_json(root / "configs" / "metadata.json")["version"],
-            task=CLASSIFICATION if "accuracy" in read_scores(out / SCORES_CSV) else SEGMENTATION,
+            task=CLASSIFICATION if "accuracy" in read_scores(scores_file(out)) else SEGMENTATION,
             root=str(root),
         ),
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),

@@ -22,14 +22,13 @@ from mu_monai.keys import (
     LABEL,
     MODEL_PT,
     RETRAINED,
-    SCORES_CSV,
     STUDENT,
     SUBSET,
     SUBSETS,
     TEACHER,
     TEST,
 )
-from mu_monai.runs import RunRecord, Runs, open_run, open_runs
+from mu_monai.runs import RunRecord, Runs, has_scores, open_run, open_runs, scores_file
 from mu_monai.runs.record import FINISHED, Digests, OfSplit
 from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.checks import changed_problems, device_problems
@@ -224,7 +223,9 @@ def other_problems(folders: Sequence[Path], role: str, split: str, option: str) 
     """Why runs that are given beside another are not of its split (SHA-256), or not of the wanted role."""
     problems = []
     for folder in folders:
-        other = open_run(folder, MODEL_PT, SCORES_CSV).record
+        run = open_run(folder, MODEL_PT)
+        run.check(scores_file(folder).name)
+        other = run.record
         if other.role != role:
             problems.append(f"{option} '{folder}' is the run of a {other.role}; give that of a {role} model")
         if other.sha256.split != split:
@@ -236,7 +237,7 @@ def _by_problems(inputs: AuditInputs) -> list[str]:
     if inputs.cases is None:
         split = f"split '{inputs.split}' is no longer there, and with it the columns to group by"
         return [f"--by {', '.join(inputs.by)}: the {split}; put it back"] if inputs.by else []
-    scored = (inputs.run / SCORES_CSV).is_file()  # else a label may be a class
+    scored = has_scores(inputs.run)  # else a label may be a class
     return unless_raised(case_groups(inputs.cases, inputs.by, classes=not scored or LABEL in inputs.scores.columns))
 
 

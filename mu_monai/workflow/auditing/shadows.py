@@ -29,8 +29,6 @@ from mu_monai.keys import (
     PATIENT_ID,
     PROVENANCE,
     RETAIN,
-    RUN_JSON,
-    SCORES_CSV,
     STUDENT,
     SUBSET,
     SUBSETS,
@@ -39,8 +37,7 @@ from mu_monai.keys import (
     VALIDATION,
 )
 from mu_monai.methods import METHODS
-from mu_monai.runs import RunRecord, changed_files, open_run, read_record
-from mu_monai.tables import read_scores
+from mu_monai.runs import RunRecord, is_complete, is_finished, is_run, open_run
 from mu_monai.workflow.evaluating import evaluate
 from mu_monai.workflow.recipe import method_overlay, method_override
 from mu_monai.workflow.training import train
@@ -169,8 +166,7 @@ class _Shadow:
 
     def scores(self, name: str, model: str) -> pd.DataFrame:
         """How it answers the attacked patients."""
-        open_run(self.folder / name, SCORES_CSV)
-        table = read_scores(self.folder / name / SCORES_CSV)
+        table = open_run(self.folder / name).scores
         chosen = table[(table[MODEL] == model) & table[SUBSET].isin((FORGET, TEST))]
         return chosen.assign(**{SHADOW: self.number})
 
@@ -186,7 +182,7 @@ def _training_run(run: str | Path, record: RunRecord, teacher: str | Path | None
         folder = Path(teacher)
     else:
         folder = Path(run) if record.verb == "train" else Path(record.teacher or "").parent
-    if not (folder / RUN_JSON).is_file() or open_run(folder).record.verb != "train":
+    if not is_run(folder) or open_run(folder).record.verb != "train":
         raise InputError(
             f"how the model of '{run}' was trained is not known, since '{folder}' is not the folder of a training run; "
             "shadow models are trained alike: give its run as --teacher"
@@ -228,7 +224,7 @@ def _unlearning(run: Path, record: RunRecord, trust: Trust) -> dict[str, Any]:
     assert record.method is not None  # an unlearning run has one
     settings = record.method.settings
     raise_if_any(
-        f"'{run / RUN_JSON}' holds code where the settings of a method are data ({text}); do not trust this run"
+        f"the record of '{run}' holds code where the settings of a method are data ({text}); do not trust this run"
         for text in literal_problems(settings, "method.settings")
     )
     name = next((name for name, method in METHODS.items() if method.__name__ == record.method.name), None)
@@ -287,8 +283,8 @@ def digest(content: Any) -> str:
 
 def complete(folder: Path, make: Callable[[Path, bool], object], trust: Trust = STRANGER) -> None:
     """Make a run, go on with it where it was interrupted, or leave it where it is finished."""
-    if (folder / RUN_JSON).is_file() and read_record(folder).status == "finished":
-        if changed_files(folder, read_record(folder), [SCORES_CSV]) or not (folder / SCORES_CSV).is_file():
+    if is_finished(folder):
+        if not is_complete(folder):
             evaluate(folder, trust=trust)
         return
     resume = has_checkpoint(folder / CHECKPOINTS_DIR)

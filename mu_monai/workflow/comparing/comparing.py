@@ -24,8 +24,6 @@ from mu_monai.keys import (
     PROVENANCE,
     RETAIN,
     RETRAINED,
-    RUN_JSON,
-    SCORES_CSV,
     STUDENT,
     SUBSETS,
     TEACHER,
@@ -35,8 +33,8 @@ from mu_monai.lock import writes
 from mu_monai.methods import METHODS
 from mu_monai.metrics import average_gap, tow
 from mu_monai.record import without_nan
-from mu_monai.report import comparison_table, open_runs, write_comparison
-from mu_monai.runs import open_run, read_record, read_stamped
+from mu_monai.report import comparison_table, write_comparison
+from mu_monai.runs import has_scores, is_run, open_run, open_runs, read_record, read_stamped
 from mu_monai.runs.stamp import command_line, package_versions
 from mu_monai.workflow.comparing.plan import ALL, COMPARISON_JSON, SHAPE, Entry, Plan, read_plan
 from mu_monai.workflow.comparing.runs import Trial, audited, reason_of, retrained_models, tried, unlearned
@@ -236,7 +234,7 @@ def _on_validation(rows: Sequence[Row]) -> list[str]:
 
 def _yardstick(plan: Plan, rows: Sequence[Row], retrained: Mapping[int, Path]) -> Iterator[Row]:
     """Rows of the teacher, where it was scored, and of the retrained model of every seed."""
-    own = plan.teacher if (plan.teacher / RUN_JSON).is_file() else None
+    own = plan.teacher if is_run(plan.teacher) else None
     levels: dict[int, Row] = {}
     for seed, reference in retrained.items():
         records = _records(plan, rows, seed, reference)
@@ -257,7 +255,7 @@ def _records(plan: Plan, rows: Sequence[Row], seed: int, reference: Path) -> lis
     if run is not None:
         found: list[Row] = read_stamped(plan.out / run / AUDIT_JSON, {"records": [dict]})["records"]
         return found
-    scored = (plan.teacher / SCORES_CSV).is_file()
+    scored = has_scores(plan.teacher)
     record = open_run(plan.teacher).record if scored else None
     scored = record is not None and record.role == TEACHER and record.sha256.split == plan.identity["split"]
     scores = open_runs([*([plan.teacher] if scored else []), reference], shown=False).scores

@@ -14,9 +14,9 @@ from mu_monai.bundle.config import config_files, parse_settings, read_config, un
 from mu_monai.bundle.trust import SEPARATOR, STRANGER, Trust
 from mu_monai.errors import collect, did_you_mean, raise_if_any, unless_raised
 from mu_monai.files import file_sha256, link_problems, read_json
-from mu_monai.keys import FORGET, RETAIN, RETRAINED, RUN_JSON, SUBSETS, TEACHER, TEST
+from mu_monai.keys import FORGET, RETAIN, RETRAINED, SUBSETS, TEACHER, TEST
 from mu_monai.methods import METHODS
-from mu_monai.runs import open_run
+from mu_monai.runs import is_run, open_run
 from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.auditing.inputs import other_problems
 from mu_monai.workflow.checks import device_problems, number_problems, place_problems, split_problems, weight_problems
@@ -255,10 +255,10 @@ def _number_problems(plan: Plan, seeds: Sequence[int], trials: int, fixed: Mappi
 def _teacher_problems(plan: Plan, bundle: str) -> list[str]:
     """Why the original is not known well enough: its weights, and how a retrained model is to be trained."""
     file = teacher_file(plan.teacher)
-    foreign = _bundle_problems("--teacher", [plan.teacher], bundle) if (plan.teacher / RUN_JSON).is_file() else []
+    foreign = _bundle_problems("--teacher", [plan.teacher], bundle) if is_run(plan.teacher) else []
     if foreign:
         return foreign
-    if not (plan.teacher / RUN_JSON).is_file() or open_run(plan.teacher).record.verb != "train":
+    if not is_run(plan.teacher) or open_run(plan.teacher).record.verb != "train":
         if not plan.references:
             return [
                 f"how the teacher '{plan.teacher}' was trained is not known, so that no model can be retrained alike; "

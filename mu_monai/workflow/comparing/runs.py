@@ -17,11 +17,10 @@ from mu_monai.bundle.config import config_files, read_config
 from mu_monai.bundle.trust import Trust
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json, write_json
-from mu_monai.keys import AUDIT_JSON, RETAIN, RETRAINED, RUN_JSON, SCORES_CSV, STUDENT
+from mu_monai.keys import AUDIT_JSON, RETAIN, RETRAINED, STUDENT
 from mu_monai.methods import METHODS
 from mu_monai.metrics import choice
-from mu_monai.runs import changed_files, open_run, read_record, read_stamped
-from mu_monai.tables import read_scores
+from mu_monai.runs import is_complete, open_run, read_stamped
 from mu_monai.workflow.auditing.judging import audit
 from mu_monai.workflow.auditing.shadows import OVERLAY_JSON, changed_settings, complete, digest, training_digest
 from mu_monai.workflow.comparing.plan import Entry, Plan
@@ -105,7 +104,7 @@ def tried(plan: Plan, entry: Entry) -> list[Trial]:
         reason, found = "", {}
         try:
             unlearned(plan, entry, number, plan.seeds[0])
-            found = asdict(choice(read_scores(run / SCORES_CSV))) if len(entry.trials) > 1 else {}
+            found = asdict(choice(open_run(run).scores)) if len(entry.trials) > 1 else {}
         except Exception as error:
             reason = reason_of(error)
             logger.warning("%s, trial %d, failed: %s", entry.label, number, reason)
@@ -183,7 +182,7 @@ def _claim(folder: Path, plan: Plan, entry: Entry, settings: tuple[str, ...]) ->
 
 def _made(folder: Path, make: Callable[[Path, bool], Path], name: str, trust: Trust) -> Path:
     """Make a run, or leave it where it is finished; says what it took where it was made."""
-    if not _is_finished(folder):
+    if not is_complete(folder):
         gc.collect()  # what is left of the run before would count as memory of this one
         began = time.monotonic()
         with _silent():
@@ -202,13 +201,6 @@ def _silent() -> Iterator[None]:
         yield
     finally:
         engine.setLevel(level)
-
-
-def _is_finished(folder: Path) -> bool:
-    if not ((folder / RUN_JSON).is_file() and (folder / SCORES_CSV).is_file()):
-        return False
-    record = read_record(folder)
-    return record.status == "finished" and not changed_files(folder, record, [SCORES_CSV])
 
 
 def _is_current(plan: Plan, file: Path, run: Path, reference: Path) -> bool:

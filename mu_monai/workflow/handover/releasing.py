@@ -29,7 +29,6 @@ from mu_monai.keys import (
     IMAGE,
     MODEL_PT,
     RETAIN,
-    RUN_JSON,
     STUDENT,
     TEACHER,
     TEST,
@@ -268,6 +267,6 @@ def _unlike(state: State, run: Path, role: str) -> Iterator[str]:
         ):
             return
     yield (
-        f"the weights of the {role} that come out of '{run}' have the SHA-256 {found}, and its {RUN_JSON} names "
+        f"the weights of the {role} that come out of '{run}' have the SHA-256 {found}, and its record names "
         f"{wanted}; a file of the run was changed: nothing is written"
     )
