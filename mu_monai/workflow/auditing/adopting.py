@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +37,7 @@ from mu_monai.runs import file_digests, write_record
 from mu_monai.tables import read_scores
 from mu_monai.workflow.auditing.inputs import unscored_problems
 from mu_monai.workflow.checks import device_problems, place_problems, split_problems, weight_problems
+from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.recipe import common_overrides
 
 _PACKAGES = ("mu-monai", "torch", "monai")
@@ -52,8 +52,7 @@ def adopt(
     split: str | Path,
     out: str | Path,
     teacher: str | Path | None = None,
-    device: str | None = None,
-    options: Mapping[str, Any] | None = None,
+    options: AuditOptions = AuditOptions(),  # noqa: B008 - frozen
     trust: Trust = STRANGER,
 ) -> Path:
     """Score every case of a split under given weights, and write a run folder of the role `student`.
@@ -67,9 +66,7 @@ def adopt(
         split: the `split.json` that says which patients the model was to forget.
         out: the run folder to make.
         teacher: the original model's weights or run folder; its cases are scored as well.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        options: of the audit that is to follow: `references`, `siblings`, `attacks`, `shadows`, `pool`, `by` and
-            `seed`. What is wrong with them is said before anything is scored.
+        options: of the audit that is to follow; what is wrong with them is said before anything is scored.
         trust: what is known of where run folders come from.
 
     Returns:
@@ -81,10 +78,10 @@ def adopt(
     out = Path(out)
     files = config_files(bundle, "evaluate")
     models = {role: path for role, path in ((TEACHER, teacher), (STUDENT, weights)) if path is not None}
-    runs = [weights, teacher, *(options["references"][:1] if options else ())]
+    runs = [weights, teacher, *options.references[:1]]
     source = next((path for path in runs if path and (Path(path) / CONFIG_JSON).is_file()), None)
     overrides: dict[str, Any] = inherited(source, files, trust=trust) if source else {}
-    overrides |= common_overrides(bundle, split, device)
+    overrides |= common_overrides(bundle, split, options.device)
     overrides |= {"weights": {role: str(_file(path)) for role, path in models.items()}, "run_dir": str(out)}
     parser = read_config(files)
     parser.update(overrides)
@@ -95,9 +92,9 @@ def adopt(
             lambda: _target_problems(out),
             lambda: place_problems({"--out": out, "--split": split, "BUNDLE": find_bundle(bundle)}),
             lambda: place_problems({f"the weights of the {role}": _file(path) for role, path in models.items()}),
-            lambda: device_problems(device),
+            lambda: device_problems(options.device),
             *(lambda path=path: weight_problems(parser, path) for path in models.values()),
-            lambda: unscored_problems(out, None if broken else Path(split), options) if options else [],
+            lambda: unscored_problems(out, None if broken else Path(split), options),
         )
     )
     began, started = time.monotonic(), datetime.now(UTC)
@@ -106,7 +103,7 @@ def adopt(
     write_tensors(out / MODEL_PT, states[STUDENT])
     write_json(out / CONFIG_JSON, {key: value for key, value in parser.get().items() if key != "_meta_"})
     digests = {role: weights_sha256(state) for role, state in states.items()}
-    record = _record(bundle, Path(split), device, overrides["weights"].get(TEACHER))
+    record = _record(bundle, Path(split), options.device, overrides["weights"].get(TEACHER))
     columns = read_scores(out / SCORES_CSV).columns
     record["bundle"] |= {
         "name": parser.get("bundle_name"),
