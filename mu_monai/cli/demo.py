@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from mu_monai.cli.options import Quiet
+from mu_monai.cli.options import OutFolder, Quiet
 from mu_monai.cli.screen import show
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="The folder to make.")] = Path("mu-monai-demo"),
+    out: OutFolder = Path("mu-monai-demo"),
     volume: Annotated[bool, typer.Option("--volume", help="Volumes like CT instead of images of lesions.")] = False,
     quiet: Quiet = False,
 ) -> None:

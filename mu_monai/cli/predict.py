@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from mu_monai.cli.options import Device, RunBundle, RunDir, TrustConfig, trust
+from mu_monai.cli.options import Device, OutFolder, RunBundle, RunDir, TrustConfig, trust
 from mu_monai.cli.screen import show
 
 
 def predict(
     run: RunDir,
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of one DICOM series each.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder to make.")] = Path("predictions"),
+    out: OutFolder = Path("predictions"),
     device: Device = None,
     bundle: RunBundle = None,
     trust_config: TrustConfig = False,

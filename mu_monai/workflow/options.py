@@ -24,6 +24,10 @@ class ForgetChoice:
         ids: a file of patient or case ids, one a line.
         where: a condition over the columns of the manifest, such as `device == 'a'`.
         share: with `where`, that of the training patients found, in (0, 1); none for all.
+
+    Example:
+        >>> ForgetChoice(where="device == 'a'", share=0.5)
+        ForgetChoice(fraction=None, ids=None, where="device == 'a'", share=0.5)
     """
 
     fraction: float | None = None
@@ -49,6 +53,11 @@ class AuditOptions:
         distances: whether to compare the networks with the retrained model's, which takes minutes.
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
         quiet: no progress bars.
+
+    Example:
+        >>> options = AuditOptions(references=["runs/retrained"], attacks=["all"])
+        >>> options.n_resamples
+        2000
     """
 
     references: Sequence[str | Path] = ()
@@ -96,6 +105,10 @@ class CompareOptions:
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
         device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
         n_resamples: bootstrap draws per interval of the audits.
+
+    Example:
+        >>> CompareOptions(methods=["scrub", "npo"], seeds=[0, 1, 2]).trials
+        3
     """
 
     methods: Sequence[str] = (ALL,)

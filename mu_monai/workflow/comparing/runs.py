@@ -75,11 +75,8 @@ def retrained_models(plan: Plan) -> dict[int, Path]:
     folder = plan.cache / digest(made_of)[:12]
     write_json(folder / OVERLAY_JSON, overlay)
     parser = read_config(config_files(bundle, "train"))
-    quiet = [
-        text
-        for text in plan.options.settings
-        if text.partition("=")[0] == "score_interval" and "score_interval" in parser
-    ]
+    scoring = "score_interval"
+    quiet = [text for text in plan.options.settings if text.partition("=")[0] == scoring and scoring in parser]
 
     def make(seed: int) -> Path:
         def run(out: Path, resume: bool) -> Path:
