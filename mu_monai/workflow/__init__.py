@@ -12,6 +12,7 @@ from mu_monai.workflow.handover.signing import signed
 from mu_monai.workflow.handover.verifying import verify
 from mu_monai.workflow.listing_methods import methods
 from mu_monai.workflow.listing_networks import networks
+from mu_monai.workflow.options import AuditOptions, CompareOptions, ForgetChoice
 from mu_monai.workflow.predicting import predict
 from mu_monai.workflow.reporting import report
 from mu_monai.workflow.splitting import split
@@ -20,6 +21,9 @@ from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
 
 __all__ = [
+    "AuditOptions",
+    "CompareOptions",
+    "ForgetChoice",
     "adopt",
     "audit",
     "audit_summary",

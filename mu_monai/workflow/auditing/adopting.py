@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from mu_monai.runs.stamp import command_line, package_versions, public_provenanc
 from mu_monai.tables import read_scores
 from mu_monai.workflow.auditing.inputs import unscored_problems
 from mu_monai.workflow.checks import device_problems, place_problems, split_problems, weight_problems
+from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.recipe import common_overrides
 
 _PACKAGES = ("mu-monai", "torch", "monai")
@@ -48,8 +48,7 @@ def adopt(
     split: str | Path,
     out: str | Path,
     teacher: str | Path | None = None,
-    device: str | None = None,
-    options: Mapping[str, Any] | None = None,
+    options: AuditOptions = AuditOptions(),  # noqa: B008 - frozen
     trust: Trust = STRANGER,
 ) -> Path:
     """Score every case of a split under given weights, and write a run folder of the role `student`.
@@ -63,9 +62,7 @@ def adopt(
         split: the `split.json` that says which patients the model was to forget.
         out: the run folder to make.
         teacher: the original model's weights or run folder; its cases are scored as well.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        options: of the audit that is to follow: `references`, `siblings`, `attacks`, `shadows`, `pool`, `by` and
-            `seed`. What is wrong with them is said before anything is scored.
+        options: of the audit that is to follow; what is wrong with them is said before anything is scored.
         trust: what is known of where run folders come from.
 
     Returns:
@@ -77,10 +74,10 @@ def adopt(
     out = Path(out)
     files = config_files(bundle, "evaluate")
     models = {role: path for role, path in ((TEACHER, teacher), (STUDENT, weights)) if path is not None}
-    runs = [weights, teacher, *(options["references"][:1] if options else ())]
+    runs = [weights, teacher, *options.references[:1]]
     source = next((path for path in runs if path and (Path(path) / CONFIG_JSON).is_file()), None)
     overrides: dict[str, Any] = inherited(source, files, trust=trust) if source else {}
-    overrides |= common_overrides(bundle, split, device)
+    overrides |= common_overrides(bundle, split, options.device)
     overrides |= {"weights": {role: str(_file(path)) for role, path in models.items()}, "run_dir": str(out)}
     parser = read_config(files)
     parser.update(overrides)
@@ -91,9 +88,9 @@ def adopt(
             lambda: _target_problems(out),
             lambda: place_problems({"--out": out, "--split": split, "BUNDLE": find_bundle(bundle)}),
             lambda: place_problems({f"the weights of the {role}": _file(path) for role, path in models.items()}),
-            lambda: device_problems(device),
+            lambda: device_problems(options.device),
             *(lambda path=path: weight_problems(parser, path) for path in models.values()),
-            lambda: unscored_problems(out, None if broken else Path(split), options) if options else [],
+            lambda: unscored_problems(out, None if broken else Path(split), options),
         )
     )
     began, started = time.monotonic(), datetime.now(UTC)
@@ -113,7 +110,7 @@ def adopt(
             task=CLASSIFICATION if "accuracy" in read_scores(scores_file(out)) else SEGMENTATION,
             root=str(root),
         ),
-        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
         versions=package_versions(*_PACKAGES),
         sha256=Digests(
             split=file_sha256(split),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mu_monai.audit import LEAST_SHADOWS, SHADOW
+from mu_monai.audit import SHADOW
 from mu_monai.bundle.config import config_files, read_config
 from mu_monai.bundle.trust import STRANGER, Trust, inherited, literal_problems, received_config
 from mu_monai.data import case_digests, load_split, read_split, unite_groups, write_split
@@ -39,6 +39,7 @@ from mu_monai.keys import (
 from mu_monai.methods import METHODS
 from mu_monai.runs import RunRecord, is_complete, is_finished, is_run, open_run
 from mu_monai.workflow.evaluating import evaluate
+from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.recipe import method_overlay, method_override
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
@@ -56,12 +57,9 @@ logger = logging.getLogger(__name__)
 def shadow_scores(
     run: str | Path,
     *,
-    shadows: int,
-    pool: str | Path,
+    options: AuditOptions,
     teacher: str | Path | None = None,
     split: str | Path | None = None,
-    device: str | None = None,
-    quiet: bool = False,
     trust: Trust = STRANGER,
 ) -> pd.DataFrame:
     """Train the shadow models that a pool still lacks, and give the scores of all: what LiRA and U-LiRA compare with.
@@ -77,49 +75,47 @@ def shadow_scores(
 
     Args:
         run: the audited run.
-        shadows: how many shadow models, at least 4.
-        pool: the folder to keep them in.
+        options: of the audit: how many shadow models, in which folder, and on which device they are trained.
         teacher: the run that trained the audited model; by default the teacher's run, as the audited run names it.
         split: another `split.json` than the run's, such as one whose files have moved.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        quiet: no progress bars.
         trust: what is known of where the runs come from.
 
     Returns:
         the rows of every shadow model on the forgotten and unseen patients, as `audit.shadow_records` reads them.
 
     Raises:
-        InputError: for fewer than 4 shadow models, a pool of another split or config, a teacher whose training is not
-            known, a split with nobody to tell apart, or settings that would execute code.
+        InputError: for fewer than 4 shadow models, no pool or one of another split or config, a teacher whose training
+            is not known, a split with nobody to tell apart, or settings that would execute code.
 
     Source: LiRA: arXiv 2112.03570; U-LiRA: arXiv 2403.01218. We draw the halves of the attacked patients only.
     """
+    if options.pool is None:
+        raise InputError("shadow models are kept in a folder, which serves later audits as well; name it with --pool")
     record = open_run(run).record
     trained = _training_run(run, record, teacher)
     training = open_run(trained).record
     split = Path(split or record.split.file)
-    raise_if_any(_problems(record, split, shadows))
+    raise_if_any([*options.problems(), *_problems(record, split)])
     overlay = changed_settings(trained, training, "train", trust)
-    pool = Path(pool)
+    pool = Path(options.pool)
     _claim(pool, training, overlay, split, trust)
-    common: dict[str, Any] = {"device": device, "quiet": quiet}
     tables = []
-    for number in range(shadows):
-        logger.info("shadow model %d of %d", number + 1, shadows)
-        shadow = _Shadow(pool / f"shadow-{number:03}", number, training, trust)
+    for number in range(options.shadows):
+        logger.info("shadow model %d of %d", number + 1, options.shadows)
+        shadow = _Shadow(pool / f"shadow-{number:03}", number, training, options, trust)
         shadow.divide(split)
-        shadow.train(overlay, common)
+        shadow.train(overlay)
         tables.append(shadow.scores(TEACHER, TEACHER))
         if record.verb == "unlearn":
-            tables.append(shadow.scores(shadow.unlearn(Path(run), record, common), STUDENT))
+            tables.append(shadow.scores(shadow.unlearn(Path(run), record), STUDENT))
     return pd.concat(tables, ignore_index=True)
 
 
 class _Shadow:
     """One shadow model's folder in the pool: its split, its training, and what was unlearned from it."""
 
-    def __init__(self, folder: Path, number: int, training: RunRecord, trust: Trust) -> None:
-        self.folder, self.number, self.training, self.trust = folder, number, training, trust
+    def __init__(self, folder: Path, number: int, training: RunRecord, options: AuditOptions, trust: Trust) -> None:
+        self.folder, self.number, self.training, self.options, self.trust = folder, number, training, options, trust
         self.split = folder / SPLIT_JSON
         self.seed = f"seed={(training.seed or 0) + 1 + number}"  # another one than the teacher's
 
@@ -127,7 +123,7 @@ class _Shadow:
         """Write its split, the same each time: `forget` is the half that it is trained on, `test` the other half."""
         write_split(self.split, _shadow_split(split, self.number, self.training.seed or 0))
 
-    def train(self, overlay: Mapping[str, Any], common: Mapping[str, Any]) -> None:
+    def train(self, overlay: Mapping[str, Any]) -> None:
         """Train it as the teacher was trained."""
         file = self._write_overlay(TEACHER, overlay)
         complete(
@@ -139,11 +135,12 @@ class _Shadow:
                 settings=[self.seed],
                 overlays=[file],
                 resume=resume,
-                **common,
+                device=self.options.device,
+                quiet=self.options.quiet,
             ),
         )
 
-    def unlearn(self, run: Path, record: RunRecord, common: Mapping[str, Any]) -> str:
+    def unlearn(self, run: Path, record: RunRecord) -> str:
         """Unlearn its half as an audited run did; gives the name of the folder, which is that of the settings."""
         overlay = _unlearning(run, record, self.trust)
         name = f"unlearned-{digest(overlay)[:12]}"
@@ -159,7 +156,8 @@ class _Shadow:
                 overlays=[file],
                 resume=resume,
                 trust=self.trust,
-                **common,
+                device=self.options.device,
+                quiet=self.options.quiet,
             ),
         )
         return name
@@ -190,12 +188,7 @@ def _training_run(run: str | Path, record: RunRecord, teacher: str | Path | None
     return folder
 
 
-def _problems(record: RunRecord, split: Path, shadows: int) -> Iterator[str]:
-    if shadows < LEAST_SHADOWS:
-        yield (
-            f"--shadows {shadows} is too few: each patient needs 2 shadow models that were trained on it and 2 that "
-            f"were not; use at least {LEAST_SHADOWS}, better 16 or more"
-        )
+def _problems(record: RunRecord, split: Path) -> Iterator[str]:
     if record.forget_classes:
         yield (
             f"the run forgets the class {', '.join(record.forget_classes)} of all patients, and shadow models tell "

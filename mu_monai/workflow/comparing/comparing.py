@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 
 from mu_monai.audit import closeness_records, membership_records, utility_records
-from mu_monai.audit.bootstrap import N_RESAMPLES
 from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.data import read_split
 from mu_monai.files import read_json, write_json
@@ -36,8 +35,9 @@ from mu_monai.record import without_nan
 from mu_monai.report import comparison_table, write_comparison
 from mu_monai.runs import has_scores, is_run, open_run, open_runs, read_record, read_stamped
 from mu_monai.runs.stamp import command_line, package_versions
-from mu_monai.workflow.comparing.plan import ALL, COMPARISON_JSON, SHAPE, Entry, Plan, read_plan
+from mu_monai.workflow.comparing.plan import COMPARISON_JSON, SHAPE, Entry, Plan, read_plan
 from mu_monai.workflow.comparing.runs import Trial, audited, reason_of, retrained_models, tried, unlearned
+from mu_monai.workflow.options import CompareOptions
 
 _FORMAT = 1
 _PACKAGES = ("mu-monai", "torch", "monai", "numpy")
@@ -59,16 +59,7 @@ def compare(
     split: str | Path,
     teacher: str | Path,
     out: str | Path,
-    methods: Sequence[str] = (ALL,),
-    seeds: Sequence[int] = (0,),
-    trials: int = 3,
-    cache: str | Path | None = None,
-    references: Sequence[str | Path] = (),
-    attacks: Sequence[str] = (),
-    settings: Sequence[str] = (),
-    overlays: Sequence[str] = (),
-    device: str | None = None,
-    n_resamples: int = N_RESAMPLES,
+    options: CompareOptions = CompareOptions(),  # noqa: B008 - frozen
     trust: Trust = STRANGER,
 ) -> Path:
     """Unlearn the forget cases with many methods and seeds, audit every run, and put all into one table and page.
@@ -83,16 +74,7 @@ def compare(
         split: a `split.json`.
         teacher: the run folder of the original model; with `references` also a weights file.
         out: the folder of the comparison: new, or one of the same comparison to go on with.
-        methods: names, with `:preset` for a preset of the bundle, or `all` that can do the task.
-        seeds: the seeds of each method, the first for the trials.
-        trials: how many of its settings each method may choose among, 1 to 4.
-        cache: the folder that retrained models are kept in; by default `retrained` in `out`.
-        references: runs of retrained models, one for all seeds or one for each, in their order; none to train them.
-        attacks: names of attacks for the audits, or `all`.
-        settings: `KEY=VALUE` overrides of config ids, the same for all methods.
-        overlays: config files laid over the bundle's, by path or by name in its `configs/`.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        n_resamples: bootstrap draws per interval of the audits.
+        options: which methods, seeds and settings.
         trust: what is known of where the teacher's run comes from.
 
     Returns:
@@ -102,24 +84,8 @@ def compare(
     Raises:
         InputError: every problem of the input, before anything is trained.
     """
-    plan = read_plan(
-        bundle,
-        split=split,
-        teacher=teacher,
-        out=out,
-        methods=methods,
-        seeds=seeds,
-        trials=trials,
-        cache=cache,
-        references=references,
-        attacks=attacks,
-        settings=settings,
-        overlays=overlays,
-        device=device,
-        n_resamples=n_resamples,
-        trust=trust,
-    )
-    content, rows, tries = _head(plan, trials), _by(plan, "rows", "seed"), _by(plan, "trials", "number")
+    plan = read_plan(bundle, split=split, teacher=teacher, out=out, options=options, trust=trust)
+    content, rows, tries = _head(plan), _by(plan, "rows", "seed"), _by(plan, "trials", "number")
     _keep(plan, content, rows, tries)
     retrained = retrained_models(plan)
     for entry in plan.entries:
@@ -152,7 +118,7 @@ def comparison_summary(file: str | Path) -> str:
     return shown.to_string(index=False, float_format="{:.3f}".format, na_rep="")
 
 
-def _head(plan: Plan, trials: int) -> dict[str, Any]:
+def _head(plan: Plan) -> dict[str, Any]:
     """What the results are of."""
     provenance = read_split(plan.split)[PROVENANCE]
     return {
@@ -165,12 +131,12 @@ def _head(plan: Plan, trials: int) -> dict[str, Any]:
         "split": str(plan.split.absolute()),
         "provenance": {name: provenance[name] for name in _TOLD if name in provenance},
         "teacher": str(plan.teacher.absolute()),
-        "seeds": list(plan.seeds),
-        "n_trials": trials,
+        "seeds": list(plan.options.seeds),
+        "n_trials": plan.options.trials,
         "references": [str(path.absolute()) for path in plan.references],
         "left_out": {**plan.earlier.get("left_out", {}), **plan.left_out},
         "on_validation": [],
-        "attacks": list(plan.attacks),
+        "attacks": list(plan.options.attacks),
     }
 
 

@@ -20,6 +20,7 @@ from mu_monai.runs import is_run, open_run
 from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.auditing.inputs import other_problems
 from mu_monai.workflow.checks import device_problems, number_problems, place_problems, split_problems, weight_problems
+from mu_monai.workflow.options import ALL, CompareOptions
 from mu_monai.workflow.recipe import method_overlay, method_override, preset_overlay
 from mu_monai.workflow.unlearning import method_problems, teacher_file, trained_otherwise
 
@@ -30,7 +31,6 @@ SHAPE = {
     "trials": [{"label": str, "number": int}],
     "rows": [{"seed": int, **dict.fromkeys(("label", "model", "paper", "status", "run"), str)}],
 }
-ALL = "all"
 TRIALS = 4
 _TWO_RUNS = "two runs"
 _NEVER = 10**6  # epochs between scores: only the last epoch is scored, so that times are those of unlearning
@@ -67,17 +67,10 @@ class Plan:
         bundle: folder, or name of a shipped bundle.
         split: the split file.
         teacher: the run folder or weights of the original model.
+        out: the folder of the comparison.
         entries: the methods.
         left_out: why methods are not among them, by name.
-        seeds: the seeds of each method.
-        references: runs of retrained models; none to train one for each seed.
-        attacks: the attacks of every audit.
-        settings: what is the same for all, as `KEY=VALUE`.
-        overlays: configs laid over the bundle's.
-        out: the folder of the comparison.
-        cache: the folder of retrained models.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        n_resamples: bootstrap draws per interval.
+        options: how they are compared, with the seeds and attacks that the folder has as well.
         trust: what is known of where the teacher's run comes from; its bundle is the one that is compared.
         earlier: what the folder's `comparison.json` holds; empty of a new one.
     """
@@ -85,29 +78,32 @@ class Plan:
     bundle: str
     split: Path
     teacher: Path
+    out: Path
     entries: tuple[Entry, ...]
     left_out: Mapping[str, str]
-    seeds: tuple[int, ...]
-    references: tuple[Path, ...]
-    attacks: tuple[str, ...]
-    settings: tuple[str, ...]
-    overlays: tuple[str, ...]
-    out: Path
-    cache: Path
-    device: str | None
-    n_resamples: int
+    options: CompareOptions
     trust: Trust
     earlier: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def cache(self) -> Path:
+        """The folder of retrained models."""
+        return self.out / RETRAINED if self.options.cache is None else Path(self.options.cache)
+
+    @property
+    def references(self) -> list[Path]:
+        """Runs of retrained models; none to train one for each seed."""
+        return [Path(folder) for folder in self.options.references]
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What all results in the folder of a comparison share."""
-        files = config_files(self.bundle, "unlearn", self.overlays)
+        files = config_files(self.bundle, "unlearn", self.options.overlays)
         return {
             "bundle": read_config(files).get("bundle_name"),
             "split": file_sha256(self.split),
             "teacher": weights_sha256(read_weights(self.teacher)),
-            "settings": parse_settings(self.settings),
+            "settings": parse_settings(self.options.settings),
             "overlays": [file_sha256(file) for file in files[1:]],
         }
 
@@ -118,16 +114,7 @@ def read_plan(
     split: str | Path,
     teacher: str | Path,
     out: str | Path,
-    methods: Sequence[str] = (ALL,),
-    seeds: Sequence[int] = (0,),
-    trials: int = 3,
-    cache: str | Path | None = None,
-    references: Sequence[str | Path] = (),
-    attacks: Sequence[str] = (),
-    settings: Sequence[str] = (),
-    overlays: Sequence[str] = (),
-    device: str | None = None,
-    n_resamples: int = 0,
+    options: CompareOptions,
     trust: Trust = STRANGER,
 ) -> Plan:
     """Read and check what a comparison starts from; the arguments are those of `compare`.
@@ -135,48 +122,47 @@ def read_plan(
     Raises:
         InputError: every problem.
     """
-    own, fixed = read_config(config_files(bundle, "unlearn", overlays)), parse_settings(settings)
+    own, fixed = read_config(config_files(bundle, "unlearn", options.overlays)), parse_settings(options.settings)
     file = Path(out) / COMPARISON_JSON
     raise_if_any(link_problems(out))
     earlier = read_json(file, SHAPE) if file.is_file() else {}
     raise_if_any(_label_problems(file, earlier))
-    names, left_out = _chosen(methods, own.get("method")["task"])
+    names, left_out = _chosen(options.methods, own.get("method")["task"])
     quiet = [] if "score_interval" not in own or "score_interval" in fixed else [f"score_interval={_NEVER}"]
-    entries = tuple(Entry(label=name, trials=_trials(name, trials, fixed)) for name in names)
+    attacks = earlier.get("attacks", [])
     plan = Plan(
         bundle=str(bundle),
         split=Path(split),
         teacher=Path(teacher),
-        entries=entries,
-        left_out=left_out,
-        seeds=tuple(dict.fromkeys([*earlier.get("seeds", []), *seeds])),
-        references=tuple(Path(path) for path in references),
-        attacks=tuple(earlier.get("attacks", [])),
-        settings=(*quiet, *settings),
-        overlays=tuple(overlays),
         out=Path(out),
-        cache=Path(out) / RETRAINED if cache is None else Path(cache),
-        device=device,
-        n_resamples=n_resamples,
+        entries=tuple(Entry(label=name, trials=_trials(name, options.trials, fixed)) for name in names),
+        left_out=left_out,
+        options=replace(
+            options,
+            seeds=list(dict.fromkeys([*earlier.get("seeds", []), *options.seeds])),
+            attacks=attacks,
+            settings=[*quiet, *options.settings],
+        ),
         trust=replace(trust, bundle=bundle),
         earlier=earlier,
     )
     task = own.get("method")["task"]
-    subsets = SUBSETS if trials > 1 else (RETAIN, FORGET, TEST)
+    subsets = SUBSETS if options.trials > 1 else (RETAIN, FORGET, TEST)
     raise_if_any(
         collect(
             lambda: [text for name in names for text in _name_problems(plan, name, task)],
-            lambda: list(_number_problems(plan, seeds, trials, fixed)),
+            lambda: list(_number_problems(plan, options, fixed)),
             lambda: split_problems(split, subsets) or trained_otherwise(split, teacher),
             lambda: _teacher_problems(plan, own.get("bundle_name")),
             lambda: _reference_problems(plan, own.get("bundle_name")),
-            lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "--cache": cache}),
-            lambda: device_problems(device),
-            lambda: unless_raised(chosen_attacks(attacks)),
+            lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "--cache": options.cache}),
+            lambda: device_problems(options.device),
+            lambda: unless_raised(chosen_attacks(options.attacks)),
         )
     )
     raise_if_any(_folder_problems(plan))
-    return replace(plan, attacks=tuple(chosen_attacks([*plan.attacks, *attacks])))
+    chosen = chosen_attacks([*attacks, *options.attacks])
+    return replace(plan, options=replace(plan.options, attacks=chosen))
 
 
 def _label_problems(file: Path, earlier: Mapping[str, Any]) -> Iterator[str]:
@@ -230,19 +216,20 @@ def _name_problems(plan: Plan, label: str, task: str) -> list[str]:
     if problems:
         return problems
     base = tuned or preset_overlay(plan.bundle, preset or None)
-    parser = read_config(config_files(plan.bundle, "unlearn", [*base, *plan.overlays]))
+    parser = read_config(config_files(plan.bundle, "unlearn", [*base, *plan.options.overlays]))
     made = {} if tuned else method_override(plan.bundle, parser, name)
     if made and preset:
         return [f"'{label}': presets are of the bundle's own method, and '{name}' is not; leave ':{preset}' out"]
     parser.update(made)
-    return [f"{text} (of {label})" for text in unknown_ids(parser, list(parse_settings(plan.settings)))]
+    return [f"{text} (of {label})" for text in unknown_ids(parser, list(parse_settings(plan.options.settings)))]
 
 
-def _number_problems(plan: Plan, seeds: Sequence[int], trials: int, fixed: Mapping[str, Any]) -> Iterator[str]:
-    if not 1 <= trials <= TRIALS:
-        yield f"--trials {trials} is not allowed; use 1 to {TRIALS} settings per method"
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        listed = ",".join(map(str, seeds))
+def _number_problems(plan: Plan, given: CompareOptions, fixed: Mapping[str, Any]) -> Iterator[str]:
+    """Why the numbers, as they were given, cannot be compared with."""
+    if not 1 <= given.trials <= TRIALS:
+        yield f"--trials {given.trials} is not allowed; use 1 to {TRIALS} settings per method"
+    if not given.seeds or min(given.seeds) < 0 or len(set(given.seeds)) < len(given.seeds):
+        listed = ",".join(map(str, given.seeds))
         yield f"--seeds {listed or 'of none'} is not allowed; use different ones of 0, 1, 2 ..., such as 0,1,2"
     if not plan.entries:
         yield "--methods is empty; use all, or names with commas"
@@ -264,8 +251,8 @@ def _teacher_problems(plan: Plan, bundle: str) -> list[str]:
                 f"how the teacher '{plan.teacher}' was trained is not known, so that no model can be retrained alike; "
                 "give the folder of its training run, or retrained models as --reference"
             ]
-        parser = read_config(config_files(plan.bundle, "unlearn", plan.overlays))
-        parser.update(parse_settings(plan.settings))
+        parser = read_config(config_files(plan.bundle, "unlearn", plan.options.overlays))
+        parser.update(parse_settings(plan.options.settings))
         return weight_problems(parser, file)
     return []
 
@@ -273,10 +260,10 @@ def _teacher_problems(plan: Plan, bundle: str) -> list[str]:
 def _reference_problems(plan: Plan, bundle: str) -> Iterator[str]:
     if not plan.references:
         return
-    if len(plan.references) not in (1, len(plan.seeds)):
+    if len(plan.references) not in (1, len(plan.options.seeds)):
         yield (
-            f"--reference is given {len(plan.references)} times for {len(plan.seeds)} seeds "
-            f"({', '.join(map(str, plan.seeds))}); give one retrained model for all seeds, or one for each"
+            f"--reference is given {len(plan.references)} times for {len(plan.options.seeds)} seeds "
+            f"({', '.join(map(str, plan.options.seeds))}); give one retrained model for all seeds, or one for each"
         )
     yield from _bundle_problems("--reference", plan.references, bundle)
     if plan.split.is_file():
