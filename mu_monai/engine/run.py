@@ -40,7 +40,6 @@ from mu_monai.keys import (
     IMAGE,
     LOSS,
     MODEL_PT,
-    PROVENANCE,
     RETRAINED,
     RUN_JSON,
     SCORES_CSV,
@@ -49,7 +48,7 @@ from mu_monai.keys import (
 )
 from mu_monai.lock import writing
 from mu_monai.runs import file_digests, read_record, write_record
-from mu_monai.runs.stamp import command_line, package_versions, public_provenance
+from mu_monai.runs.stamp import command_line, package_versions, told_provenance
 
 # What may differ when a run is resumed: where things are, how long it goes on, and what is looked at meanwhile. Split
 # and weights are compared by content.
@@ -161,7 +160,7 @@ class RunFolder:
                 if isinstance(network, Student)
                 else weights_sha256(network.state_dict()),
             },
-            "split": {"file": str(self.split), "provenance": self._provenance()},
+            "split": {"file": str(self.split), "provenance": told_provenance(self.split)},
             "teacher": self.teacher,
             "parameters": _parameters(network),
             "checks": [],
@@ -263,10 +262,6 @@ class RunFolder:
             self.record["cpu_seconds"] = round(time.process_time() - self._cpu_began, 3)
         self.record["peak_memory_mib"] = round(_peak_memory_mib(torch.device(self.record["device"])), 1)
         write_record(self.folder, self.record)
-
-    def _provenance(self) -> dict[str, Any]:
-        provenance = json.loads(self.split.read_text(encoding="utf-8")).get(PROVENANCE, {})
-        return public_provenance(provenance)
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

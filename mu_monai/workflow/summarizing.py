@@ -10,6 +10,7 @@ import pandas as pd
 from mu_monai.keys import MODEL, SCORES_CSV, SUBSET, structures
 from mu_monai.metrics import structure_scores, subset_means, utility_metrics
 from mu_monai.runs import read_record
+from mu_monai.tables import read_scores
 
 _NAMES = {"dice": "Dice", "accuracy": "accuracy"}
 
@@ -25,7 +26,7 @@ def summary(run: str | Path) -> str:
     """
     folder = Path(run)
     gone = read_record(folder).get("forget_classes") or []
-    scores = structure_scores(pd.read_csv(folder / SCORES_CSV), gone)
+    scores = structure_scores(read_scores(folder / SCORES_CSV), gone)
     titles = _titles(utility_metrics(scores)[0], structures(scores), gone)
     means = subset_means(scores, list(titles))
     return "\n".join(f"{title}\n{_table(means, column)}" for column, title in titles.items())

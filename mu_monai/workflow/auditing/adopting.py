@@ -14,14 +14,13 @@ from mu_monai.adapters import read_weights, weights_sha256, write_tensors
 from mu_monai.bundle import find_bundle
 from mu_monai.bundle.config import config_files, read_config, run_config
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
-from mu_monai.data import read_split
+from mu_monai.data import Split
 from mu_monai.errors import collect, raise_if_any
 from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import (
     CONFIG_JSON,
     FORGET,
     MODEL_PT,
-    PROVENANCE,
     RETAIN,
     RUN_JSON,
     SCORES_CSV,
@@ -32,10 +31,10 @@ from mu_monai.keys import (
 from mu_monai.lock import writes
 from mu_monai.report.folder import CLASSIFICATION, SEGMENTATION
 from mu_monai.runs import file_digests, write_record
-from mu_monai.runs.stamp import command_line, package_versions, public_provenance
+from mu_monai.runs.stamp import command_line, package_versions
 from mu_monai.tables import read_scores
 from mu_monai.workflow.auditing.inputs import unscored_problems
-from mu_monai.workflow.checks import device_problems, place_problems, split_problems, weight_problems
+from mu_monai.workflow.checks import device_problems, place_problems, usable_split, weight_problems
 from mu_monai.workflow.recipe import common_overrides
 
 _PACKAGES = ("mu-monai", "torch", "monai")
@@ -85,7 +84,7 @@ def adopt(
     overrides |= {"weights": {role: str(_file(path)) for role, path in models.items()}, "run_dir": str(out)}
     parser = read_config(files)
     parser.update(overrides)
-    broken = collect(lambda: split_problems(split, [RETAIN, FORGET, TEST]))
+    opened, broken = usable_split(split, [RETAIN, FORGET, TEST])
     raise_if_any(
         broken
         + collect(
@@ -94,16 +93,17 @@ def adopt(
             lambda: place_problems({f"the weights of the {role}": _file(path) for role, path in models.items()}),
             lambda: device_problems(device),
             *(lambda path=path: weight_problems(parser, path) for path in models.values()),
-            lambda: unscored_problems(out, None if broken else Path(split), options) if options else [],
+            lambda: unscored_problems(out, opened, options) if options else [],
         )
     )
+    assert opened is not None  # else it is broken
     began, started = time.monotonic(), datetime.now(UTC)
     run_config(files, overrides)
     states = {role: read_weights(path) for role, path in models.items()}
     write_tensors(out / MODEL_PT, states[STUDENT])
     write_json(out / CONFIG_JSON, {key: value for key, value in parser.get().items() if key != "_meta_"})
     digests = {role: weights_sha256(state) for role, state in states.items()}
-    record = _record(bundle, Path(split), device, overrides["weights"].get(TEACHER))
+    record = _record(bundle, opened, device, overrides["weights"].get(TEACHER))
     columns = read_scores(out / SCORES_CSV).columns
     record["bundle"] |= {
         "name": parser.get("bundle_name"),
@@ -118,10 +118,9 @@ def adopt(
     return out
 
 
-def _record(bundle: str | Path, split: Path, device: str | None, teacher: str | None) -> dict[str, Any]:
+def _record(bundle: str | Path, split: Split, device: str | None, teacher: str | None) -> dict[str, Any]:
     """What `run.json` says whatever the weights are."""
     root = find_bundle(bundle)
-    provenance = read_split(split)[PROVENANCE]
     return {
         "verb": "audit",
         "status": "finished",
@@ -135,11 +134,8 @@ def _record(bundle: str | Path, split: Path, device: str | None, teacher: str | 
         "max_epochs": None,
         "device": device or ("cuda" if torch.cuda.is_available() else "cpu"),
         "versions": package_versions(*_PACKAGES),
-        "sha256": {"split": file_sha256(split)},
-        "split": {
-            "file": str(split.absolute()),
-            "provenance": public_provenance(provenance),
-        },
+        "sha256": {"split": split.sha256},
+        "split": {"file": str(split.path.absolute()), "provenance": split.public_provenance()},
         "teacher": teacher,
         "checks": [],
         "warnings": [],

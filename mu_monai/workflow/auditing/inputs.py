@@ -14,7 +14,7 @@ from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.audit import LEAST_SHADOWS, case_groups
 from mu_monai.bundle.config import read_run
 from mu_monai.bundle.trust import Trust
-from mu_monai.data import read_split
+from mu_monai.data import Split, open_split, read_split
 from mu_monai.errors import InputError, collect, raise_if_any, unless_raised
 from mu_monai.files import file_sha256
 from mu_monai.keys import (
@@ -26,7 +26,6 @@ from mu_monai.keys import (
     SCORES_CSV,
     STUDENT,
     SUBSET,
-    SUBSETS,
     TEACHER,
     TEST,
 )
@@ -42,6 +41,7 @@ class AuditInputs:
     Args:
         run: the folder of the student's run.
         record: its `run.json`.
+        split: the split of the run; none where it is no longer there, or another one by now.
         references: folders of retrained models, made with different seeds; the first is what the student is compared
             with.
         siblings: folders of the same unlearning with other seeds.
@@ -59,6 +59,7 @@ class AuditInputs:
 
     run: Path
     record: Mapping[str, Any]
+    split: Split | None
     references: Sequence[Path]
     siblings: Sequence[Path]
     teacher: Path | None
@@ -87,17 +88,14 @@ class AuditInputs:
         return [read_runs([folder], shown=False).scores for folder in folders]
 
     @property
-    def split(self) -> Path:
+    def split_file(self) -> Path:
         """The split file that the run names."""
         return Path(self.record["split"]["file"])
 
     @cached_property
     def cases(self) -> pd.DataFrame | None:
-        """All cases with their further columns; none where the split is no longer there, or another one by now."""
-        if not self.split.is_file() or file_sha256(self.split) != self.record["sha256"]["split"]:
-            return None
-        content = read_split(self.split)
-        return pd.DataFrame([case for name in SUBSETS for case in content[name]])
+        """All cases with their further columns; none where the split is not at hand."""
+        return None if self.split is None else self.split.table.drop(columns=SUBSET)
 
     @property
     def weights(self) -> dict[str, str]:
@@ -131,7 +129,10 @@ def read_inputs(
             roles, unknown attacks or columns, weights that are not those of the runs, too few shadow models.
     """
     run, record = Path(run), read_run(run, MODEL_PT, ADAPTER_DIR)
-    found = _inputs(run, record, teacher or record.get("teacher"), **options)
+    file = Path(record["split"]["file"])
+    same = file.is_file() and file_sha256(file) == record["sha256"]["split"]
+    split = read_split(file) if same else None
+    found = _inputs(run, record, teacher or record.get("teacher"), split=split, **options)
     raise_if_any(_role_problems(run, record))
     raise_if_any(
         collect(
@@ -145,7 +146,7 @@ def read_inputs(
     return found
 
 
-def unscored_problems(out: Path, split: Path | None, options: Mapping[str, Any]) -> list[str]:
+def unscored_problems(out: Path, split: Split | None, options: Mapping[str, Any]) -> list[str]:
     """Why an audit of a model that is yet to be scored would be refused.
 
     Args:
@@ -155,9 +156,9 @@ def unscored_problems(out: Path, split: Path | None, options: Mapping[str, Any])
     """
     if split is None:
         options = {**options, "references": (), "siblings": (), "by": ()}
-    record = {} if split is None else {"sha256": {"split": file_sha256(split)}, "split": {"file": str(split)}}
+    record = {} if split is None else {"sha256": {"split": split.sha256}, "split": {"file": str(split.path)}}
     return _option_problems(
-        _inputs(out, record, None, **options, distances=True, device=None, quiet=True, trust=Trust())
+        _inputs(out, record, None, split=split, **options, distances=True, device=None, quiet=True, trust=Trust())
     )
 
 
@@ -231,7 +232,7 @@ def other_problems(folders: Sequence[Path], role: str, record: Mapping[str, Any]
 
 def _by_problems(inputs: AuditInputs) -> list[str]:
     if inputs.cases is None:
-        split = f"split '{inputs.split}' is no longer there, and with it the columns to group by"
+        split = f"split '{inputs.split_file}' is no longer there, and with it the columns to group by"
         return [f"--by {', '.join(inputs.by)}: the {split}; put it back"] if inputs.by else []
     scored = (inputs.run / SCORES_CSV).is_file()  # else a label may be a class
     return unless_raised(case_groups(inputs.cases, inputs.by, classes=not scored or LABEL in inputs.scores.columns))
@@ -265,7 +266,7 @@ def _weight_problems(inputs: AuditInputs) -> list[str]:
     """Models are looked at only where they and the split are those of the run."""
     if not inputs.needs_models:
         return []
-    if not inputs.split.is_file():
-        raise InputError(f"the split '{inputs.split}' of '{inputs.run}' is no longer there; put it back")
+    if not inputs.split_file.is_file():
+        raise InputError(f"the split '{inputs.split_file}' of '{inputs.run}' is no longer there; put it back")
     own = {role: path for role, path in inputs.weights.items() if role in (TEACHER, STUDENT)}
-    return changed_problems(inputs.run, dict(inputs.record), inputs.split, own)
+    return changed_problems(inputs.run, inputs.record, inputs.split or open_split(inputs.split_file), own)

@@ -131,7 +131,7 @@ def audit(
     )
     draws = {"n_resamples": n_resamples, "seed": seed}
     evaluation = (
-        open_evaluation(inputs.run, inputs.weights, split=inputs.split, device=device, trust=trust)
+        open_evaluation(inputs.run, inputs.weights, split=inputs.split_file, device=device, trust=trust)
         if inputs.needs_models
         else None
     )
@@ -217,7 +217,7 @@ def _patients(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
 
 def _subgroups(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
     if inputs.cases is None:
-        return _Part(notes=[f"no groups: the split '{inputs.split.name}' is no longer where the run found it"])
+        return _Part(notes=[f"no groups: the split '{inputs.split_file.name}' is no longer where the run found it"])
     table = subgroup_table(inputs.scores, inputs.cases, by=inputs.by, **draws)
     notes = [] if len(table) else ["no groups: the split has no column with 2 to 20 values, or no teacher was scored"]
     return _Part(content={"subgroups": table.to_dict("records")}, notes=notes)

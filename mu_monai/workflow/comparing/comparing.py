@@ -17,12 +17,10 @@ from mu_monai.audit import closeness_records, membership_records, utility_record
 from mu_monai.audit.bootstrap import N_RESAMPLES
 from mu_monai.bundle.config import read_run
 from mu_monai.bundle.trust import STRANGER, Trust
-from mu_monai.data import read_split
 from mu_monai.files import read_json, write_json
 from mu_monai.keys import (
     AUDIT_JSON,
     FORGET,
-    PROVENANCE,
     RETAIN,
     RETRAINED,
     RUN_JSON,
@@ -49,7 +47,6 @@ _AUCS = {"auc": "auc[loss]", "auc_logistic": "auc[logistic]"}
 _OF_THE_FOLDER = "adapter-removal"  # says what the run folder gives away, and nothing of the released model
 _ON_THE_WAY = "@"
 _UNSEEN = "unseen cases"
-_TOLD = ("source", "phantom", "selector", "group_by", "seed", "counts")  # of the split's provenance
 Row = dict[str, Any]
 Rows = dict[tuple[str, int], Row]  # by label, and seed or number of the setting
 logger = logging.getLogger(__name__)
@@ -157,7 +154,6 @@ def comparison_summary(file: str | Path) -> str:
 
 def _head(plan: Plan, trials: int) -> dict[str, Any]:
     """What the results are of."""
-    provenance = read_split(plan.split)[PROVENANCE]
     return {
         "format": _FORMAT,
         "status": "running",
@@ -166,7 +162,7 @@ def _head(plan: Plan, trials: int) -> dict[str, Any]:
         "versions": package_versions(*_PACKAGES),
         "identity": plan.identity,
         "split": str(plan.split.absolute()),
-        "provenance": {name: provenance[name] for name in _TOLD if name in provenance},
+        "provenance": plan.told,
         "teacher": str(plan.teacher.absolute()),
         "seeds": list(plan.seeds),
         "n_trials": trials,

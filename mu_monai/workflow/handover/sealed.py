@@ -12,7 +12,8 @@ from mu_monai.bundle.config import config_files, read_config
 from mu_monai.bundle.trust import Trust, inherited
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
-from mu_monai.keys import FORGET, PROVENANCE, RETAIN
+from mu_monai.keys import FORGET, RETAIN
+from mu_monai.runs.stamp import recorded_provenance
 
 _PACKAGE = "mu_monai"
 _CHECK, _CROP = f"{_PACKAGE}.data.check_volume.CheckVolumed", f"{_PACKAGE}.data.crop_volume.CropContentd"
@@ -96,7 +97,7 @@ def sealed_metadata(bundle: Path, config: Mapping[str, Any], record: Mapping[str
         record: `run.json` of the unlearning run.
     """
     metadata: dict[str, Any] = read_json(own_file(bundle, "configs/metadata.json"))
-    block, phantom = unlearning_block(record), (record["split"].get(PROVENANCE) or {}).get("phantom")
+    block, phantom = unlearning_block(record), recorded_provenance(record).get("phantom")
     raised = raised_version(str(metadata["version"]))
     done = f"weights after unlearning {_forgotten(block)} with {block['method']}"
     own = {
@@ -125,7 +126,7 @@ def unlearning_block(record: Mapping[str, Any]) -> dict[str, Any]:
     Nothing else about the request: whoever remakes the split of a guess could compare its digest, and a number of cases
     can be a single patient's.
     """
-    counts = (record["split"].get(PROVENANCE) or {}).get("counts") or {}
+    counts = recorded_provenance(record).get("counts") or {}
     patients = {name: {"patients": found["patients"]} for name, found in counts.items() if "patients" in found}
     return {
         "method": record["method"]["name"],
