@@ -1,5 +1,6 @@
 """A command reads its split once, and hashes every image once."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -68,6 +69,15 @@ def test_an_audit_reads_it_once(seen, unlearned):
     with pytest.raises(InputError, match="--by nothing is no column"):
         workflow.audit(run, by=["nothing"], quiet=True)
     assert seen[0][Path(split).resolve()] == 1
+
+
+def test_an_evaluation_reads_it_once_beside_its_config(seen, unlearned, tmp_path):
+    run = shutil.copytree(unlearned("isic"), tmp_path / "run")
+    split = files.read_json(run / "run.json")["split"]["file"]
+    for counter in seen:
+        counter.clear()
+    workflow.evaluate(run)
+    check(seen, split, 2)
 
 
 def test_a_run_whose_split_is_gone_says_so_and_no_more(unlearned, tmp_path):
