@@ -15,7 +15,8 @@ from mu_monai.data.phantoms.write import PhantomKind, phantom_split, write_phant
 from mu_monai.data.reselect import reselect
 from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, ForgetWhere
 from mu_monai.data.split import SplitSettings, make_split, split_manifest
-from mu_monai.data.split_file import case_digests, load_split, read_split, write_split
+from mu_monai.data.split_file import Split, load_split, open_split, read_split, split_content, write_split
+from mu_monai.data.split_provenance import Provenance, provenance_of
 
 __all__ = [
     "LAYOUTS",
@@ -26,10 +27,11 @@ __all__ = [
     "ForgetWhere",
     "Layout",
     "PhantomKind",
+    "Provenance",
     "Resolved",
     "Source",
+    "Split",
     "SplitSettings",
-    "case_digests",
     "check_manifest",
     "class_indices",
     "digest_files",
@@ -37,7 +39,9 @@ __all__ = [
     "is_file_label",
     "load_split",
     "make_split",
+    "open_split",
     "phantom_split",
+    "provenance_of",
     "read_chase",
     "read_class_folders",
     "read_decathlon",
@@ -49,6 +53,7 @@ __all__ = [
     "read_volumes",
     "reselect",
     "resolve_duplicates",
+    "split_content",
     "split_manifest",
     "unite_groups",
     "write_phantoms",

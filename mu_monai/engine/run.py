@@ -40,7 +40,6 @@ from mu_monai.keys import (
     IMAGE,
     LOSS,
     MODEL_PT,
-    PROVENANCE,
     RETRAINED,
     STUDENT,
     TEACHER,
@@ -60,7 +59,7 @@ from mu_monai.runs.record import (
     OfSplit,
     Parameters,
 )
-from mu_monai.runs.stamp import command_line, package_of, package_versions, public_provenance
+from mu_monai.runs.stamp import command_line, package_of, package_versions, told_provenance
 
 # What may differ when a run is resumed: where things are, how long it goes on, and what is looked at meanwhile. Split
 # and weights are compared by content.
@@ -171,7 +170,7 @@ class RunFolder:
                 if isinstance(network, Student)
                 else weights_sha256(network.state_dict()),
             ),
-            split=OfSplit(file=str(self.split), provenance=self._provenance()),
+            split=OfSplit(file=str(self.split), provenance=told_provenance(self.split)),
             teacher=self.teacher,
             parameters=Parameters(**_parameters(network)),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -287,10 +286,6 @@ class RunFolder:
             peak_memory_mib=round(_peak_memory_mib(torch.device(self.run_record.device)), 1),
         )
         write_record(self.folder, self.run_record)
-
-    def _provenance(self) -> dict[str, Any]:
-        provenance = json.loads(self.split.read_text(encoding="utf-8")).get(PROVENANCE, {})
-        return public_provenance(provenance)
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

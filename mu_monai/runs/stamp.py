@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
+
+from mu_monai.files import read_json
+from mu_monai.keys import PROVENANCE
 
 _PROGRAM = "mu-monai"
 _NOT_COPIED = ("sha256", "salt")  # of a split: long, and a secret that would tell patients from their pseudonyms
@@ -62,3 +66,15 @@ def public_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
         {'seed': 0}
     """
     return {name: value for name, value in provenance.items() if name not in _NOT_COPIED}
+
+
+def told_provenance(split: str | os.PathLike[str]) -> dict[str, Any]:
+    """The public provenance of a split file; empty where it has none.
+
+    Args:
+        split: the file.
+
+    Raises:
+        InputError: where it cannot be read.
+    """
+    return public_provenance(read_json(split, dict).get(PROVENANCE, {}))

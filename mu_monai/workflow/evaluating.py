@@ -12,7 +12,7 @@ from mu_monai.errors import collect, raise_if_any
 from mu_monai.keys import MODEL_PT, STUDENT, TEACHER
 from mu_monai.lock import writes
 from mu_monai.runs import is_complete, is_finished, open_run, scores_file
-from mu_monai.workflow.checks import changed_problems, device_problems, place_problems, split_problems, weight_problems
+from mu_monai.workflow.checks import changed_problems, device_problems, place_problems, usable_split, weight_problems
 from mu_monai.workflow.recipe import common_overrides
 
 logger = logging.getLogger(__name__)
@@ -72,11 +72,12 @@ def evaluate(
     )
     parser = read_config(files)
     parser.update(overrides)
+    opened, broken = usable_split(split, [])
     raise_if_any(
         collect(
-            lambda: split_problems(split, []),
+            lambda: broken,
             lambda: device_problems(device),
-            lambda: changed_problems(run, record, split, weights),
+            lambda: changed_problems(run, record, opened, weights),
             *(lambda path=path: weight_problems(parser, path) for path in weights.values()),
         )
     )

@@ -12,16 +12,19 @@ from mu_monai.data import (
     ForgetIds,
     ForgetSelector,
     ForgetWhere,
+    Provenance,
     SplitSettings,
     check_manifest,
     make_split,
+    open_split,
+    provenance_of,
     read_layout,
     reselect,
     write_split,
 )
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_text
-from mu_monai.keys import PROVENANCE, SUBSETS
+from mu_monai.keys import SUBSETS
 from mu_monai.lock import writes
 from mu_monai.workflow.options import ForgetChoice
 
@@ -80,13 +83,13 @@ def split(
                 f"say which training cases of '{source}' to forget: --forget, --forget-ids or --forget-where"
             )
         raise_if_any(_without_effect({"layout": layout, "label_set": label_set, "salt": salt, **given}))
-        content = reselect(source, selector, seed=chosen.seed, strict=chosen.strict)
+        content = reselect(open_split(source), selector, seed=chosen.seed, strict=chosen.strict)
     else:
         found = read_layout(source, layout, label_set, salt)
         check_manifest(found.manifest, allow_repeated_ids=True)
         content = make_split(found, chosen)
     write_split(out, content)
-    return "\n".join(_summary(out, content[PROVENANCE]))
+    return "\n".join(_summary(out, provenance_of(content)))
 
 
 def _without_effect(options: Mapping[str, object]) -> list[str]:
@@ -123,15 +126,12 @@ def _ids(file: str | Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
 
 
-def _summary(out: Path, provenance: Mapping[str, Any]) -> list[str]:
-    counts = provenance["counts"]
-    lines = [
-        f"layout {provenance['layout']}" + (f", labels of {provenance['label_set']}" if provenance["label_set"] else "")
-    ]
+def _summary(out: Path, provenance: Provenance) -> list[str]:
+    counts, labels = provenance.counts, provenance.label_set
+    lines = [f"layout {provenance.layout or 'not known'}" + (f", labels of {labels}" if labels else "")]
     lines += [f"{name:<10} {counts[name]['patients']:>7} patients {counts[name]['cases']:>7} cases" for name in SUBSETS]
-    duplicates = provenance["duplicates"]
-    if duplicates["dropped"]:
-        lines.append(f"dropped as copies: {len(duplicates['dropped'])} cases")
-    if duplicates["together"]:
-        lines.append(f"kept together as copies: {len(duplicates['together'])} sets")
+    if provenance.dropped:
+        lines.append(f"dropped as copies: {len(provenance.dropped)} cases")
+    if provenance.together:
+        lines.append(f"kept together as copies: {len(provenance.together)} sets")
     return [*lines, f"split: {out}"]

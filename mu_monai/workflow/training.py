@@ -16,7 +16,7 @@ from mu_monai.workflow.checks import (
     mask_class_problems,
     number_problems,
     place_problems,
-    split_problems,
+    usable_split,
 )
 from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import class_overrides, common_overrides
@@ -65,9 +65,10 @@ def train(
     wrong = [name for name in subsets if name not in TRAINING_SUBSETS]
     problems = [] if subsets else [f"--subsets is empty; use {' or '.join(TRAINING_SUBSETS)}, or both"]
     problems += [f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}" for name in wrong]
+    opened, broken = usable_split(split, [RETAIN])
     problems += collect(
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
-        lambda: split_problems(split, [RETAIN]) or mask_class_problems(parser, overrides, split),
+        lambda: broken or mask_class_problems(parser, overrides, opened),
         lambda: place_problems({"--out": out, "--split": split, "BUNDLE": find_bundle(bundle)}),
         lambda: device_problems(device),
         lambda: number_problems(overrides),

@@ -13,12 +13,12 @@ from monai.bundle import ConfigParser
 from mu_monai.bundle import find_bundle
 from mu_monai.bundle.config import config_files, parse_settings, read_config, run_config, unknown_ids
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
-from mu_monai.data import case_digests, read_split
+from mu_monai.data import Split, read_split
 from mu_monai.errors import InputError, collect, did_you_mean, raise_if_any
+from mu_monai.files import file_sha256
 from mu_monai.keys import (
     FORGET,
     MODEL_PT,
-    PROVENANCE,
     RETAIN,
     TEST,
     TRAINING_SUBSETS,
@@ -34,7 +34,7 @@ from mu_monai.workflow.checks import (
     mask_class_problems,
     number_problems,
     place_problems,
-    split_problems,
+    usable_split,
     weight_problems,
 )
 from mu_monai.workflow.evaluating import scored_instead
@@ -115,14 +115,12 @@ def unlearn(
     if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
         overrides["preset"] = f"{parser.get('preset')}, changed"
     names = classes_to_forget(parser, overrides)
+    opened, broken = usable_split(split, [RETAIN] if names else TRAINING_SUBSETS)
     problems = collect(
         lambda: method_problems(method, preset, tuned),
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: never_learned(names, teacher) + unable_problems(names, parser, overrides),
-        lambda: (
-            split_problems(split, [RETAIN] if names else TRAINING_SUBSETS)
-            or trained_otherwise(split, teacher) + mask_class_problems(parser, overrides, split)
-        ),
+        lambda: broken or trained_otherwise(opened, teacher) + mask_class_problems(parser, overrides, opened),
         lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": find_bundle(bundle)}),
         lambda: device_problems(device),
         lambda: number_problems(overrides),
@@ -131,7 +129,7 @@ def unlearn(
         parser.update(overrides)
         problems += weight_problems(parser, parser.get_parsed_content("teacher"))
     raise_if_any(problems)
-    if parser.get("method::stop_at") is not None and _chosen_by_condition(split):
+    if parser.get("method::stop_at") is not None and _chosen_by_condition(opened):
         logger.warning(
             "the forget cases were chosen by a condition (--forget-where): a model that never saw them may answer them "
             "better or worse than unseen ones, and the run leads them to the losses of unseen ones; compare with a "
@@ -141,13 +139,13 @@ def unlearn(
     return Path(out)
 
 
-def _chosen_by_condition(split: str | Path | None) -> bool:
+def _chosen_by_condition(split: Split | None) -> bool:
     """Whether a split's forget cases share a property, such as a device or a diagnosis."""
-    selector = {} if split is None else read_split(split)[PROVENANCE].get("selector") or {}
-    return bool(selector.get("kind") == "where")
+    selector = None if split is None else split.provenance.selector
+    return bool(selector and selector.get("kind") == "where")
 
 
-def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> list[str]:
+def trained_otherwise(split: Split | None, teacher: str | Path | None) -> list[str]:
     """Why a split does not fit what a teacher's run trained on, image by image.
 
     Nothing can be forgotten that was never trained on, and a case that was is no unseen one. It cannot be told where
@@ -156,19 +154,21 @@ def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> l
     if split is None or teacher is None or not is_run(teacher):
         return []
     run = read_record(teacher)
-    if not Path(run.split.file).is_file():
+    file = Path(run.split.file)
+    if not file.is_file():
         return []
-    trained = {digest for subset in run.subsets for digest in _digests(run.split.file, subset).values()}
+    before = split if file_sha256(file) == split.sha256 else read_split(file)
+    trained = {digest for subset in run.subsets for digest in before.digests(subset).values()}
     problems = [
         f"case '{case}' is to be forgotten, but the teacher '{teacher}' was not trained on it"
-        for case, digest in _digests(split, FORGET).items()
+        for case, digest in split.digests(FORGET).items()
         if digest not in trained
     ]
     problems += [
         f"case '{case}' is in '{subset}', but the teacher '{teacher}' was trained on it; make the split from the "
-        f"teacher's own: mu-monai split {run.split.file} --forget-ids ..."
+        f"teacher's own: mu-monai split {file} --forget-ids ..."
         for subset in (VALIDATION, TEST)
-        for case, digest in _digests(split, subset).items()
+        for case, digest in split.digests(subset).items()
         if digest in trained
     ]
     return problems
@@ -203,10 +203,6 @@ def unable_problems(names: Sequence[str], parser: ConfigParser, overrides: Mappi
             f"({', '.join(forgets_classes)}), or forget cases"
         )
     return problems
-
-
-def _digests(split: str | Path, subset: str) -> dict[str, str]:
-    return case_digests(split, subset)
 
 
 def method_problems(method: str | None, preset: str | None = None, tuned: Sequence[str] = ()) -> list[str]:

@@ -26,3 +26,4 @@ def test_versions_are_told_by_names_that_are_fields():
 def test_of_a_split_all_is_told_but_digests_and_salt():
     kept = {"seed": 0, "selector": None, "of a later version": [1]}
     assert public_provenance({"salt": "secret", **kept, "sha256": {}}) == kept
+    assert public_provenance(kept) == kept

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from mu_monai import workflow
 from mu_monai.data import load_split
 from mu_monai.data.pseudonyms import pseudonym
 from mu_monai.errors import InputError
-from mu_monai.files import read_json
+from mu_monai.files import file_sha256, read_json, write_json
 from tests.data.conftest import make_decathlon, make_dicom
 
 
@@ -64,3 +65,16 @@ def test_a_share_is_of_what_a_condition_finds(mu_monai, phantom_splits, tmp_path
     assert mu_monai("split", source, "--forget-where", "device in ['a', 'b']", *share)[0] == 0
     assert read_json(out)["provenance"]["selector"]["share"] == 0.5
     assert len(load_split(out)["forget"]) == len(load_split(out)["retain"]) + 2  # 5 patients of 2 images in training
+
+
+def test_a_request_on_a_split_of_an_earlier_version_keeps_what_it_tells(phantom_splits, tmp_path):
+    shutil.copytree(Path(phantom_splits["isic"]).parent, tmp_path / "in")
+    source = tmp_path / "in" / "split.json"
+    content = read_json(source)
+    content["provenance"] = {"sha256": content["provenance"]["sha256"], "of another version": [1]}
+    write_json(source, content)
+    summary = workflow.split(source, out=tmp_path / "request.json", forget={"fraction": 0.5})
+    assert summary.startswith("layout not known\nretain ")
+    found = read_json(tmp_path / "request.json")["provenance"]
+    assert found["of another version"] == [1]
+    assert found["chosen_from"] == {"file": str(source), "sha256": file_sha256(source)}

@@ -13,14 +13,12 @@ from mu_monai.adapters import read_weights, weights_sha256, write_tensors
 from mu_monai.bundle import find_bundle
 from mu_monai.bundle.config import config_files, read_config, run_config
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
-from mu_monai.data import read_split
 from mu_monai.errors import collect, raise_if_any
 from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import (
     CONFIG_JSON,
     FORGET,
     MODEL_PT,
-    PROVENANCE,
     RETAIN,
     STUDENT,
     TEACHER,
@@ -30,10 +28,10 @@ from mu_monai.lock import writes
 from mu_monai.runs import RunRecord, file_digests, is_run, scores_file, write_record
 from mu_monai.runs.record import AUDIT, FINISHED, Digests, MadeWith, OfSplit, Parameters
 from mu_monai.runs.run import CLASSIFICATION, SEGMENTATION
-from mu_monai.runs.stamp import command_line, package_versions, public_provenance
+from mu_monai.runs.stamp import command_line, package_versions
 from mu_monai.tables import read_scores
 from mu_monai.workflow.auditing.inputs import unscored_problems
-from mu_monai.workflow.checks import device_problems, place_problems, split_problems, weight_problems
+from mu_monai.workflow.checks import device_problems, place_problems, usable_split, weight_problems
 from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.recipe import common_overrides
 
@@ -81,7 +79,7 @@ def adopt(
     overrides |= {"weights": {role: str(_file(path)) for role, path in models.items()}, "run_dir": str(out)}
     parser = read_config(files)
     parser.update(overrides)
-    broken = collect(lambda: split_problems(split, [RETAIN, FORGET, TEST]))
+    opened, broken = usable_split(split, [RETAIN, FORGET, TEST])
     raise_if_any(
         broken
         + collect(
@@ -90,9 +88,10 @@ def adopt(
             lambda: place_problems({f"the weights of the {role}": _file(path) for role, path in models.items()}),
             lambda: device_problems(options.device),
             *(lambda path=path: weight_problems(parser, path) for path in models.values()),
-            lambda: unscored_problems(out, None if broken else Path(split), options),
+            lambda: unscored_problems(out, opened, options),
         )
     )
+    assert opened is not None  # else it is broken
     began, started = time.monotonic(), datetime.now(UTC)
     run_config(files, overrides)
     states = {role: read_weights(path) for role, path in models.items()}
@@ -113,12 +112,12 @@ def adopt(
         device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
         versions=package_versions(*_PACKAGES),
         sha256=Digests(
-            split=file_sha256(split),
+            split=opened.sha256,
             config=file_sha256(out / CONFIG_JSON),
             starting_weights=digests.get(TEACHER),
             weights=digests[STUDENT],
         ),
-        split=OfSplit(file=str(Path(split).absolute()), provenance=public_provenance(read_split(split)[PROVENANCE])),
+        split=OfSplit(file=str(opened.path.absolute()), provenance=opened.public_provenance()),
         teacher=overrides["weights"].get(TEACHER),
         parameters=Parameters(base=total, total=total, coverage="not known"),
         started=started.isoformat(timespec="seconds"),

@@ -12,7 +12,7 @@ import pandas as pd
 from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.audit import case_groups
 from mu_monai.bundle.trust import STRANGER, Trust
-from mu_monai.data import read_split
+from mu_monai.data import Split, open_split, read_split
 from mu_monai.errors import InputError, collect, raise_if_any, unless_raised
 from mu_monai.files import file_sha256
 from mu_monai.keys import (
@@ -23,7 +23,6 @@ from mu_monai.keys import (
     RETRAINED,
     STUDENT,
     SUBSET,
-    SUBSETS,
     TEACHER,
     TEST,
 )
@@ -41,6 +40,7 @@ class AuditInputs:
     Args:
         run: the folder of the student's run.
         record: its `run.json`.
+        split: the split of the run; none where it is no longer there, or another one by now.
         teacher: the original model's weights or run folder; none where they are not known.
         options: how it is audited.
         trust: what is known of where the runs come from.
@@ -48,6 +48,7 @@ class AuditInputs:
 
     run: Path
     record: RunRecord
+    split: Split | None
     teacher: Path | None
     options: AuditOptions
     trust: Trust
@@ -77,17 +78,14 @@ class AuditInputs:
         return [open_runs([folder], shown=False).scores for folder in folders]
 
     @property
-    def split(self) -> Path:
+    def split_file(self) -> Path:
         """The split file that the run names."""
         return Path(self.record.split.file)
 
     @cached_property
     def cases(self) -> pd.DataFrame | None:
-        """All cases with their further columns; none where the split is no longer there, or another one by now."""
-        if not self.split.is_file() or file_sha256(self.split) != self.record.sha256.split:
-            return None
-        content = read_split(self.split)
-        return pd.DataFrame([case for name in SUBSETS for case in content[name]])
+        """All cases with their further columns; none where the split is not at hand."""
+        return None if self.split is None else self.split.table.drop(columns=SUBSET)
 
     @property
     def weights(self) -> dict[str, str]:
@@ -119,7 +117,9 @@ def read_inputs(run: str | Path, *, teacher: str | Path | None, options: AuditOp
     run, record = Path(run), open_run(run, MODEL_PT, ADAPTER_DIR).record
     source = teacher or record.teacher
     original = Path(source) if source else None
-    found = AuditInputs(run=run, record=record, teacher=original, options=options, trust=trust)
+    file = Path(record.split.file)
+    split = read_split(file) if file.is_file() and file_sha256(file) == record.sha256.split else None
+    found = AuditInputs(run=run, record=record, split=split, teacher=original, options=options, trust=trust)
     raise_if_any(_role_problems(run, record))
     raise_if_any(
         collect(
@@ -133,7 +133,7 @@ def read_inputs(run: str | Path, *, teacher: str | Path | None, options: AuditOp
     return found
 
 
-def unscored_problems(out: Path, split: Path | None, options: AuditOptions) -> list[str]:
+def unscored_problems(out: Path, split: Split | None, options: AuditOptions) -> list[str]:
     """Why an audit of a model that is yet to be scored would be refused.
 
     Args:
@@ -143,11 +143,11 @@ def unscored_problems(out: Path, split: Path | None, options: AuditOptions) -> l
     """
     if split is None:
         options = replace(options, references=(), siblings=(), by=())
-    digest = "" if split is None else file_sha256(split)
-    record = RunRecord(
-        status=FINISHED, role=STUDENT, sha256=Digests(split=digest), split=OfSplit(file=str(split or ""))
+    digest, file = ("", "") if split is None else (split.sha256, str(split.path))
+    record = RunRecord(status=FINISHED, role=STUDENT, sha256=Digests(split=digest), split=OfSplit(file=file))
+    return _option_problems(
+        AuditInputs(run=out, record=record, split=split, teacher=None, options=options, trust=STRANGER)
     )
-    return _option_problems(AuditInputs(run=out, record=record, teacher=None, options=options, trust=STRANGER))
 
 
 def _option_problems(inputs: AuditInputs) -> list[str]:
@@ -201,7 +201,7 @@ def other_problems(folders: Sequence[Path], role: str, split: str, option: str) 
 def _by_problems(inputs: AuditInputs) -> list[str]:
     by = inputs.options.by
     if inputs.cases is None:
-        split = f"split '{inputs.split}' is no longer there, and with it the columns to group by"
+        split = f"split '{inputs.split_file}' is no longer there, and with it the columns to group by"
         return [f"--by {', '.join(by)}: the {split}; put it back"] if by else []
     scored = has_scores(inputs.run)  # else a label may be a class
     return unless_raised(case_groups(inputs.cases, by, classes=not scored or LABEL in inputs.scores.columns))
@@ -224,7 +224,7 @@ def _weight_problems(inputs: AuditInputs) -> list[str]:
     """Models are looked at only where they and the split are those of the run."""
     if not inputs.needs_models:
         return []
-    if not inputs.split.is_file():
-        raise InputError(f"the split '{inputs.split}' of '{inputs.run}' is no longer there; put it back")
+    if not inputs.split_file.is_file():
+        raise InputError(f"the split '{inputs.split_file}' of '{inputs.run}' is no longer there; put it back")
     own = {role: path for role, path in inputs.weights.items() if role in (TEACHER, STUDENT)}
-    return changed_problems(inputs.run, inputs.record, inputs.split, own)
+    return changed_problems(inputs.run, inputs.record, inputs.split or open_split(inputs.split_file), own)

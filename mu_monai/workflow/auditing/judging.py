@@ -99,7 +99,7 @@ def audit(
     inputs = read_inputs(run, teacher=teacher, options=options, trust=trust)
     draws = {"n_resamples": options.n_resamples, "seed": options.seed}
     evaluation = (
-        open_evaluation(inputs.run, inputs.weights, split=inputs.split, device=options.device, trust=trust)
+        open_evaluation(inputs.run, inputs.weights, split=inputs.split_file, device=options.device, trust=trust)
         if inputs.needs_models
         else None
     )
@@ -185,7 +185,7 @@ def _patients(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
 
 def _subgroups(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
     if inputs.cases is None:
-        return _Part(notes=[f"no groups: the split '{inputs.split.name}' is no longer where the run found it"])
+        return _Part(notes=[f"no groups: the split '{inputs.split_file.name}' is no longer where the run found it"])
     table = subgroup_table(inputs.scores, inputs.cases, by=inputs.options.by, **draws)
     notes = [] if len(table) else ["no groups: the split has no column with 2 to 20 values, or no teacher was scored"]
     return _Part(content={"subgroups": table.to_dict("records")}, notes=notes)

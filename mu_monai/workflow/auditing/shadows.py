@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ import pandas as pd
 from mu_monai.audit import SHADOW
 from mu_monai.bundle.config import config_files, read_config
 from mu_monai.bundle.trust import STRANGER, Trust, inherited, literal_problems, received_config
-from mu_monai.data import case_digests, load_split, read_split, unite_groups, write_split
+from mu_monai.data import Split, read_split, split_content, unite_groups, write_split
 from mu_monai.engine.checkpoint import has_checkpoint
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import link_problems, read_json, write_json
@@ -27,7 +26,6 @@ from mu_monai.keys import (
     FORGET,
     MODEL,
     PATIENT_ID,
-    PROVENANCE,
     RETAIN,
     STUDENT,
     SUBSET,
@@ -59,7 +57,7 @@ def shadow_scores(
     *,
     options: AuditOptions,
     teacher: str | Path | None = None,
-    split: str | Path | None = None,
+    split: Split | None = None,
     trust: Trust = STRANGER,
 ) -> pd.DataFrame:
     """Train the shadow models that a pool still lacks, and give the scores of all: what LiRA and U-LiRA compare with.
@@ -77,7 +75,7 @@ def shadow_scores(
         run: the audited run.
         options: of the audit: how many shadow models, in which folder, and on which device they are trained.
         teacher: the run that trained the audited model; by default the teacher's run, as the audited run names it.
-        split: another `split.json` than the run's, such as one whose files have moved.
+        split: another split than the run's, such as one whose files have moved; by default the run's own is read.
         trust: what is known of where the runs come from.
 
     Returns:
@@ -94,7 +92,7 @@ def shadow_scores(
     record = open_run(run).record
     trained = _training_run(run, record, teacher)
     training = open_run(trained).record
-    split = Path(split or record.split.file)
+    split = split or read_split(record.split.file)
     raise_if_any([*options.problems(), *_problems(record, split)])
     overlay = changed_settings(trained, training, "train", trust)
     pool = Path(options.pool)
@@ -119,7 +117,7 @@ class _Shadow:
         self.split = folder / SPLIT_JSON
         self.seed = f"seed={(training.seed or 0) + 1 + number}"  # another one than the teacher's
 
-    def divide(self, split: Path) -> None:
+    def divide(self, split: Split) -> None:
         """Write its split, the same each time: `forget` is the half that it is trained on, `test` the other half."""
         write_split(self.split, _shadow_split(split, self.number, self.training.seed or 0))
 
@@ -188,18 +186,18 @@ def _training_run(run: str | Path, record: RunRecord, teacher: str | Path | None
     return folder
 
 
-def _problems(record: RunRecord, split: Path) -> Iterator[str]:
+def _problems(record: RunRecord, split: Split) -> Iterator[str]:
     if record.forget_classes:
         yield (
             f"the run forgets the class {', '.join(record.forget_classes)} of all patients, and shadow models tell "
             "patients apart; leave out --shadows"
         )
-    cases = load_split(split)
-    patients = {name: len({case[PATIENT_ID] for case in cases[name]}) for name in (FORGET, TEST)}
+    yield from split.problems()
+    patients = {name: len(split.patients(name)) for name in (FORGET, TEST)}
     if not patients[FORGET] or patients[TEST] < 2:
         yield (
-            f"'{split}' has {patients[FORGET]} patients to forget and {patients[TEST]} for test; shadow models need at "
-            "least 1 and 2: make a split with more"
+            f"'{split.path}' has {patients[FORGET]} patients to forget and {patients[TEST]} for test; shadow models "
+            "need at least 1 and 2: make a split with more"
         )
 
 
@@ -229,7 +227,7 @@ def _unlearning(run: Path, record: RunRecord, trust: Trust) -> dict[str, Any]:
     return changed_settings(run, record, "unlearn", trust) | {"method": made | settings}
 
 
-def _claim(pool: Path, training: RunRecord, overlay: Mapping[str, Any], split: Path, trust: Trust) -> None:
+def _claim(pool: Path, training: RunRecord, overlay: Mapping[str, Any], split: Split, trust: Trust) -> None:
     """Say in the pool what it is for; refuse one that is for something else."""
     now = {
         "format": 1,
@@ -258,14 +256,13 @@ def training_digest(training: RunRecord, overlay: Mapping[str, Any], trust: Trus
     return digest({key: value for key, value in (bundled | overlay).items() if key not in (*_OWN, "_meta_")})
 
 
-def _people(split: Path) -> list[list[str]]:
+def _people(split: Split) -> list[list[str]]:
     """Who is in which subset with which image, wherever the files lie."""
-    content = read_split(split)
-    digests = {name: case_digests(split, name) for name in SUBSETS}
+    digests = {name: split.digests(name) for name in SUBSETS}
     return sorted(
         [name, case[PATIENT_ID], case[CASE_ID], digests[name][case[CASE_ID]]]
         for name in SUBSETS
-        for case in content[name]
+        for case in split.rows[name]
     )
 
 
@@ -286,30 +283,22 @@ def complete(folder: Path, make: Callable[[Path, bool], object], trust: Trust = 
     make(folder, resume)
 
 
-def _shadow_split(path: Path, number: int, seed: int) -> dict[str, Any]:
+def _shadow_split(split: Split, number: int, seed: int) -> dict[str, Any]:
     """A split in which half of the forgotten and unseen patients are `forget` and the others `test`."""
-    content, cases = read_split(path), load_split(path)
-    provenance = content[PROVENANCE]
-    whole = {name: [{**raw, **case} for raw, case in zip(content[name], cases[name], strict=True)] for name in SUBSETS}
-    attacked = pd.DataFrame(whole[FORGET] + whole[TEST])
-    together = provenance.get("duplicates", {}).get("together", [])
-    groups = unite_groups(attacked[provenance.get("group_by", PATIENT_ID)], attacked[CASE_ID], together)
+    provenance, cases = split.provenance, split.located
+    people = cases[FORGET] + cases[TEST]
+    attacked = pd.DataFrame(people)
+    groups = unite_groups(attacked[provenance.group_by], attacked[CASE_ID], provenance.together)
     chosen = groups.isin(_half(groups, attacked[SUBSET], number, seed)).to_numpy()
-    everyone = whole[FORGET] + whole[TEST]
-    lists = {
-        RETAIN: whole[RETAIN],
-        FORGET: [case for case, inside in zip(everyone, chosen, strict=True) if inside],
-        VALIDATION: whole[VALIDATION],
-        TEST: [case for case, inside in zip(everyone, chosen, strict=True) if not inside],
-    }
-    folder = path.absolute().parent
-    digests = {os.path.normpath(folder / name): digest for name, digest in provenance["sha256"].items()}
-    counts = {
-        name: {"patients": len({case[PATIENT_ID] for case in part}), "cases": len(part)} for name, part in lists.items()
-    }
-    kept = {key: value for key, value in provenance.items() if key not in ("salt", "near_duplicates", "chosen_from")}
-    plain = {name: [{k: v for k, v in case.items() if k != SUBSET} for case in part] for name, part in lists.items()}
-    return {**plain, PROVENANCE: {**kept, "selector": None, "counts": counts, "sha256": digests, "shadow": number}}
+    divided = [{**case, SUBSET: FORGET if inside else TEST} for case, inside in zip(people, chosen, strict=True)]
+    left_out = ("salt", "near_duplicates", "chosen_from")
+    kept = {key: value for key, value in provenance.content.items() if key not in left_out}
+    return split_content(
+        cases[RETAIN] + cases[VALIDATION] + divided,
+        digests=split.file_digests,
+        made={**kept, "selector": None},
+        found={"shadow": number},
+    )
 
 
 def _half(groups: pd.Series[str], subsets: pd.Series[str], number: int, seed: int) -> list[str]:

@@ -15,12 +15,10 @@ import pandas as pd
 
 from mu_monai.audit import closeness_records, membership_records, utility_records
 from mu_monai.bundle.trust import STRANGER, Trust
-from mu_monai.data import read_split
 from mu_monai.files import read_json, write_json
 from mu_monai.keys import (
     AUDIT_JSON,
     FORGET,
-    PROVENANCE,
     RETAIN,
     RETRAINED,
     STUDENT,
@@ -46,7 +44,6 @@ _AUCS = {"auc": "auc[loss]", "auc_logistic": "auc[logistic]"}
 _OF_THE_FOLDER = "adapter-removal"  # says what the run folder gives away, and nothing of the released model
 _ON_THE_WAY = "@"
 _UNSEEN = "unseen cases"
-_TOLD = ("source", "phantom", "selector", "group_by", "seed", "counts")  # of the split's provenance
 Row = dict[str, Any]
 Rows = dict[tuple[str, int], Row]  # by label, and seed or number of the setting
 logger = logging.getLogger(__name__)
@@ -120,7 +117,6 @@ def comparison_summary(file: str | Path) -> str:
 
 def _head(plan: Plan) -> dict[str, Any]:
     """What the results are of."""
-    provenance = read_split(plan.split)[PROVENANCE]
     return {
         "format": _FORMAT,
         "status": "running",
@@ -129,7 +125,7 @@ def _head(plan: Plan) -> dict[str, Any]:
         "versions": package_versions(*_PACKAGES),
         "identity": plan.identity,
         "split": str(plan.split.absolute()),
-        "provenance": {name: provenance[name] for name in _TOLD if name in provenance},
+        "provenance": plan.told,
         "teacher": str(plan.teacher.absolute()),
         "seeds": list(plan.options.seeds),
         "n_trials": plan.options.trials,

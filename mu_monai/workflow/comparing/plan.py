@@ -19,7 +19,7 @@ from mu_monai.methods import METHODS
 from mu_monai.runs import is_run, open_run
 from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.auditing.inputs import other_problems
-from mu_monai.workflow.checks import device_problems, number_problems, place_problems, split_problems, weight_problems
+from mu_monai.workflow.checks import device_problems, number_problems, place_problems, usable_split, weight_problems
 from mu_monai.workflow.options import ALL, CompareOptions
 from mu_monai.workflow.recipe import method_overlay, method_override, preset_overlay
 from mu_monai.workflow.unlearning import method_problems, teacher_file, trained_otherwise
@@ -32,6 +32,7 @@ SHAPE = {
     "rows": [{"seed": int, **dict.fromkeys(("label", "model", "paper", "status", "run"), str)}],
 }
 TRIALS = 4
+_TOLD = ("source", "phantom", "selector", "group_by", "seed", "counts")  # of the split's provenance
 _TWO_RUNS = "two runs"
 _NEVER = 10**6  # epochs between scores: only the last epoch is scored, so that times are those of unlearning
 
@@ -66,6 +67,7 @@ class Plan:
     Args:
         bundle: folder, or name of a shipped bundle.
         split: the split file.
+        told: what the results say of how the split came about.
         teacher: the run folder or weights of the original model.
         out: the folder of the comparison.
         entries: the methods.
@@ -77,6 +79,7 @@ class Plan:
 
     bundle: str
     split: Path
+    told: Mapping[str, Any]
     teacher: Path
     out: Path
     entries: tuple[Entry, ...]
@@ -127,12 +130,16 @@ def read_plan(
     raise_if_any(link_problems(out))
     earlier = read_json(file, SHAPE) if file.is_file() else {}
     raise_if_any(_label_problems(file, earlier))
-    names, left_out = _chosen(options.methods, own.get("method")["task"])
+    task = own.get("method")["task"]
+    names, left_out = _chosen(options.methods, task)
     quiet = [] if "score_interval" not in own or "score_interval" in fixed else [f"score_interval={_NEVER}"]
     attacks = earlier.get("attacks", [])
+    opened, broken = usable_split(split, SUBSETS if options.trials > 1 else (RETAIN, FORGET, TEST))
+    known = {} if opened is None else opened.provenance.content
     plan = Plan(
         bundle=str(bundle),
         split=Path(split),
+        told={name: known[name] for name in _TOLD if name in known},
         teacher=Path(teacher),
         out=Path(out),
         entries=tuple(Entry(label=name, trials=_trials(name, options.trials, fixed)) for name in names),
@@ -146,13 +153,11 @@ def read_plan(
         trust=replace(trust, bundle=bundle),
         earlier=earlier,
     )
-    task = own.get("method")["task"]
-    subsets = SUBSETS if options.trials > 1 else (RETAIN, FORGET, TEST)
     raise_if_any(
         collect(
             lambda: [text for name in names for text in _name_problems(plan, name, task)],
             lambda: list(_number_problems(plan, options, fixed)),
-            lambda: split_problems(split, subsets) or trained_otherwise(split, teacher),
+            lambda: broken or trained_otherwise(opened, teacher),
             lambda: _teacher_problems(plan, own.get("bundle_name")),
             lambda: _reference_problems(plan, own.get("bundle_name")),
             lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "--cache": options.cache}),

@@ -10,7 +10,7 @@ import pytest
 from mu_monai import workflow
 from mu_monai.audit import shadow_notes, shadow_records
 from mu_monai.bundle.trust import STRANGER
-from mu_monai.data import load_split, phantom_split
+from mu_monai.data import load_split, phantom_split, read_split
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.runs import RunRecord, write_record
@@ -161,7 +161,7 @@ def test_a_pool_for_something_else_is_refused(pool, split, tmp_path):
         shadow_scores(other, options=AuditOptions(shadows=4, pool=pool))
     elsewhere = phantom_split("lesions", tmp_path / "others", patients=11, images_per_patient=1, size=32)
     with pytest.raises(InputError, match="are for another split"):
-        shadow_scores(other, options=AuditOptions(shadows=4, pool=pool), split=elsewhere)
+        shadow_scores(other, options=AuditOptions(shadows=4, pool=pool), split=read_split(elsewhere))
     with pytest.raises(InputError, match="holds files and is no pool of shadow models"):
         shadow_scores(other, options=AuditOptions(shadows=4, pool=other))
 
@@ -204,4 +204,6 @@ def test_there_must_be_somebody_to_tell_apart(student, split, tmp_path):
     shutil.copytree(Path(split).parent, folder)
     (folder / "split.json").write_text(json.dumps(read_json(split) | {"forget": []}))
     with pytest.raises(InputError, match=r"has 0 patients to forget and . for test; shadow models need"):
-        shadow_scores(student, options=AuditOptions(shadows=4, pool=tmp_path / "pool"), split=folder / "split.json")
+        shadow_scores(
+            student, options=AuditOptions(shadows=4, pool=tmp_path / "pool"), split=read_split(folder / "split.json")
+        )
