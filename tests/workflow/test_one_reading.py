@@ -40,7 +40,7 @@ def test_unlearning_that_is_refused_has_read_its_split_once(job, seen):
     with pytest.raises(InputError) as caught:
         workflow.unlearn("isic", **job, settings=["max_epochs=0"], quiet=True)
     assert caught.value.problems == ["--set max_epochs=0 is not allowed; use a whole number of at least 1"]
-    check(job, seen["split"], 1)
+    check(seen, job["split"], 1)
 
 
 def test_the_split_of_the_teacher_is_read_where_it_is_another(job, seen, tmp_path):
@@ -54,7 +54,7 @@ def test_the_split_of_the_teacher_is_read_where_it_is_another(job, seen, tmp_pat
 
 def test_unlearning_reads_it_once_beside_its_config_and_its_run_folder(job, seen):
     workflow.unlearn("isic", **job, settings=QUICK, quiet=True)
-    check(job, seen["split"], 3)
+    check(seen, job["split"], 3)
 
 
 def test_an_audit_reads_it_once(seen, unlearned):
