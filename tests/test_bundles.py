@@ -273,7 +273,7 @@ def test_the_classes_are_those_of_phantoms_and_metadata_in_alphabetical_order(na
 def test_labels_are_indices_and_images_lie_between_minus_one_and_one(name, phantom_splits):
     parser = ConfigParser(config(BUNDLES[name], "train"))
     parser.update({"split": phantom_splits[name], "image_size": [48, 48]})
-    cases, dataset = parser.get_parsed_content("cases"), parser.get_parsed_content("datasets::retain")
+    cases, dataset = parser.get_parsed_content("cases"), parser.get_parsed_content("datasets")["retain"]
     batch = next(iter(DataLoader(dataset, batch_size=len(dataset))))
     classes = parser.get_parsed_content("classes")
     assert batch["label"].dtype == torch.long
