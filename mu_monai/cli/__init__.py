@@ -13,6 +13,7 @@ import typer
 
 from mu_monai import __version__
 from mu_monai.cli.audit import audit
+from mu_monai.cli.bundle import bundle as bundle_commands
 from mu_monai.cli.compare import compare
 from mu_monai.cli.compose import compose
 from mu_monai.cli.ending import INTERRUPTED, show_error
@@ -318,6 +319,7 @@ def report(
 
 for _command in (audit, compare, compose, revert, merge, release, verify):
     app.command()(_command)
+app.add_typer(bundle_commands, name="bundle")
 
 
 @app.command()
