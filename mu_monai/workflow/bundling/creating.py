@@ -23,8 +23,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NAMED = ("bundle_name", "bundle_root", "dataset_dir", "run_dir", "output_dir")  # ids that hold the bundle's name
 _README = """# {name}
 
-A MONAI bundle that was made from the bundle `{source}` of mu_monai {version}. Say here what it finds, in which images, and on
-what its weights were trained.
+A MONAI bundle that was made from the bundle `{source}` of mu_monai {version}. Say here what it finds, in which images,
+and on what its weights were trained.
 
 It has no weights yet. Without any of your own data, this trains on drawings:
 
@@ -34,8 +34,8 @@ mu-monai unlearn {name} --teacher runs/teacher --out runs/unlearned
 mu-monai evaluate runs/unlearned --bundle {name}
 ```
 
-Give `--split split.json` for your own. `model.pt` of a finished run, copied to `models/model.pt`, becomes the bundle's own
-teacher. After every edit:
+Give `--split split.json` for your own. `model.pt` of a finished run, copied to `models/model.pt`, becomes the bundle's
+own teacher. After every edit:
 
 ```
 mu-monai bundle check {name}
@@ -43,8 +43,8 @@ mu-monai bundle check {name}
 
 ## License
 
-The configs are those of `{source}`, under the license in `LICENSE`. Weights and whatever else you add are yours to license;
-say it here.
+The configs are those of `{source}`, under the license in `LICENSE`. Weights and whatever else you add are yours to
+license; say it here.
 """
 
 
@@ -90,8 +90,8 @@ def _problems(folder: Path) -> Iterator[str]:
         yield f"'{folder.name}' cannot be the name of a bundle; use letters, digits, - and _ alone"
     if folder.name in shipped_bundles():
         yield (
-            f"'{folder.name}' is the name of a shipped bundle, which later commands would use for its runs; give another "
-            "name"
+            f"'{folder.name}' is the name of a shipped bundle, which later commands would use for its runs; give "
+            "another name"
         )
     yield from place_problems({"FOLDER": folder})
 
