@@ -161,7 +161,13 @@ def make_cases() -> Callable[..., list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def loaders() -> dict[str, DataLoader]:
-    """Batches of small cases of every subset."""
+def datasets() -> dict[str, Dataset]:
+    """Small cases of every subset."""
     sizes = {"retain": 6, "forget": 4, "validation": 3, "test": 3}
-    return {name: DataLoader(Dataset(build_cases(name, sizes[name])), batch_size=2) for name in SUBSETS}
+    return {name: Dataset(build_cases(name, sizes[name])) for name in SUBSETS}
+
+
+@pytest.fixture
+def loaders(datasets: dict[str, Dataset]) -> dict[str, DataLoader]:
+    """Batches of them."""
+    return {name: DataLoader(dataset, batch_size=2) for name, dataset in datasets.items()}

@@ -106,7 +106,7 @@ def inherited(
     config = received_config(run)
     overlays = [read_json(overlay) for overlay in files[1:]]
     overlaid = {key.replace("#", SEPARATOR): value for overlay in overlays for key, value in overlay.items()}
-    found = {key: config[key] for key in _with_references(config, ids) if key not in overlaid}
+    found = {key: config[key] for key in with_references(config, ids) if key not in overlaid}
     within = {key: value for key, value in overlaid.items() if key.partition(SEPARATOR)[0] in found}
     if not trust.config:
         known = [*_configs(Path(files[0]).parent.parent), *map(_nested, overlays)]
@@ -299,8 +299,13 @@ def _nested(config: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _with_references(config: Mapping[str, Any], ids: Sequence[str]) -> list[str]:
-    """The ids that there are, and every id that they refer to, directly or through others; no places."""
+def with_references(config: Mapping[str, Any], ids: Sequence[str]) -> list[str]:
+    """The ids that there are, and every id that they refer to, directly or through others; no places.
+
+    Example:
+        >>> with_references({"loss": {"weight": "@weight"}, "weight": 2, "seed": 0}, ["loss", "inferer"])
+        ['loss', 'weight']
+    """
     found: list[str] = []
     waiting = list(ids)
     while waiting:

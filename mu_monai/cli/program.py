@@ -15,6 +15,7 @@ import typer
 
 from mu_monai import __version__
 from mu_monai.cli.audit import audit
+from mu_monai.cli.bundle import bundle
 from mu_monai.cli.compare import compare
 from mu_monai.cli.compose import compose
 from mu_monai.cli.demo import demo
@@ -68,6 +69,7 @@ for _command in (  # in the order of the help
     *(methods, networks, demo),
 ):
     app.command()(_command)
+app.add_typer(bundle, name="bundle")
 
 
 def main() -> None:

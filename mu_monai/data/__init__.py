@@ -1,6 +1,7 @@
 """From a folder or table of images to a split by patient: manifests, layouts, duplicates, splits and phantoms.
 
-What needs torch is imported from its own module: `check_volume` and `volume_cache`, which bundles for volumes use.
+What needs torch is imported from its own module: `datasets`, `check_volume`, `crop_volume` and `volumes.cache`, which
+bundles use.
 """
 
 from __future__ import annotations

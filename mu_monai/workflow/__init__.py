@@ -3,6 +3,8 @@
 from mu_monai.workflow.auditing.adopting import adopt
 from mu_monai.workflow.auditing.judging import audit
 from mu_monai.workflow.auditing.summarizing import audit_summary
+from mu_monai.workflow.bundling.checking import check_bundle
+from mu_monai.workflow.bundling.creating import new_bundle
 from mu_monai.workflow.comparing.comparing import compare, comparison_summary
 from mu_monai.workflow.composing import compose
 from mu_monai.workflow.demonstrating import demo
@@ -27,6 +29,7 @@ __all__ = [
     "adopt",
     "audit",
     "audit_summary",
+    "check_bundle",
     "compare",
     "comparison_summary",
     "compose",
@@ -35,6 +38,7 @@ __all__ = [
     "merge",
     "methods",
     "networks",
+    "new_bundle",
     "predict",
     "release",
     "report",

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mu_monai.runs.stamp import command_line, package_versions, public_provenance
+from mu_monai.runs.stamp import command_line, package_versions, public_provenance, told_provenance
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from mu_monai.bundle.config import built_network, config_files, read_config, run
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.data import load_split
 from mu_monai.errors import InputError, collect, raise_if_any
-from mu_monai.files import file_sha256, read_json, write_json
+from mu_monai.files import file_sha256, read_json, whole_folder, write_json
 from mu_monai.keys import (
     ADAPTER_DIR,
     CONFIG_JSON,
@@ -101,7 +99,7 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
     config = plain_inference(run, bundle, trust)
     states = {STUDENT: read_weights(run / MODEL_PT), TEACHER: read_weights(source)}
     raise_if_any(collect(lambda: _other_weights(record, states, run, source), lambda: _unmoved(states)))
-    with _whole_folder(out) as folder:
+    with whole_folder(out) as folder:
         _write_bundle(folder / BUNDLE, bundle, config, record, states[STUDENT])
         told = _answers(folder / BUNDLE, record)
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -205,20 +203,6 @@ def _proof(teacher: State, released: State, files: Mapping[str, str], told: str)
             told,
         ],
     }
-
-
-@contextmanager
-def _whole_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its place on success, and is removed on any exception."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    try:
-        whole = temporary / target.name  # made by mkdir, so that others may read it as any folder
-        whole.mkdir()
-        yield whole
-        os.rename(whole, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _student(run: str | Path, out: str | Path, teacher: str | Path | None, trust: Trust) -> Student:
