@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from mu_monai.errors import InputError
-from mu_monai.keys import MODEL, RETRAINED, SCORES_CSV, STUDENT, SUBSET, SUBSETS, TEACHER
-from mu_monai.report.folder import CLASSIFICATION, Runs
+from mu_monai.keys import CLASSIFICATION, MODEL, RETRAINED, SCORES_CSV, STUDENT, SUBSET, SUBSETS, TEACHER
+from mu_monai.report.folder import Runs
 from mu_monai.report.sentences import count, listed, number
 from mu_monai.report.tables import as_rows, measurements
 from mu_monai.runs import open_run
-from mu_monai.tables import read_scores
+from mu_monai.runs.scores import read_scores
 
 _NAMES = {"good_retain": "retains well", "good_forget": "forgets well"}
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, RETAIN, ROLES, STUDENT, SUBSETS, TEST
+from mu_monai.keys import CASE_ID, CLASSIFICATION, FORGET, PATIENT_ID, RETAIN, ROLES, STUDENT, SUBSETS, TEST
 from mu_monai.report import forgotten, sentences
 from mu_monai.report.audited import audit_content
 from mu_monai.report.classwise import class_content
 from mu_monai.report.composed import composed_content
-from mu_monai.report.folder import CLASSIFICATION, Run, Runs
+from mu_monai.report.folder import Run, Runs
 from mu_monai.report.measured import measured_content
 from mu_monai.report.paper import PAPER_CASES, PAPER_SIZES, SOURCE, paper_table
 from mu_monai.report.tables import (

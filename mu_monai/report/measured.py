@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mu_monai.report.folder import CLASSIFICATION, Runs
+from mu_monai.keys import CLASSIFICATION
+from mu_monai.report.folder import Runs
 from mu_monai.report.sentences import listed, number, percent
 from mu_monai.report.tables import as_rows, layers_table, measurements, restoration_table
 

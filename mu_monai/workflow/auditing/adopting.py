@@ -33,9 +33,8 @@ from mu_monai.keys import (
     TEST,
 )
 from mu_monai.lock import writes
-from mu_monai.report.folder import CLASSIFICATION, SEGMENTATION
 from mu_monai.runs import file_digests, write_record
-from mu_monai.tables import read_scores
+from mu_monai.runs.scores import read_scores, task_of
 from mu_monai.workflow.auditing.inputs import unscored_problems
 from mu_monai.workflow.checks import device_problems, place_problems, split_problems, weight_problems
 from mu_monai.workflow.recipe import common_overrides
@@ -107,11 +106,7 @@ def adopt(
     write_json(out / CONFIG_JSON, {key: value for key, value in parser.get().items() if key != "_meta_"})
     digests = {role: weights_sha256(state) for role, state in states.items()}
     record = _record(bundle, Path(split), device, overrides["weights"].get(TEACHER))
-    columns = read_scores(out / SCORES_CSV).columns
-    record["bundle"] |= {
-        "name": parser.get("bundle_name"),
-        "task": CLASSIFICATION if "accuracy" in columns else SEGMENTATION,
-    }
+    record["bundle"] |= {"name": parser.get("bundle_name"), "task": task_of(read_scores(out / SCORES_CSV))}
     record["sha256"] |= {"config": file_sha256(out / CONFIG_JSON), "weights": digests[STUDENT]}
     record["sha256"] |= {"starting_weights": digests.get(TEACHER)}
     total = sum(value.numel() for value in states[STUDENT].values())

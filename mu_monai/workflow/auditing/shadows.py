@@ -40,7 +40,7 @@ from mu_monai.keys import (
 )
 from mu_monai.methods import METHODS
 from mu_monai.runs import changed_files, read_record
-from mu_monai.tables import read_scores
+from mu_monai.runs.scores import read_scores
 from mu_monai.workflow.evaluating import evaluate
 from mu_monai.workflow.recipe import method_overlay, method_override
 from mu_monai.workflow.training import train

@@ -21,7 +21,7 @@ from mu_monai.keys import AUDIT_JSON, RETAIN, RETRAINED, RUN_JSON, SCORES_CSV, S
 from mu_monai.methods import METHODS
 from mu_monai.metrics import choice
 from mu_monai.runs import changed_files, read_record, read_stamped
-from mu_monai.tables import read_scores
+from mu_monai.runs.scores import read_scores
 from mu_monai.workflow.auditing.judging import audit
 from mu_monai.workflow.auditing.shadows import OVERLAY_JSON, changed_settings, complete, digest, training_digest
 from mu_monai.workflow.comparing.plan import Entry, Plan
