@@ -128,7 +128,7 @@ def _other_than_recorded(path: Path, state: Mapping[str, torch.Tensor]) -> Itera
     record = read_record(path.parent)
     changed = changed_files(path.parent, record, [MODEL_PT])
     yield from changed
-    wanted, found = (record.get("sha256") or {}).get("weights"), weights_sha256(state)
+    wanted, found = record.sha256.weights, weights_sha256(state)
     if not changed and wanted not in (None, found):
         yield (
             f"the weights '{path}' are not those that the run made (SHA-256 {found}, in its {RUN_JSON} {wanted}); put "

@@ -17,10 +17,7 @@ from torch import nn
 from mu_monai.bundle import find_bundle
 from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import RUN_JSON
-from mu_monai.runs import open_run
 
-_NEEDED = {"bundle": ("name", "root"), "sha256": ("split", "weights"), "split": ("file",)}
 logger = logging.getLogger(__name__)
 
 
@@ -110,28 +107,6 @@ def _arguments(parser: ConfigParser, wanted: str) -> list[str]:
     module, _, name = target.rpartition(".")
     component, found = optional_import(module, name=name)
     return [f"{parent}{SEPARATOR}{argument}" for argument in inspect.signature(component).parameters] if found else []
-
-
-def read_run(folder: str | Path, *uses: str) -> dict[str, Any]:
-    """The `run.json` of a finished run, whose files are as it says.
-
-    Args:
-        folder: the run folder.
-        uses: the files of it that are going to be used, as `runs.open_run` takes them.
-
-    Raises:
-        InputError: where the folder is not a run, the run is not finished, does not say what it was made with, or a
-            used file is not the one that it wrote.
-    """
-    record = open_run(folder, *uses)
-    absent = [
-        f"{key}.{name}" for key, names in _NEEDED.items() for name in names if name not in (record.get(key) or {})
-    ]
-    absent += [key for key in ("verb",) if key not in record]
-    raise_if_any(
-        f"'{Path(folder) / RUN_JSON}' has no {name}; the file is damaged: put the original back" for name in absent
-    )
-    return record
 
 
 def built_network(parser: ConfigParser) -> nn.Module:

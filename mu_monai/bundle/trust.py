@@ -15,7 +15,7 @@ from mu_monai.bundle import find_bundle, shipped_bundles
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import CONFIG_JSON, RUN_JSON
-from mu_monai.runs import changed_files, read_record
+from mu_monai.runs import RunRecord, changed_files, read_record
 
 SEPARATOR = "::"
 INHERITED = ("classes", "network_def", "image_size", "transforms", "loss", "inferer")
@@ -45,14 +45,15 @@ class Trust:
         config: whether the configs of runs are used as they are, the code in them included.
 
     Example:
-        >>> Trust().bundle_of({"bundle": {"name": "isic", "root": "/somewhere"}}).name
+        >>> said = {"status": "finished", "role": "teacher", "bundle": {"name": "isic", "root": "/somewhere"}}
+        >>> Trust().bundle_of(RunRecord.from_json(said)).name
         'isic'
     """
 
     bundle: str | Path | None = None
     config: bool = False
 
-    def bundle_of(self, record: Mapping[str, Any]) -> Path:
+    def bundle_of(self, record: RunRecord) -> Path:
         """The folder of the bundle that a run was made with: the one that the user names, else the shipped one.
 
         Args:
@@ -61,8 +62,7 @@ class Trust:
         Raises:
             InputError: where the run's bundle is not a shipped one and the user names none, or one of another name.
         """
-        made = record.get("bundle") or {}
-        name = made.get("name")
+        name = record.bundle.name
         if self.bundle is not None:
             folder = find_bundle(self.bundle)
             found = {str(each.get("bundle_name")) for each in _configs(folder)} - {"None"}
@@ -75,11 +75,11 @@ class Trust:
         shipped = shipped_bundles()
         if name not in shipped:
             raise InputError(
-                f"the run was made with the bundle '{name}' (in '{made.get('root')}'), which is not a shipped one "
+                f"the run was made with the bundle '{name}' (in '{record.bundle.root}'), which is not a shipped one "
                 f"({', '.join(shipped)}); a run cannot say by itself whose code is executed: name the bundle's folder "
                 "with --bundle"
             )
-        return shipped[str(name)]
+        return shipped[name]
 
 
 STRANGER = Trust()  # a run folder that anybody may have made

@@ -15,7 +15,7 @@ def finished(run: Path) -> None:
     from mu_monai.runs import read_record
 
     record = read_record(run)
-    show(f"run: {run} ({record['seconds']:.0f} s, {record['parameters']['coverage']})")
+    show(f"run: {run} ({record.seconds:.0f} s, {record.parameters.coverage})")
     show(workflow.summary(run), lines=True)
-    if not all(check["passed"] for check in record["checks"]):  # the run has said which
+    if not all(check.passed for check in record.checks):  # the run has said which
         raise typer.Exit(1)

@@ -12,7 +12,6 @@ from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters import Student, read_weights, summed
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import shape_problems
 from mu_monai.keys import ADAPTER_DIR, MODEL_PT, RUN_JSON
 from mu_monai.methods.method import UnlearningMethod, choice_problems, range_problems, require_student
 from mu_monai.runs import open_run
@@ -97,20 +96,21 @@ class Composition(UnlearningMethod):
         require_student(self, engine)
         student: Student = engine.network
         raise_if_any(self._start_problems(student))
-        records = {name: open_run(folder, MODEL_PT, ADAPTER_DIR) for name, folder in self._parents().items()}
+        records = {name: open_run(folder, MODEL_PT, ADAPTER_DIR).record for name, folder in self._parents().items()}
         raise_if_any(
-            f"the {RUN_JSON} of '{self._parents()[name]}': {problem}; give a run that 'mu-monai unlearn' made"
+            f"'{self._parents()[name]}' is the run of a {record.role} that unlearned nothing here; give a run that "
+            "'mu-monai unlearn' made"
             for name, record in records.items()
-            for problem in shape_problems(record, _RUN)
+            if record.method is None or record.sha256.starting_weights is None
         )
         raise_if_any(
             f"the run '{self._parents()[name]}' started from weights with SHA-256 "
-            f"{record['sha256']['starting_weights']}, and the teacher here has {student.base_sha256}; compose runs of "
+            f"{record.sha256.starting_weights}, and the teacher here has {student.base_sha256}; compose runs of "
             "one teacher"
             for name, record in records.items()
-            if record["sha256"]["starting_weights"] != student.base_sha256
+            if record.sha256.starting_weights != student.base_sha256
         )
-        first, second = (record["sha256"]["split"] for record in records.values())
+        first, second = (record.sha256.split for record in records.values())
         if first != second:
             raise InputError(
                 f"the runs '{self.good_retain}' and '{self.good_forget}' are of different splits (SHA-256 {first} and "
@@ -126,8 +126,8 @@ class Composition(UnlearningMethod):
         self._made = {
             name: {
                 "run": str(self._parents()[name]),
-                "method": record["method"]["name"],
-                "weights": record["sha256"]["weights"],
+                "method": record.method.name if record.method else "",
+                "weights": record.sha256.weights,
             }
             for name, record in records.items()
         }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mu_monai.report.audit_sentences import metric_name, metric_sentence, patient_sentence
 from mu_monai.report.comparison import comparison_table, write_comparison
-from mu_monai.report.folder import Run, Runs, read_runs
 from mu_monai.report.page import write_report
+from mu_monai.runs.run import Run, Runs, open_runs
 
 __all__ = [
     "Run",
@@ -13,8 +13,8 @@ __all__ = [
     "comparison_table",
     "metric_name",
     "metric_sentence",
+    "open_runs",
     "patient_sentence",
-    "read_runs",
     "write_comparison",
     "write_report",
 ]

@@ -18,9 +18,9 @@ from mu_monai.report.audit_sentences import (
     parted,
     patient_sentence,
 )
-from mu_monai.report.folder import Runs
 from mu_monai.report.sentences import between, count, number, signed
 from mu_monai.report.tables import RECORD_COLUMNS, as_rows
+from mu_monai.runs.run import Runs
 
 KINDS = {"MATCHED": "", "UNDER-FORGOTTEN": "fail", "OVER-FORGOTTEN": "fail"}  # the look of the banner
 _MAIN = "auc[loss]"

@@ -10,10 +10,10 @@ import pandas as pd
 
 from mu_monai.errors import InputError
 from mu_monai.keys import CLASSIFICATION, MODEL, RETRAINED, SCORES_CSV, STUDENT, SUBSET, SUBSETS, TEACHER
-from mu_monai.report.folder import Runs
 from mu_monai.report.sentences import count, listed, number
 from mu_monai.report.tables import as_rows, measurements
 from mu_monai.runs import open_run
+from mu_monai.runs.run import Runs
 from mu_monai.runs.scores import read_scores
 
 _NAMES = {"good_retain": "retains well", "good_forget": "forgets well"}
@@ -58,7 +58,9 @@ def composed_table(runs: Runs) -> pd.DataFrame:
 
 def composed_sentence(runs: Runs) -> str:
     """What was put together, and what was trained afterwards."""
-    found, settings = measurements(runs)["composition"], runs.main.record["method"]["settings"]
+    found, method = measurements(runs)["composition"], runs.main.record.method
+    assert method is not None  # what was composed has one
+    settings = method.settings
     share, first, second = settings["share"], found["good_retain"]["run"], found["good_forget"]["run"]
     made = {
         "head": f"has the features of '{first}' and the head of '{second}' ({listed(found['transplanted'])})",
@@ -74,7 +76,7 @@ def _scores(parent: Mapping[str, Any]) -> pd.DataFrame | None:
     """The scores of one of the two runs; none where it is gone, or another run has taken its place."""
     folder = Path(parent["run"])
     try:
-        if open_run(folder, SCORES_CSV)["sha256"]["weights"] != parent["weights"]:
+        if open_run(folder, SCORES_CSV).record.sha256.weights != parent["weights"]:
             return None
         table = read_scores(folder / SCORES_CSV)
     except (OSError, KeyError, InputError):

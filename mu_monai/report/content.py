@@ -13,7 +13,6 @@ from mu_monai.report import forgotten, sentences
 from mu_monai.report.audited import audit_content
 from mu_monai.report.classwise import class_content
 from mu_monai.report.composed import composed_content
-from mu_monai.report.folder import Run, Runs
 from mu_monai.report.measured import measured_content
 from mu_monai.report.paper import PAPER_CASES, PAPER_SIZES, SOURCE, paper_table
 from mu_monai.report.tables import (
@@ -24,6 +23,7 @@ from mu_monai.report.tables import (
     size_table,
     utility_table,
 )
+from mu_monai.runs.run import Runs
 
 Cells = dict[str, Any]
 METRIC_LABELS = {"dice": "Dice", "iou": "IoU", "accuracy": "Accuracy"}
@@ -41,7 +41,7 @@ def page_content(runs: Runs, records: pd.DataFrame) -> dict[str, Any]:
         "grouping": _grouping(runs),
         "phantom": runs.provenance.get("phantom") is True,
         "failed": checks[~checks["passed"].astype(bool)].to_dict("records"),
-        "warnings": [(role, text) for role, run in runs.by_role.items() for text in run.record.get("warnings") or []],
+        "warnings": [(role, text) for role, run in runs.by_role.items() for text in run.record.warnings],
         "pairs": near_duplicates(runs).head(_SHOWN_PAIRS).to_dict("records"),
         "n_pairs": 0 if runs.forget_classes else len(near_duplicates(runs)),
         "counts": [row | {"meaning": _meaning(runs, row["subset"])} for row in as_rows(counts_table(runs))],
@@ -73,7 +73,7 @@ def shown_metrics(records: pd.DataFrame) -> list[str]:
 
 def bundle_name(runs: Runs) -> str:
     """The name of the bundle, as the page's title has it."""
-    return str((runs.main.record.get("bundle") or {}).get("name", "a bundle without a name"))
+    return runs.main.record.bundle.name or "a bundle without a name"
 
 
 def near_duplicates(runs: Runs) -> pd.DataFrame:
@@ -129,21 +129,20 @@ def _epochs(planned: int | None, taken: int) -> str | None:
 
 def _facts(runs: Runs) -> list[tuple[str, str]]:
     record, provenance = runs.main.record, runs.provenance
-    bundle, split = record.get("bundle") or {}, record.get("split") or {}
-    method = record.get("method") or {}
+    bundle, method = record.bundle, record.method
     facts = [
-        ("Bundle", " ".join(str(bundle[name]) for name in ("name", "version") if name in bundle)),
-        ("Task", bundle.get("task")),
-        ("Method", method.get("name")),
-        ("Preset", record.get("preset")),
+        ("Bundle", " ".join(filter(None, (bundle.name, bundle.version)))),
+        ("Task", bundle.task),
+        ("Method", method and method.name),
+        ("Preset", record.preset),
         ("Forget set", None if runs.forget_classes else forget_set(provenance)),
         ("Forgotten", sentences.listed(runs.forget_classes)),
-        ("Split", _split(split.get("file"), provenance)),
+        ("Split", _split(record.split.file, provenance)),
         ("Source", provenance.get("source")),
-        ("Seed", record.get("seed")),
-        ("Epochs", _epochs(record.get("max_epochs"), len(runs.main.curve))),
-        ("Date", _date(record.get("started"))),
-        ("Device", record.get("device")),
+        ("Seed", record.seed),
+        ("Epochs", _epochs(record.max_epochs, len(runs.main.curve))),
+        ("Date", _date(record.started)),
+        ("Device", record.device),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
@@ -168,7 +167,7 @@ def forget_set(provenance: dict[str, Any]) -> str:
     return "none chosen"
 
 
-def _split(file: str | None, provenance: dict[str, Any]) -> str:
+def _split(file: str, provenance: dict[str, Any]) -> str:
     settings = [f"{name.replace('_', ' ')} {provenance[name]}" for name in ("group_by", "seed") if name in provenance]
     return f"{file or 'file not recorded'}" + (f" ({', '.join(settings)})" if settings else "")
 
@@ -193,14 +192,12 @@ def _tiles(runs: Runs, records: pd.DataFrame) -> list[Cells]:
         found = [(model, sentences.number(values[model, subset], 2)) for model in ROLES if (model, subset) in values]
         if found:
             tiles.append({"title": title, "values": found, "aim": aim})
-    times = [(role, duration(run.record["seconds"])) for role, run in runs.by_role.items() if _timed(run)]
+    times = [
+        (role, duration(run.record.seconds)) for role, run in runs.by_role.items() if run.record.seconds is not None
+    ]
     if times:
         tiles.append({"title": "Time", "values": times, "aim": "Wall time of each run, on its own device."})
     return tiles
-
-
-def _timed(run: Run) -> bool:
-    return isinstance(run.record.get("seconds"), int | float)
 
 
 def duration(seconds: float) -> str:

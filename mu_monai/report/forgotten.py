@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from mu_monai.keys import FORGET, RETAIN, RETRAINED, ROLES, TEST
-from mu_monai.report.folder import Runs
 from mu_monai.report.sentences import MEANING, listed, number
 from mu_monai.report.tables import as_rows
+from mu_monai.runs.run import Runs
 
 _SEEN = {TEST: "unseen", RETAIN: "retained"}
 

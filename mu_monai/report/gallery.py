@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, RETAIN, RETRAINED, STUDENT, SUBSET, TEACHER
-from mu_monai.report.examples import CLASSES, Examples
 from mu_monai.report.figures import Theme, short
+from mu_monai.runs.examples import CLASSES, Examples
 
 _CELL = 1.25  # inches
 _ID_LENGTH = 18

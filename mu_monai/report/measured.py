@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mu_monai.keys import CLASSIFICATION
-from mu_monai.report.folder import Runs
 from mu_monai.report.sentences import listed, number, percent
 from mu_monai.report.tables import as_rows, layers_table, measurements, restoration_table
+from mu_monai.runs.run import Runs
 
 
 def measured_content(runs: Runs) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from mu_monai.report.audited import audit_records, subgroups, worst_patients
 from mu_monai.report.composed import composed_table
 from mu_monai.report.content import near_duplicates, page_content, shown_metrics
 from mu_monai.report.figures import THEMES, png
-from mu_monai.report.folder import Runs
 from mu_monai.report.paper import paper_table
 from mu_monai.report.plots import Plot, curve_names, report_plots
 from mu_monai.report.tables import (
@@ -34,6 +33,7 @@ from mu_monai.report.tables import (
     size_table,
     utility_table,
 )
+from mu_monai.runs.run import Runs
 from mu_monai.tables import for_spreadsheets
 
 INDEX_HTML, FIGURES_DIR, TABLES_DIR = "index.html", "figures", "tables"
@@ -67,7 +67,7 @@ def write_report(runs: Runs, records: pd.DataFrame, out: str | Path, *, images: 
     """Write `index.html`, `figures/*.png` and `tables/*.csv`; the folder appears whole or not at all.
 
     Args:
-        runs: what `read_runs` gives.
+        runs: what `open_runs` gives.
         records: the audit records of `runs.scores`, one row each with the columns of `tables.RECORD_COLUMNS`.
         out: the folder to write; an earlier report there is replaced.
         images: show images of patients; without them the qualitative figure is left out.

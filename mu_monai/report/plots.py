@@ -17,7 +17,6 @@ from mu_monai.report.audited import attack_values, has_losses
 from mu_monai.report.classwise import class_subsets
 from mu_monai.report.content import METRIC_LABELS, shown_metrics
 from mu_monai.report.decision import decision_alt, decision_caption, draw_decision
-from mu_monai.report.examples import CLASSES, Examples, is_volumes
 from mu_monai.report.figures import (
     Draw,
     draw_classes,
@@ -27,7 +26,6 @@ from mu_monai.report.figures import (
     draw_utility,
     split_columns,
 )
-from mu_monai.report.folder import Run, Runs
 from mu_monai.report.gallery import draw_class_gallery, draw_gallery
 from mu_monai.report.sentences import QUANTITIES, count, course_sentence, listed, number, percent, term_sentence
 from mu_monai.report.tables import (
@@ -40,6 +38,8 @@ from mu_monai.report.tables import (
     utility_table,
 )
 from mu_monai.report.volume_gallery import draw_volume_gallery
+from mu_monai.runs.examples import CLASSES, Examples, is_volumes
+from mu_monai.runs.run import Run, Runs
 
 _SHOWN_LAYERS = 20
 

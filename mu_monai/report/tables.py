@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from mu_monai.keys import MODEL, PATIENT_ID, STUDENT, SUBSET, SUBSETS
-from mu_monai.report.folder import Runs
+from mu_monai.runs import RunRecord
+from mu_monai.runs.run import Runs
 
 RECORD_COLUMNS = (
     "model",
@@ -43,8 +44,10 @@ def size_table(runs: Runs) -> pd.DataFrame:
     """Parameter counts per model: `model`, `trainable`, `total`, `share` in [0, 1] and `coverage` of the adapters."""
     rows = []
     for role, run in runs.by_role.items():
-        found: dict[str, Any] = run.record.get("parameters") or {}
-        rows.append({"model": role} | {name: found.get(name) for name in ("trainable", "total", "share", "coverage")})
+        found = run.record.parameters
+        rows.append(
+            {"model": role} | {name: getattr(found, name) for name in ("trainable", "total", "share", "coverage")}
+        )
     return pd.DataFrame(rows)
 
 
@@ -93,8 +96,7 @@ def leading(table: pd.DataFrame) -> pd.DataFrame:
 
 def measurements(runs: Runs) -> dict[str, Any]:
     """What the unlearning run measured on itself; empty where it did not."""
-    found = runs.by_role[STUDENT].record.get("measurements") if STUDENT in runs.by_role else None
-    return found or {}
+    return dict(runs.by_role[STUDENT].record.measurements) if STUDENT in runs.by_role else {}
 
 
 def layers_table(runs: Runs) -> pd.DataFrame:
@@ -112,9 +114,9 @@ def restoration_table(runs: Runs) -> pd.DataFrame:
 def checks_table(runs: Runs) -> pd.DataFrame:
     """What the runs proved about themselves: `model`, `name`, `passed`, `detail`."""
     rows = [
-        {"model": role, "name": check["name"], "passed": bool(check["passed"]), "detail": check.get("detail", "")}
+        {"model": role, "name": check.name, "passed": check.passed, "detail": check.detail}
         for role, run in runs.by_role.items()
-        for check in run.record.get("checks") or []
+        for check in run.record.checks
     ]
     return pd.DataFrame(rows, columns=["model", "name", "passed", "detail"])
 
@@ -126,18 +128,19 @@ def provenance_table(runs: Runs) -> pd.DataFrame:
     return pd.DataFrame([{"item": item} | {role: columns[role].get(item, "") for role in columns} for item in items])
 
 
-def _flat(record: dict[str, Any]) -> dict[str, str]:
+def _flat(record: RunRecord) -> dict[str, str]:
     """The lines of `run.json` that are worth a row, as `group: name` and text."""
-    lines: dict[str, Any] = {name: record.get(name) for name in ("verb", "started", "seconds", "peak_memory_mib")}
-    lines |= {name: record.get(name) for name in ("device", "seed", "max_epochs", "subsets")}
-    lines["forget_classes"] = record.get("forget_classes") or None
+    said = record.to_json()
+    names = ("verb", "started", "seconds", "peak_memory_mib", "device", "seed", "max_epochs", "subsets")
+    lines: dict[str, Any] = {name: said.get(name) for name in names}
+    lines["forget_classes"] = said["forget_classes"] or None
     for group in ("bundle", "versions", "sha256"):
-        lines |= {f"{group}: {name}": value for name, value in (record.get(group) or {}).items()}
-    method = record.get("method") or {}
-    lines |= {"preset": record.get("preset"), "method": method.get("name")}
-    lines |= {f"method: {name}": value for name, value in (method.get("settings") or {}).items()}
-    lines |= {"teacher": record.get("teacher"), "split": (record.get("split") or {}).get("file")}
-    lines["command"] = record.get("command")
+        lines |= {f"{group}: {name}": value for name, value in said[group].items()}
+    method = said["method"] or {}
+    lines |= {"preset": record.preset, "method": method.get("name")}
+    lines |= {f"method: {name}": value for name, value in method.get("settings", {}).items()}
+    lines |= {"teacher": record.teacher, "split": record.split.file}
+    lines["command"] = record.command
     return {name: _text(value) for name, value in lines.items() if value not in (None, "")}
 
 

@@ -13,8 +13,8 @@ from scipy.ndimage import binary_fill_holes
 
 from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, RETAIN, ROLES, SUBSET
 from mu_monai.planes import NORMALS, PLANE, POSITION
-from mu_monai.report.examples import CLASSES, Examples
 from mu_monai.report.figures import DARK, Theme, short
+from mu_monai.runs.examples import CLASSES, Examples
 
 _CELL = 2.5  # inches
 _STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")

@@ -1,15 +1,22 @@
-"""A run folder from outside: what it says of itself, and whether its files are still those that it was written for."""
+"""A run folder: what it says of itself, its scores and pictures, and whether its files are still those of the run."""
 
 from __future__ import annotations
 
-from mu_monai.runs.record import add_files, changed_files, file_digests, open_run, read_record, write_record
+from mu_monai.runs.folder import add_files, changed_files, file_digests
+from mu_monai.runs.record import RunRecord, is_run, read_record, write_record
+from mu_monai.runs.run import Run, Runs, open_run, open_runs
 from mu_monai.runs.stamped import read_stamped, write_stamped
 
 __all__ = [
+    "Run",
+    "RunRecord",
+    "Runs",
     "add_files",
     "changed_files",
     "file_digests",
+    "is_run",
     "open_run",
+    "open_runs",
     "read_record",
     "read_stamped",
     "write_record",

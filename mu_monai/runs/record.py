@@ -1,75 +1,195 @@
-"""`run.json`: what a run says of itself, in one place that reads, checks and writes it."""
+"""`run.json`: what a run says of itself, as one type with one reader and one writer."""
 
 from __future__ import annotations
 
-import functools
-import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import file_sha256, link_problems, shape_problems
-from mu_monai.keys import (
-    ADAPTER_DIR,
-    AUDIT_JSON,
-    CONFIG_JSON,
-    CURVE_CSV,
-    DECISION_CSV,
-    EXAMPLES_NPZ,
-    MODEL_PT,
-    ROLES,
-    RUN_JSON,
-    SCORES_CSV,
-    TRAINING_SUBSETS,
-)
+from mu_monai.files import Shape, link_problems, shape_problems
+from mu_monai.keys import ROLES, RUN_JSON, TRAINING_SUBSETS
 from mu_monai.runs.stamped import FORMAT, read_stamped, write_stamped
 
-FILES = "files"  # the key of `run.json` under which the digests of a run's files stand
-VERBS = ("train", "unlearn", "audit")
-STATUSES = ("running", "interrupted", "failed", "finished")
-_SHAPE: dict[str, Any] = {
-    "verb": str,
-    "status": str,
-    "role": str,
-    "bundle": {"name": str, "root": str, "task": str, "version": str},
-    "subsets": [str],
-    "forget_classes": [str],
-    "seed": int | None,
-    "max_epochs": int | None,
-    "command": str,
-    "versions": dict,
-    "device": str,
-    "preset": str | None,
-    "sha256": {"split": str, "config": str | None, "starting_weights": str | None, "weights": str},
-    "split": {"file": str, "provenance": {"counts": dict}},
-    "teacher": str | None,
-    "parameters": {"coverage": str, "base": int, "trainable": int | None, "total": int, "share": float | None},
-    "checks": [{"name": str, "passed": bool, "detail": str}],
-    "warnings": [str],
-    "measurements": {
-        "drift": {"layers": [dict]},
-        "margins": dict | None,
-        "restoration": dict | None,
-        "boundary": dict,
-        "composition": dict,
-    },
-    "started": str,
-    "seconds": float,
-    FILES: dict,
-}
+TRAIN, UNLEARN, AUDIT = "train", "unlearn", "audit"
+VERBS = (TRAIN, UNLEARN, AUDIT)
+RUNNING, INTERRUPTED, FAILED, FINISHED = "running", "interrupted", "failed", "finished"
+STATUSES = (RUNNING, INTERRUPTED, FAILED, FINISHED)
 _NULL = ("split", "drift", "provenance", "measurements", "seconds")  # where null says as much as nothing
-_METHOD = {"name": str, "settings": dict}
-logger = logging.getLogger(__name__)
+_MEASUREMENTS: dict[str, Any] = {
+    "drift": {"layers": [dict]},
+    "margins": dict | None,
+    "restoration": dict | None,
+    "boundary": dict,
+    "composition": dict,
+}
+_PROVENANCE = {"counts": dict}
+_Part = TypeVar("_Part")
 
 
-def write_record(folder: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
-    """Write a run's `run.json`, with the digest of its content; a record of an earlier version stays of its format."""
-    write_stamped(Path(folder) / RUN_JSON, {"format": FORMAT, **record})
+@dataclass(frozen=True, kw_only=True)
+class MadeWith:
+    """The bundle of a run: `name`, `version` and `task` as its metadata has them, and where it lay."""
+
+    name: str = ""
+    version: str = ""
+    task: str = ""
+    root: str = ""
 
 
-def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Digests:
+    """SHA-256 of what a run was made of (`split`, `config`, `starting_weights`) and of what came out (`weights`).
+
+    Those of weights are over the tensors and their names, not over a file.
+    """
+
+    split: str = ""
+    config: str | None = None
+    starting_weights: str | None = None
+    weights: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfSplit:
+    """The split of a run: its file, absolute, and what may be told of how it was made."""
+
+    file: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfMethod:
+    """The unlearning method of a run.
+
+    Args:
+        name: the name of its class.
+        settings: its hyper-parameters, by name.
+        target: the class with its module; empty in runs of earlier versions.
+        package: the distribution that the class comes from, with its version; empty where it is not known.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    target: str = ""
+    package: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """How many weights train: of the network alone (`base`), of adapters too (`total`), and where adapters are."""
+
+    base: int | None = None
+    trainable: int | None = None
+    total: int | None = None
+    share: float | None = None
+    coverage: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfCheck:
+    """What a finished run proved about itself."""
+
+    name: str
+    passed: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The content of `run.json`; empty text is what the file does not say, null is what there is none of.
+
+    Args:
+        format: of the file: 1 without digests of the run's files, 2 with them.
+        verb: `train`, `unlearn`, or `audit` for a model that was not unlearned here.
+        status: `running`, `interrupted`, `failed` or `finished`.
+        role: `teacher`, `retrained` or `student`.
+        bundle: the bundle that the run was made with.
+        subsets: what was trained on.
+        forget_classes: the classes of masks that were unlearned, or left out of training.
+        preset: the bundle's preset that the settings came from.
+        method: the unlearning method.
+        seed: of the run.
+        max_epochs: how many epochs it was given.
+        device: such as `cpu` or `cuda:0`.
+        versions: of packages and of Python.
+        sha256: digests of inputs and weights.
+        split: the split.
+        teacher: where the starting weights lay.
+        parameters: how many weights train.
+        checks: the self-checks.
+        warnings: what the run had to say.
+        measurements: what the method measured on itself, by name.
+        started: when, in ISO 8601.
+        seconds: wall time, interruptions left out.
+        cpu_seconds: of the process; null where a part of the run is not known.
+        peak_memory_mib: of the GPU, else of the process.
+        command: the command line.
+        files: SHA-256 of every file that the run wrote as its result, by its name in the folder.
+
+    Example:
+        >>> record = RunRecord.from_json({"verb": "train", "status": "finished", "role": "teacher", "seed": 1})
+        >>> record.seed, record.sha256.weights, record.to_json()["seed"]
+        (1, '', 1)
+    """
+
+    format: int = FORMAT
+    verb: str = ""
+    status: str
+    role: str
+    bundle: MadeWith = MadeWith()
+    subsets: tuple[str, ...] = ()
+    forget_classes: tuple[str, ...] = ()
+    preset: str | None = None
+    method: OfMethod | None = None
+    seed: int | None = None
+    max_epochs: int | None = None
+    device: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    sha256: Digests = Digests()
+    split: OfSplit = OfSplit()
+    teacher: str | None = None
+    parameters: Parameters = Parameters()
+    checks: tuple[SelfCheck, ...] = ()
+    warnings: tuple[str, ...] = ()
+    measurements: Mapping[str, Any] = field(default_factory=dict)
+    started: str = ""
+    seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_memory_mib: float | None = None
+    command: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The record that JSON holds; what is absent takes its default, and what is not known here is left out."""
+        return _made(cls, content)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `run.json` holds, in the order of the fields, without text that is empty."""
+        return _plain(self)
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What is known of how the split was made."""
+        return self.split.provenance
+
+
+def write_record(folder: str | os.PathLike[str], record: RunRecord) -> None:
+    """Write a run's `run.json`, with the digest of its content."""
+    write_stamped(Path(folder) / RUN_JSON, record.to_json())
+
+
+def is_run(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder is a run folder, finished or not."""
+    return (Path(folder) / RUN_JSON).is_file()
+
+
+def read_record(folder: str | os.PathLike[str]) -> RunRecord:
     """The `run.json` of a run, finished or not.
 
     Raises:
@@ -77,126 +197,41 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
             after it was written, is of another format, or holds something of another type than a run writes.
     """
     file = Path(folder) / RUN_JSON
-    if not file.is_file():
+    if not is_run(folder):
         raise InputError(
             f"'{folder}' is not a run folder: it has no {RUN_JSON}; give the folder that train or unlearn wrote"
         )
     raise_if_any(link_problems(folder))
-    record = read_stamped(file)
-    problems = list(_misshapen(record, _SHAPE))
-    if record.get("method") is not None or record.get("verb") == "unlearn":
-        problems += _misshapen({"method": None} | record, {"method": _METHOD})
+    content = read_stamped(file)
+    raise_if_any(f"'{file}': {text}; the file is damaged: put the original back" for text in _problems(content))
+    return RunRecord.from_json(content)
+
+
+def _problems(content: Mapping[str, Any]) -> Iterator[str]:
+    """What is of another shape than a run writes; what is absent is looked at where nothing can be done without it."""
+    shape: dict[str, Any] = {name: kind for name, kind in _shape(RunRecord).items() if name != "format"}
+    shape |= {"measurements": _MEASUREMENTS, "split": {"file": str, "provenance": _PROVENANCE}}
+    method = shape.pop("method")
+    found = list(_misshapen(content, shape))
+    if content.get("method") is not None or content.get("verb") == UNLEARN:
+        found += _misshapen({"method": None, **content}, {"method": method})
+        absent = [item for item in ("name", "settings") if item not in (content.get("method") or {})]
+        found += [f"method has no {item}" for item in absent if not found]
     allowed = {"verb": VERBS, "status": STATUSES, "role": ROLES}
-    problems += [
-        f"{key} is {record.get(key)!r}, which is not one of {', '.join(names)}"
+    found += [
+        f"{key} is {content.get(key)!r}, which is not one of {', '.join(names)}"
         for key, names in allowed.items()
-        if record.get(key) not in names and not (key == "verb" and key not in record)
+        if content.get(key) not in names and not (key == "verb" and key not in content)
     ]
-    problems += [
+    found += [
         f"subsets hold {name!r}, which is not one of {', '.join(TRAINING_SUBSETS)}"
-        for name in record.get("subsets", [])
-        if not problems and name not in TRAINING_SUBSETS
+        for name in content.get("subsets", [])
+        if not found and name not in TRAINING_SUBSETS
     ]
-    raise_if_any(f"'{file}': {text}; the file is damaged: put the original back" for text in problems)
-    return record
-
-
-def open_run(folder: str | os.PathLike[str], *uses: str) -> dict[str, Any]:
-    """The `run.json` of a finished run, whose files are as it says.
-
-    Args:
-        folder: the run folder.
-        uses: the files that are going to be used, by their names in it; `adapter` stands for all files below it, and
-            may be gone as a whole: adapters are destroyed once a decision is final.
-
-    Raises:
-        InputError: with every problem: what `read_record` refuses, a run that is not finished, and a used file that was
-            changed, is gone, or was added after the run.
-    """
-    record = read_record(folder)
-    if record["status"] != "finished":
-        raise InputError(f"the run '{folder}' is {record['status']}, not finished; go on with it through --resume")
-    raise_if_any(changed_files(folder, record, uses))
-    return record
-
-
-def file_digests(folder: str | os.PathLike[str]) -> dict[str, str]:
-    """SHA-256 of every file that a run wrote as its result, by its name in the folder."""
-    folder = Path(folder)
-    names = [CONFIG_JSON, MODEL_PT, CURVE_CSV, SCORES_CSV, EXAMPLES_NPZ, AUDIT_JSON, DECISION_CSV]
-    names += _below(folder, ADAPTER_DIR)
-    return {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
-
-
-def add_files(folder: str | os.PathLike[str], *names: str) -> None:
-    """Put the digests of files that were written anew into a run's `run.json`; nothing where the folder has none."""
-    folder = Path(folder)
-    if not (folder / RUN_JSON).is_file():
-        return
-    record = read_record(folder)
-    found = {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
-    write_record(folder, {**record, FILES: {**record.get(FILES, {}), **found}})
-
-
-def changed_files(folder: str | os.PathLike[str], record: Mapping[str, Any], uses: Sequence[str]) -> list[str]:
-    """Which used files of a run are not those that its record names, in words; empty where all are.
-
-    Args:
-        folder: the run folder.
-        record: its `run.json`. One of an earlier version knows the digest of `config.json` alone, and those of files
-            that were written anew since.
-        uses: as `open_run` takes them.
-    """
-    folder = Path(folder)
-    known = record.get(FILES, {})
-    if record.get("format") != FORMAT:
-        _say_that_little_is_known(str(folder.absolute()))
-        config = (record.get("sha256") or {}).get("config")
-        known = known | ({CONFIG_JSON: config} if config else {})
-        uses = [name for name in uses if name in known]
-    return list(_differences(folder, known, uses))
-
-
-def _differences(folder: Path, known: Mapping[str, Any], uses: Sequence[str]) -> Iterator[str]:
-    wanted = {name for name in known for use in uses if name == use or name.startswith(f"{use}/")}
-    if not (folder / ADAPTER_DIR).exists():
-        wanted = {name for name in wanted if not name.startswith(f"{ADAPTER_DIR}/")}
-    there = {name for use in uses for name in (_below(folder, use) if (folder / use).is_dir() else [use])}
-    for name in sorted(wanted | {name for name in there if (folder / name).exists()}):
-        if not (folder / name).is_file():
-            yield f"'{folder / name}' is missing, and the record of the run names it; {_remedy(folder, name)}"
-        elif name not in known:
-            yield f"'{folder / name}' was added after the run, whose record does not name it; {_remedy(folder, name)}"
-        elif file_sha256(folder / name) != known[name]:
-            yield (
-                f"'{folder / name}' is not the file that the run wrote (SHA-256 {file_sha256(folder / name)}, in "
-                f"its record {known[name]}); {_remedy(folder, name)}"
-            )
-
-
-def _remedy(folder: Path, name: str) -> str:
-    if name in (SCORES_CSV, EXAMPLES_NPZ):
-        return f"score the run again: mu-monai evaluate {folder}"
-    if name in (AUDIT_JSON, DECISION_CSV):
-        return f"audit the run again: mu-monai audit {folder}"
-    return "put the original file back, or make the run again"
-
-
-def _below(folder: Path, name: str) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in sorted((folder / name).rglob("*")) if path.is_file()]
-
-
-@functools.cache
-def _say_that_little_is_known(folder: str) -> None:
-    logger.warning(
-        "'%s' was made by an earlier version, which kept no digests of scores, curve, examples and adapters: a change "
-        "in them cannot be noticed; 'mu-monai evaluate' writes scores and examples anew, with digests",
-        folder,
-    )
+    yield from found
 
 
 def _misshapen(content: Mapping[str, Any], shape: Mapping[str, Any], place: str = "") -> Iterator[str]:
-    """What is of another shape than it should be; what is absent is not looked at."""
     for key, kind in shape.items():
         if key not in content or (content[key] is None and key in _NULL):
             continue
@@ -205,3 +240,47 @@ def _misshapen(content: Mapping[str, Any], shape: Mapping[str, Any], place: str 
             yield from _misshapen(value, kind, f"{place}{key}, ")
         else:
             yield from shape_problems(value, dict if isinstance(kind, Mapping) else kind, f"{place}{key}")
+
+
+# -- between JSON and dataclasses --------------------------------------------------------------------------------------
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _shape(kind: type) -> dict[str, Any]:
+    """What JSON must hold for a dataclass, as `files.shape_problems` takes it."""
+    return {name: _shape_of(hint) for name, hint in _hints(kind).items()}
+
+
+def _shape_of(hint: Any) -> Shape:
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        return [_shape_of(typing.get_args(hint)[0])]
+    if is_dataclass(hint):
+        return _shape(typing.cast(type, hint))
+    parts = typing.get_args(hint)
+    if origin is types.UnionType and is_dataclass(parts[0]):
+        return _shape(typing.cast(type, parts[0]))
+    return dict if origin is not None and origin is not types.UnionType else typing.cast(Shape, hint)
+
+
+def _made(kind: type[_Part], content: Mapping[str, Any]) -> _Part:
+    known = {name: hint for name, hint in _hints(kind).items() if content.get(name) is not None}
+    return kind(**{name: _value(hint, content[name]) for name, hint in known.items()})
+
+
+def _value(hint: Any, content: Any) -> Any:
+    if typing.get_origin(hint) is tuple:
+        return tuple(_value(typing.get_args(hint)[0], item) for item in content)
+    part = next((kind for kind in (hint, *typing.get_args(hint)) if is_dataclass(kind)), None)
+    return content if part is None else _made(typing.cast(type, part), content)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {item.name: _plain(found) for item in fields(value) if (found := getattr(value, item.name)) != ""}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -29,7 +29,7 @@ from mu_monai.keys import (
     SUBSETS,
     TEACHER,
 )
-from mu_monai.runs import changed_files
+from mu_monai.runs import RunRecord, changed_files
 from mu_monai.runs.scores import read_scores
 from mu_monai.workflow.recipe import FORGET_CLASSES
 
@@ -132,16 +132,15 @@ def weight_problems(parser: ConfigParser, weights: str | Path) -> list[str]:
         return error.problems
 
 
-def changed_problems(run: Path, record: dict[str, Any], split: str | Path, weights: dict[str, str]) -> list[str]:
+def changed_problems(run: Path, record: RunRecord, split: str | Path, weights: dict[str, str]) -> list[str]:
     """What is no longer as the run's record says: weights by their digest, the split by its cases."""
-    digests = {TEACHER: "starting_weights", STUDENT: "weights"}
-    digests = digests if record["role"] == STUDENT else {record["role"]: "weights"}
+    digests = {record.role: "weights"} | ({TEACHER: "starting_weights"} if record.role == STUDENT else {})
     return collect(
         *(
-            lambda role=role, path=path: _other_weights(run, role, path, record["sha256"].get(digests[role]))
+            lambda role=role, path=path: _other_weights(run, role, path, getattr(record.sha256, digests[role]))
             for role, path in weights.items()
         ),
-        lambda: [] if file_sha256(split) == record["sha256"]["split"] else _other_cases(run, record, split),
+        lambda: [] if file_sha256(split) == record.sha256.split else _other_cases(run, record, split),
     )
 
 
@@ -154,7 +153,7 @@ def _other_weights(run: Path, role: str, path: str, wanted: str | None) -> list[
     return [] if found == wanted else problems
 
 
-def _other_cases(run: Path, record: Mapping[str, Any], split: str | Path) -> list[str]:
+def _other_cases(run: Path, record: RunRecord, split: str | Path) -> list[str]:
     """Why another split file than the run's is not the same split, whose images alone may have moved."""
     if not (run / SCORES_CSV).is_file() or changed_files(run, record, [SCORES_CSV]):
         return [

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mu_monai.bundle.config import config_files, parse_settings, read_config, read_run, run_config, unknown_ids
+from mu_monai.bundle.config import config_files, parse_settings, read_config, run_config, unknown_ids
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.errors import collect, raise_if_any, unless_raised
 from mu_monai.keys import ADAPTER_DIR, MODEL_PT, RETAIN, STUDENT, TEACHER
 from mu_monai.lock import writes
 from mu_monai.methods import METHODS
+from mu_monai.runs import open_run
 from mu_monai.workflow.checks import changed_problems, device_problems, number_problems, place_problems, split_problems
 from mu_monai.workflow.recipe import common_overrides, method_override
 
@@ -59,9 +60,9 @@ def compose(
     """
     folders = [Path(good_retain).resolve(), Path(good_forget).resolve()]
     uses = (MODEL_PT, ADAPTER_DIR)
-    raise_if_any(collect(*(lambda folder=folder: unless_raised(read_run(folder, *uses)) for folder in folders)))
-    record, other = (read_run(folder) for folder in folders)
-    bundle, split = trust.bundle_of(record), record["split"]["file"]
+    raise_if_any(collect(*(lambda folder=folder: unless_raised(open_run(folder, *uses)) for folder in folders)))
+    record, other = (open_run(folder).record for folder in folders)
+    bundle, split = trust.bundle_of(record), record.split.file
     files, given = config_files(bundle, "unlearn"), parse_settings(settings)
     parser = read_config(files)
     method = method_override(bundle, parser, _METHOD)
@@ -70,7 +71,7 @@ def compose(
     chosen |= {"method::how": how, "method::fine_tune": fine_tune} | ({} if share is None else {"method::share": share})
     overrides: dict[str, Any] = {
         **method,
-        **{"run_dir": str(out), "resume": resume, "quiet": quiet, "teacher": record.get("teacher")},
+        **{"run_dir": str(out), "resume": resume, "quiet": quiet, "teacher": record.teacher},
         **chosen,
         **given,
     }
@@ -84,7 +85,7 @@ def compose(
             lambda: [text for folder in folders for text in _changed(folder)],
             lambda: _config_problems(folders, files, trust),
             lambda: place_problems({"--out": out, "GOOD_RETAIN": good_retain, "GOOD_FORGET": good_forget}),
-            lambda: place_problems({"the split": split, "the teacher": record.get("teacher"), "the bundle": bundle}),
+            lambda: place_problems({"the split": split, "the teacher": record.teacher, "the bundle": bundle}),
             lambda: device_problems(device),
             lambda: number_problems(overrides),
         )
@@ -95,25 +96,25 @@ def compose(
 
 
 def _parent_problems(folder: Path) -> Iterator[str]:
-    record = read_run(folder)
-    if record["role"] != STUDENT:
-        yield f"'{folder}' is the run of a {record['role']}; compose two unlearning runs"
-    elif record.get("forget_classes"):
+    record = open_run(folder).record
+    if record.role != STUDENT:
+        yield f"'{folder}' is the run of a {record.role}; compose two unlearning runs"
+    elif record.forget_classes:
         yield (
-            f"'{folder}' forgot the classes {', '.join(record['forget_classes'])} in every case; compose runs that "
+            f"'{folder}' forgot the classes {', '.join(record.forget_classes)} in every case; compose runs that "
             "forgot patients"
         )
-    elif not record.get("teacher"):
+    elif not record.teacher:
         yield f"'{folder}' does not know its teacher; compose runs that 'mu-monai unlearn' made"
 
 
-def _pair_problems(folders: Sequence[Path], first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
+def _pair_problems(folders: Sequence[Path], first: RunRecord, second: RunRecord) -> Iterator[str]:
     if folders[0] == folders[1]:
         yield f"'{folders[0]}' is given twice; compose two runs, one that retains well and one that forgets well"
     compared = {
-        "starting weights": lambda record: record["sha256"].get("starting_weights"),
-        "split": lambda record: record["sha256"]["split"],
-        "bundle": lambda record: record["bundle"]["name"],
+        "starting weights": lambda record: record.sha256.starting_weights,
+        "split": lambda record: record.sha256.split,
+        "bundle": lambda record: record.bundle.name,
     }
     for what, of in compared.items():
         if of(first) != of(second):
@@ -142,7 +143,7 @@ def _share_problems(how: str, share: float | None) -> list[str]:
 
 def _changed(folder: Path) -> list[str]:
     """What is no longer as it was when the run was made: its own weights, its teacher's, or its split."""
-    record = read_run(folder)
-    weights = {STUDENT: str(folder / MODEL_PT), TEACHER: record.get("teacher")}
+    record = open_run(folder).record
+    weights = {STUDENT: str(folder / MODEL_PT), TEACHER: record.teacher}
     known = {role: path for role, path in weights.items() if path}
-    return changed_problems(folder, record, record["split"]["file"], known) if record["role"] == STUDENT else []
+    return changed_problems(folder, record, record.split.file, known) if record.role == STUDENT else []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mu_monai.bundle.config import config_files, read_config, read_run, run_config
+from mu_monai.bundle.config import config_files, read_config, run_config
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.errors import collect, raise_if_any
 from mu_monai.keys import MODEL_PT, SCORES_CSV, STUDENT, TEACHER
 from mu_monai.lock import writes
+from mu_monai.runs import open_run
 from mu_monai.workflow.checks import changed_problems, device_problems, place_problems, split_problems, weight_problems
 from mu_monai.workflow.recipe import common_overrides
 
@@ -33,16 +34,14 @@ def evaluate(
             run was made with: the scores would be filed under digests that are not theirs.
     """
     run = Path(run)
-    record = read_run(run)
+    record = open_run(run).record
     bundle = trust.bundle_of(record)
-    split = split or record["split"]["file"]
-    weights = {record["role"]: str((run / MODEL_PT).resolve())}
-    if record["role"] == STUDENT and record.get("teacher"):
-        weights = {TEACHER: record["teacher"], **weights}
+    split = split or record.split.file
+    weights = {record.role: str((run / MODEL_PT).resolve())}
+    if record.role == STUDENT and record.teacher:
+        weights = {TEACHER: record.teacher, **weights}
     files = config_files(bundle, "evaluate")
-    raise_if_any(
-        place_problems({"RUN": run, "--split": split, "the bundle": bundle, "the teacher": record.get("teacher")})
-    )
+    raise_if_any(place_problems({"RUN": run, "--split": split, "the bundle": bundle, "the teacher": record.teacher}))
     overrides = (
         inherited(run, files, trust=trust)
         | common_overrides(bundle, split, device)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mu_monai.bundle.config import config_files, read_config, read_run, run_config
+from mu_monai.bundle.config import config_files, read_config, run_config
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.keys import MODEL_PT
 from mu_monai.lock import writes
+from mu_monai.runs import open_run
 from mu_monai.workflow.checks import device_problems, place_problems, weight_problems
 
 
@@ -43,7 +44,7 @@ def predict(
             holds something.
     """
     run, out, paths = Path(run), Path(out), [Path(image).absolute() for image in images]
-    bundle = trust.bundle_of(read_run(run, MODEL_PT))
+    bundle = trust.bundle_of(open_run(run, MODEL_PT).record)
     files = config_files(bundle, "inference")
     parser = read_config(files)
     taken = inherited(run, files, trust=trust)

@@ -8,7 +8,8 @@ from pathlib import Path
 from mu_monai.audit import records_table, utility_records
 from mu_monai.errors import InputError
 from mu_monai.lock import writes
-from mu_monai.report import read_runs, write_report
+from mu_monai.report import write_report
+from mu_monai.runs import open_runs
 from mu_monai.workflow.handover.signing import seal
 
 
@@ -40,7 +41,7 @@ def report(
     """
     if (record is None) != (key is None):
         raise InputError("a record is signed: give --record FOLDER and --key FILE together, or neither")
-    found = read_runs(runs)
+    found = open_runs(runs)
     records = records_table(utility_records(found.scores, forget_classes=found.forget_classes))
     page = write_report(found, records, out, images=images)
     if record is not None and key is not None:

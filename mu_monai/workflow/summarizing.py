@@ -24,7 +24,7 @@ def summary(run: str | Path) -> str:
         run: a run folder with `run.json` and `scores.csv`.
     """
     folder = Path(run)
-    gone = read_record(folder).get("forget_classes") or []
+    gone = read_record(folder).forget_classes
     scores = structure_scores(read_scores(folder / SCORES_CSV), gone)
     titles = _titles(LEADING[task_of(scores)], structures(scores), gone)
     means = subset_means(scores, list(titles))

@@ -155,9 +155,9 @@ def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> l
     if split is None or teacher is None or not record.is_file():
         return []
     run = read_record(record.parent)
-    if not Path(run["split"]["file"]).is_file():
+    if not Path(run.split.file).is_file():
         return []
-    trained = {digest for subset in run["subsets"] for digest in _digests(run["split"]["file"], subset).values()}
+    trained = {digest for subset in run.subsets for digest in _digests(run.split.file, subset).values()}
     problems = [
         f"case '{case}' is to be forgotten, but the teacher '{teacher}' was not trained on it"
         for case, digest in _digests(split, FORGET).items()
@@ -165,7 +165,7 @@ def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> l
     ]
     problems += [
         f"case '{case}' is in '{subset}', but the teacher '{teacher}' was trained on it; make the split from the "
-        f"teacher's own: mu-monai split {run['split']['file']} --forget-ids ..."
+        f"teacher's own: mu-monai split {run.split.file} --forget-ids ..."
         for subset in (VALIDATION, TEST)
         for case, digest in _digests(split, subset).items()
         if digest in trained
@@ -178,7 +178,7 @@ def never_learned(names: Sequence[str], teacher: str | Path | None) -> list[str]
     record = Path(teacher or "") / RUN_JSON
     if teacher is None or not record.is_file():
         return []
-    absent = read_record(record.parent).get(FORGET_CLASSES, [])
+    absent = read_record(record.parent).forget_classes
     return [
         f"class '{name}' is to be forgotten, but the teacher '{teacher}' was itself made without it (its {RUN_JSON}: "
         f"{FORGET_CLASSES} {', '.join(absent)}); give a teacher that knows it"

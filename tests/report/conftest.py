@@ -24,7 +24,8 @@ from mu_monai.audit import (
 )
 from mu_monai.planes import cut, framed
 from mu_monai.record import without_nan
-from mu_monai.report import read_runs, write_report
+from mu_monai.report import write_report
+from mu_monai.runs import open_runs
 
 SUBSETS = {"retain": (14, 4), "forget": (4, 3), "validation": (5, 3), "test": (6, 3)}  # patients, cases of each
 LEVELS = {
@@ -267,7 +268,7 @@ def make_record(role: str) -> dict:
 
 def make_audit(folders: list[Path]) -> dict:
     """What `audit.json` says of a student's run, with an attack that brings some of it back."""
-    runs = read_runs(folders)
+    runs = open_runs(folders)
     draws = {"n_resamples": 100, "seed": 0}
     records = [*membership_records(runs.scores, **draws), *closeness_records(runs.scores, **draws)]
     after = [r for r in records if r.metric == "auc[loss]" and r.model != "teacher"]
@@ -376,7 +377,7 @@ def make_report(kind: str, make_run: RunFactory, out: Path) -> Path:
         folders.append(
             make_run.volumes("student", forget=forget, measurements=make_measurements() | {"restoration": None})
         )
-        runs = read_runs(folders)
+        runs = open_runs(folders)
         records = utility_records(runs.scores, forget_classes=runs.forget_classes, n_resamples=100)
         return write_report(runs, records_table(records), out)
     of = {"classes": True, "bundle": {"name": "isic_classification"}} if kind == "classes" else {}
@@ -388,7 +389,7 @@ def make_report(kind: str, make_run: RunFactory, out: Path) -> Path:
         folders.append(make_run("student", **of, **measured))
     if kind == "masks":
         make_run.audited(folders)
-    runs = read_runs(folders)
+    runs = open_runs(folders)
     return write_report(runs, records_table(utility_records(runs.scores, n_resamples=100)), out)
 
 

@@ -7,15 +7,16 @@ import pytest
 
 from mu_monai.audit import records_table, utility_records
 from mu_monai.errors import InputError
-from mu_monai.report import read_runs, write_report
+from mu_monai.report import write_report
 from mu_monai.report.audit_sentences import metric_name, metric_sentence, patient_sentence
 from mu_monai.report.audited import attack_values
+from mu_monai.runs import open_runs
 
 TITLE = "Can it still be told who was forgotten?"
 
 
 def write(folders, out):
-    runs = read_runs(folders)
+    runs = open_runs(folders)
     return write_report(runs, records_table(utility_records(runs.scores, n_resamples=10)), out)
 
 
@@ -53,7 +54,7 @@ def test_the_section_renders_what_the_audit_says(make_run, quick_runs, tmp_path,
     tables = {name: pd.read_csv(tmp_path / f"out/tables/{name}.csv") for name in ("patients", "subgroups")}
     assert tables["patients"]["exposure"].is_monotonic_decreasing
     assert len(tables["subgroups"]) == 4
-    assert "before, these patients" in set(attack_values(read_runs(quick_runs))["attack"])
+    assert "before, these patients" in set(attack_values(open_runs(quick_runs))["attack"])
     assert "retain-finetuning" in set(pd.read_csv(tmp_path / "out/tables/audit_records.csv")["attack"])
 
 
@@ -90,7 +91,7 @@ def test_an_audit_of_other_weights_is_not_shown(make_run, quick_runs, tmp_path, 
 def test_a_damaged_audit_is_refused(quick_runs, content, problem):
     (quick_runs[-1] / "audit.json").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=problem):
-        read_runs(quick_runs)
+        open_runs(quick_runs)
 
 
 def test_a_training_run_has_no_such_section(make_run, tmp_path, text_of):

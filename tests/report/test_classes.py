@@ -6,11 +6,12 @@ import pytest
 
 from mu_monai.audit import records_table, utility_records
 from mu_monai.errors import InputError
-from mu_monai.report import read_runs, write_report
+from mu_monai.report import write_report
 from mu_monai.report.classwise import class_sentence
 from mu_monai.report.figures import DARK, LIGHT, draw_classes, png
 from mu_monai.report.gallery import draw_class_gallery
 from mu_monai.report.tables import class_table
+from mu_monai.runs import open_runs
 
 
 def test_the_whole_report(page_of, text_of):
@@ -52,7 +53,7 @@ def test_our_models_stand_above_the_papers(page_of):
 
 
 def test_records_without_classes_have_no_section(make_run, tmp_path, text_of):
-    runs = read_runs([make_run("teacher", classes=True, figures=False)])
+    runs = open_runs([make_run("teacher", classes=True, figures=False)])
     records = records_table(utility_records(runs.scores, n_resamples=20))
     index = write_report(runs, records[~records["metric"].str.startswith("f1[")], tmp_path / "out")
     assert "Class by class" not in text_of(index)
@@ -60,7 +61,7 @@ def test_records_without_classes_have_no_section(make_run, tmp_path, text_of):
 
 
 def test_a_trained_classifier_alone(make_run, tmp_path, text_of):
-    runs = read_runs([make_run("teacher", classes=True)])
+    runs = open_runs([make_run("teacher", classes=True)])
     text = text_of(write_report(runs, records_table(utility_records(runs.scores, n_resamples=20)), tmp_path / "out"))
     assert "F1 per class: test" in text
     assert "Gap" not in text
@@ -131,13 +132,13 @@ def test_what_scores_of_a_classifier_need(make_run):
     folder = make_run("student", classes=True, figures=False)
     edit(folder / "scores.csv", lambda t: t.drop(columns=["predicted", "true_probability"]))
     with pytest.raises(InputError, match="no column 'true_probability', 'predicted'"):
-        read_runs([folder])
+        open_runs([folder])
 
 
 def test_names_of_classes_stay_text(make_run):
     folder = make_run("student", classes=True, figures=False)
     edit(folder / "scores.csv", lambda t: t.assign(label="NA", predicted="007"))
-    scores = read_runs([folder]).scores
+    scores = open_runs([folder]).scores
     assert set(scores["label"]) == {"NA"}
     assert set(scores["predicted"]) == {"007"}
 
@@ -145,7 +146,7 @@ def test_names_of_classes_stay_text(make_run):
 def test_masks_and_classes_do_not_go_together(make_run):
     folders = [make_run("retrained", figures=False), make_run("student", classes=True, figures=False)]
     with pytest.raises(InputError, match="do not share one task"):
-        read_runs(folders)
+        open_runs(folders)
 
 
 @pytest.mark.parametrize(
@@ -161,13 +162,13 @@ def test_examples_of_a_classifier_that_do_not_fit_together(make_run, change, mes
         changed = change(dict(arrays))
     np.savez(path, **changed)
     with pytest.raises(InputError, match=message):
-        read_runs([path.parent])
+        open_runs([path.parent])
 
 
 def test_answers_over_other_classes_do_not_join(make_run):
     folders = [make_run("retrained", classes=True), make_run("student", classes=True)]
-    assert "retrained" in read_runs(folders).examples
+    assert "retrained" in open_runs(folders).examples
     path = folders[0] / "examples.npz"
     with np.load(path) as arrays:
         np.savez(path, **dict(arrays) | {"classes": np.array([f"class {i}" for i in range(9)])})
-    assert "retrained" not in read_runs(folders).examples
+    assert "retrained" not in open_runs(folders).examples

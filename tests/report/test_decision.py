@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mu_monai.report import read_runs
 from mu_monai.report.decision import decision_alt, draw_decision
 from mu_monai.report.figures import DARK, LIGHT, png
+from mu_monai.runs import open_runs
 from tests.report.test_audited import write
 
 
@@ -58,7 +58,7 @@ def test_without_a_table_of_these_weights_there_is_none(runs, lost):
         record = json.loads((runs[-1] / "run.json").read_text())
         record["sha256"]["weights"] = "0" * 64
         (runs[-1] / "run.json").write_text(json.dumps(record))
-    found = read_runs(runs)
+    found = open_runs(runs)
     assert found.decision.empty
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from mu_monai.errors import InputError
-from mu_monai.report import read_runs
-from mu_monai.report.examples import read_examples
+from mu_monai.runs import open_runs
+from mu_monai.runs.examples import read_examples
 
 
 def edit(path, change):
@@ -17,7 +17,7 @@ def edit(path, change):
 
 
 def test_the_runs_come_by_role_and_the_teacher_once(all_runs):
-    runs = read_runs(reversed(all_runs))
+    runs = open_runs(reversed(all_runs))
     assert list(runs.by_role) == ["teacher", "retrained", "student"]
     assert runs.main.role == "student"
     assert not runs.scores.duplicated(["model", "case_id"]).any()
@@ -26,28 +26,28 @@ def test_the_runs_come_by_role_and_the_teacher_once(all_runs):
 
 
 def test_the_retrained_models_answers_join_the_examples_of_the_student(all_runs):
-    assert {"teacher", "student", "retrained"} <= set(read_runs(all_runs).examples)
+    assert {"teacher", "student", "retrained"} <= set(open_runs(all_runs).examples)
 
 
 def test_answers_on_other_cases_do_not_join(all_runs):
     path = all_runs[1] / "examples.npz"
     with np.load(path) as arrays:
         np.savez(path, **dict(arrays) | {"case_id": np.array([f"other{i}" for i in range(6)])})
-    assert "retrained" not in read_runs(all_runs).examples
+    assert "retrained" not in open_runs(all_runs).examples
 
 
 def test_ids_stay_text(make_run):
     folder = make_run("student")
     numbered = lambda t: t.assign(case_id=t.groupby("model").cumcount().map("{:04d}".format), patient_id="NA")  # noqa: E731
     edit(folder / "scores.csv", numbered)
-    scores = read_runs([folder]).scores
+    scores = open_runs([folder]).scores
     assert scores["case_id"].iloc[0] == "0000"
     assert set(scores["patient_id"]) == {"NA"}
 
 
 def test_curve_and_examples_may_be_absent(make_run):
     folder = make_run("student", figures=False)
-    runs = read_runs([folder])
+    runs = open_runs([folder])
     assert runs.main.curve.empty
     assert runs.examples == {}
 
@@ -56,7 +56,7 @@ def test_every_problem_comes_at_once(make_run, tmp_path):
     unfinished = make_run("teacher", status="interrupted")
     (unfinished / "scores.csv").unlink()
     with pytest.raises(InputError, match="is not a run folder") as caught:
-        read_runs([tmp_path / "nothing", unfinished])
+        open_runs([tmp_path / "nothing", unfinished])
     assert len(caught.value.problems) == 3
     assert "'interrupted', not finished" in str(caught.value)
     assert "has no scores.csv" in str(caught.value)
@@ -64,18 +64,18 @@ def test_every_problem_comes_at_once(make_run, tmp_path):
 
 def test_no_folder():
     with pytest.raises(InputError, match="no run folder is given"):
-        read_runs([])
+        open_runs([])
 
 
 def test_two_runs_of_one_role(make_run):
     with pytest.raises(InputError, match=r"2 runs have the role student .*one run of each role"):
-        read_runs([make_run("student"), make_run("student", "again")])
+        open_runs([make_run("student"), make_run("student", "again")])
 
 
 def test_other_split_and_bundle(make_run):
     other = make_run("retrained", sha256={"split": "0" * 64}, bundle={"name": "chase"})
     with pytest.raises(InputError, match=r"(?s)do not share one split.*do not share one bundle"):
-        read_runs([make_run("student"), other])
+        open_runs([make_run("student"), other])
 
 
 def forget_hash(folder, name):
@@ -90,17 +90,17 @@ def test_a_teacher_scored_differently_where_no_hash_tells(make_run, role, name):
     forget_hash(folders[role], name)
     scores = folders["teacher"] / "scores.csv"
     edit(scores, lambda t: t.assign(dice=t["dice"] - 5e-5))
-    read_runs(folders.values())
+    open_runs(folders.values())
     edit(scores, lambda t: t.assign(dice=t["dice"].where(t.index != 5, t["dice"] - 2e-4)))
     with pytest.raises(InputError, match="disagree about the dice of the teacher on case 'retain_p01_1'"):
-        read_runs(folders.values())
+        open_runs(folders.values())
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_the_same_teacher_scored_on_another_device(make_run, order):
     teacher, student = make_run("teacher"), make_run("student")
     edit(teacher / "scores.csv", lambda t: t.assign(dice=t["dice"] - 3e-3))
-    runs = read_runs([teacher, student][::order])
+    runs = open_runs([teacher, student][::order])
     found = runs.scores[runs.scores["model"] == "teacher"]["dice"].tolist()
     assert found == runs.by_role["teacher"].scores["dice"].tolist()  # its own run's, in whatever order they are given
 
@@ -112,7 +112,7 @@ def test_a_student_of_another_teacher(make_run, order):
     record["sha256"]["weights"] = "e5" * 32
     (teacher / "run.json").write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(InputError, match=r"did not start from the weights of the teacher '.*teacher'") as caught:
-        read_runs([teacher, student][::order])
+        open_runs([teacher, student][::order])
     assert f"starting weights {'c3' * 32}, of the teacher's weights {'e5' * 32}" in str(caught.value)
 
 
@@ -129,7 +129,7 @@ def test_scores_that_cannot_be_used(make_run, change, message):
     folder = make_run("student")
     edit(folder / "scores.csv", change)
     with pytest.raises(InputError, match=message):
-        read_runs([folder])
+        open_runs([folder])
 
 
 @pytest.mark.parametrize(
@@ -153,25 +153,25 @@ def test_damaged_files(make_run, name, content, message):
     folder = make_run("student")
     (folder / name).write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=message):
-        read_runs([folder])
+        open_runs([folder])
 
 
 def test_examples_that_do_not_fit_together(make_run):
     folder = make_run("student")
     np.savez(folder / "examples.npz", case_id=np.array(["a"]), subset=np.array(["retain"]))
     with pytest.raises(InputError, match="no array 'image', 'label'"):
-        read_runs([folder])
+        open_runs([folder])
     arrays = {"case_id": np.array(["a"]), "subset": np.array(["retain"]), "image": np.zeros((2, 4, 4, 1))}
     np.savez(folder / "examples.npz", label=np.zeros((1, 4, 4)), **arrays)
     with pytest.raises(InputError, match="has arrays of different lengths"):
-        read_runs([folder])
+        open_runs([folder])
 
 
 def test_examples_are_never_unpickled(make_run):
     folder = make_run("student")
     np.savez(folder / "examples.npz", case_id=np.array([{"a": 1}], dtype=object))
     with pytest.raises(InputError, match="is not a readable archive"):
-        read_runs([folder])
+        open_runs([folder])
 
 
 @pytest.mark.parametrize("compressed", [True, False])

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 
 from mu_monai.audit import records_table, utility_records
-from mu_monai.report import measured, read_runs, write_report
+from mu_monai.report import measured, open_runs, write_report
 from mu_monai.report.figures import DARK, LIGHT, draw_curve, draw_layers, draw_restoration, png, split_columns
 
 
 def write(folder, out):
-    runs = read_runs([folder])
+    runs = open_runs([folder])
     return write_report(runs, records_table(utility_records(runs.scores, n_resamples=20)), out)
 
 
@@ -102,7 +102,7 @@ def test_what_the_watchdog_did(measurements, change, said):
     ],
 )
 def test_which_epoch_was_kept(make_run, change, marks):
-    content = measured.measured_content(read_runs([make_run.two_phase(**change)]))
+    content = measured.measured_content(open_runs([make_run.two_phase(**change)]))
     assert [row["mark"] for row in content["restoration"]["rows"]] == marks
 
 

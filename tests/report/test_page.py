@@ -14,13 +14,13 @@ from PIL import Image
 
 from mu_monai.audit import records_table, utility_records
 from mu_monai.errors import InputError
-from mu_monai.report import page, read_runs, write_report
+from mu_monai.report import open_runs, page, write_report
 from mu_monai.tables import is_formula
 from tests.report.conftest import make_report
 
 
 def write(folders, out, **settings):
-    runs = read_runs(folders)
+    runs = open_runs(folders)
     return write_report(runs, records_table(utility_records(runs.scores, n_resamples=100)), out, **settings)
 
 
@@ -272,7 +272,7 @@ def test_a_failure_leaves_the_earlier_report_whole(make_run, tmp_path, monkeypat
 
 def test_records_without_a_column(make_run, tmp_path):
     with pytest.raises(ValueError, match="the records have no column ideal"):
-        write_report(read_runs([make_run("student")]), pd.DataFrame(columns=page.RECORD_COLUMNS[:-1]), tmp_path / "out")
+        write_report(open_runs([make_run("student")]), pd.DataFrame(columns=page.RECORD_COLUMNS[:-1]), tmp_path / "out")
 
 
 def test_the_same_input_gives_the_same_report(make_run, tmp_path):
@@ -312,7 +312,7 @@ def test_tables_that_people_open_hold_no_formulas(make_run, tmp_path):
     scores = pd.read_csv(folder / "scores.csv")
     scores["patient_id"] = scores["patient_id"].map(lambda name: f'=HYPERLINK("http://x", "{name}")')
     scores.to_csv(folder / "scores.csv", index=False)
-    runs = read_runs([folder])
+    runs = open_runs([folder])
     assert runs.scores["patient_id"].str.startswith("=HYPERLINK").all()
     records = utility_records(runs.scores, n_resamples=10)
     write_report(runs, records_table(records), tmp_path / "report")

@@ -7,10 +7,11 @@ import pytest
 
 from mu_monai.audit import records_table, utility_records
 from mu_monai.errors import InputError
-from mu_monai.report import read_runs, write_report
+from mu_monai.report import write_report
 from mu_monai.report.classwise import class_content, forgotten_sentence
 from mu_monai.report.figures import DARK, LIGHT, png
 from mu_monai.report.volume_gallery import draw_volume_gallery
+from mu_monai.runs import open_runs
 
 
 def records_of(runs):
@@ -83,7 +84,7 @@ def test_where_a_class_is_forgotten(page_of, text_of):
 
 
 def test_a_forgotten_class_without_a_retrained_model(make_run, tmp_path, text_of):
-    runs = read_runs([make_run.volumes("student", forget=("lesion",), figures=False)])
+    runs = open_runs([make_run.volumes("student", forget=("lesion",), figures=False)])
     text = text_of(write_report(runs, records_of(runs), tmp_path / "out", images=False))
     assert "What was to be forgotten should be at 0, and every other gap is to the teacher." in text
     assert "and should be near 0. " in text
@@ -93,7 +94,7 @@ def test_a_forgotten_class_without_a_retrained_model(make_run, tmp_path, text_of
 
 
 def test_where_every_class_is_forgotten(make_run, tmp_path, text_of):
-    runs = read_runs([make_run.volumes("student", forget=("organ", "lesion"), figures=False)])
+    runs = open_runs([make_run.volumes("student", forget=("organ", "lesion"), figures=False)])
     text = text_of(write_report(runs, records_of(runs), tmp_path / "out", images=False))
     assert "asked to forget the classes organ and lesion in every case. It" in text
     assert "Nothing else is segmented, so the numbers of this section should fall." in text
@@ -107,8 +108,8 @@ def test_runs_that_forget_other_classes_do_not_go_together(make_run):
         make_run.volumes("student", forget=("organ",)),
     ]
     with pytest.raises(InputError, match=r"choice of forgotten classes .*retrained': none, .*student': organ"):
-        read_runs(folders)
-    assert read_runs([folders[0], folders[2]]).forget_classes == ["organ"]
+        open_runs(folders)
+    assert open_runs([folders[0], folders[2]]).forget_classes == ["organ"]
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -119,14 +120,14 @@ def test_a_retrained_model_of_fewer_cases_is_no_yardstick_of_a_forgotten_class(m
         make_run.volumes("student", forget=gone),
     ]
     with pytest.raises(InputError, match=r"has learned from retain and the student .* from retain, forget;") as caught:
-        read_runs(folders[::order])
+        open_runs(folders[::order])
     assert "train it again with --subsets retain,forget --forget-class lesion" in str(caught.value)
     same = make_run.volumes("retrained", "same", forget=gone, subsets=["forget", "retain"])
-    assert list(read_runs([same, folders[1]]).by_role) == ["retrained", "student"]
+    assert list(open_runs([same, folders[1]]).by_role) == ["retrained", "student"]
 
 
 def test_where_cases_are_forgotten_the_retrained_model_has_fewer(make_run):
-    assert len(read_runs([make_run.volumes("retrained"), make_run.volumes("student")]).by_role) == 2
+    assert len(open_runs([make_run.volumes("retrained"), make_run.volumes("student")]).by_role) == 2
 
 
 def test_runs_with_other_classes_do_not_go_together(make_run):
@@ -135,7 +136,7 @@ def test_runs_with_other_classes_do_not_go_together(make_run):
     table = pd.read_csv(path)
     table.rename(columns=lambda name: name.replace("organ", "liver")).to_csv(path, index=False)
     with pytest.raises(InputError, match=r"do not share one set of classes .*liver, lesion.*organ, lesion"):
-        read_runs(folders)
+        open_runs(folders)
 
 
 def test_scores_of_classes_are_numbers(make_run):
@@ -143,10 +144,10 @@ def test_scores_of_classes_are_numbers(make_run):
     table = pd.read_csv(folder / "scores.csv").drop(columns="cross_entropy")
     table.to_csv(folder / "scores.csv", index=False)
     with pytest.raises(InputError, match="no column 'cross_entropy'"):
-        read_runs([folder])
+        open_runs([folder])
     table.assign(cross_entropy=0.1, **{"hd95[organ]": "far"}).to_csv(folder / "scores.csv", index=False)
     with pytest.raises(InputError, match=r"has text in 'hd95\[organ\]'"):
-        read_runs([folder])
+        open_runs([folder])
 
 
 class TestExamples:
@@ -159,11 +160,11 @@ class TestExamples:
         np.savez(path, **kept)
 
     def test_the_retrained_models_answers_are_shown_in_the_students_views(self, make_run):
-        runs = read_runs([make_run.volumes("retrained"), make_run.volumes("student")])
+        runs = open_runs([make_run.volumes("retrained"), make_run.volumes("student")])
         expected = runs.by_role["retrained"].examples["retrained"]  # drawn at the same places
         np.testing.assert_array_equal(runs.examples["retrained"], expected)
         self.change(runs.main.folder, position=runs.main.examples["position"] - 3)
-        moved = read_runs([run.folder for run in runs.by_role.values()]).examples["retrained"]
+        moved = open_runs([run.folder for run in runs.by_role.values()]).examples["retrained"]
         assert moved.shape == expected.shape
         assert (moved != expected).any()
 
@@ -176,16 +177,16 @@ class TestExamples:
             {"volume_2": np.zeros((99, 99, 99), np.uint8)},
         ):
             self.change(folders[0], **arrays)
-            assert "retrained" not in read_runs(folders).examples
+            assert "retrained" not in open_runs(folders).examples
 
     def test_what_they_need(self, make_run):
         folder = make_run.volumes("student")
         self.change(folder, position=None)
         with pytest.raises(InputError, match="has no array 'position'"):
-            read_runs([folder])
+            open_runs([folder])
 
     def test_outlines_have_the_models_colors_and_the_classes_styles(self, make_run):
-        examples = read_runs([make_run.volumes("student")]).examples
+        examples = open_runs([make_run.volumes("student")]).examples
         figure = draw_volume_gallery(examples, LIGHT)
         assert len(figure.axes) == 18
         outlines = figure.axes[0].collections
@@ -234,7 +235,7 @@ def test_volumes_of_one_channel_have_views_and_no_classes(make_run, tmp_path, te
     folder = make_run("student")
     (folder / "curve.csv").unlink()
     np.savez(folder / "examples.npz", **make_run.one_channel())
-    runs = read_runs([folder])
+    runs = open_runs([folder])
     text = text_of(write_report(runs, records_of(runs), tmp_path / "out"))
     assert "Each view is the slice in which teacher and student differ most" in text
     for unsaid in ("Class by class", "What the paper reports"):

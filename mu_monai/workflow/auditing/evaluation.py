@@ -13,11 +13,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mu_monai.adapters import load_models
-from mu_monai.bundle.config import config_files, read_config, read_run
+from mu_monai.bundle.config import config_files, read_config
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.engine import ScoreSubsets
 from mu_monai.errors import raise_if_any
 from mu_monai.measure import Apply
+from mu_monai.runs import open_run
 from mu_monai.workflow.checks import place_problems
 from mu_monai.workflow.recipe import common_overrides
 
@@ -88,8 +89,8 @@ def open_evaluation(
 
 def _config(run: str | Path, *, split: str | Path | None, device: str | None, trust: Trust) -> ConfigParser:
     """The config of a run's bundle for unlearning, with all that the run's model needs to be used as it was made."""
-    record = read_run(run)
-    bundle, split = trust.bundle_of(record), split or record["split"]["file"]
+    record = open_run(run).record
+    bundle, split = trust.bundle_of(record), split or record.split.file
     raise_if_any(place_problems({"--split": split, "the bundle": bundle}))
     files = config_files(bundle, "unlearn")
     parser = read_config(files)

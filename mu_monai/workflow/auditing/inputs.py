@@ -12,7 +12,6 @@ import pandas as pd
 
 from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.audit import LEAST_SHADOWS, case_groups
-from mu_monai.bundle.config import read_run
 from mu_monai.bundle.trust import Trust
 from mu_monai.data import read_split
 from mu_monai.errors import InputError, collect, raise_if_any, unless_raised
@@ -30,7 +29,7 @@ from mu_monai.keys import (
     TEACHER,
     TEST,
 )
-from mu_monai.report import Runs, read_runs
+from mu_monai.runs import RunRecord, Runs, open_run, open_runs
 from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.checks import changed_problems, device_problems
 
@@ -58,7 +57,7 @@ class AuditInputs:
     """
 
     run: Path
-    record: Mapping[str, Any]
+    record: RunRecord
     references: Sequence[Path]
     siblings: Sequence[Path]
     teacher: Path | None
@@ -75,7 +74,7 @@ class AuditInputs:
     @cached_property
     def runs(self) -> Runs:
         """The student's run and that of the first retrained model."""
-        return read_runs([self.run, *self.references[:1]], shown=False)
+        return open_runs([self.run, *self.references[:1]], shown=False)
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -84,17 +83,17 @@ class AuditInputs:
 
     def tables(self, folders: Sequence[Path]) -> list[pd.DataFrame]:
         """The scores of further runs on the same split."""
-        return [read_runs([folder], shown=False).scores for folder in folders]
+        return [open_runs([folder], shown=False).scores for folder in folders]
 
     @property
     def split(self) -> Path:
         """The split file that the run names."""
-        return Path(self.record["split"]["file"])
+        return Path(self.record.split.file)
 
     @cached_property
     def cases(self) -> pd.DataFrame | None:
         """All cases with their further columns; none where the split is no longer there, or another one by now."""
-        if not self.split.is_file() or file_sha256(self.split) != self.record["sha256"]["split"]:
+        if not self.split.is_file() or file_sha256(self.split) != self.record.sha256.split:
             return None
         content = read_split(self.split)
         return pd.DataFrame([case for name in SUBSETS for case in content[name]])
@@ -130,8 +129,8 @@ def read_inputs(
         InputError: every problem: a run that is not an unlearned model of patients, models of other splits or in other
             roles, unknown attacks or columns, weights that are not those of the runs, too few shadow models.
     """
-    run, record = Path(run), read_run(run, MODEL_PT, ADAPTER_DIR)
-    found = _inputs(run, record, teacher or record.get("teacher"), **options)
+    run, record = Path(run), open_run(run, MODEL_PT, ADAPTER_DIR).record
+    found = _inputs(run, record, teacher or record.teacher, **options)
     raise_if_any(_role_problems(run, record))
     raise_if_any(
         collect(
@@ -155,7 +154,10 @@ def unscored_problems(out: Path, split: Path | None, options: Mapping[str, Any])
     """
     if split is None:
         options = {**options, "references": (), "siblings": (), "by": ()}
-    record = {} if split is None else {"sha256": {"split": file_sha256(split)}, "split": {"file": str(split)}}
+    digest = "" if split is None else file_sha256(split)
+    record = RunRecord(
+        status=FINISHED, role=STUDENT, sha256=Digests(split=digest), split=OfSplit(file=str(split or ""))
+    )
     return _option_problems(
         _inputs(out, record, None, **options, distances=True, device=None, quiet=True, trust=Trust())
     )
@@ -163,7 +165,7 @@ def unscored_problems(out: Path, split: Path | None, options: Mapping[str, Any])
 
 def _inputs(
     run: Path,
-    record: Mapping[str, Any],
+    record: RunRecord,
     teacher: str | Path | None,
     *,
     references: Sequence[str | Path],
@@ -185,24 +187,24 @@ def _inputs(
 def _option_problems(inputs: AuditInputs) -> list[str]:
     """What is wrong with the options, whether the model is scored already or not."""
     return collect(
-        lambda: other_problems(inputs.references, RETRAINED, inputs.record, "--reference"),
-        lambda: other_problems(inputs.siblings, STUDENT, inputs.record, "--sibling"),
-        lambda: _by_problems(inputs) if inputs.record else [],
+        lambda: other_problems(inputs.references, RETRAINED, inputs.record.sha256.split, "--reference"),
+        lambda: other_problems(inputs.siblings, STUDENT, inputs.record.sha256.split, "--sibling"),
+        lambda: _by_problems(inputs) if inputs.record.split.file else [],
         lambda: unless_raised(chosen_attacks(inputs.attacks)),
         lambda: list(_shadow_problems(inputs)),
         lambda: _seed_problems(inputs.seed),
     )
 
 
-def _role_problems(run: Path, record: Mapping[str, Any]) -> Iterator[str]:
-    if record["role"] != STUDENT:
+def _role_problems(run: Path, record: RunRecord) -> Iterator[str]:
+    if record.role != STUDENT:
         yield (
-            f"'{run}' is the run of a {record['role']}, and an audit asks what a model has forgotten; give an "
+            f"'{run}' is the run of a {record.role}, and an audit asks what a model has forgotten; give an "
             "unlearning run, or a bundle with --weights for a model that was not unlearned here"
         )
-    elif record.get("forget_classes"):
+    elif record.forget_classes:
         yield (
-            f"'{run}' forgot the classes {', '.join(record['forget_classes'])} in every case and no patient, so nobody "
+            f"'{run}' forgot the classes {', '.join(record.forget_classes)} in every case and no patient, so nobody "
             "is to be told apart; the report has a table of the classes"
         )
 
@@ -217,14 +219,14 @@ def _score_problems(inputs: AuditInputs) -> list[str]:
     ]
 
 
-def other_problems(folders: Sequence[Path], role: str, record: Mapping[str, Any], option: str) -> list[str]:
-    """Why runs that are given beside another are not of its split, or not of the role that they are given for."""
+def other_problems(folders: Sequence[Path], role: str, split: str, option: str) -> list[str]:
+    """Why runs that are given beside another are not of its split (SHA-256), or not of the role that they are given for."""
     problems = []
     for folder in folders:
-        other = read_run(folder, MODEL_PT, SCORES_CSV)
-        if other["role"] != role:
-            problems.append(f"{option} '{folder}' is the run of a {other['role']}; give that of a {role} model")
-        if other["sha256"]["split"] != record["sha256"]["split"]:
+        other = open_run(folder, MODEL_PT, SCORES_CSV).record
+        if other.role != role:
+            problems.append(f"{option} '{folder}' is the run of a {other.role}; give that of a {role} model")
+        if other.sha256.split != split:
             problems.append(f"{option} '{folder}' is of another split than the run; give one of the same split")
     return problems
 
@@ -252,7 +254,7 @@ def _teacher_problems(inputs: AuditInputs, given: str | Path | None) -> list[str
     """Why what was given as the original model is not that of the run; where models are looked at, all are checked."""
     if given is None or inputs.needs_models:
         return []
-    found, wanted = weights_sha256(read_weights(given)), inputs.record["sha256"].get("starting_weights")
+    found, wanted = weights_sha256(read_weights(given)), inputs.record.sha256.starting_weights
     if wanted in (None, found):
         return []
     return [
@@ -268,4 +270,4 @@ def _weight_problems(inputs: AuditInputs) -> list[str]:
     if not inputs.split.is_file():
         raise InputError(f"the split '{inputs.split}' of '{inputs.run}' is no longer there; put it back")
     own = {role: path for role, path in inputs.weights.items() if role in (TEACHER, STUDENT)}
-    return changed_problems(inputs.run, dict(inputs.record), inputs.split, own)
+    return changed_problems(inputs.run, inputs.record, inputs.split, own)

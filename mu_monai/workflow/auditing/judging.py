@@ -146,7 +146,7 @@ def audit(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES},
         **draws,
-        "split": inputs.record["sha256"]["split"],
+        "split": inputs.record.sha256.split,
         "models": _models(inputs),
         "records": [asdict(record) for record in records],
         "verdict": asdict(verdict(records, n_unseen=unseen)),
@@ -291,13 +291,13 @@ def _shadows(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
 
 def _models(inputs: AuditInputs) -> dict[str, dict[str, Any]]:
     """Which weights the numbers are of."""
-    digests = inputs.record["sha256"]
-    found = {STUDENT: {"run": str(inputs.run), "weights": digests["weights"]}}
+    digests = inputs.record.sha256
+    found = {STUDENT: {"run": str(inputs.run), "weights": digests.weights}}
     if inputs.teacher is not None:
-        found[TEACHER] = {"run": str(inputs.teacher), "weights": digests.get("starting_weights")}
+        found[TEACHER] = {"run": str(inputs.teacher), "weights": digests.starting_weights}
     reference = inputs.runs.by_role.get(RETRAINED)
     if reference is not None:
-        found[RETRAINED] = {"run": str(reference.folder), "weights": reference.record["sha256"]["weights"]}
+        found[RETRAINED] = {"run": str(reference.folder), "weights": reference.record.sha256.weights}
     return {role: found[role] for role in ROLES if role in found}
 
 
@@ -314,4 +314,4 @@ def _original(inputs: AuditInputs) -> dict[str, torch.Tensor] | None:
     if inputs.teacher is None or not inputs.teacher.exists():
         return None
     state = read_weights(inputs.teacher)
-    return state if inputs.record["sha256"].get("starting_weights") in (None, weights_sha256(state)) else None
+    return state if inputs.record.sha256.starting_weights in (None, weights_sha256(state)) else None

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mu_monai.audit import LEAST_SHADOWS, SHADOW
-from mu_monai.bundle.config import config_files, read_config, read_run
+from mu_monai.bundle.config import config_files, read_config
 from mu_monai.bundle.trust import STRANGER, Trust, inherited, literal_problems, received_config
 from mu_monai.data import case_digests, load_split, read_split, unite_groups, write_split
 from mu_monai.engine.checkpoint import has_checkpoint
@@ -39,7 +39,7 @@ from mu_monai.keys import (
     VALIDATION,
 )
 from mu_monai.methods import METHODS
-from mu_monai.runs import changed_files, read_record
+from mu_monai.runs import RunRecord, changed_files, open_run, read_record
 from mu_monai.runs.scores import read_scores
 from mu_monai.workflow.evaluating import evaluate
 from mu_monai.workflow.recipe import method_overlay, method_override
@@ -97,10 +97,10 @@ def shadow_scores(
 
     Source: LiRA: arXiv 2112.03570; U-LiRA: arXiv 2403.01218. We draw the halves of the attacked patients only.
     """
-    record = read_run(run)
+    record = open_run(run).record
     trained = _training_run(run, record, teacher)
-    training = read_run(trained)
-    split = Path(split or record["split"]["file"])
+    training = open_run(trained).record
+    split = Path(split or record.split.file)
     raise_if_any(_problems(record, split, shadows))
     overlay = changed_settings(trained, training, "train", trust)
     pool = Path(pool)
@@ -113,7 +113,7 @@ def shadow_scores(
         shadow.divide(split)
         shadow.train(overlay, common)
         tables.append(shadow.scores(TEACHER, TEACHER))
-        if record["verb"] == "unlearn":
+        if record.verb == "unlearn":
             tables.append(shadow.scores(shadow.unlearn(Path(run), record, common), STUDENT))
     return pd.concat(tables, ignore_index=True)
 
@@ -121,14 +121,14 @@ def shadow_scores(
 class _Shadow:
     """One shadow model's folder in the pool: its split, its training, and what was unlearned from it."""
 
-    def __init__(self, folder: Path, number: int, training: Mapping[str, Any], trust: Trust) -> None:
+    def __init__(self, folder: Path, number: int, training: RunRecord, trust: Trust) -> None:
         self.folder, self.number, self.training, self.trust = folder, number, training, trust
         self.split = folder / SPLIT_JSON
-        self.seed = f"seed={training['seed'] + 1 + number}"  # another one than the teacher's
+        self.seed = f"seed={(training.seed or 0) + 1 + number}"  # another one than the teacher's
 
     def divide(self, split: Path) -> None:
         """Write its split, the same each time: `forget` is the half that it is trained on, `test` the other half."""
-        write_split(self.split, _shadow_split(split, self.number, self.training["seed"]))
+        write_split(self.split, _shadow_split(split, self.number, self.training.seed or 0))
 
     def train(self, overlay: Mapping[str, Any], common: Mapping[str, Any]) -> None:
         """Train it as the teacher was trained."""
@@ -146,7 +146,7 @@ class _Shadow:
             ),
         )
 
-    def unlearn(self, run: Path, record: Mapping[str, Any], common: Mapping[str, Any]) -> str:
+    def unlearn(self, run: Path, record: RunRecord, common: Mapping[str, Any]) -> str:
         """Unlearn its half as an audited run did; gives the name of the folder, which is that of the settings."""
         overlay = _unlearning(run, record, self.trust)
         name = f"unlearned-{digest(overlay)[:12]}"
@@ -169,7 +169,7 @@ class _Shadow:
 
     def scores(self, name: str, model: str) -> pd.DataFrame:
         """How it answers the attacked patients."""
-        read_run(self.folder / name, SCORES_CSV)
+        open_run(self.folder / name, SCORES_CSV)
         table = read_scores(self.folder / name / SCORES_CSV)
         chosen = table[(table[MODEL] == model) & table[SUBSET].isin((FORGET, TEST))]
         return chosen.assign(**{SHADOW: self.number})
@@ -180,13 +180,13 @@ class _Shadow:
         return str(file.resolve())
 
 
-def _training_run(run: str | Path, record: Mapping[str, Any], teacher: str | Path | None) -> Path:
+def _training_run(run: str | Path, record: RunRecord, teacher: str | Path | None) -> Path:
     """The run folder that says how the attacked model was trained."""
     if teacher is not None:
         folder = Path(teacher)
     else:
-        folder = Path(run) if record["verb"] == "train" else Path(record.get("teacher") or "").parent
-    if not (folder / RUN_JSON).is_file() or read_run(folder)["verb"] != "train":
+        folder = Path(run) if record.verb == "train" else Path(record.teacher or "").parent
+    if not (folder / RUN_JSON).is_file() or open_run(folder).record.verb != "train":
         raise InputError(
             f"how the model of '{run}' was trained is not known, since '{folder}' is not the folder of a training run; "
             "shadow models are trained alike: give its run as --teacher"
@@ -194,15 +194,15 @@ def _training_run(run: str | Path, record: Mapping[str, Any], teacher: str | Pat
     return folder
 
 
-def _problems(record: Mapping[str, Any], split: Path, shadows: int) -> Iterator[str]:
+def _problems(record: RunRecord, split: Path, shadows: int) -> Iterator[str]:
     if shadows < LEAST_SHADOWS:
         yield (
             f"--shadows {shadows} is too few: each patient needs 2 shadow models that were trained on it and 2 that "
             f"were not; use at least {LEAST_SHADOWS}, better 16 or more"
         )
-    if record.get("forget_classes"):
+    if record.forget_classes:
         yield (
-            f"the run forgets the class {', '.join(record['forget_classes'])} of all patients, and shadow models tell "
+            f"the run forgets the class {', '.join(record.forget_classes)} of all patients, and shadow models tell "
             "patients apart; leave out --shadows"
         )
     cases = load_split(split)
@@ -214,7 +214,7 @@ def _problems(record: Mapping[str, Any], split: Path, shadows: int) -> Iterator[
         )
 
 
-def changed_settings(run: str | Path, record: Mapping[str, Any], config: str, trust: Trust) -> dict[str, Any]:
+def changed_settings(run: str | Path, record: RunRecord, config: str, trust: Trust) -> dict[str, Any]:
     """What a run's config has otherwise than its bundle's, as an overlay."""
     files = config_files(trust.bundle_of(record), config)
     bundled, ran = read_config(files).get(), received_config(run)
@@ -223,30 +223,31 @@ def changed_settings(run: str | Path, record: Mapping[str, Any], config: str, tr
     return {key: found[key] for key in changed}
 
 
-def _unlearning(run: Path, record: Mapping[str, Any], trust: Trust) -> dict[str, Any]:
+def _unlearning(run: Path, record: RunRecord, trust: Trust) -> dict[str, Any]:
     """How a run was unlearned, as an overlay: its method with all settings, and all else that its bundle has not."""
-    settings = record["method"]["settings"]
+    assert record.method is not None  # an unlearning run has one
+    settings = record.method.settings
     raise_if_any(
         f"'{run / RUN_JSON}' holds code where the settings of a method are data ({text}); do not trust this run"
         for text in literal_problems(settings, "method.settings")
     )
-    name = next((name for name, method in METHODS.items() if method.__name__ == record["method"]["name"]), None)
+    name = next((name for name, method in METHODS.items() if method.__name__ == record.method.name), None)
     if name is None:
-        raise InputError(f"the method {record['method']['name']!r} of '{run}' is not known, so it cannot be repeated")
+        raise InputError(f"the method {record.method.name!r} of '{run}' is not known, so it cannot be repeated")
     bundle = trust.bundle_of(record)
     parser = read_config(config_files(bundle, "unlearn", method_overlay(bundle, name)))
     made = method_override(bundle, parser, name).get("method", parser.get("method"))
     return changed_settings(run, record, "unlearn", trust) | {"method": made | settings}
 
 
-def _claim(pool: Path, training: Mapping[str, Any], overlay: Mapping[str, Any], split: Path, trust: Trust) -> None:
+def _claim(pool: Path, training: RunRecord, overlay: Mapping[str, Any], split: Path, trust: Trust) -> None:
     """Say in the pool what it is for; refuse one that is for something else."""
     now = {
         "format": 1,
-        "bundle": training["bundle"]["name"],
+        "bundle": training.bundle.name,
         "config": training_digest(training, overlay, trust),
         "split": digest(_people(split)),
-        "seed": training["seed"],
+        "seed": training.seed,
     }
     raise_if_any(link_problems(pool))
     file = pool / POOL_JSON
@@ -262,7 +263,7 @@ def _claim(pool: Path, training: Mapping[str, Any], overlay: Mapping[str, Any], 
     )
 
 
-def training_digest(training: Mapping[str, Any], overlay: Mapping[str, Any], trust: Trust) -> str:
+def training_digest(training: RunRecord, overlay: Mapping[str, Any], trust: Trust) -> str:
     """The digest of the config that a run was trained with, without what each model has of its own."""
     bundled = read_config(config_files(trust.bundle_of(training), "train")).get()
     return digest({key: value for key, value in (bundled | overlay).items() if key not in (*_OWN, "_meta_")})
@@ -286,7 +287,7 @@ def digest(content: Any) -> str:
 
 def complete(folder: Path, make: Callable[[Path, bool], object], trust: Trust = STRANGER) -> None:
     """Make a run, go on with it where it was interrupted, or leave it where it is finished."""
-    if (folder / RUN_JSON).is_file() and read_record(folder)["status"] == "finished":
+    if (folder / RUN_JSON).is_file() and read_record(folder).status == "finished":
         if changed_files(folder, read_record(folder), [SCORES_CSV]) or not (folder / SCORES_CSV).is_file():
             evaluate(folder, trust=trust)
         return

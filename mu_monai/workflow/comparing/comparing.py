@@ -18,7 +18,6 @@ import pandas as pd
 
 from mu_monai.audit import closeness_records, membership_records, utility_records
 from mu_monai.audit.bootstrap import N_RESAMPLES
-from mu_monai.bundle.config import read_run
 from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.data import read_split
 from mu_monai.files import read_json, write_json
@@ -39,8 +38,8 @@ from mu_monai.lock import writes
 from mu_monai.methods import METHODS
 from mu_monai.metrics import average_gap, tow
 from mu_monai.record import without_nan
-from mu_monai.report import comparison_table, read_runs, write_comparison
-from mu_monai.runs import read_record, read_stamped
+from mu_monai.report import comparison_table, open_runs, write_comparison
+from mu_monai.runs import open_run, read_record, read_stamped
 from mu_monai.runs.numbers import AUC_OF_ALL, AUC_OF_LOSS, Group, State
 from mu_monai.runs.scores import leading_metric
 from mu_monai.workflow.comparing.plan import ALL, COMPARISON_JSON, SHAPE, Entry, Plan, read_plan
@@ -225,7 +224,7 @@ def _cell(plan: Plan, head: Row, run: Path, reference: Path, make: Callable[[], 
         | {
             "verdict": found["verdict"]["label"],
             "auc_attacked": _after_attacks(found),
-            "warnings": read_record(run).get("warnings", []),
+            "warnings": list(read_record(run).warnings),
         }
     )
 
@@ -261,9 +260,9 @@ def _records(plan: Plan, rows: Sequence[Row], seed: int, reference: Path) -> lis
         found: list[Row] = read_stamped(plan.out / run / AUDIT_JSON, {"records": [dict]})["records"]
         return found
     scored = (plan.teacher / SCORES_CSV).is_file()
-    record = read_run(plan.teacher) if scored else {}
-    scored = scored and record["role"] == TEACHER and record["sha256"]["split"] == plan.identity["split"]
-    scores = read_runs([*([plan.teacher] if scored else []), reference], shown=False).scores
+    record = open_run(plan.teacher).record if scored else None
+    scored = record is not None and record.role == TEACHER and record.sha256.split == plan.identity["split"]
+    scores = open_runs([*([plan.teacher] if scored else []), reference], shown=False).scores
     records = [
         *utility_records(scores, n_resamples=1),
         *membership_records(scores, n_resamples=1),
@@ -320,8 +319,8 @@ def _after_attacks(found: Mapping[str, Any]) -> float | None:
 
 def _cost(run: Path | None) -> Row:
     """What a run took."""
-    record = {} if run is None else read_record(run)
-    return {name: record.get(name) for name in ("seconds", "cpu_seconds", "peak_memory_mib", "device")}
+    record = None if run is None else read_record(run)
+    return {name: getattr(record, name, None) for name in ("seconds", "cpu_seconds", "peak_memory_mib", "device")}
 
 
 def _with_ratios(rows: Rows) -> Rows:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from mu_monai.adapters import read_weights, weights_sha256
-from mu_monai.bundle.config import config_files, parse_settings, read_config, read_run, unknown_ids
+from mu_monai.bundle.config import config_files, parse_settings, read_config, unknown_ids
 from mu_monai.bundle.trust import SEPARATOR, STRANGER, Trust
 from mu_monai.errors import collect, did_you_mean, raise_if_any, unless_raised
 from mu_monai.files import file_sha256, link_problems, read_json
 from mu_monai.keys import FORGET, RETAIN, RETRAINED, RUN_JSON, SUBSETS, TEACHER, TEST
 from mu_monai.methods import METHODS
+from mu_monai.runs import open_run
 from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.auditing.inputs import other_problems
 from mu_monai.workflow.checks import device_problems, number_problems, place_problems, split_problems, weight_problems
@@ -257,7 +258,7 @@ def _teacher_problems(plan: Plan, bundle: str) -> list[str]:
     foreign = _bundle_problems("--teacher", [plan.teacher], bundle) if (plan.teacher / RUN_JSON).is_file() else []
     if foreign:
         return foreign
-    if not (plan.teacher / RUN_JSON).is_file() or read_run(plan.teacher)["verb"] != "train":
+    if not (plan.teacher / RUN_JSON).is_file() or open_run(plan.teacher).record.verb != "train":
         if not plan.references:
             return [
                 f"how the teacher '{plan.teacher}' was trained is not known, so that no model can be retrained alike; "
@@ -279,13 +280,12 @@ def _reference_problems(plan: Plan, bundle: str) -> Iterator[str]:
         )
     yield from _bundle_problems("--reference", plan.references, bundle)
     if plan.split.is_file():
-        record = {"sha256": {"split": file_sha256(plan.split)}}
-        yield from other_problems(plan.references, RETRAINED, record, "--reference")
+        yield from other_problems(plan.references, RETRAINED, file_sha256(plan.split), "--reference")
 
 
 def _bundle_problems(option: str, folders: Sequence[Path], bundle: str) -> list[str]:
     """Which runs are of another bundle, whose network, images or loss differ."""
-    names = {folder: read_run(folder)["bundle"]["name"] for folder in folders}
+    names = {folder: open_run(folder).record.bundle.name for folder in folders}
     return [
         f"{option} '{folder}' is a run of the bundle '{name}', and '{bundle}' is compared; give one of that bundle"
         for folder, name in names.items()

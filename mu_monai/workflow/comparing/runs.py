@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mu_monai.bundle.config import config_files, read_config, read_run
+from mu_monai.bundle.config import config_files, read_config
 from mu_monai.bundle.trust import Trust
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import AUDIT_JSON, RETAIN, RETRAINED, RUN_JSON, SCORES_CSV, STUDENT
 from mu_monai.methods import METHODS
 from mu_monai.metrics import choice
-from mu_monai.runs import changed_files, read_record, read_stamped
+from mu_monai.runs import changed_files, open_run, read_record, read_stamped
 from mu_monai.runs.scores import read_scores
 from mu_monai.workflow.auditing.judging import audit
 from mu_monai.workflow.auditing.shadows import OVERLAY_JSON, changed_settings, complete, digest, training_digest
@@ -67,7 +67,7 @@ def retrained_models(plan: Plan) -> dict[int, Path]:
     """
     if plan.references:
         return {seed: plan.references[place % len(plan.references)] for place, seed in enumerate(plan.seeds)}
-    training = read_run(plan.teacher)
+    training = open_run(plan.teacher).record
     overlay = changed_settings(plan.teacher, training, "train", plan.trust)
     bundle = plan.trust.bundle_of(training)
     made_of = {"split": file_sha256(plan.split), "config": training_digest(training, overlay, plan.trust)}
@@ -208,7 +208,7 @@ def _is_finished(folder: Path) -> bool:
     if not ((folder / RUN_JSON).is_file() and (folder / SCORES_CSV).is_file()):
         return False
     record = read_record(folder)
-    return record["status"] == "finished" and not changed_files(folder, record, [SCORES_CSV])
+    return record.status == "finished" and not changed_files(folder, record, [SCORES_CSV])
 
 
 def _is_current(plan: Plan, file: Path, run: Path, reference: Path) -> bool:
@@ -219,5 +219,5 @@ def _is_current(plan: Plan, file: Path, run: Path, reference: Path) -> bool:
         return False
     models = {STUDENT: run, RETRAINED: reference}
     weights = {role: (content["models"].get(role) or {}).get("weights") for role in models}
-    same = weights == {role: read_run(folder)["sha256"]["weights"] for role, folder in models.items()}
+    same = weights == {role: open_run(folder).record.sha256.weights for role, folder in models.items()}
     return same and set(plan.attacks) <= set(content.get("attacks_asked", []))

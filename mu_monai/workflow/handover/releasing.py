@@ -18,7 +18,7 @@ from torch import nn
 from mu_monai import __version__
 from mu_monai.adapters import Student, load_student, load_weights, read_weights, weights_sha256, write_tensors
 from mu_monai.attacks import search_folder
-from mu_monai.bundle.config import built_network, config_files, read_config, read_run, run_config
+from mu_monai.bundle.config import built_network, config_files, read_config, run_config
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.data import load_split
 from mu_monai.errors import InputError, collect, raise_if_any
@@ -36,7 +36,7 @@ from mu_monai.keys import (
     VALIDATION,
 )
 from mu_monai.lock import writes
-from mu_monai.runs import read_record
+from mu_monai.runs import RunRecord, open_run, read_record
 from mu_monai.workflow.checks import place_problems
 from mu_monai.workflow.handover.sealed import own_file, plain_inference, readme, sealed_metadata
 
@@ -93,8 +93,8 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
             answer, or the search finds what the teacher can be rebuilt from; nothing is written.
     """
     run, out = Path(run), Path(out)
-    record = read_run(run, CONFIG_JSON, MODEL_PT)
-    source = teacher or record.get("teacher")
+    record = open_run(run, CONFIG_JSON, MODEL_PT).record
+    source = teacher or record.teacher
     raise_if_any(_release_problems(run, out, record, source))
     assert source is not None
     bundle = trust.bundle_of(record)
@@ -113,25 +113,23 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
     return out
 
 
-def _release_problems(run: Path, out: Path, record: Mapping[str, Any], source: str | Path | None) -> Iterator[str]:
+def _release_problems(run: Path, out: Path, record: RunRecord, source: str | Path | None) -> Iterator[str]:
     if out.exists():
         yield f"'{out}' exists; give another folder or remove it"
     yield from place_problems({"--out": out})
     if source is None:
         yield f"'{run}' does not name its teacher; give the weights that it started from as --teacher"
-    if record["verb"] != "unlearn":
+    if record.verb != "unlearn":
         yield f"{_no_unlearning(run, record)}; only the student of an unlearning run is released"
-    for check in record.get("checks", []):
-        if not check["passed"]:
-            yield f"'{run}' failed its self-check '{check['name']}' ({check['detail']}); unlearn again, then release"
+    for check in record.checks:
+        if not check.passed:
+            yield f"'{run}' failed its self-check '{check.name}' ({check.detail}); unlearn again, then release"
 
 
-def _other_weights(
-    record: Mapping[str, Any], states: Mapping[str, State], run: Path, teacher: str | Path
-) -> Iterator[str]:
+def _other_weights(record: RunRecord, states: Mapping[str, State], run: Path, teacher: str | Path) -> Iterator[str]:
     places = {STUDENT: ("weights", run / MODEL_PT), TEACHER: ("starting_weights", teacher)}
     for role, (key, path) in places.items():
-        found, wanted = weights_sha256(states[role]), record["sha256"][key]
+        found, wanted = weights_sha256(states[role]), getattr(record.sha256, key)
         if found != wanted:
             yield (
                 f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {found}, in "
@@ -148,9 +146,7 @@ def _changed(teacher: State, student: State) -> list[str]:
     return [name for name, value in student.items() if not torch.equal(value, teacher[name])]
 
 
-def _write_bundle(
-    folder: Path, bundle: Path, config: Mapping[str, Any], record: Mapping[str, Any], state: State
-) -> None:
+def _write_bundle(folder: Path, bundle: Path, config: Mapping[str, Any], record: RunRecord, state: State) -> None:
     metadata = sealed_metadata(bundle, config, record)
     write_json(folder / "configs" / "inference.json", config)
     write_json(folder / "configs" / "metadata.json", metadata)
@@ -162,7 +158,7 @@ def _write_bundle(
     write_tensors(folder / "models" / MODEL_PT, {name: value.clone().contiguous() for name, value in state.items()})
 
 
-def _answers(folder: Path, record: Mapping[str, Any]) -> str:
+def _answers(folder: Path, record: RunRecord) -> str:
     """Load what was written as its receiver will, and let it answer a case that was not forgotten; says what was done.
 
     Raises:
@@ -185,9 +181,9 @@ def _answers(folder: Path, record: Mapping[str, Any]) -> str:
     return "it was loaded, and answered a case of its split"
 
 
-def _known_image(record: Mapping[str, Any]) -> Path | None:
+def _known_image(record: RunRecord) -> Path | None:
     """An image that nobody asked to forget, for a try; none where there is none that a config can name."""
-    split = Path(record["split"]["file"])
+    split = Path(record.split.file)
     cases = load_split(split) if split.is_file() else {}
     images = [Path(case[IMAGE]) for subset in (TEST, VALIDATION, RETAIN) for case in cases.get(subset, [])]
     return next((image for image in images if image.exists() and not place_problems({"image": image})), None)
@@ -228,10 +224,10 @@ def _whole_folder(target: Path) -> Iterator[Path]:
 def _student(run: str | Path, out: str | Path, teacher: str | Path | None, trust: Trust) -> Student:
     if Path(out).exists():
         raise InputError(f"'{out}' exists; give another file or remove it")
-    record = read_run(run)
-    if record["verb"] != "unlearn":
+    record = open_run(run).record
+    if record.verb != "unlearn":
         raise InputError(f"{_no_unlearning(run, record)}; only an unlearning run has adapters to merge or take off")
-    source = teacher or record.get("teacher")
+    source = teacher or record.teacher
     if source is None:
         raise InputError(f"'{run}' does not name its teacher; give the weights that it started from as --teacher")
     files = config_files(trust.bundle_of(record), "unlearn")
@@ -240,11 +236,11 @@ def _student(run: str | Path, out: str | Path, teacher: str | Path | None, trust
     return load_student(load_weights(built_network(parser), source), Path(run) / ADAPTER_DIR)
 
 
-def _no_unlearning(run: str | Path, record: Mapping[str, Any]) -> str:
+def _no_unlearning(run: str | Path, record: RunRecord) -> str:
     """Why a run is none; that of an audit without a run holds a model that was made elsewhere."""
-    if record["verb"] == "audit":
+    if record.verb == AUDIT:
         return f"'{run}' holds the audit of a model that was not unlearned here, so no adapter of it is known"
-    return f"'{run}' is no unlearning run (its verb is {record['verb']})"
+    return f"'{run}' is no unlearning run (its verb is {record.verb})"
 
 
 def _write(network: nn.Module, run: str | Path, role: str, out: str | Path) -> Path:
@@ -259,7 +255,8 @@ def _unlike(state: State, run: Path, role: str) -> Iterator[str]:
 
     Adapters that are merged on another device than the run's give other last digits than `model.pt` has.
     """
-    wanted = read_record(run)["sha256"]["weights" if role == STUDENT else "starting_weights"]
+    digests = read_record(run).sha256
+    wanted = digests.weights if role == STUDENT else digests.starting_weights
     found = weights_sha256(state)
     if found == wanted:
         return

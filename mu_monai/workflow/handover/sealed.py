@@ -12,7 +12,8 @@ from mu_monai.bundle.config import config_files, read_config
 from mu_monai.bundle.trust import Trust, inherited
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
-from mu_monai.keys import FORGET, PROVENANCE, RETAIN
+from mu_monai.keys import FORGET, RETAIN
+from mu_monai.runs import RunRecord
 
 _PACKAGE = "mu_monai"
 _CHECK, _CROP = f"{_PACKAGE}.data.check_volume.CheckVolumed", f"{_PACKAGE}.data.crop_volume.CropContentd"
@@ -87,7 +88,7 @@ def _plain(value: Any) -> Any:
     return {key: _plain(item) for key, item in value.items()}
 
 
-def sealed_metadata(bundle: Path, config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+def sealed_metadata(bundle: Path, config: Mapping[str, Any], record: RunRecord) -> dict[str, Any]:
     """The bundle's metadata with a raised version, the shapes of the run, and what was unlearned; no ids.
 
     Args:
@@ -96,7 +97,7 @@ def sealed_metadata(bundle: Path, config: Mapping[str, Any], record: Mapping[str
         record: `run.json` of the unlearning run.
     """
     metadata: dict[str, Any] = read_json(own_file(bundle, "configs/metadata.json"))
-    block, phantom = unlearning_block(record), (record["split"].get(PROVENANCE) or {}).get("phantom")
+    block, phantom = unlearning_block(record), (record.provenance).get("phantom")
     raised = raised_version(str(metadata["version"]))
     done = f"weights after unlearning {_forgotten(block)} with {block['method']}"
     own = {
@@ -119,26 +120,26 @@ def sealed_metadata(bundle: Path, config: Mapping[str, Any], record: Mapping[str
     return metadata
 
 
-def unlearning_block(record: Mapping[str, Any]) -> dict[str, Any]:
+def unlearning_block(record: RunRecord) -> dict[str, Any]:
     """What was unlearned, by method and by numbers of patients.
 
     Nothing else about the request: whoever remakes the split of a guess could compare its digest, and a number of cases
     can be a single patient's.
     """
-    counts = (record["split"].get(PROVENANCE) or {}).get("counts") or {}
+    counts = (record.provenance).get("counts") or {}
     patients = {name: {"patients": found["patients"]} for name, found in counts.items() if "patients" in found}
     return {
-        "method": record["method"]["name"],
+        "method": record.method.name if record.method else "",
         "preset": _shipped_preset(record),
-        "forgotten": {"classes": record["forget_classes"]} if record.get("forget_classes") else patients.get(FORGET),
+        "forgotten": {"classes": record.forget_classes} if record.forget_classes else patients.get(FORGET),
         "retained": patients.get(RETAIN),
-        "weights_sha256": record["sha256"]["weights"],
+        "weights_sha256": record.sha256.weights,
     }
 
 
-def _shipped_preset(record: Mapping[str, Any]) -> str | None:
+def _shipped_preset(record: RunRecord) -> str | None:
     """The preset where it is one of a shipped bundle: one of the user's own may have the name of a patient."""
-    preset = record.get("preset")
+    preset = record.preset
     names = {path.stem for root in shipped_bundles().values() for path in (root / "configs").glob("*.json")}
     return preset if preset in names else None
 

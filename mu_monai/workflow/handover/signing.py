@@ -117,7 +117,7 @@ def _content(runs: Runs, folder: Path, evidence: pd.DataFrame, ids: Identifiers,
     computed, audit = computed_records(evidence, runs.forget_classes, DRAWS), runs.audit or None
     raise_if_any(_audit_problems(runs.main, audit, computed) if audit else [])
     said = predicate(
-        {role: found.record for role, found in runs.by_role.items()},
+        {role: found.record.to_json() for role, found in runs.by_role.items()},
         read_json(folder / RELEASE_JSON, _RELEASE),
         computed,
         DRAWS,
@@ -209,10 +209,10 @@ def _problems(folder: Path, run: Run) -> Iterator[str]:
     yield from _salt_problems(folder)
     yield from _file_problems(folder, read_json(folder / RELEASE_JSON, _RELEASE)["search"]["files"])
     found = weights_sha256(read_weights(folder / BUNDLE / "models" / MODEL_PT))
-    if found != run.record["sha256"]["weights"]:
+    if found != run.record.sha256.weights:
         yield (
             f"the weights in '{folder}' are not those of the run '{run.folder}' (SHA-256 {found}, in its run.json "
-            f"{run.record['sha256']['weights']}); give the folder that was released from this run"
+            f"{run.record.sha256.weights}); give the folder that was released from this run"
         )
 
 

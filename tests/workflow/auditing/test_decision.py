@@ -7,7 +7,7 @@ import pytest
 
 from mu_monai import workflow
 from mu_monai.files import read_json
-from mu_monai.report import read_runs
+from mu_monai.runs import open_runs
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_every_model_has_a_plane_with_all_forget_cases(unlearned, retrained, tmp
     content = read_json(workflow.audit(run, references=[reference], n_resamples=20, out=tmp_path / "a.json"))
     assert content["decision"] == {"file": "decision.csv"}
     table = pd.read_csv(tmp_path / "decision.csv")
-    scores = read_runs([run, reference]).scores
+    scores = open_runs([run, reference]).scores
     assert list(table.columns) == ["model", "subset", "case_id", "x", "y", "label", "predicted"]
     assert set(table["model"]) == {"teacher", "retrained", "student"}
     assert len(table) == len(scores)  # few enough to be shown all

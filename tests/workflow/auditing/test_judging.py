@@ -10,8 +10,7 @@ import torch
 from mu_monai import workflow
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
-from mu_monai.report import read_runs
-from mu_monai.runs import file_digests, write_record
+from mu_monai.runs import file_digests, open_runs, write_record
 
 KEYS = {
     *("format", "command", "created", "versions", "seed", "n_resamples", "split", "models", "records", "verdict"),
@@ -51,7 +50,7 @@ def test_scores_alone_tell_membership_patients_and_groups(student):
     assert any("no retrained model was given" in note for note in content["notes"])
     assert any(found["file"].startswith("adapter/") for found in content["searched"])
     assert "NaN" not in file.read_text(encoding="utf-8")
-    assert read_runs([student]).audit == content
+    assert open_runs([student]).audit == content
 
 
 def test_the_same_seed_gives_the_same_numbers(student, tmp_path):

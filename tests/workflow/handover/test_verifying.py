@@ -13,8 +13,7 @@ from mu_monai import workflow
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
 from mu_monai.record import private_key, sign
-from mu_monai.report import read_runs
-from mu_monai.runs import add_files, write_record
+from mu_monai.runs import add_files, open_runs, write_record
 from mu_monai.workflow.handover.signing import seal
 
 FILES = [
@@ -286,7 +285,7 @@ class TestRefusals:
     def refused(self, match, runs, folder, key):
         before = sorted(folder.rglob("*")) if folder.exists() else []
         with pytest.raises(InputError, match=match):
-            seal(read_runs(runs), folder, key=key)
+            seal(open_runs(runs), folder, key=key)
         assert (sorted(folder.rglob("*")) if folder.exists() else []) == before
 
     @pytest.fixture
@@ -374,7 +373,7 @@ class TestKilled:
     @pytest.mark.parametrize("moved", range(4))
     def test_signing_again_works(self, moved, unlearned, out, keys, monkeypatch, checks):
         """Killed before the first, second or third file is in its place, or after the last."""
-        runs, replace, done = read_runs([unlearned("isic")]), os.replace, []
+        runs, replace, done = open_runs([unlearned("isic")]), os.replace, []
 
         def dies(source, target):
             if Path(target).parent.name != ".out.signing":
@@ -409,5 +408,5 @@ class TestKilled:
 
         monkeypatch.setattr("mu_monai.workflow.handover.signing.sign", refuses)
         with pytest.raises(InputError):
-            seal(read_runs([unlearned("isic")]), out, key=keys / "own.pem")
+            seal(open_runs([unlearned("isic")]), out, key=keys / "own.pem")
         assert [path.name for path in out.parent.iterdir()] == ["out"]

@@ -1,10 +1,12 @@
-"""Reading of run folders, with every problem reported at once."""
+"""Finished runs, opened once: their records, and their files as they are asked for, with every problem at once."""
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +21,20 @@ from mu_monai.keys import (
     DECISION_CSV,
     EXAMPLES_NPZ,
     MODEL,
+    MODEL_PT,
     RETRAINED,
     ROLES,
+    RUN_JSON,
     SCORES_CSV,
     STUDENT,
     SUBSET,
     TEACHER,
 )
-from mu_monai.report.examples import Examples, is_volumes, joined_examples, read_examples
-from mu_monai.runs import changed_files, read_record, read_stamped
+from mu_monai.runs.examples import Examples, is_volumes, joined_examples, read_examples
+from mu_monai.runs.folder import changed_files
+from mu_monai.runs.record import FINISHED, Digests, RunRecord, read_record
 from mu_monai.runs.scores import CLASS_NAMES, SCORE_KEYS, TEXT, needed_columns, read_scores, structures, task_of
+from mu_monai.runs.stamped import read_stamped
 from mu_monai.tables import read_table
 
 _SHOWN = (CURVE_CSV, EXAMPLES_NPZ, AUDIT_JSON, DECISION_CSV)
@@ -36,32 +42,85 @@ _PLANE = (MODEL, SUBSET, CASE_ID, *CLASS_NAMES, "x", "y")
 _TOLERANCE = 1e-4
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Run:
-    """One finished run.
+    """One finished run; what stands in its files is read when it is first asked for, and compared with its record.
 
     Args:
         folder: where it lies.
         record: the content of `run.json`.
-        scores: the content of `scores.csv`.
-        curve: the content of `curve.csv`; empty where the run has none.
-        examples: the arrays of `examples.npz`; empty where the run has none.
-        audit: the content of `audit.json`; empty where the run has none.
-        decision: the content of `decision.csv`, that the audit of a classifier wrote; empty where there is none.
     """
 
     folder: Path
-    record: dict[str, Any]
-    scores: pd.DataFrame
-    curve: pd.DataFrame
-    examples: Examples
-    audit: dict[str, Any] = field(default_factory=dict)
-    decision: pd.DataFrame = field(default_factory=pd.DataFrame)
+    record: RunRecord
 
     @property
     def role(self) -> str:
         """`teacher`, `retrained` or `student`."""
-        return str(self.record["role"])
+        return self.record.role
+
+    @property
+    def weights(self) -> Path:
+        """The file of its weights."""
+        return self.folder / MODEL_PT
+
+    @property
+    def split(self) -> Path:
+        """The file of its split, as the run found it."""
+        return Path(self.record.split.file)
+
+    @property
+    def forget_classes(self) -> list[str]:
+        """The classes of masks that were to be forgotten in every case; none where cases were."""
+        return list(self.record.forget_classes)
+
+    def check(self, *uses: str) -> None:
+        """Compare files with the digests that the record names.
+
+        Args:
+            uses: the files that are going to be used, as `changed_files` takes them.
+
+        Raises:
+            InputError: for every used file that was changed, is gone, or was added after the run.
+        """
+        raise_if_any(changed_files(self.folder, self.record, uses))
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """The content of `scores.csv`."""
+        if not (self.folder / SCORES_CSV).is_file():
+            raise InputError(_no_scores(self.folder))
+        self.check(SCORES_CSV)
+        scores = read_scores(self.folder / SCORES_CSV)
+        raise_if_any(_score_problems(self.folder, self.role, scores))
+        return scores
+
+    @cached_property
+    def curve(self) -> pd.DataFrame:
+        """The content of `curve.csv`; empty where the run has none."""
+        self.check(CURVE_CSV)
+        file = self.folder / CURVE_CSV
+        return read_table(file, ["epoch"], numbers=True) if file.is_file() else pd.DataFrame()
+
+    @cached_property
+    def examples(self) -> Examples:
+        """The arrays of `examples.npz`; empty where the run has none."""
+        self.check(EXAMPLES_NPZ)
+        return read_examples(self.folder / EXAMPLES_NPZ)
+
+    @cached_property
+    def audit(self) -> dict[str, Any]:
+        """The content of `audit.json`; empty where the run has none."""
+        self.check(AUDIT_JSON)
+        file = self.folder / AUDIT_JSON
+        return read_stamped(file) if file.is_file() else {}
+
+    @cached_property
+    def decision(self) -> pd.DataFrame:
+        """The content of `decision.csv`, that the audit of a classifier wrote; empty where there is none."""
+        self.check(DECISION_CSV)
+        file = self.folder / DECISION_CSV
+        return read_table(file, _PLANE, text=TEXT) if self.audit.get("decision") and file.is_file() else pd.DataFrame()
 
     @property
     def task(self) -> str:
@@ -72,7 +131,7 @@ class Run:
     def stale_audit(self) -> bool:
         """Whether the audit is of other weights than the run's own."""
         audited = ((self.audit.get("models") or {}).get(self.role) or {}).get("weights")
-        return bool(self.audit) and audited != (self.record.get("sha256") or {}).get("weights")
+        return bool(self.audit) and audited != (self.record.sha256.weights or None)
 
 
 @dataclass(frozen=True)
@@ -93,8 +152,7 @@ class Runs:
     @property
     def provenance(self) -> dict[str, Any]:
         """The provenance of the split."""
-        split: dict[str, Any] = self.main.record.get("split") or {}
-        return split.get("provenance") or {}
+        return dict(self.main.record.provenance)
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -128,7 +186,7 @@ class Runs:
     @property
     def forget_classes(self) -> list[str]:
         """The classes that were to be forgotten in every case; none where cases were."""
-        return _forget_classes(self.main)
+        return self.main.forget_classes
 
     @property
     def kept_classes(self) -> list[str]:
@@ -136,8 +194,39 @@ class Runs:
         return [name for name in structures(self.main.scores) if name not in self.forget_classes]
 
 
-def read_runs(folders: Sequence[str | Path], *, shown: bool = True) -> Runs:
-    """Read the run folders of one report, or of one audit.
+def open_run(folder: str | os.PathLike[str], *uses: str) -> Run:
+    """Open a finished run that says what it was made with, and whose files are as it says.
+
+    Args:
+        folder: the run folder.
+        uses: the files that are going to be used, as `changed_files` takes them.
+
+    Raises:
+        InputError: with every problem: what `read_record` refuses, a run that is not finished, does not name its
+            bundle, split or weights, and a used file that was changed, is gone, or was added after the run.
+    """
+    run = Run(Path(folder), read_record(folder))
+    if run.record.status != FINISHED:
+        raise InputError(f"the run '{folder}' is {run.record.status}, not finished; go on with it through --resume")
+    raise_if_any(changed_files(folder, run.record, uses))
+    needed = {
+        "verb": run.record.verb,
+        "bundle.name": run.record.bundle.name,
+        "bundle.root": run.record.bundle.root,
+        "sha256.split": run.record.sha256.split,
+        "sha256.weights": run.record.sha256.weights,
+        "split.file": run.record.split.file,
+    }
+    raise_if_any(
+        f"the {RUN_JSON} of '{folder}' has no {name}; the file is damaged: put the original back"
+        for name, value in needed.items()
+        if not value
+    )
+    return run
+
+
+def open_runs(folders: Sequence[str | os.PathLike[str]], *, shown: bool = True) -> Runs:
+    """Open the run folders of one report, or of one audit, and read their scores.
 
     Args:
         folders: at least one run folder; at most one of each role (teacher, retrained, student).
@@ -153,15 +242,15 @@ def read_runs(folders: Sequence[str | Path], *, shown: bool = True) -> Runs:
     runs: list[Run] = []
     for folder in folders:
         try:
-            runs.append(_read_run(Path(folder), _SHOWN if shown else ()))
+            runs.append(_read(Path(folder), shown))
         except InputError as error:
             problems += error.problems
     problems += _same_role(runs)
-    problems += _differing("split", [(run, (run.record.get("sha256") or {}).get("split")) for run in runs])
-    problems += _differing("bundle", [(run, (run.record.get("bundle") or {}).get("name")) for run in runs])
+    problems += _differing("split", [(run, run.record.sha256.split) for run in runs])
+    problems += _differing("bundle", [(run, run.record.bundle.name) for run in runs])
     problems += _differing("task", [(run, run.task) for run in runs])
     problems += _differing("set of classes", [(run, ", ".join(structures(run.scores))) for run in runs])
-    forgot = [(run, ", ".join(sorted(_forget_classes(run))) or "none") for run in runs if run.role != TEACHER]
+    forgot = [(run, ", ".join(sorted(run.forget_classes)) or "none") for run in runs if run.role != TEACHER]
     problems += _differing("choice of forgotten classes", forgot)
     problems += _other_cases(runs)
     problems += _differing_scores(runs)
@@ -169,38 +258,28 @@ def read_runs(folders: Sequence[str | Path], *, shown: bool = True) -> Runs:
     return Runs({run.role: run for run in sorted(runs, key=lambda run: ROLES.index(run.role))})
 
 
-def _read_run(folder: Path, shown: Sequence[str]) -> Run:
-    record = read_record(folder)
-    raise_if_any(_record_problems(folder, record, (SCORES_CSV, *shown)))
-    scores = read_scores(folder / SCORES_CSV)
-    raise_if_any(_score_problems(folder, record["role"], scores))
-    if not shown:
-        return Run(folder=folder, record=record, scores=scores, curve=pd.DataFrame(), examples={})
-    curve = (
-        read_table(folder / CURVE_CSV, ["epoch"], numbers=True) if (folder / CURVE_CSV).is_file() else pd.DataFrame()
-    )
-    examples, audit = read_examples(folder / EXAMPLES_NPZ), _read_audit(folder / AUDIT_JSON)
-    picture = folder / DECISION_CSV
-    decision = read_table(picture, _PLANE, text=TEXT) if audit.get("decision") and picture.is_file() else pd.DataFrame()
-    tables: dict[str, Any] = {"scores": scores, "curve": curve, "examples": examples, "decision": decision}
-    return Run(folder=folder, record=record, audit=audit, **tables)
+def _read(folder: Path, shown: bool) -> Run:
+    """A run whose scores are read, and where it is shown, all else that a page shows."""
+    run = Run(folder, read_record(folder))
+    raise_if_any(_unready(run, (SCORES_CSV, *(_SHOWN if shown else ()))))
+    for name in ("scores", *(("curve", "examples", "audit", "decision") if shown else ())):
+        getattr(run, name)
+    return run
 
 
-def _record_problems(folder: Path, record: Mapping[str, Any], uses: Sequence[str]) -> Iterator[str]:
-    if record["status"] != "finished":
-        yield f"the run '{folder}' is {record['status']!r}, not finished; complete it through --resume, then report"
-    if not (folder / SCORES_CSV).is_file():
-        yield f"the run '{folder}' has no {SCORES_CSV}; write it with: mu-monai evaluate {folder}"
+def _unready(run: Run, uses: Sequence[str]) -> Iterator[str]:
+    if run.record.status != FINISHED:
+        yield (
+            f"the run '{run.folder}' is {run.record.status!r}, not finished; complete it through --resume, then report"
+        )
+    if not (run.folder / SCORES_CSV).is_file():
+        yield _no_scores(run.folder)
     else:
-        yield from changed_files(folder, record, uses)
+        yield from changed_files(run.folder, run.record, uses)
 
 
-def _read_audit(path: Path) -> dict[str, Any]:
-    return read_stamped(path) if path.is_file() else {}
-
-
-def _forget_classes(run: Run) -> list[str]:
-    return list(run.record.get("forget_classes") or [])
+def _no_scores(folder: Path) -> str:
+    return f"the run '{folder}' has no {SCORES_CSV}; write it with: mu-monai evaluate {folder}"
 
 
 def _score_problems(folder: Path, role: str, scores: pd.DataFrame) -> Iterator[str]:
@@ -238,12 +317,12 @@ def _differing(what: str, found: Sequence[tuple[Run, Any]]) -> Iterator[str]:
 
 def _other_cases(runs: Sequence[Run]) -> Iterator[str]:
     """Where classes are forgotten no case is, so the retrained model must have learned from all of the student's."""
-    found = {run.role: run for run in runs if _forget_classes(run)}
+    found = {run.role: run for run in runs if run.forget_classes}
     if not {RETRAINED, STUDENT} <= set(found):
         return
-    retrained, student = (found[role].record.get("subsets") or [] for role in (RETRAINED, STUDENT))
+    retrained, student = (found[role].record.subsets for role in (RETRAINED, STUDENT))
     if set(retrained) != set(student):
-        names = " ".join(f"--forget-class {shlex.quote(name)}" for name in _forget_classes(found[STUDENT]))
+        names = " ".join(f"--forget-class {shlex.quote(name)}" for name in found[STUDENT].forget_classes)
         yield (
             f"the retrained model '{found[RETRAINED].folder}' has learned from {', '.join(retrained)} and the "
             f"student '{found[STUDENT].folder}' from {', '.join(student)}; where classes are forgotten no case is, so "
@@ -278,8 +357,9 @@ def _differing_scores(runs: Sequence[Run]) -> Iterator[str]:
 
 def _teacher_hashes(first: Run, second: Run) -> tuple[str, str] | None:
     """The hash of the teacher's weights and of those that the student started from; none where one is missing."""
-    found = {run.role: run.record.get("sha256") or {} for run in (first, second)}
-    trained, started = found.get(TEACHER, {}).get("weights"), found.get(STUDENT, {}).get("starting_weights")
+    found = {run.role: run.record.sha256 for run in (first, second)}
+    trained = found.get(TEACHER, Digests()).weights
+    started = found.get(STUDENT, Digests()).starting_weights
     return (trained, started) if trained and started else None
 
 

@@ -1,0 +1,103 @@
+"""The files of a run folder: their digests, and which of them are no longer those that the run wrote."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mu_monai.files import file_sha256
+from mu_monai.keys import (
+    ADAPTER_DIR,
+    AUDIT_JSON,
+    CONFIG_JSON,
+    CURVE_CSV,
+    DECISION_CSV,
+    EXAMPLES_NPZ,
+    MODEL_PT,
+    RUN_JSON,
+    SCORES_CSV,
+)
+from mu_monai.runs.record import RunRecord, is_run, read_record
+from mu_monai.runs.stamped import FORMAT, read_stamped, write_stamped
+
+logger = logging.getLogger(__name__)
+
+
+def file_digests(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """SHA-256 of every file that a run wrote as its result, by its name in the folder."""
+    folder = Path(folder)
+    names = [CONFIG_JSON, MODEL_PT, CURVE_CSV, SCORES_CSV, EXAMPLES_NPZ, AUDIT_JSON, DECISION_CSV]
+    names += _below(folder, ADAPTER_DIR)
+    return {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
+
+
+def add_files(folder: str | os.PathLike[str], *names: str) -> None:
+    """Put the digests of files that were written anew into a run's `run.json`; nothing where the folder has none.
+
+    A record of an earlier version stays of its format, and keeps what this version does not know.
+    """
+    folder = Path(folder)
+    if not is_run(folder):
+        return
+    known = read_record(folder).files
+    found = {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
+    write_stamped(folder / RUN_JSON, {**read_stamped(folder / RUN_JSON), "files": {**known, **found}})
+
+
+def changed_files(folder: str | os.PathLike[str], record: RunRecord, uses: Sequence[str]) -> list[str]:
+    """Which used files of a run are not those that its record names, in words; empty where all are.
+
+    Args:
+        folder: the run folder.
+        record: its `run.json`. One of an earlier version knows the digest of `config.json` alone, and those of files
+            that were written anew since.
+        uses: the files that are going to be used, by their names in it; `adapter` stands for all files below it, and
+            may be gone as a whole: adapters are destroyed once a decision is final.
+    """
+    folder, known = Path(folder), record.files
+    if record.format != FORMAT:
+        _say_that_little_is_known(str(folder.absolute()))
+        known = {**known, **({CONFIG_JSON: record.sha256.config} if record.sha256.config else {})}
+        uses = [name for name in uses if name in known]
+    return list(_differences(folder, known, uses))
+
+
+def _differences(folder: Path, known: Mapping[str, str], uses: Sequence[str]) -> Iterator[str]:
+    wanted = {name for name in known for use in uses if name == use or name.startswith(f"{use}/")}
+    if not (folder / ADAPTER_DIR).exists():
+        wanted = {name for name in wanted if not name.startswith(f"{ADAPTER_DIR}/")}
+    there = {name for use in uses for name in (_below(folder, use) if (folder / use).is_dir() else [use])}
+    for name in sorted(wanted | {name for name in there if (folder / name).exists()}):
+        if not (folder / name).is_file():
+            yield f"'{folder / name}' is missing, and the record of the run names it; {_remedy(folder, name)}"
+        elif name not in known:
+            yield f"'{folder / name}' was added after the run, whose record does not name it; {_remedy(folder, name)}"
+        elif (found := file_sha256(folder / name)) != known[name]:
+            yield (
+                f"'{folder / name}' is not the file that the run wrote (SHA-256 {found}, in its record "
+                f"{known[name]}); {_remedy(folder, name)}"
+            )
+
+
+def _remedy(folder: Path, name: str) -> str:
+    if name in (SCORES_CSV, EXAMPLES_NPZ):
+        return f"score the run again: mu-monai evaluate {folder}"
+    if name in (AUDIT_JSON, DECISION_CSV):
+        return f"audit the run again: mu-monai audit {folder}"
+    return "put the original file back, or make the run again"
+
+
+def _below(folder: Path, name: str) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in sorted((folder / name).rglob("*")) if path.is_file()]
+
+
+@functools.cache
+def _say_that_little_is_known(folder: str) -> None:
+    logger.warning(
+        "'%s' was made by an earlier version, which kept no digests of scores, curve, examples and adapters: a change "
+        "in them cannot be noticed; 'mu-monai evaluate' writes scores and examples anew, with digests",
+        folder,
+    )
