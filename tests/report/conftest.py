@@ -280,7 +280,7 @@ def make_audit(folders: list[Path]) -> dict:
     )
     table["flag"] = [True, *[False] * (len(table) - 1)]
     content = {
-        **{"format": 1, "models": {"student": {"weights": runs.main.record["sha256"]["weights"]}}},
+        **{"format": 1, "models": {"student": {"weights": runs.main.record.sha256.weights}}},
         "records": [asdict(record) for record in records],
         "verdict": asdict(verdict(records, n_unseen=SUBSETS["test"][0])),
         "patients": patient_table(runs.scores).to_dict("records"),
