@@ -25,6 +25,13 @@ def test_every_command_prints_through_one_function(repository):
     assert found == {"screen.py"}
 
 
+def test_how_a_file_was_made_is_said_in_one_place(repository):
+    """So that no command forgets that the salt of a split stays with the split."""
+    words = re.compile(r"shlex\.join|\"sha256\", \"salt\"|\"_\"\): version\(")
+    modules = {path: path.read_text() for path in (repository / "mu_monai").rglob("*.py")}
+    assert {path.name for path, text in modules.items() if words.search(text)} == {"stamp.py"}
+
+
 def test_the_command_line_and_the_report_import_no_torch():
     code = "import sys, mu_monai.cli, mu_monai.report; print([m for m in ('torch', 'monai') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

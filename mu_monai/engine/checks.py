@@ -10,11 +10,10 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from mu_monai.adapters import RESTORATION, Student, layer_drifts, weights_sha256
+from mu_monai.runs.record import SelfCheck
 
-Check = dict[str, Any]
 
-
-def self_checks(network: nn.Module, image: torch.Tensor, *, selective: bool = False) -> list[Check]:
+def self_checks(network: nn.Module, image: torch.Tensor, *, selective: bool = False) -> tuple[SelfCheck, ...]:
     """Check the weights and, for a student, what its adapters promise.
 
     Args:
@@ -23,22 +22,22 @@ def self_checks(network: nn.Module, image: torch.Tensor, *, selective: bool = Fa
         selective: whether layers may stand still, as methods that choose their weights let them.
 
     Returns:
-        one `{"name", "passed", "detail"}` per check.
+        one entry per check.
     """
     network.eval()
     checks = [_finite(network)]
     if isinstance(network, Student):
         with torch.no_grad():
             checks += _student_checks(network, image, selective)
-    return checks
+    return tuple(checks)
 
 
-def _finite(network: nn.Module) -> Check:
+def _finite(network: nn.Module) -> SelfCheck:
     bad = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
     return _check("all weights are finite", not bad, ", ".join(bad) or "no NaN, no infinity")
 
 
-def _student_checks(student: Student, image: torch.Tensor, selective: bool) -> Iterator[Check]:
+def _student_checks(student: Student, image: torch.Tensor, selective: bool) -> Iterator[SelfCheck]:
     reverted = student.reverted()
     found = weights_sha256(reverted.state_dict())
     same = found == student.base_sha256
@@ -72,5 +71,5 @@ def _moved(layer: Any) -> bool:
     return all(bool(layer.get_delta_weight(name).any()) for name in layer.lora_A if name != RESTORATION)
 
 
-def _check(name: str, passed: bool, detail: str) -> Check:
-    return {"name": name, "passed": bool(passed), "detail": detail}
+def _check(name: str, passed: bool, detail: str) -> SelfCheck:
+    return SelfCheck(name=name, passed=bool(passed), detail=detail)

@@ -7,18 +7,17 @@ import json
 import logging
 import math
 import platform
-import resource
-import shlex
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import psutil
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
@@ -44,13 +43,26 @@ from mu_monai.keys import (
     MODEL_PT,
     PROVENANCE,
     RETRAINED,
-    RUN_JSON,
     SCORES_CSV,
     STUDENT,
     TEACHER,
 )
 from mu_monai.lock import writing
-from mu_monai.runs import file_digests, read_record, write_record
+from mu_monai.runs import RunRecord, file_digests, is_run, read_record, write_record
+from mu_monai.runs.record import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    RUNNING,
+    TRAIN,
+    UNLEARN,
+    Digests,
+    MadeWith,
+    OfMethod,
+    OfSplit,
+    Parameters,
+)
+from mu_monai.runs.stamp import command_line, package_of, package_versions, public_provenance
 
 # What may differ when a run is resumed: where things are, how long it goes on, and what is looked at meanwhile. Split
 # and weights are compared by content.
@@ -58,7 +70,6 @@ _FREE = {
     *("resume", "run_dir", "bundle_root", "dataset_dir", "split", "teacher", "device"),
     *("max_epochs", "quiet", "score_interval", "initialize"),
 }
-_NOT_COPIED = ("sha256", "salt")  # of a split: long, and a secret that would tell patients from their pseudonyms
 _PACKAGES = ("mu-monai", "torch", "monai", "pytorch-ignite", "peft", "numpy")
 logger = logging.getLogger(__name__)
 
@@ -114,17 +125,17 @@ class RunFolder:
         self._probe: torch.Tensor | None = None  # an image for the self-checks
         self._clock = math.nan  # when the run began, interruptions left out; NaN before it has begun
         self._began = self._cpu_began = 0.0  # when the trainer was made: what methods do at its start counts as well
-        self.record: dict[str, Any] = {
-            "verb": "train" if method is None else "unlearn",
-            "status": "running",
-            "role": role_of(subsets, forget_classes, unlearning=method is not None),
-            "bundle": bundle,
-            "subsets": subsets,
-            "forget_classes": list(forget_classes),
-            "preset": preset,
-            "method": None if method is None else {"name": type(method).__name__, "settings": method.settings()},
-            "seed": seed,
-        }
+        self.record = RunRecord(
+            verb=TRAIN if method is None else UNLEARN,
+            status=RUNNING,
+            role=role_of(subsets, forget_classes, unlearning=method is not None),
+            bundle=MadeWith(**{key: bundle[key] for key in ("name", "version", "task", "root") if key in bundle}),
+            subsets=tuple(subsets),
+            forget_classes=tuple(forget_classes),
+            preset=preset,
+            method=None if method is None else _of_method(method),
+            seed=seed,
+        )
         self._lock = ExitStack()  # held from start to end of the trainer's run
         self._check_folder()
 
@@ -139,7 +150,7 @@ class RunFolder:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._exception)
 
     def _check_folder(self) -> None:
-        existing = (self.folder / RUN_JSON).is_file() or (self.folder.is_dir() and any(self.folder.iterdir()))
+        existing = is_run(self.folder) or (self.folder.is_dir() and any(self.folder.iterdir()))
         if self.resume:
             if not has_checkpoint(self.folder / CHECKPOINTS_DIR):
                 raise InputError(f"'{self.folder}' holds no checkpoint to resume from: {_why_not(self.folder)}")
@@ -152,50 +163,47 @@ class RunFolder:
         self._lock.enter_context(writing(self.folder))
         self._check_folder()  # again: another command may have written it meanwhile
         network, config = engine.network, running_config()
-        self.record |= {
-            "max_epochs": engine.state.max_epochs,
-            "device": str(engine.state.device),
-            "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES}
-            | {"python": platform.python_version()},
-            "sha256": {
-                "split": file_sha256(self.split),
-                "config": None,
-                "starting_weights": network.base_sha256
+        self._note(
+            max_epochs=engine.state.max_epochs,
+            device=str(engine.state.device),
+            versions=package_versions(*_PACKAGES) | {"python": platform.python_version()},
+            sha256=Digests(
+                split=file_sha256(self.split),
+                starting_weights=network.base_sha256
                 if isinstance(network, Student)
                 else weights_sha256(network.state_dict()),
-            },
-            "split": {"file": str(self.split), "provenance": self._provenance()},
-            "teacher": self.teacher,
-            "parameters": _parameters(network),
-            "checks": [],
-            "warnings": [],
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": 0.0,
-            "cpu_seconds": None,
-            "command": shlex.join(["mu-monai" if Path(sys.argv[0]).name == "mu-monai" else sys.argv[0], *sys.argv[1:]]),
-        }
+            ),
+            split=OfSplit(file=str(self.split), provenance=self._provenance()),
+            teacher=self.teacher,
+            parameters=Parameters(**_parameters(network)),
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=0.0,
+            command=command_line(),
+        )
         if self.resume:
             self._resume(engine, config)
         if config is not None:
             write_json(self.folder / CONFIG_JSON, config)
-            self.record["sha256"]["config"] = file_sha256(self.folder / CONFIG_JSON)
-        self._clock = self._began - self.record["seconds"]
+            digest = file_sha256(self.folder / CONFIG_JSON)
+            self._note(sha256=replace(self.record.sha256, config=digest))
+        self._clock = self._began - (self.record.seconds or 0.0)
         self._write()
 
     def _resume(self, engine: SupervisedTrainer, config: dict[str, Any] | None) -> None:
-        before = read_record(self.folder)
-        digests = before.get("sha256", {})
+        record = read_record(self.folder)
+        before, now = record.to_json(), json.loads(json.dumps(self.record.to_json()))  # as it reads once it is written
+        for said in (before, now):  # where a method's class lies may change, and earlier versions do not say
+            said["method"] = said["method"] and {key: said["method"][key] for key in ("name", "settings")}
         problems = [
-            f"the {name} differ from those that '{self.folder}' was started with ({digests.get(name)}, now "
-            f"{self.record['sha256'][name]}); resume with the same, or start a new run"
+            f"the {name} differ from those that '{self.folder}' was started with ({before['sha256'].get(name)}, now "
+            f"{now['sha256'][name]}); resume with the same, or start a new run"
             for name in ("split", "starting_weights")
-            if digests.get(name) != self.record["sha256"][name]
+            if before["sha256"].get(name) != now["sha256"][name]
         ]
-        now = json.loads(json.dumps(self.record))  # as it reads once it is written
         problems += [
-            f"{name} was {before.get(name)} and is now {now[name]}; resume with the same, or start a new run"
+            f"{name} was {before[name]} and is now {now[name]}; resume with the same, or start a new run"
             for name in ("method", "seed", "subsets", "forget_classes", "parameters")
-            if before.get(name) != now[name]
+            if before[name] != now[name]
         ]
         file = self.folder / CONFIG_JSON
         problems += _changed(read_json(file, dict), config) if config is not None and file.is_file() else []
@@ -207,8 +215,10 @@ class RunFolder:
                 "resume with at least as many, or start a new run"
             )
         self.curve.restore(engine.state.epoch)
-        self.record["seconds"] = self.curve.rows[-1]["seconds"] if self.curve.rows else 0.0
-        self.record["started"] = before.get("started", self.record["started"])
+        self._note(
+            seconds=self.curve.rows[-1]["seconds"] if self.curve.rows else 0.0,
+            started=record.started or self.record.started,
+        )
         logger.info("resumed '%s' after epoch %d", self.folder, engine.state.epoch)
 
     def _iteration(self, engine: SupervisedTrainer) -> None:
@@ -227,49 +237,54 @@ class RunFolder:
     def _complete(self, engine: SupervisedTrainer) -> None:
         network = engine.network
         if not engine.state.epoch:  # the method acted before the first epoch and ended the run
-            self.record["max_epochs"] = 0
+            self._note(max_epochs=0)
             self._row(engine)
         if self._probe is None:  # resumed after the last epoch: nothing was left to train
             batch = next(iter(engine.data_loader))
             self._probe = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)[0]
         selective = self.method is not None and self.method.selective
-        self.record["checks"] = self_checks(network, self._probe[:1], selective=selective)
-        self.record["warnings"] = warned(engine)
-        if self.method is not None:
-            self.record["measurements"] = self.method.measurements(engine)
+        checks = self_checks(network, self._probe[:1], selective=selective)
+        measured = {} if self.method is None else self.method.measurements(engine)
+        self._note(checks=checks, warnings=tuple(warned(engine)), measurements=measured)
         plain = network.merged() if isinstance(network, Student) else network
         state = {name: value.detach().cpu().contiguous() for name, value in plain.state_dict().items()}
         write_tensors(self.folder / MODEL_PT, state)
         if isinstance(network, Student):
             network.save(self.folder / ADAPTER_DIR)
-        self.record["sha256"]["weights"] = weights_sha256(state)
-        self.record["status"] = "finished"
-        self.record["files"] = file_digests(self.folder)
+        digests = replace(self.record.sha256, weights=weights_sha256(state))
+        self._note(sha256=digests, status=FINISHED, files=file_digests(self.folder))
         self._write()
         shutil.rmtree(self.folder / CHECKPOINTS_DIR, ignore_errors=True)
-        for problem in [check for check in self.record["checks"] if not check["passed"]]:
-            logger.error("self-check failed: %s (%s)", problem["name"], problem["detail"])
-        for warning in self.record["warnings"]:
+        for check in self.record.checks:
+            if not check.passed:
+                logger.error("self-check failed: %s (%s)", check.name, check.detail)
+        for warning in self.record.warnings:
             logger.warning("%s", warning)
         self._lock.close()
 
     def _exception(self, engine: SupervisedTrainer, error: BaseException) -> None:
         if not math.isnan(self._clock):
-            self.record["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            self._note(status=INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED)
             self._write()
         self._lock.close()
         raise error
 
+    def _note(self, **known: Any) -> None:
+        """Put what is known by now into the record."""
+        self.record = replace(self.record, **known)
+
     def _write(self) -> None:
-        self.record["seconds"] = round(time.monotonic() - self._clock, 3)
-        if not self.resume:  # what a killed part took is not known
-            self.record["cpu_seconds"] = round(time.process_time() - self._cpu_began, 3)
-        self.record["peak_memory_mib"] = round(_peak_memory_mib(torch.device(self.record["device"])), 1)
+        cpu = None if self.resume else round(time.process_time() - self._cpu_began, 3)  # of a killed part, unknown
+        self._note(
+            seconds=round(time.monotonic() - self._clock, 3),
+            cpu_seconds=cpu,
+            peak_memory_mib=round(_peak_memory_mib(torch.device(self.record.device)), 1),
+        )
         write_record(self.folder, self.record)
 
     def _provenance(self) -> dict[str, Any]:
         provenance = json.loads(self.split.read_text(encoding="utf-8")).get(PROVENANCE, {})
-        return {key: value for key, value in provenance.items() if key not in _NOT_COPIED}
+        return public_provenance(provenance)
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -283,12 +298,17 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def _why_not(folder: Path) -> str:
     """Why a folder cannot be resumed, and what to do."""
-    file = folder / RUN_JSON
-    if not file.is_file() or read_json(file, dict).get("status") != "finished":
+    if not is_run(folder) or read_record(folder).status != FINISHED:
         return "it is not a run, or its first epoch never ended; leave out --resume and give a new folder"
     if all((folder / name).is_file() for name in (SCORES_CSV, EXAMPLES_NPZ)):
         return "the run is finished; leave out --resume and give a new folder to make another"
     return f"its training is finished and only its scores are missing; make them with: mu-monai evaluate {folder}"
+
+
+def _of_method(method: Method) -> OfMethod:
+    kind = type(method)
+    target = f"{kind.__module__}.{kind.__qualname__}"
+    return OfMethod(name=kind.__name__, settings=method.settings(), target=target, package=package_of(kind))
 
 
 def role_of(subsets: Sequence[str], forget_classes: Sequence[str] = (), *, unlearning: bool = False) -> str:
@@ -316,7 +336,7 @@ def running_config() -> dict[str, Any] | None:
     return None
 
 
-def _parameters(network: torch.nn.Module) -> dict[str, int | float | str]:
+def _parameters(network: torch.nn.Module) -> dict[str, Any]:
     if isinstance(network, Student):
         return network.budget()
     total = sum(parameter.numel() for parameter in network.parameters())
@@ -335,5 +355,9 @@ def _peak_memory_mib(device: torch.device) -> float:
     """The peak of the GPU that the run is on, else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 2**20
+    import resource  # which Windows does not have
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

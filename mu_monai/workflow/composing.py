@@ -12,7 +12,7 @@ from mu_monai.errors import collect, raise_if_any, unless_raised
 from mu_monai.keys import ADAPTER_DIR, MODEL_PT, RETAIN, STUDENT, TEACHER
 from mu_monai.lock import writes
 from mu_monai.methods import METHODS
-from mu_monai.runs import open_run
+from mu_monai.runs import RunRecord, open_run
 from mu_monai.workflow.checks import changed_problems, device_problems, number_problems, place_problems, split_problems
 from mu_monai.workflow.recipe import common_overrides, method_override
 

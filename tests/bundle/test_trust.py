@@ -17,7 +17,7 @@ from mu_monai.bundle.config import config_files
 from mu_monai.bundle.trust import STRANGER, Trust, inherited, is_plain, literal_problems
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
-from mu_monai.runs import file_digests, write_record
+from mu_monai.runs import RunRecord, file_digests, write_record
 
 CODE = "$__import__('tripwire')"
 COMPONENT = {"_target_": "tripwire.Component"}
@@ -166,7 +166,7 @@ def strangers_run(tmp_path_factory, unlearned):
         record = read_json(folder / "run.json")
         record["files"] = file_digests(folder)
         record["sha256"]["config"] = file_sha256(folder / "config.json")
-        write_record(folder, record)
+        write_record(folder, RunRecord.from_json(record))
         return folder
 
     return make
@@ -411,5 +411,5 @@ def test_columns_of_another_split_than_the_runs_are_not_read(strangers_run, phan
     (tmp_path / "split.json").write_text(json.dumps(other))
     record = read_json(run / "run.json")
     record["split"]["file"] = str(tmp_path / "split.json")
-    write_record(run, record)
+    write_record(run, RunRecord.from_json(record))
     assert "secret" not in workflow.audit(run, quiet=True, n_resamples=10).read_text()

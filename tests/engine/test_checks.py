@@ -8,6 +8,7 @@ from torch import nn
 
 from mu_monai.adapters import LoraConv, Student
 from mu_monai.engine.checks import self_checks
+from mu_monai.runs.record import SelfCheck
 
 FINITE = "all weights are finite"
 UNMOVED = "the teacher's weights and statistics did not move"
@@ -33,7 +34,7 @@ def student(make_student) -> Student:
 
 
 def failed(checks) -> list[str]:
-    return [check["name"] for check in checks if not check["passed"]]
+    return [check.name for check in checks if not check.passed]
 
 
 def adapters(student: Student) -> list[LoraConv]:
@@ -42,13 +43,13 @@ def adapters(student: Student) -> list[LoraConv]:
 
 def test_an_honest_student_passes_every_check(student, image):
     checks = self_checks(student, image)
-    assert [check["name"] for check in checks] == [FINITE, UNMOVED, OFF, MERGED, MOVED]
+    assert [check.name for check in checks] == [FINITE, UNMOVED, OFF, MERGED, MOVED]
     assert failed(checks) == []
-    assert all(type(check["passed"]) is bool and check["detail"] for check in checks)
+    assert all(type(check.passed) is bool and check.detail for check in checks)
 
 
 def test_a_plain_network_is_checked_for_finite_weights(make_unet, image):
-    assert self_checks(make_unet(), image) == [{"name": FINITE, "passed": True, "detail": "no NaN, no infinity"}]
+    assert self_checks(make_unet(), image) == (SelfCheck(name=FINITE, passed=True, detail="no NaN, no infinity"),)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -58,7 +59,7 @@ def test_weights_that_are_not_finite_are_named(make_unet, image, bad):
         network.get_parameter("model.0.residual.bias")[1] = bad
     checks = self_checks(network, image)
     assert failed(checks) == [FINITE]
-    assert checks[0]["detail"] == "model.0.residual.bias"
+    assert checks[0].detail == "model.0.residual.bias"
 
 
 def test_a_student_with_nan_fails_more_than_one_check(student, image):
@@ -92,7 +93,7 @@ def test_anything_frozen_that_moved_is_found(student, image, change):
     change(student)
     checks = self_checks(student, image)
     assert failed(checks) == [UNMOVED]
-    assert next(check for check in checks if check["name"] == UNMOVED)["detail"].endswith(" differs")
+    assert next(check for check in checks if check.name == UNMOVED).detail.endswith(" differs")
 
 
 def test_adapters_that_stay_on_are_found(student, image, monkeypatch):
@@ -110,7 +111,7 @@ def test_a_merge_that_is_only_nearly_right_is_found(student, image, monkeypatch)
     monkeypatch.setattr(LoraConv, "merge", merge_and_slip)
     checks = self_checks(student, image)
     assert failed(checks) == [MERGED]
-    assert "largest difference of a logit" in checks[3]["detail"]
+    assert "largest difference of a logit" in checks[3].detail
 
 
 def test_a_student_that_did_not_train_is_found(make_student, image):
@@ -118,7 +119,7 @@ def test_a_student_that_did_not_train_is_found(make_student, image):
     checks = self_checks(student, image)
     assert failed(checks) == [MOVED]
     layers = [name for name, module in student.named_modules() if isinstance(module, LoraConv)]
-    assert checks[-1]["detail"] == f"not moved: {', '.join(layers)}"
+    assert checks[-1].detail == f"not moved: {', '.join(layers)}"
 
 
 def test_a_single_adapter_that_stood_still_is_named(student, image):
@@ -126,7 +127,7 @@ def test_a_single_adapter_that_stood_still_is_named(student, image):
     nn.init.zeros_(layer.lora_B["default"].weight)
     checks = self_checks(student, image)
     assert failed(checks) == [MOVED]
-    assert checks[-1]["detail"] == f"not moved: {name}"
+    assert checks[-1].detail == f"not moved: {name}"
 
 
 def test_a_method_that_chooses_its_weights_may_leave_layers_but_not_all(student, make_student, image):
@@ -134,7 +135,7 @@ def test_a_method_that_chooses_its_weights_may_leave_layers_but_not_all(student,
     count = len(adapters(student))
     checks = self_checks(student, image, selective=True)
     assert failed(checks) == []
-    assert checks[-1] == {"name": SOME, "passed": True, "detail": f"{count - 1} of {count} moved"}
+    assert checks[-1] == SelfCheck(name=SOME, passed=True, detail=f"{count - 1} of {count} moved")
     assert failed(self_checks(make_student(), image, selective=True)) == [SOME]
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partialmethod
 from importlib.metadata import version
 from pathlib import Path
+from unittest.mock import ANY
 
 import pandas as pd
 import pytest
@@ -24,7 +25,7 @@ from mu_monai.engine.curve import record_term
 from mu_monai.engine.run import RunFolder, role_of, running_config
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
-from mu_monai.runs import write_record
+from mu_monai.runs import RunRecord, write_record
 
 
 def record(run) -> dict:
@@ -75,7 +76,7 @@ class TestFinishedUnlearning:
             "forget_classes": [],
             "preset": None,
             "measurements": {"drift": {"total": 1.5}},
-            "method": {"name": "Push", "settings": {"weight": 3.0}},
+            "method": {"name": "Push", "settings": {"weight": 3.0}, "target": ANY},
             "seed": 0,
             "max_epochs": 2,
             "device": "cpu",
@@ -335,7 +336,7 @@ class TestStopping:
         with pytest.raises(KeyboardInterrupt, match="stopped here"):
             run.unlearning(after=[at(Events.EPOCH_STARTED, stop(KeyboardInterrupt), 2)]).run()
         content = record(run)
-        write_record(run.folder, {**content, "started": "2026-01-31T12:00:00+00:00"})
+        write_record(run.folder, RunRecord.from_json({**content, "started": "2026-01-31T12:00:00+00:00"}))
         run.unlearning(resume=True).run()
         assert record(run)["started"] == "2026-01-31T12:00:00+00:00"
         seconds = pd.read_csv(run.folder / "curve.csv")["seconds"]
@@ -499,9 +500,7 @@ class TestWarnings:
         run.unlearning(student, after=[at(Events.EPOCH_STARTED, tamper, 2)]).run()
         failed = [check["name"] for check in record(run)["checks"] if not check["passed"]]
         assert failed == ["the teacher's weights and statistics did not move"]
-        assert failed == [
-            check["name"] for check in self_checks(student, torch.zeros(1, 1, 16, 16)) if not check["passed"]
-        ]
+        assert failed == [check.name for check in self_checks(student, torch.zeros(1, 1, 16, 16)) if not check.passed]
 
 
 class TestWithoutEpochs:

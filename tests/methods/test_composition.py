@@ -10,7 +10,7 @@ import torch
 from mu_monai import workflow
 from mu_monai.errors import InputError
 from mu_monai.methods import Composition
-from mu_monai.runs import file_digests, write_record
+from mu_monai.runs import RunRecord, file_digests, write_record
 
 QUICK = ["batch_size=4", "score_interval=50", "max_epochs=1"]
 STILL = ["learning_rate=1e-12", "optimizer#weight_decay=0"]  # no step is seen in single precision
@@ -130,7 +130,7 @@ def test_a_run_of_another_teacher_is_refused(compose, unlearn, parents, tmp_path
     (tmp_path / "foreign").mkdir()
     own = json.loads((parents[1] / "run.json").read_text())
     own["sha256"]["starting_weights"] = "0" * 64
-    write_record(tmp_path / "foreign", {**own, "files": file_digests(tmp_path / "foreign")})
+    write_record(tmp_path / "foreign", RunRecord.from_json({**own, "files": file_digests(tmp_path / "foreign")}))
     with pytest.raises(InputError, match=r"started from weights with SHA-256 0{64}, .* compose runs of one teacher"):
         compose(f"method#good_forget={tmp_path / 'foreign'}")
 
@@ -138,6 +138,6 @@ def test_a_run_of_another_teacher_is_refused(compose, unlearn, parents, tmp_path
 def test_a_run_that_forgot_other_cases_is_refused(compose, parents, tmp_path):
     own = json.loads((parents[1] / "run.json").read_text())
     own["sha256"]["split"] = "0" * 64
-    write_record(tmp_path, {**own, "files": file_digests(tmp_path)})
+    write_record(tmp_path, RunRecord.from_json({**own, "files": file_digests(tmp_path)}))
     with pytest.raises(InputError, match=r"are of different splits .* compose runs that forgot the same cases"):
         compose(f"method#good_forget={tmp_path}")

@@ -10,12 +10,20 @@ from hypothesis import strategies as st
 
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
-from mu_monai.runs import add_files, changed_files, file_digests, open_run, read_record, read_stamped, write_record
+from mu_monai.runs import add_files, changed_files, file_digests, open_run, read_record, read_stamped
 from mu_monai.runs.record import VERBS
 from mu_monai.runs.stamped import write_stamped
 
 METHOD = {"name": "EraseToRetain", "settings": {}}
-RECORD = {"verb": "unlearn", "status": "finished", "role": "student", "method": METHOD, "sha256": {"weights": "a" * 64}}
+RECORD = {
+    "verb": "unlearn",
+    "status": "finished",
+    "role": "student",
+    "method": METHOD,
+    "bundle": {"name": "isic", "root": "bundles/isic"},
+    "sha256": {"split": "b" * 64, "weights": "a" * 64},
+    "split": {"file": "split.json"},
+}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -29,7 +37,7 @@ def run(tmp_path):
     for name in ("config.json", "model.pt", "scores.csv", "examples.npz", "curve.csv", "adapter/base.json"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f"content of {name}")
-    write_record(folder, {**RECORD, "files": file_digests(folder)})
+    write_stamped(folder / "run.json", {"format": 2, **{**RECORD, "files": file_digests(folder)}})
     return folder
 
 
@@ -64,21 +72,21 @@ def test_every_file_is_compared_where_it_is_used(run, name, how):
         (run / "adapter" / "kept").touch()
         file.unlink()
     elif how == "added":
-        known = read_record(run)["files"]
+        known = dict(read_record(run).files)
         del known[file.relative_to(run).as_posix()]
-        write_record(run, {**RECORD, "files": known})
+        write_stamped(run / "run.json", {"format": 2, **{**RECORD, "files": known}})
     else:
         content = bytearray(file.read_bytes())
         content[random.Random(name).randrange(len(content))] ^= 1
         file.write_bytes(content)
-    assert open_run(run)["files"]
+    assert open_run(run).record.files
     with pytest.raises(InputError, match=file.name):
         open_run(run, name)
 
 
 def test_adapters_may_be_destroyed_as_a_whole_but_not_in_part(run):
     (run / "adapter" / "other").write_text("b")
-    write_record(run, {**RECORD, "files": file_digests(run)})
+    write_stamped(run / "run.json", {"format": 2, **{**RECORD, "files": file_digests(run)}})
     (run / "adapter" / "other").unlink()
     with pytest.raises(InputError, match="other"):
         open_run(run, "adapter", "model.pt")
@@ -90,7 +98,7 @@ def test_a_file_that_is_written_anew_is_known_again(run):
     (run / "scores.csv").write_text("new")
     assert changed_files(run, read_record(run), ["scores.csv"])
     add_files(run, "scores.csv")
-    assert open_run(run, "scores.csv", "model.pt")["files"]["scores.csv"] == file_sha256(run / "scores.csv")
+    assert open_run(run, "scores.csv", "model.pt").record.files["scores.csv"] == file_sha256(run / "scores.csv")
 
 
 def test_a_folder_that_is_not_a_run_gets_no_record(tmp_path):
@@ -102,10 +110,10 @@ def test_a_folder_that_is_not_a_run_gets_no_record(tmp_path):
 
 
 def test_a_run_of_format_1_is_read_and_its_config_is_still_compared(run, caplog):
-    old = {**RECORD, "format": 1, "sha256": {"config": file_sha256(run / "config.json"), "weights": "a" * 64}}
+    old = {**RECORD, "format": 1, "sha256": {**RECORD["sha256"], "config": file_sha256(run / "config.json")}}
     (run / "run.json").write_text(json.dumps(old))
     (run / "scores.csv").write_text("changed")
-    assert open_run(run, "config.json", "scores.csv") == old
+    assert open_run(run, "config.json", "scores.csv").record.format == 1
     assert "earlier version" in caplog.text
     (run / "config.json").write_text("changed")
     with pytest.raises(InputError, match=r"config\.json"):
@@ -113,11 +121,11 @@ def test_a_run_of_format_1_is_read_and_its_config_is_still_compared(run, caplog)
 
 
 def test_what_is_written_anew_in_a_run_of_format_1_is_known_and_the_rest_is_not(run):
-    old = {**RECORD, "format": 1, "sha256": {"config": file_sha256(run / "config.json"), "weights": "a" * 64}}
+    old = {**RECORD, "format": 1, "sha256": {**RECORD["sha256"], "config": file_sha256(run / "config.json")}}
     (run / "run.json").write_text(json.dumps(old))
     (run / "scores.csv").write_text("anew")
     add_files(run, "scores.csv")
-    assert open_run(run, "config.json", "scores.csv", "model.pt", "adapter")["format"] == 1
+    assert open_run(run, "config.json", "scores.csv", "model.pt", "adapter").record.format == 1
     (run / "model.pt").write_text("not noticed")
     (run / "scores.csv").write_text("noticed")
     with pytest.raises(InputError) as caught:
@@ -127,8 +135,8 @@ def test_what_is_written_anew_in_a_run_of_format_1_is_known_and_the_rest_is_not(
 
 @pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
 def test_a_run_that_is_not_finished_is_not_opened(run, status):
-    write_record(run, {**RECORD, "status": status})
-    assert read_record(run)["status"] == status
+    write_stamped(run / "run.json", {"format": 2, **{**RECORD, "status": status}})
+    assert read_record(run).status == status
     with pytest.raises(InputError, match=status):
         open_run(run)
 
@@ -148,13 +156,13 @@ def test_a_run_that_is_not_finished_is_not_opened(run, status):
     ],
 )
 def test_what_is_of_another_type_is_named(run, key, value):
-    write_record(run, {**RECORD, key: value})
+    write_stamped(run / "run.json", {"format": 2, **{**RECORD, key: value}})
     with pytest.raises(InputError, match=key):
         read_record(run)
 
 
 def test_every_problem_of_a_record_comes_at_once(run):
-    write_record(run, {**RECORD, "status": "done", "role": 3, "teacher": 4})
+    write_stamped(run / "run.json", {"format": 2, **{**RECORD, "status": "done", "role": 3, "teacher": 4}})
     with pytest.raises(InputError) as caught:
         read_record(run)
     assert len(caught.value.problems) >= 3
@@ -162,5 +170,5 @@ def test_every_problem_of_a_record_comes_at_once(run):
 
 def test_a_run_may_be_moved(run, tmp_path):
     shutil.move(run, tmp_path / "moved")
-    assert open_run(tmp_path / "moved", "model.pt", "adapter")["verb"] in VERBS
+    assert open_run(tmp_path / "moved", "model.pt", "adapter").record.verb in VERBS
     assert read_json(tmp_path / "moved" / "run.json")["format"] == 2

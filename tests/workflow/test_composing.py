@@ -12,7 +12,7 @@ from mu_monai import workflow
 from mu_monai.engine import RunFolder
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
-from mu_monai.runs import file_digests, write_record
+from mu_monai.runs import RunRecord, file_digests, write_record
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def altered(unlearned, tmp_path):
         record = read_json(folder / "run.json")
         for key, value in changes.items():
             record[key] = record[key] | value if isinstance(value, dict) else value
-        write_record(folder, {**record, "files": file_digests(folder)})
+        write_record(folder, RunRecord.from_json({**record, "files": file_digests(folder)}))
         return folder
 
     return change
@@ -153,6 +153,6 @@ def test_a_run_with_itself_and_models_that_are_used_otherwise_are_refused(unlear
     other = altered()
     config = read_json(other / "config.json") | {"image_size": [64, 64]}
     (other / "config.json").write_text(json.dumps(config))
-    write_record(other, {**read_json(other / "run.json"), "files": file_digests(other)})
+    write_record(other, RunRecord.from_json({**read_json(other / "run.json"), "files": file_digests(other)}))
     with pytest.raises(InputError, match=r"config id 'image_size' is \[32, 32\] in .* and \[64, 64\] in"):
         workflow.compose(first, other, out=tmp_path / "x", quiet=True)

@@ -3,14 +3,16 @@
 import pandas as pd
 import pytest
 
-from mu_monai.runs import write_record
+from mu_monai.runs import RunRecord, write_record
 from mu_monai.workflow import summary
 
 CASES = {"model": ["teacher", "teacher", "student", "student"], "subset": ["retain", "test"] * 2, "loss": 0.5}
 
 
 def written(folder, forget_classes=(), **columns):
-    write_record(folder, {"status": "finished", "role": "student", "forget_classes": list(forget_classes)})
+    write_record(
+        folder, RunRecord.from_json({"status": "finished", "role": "student", "forget_classes": list(forget_classes)})
+    )
     table = pd.DataFrame(CASES | {"patient_id": list("abab"), "case_id": list("1212")} | columns)
     table.to_csv(folder / "scores.csv", index=False)
     return summary(folder).split("\n")

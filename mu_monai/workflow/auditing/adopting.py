@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +23,21 @@ from mu_monai.keys import (
     MODEL_PT,
     PROVENANCE,
     RETAIN,
-    RUN_JSON,
     SCORES_CSV,
     STUDENT,
     TEACHER,
     TEST,
 )
 from mu_monai.lock import writes
-from mu_monai.runs import file_digests, write_record
+from mu_monai.runs import RunRecord, file_digests, is_run, write_record
+from mu_monai.runs.record import AUDIT, FINISHED, Digests, MadeWith, OfSplit, Parameters
 from mu_monai.runs.scores import read_scores, task_of
+from mu_monai.runs.stamp import command_line, package_versions, public_provenance
 from mu_monai.workflow.auditing.inputs import unscored_problems
 from mu_monai.workflow.checks import device_problems, place_problems, split_problems, weight_problems
 from mu_monai.workflow.recipe import common_overrides
 
 _PACKAGES = ("mu-monai", "torch", "monai")
-_NOT_COPIED = ("sha256", "salt")
 
 
 @writes("out")
@@ -105,44 +102,35 @@ def adopt(
     write_tensors(out / MODEL_PT, states[STUDENT])
     write_json(out / CONFIG_JSON, {key: value for key, value in parser.get().items() if key != "_meta_"})
     digests = {role: weights_sha256(state) for role, state in states.items()}
-    record = _record(bundle, Path(split), device, overrides["weights"].get(TEACHER))
-    record["bundle"] |= {"name": parser.get("bundle_name"), "task": task_of(read_scores(out / SCORES_CSV))}
-    record["sha256"] |= {"config": file_sha256(out / CONFIG_JSON), "weights": digests[STUDENT]}
-    record["sha256"] |= {"starting_weights": digests.get(TEACHER)}
-    total = sum(value.numel() for value in states[STUDENT].values())
-    record["parameters"] = {"base": total, "trainable": None, "total": total, "share": None, "coverage": "not known"}
-    record |= {"started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - began, 3)}
-    write_record(out, record | {"files": file_digests(out)})  # last: without it the folder is not a run
+    root, total = find_bundle(bundle), sum(value.numel() for value in states[STUDENT].values())
+    record = RunRecord(
+        verb=AUDIT,
+        status=FINISHED,
+        role=STUDENT,
+        bundle=MadeWith(
+            name=parser.get("bundle_name"),
+            version=read_json(root / "configs" / "metadata.json")["version"],
+            task=task_of(read_scores(out / SCORES_CSV)),
+            root=str(root),
+        ),
+        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        versions=package_versions(*_PACKAGES),
+        sha256=Digests(
+            split=file_sha256(split),
+            config=file_sha256(out / CONFIG_JSON),
+            starting_weights=digests.get(TEACHER),
+            weights=digests[STUDENT],
+        ),
+        split=OfSplit(file=str(Path(split).absolute()), provenance=public_provenance(read_split(split)[PROVENANCE])),
+        teacher=overrides["weights"].get(TEACHER),
+        parameters=Parameters(base=total, total=total, coverage="not known"),
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - began, 3),
+        command=command_line(),
+        files=file_digests(out),
+    )
+    write_record(out, record)  # last: without it the folder is not a run
     return out
-
-
-def _record(bundle: str | Path, split: Path, device: str | None, teacher: str | None) -> dict[str, Any]:
-    """What `run.json` says whatever the weights are."""
-    root = find_bundle(bundle)
-    provenance = read_split(split)[PROVENANCE]
-    return {
-        "verb": "audit",
-        "status": "finished",
-        "role": STUDENT,
-        "bundle": {"version": read_json(root / "configs" / "metadata.json")["version"], "root": str(root)},
-        "subsets": [],
-        "forget_classes": [],
-        "preset": None,
-        "method": None,
-        "seed": None,
-        "max_epochs": None,
-        "device": device or ("cuda" if torch.cuda.is_available() else "cpu"),
-        "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES},
-        "sha256": {"split": file_sha256(split)},
-        "split": {
-            "file": str(split.absolute()),
-            "provenance": {key: value for key, value in provenance.items() if key not in _NOT_COPIED},
-        },
-        "teacher": teacher,
-        "checks": [],
-        "warnings": [],
-        "command": shlex.join(["mu-monai" if Path(sys.argv[0]).name == "mu-monai" else sys.argv[0], *sys.argv[1:]]),
-    }
 
 
 def _file(path: str | Path) -> Path:
@@ -151,7 +139,7 @@ def _file(path: str | Path) -> Path:
 
 
 def _target_problems(out: Path) -> list[str]:
-    if (out / RUN_JSON).is_file():
+    if is_run(out):
         return [f"--out '{out}' is a run already; audit it without --weights and --split: mu-monai audit {out}"]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         return [f"--out '{out}' exists; give another folder: the scores of the model are written there as a run"]

@@ -30,6 +30,7 @@ from mu_monai.keys import (
     TEST,
 )
 from mu_monai.runs import RunRecord, Runs, open_run, open_runs
+from mu_monai.runs.record import FINISHED, Digests, OfSplit
 from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.checks import changed_problems, device_problems
 
@@ -220,7 +221,7 @@ def _score_problems(inputs: AuditInputs) -> list[str]:
 
 
 def other_problems(folders: Sequence[Path], role: str, split: str, option: str) -> list[str]:
-    """Why runs that are given beside another are not of its split (SHA-256), or not of the role that they are given for."""
+    """Why runs that are given beside another are not of its split (SHA-256), or not of the wanted role."""
     problems = []
     for folder in folders:
         other = open_run(folder, MODEL_PT, SCORES_CSV).record

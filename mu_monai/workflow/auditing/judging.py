@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +41,7 @@ from mu_monai.lock import writes
 from mu_monai.metrics import klom
 from mu_monai.record import without_nan
 from mu_monai.runs import add_files, read_stamped, write_stamped
+from mu_monai.runs.stamp import command_line, package_versions
 from mu_monai.runs.stamped import FORMAT
 from mu_monai.workflow.auditing.attacking import chosen_attacks, run_attacks
 from mu_monai.workflow.auditing.decision import decision_table
@@ -140,11 +138,11 @@ def audit(
     parts = [measure(inputs, draws) for measure in _measures(inputs, evaluation)]
     records = [record for part in parts for record in part.records]
     unseen = inputs.scores[(inputs.scores[SUBSET] == TEST)][PATIENT_ID].nunique()
-    content = {
+    content: dict[str, Any] = {
         "format": FORMAT,
-        "command": shlex.join(["mu-monai" if Path(sys.argv[0]).name == "mu-monai" else sys.argv[0], *sys.argv[1:]]),
+        "command": command_line(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES},
+        "versions": package_versions(*_PACKAGES),
         **draws,
         "split": inputs.record.sha256.split,
         "models": _models(inputs),
@@ -292,7 +290,7 @@ def _shadows(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
 def _models(inputs: AuditInputs) -> dict[str, dict[str, Any]]:
     """Which weights the numbers are of."""
     digests = inputs.record.sha256
-    found = {STUDENT: {"run": str(inputs.run), "weights": digests.weights}}
+    found: dict[str, dict[str, Any]] = {STUDENT: {"run": str(inputs.run), "weights": digests.weights}}
     if inputs.teacher is not None:
         found[TEACHER] = {"run": str(inputs.teacher), "weights": digests.starting_weights}
     reference = inputs.runs.by_role.get(RETRAINED)

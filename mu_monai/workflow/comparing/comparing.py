@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import shlex
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +39,7 @@ from mu_monai.report import comparison_table, open_runs, write_comparison
 from mu_monai.runs import open_run, read_record, read_stamped
 from mu_monai.runs.numbers import AUC_OF_ALL, AUC_OF_LOSS, Group, State
 from mu_monai.runs.scores import leading_metric
+from mu_monai.runs.stamp import command_line, package_versions
 from mu_monai.workflow.comparing.plan import ALL, COMPARISON_JSON, SHAPE, Entry, Plan, read_plan
 from mu_monai.workflow.comparing.runs import Trial, audited, reason_of, retrained_models, tried, unlearned
 
@@ -162,9 +160,9 @@ def _head(plan: Plan, trials: int) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "status": "running",
-        "command": shlex.join(["mu-monai" if Path(sys.argv[0]).name == "mu-monai" else sys.argv[0], *sys.argv[1:]]),
+        "command": command_line(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {name.replace("-", "_"): version(name) for name in _PACKAGES},
+        "versions": package_versions(*_PACKAGES),
         "identity": plan.identity,
         "split": str(plan.split.absolute()),
         "provenance": {name: provenance[name] for name in _TOLD if name in provenance},

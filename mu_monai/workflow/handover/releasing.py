@@ -37,6 +37,7 @@ from mu_monai.keys import (
 )
 from mu_monai.lock import writes
 from mu_monai.runs import RunRecord, open_run, read_record
+from mu_monai.runs.record import AUDIT
 from mu_monai.workflow.checks import place_problems
 from mu_monai.workflow.handover.sealed import own_file, plain_inference, readme, sealed_metadata
 

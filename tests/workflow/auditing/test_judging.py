@@ -10,7 +10,7 @@ import torch
 from mu_monai import workflow
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
-from mu_monai.runs import file_digests, open_runs, write_record
+from mu_monai.runs import RunRecord, file_digests, open_runs, write_record
 
 KEYS = {
     *("format", "command", "created", "versions", "seed", "n_resamples", "split", "models", "records", "verdict"),
@@ -125,7 +125,7 @@ def test_a_model_that_forgot_nothing_is_refused(teachers):
 
 def test_where_a_class_was_forgotten_nobody_is_to_be_told(student):
     record = read_json(student / "run.json") | {"forget_classes": ["lesion"]}
-    write_record(student, {**record, "files": file_digests(student)})
+    write_record(student, RunRecord.from_json({**record, "files": file_digests(student)}))
     with pytest.raises(InputError, match="forgot the classes lesion in every case and no patient"):
         workflow.audit(student)
 
@@ -211,7 +211,7 @@ def test_a_search_without_the_original_says_so(student, teachers, tmp_path, gone
     if not gone:
         state = {name: value + 1 for name, value in torch.load(teachers["isic"] / "model.pt").items()}
         torch.save(state, place)
-    write_record(student, {**(record | {"teacher": str(place)}), "files": file_digests(student)})
+    write_record(student, RunRecord.from_json({**(record | {"teacher": str(place)}), "files": file_digests(student)}))
     content = read_json(workflow.audit(student, n_resamples=5, quiet=True))
     assert any("searched by the names of files alone" in note for note in content["notes"])
     assert any(found["file"].startswith("adapter/") for found in content["searched"])

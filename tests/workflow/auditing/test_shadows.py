@@ -13,7 +13,7 @@ from mu_monai.bundle.trust import STRANGER
 from mu_monai.data import load_split, phantom_split
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
-from mu_monai.runs import write_record
+from mu_monai.runs import RunRecord, write_record
 from mu_monai.workflow.auditing.shadows import _unlearning, complete, shadow_scores
 
 TINY = ["network_def#channels=[4, 8]", "network_def#strides=[2]", "image_size=[16, 16]", "max_epochs=1"]
@@ -97,7 +97,7 @@ def test_what_is_finished_is_not_made_again_and_what_is_missing_is(pool, student
     (unlearned,) = (copy / "shadow-001").glob("unlearned-*/")
     (unlearned / "scores.csv").unlink()
     record = json.loads((copy / "shadow-002" / "teacher" / "run.json").read_text())
-    write_record(copy / "shadow-002" / "teacher", record | {"status": "interrupted"})
+    write_record(copy / "shadow-002" / "teacher", RunRecord.from_json(record | {"status": "interrupted"}))
     after = shadow_scores(student, shadows=4, pool=copy, quiet=True)
     pd.testing.assert_frame_equal(before, after)
     assert (copy / "shadow-000" / "teacher" / "model.pt").stat().st_mtime_ns == kept
@@ -126,7 +126,7 @@ def overlay_of(run, folder):
 @pytest.mark.parametrize("interrupted", [True, False])
 def test_what_has_a_checkpoint_is_resumed_and_what_has_none_starts_anew(interrupted, tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    write_record(tmp_path / "run", {"status": "interrupted", "role": "teacher"})
+    write_record(tmp_path / "run", RunRecord.from_json({"status": "interrupted", "role": "teacher"}))
     if interrupted:
         (tmp_path / "run" / "checkpoints" / "last.pt").touch()
     made = []
@@ -173,7 +173,7 @@ def test_a_pool_with_links_is_not_written_to(pool, student, tmp_path):
 def test_a_model_whose_training_is_not_known_has_no_shadows(student, teacher, tmp_path):
     shutil.copytree(student, tmp_path / "student")
     record = read_json(student / "run.json")
-    write_record(tmp_path / "student", record | {"teacher": str(tmp_path / "model.pt")})
+    write_record(tmp_path / "student", RunRecord.from_json(record | {"teacher": str(tmp_path / "model.pt")}))
     with pytest.raises(InputError, match=r"is not known.* give its run as --teacher"):
         shadow_scores(tmp_path / "student", shadows=4, pool=tmp_path / "pool")
 
@@ -188,7 +188,7 @@ def test_a_model_whose_training_is_not_known_has_no_shadows(student, teacher, tm
 def test_runs_that_cannot_be_repeated_are_refused(change, message, student, pool, tmp_path):
     shutil.copytree(student, tmp_path / "student")
     record = read_json(student / "run.json")
-    write_record(tmp_path / "student", record | change)
+    write_record(tmp_path / "student", RunRecord.from_json(record | change))
     with pytest.raises(InputError, match=message):
         shadow_scores(tmp_path / "student", shadows=4, pool=pool)
 

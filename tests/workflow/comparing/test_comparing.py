@@ -13,7 +13,7 @@ from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.methods import METHODS
 from mu_monai.methods.method import UnlearningMethod
-from mu_monai.runs import file_digests, write_record
+from mu_monai.runs import RunRecord, file_digests, write_record
 from mu_monai.workflow.comparing import runs as comparison_runs
 from mu_monai.workflow.comparing.comparing import _numbers
 
@@ -347,7 +347,10 @@ def test_models_of_another_bundle_and_a_number_of_them_that_fits_no_seeds_are_re
     for folder in foreign:
         record = read_json(folder / "run.json")
         write_record(
-            folder, {**(record | {"bundle": record["bundle"] | {"name": "chase"}}), "files": file_digests(folder)}
+            folder,
+            RunRecord.from_json(
+                {**(record | {"bundle": record["bundle"] | {"name": "chase"}}), "files": file_digests(folder)}
+            ),
         )
     options = {"references": [foreign[1]] * 2, "seeds": [0, 1, 2], "out": tmp_path / "out"}
     with pytest.raises(InputError) as told:

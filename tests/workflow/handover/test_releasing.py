@@ -20,7 +20,7 @@ from mu_monai.bundle import shipped_bundles
 from mu_monai.bundle.trust import Trust
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
-from mu_monai.runs import file_digests, write_record
+from mu_monai.runs import RunRecord, file_digests, write_record
 
 BUNDLES = sorted(shipped_bundles())
 PLAIN = """
@@ -165,7 +165,9 @@ class TestRefusals:
         self.refused(teachers["isic"], tmp_path, "is no unlearning run .its verb is train.; only the student")
 
     def test_an_audit_of_a_model_that_was_not_unlearned_here(self, run, tmp_path):
-        write_record(run, {**(read_json(run / "run.json") | {"verb": "audit"}), "files": file_digests(run)})
+        write_record(
+            run, RunRecord.from_json({**(read_json(run / "run.json") | {"verb": "audit"}), "files": file_digests(run)})
+        )
         match = "holds the audit of a model that was not unlearned here, so no adapter of it is known; only "
         with pytest.raises(InputError, match=match + "an unlearning run has"):
             workflow.merge(run, out=tmp_path / "model.pt")
@@ -174,13 +176,13 @@ class TestRefusals:
     def test_a_failed_self_check(self, run, tmp_path):
         record = read_json(run / "run.json")
         record["checks"][0]["passed"] = False
-        write_record(run, {**record, "files": file_digests(run)})
+        write_record(run, RunRecord.from_json({**record, "files": file_digests(run)}))
         self.refused(run, tmp_path, "failed its self-check 'all weights are finite'")
 
     def test_other_weights_than_the_runs(self, run, tmp_path, teachers):
         shutil.copy(teachers["isic"] / "model.pt", run / "model.pt")
         self.refused(run, tmp_path, "is not the file that the run wrote")
-        write_record(run, {**read_json(run / "run.json"), "files": file_digests(run)})
+        write_record(run, RunRecord.from_json({**read_json(run / "run.json"), "files": file_digests(run)}))
         self.refused(run, tmp_path, "are not those that the run made")
 
     def test_another_teacher(self, run, tmp_path, unlearned):
@@ -188,14 +190,14 @@ class TestRefusals:
 
     def test_a_teacher_that_is_gone(self, run, tmp_path):
         record = read_json(run / "run.json") | {"teacher": str(tmp_path / "gone.pt")}
-        write_record(run, {**record, "files": file_digests(run)})
+        write_record(run, RunRecord.from_json({**record, "files": file_digests(run)}))
         self.refused(run, tmp_path, "weights '.*gone.pt' do not exist")
 
     def test_a_student_that_is_the_teacher(self, run, tmp_path, teachers):
         shutil.copy(teachers["isic"] / "model.pt", run / "model.pt")
         record = read_json(run / "run.json")
         record["sha256"]["weights"] = record["sha256"]["starting_weights"]
-        write_record(run, {**record, "files": file_digests(run)})
+        write_record(run, RunRecord.from_json({**record, "files": file_digests(run)}))
         self.refused(run, tmp_path, "nothing was unlearned")
 
     def test_a_bundle_that_ships_the_teacher_in_its_license(self, run, tmp_path, teachers):
@@ -221,6 +223,6 @@ class TestRefusals:
         ran = read_json(run / "config.json")
         ran["inferer"] = config["inferer"]
         (run / "config.json").write_text(json.dumps(ran))
-        write_record(run, {**read_json(run / "run.json"), "files": file_digests(run)})
+        write_record(run, RunRecord.from_json({**read_json(run / "run.json"), "files": file_digests(run)}))
         match = "needs 'mu_monai.own.Inferer', for which plain MONAI has no part"
         self.refused(run, tmp_path, match, trust=Trust(bundle=bundle))

@@ -13,7 +13,7 @@ from mu_monai import workflow
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
 from mu_monai.record import private_key, sign
-from mu_monai.runs import add_files, open_runs, write_record
+from mu_monai.runs import RunRecord, add_files, open_runs, write_record
 from mu_monai.workflow.handover.signing import seal
 
 FILES = [
@@ -333,7 +333,7 @@ class TestRefusals:
         patient = read_json(phantom_splits["isic"])["forget"][0]["patient_id"]
         record = read_json(run / "run.json")
         record["method"]["settings"]["weights"] = {"by": {f"the-{patient.upper()}s": 1.0}}
-        write_record(run, record)
+        write_record(run, RunRecord.from_json(record))
         self.refused(
             "^the record's field 'method.settings.weights.by .a name in it.' holds the id", [run], out, keys / "own.pem"
         )
