@@ -12,15 +12,15 @@ from mu_monai.audit.bootstrap import N_RESAMPLES, Interval, Sample, alone, ends,
 from mu_monai.audit.records import Record, as_record
 from mu_monai.audit.separation import Groups, Separation, separation_records
 from mu_monai.errors import InputError
-from mu_monai.keys import CASE_ID, FORGET, MODEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
+from mu_monai.keys import CASE_ID, FORGET, LOSS, MODEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
 from mu_monai.metrics import attack_scores
-from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, Group, Metric, State
+from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, PROBE, Group, Metric, State
 from mu_monai.runs.scores import leading_metric
 
 REBOUND, ANAMNESIS, STEPS = "rebound", "anamnesis", "relearning_steps"
 RELEARNED = 1.05  # times the teacher's loss: what is at most that has been learned again
 _ATTACK, _STAGE, _KNOWN = "attack", "stage", "known"
-_LOSS, _PROBE = {"loss": -1}, {"probe": 1}
+_LOSS, _PROBE = {LOSS: -1}, {PROBE: 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +145,7 @@ def _of_attack(name: str, before: pd.DataFrame, after: pd.DataFrame, draws: _Dra
 
 
 def _of_stage(before: pd.DataFrame, after: pd.DataFrame, draws: _Draws, *, whole: bool) -> Iterator[Record]:
-    probed = "probe" in after.columns and after["probe"].notna().all()
+    probed = PROBE in after.columns and after[PROBE].notna().all()
     signal = _PROBE if probed else _LOSS
     groups = {model: _groups(after[after[MODEL] == model], signal) for model in _models(after)}
     found = separation_records(next(iter(signal)), groups, n_resamples=draws.n_resamples, seed=draws.seed)
@@ -216,7 +216,7 @@ def _anamnesis(known: pd.DataFrame) -> Iterator[Record]:
     """The steps of every model, and their ratio; nothing without a teacher to compare with."""
     if not (known[MODEL] == TEACHER).any():
         return
-    losses = known.groupby([MODEL, _STAGE])["loss"].mean()
+    losses = known.groupby([MODEL, _STAGE])[LOSS].mean()
     target = RELEARNED * float(losses[TEACHER].iloc[0])
     steps = {model: _first(losses[model], target) for model in _models(known) if model != TEACHER}
     cases = known[known[MODEL] == TEACHER]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 AUC, TPR, F1 = "auc", "tpr", "f1"
-LOGISTIC, LIRA, U_LIRA = "logistic", "lira", "u-lira"  # attacks that take more than one column
+LOGISTIC, LIRA, U_LIRA, PROBE = "logistic", "lira", "u-lira", "probe"  # signals that are not a column
 DROP, TO_TEACHER = "_drop", "_to_teacher"  # ends of quantities: teacher minus student, and against the teacher
 _METRIC = re.compile(
     r"(?P<quantity>[^\[]*?)(@(?P<rate>\d*\.?\d+(e-?\d+)?))?(\[(?P<of>.*)\])?", re.DOTALL

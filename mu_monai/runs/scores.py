@@ -112,11 +112,13 @@ COLUMNS = (
     Column(VOLUME_ERROR, (STRUCTURES,), -1, label="Volume error, ml", digits=2, per_class=True, stored=False),
     Column(F1, (CLASSES,), 1, label="F1", per_class=True, stored=False),
 )
-UTILITY = tuple(sorted((column for column in COLUMNS if column.utility), key=lambda column: -column.sign))
+UTILITY = {  # what is better high first
+    column.name: column for column in sorted(COLUMNS, key=lambda column: -column.sign) if column.utility
+}
 PER_CLASS = {column.name: column for column in COLUMNS if column.per_class and column.label}
 STRUCTURE_METRICS = tuple(name for name, column in PER_CLASS.items() if STRUCTURES in column.kinds)
 LEADING = {  # what a task is judged by
-    task: next(column for column in UTILITY if kind in column.kinds)
+    task: next(column for column in UTILITY.values() if kind in column.kinds)
     for task, kind in ((SEGMENTATION, MASK), (CLASSIFICATION, CLASSES))
 }
 LEADING_METRICS = tuple(column.name for column in LEADING.values())
@@ -191,7 +193,7 @@ def utility_metrics(scores: pd.DataFrame) -> tuple[str, ...]:
         ('accuracy', 'loss')
     """
     kind = kind_of(scores)
-    found = [column for column in UTILITY if kind in column.kinds]
+    found = [column for column in UTILITY.values() if kind in column.kinds]
     return tuple(c.name for c in found if c.needed or (c.name in scores and scores[c.name].notna().all()))
 
 

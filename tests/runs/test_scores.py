@@ -95,7 +95,7 @@ def test_the_columns_say_what_was_scored():
 
 def test_a_metric_of_later_versions_is_left_out_where_rows_lack_it(monkeypatch):
     added = COLUMNS[4].__class__("precision", (MASK,), 1, label="Precision", utility=True)
-    monkeypatch.setattr("mu_monai.runs.scores.UTILITY", (COLUMNS[4], added))
+    monkeypatch.setattr("mu_monai.runs.scores.UTILITY", {"dice": COLUMNS[4], "precision": added})
     scores = pd.DataFrame({"dice": [0.5, 0.6], "precision": [0.5, 0.6]})
     assert utility_metrics(scores) == ("dice", "precision")
     assert utility_metrics(scores.assign(precision=[0.5, float("nan")])) == ("dice",)

@@ -16,7 +16,7 @@ from mu_monai.runs.scores import UTILITY
 _TOLERANCE = 1e-9
 _SCORES = 1e-6  # between the student's numbers in the audit and those from the evidence, which pandas reads anew
 _KEY = ("model", "metric", "subset", "attack")
-_PLAIN = (AUC, F1, *(column.name for column in UTILITY))  # what a gap is a plain difference of
+_PLAIN = (AUC, F1, *UTILITY)  # what a gap is a plain difference of
 _DRAWN = (AUC_OF_ALL,)  # depends on the order of patients
 _DECIDED = ("label", "needed_patients", "evidence")
 _WORDED = ("rule", "sentence", "but")
