@@ -18,6 +18,7 @@ import pandas as pd
 
 from mu_monai.files import read_json
 from mu_monai.keys import AUDIT_JSON, FORGET, MODEL, RETAIN, RETRAINED, RUN_JSON, STUDENT, SUBSET, TEACHER, TEST
+from mu_monai.runs.scores import leading_metric, read_scores
 
 STUDENTS = ("calibrated", "median", "unsettled", "paper", "two-phase", "one")
 ATTACKS = ("retain-finetuning", "relearning", "int8", "int4", "pruning-30")
@@ -34,9 +35,8 @@ def number(audit: Audit, model: str, metric: str, attack: str = "", field: str =
 
 def utility(folder: Path, run: str, model: str, subset: str) -> float:
     """The mean Dice, or accuracy, of a model of a run on a subset."""
-    scores = pd.read_csv(folder / run / "scores.csv")
-    column = "accuracy" if "accuracy" in scores else "dice"
-    return float(scores.loc[(scores[MODEL] == model) & (scores[SUBSET] == subset), column].mean())
+    scores = read_scores(folder / run / "scores.csv")
+    return float(scores.loc[(scores[MODEL] == model) & (scores[SUBSET] == subset), leading_metric(scores)].mean())
 
 
 def spread(values: Iterable[float], digits: int = 3) -> str:

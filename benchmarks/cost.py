@@ -20,7 +20,8 @@ import torch
 
 from mu_monai.bundle.config import config_files, parse_settings, read_config
 from mu_monai.bundle.trust import inherited
-from mu_monai.metrics import subset_means, utility_metrics
+from mu_monai.metrics import subset_means
+from mu_monai.runs.scores import utility_metrics
 
 NEVER = 10**9  # epochs between scores during a run
 UNCACHED = {"datasets::cache_rate": 0.0}

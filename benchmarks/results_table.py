@@ -16,7 +16,8 @@ import pandas as pd
 
 from mu_monai.files import read_json
 from mu_monai.keys import CASE_ID, FORGET, MODEL, RETRAINED, STUDENT, SUBSET, SUBSETS, TEACHER
-from mu_monai.metrics import subset_means, utility_metrics
+from mu_monai.metrics import subset_means
+from mu_monai.runs.scores import leading_metric, read_scores
 
 STUDENTS = ("paper", "paper-code", "two-phase")
 
@@ -27,9 +28,9 @@ def read(folder: Path) -> Iterable[dict[str, float | str]]:
         run = folder / name if (folder / name).is_dir() else folder.parent / name
         if not (run / "scores.csv").is_file():
             continue
-        record, scores = read_json(run / "run.json"), pd.read_csv(run / "scores.csv", dtype={CASE_ID: str})
+        record, scores = read_json(run / "run.json"), read_scores(run / "scores.csv")
         own = scores[scores[MODEL] == (STUDENT if name in STUDENTS else name)]
-        metric = utility_metrics(scores)[0]
+        metric = leading_metric(scores)
         if name == TEACHER:
             own = as_divided(folder, own)
         means = subset_means(own, [metric]).set_index(SUBSET)[metric]
@@ -40,7 +41,7 @@ def read(folder: Path) -> Iterable[dict[str, float | str]]:
 
 def as_divided(folder: Path, scores: pd.DataFrame) -> pd.DataFrame:
     """The teacher's scores with the subsets of this experiment, which may forget others than its own run's split."""
-    retrained = pd.read_csv(folder / RETRAINED / "scores.csv", dtype={CASE_ID: str})
+    retrained = read_scores(folder / RETRAINED / "scores.csv")
     subset_of = retrained.set_index(CASE_ID)[SUBSET]
     return scores.assign(**{SUBSET: scores[CASE_ID].map(subset_of)})
 

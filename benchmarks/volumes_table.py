@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from mu_monai.files import read_json
 from mu_monai.keys import FORGET, MODEL, RETAIN, RETRAINED, SCORES_CSV, STUDENT, SUBSET, SUBSETS, TEACHER, TEST
+from mu_monai.runs.scores import read_scores
 
 PATIENTS = (TEACHER, RETRAINED, "paper", "two-phase", "weight-0.3")
 STRUCTURE = (TEACHER, "retrained-without-anterior", "forget-anterior")
@@ -25,7 +26,7 @@ Cell = Callable[[pd.DataFrame], float]
 
 def scores_of(folder: Path, run: str) -> pd.DataFrame:
     """The score table of the model that a run made."""
-    scores = pd.read_csv(folder / run / SCORES_CSV, dtype={"case_id": str, "patient_id": str})
+    scores = read_scores(folder / run / SCORES_CSV)
     return scores[scores[MODEL] == (STUDENT if STUDENT in set(scores[MODEL]) else scores[MODEL].iloc[0])]
 
 

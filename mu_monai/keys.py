@@ -1,9 +1,9 @@
-"""The shared vocabulary: subset names, model roles, batch keys and the file names of a run folder."""
+"""The shared vocabulary: tasks, subset names, model roles, batch keys and the file names of a run folder."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+SEGMENTATION, CLASSIFICATION = "segmentation", "classification"
+TASKS = (SEGMENTATION, CLASSIFICATION)
 
 RETAIN, FORGET, VALIDATION, TEST = "retain", "forget", "validation", "test"
 SUBSETS = (RETAIN, FORGET, VALIDATION, TEST)
@@ -21,17 +21,3 @@ WARNINGS = "warnings"  # what handlers have to say of a finished run, kept in th
 
 CURVE_CSV, SCORES_CSV, EXAMPLES_NPZ, CHECKPOINTS_DIR = "curve.csv", "scores.csv", "examples.npz", "checkpoints"
 AUDIT_JSON, DECISION_CSV = "audit.json", "decision.csv"
-
-
-def structures(columns: Iterable[object]) -> list[str]:
-    """The classes of the masks that a score table is of, background left out; none for one channel and classifiers.
-
-    Args:
-        columns: the names of its columns, or the table itself.
-
-    Example:
-        >>> structures(["dice", "dice[organ]", "hd95[organ]"])
-        ['organ']
-    """
-    found = (re.fullmatch(r"dice\[(.*)\]", str(column)) for column in columns)
-    return [match[1] for match in found if match]

@@ -12,10 +12,7 @@ import pandas as pd
 
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_text
-from mu_monai.keys import CASE_ID, LABEL, MODEL, PATIENT_ID, SUBSET
 
-SCORE_KEYS = (MODEL, SUBSET, PATIENT_ID, CASE_ID)
-TEXT = (*SCORE_KEYS, LABEL, "predicted")
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # what a spreadsheet takes for the beginning of a formula  # noqa: RUF001
 
 
@@ -24,9 +21,9 @@ def read_table(
     columns: Sequence[str] = (),
     *,
     numbers: bool = False,
-    text: Sequence[str] = TEXT,
+    text: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Read a table with a header line; ids stay text, whatever they look like.
+    """Read a table with a header line; text stays as it is, whatever it looks like.
 
     Args:
         source: the CSV file, UTF-8.
@@ -42,7 +39,7 @@ def read_table(
         >>> import tempfile
         >>> file = tempfile.mkdtemp() + "/scores.csv"
         >>> pd.DataFrame({"case_id": ["007", "NA"], "dice": [0.5, None]}).to_csv(file, index=False)
-        >>> read_table(file, ["case_id"], numbers=True)["case_id"].tolist()
+        >>> read_table(file, ["case_id"], numbers=True, text=["case_id"])["case_id"].tolist()
         ['007', 'NA']
     """
     content = read_text(source)
@@ -58,15 +55,6 @@ def read_table(
     table = table.assign(**kept)
     raise_if_any(f"'{source}' {problem}; {_ADVICE}" for problem in _column_problems(table, columns, numbers, text))
     return table
-
-
-def read_scores(source: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a score table, `scores.csv` or one of an attack: who was scored, and numbers.
-
-    Raises:
-        InputError: as `read_table`.
-    """
-    return read_table(source, SCORE_KEYS, numbers=True)
 
 
 def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:

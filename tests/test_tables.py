@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mu_monai.errors import InputError
-from mu_monai.tables import FORMULA, SCORE_KEYS, for_spreadsheets, is_formula, read_scores, read_table
+from mu_monai.runs.scores import SCORE_KEYS, read_scores
+from mu_monai.tables import FORMULA, for_spreadsheets, is_formula, read_table
 
 TABLE = "model,subset,patient_id,case_id,dice,loss\nstudent,forget,p1,c1,0.5,1e-3\nstudent,test,p2,c2,,2\n"
 
@@ -23,7 +24,7 @@ def test_ids_are_text_and_numbers_are_exact(tmp_path):
     names = ["007", "NA", "null", "None", "nan", "1e5", "-3", "TRUE", ""]
     table = pd.DataFrame({"case_id": names, "value": [0.1 + 0.2, *range(8)]})
     table.to_csv(tmp_path / "a.csv", index=False)
-    found = read_table(tmp_path / "a.csv")
+    found = read_table(tmp_path / "a.csv", text=["case_id"])
     assert found["case_id"].tolist()[:-1] == names[:-1]
     assert found["case_id"].isna().tolist() == [False] * 8 + [True]
     assert found["value"].tolist() == table["value"].tolist()

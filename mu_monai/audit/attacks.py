@@ -8,18 +8,19 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from mu_monai.audit.bootstrap import N_RESAMPLES, Sample, ends, mean_interval, paired_gap
-from mu_monai.audit.records import Group, Record, as_record
-from mu_monai.audit.separation import AUC, Groups, Separation, separation_records
+from mu_monai.audit.bootstrap import N_RESAMPLES, Interval, Sample, alone, ends, mean_interval, paired_gap
+from mu_monai.audit.records import Record, as_record
+from mu_monai.audit.separation import Groups, Separation, separation_records
 from mu_monai.errors import InputError
-from mu_monai.keys import CASE_ID, FORGET, MODEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
+from mu_monai.keys import CASE_ID, FORGET, LOSS, MODEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
 from mu_monai.metrics import attack_scores
+from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, PROBE, Group, Metric, State
+from mu_monai.runs.scores import leading_metric
 
 REBOUND, ANAMNESIS, STEPS = "rebound", "anamnesis", "relearning_steps"
 RELEARNED = 1.05  # times the teacher's loss: what is at most that has been learned again
 _ATTACK, _STAGE, _KNOWN = "attack", "stage", "known"
-_ON_THE_WAY, _BEFORE = "@", "@0"
-_LOSS, _PROBE = {"loss": -1}, {"probe": 1}
+_LOSS, _PROBE = {LOSS: -1}, {PROBE: 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ def attack_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed
 
     - `auc[loss]`, and `auc[probe]` of a linear probe: whether forgotten patients are told from unseen ones after it.
     - `rebound`: the AUC after it minus the AUC before, on the same patients. What the retrained model's AUC gains by
-      the same attack is generalisation; what the student's gains beyond that was still in the weights.
+      the same attack is generalization; what the student's gains beyond that was still in the weights.
     - `dice` or `accuracy` on `forget` and `test`: what the attack costs.
     - `relearning_steps`: after how many steps a model's loss on the known forgotten cases is at most 5 % above the
       teacher's; infinite where it never was.
@@ -90,24 +91,25 @@ def attack_sentences(records: Sequence[Record]) -> list[str]:
         []
     """
     moves = [record for record in records if (record.model, record.metric) == (STUDENT, REBOUND)]
-    sentences = [_rebound_sentence(record, records, moves) for record in moves if _ON_THE_WAY not in record.attack]
+    sentences = [
+        _rebound_sentence(record, records, moves) for record in moves if State.parse(record.attack).step is None
+    ]
     return sentences + [_anamnesis_sentence(record, records) for record in records if record.metric == ANAMNESIS]
 
 
 def _rebound_sentence(record: Record, records: Sequence[Record], moves: Sequence[Record]) -> str:
-    after = next(r for r in records if (r.attack, r.model, r.metric) == (record.attack, STUDENT, "auc[loss]"))
+    after = next(r for r in records if (r.attack, r.model, r.metric) == (record.attack, STUDENT, AUC_OF_LOSS))
     text = (
         f"after {record.attack} the student's AUC on the forgotten is {after.value:.2f}: it moved by "
         f"{record.value:+.2f} ({record.low:+.2f} to {record.high:+.2f})"
     )
     if record.reference:
         text += f", the retrained model's by {record.ideal:+.2f}"
-    states = [move for move in moves if move.attack.startswith(f"{record.attack}{_ON_THE_WAY}")]
-    way = [move for move in states if not move.attack.endswith(_BEFORE)]
+    states = {move: State.parse(move.attack) for move in moves}
+    way = [move for move, state in states.items() if state.attack == record.attack and state.step]
     most = max(way, key=lambda move: move.value, default=record)
     if most.value > record.value:
-        step = most.attack.partition(_ON_THE_WAY)[2]
-        text += f"; on the way it had moved further, by {most.value:+.2f} after {step} steps"
+        text += f"; on the way it had moved further, by {most.value:+.2f} after {states[most].step} steps"
         text += f" (the retrained model's by {most.ideal:+.2f})" if most.reference else ""
     return text
 
@@ -135,19 +137,19 @@ def _of_attack(name: str, before: pd.DataFrame, after: pd.DataFrame, draws: _Dra
     known, answers = after[after[SUBSET] == _KNOWN], after[after[SUBSET].isin((FORGET, TEST))]
     last = answers[_STAGE].max()
     for stage, rows in answers.groupby(_STAGE):
-        label = name if stage == last else f"{name}{_ON_THE_WAY}{stage}"
+        state = State(name, None if stage == last else int(rows[_STAGE].iloc[0]))
         for record in _of_stage(before, rows, draws, whole=stage == last):
-            yield replace(record, attack=label)
+            yield replace(record, attack=str(state))
     for record in _anamnesis(known):
         yield replace(record, attack=name)
 
 
 def _of_stage(before: pd.DataFrame, after: pd.DataFrame, draws: _Draws, *, whole: bool) -> Iterator[Record]:
-    probed = "probe" in after.columns and after["probe"].notna().all()
+    probed = PROBE in after.columns and after[PROBE].notna().all()
     signal = _PROBE if probed else _LOSS
     groups = {model: _groups(after[after[MODEL] == model], signal) for model in _models(after)}
     found = separation_records(next(iter(signal)), groups, n_resamples=draws.n_resamples, seed=draws.seed)
-    yield from (record for record in found if record.metric.startswith(AUC))
+    yield from (record for record in found if Metric.parse(record.metric).quantity == AUC)
     if probed:
         return
     earlier = before[before[CASE_ID].isin(after[CASE_ID])]
@@ -160,26 +162,12 @@ def _of_stage(before: pd.DataFrame, after: pd.DataFrame, draws: _Draws, *, whole
 def _rebounds(before: Mapping[str, Groups], after: Mapping[str, Groups], draws: _Draws) -> Iterator[Record]:
     moves = {model: _Move(before[model], after[model], draws) for model in after}
     for model, move in moves.items():
-        reference = None if model == RETRAINED else moves.get(RETRAINED)
-        ideal = 0.0 if reference is None else reference.value
-        gap = math.nan if reference is None else move.value - ideal
-        gap_low, gap_high = (math.nan, math.nan) if reference is None else move.interval(reference)
-        low, high = move.interval()
-        yield Record(
-            model=model,
-            metric=REBOUND,
-            subset=FORGET,
-            value=move.value,
-            low=low,
-            high=high,
-            n_patients=len(after[model].members),
-            n_cases=after[model].n_cases,
-            reference="" if reference is None else f"{RETRAINED}/{FORGET}",
-            gap=gap,
-            gap_low=gap_low,
-            gap_high=gap_high,
-            ideal=ideal,
-        )
+        group, reference = Group(model, FORGET), None if model == RETRAINED else moves.get(RETRAINED)
+        if reference is None:
+            yield as_record(REBOUND, group, move.interval(), ideal=0.0)
+        else:
+            of, gap = Group(RETRAINED, FORGET), move.interval(reference)
+            yield as_record(REBOUND, group, move.interval(), of, gap=gap, ideal=reference.value)
 
 
 class _Move:
@@ -192,16 +180,19 @@ class _Move:
         self.value = second.values[AUC] - first.values[AUC]
         self._resampled = second.resampled[AUC] - first.resampled[AUC]
         self._few = min(len(after.members), len(after.non_members)) < 2
+        self._size = {"n_patients": len(after.members), "n_cases": after.n_cases}
 
-    def interval(self, other: _Move | None = None) -> tuple[float, float]:
-        """The ends of the 95 % interval, or of that of the difference to another model."""
-        if self._few:
-            return math.nan, math.nan
-        return ends(self._resampled if other is None else self._resampled - other._resampled)
+    def interval(self, other: _Move | None = None) -> Interval:
+        """The move with its 95 % interval, or the difference to that of another model."""
+        value = self.value if other is None else self.value - other.value
+        low = high = math.nan
+        if not self._few:
+            low, high = ends(self._resampled if other is None else self._resampled - other._resampled)
+        return Interval(value=value, low=low, high=high, **self._size)
 
 
 def _utility(after: pd.DataFrame, draws: _Draws) -> Iterator[Record]:
-    metric = "accuracy" if "accuracy" in after.columns and after["accuracy"].notna().all() else "dice"
+    metric = leading_metric(after)
     options = {"n_resamples": draws.n_resamples, "seed": draws.seed}
     for subset in (FORGET, TEST):
         rows = after[after[SUBSET] == subset].sort_values(CASE_ID)
@@ -225,34 +216,22 @@ def _anamnesis(known: pd.DataFrame) -> Iterator[Record]:
     """The steps of every model, and their ratio; nothing without a teacher to compare with."""
     if not (known[MODEL] == TEACHER).any():
         return
-    losses = known.groupby([MODEL, _STAGE])["loss"].mean()
+    losses = known.groupby([MODEL, _STAGE])[LOSS].mean()
     target = RELEARNED * float(losses[TEACHER].iloc[0])
     steps = {model: _first(losses[model], target) for model in _models(known) if model != TEACHER}
     cases = known[known[MODEL] == TEACHER]
-    blank = Record(
-        model=STUDENT,
-        metric=ANAMNESIS,
-        subset=FORGET,
-        value=math.nan,
-        low=math.nan,
-        high=math.nan,
-        n_patients=cases[PATIENT_ID].nunique(),
-        n_cases=len(cases),
-        reference="",
-        gap=math.nan,
-        gap_low=math.nan,
-        gap_high=math.nan,
-        ideal=math.nan,
-    )
-    compared = {STUDENT, RETRAINED} <= set(steps)
+    size = {"n_patients": cases[PATIENT_ID].nunique(), "n_cases": len(cases)}
+    compared, retrained = {STUDENT, RETRAINED} <= set(steps), Group(RETRAINED, FORGET)
     for model, number in steps.items():
-        record = replace(blank, model=model, metric=STEPS, value=number)
+        group, found = Group(model, FORGET), alone(number, **size)
         if compared and model == STUDENT:
-            record = replace(record, reference=f"{RETRAINED}/{FORGET}", ideal=steps[RETRAINED])
-        yield record
+            yield as_record(STEPS, group, found, retrained, ideal=steps[RETRAINED])
+        else:
+            yield as_record(STEPS, group, found)
     if compared:
         value = _ratio(steps[STUDENT], steps[RETRAINED])
-        yield replace(blank, value=value, reference=f"{RETRAINED}/{FORGET}", ideal=1.0, gap=value - 1)
+        of, gap = alone(value, **size), alone(value - 1, **size)
+        yield as_record(ANAMNESIS, Group(STUDENT, FORGET), of, retrained, gap=gap, ideal=1.0)
 
 
 def _first(losses: pd.Series[float], target: float) -> float:

@@ -40,6 +40,11 @@ class Interval:
         return "" if self.n_patients >= 2 else f"no interval: it takes at least 2 patients, here is {self.n_patients}"
 
 
+def alone(value: float, *, n_patients: int = 0, n_cases: int = 0) -> Interval:
+    """A number that has no interval."""
+    return Interval(value=value, low=math.nan, high=math.nan, n_patients=n_patients, n_cases=n_cases)
+
+
 class Sample:
     """One score of every case of a group, and whose case it is.
 

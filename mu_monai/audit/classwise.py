@@ -10,7 +10,7 @@ import pandas as pd
 
 from mu_monai.audit.bootstrap import N_RESAMPLES, Array, draw_patients, ends
 from mu_monai.keys import LABEL, PATIENT_ID
-from mu_monai.metrics import PREDICTED
+from mu_monai.runs.scores import PREDICTED
 
 
 class ResampledF1:

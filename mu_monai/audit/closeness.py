@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from mu_monai.audit.bootstrap import N_RESAMPLES, Array, draw_patients, ends
-from mu_monai.audit.records import Record
+from mu_monai.audit.bootstrap import N_RESAMPLES, Array, Interval, draw_patients, ends
+from mu_monai.audit.records import Record, as_record
 from mu_monai.errors import InputError
 from mu_monai.keys import FORGET, MODEL, PATIENT_ID, RETAIN, RETRAINED, STUDENT, SUBSET, SUBSETS, TEACHER, TEST
-from mu_monai.metrics import attack_scores, average_gap, tow, utility_metrics
+from mu_monai.metrics import attack_scores, average_gap, tow
+from mu_monai.runs.numbers import Group
+from mu_monai.runs.scores import leading_metric
 
 _JUDGED = (FORGET, RETAIN, TEST)
 _MEASURES: dict[str, Callable[[Array], Array]] = {  # of the gaps on forget, retain and test, and of the AUC
@@ -72,7 +74,7 @@ def closeness_records(
         subset: _counts(len(names), n_resamples, seed + place)
         for place, (subset, names) in enumerate(sorted(patients.items()))
     }
-    metric = utility_metrics(scores)[0]
+    metric = leading_metric(scores)
     base = _levels(models[RETRAINED], metric, patients, draws)
     gaps = {
         model: _levels(models[model], metric, patients, draws) - base for model in (TEACHER, STUDENT) if model in models
@@ -164,25 +166,12 @@ def _records(
     found = {model: measure(own) for model, own in gaps.items()}
     ideal = float(np.mean([measure(own[:1]) for own in seeds])) if seeds else _AT[name]
     for model, values in found.items():
-        reference = found.get(TEACHER) if model == STUDENT else None
-        gap = None if reference is None else values - reference
-        low, high = _ends(values, enough)
-        gap_low, gap_high = _ends(gap, enough)
-        yield Record(
-            model=model,
-            metric=name,
-            subset="",
-            value=float(values[0]),
-            low=low,
-            high=high,
-            n_patients=size[0],
-            n_cases=size[1],
-            reference="" if gap is None else TEACHER,
-            gap=math.nan if gap is None else float(gap[0]),
-            gap_low=gap_low,
-            gap_high=gap_high,
-            ideal=ideal,
-        )
+        group, own = Group(model), _interval(values, size, enough=enough)
+        if model == STUDENT and TEACHER in found:
+            gap = _interval(values - found[TEACHER], size, enough=enough)
+            yield as_record(name, group, own, Group(TEACHER), gap=gap, ideal=ideal)
+        else:
+            yield as_record(name, group, own, ideal=ideal)
 
 
 def _klom_record(name: str, subset: str, rows: pd.DataFrame, n_resamples: int, seed: int) -> Record:
@@ -191,24 +180,12 @@ def _klom_record(name: str, subset: str, rows: pd.DataFrame, n_resamples: int, s
     counts = _counts(n_patients, n_resamples, seed)[:, patient]
     values = _quantiles(rows[name].to_numpy(float), counts)
     floors = rows[f"{name}_floor"].to_numpy(float)
-    gap = None if np.isnan(floors).any() else values - _quantiles(floors, counts)
-    low, high = _ends(values, n_patients >= 2)
-    gap_low, gap_high = _ends(gap, n_patients >= 2)
-    return Record(
-        model=STUDENT,
-        metric=name,
-        subset=subset,
-        value=float(values[0]),
-        low=low,
-        high=high,
-        n_patients=n_patients,
-        n_cases=len(rows),
-        reference="" if gap is None else f"{RETRAINED}/{subset}",
-        gap=math.nan if gap is None else float(gap[0]),
-        gap_low=gap_low,
-        gap_high=gap_high,
-        ideal=math.nan if gap is None else float(values[0] - gap[0]),
-    )
+    size, enough = (n_patients, len(rows)), n_patients >= 2
+    group, own = Group(STUDENT, subset), _interval(values, size, enough=enough)
+    if np.isnan(floors).any():
+        return as_record(name, group, own)
+    gap = _interval(values - _quantiles(floors, counts), size, enough=enough)
+    return as_record(name, group, own, Group(RETRAINED, subset), gap=gap, ideal=own.value - gap.value)
 
 
 def _quantiles(values: Array, counts: Array) -> Array:
@@ -216,5 +193,8 @@ def _quantiles(values: Array, counts: Array) -> Array:
     return np.array([np.quantile(np.repeat(values, row.astype(int)), _QUANTILE) for row in counts])
 
 
-def _ends(values: Array | None, enough: bool) -> tuple[float, float]:
-    return ends(values[1:]) if values is not None and enough else (math.nan, math.nan)
+def _interval(values: Array, size: tuple[int, int], *, enough: bool) -> Interval:
+    """The first of the values, and the interval that the others span where there are enough patients for one."""
+    n_patients, n_cases = size
+    low, high = ends(values[1:]) if enough else (math.nan, math.nan)
+    return Interval(value=float(values[0]), low=low, high=high, n_patients=n_patients, n_cases=n_cases)

@@ -11,14 +11,15 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import t
 
-from mu_monai.audit.bootstrap import CONFIDENCE, N_RESAMPLES, Interval, Sample, mean_interval, paired_gap
-from mu_monai.audit.records import Record
+from mu_monai.audit.bootstrap import CONFIDENCE, N_RESAMPLES, Interval, Sample, alone, mean_interval, paired_gap
+from mu_monai.audit.records import Record, as_record
 from mu_monai.keys import MODEL, PATIENT_ID, RETRAINED, STUDENT, SUBSET, SUBSETS, TEACHER
 from mu_monai.metrics import alignment, gram, zrf
+from mu_monai.runs.numbers import TO_TEACHER, Group, Metric
 
 _GROUPS = 40  # of patients that the jackknife leaves out, one after the other
 _OTHER = {RETRAINED: TEACHER, TEACHER: RETRAINED}  # whose distance to the same model is the scale
-_SUFFIX = {RETRAINED: "", TEACHER: "_to_teacher"}
+_SUFFIX = {RETRAINED: "", TEACHER: TO_TEACHER}
 _RANDOM = "random"
 
 
@@ -118,7 +119,7 @@ def _mean_records(
         means = {model: sample.mean for model, sample in samples.items()}
         for model in (TEACHER, RETRAINED, STUDENT):
             if model in samples:
-                record = _record(model, metric, subset, mean_interval(samples[model], **draws), means, reference)
+                record = _record(metric, Group(model, subset), mean_interval(samples[model], **draws), means, reference)
                 gap = paired_gap(samples[model], samples[reference], **draws) if record.reference else None
                 yield replace(record, gap_low=gap.low, gap_high=gap.high) if gap else record
 
@@ -134,7 +135,8 @@ def _layer_records(layers: pd.DataFrame) -> Iterator[Record]:
             )
             for row in rows.to_dict("records")
         }
-        yield from _scalars(f"cka{_SUFFIX[str(against)]}[{layer}]", str(subset), found, _OTHER[str(against)])
+        metric = Metric(f"cka{_SUFFIX[str(against)]}", of=str(layer))
+        yield from _scalars(str(metric), str(subset), found, _OTHER[str(against)])
 
 
 def _weight_records(weights: pd.DataFrame) -> Iterator[Record]:
@@ -148,10 +150,7 @@ def _weight_records(weights: pd.DataFrame) -> Iterator[Record]:
         if kind == "weights":
             columns["weight_distance_relative"] = totals["distance"] / totals["norm"]
         for metric, values in columns.items():
-            found = {
-                str(model): Interval(value=float(value), low=math.nan, high=math.nan, n_patients=0, n_cases=0)
-                for model, value in values.items()
-            }
+            found = {str(model): alone(float(value)) for model, value in values.items()}
             yield from _scalars(f"{metric}{_SUFFIX[str(against)]}", "", found, _OTHER[str(against)])
 
 
@@ -159,29 +158,16 @@ def _scalars(metric: str, subset: str, found: Mapping[str, Interval], reference:
     means = {model: interval.value for model, interval in found.items()}
     for model in (TEACHER, RETRAINED, STUDENT):
         if model in found:
-            yield _record(model, metric, subset, found[model], means, reference)
+            yield _record(metric, Group(model, subset), found[model], means, reference)
 
 
-def _record(
-    model: str, metric: str, subset: str, found: Interval, means: Mapping[str, float], reference: str
-) -> Record:
+def _record(metric: str, group: Group, found: Interval, means: Mapping[str, float], reference: str) -> Record:
     """One record; a student's is compared with the model that gives the scale."""
-    compared = model == STUDENT and reference in means
-    return Record(
-        model=model,
-        metric=metric,
-        subset=subset,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        n_patients=found.n_patients,
-        n_cases=found.n_cases,
-        reference=(f"{reference}/{subset}" if subset else reference) if compared else "",
-        gap=found.value - means[reference] if compared else math.nan,
-        gap_low=math.nan,
-        gap_high=math.nan,
-        ideal=_ideal(means, metric),
-    )
+    ideal = _ideal(means, metric)
+    if group.model != STUDENT or reference not in means:
+        return as_record(metric, group, found, ideal=ideal)
+    gap = alone(found.value - means[reference])
+    return as_record(metric, group, found, Group(reference, group.subset), gap=gap, ideal=ideal)
 
 
 def _ideal(means: Mapping[str, float], metric: str) -> float:

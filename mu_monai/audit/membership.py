@@ -19,8 +19,7 @@ from mu_monai.metrics import (
     missing_signals,
     smallest_fpr,
 )
-
-LOGISTIC = "logistic"
+from mu_monai.runs.numbers import LOGISTIC
 
 
 def membership_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> list[Record]:

@@ -6,9 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mu_monai.errors import InputError
-from mu_monai.keys import CASE_ID, FORGET, MODEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEST
-
-_LOSS = "loss"
+from mu_monai.keys import CASE_ID, FORGET, LOSS, MODEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEST
 
 
 def patient_table(scores: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +49,7 @@ def patient_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 def _ranks(scores: pd.DataFrame) -> pd.Series[float]:
     """The rank of each forgotten patient of one model among its unseen ones; NaN where there are none."""
-    losses = scores.groupby([SUBSET, PATIENT_ID])[_LOSS].mean()
+    losses = scores.groupby([SUBSET, PATIENT_ID])[LOSS].mean()
     forgotten, unseen = (
         losses[losses.index.get_level_values(SUBSET) == name].droplevel(SUBSET) for name in (FORGET, TEST)
     )

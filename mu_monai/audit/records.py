@@ -6,7 +6,7 @@ import math
 from collections.abc import Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from mu_monai.audit.classwise import ResampledF1
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import (
     CASE_ID,
+    CLASSIFICATION,
     FORGET,
     LABEL,
     MODEL,
@@ -27,25 +28,23 @@ from mu_monai.keys import (
     SUBSETS,
     TEACHER,
     TEST,
-    structures,
 )
-from mu_monai.metrics import (
+from mu_monai.metrics import class_f1, structure_metrics, structure_scores
+from mu_monai.runs.numbers import DROP, F1, Group, Metric
+from mu_monai.runs.scores import (
+    CLASS_NAMES,
+    DICE,
     PREDICTED,
+    SCORE_KEYS,
     STRUCTURE_METRICS,
-    class_f1,
-    structure_metrics,
-    structure_scores,
+    VOLUME,
+    per_class_columns,
+    structures,
+    task_of,
     utility_metrics,
 )
 
 _SHOWN = 5
-
-
-class Group(NamedTuple):
-    """One model on one subset."""
-
-    model: str
-    subset: str
 
 
 _Samples = dict[Group, Sample]
@@ -131,9 +130,9 @@ def utility_records(
     raise_if_any(_problems(scores, forget_classes))
     ordered = structure_scores(scores, forget_classes).sort_values(CASE_ID)
     draws = {"n_resamples": n_resamples, "seed": seed}
-    gone = {f"{metric}[{name}]" for metric in STRUCTURE_METRICS for name in forget_classes}
+    gone = {str(Metric(metric, name)) for metric in STRUCTURE_METRICS for name in forget_classes}
     if forget_classes and set(structures(scores)) <= set(forget_classes):
-        gone.add("dice")  # the mean over forgotten classes alone
+        gone.add(DICE)  # the mean over forgotten classes alone
     utility = [metric for metric in utility_metrics(scores) if metric != "iou" or not forget_classes]
     records: list[Record] = []
     for metric in [*utility, *structure_metrics(ordered)]:
@@ -141,11 +140,11 @@ def utility_records(
             Group(str(model), str(subset)): Sample(rows[metric], rows[PATIENT_ID].astype(str))
             for (model, subset), rows in ordered.groupby([MODEL, SUBSET])
         }
-        forgotten = metric in gone
+        forgotten, drawn = metric in gone, Metric.parse(metric).quantity == DICE
         candidates = {group for group in samples if group.model != TEACHER} if forgotten else set(samples)
         for group in _in_order(samples):
             reference = _reference(group, candidates, by_case=not forget_classes)
-            ideal = 0.0 if forgotten and metric.startswith("dice") and group.model == STUDENT else math.nan
+            ideal = 0.0 if forgotten and drawn and group.model == STUDENT else math.nan
             records.append(_record(metric, group, samples, reference, draws, ideal))
         if metric in utility_metrics(scores) and not forget_classes:
             records += _drops(metric, samples, draws)
@@ -173,7 +172,7 @@ def _record(
 ) -> Record:
     """One record; `ideal` stands where there is no reference."""
     mean = mean_interval(samples[group], **draws)
-    of_cases = metric.startswith("volume[")  # what is right depends on the case, so other cases tell nothing
+    of_cases = Metric.parse(metric).quantity == VOLUME  # what is right depends on the case, so other cases tell nothing
     if reference is None or (of_cases and reference.subset != group.subset):
         return as_record(metric, group, mean, ideal=ideal)
     compare = paired_gap if reference.subset == group.subset else independent_gap
@@ -199,7 +198,7 @@ def _drops(metric: str, samples: _Samples, draws: dict[str, int]) -> Iterator[Re
         if group.model == STUDENT and teacher in samples:
             drop = paired_gap(samples[teacher], samples[group], **draws)
             ideal = math.nan if group.subset == FORGET else 0.0
-            yield as_record(f"{metric}_drop", group, drop, teacher, ideal=ideal)
+            yield as_record(f"{metric}{DROP}", group, drop, teacher, ideal=ideal)
 
 
 def _f1_records(scores: pd.DataFrame, draws: dict[str, int]) -> Iterator[Record]:
@@ -212,17 +211,17 @@ def _f1_records(scores: pd.DataFrame, draws: dict[str, int]) -> Iterator[Record]
         for (model, subset), rows in scores.groupby([MODEL, SUBSET])
     }
     for name, group in product(classes, _in_order(resampled)):
-        row, sample = values[group, name], resampled[group]
+        metric, row, sample = str(Metric(F1, str(name))), values[group, name], resampled[group]
         if not row["cases"]:
             continue
         mean = _interval(row["f1"], sample.interval(name), row)
         reference = _reference(group, resampled)
         if reference is None or reference.subset != group.subset:
-            yield as_record(f"f1[{name}]", group, mean)
+            yield as_record(metric, group, mean)
             continue
         ideal = values[reference, name]["f1"]
         gap = _interval(row["f1"] - ideal, sample.gap_interval(resampled[reference], name), row)
-        yield as_record(f"f1[{name}]", group, mean, reference, gap=gap, ideal=ideal)
+        yield as_record(metric, group, mean, reference, gap=gap, ideal=ideal)
 
 
 def _interval(value: float, ends: tuple[float, float], row: dict[Hashable, Any]) -> Interval:
@@ -248,7 +247,7 @@ def as_record(
         high=mean.high,
         n_patients=mean.n_patients,
         n_cases=mean.n_cases,
-        reference="" if reference is None else "/".join(reference),
+        reference="" if reference is None else str(reference),
         gap=math.nan if gap is None else gap.value,
         gap_low=math.nan if gap is None else gap.low,
         gap_high=math.nan if gap is None else gap.high,
@@ -258,8 +257,8 @@ def as_record(
 
 def _problems(scores: pd.DataFrame, forget_classes: Sequence[str]) -> Iterator[str]:
     metrics = utility_metrics(scores)
-    names = (LABEL, PREDICTED) if "accuracy" in metrics else ()
-    needed = (MODEL, SUBSET, PATIENT_ID, CASE_ID, *metrics, *names)
+    names = CLASS_NAMES if task_of(scores) == CLASSIFICATION else ()
+    needed = (*SCORE_KEYS, *metrics, *names)
     absent = [name for name in needed if name not in scores.columns]
     if absent:
         yield f"the score table has no column {', '.join(map(repr, absent))}; it needs {', '.join(needed)}"
@@ -275,8 +274,7 @@ def _problems(scores: pd.DataFrame, forget_classes: Sequence[str]) -> Iterator[s
     if unknown:
         scored = ", ".join(map(repr, structures(scores))) or "no class of its own"
         yield f"the forgotten class {', '.join(map(repr, unknown))} has no scores; the score table has {scored}"
-    of_classes = [str(name) for name in scores.columns if str(name).endswith("]")]
-    numbers = scores[[*metrics, *of_classes]].apply(pd.to_numeric, errors="coerce")
+    numbers = scores[[*metrics, *per_class_columns(scores)]].apply(pd.to_numeric, errors="coerce")
     bad = scores[~np.isfinite(numbers).all(axis=1) | scores[list(names)].isna().any(axis=1)]
     if len(bad):
         yield f"{len(bad)} rows have missing or infinite scores (cases {_some(bad[CASE_ID])}); score these cases again"

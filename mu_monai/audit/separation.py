@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -13,14 +14,15 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
-from mu_monai.audit.bootstrap import CONFIDENCE, N_RESAMPLES, ends
-from mu_monai.audit.records import Record
+from mu_monai.audit.bootstrap import CONFIDENCE, N_RESAMPLES, Interval, ends
+from mu_monai.audit.records import Record, as_record
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import FORGET, RETRAINED, ROLES
 from mu_monai.metrics import allowed_errors, auc, tpr_at_fpr
+from mu_monai.runs.numbers import AUC, TPR, Group, Metric
 
 FPRS = (0.01, 0.001)
-AUC = "auc"
+_CHANCE = 0.5  # the AUC of guessing
 _Z = float(norm.ppf((1 + CONFIDENCE) / 2))
 _COUNTS_AT_ONCE = 1 << 20  # bounds memory (8 MiB an array) where there are very many patients
 
@@ -60,7 +62,7 @@ class Separation:
     @cached_property
     def values(self) -> dict[str, float]:
         """Of the patients as they are: `auc`, and `tpr@<fpr>` of each rate that so many non-members can show."""
-        rates = {_name(fpr): tpr_at_fpr(*self._scores, fpr) for fpr in FPRS}
+        rates = {_rate(fpr): tpr_at_fpr(*self._scores, fpr) for fpr in FPRS}
         return {AUC: auc(*self._scores)} | {name: rate for name, rate in rates.items() if not math.isnan(rate)}
 
     @cached_property
@@ -123,7 +125,7 @@ class Separation:
         measured: dict[str, Array] = {AUC: (members * (up_to - others / 2)).sum(axis=1) / (n_members * n_others)}
         for fpr in FPRS:
             found = members * (not_below <= allowed_errors(n_others, fpr))
-            measured[_name(fpr)] = found.sum(axis=1) / n_members
+            measured[_rate(fpr)] = found.sum(axis=1) / n_members
         return measured
 
 
@@ -161,26 +163,13 @@ def separation_records(
 def _record(name: str, signal: str, model: str, groups: Groups, found: Mapping[str, Separation]) -> Record:
     own, reference = found[model], None if model == RETRAINED else found.get(RETRAINED)
     value, (low, high) = own.values[name], own.interval(name)
-    gap = gap_low = gap_high = math.nan
-    ideal = 0.5 if name == AUC else _fpr(name)
-    if reference is not None:
-        ideal = reference.values[name]
-        gap, (gap_low, gap_high) = value - ideal, own.gap_interval(reference, name)
-    return Record(
-        model=model,
-        metric=f"{name}[{signal}]",
-        subset=FORGET,
-        value=value,
-        low=low,
-        high=high,
-        n_patients=len(groups.members),
-        n_cases=groups.n_cases,
-        reference="" if reference is None else f"{RETRAINED}/{FORGET}",
-        gap=gap,
-        gap_low=gap_low,
-        gap_high=gap_high,
-        ideal=ideal,
-    )
+    made = Interval(value=value, low=low, high=high, n_patients=len(groups.members), n_cases=groups.n_cases)
+    metric, group = replace(Metric.parse(name), of=signal), Group(model, FORGET)
+    if reference is None:
+        return as_record(str(metric), group, made, ideal=_CHANCE if metric.rate is None else metric.rate)
+    ideal, (low, high) = reference.values[name], own.gap_interval(reference, name)
+    gap = replace(made, value=value - ideal, low=low, high=high)
+    return as_record(str(metric), group, made, Group(RETRAINED, FORGET), gap=gap, ideal=ideal)
 
 
 def _problems(models: Mapping[str, Groups]) -> Iterator[str]:
@@ -214,9 +203,5 @@ def _histograms(places: NDArray[np.int64], n_values: int) -> NDArray[np.int64]:
     return np.bincount((places + rows).ravel(), minlength=len(places) * n_values).reshape(len(places), n_values)
 
 
-def _name(fpr: float) -> str:
-    return f"tpr@{fpr:g}"
-
-
-def _fpr(name: str) -> float:
-    return float(name.removeprefix("tpr@"))
+def _rate(fpr: float) -> str:
+    return str(Metric(TPR, rate=fpr))

@@ -12,11 +12,11 @@ from mu_monai.audit.separation import Groups, separation_records
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import FORGET, MODEL, PATIENT_ID, ROLES, STUDENT, SUBSET, TEACHER, TEST
 from mu_monai.metrics import FEW_SHADOWS, likelihood_ratios, shadow_counts
+from mu_monai.runs.numbers import LIRA, U_LIRA
+from mu_monai.runs.scores import MARGIN
 
 LEAST_SHADOWS = 4  # 2 models trained on each patient and 2 that were not
 SHADOW = "shadow"
-LIRA, U_LIRA = "lira", "u-lira"
-_SIGNAL = "logit_confidence"
 
 
 def shadow_records(
@@ -90,7 +90,7 @@ def shadow_notes(scores: pd.DataFrame, shadows: pd.DataFrame) -> list[str]:
 
 def _attack(scores: pd.DataFrame, pool: pd.DataFrame) -> Groups:
     rows = scores[scores[SUBSET].isin((FORGET, TEST))]
-    target = rows.groupby(PATIENT_ID)[_SIGNAL].mean()
+    target = rows.groupby(PATIENT_ID)[MARGIN].mean()
     answered, trained = _answers(pool)
     evidence = likelihood_ratios(target, answered[target.index], trained[target.index])
     members = target.index.isin(rows.loc[rows[SUBSET] == FORGET, PATIENT_ID])
@@ -102,15 +102,15 @@ def _answers(pool: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What each shadow model answers on each patient, and which was trained on which: `(shadows, patients)` both."""
     rows = pool.assign(trained=(pool[SUBSET] == FORGET).astype(float))
     answered, trained = (
-        rows.pivot_table(index=SHADOW, columns=PATIENT_ID, values=name, aggfunc="mean") for name in (_SIGNAL, "trained")
+        rows.pivot_table(index=SHADOW, columns=PATIENT_ID, values=name, aggfunc="mean") for name in (MARGIN, "trained")
     )
     return answered, trained > 0
 
 
 def _problems(scores: pd.DataFrame, shadows: pd.DataFrame) -> Iterator[str]:
     for name, table in (("attacked models", scores), ("shadow models", shadows)):
-        if _SIGNAL not in table or table[_SIGNAL].isna().any():
-            yield f"the scores of the {name} lack {_SIGNAL}; score the runs again: mu-monai evaluate RUN"
+        if MARGIN not in table or table[MARGIN].isna().any():
+            yield f"the scores of the {name} lack {MARGIN}; score the runs again: mu-monai evaluate RUN"
             return
     for stage, pool in shadows.groupby(MODEL):
         yield from _pool_problems(scores, pool, "unlearned" if stage == STUDENT else "trained")

@@ -10,7 +10,7 @@ import pandas as pd
 from mu_monai.audit.bootstrap import N_RESAMPLES, Sample, paired_gap
 from mu_monai.errors import InputError, did_you_mean
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, MODEL, PATIENT_ID, RETAIN, STUDENT, SUBSET, TEACHER, TEST
-from mu_monai.metrics import utility_metrics
+from mu_monai.runs.scores import leading_metric
 
 MARGIN = 0.02
 COLUMNS = (
@@ -72,7 +72,7 @@ def subgroup_table(
         {'group': ['y', 'x'], 'change': [-0.4, 0.0]}
     """
     groups = case_groups(cases, by, classes=LABEL in scores.columns)
-    metric = utility_metrics(scores)[0]
+    metric = leading_metric(scores)
     pairs = scores[scores[SUBSET].isin((RETAIN, TEST))].pivot(
         index=[SUBSET, PATIENT_ID, CASE_ID], columns=MODEL, values=metric
     )

@@ -10,17 +10,16 @@ from mu_monai.audit.records import Record
 from mu_monai.audit.subgroups import MARGIN
 from mu_monai.errors import InputError
 from mu_monai.keys import FORGET, RETAIN, RETRAINED, STUDENT, TEACHER, TEST
+from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, LOGISTIC, U_LIRA, Group, Metric, State
+from mu_monai.runs.scores import LEADING_METRICS
 
 UNDER, MATCHED, OVER = "UNDER-FORGOTTEN", "MATCHED", "OVER-FORGOTTEN"
 NO_BASELINE, CANNOT_TELL = "NO BASELINE", "CANNOT TELL"
 LABELS = (UNDER, MATCHED, OVER, NO_BASELINE, CANNOT_TELL)
 TOLERANCE = 0.05
 MIN_PATIENTS = 10
-_UTILITY = ("dice", "accuracy")
-_METRIC = "auc[loss]"
-_TWO_SIDED = ("auc[logistic]", "auc[u-lira]")  # near 1 for patients that stand out on either side
+_TWO_SIDED = (LOGISTIC, U_LIRA)  # near 1 for patients that stand out on either side
 _OF_THE_FOLDER = "adapter-removal"  # says what the run folder gives away, and nothing of the released model
-_BEFORE = "@0"  # no attack yet, on the patients that an attacker does not have
 _CHANCE = 0.5
 _UNIFORM = 1.96 / math.sqrt(12)  # half the 95 % interval of the AUC of one patient whose rank may be any
 
@@ -105,8 +104,8 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     main = _find(records, STUDENT)
     if main is None:
         raise InputError(
-            f"no record tells the student's {_METRIC} on {FORGET}; score forgotten and unseen cases of the student: "
-            "mu-monai evaluate RUN"
+            f"no record tells the student's {AUC_OF_LOSS} on {FORGET}; score forgotten and unseen cases of the "
+            "student: mu-monai evaluate RUN"
         )
     teacher = _find(records, TEACHER)
     label, rule = _decide(main, teacher, n_unseen, tolerance)
@@ -115,7 +114,7 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
         for record in records
         if _is_evidence(record)
         and record.attack != _OF_THE_FOLDER
-        and not record.attack.endswith(_BEFORE)
+        and State.parse(record.attack).step != 0  # no attack yet, on the patients that an attacker does not have
         and (record is not main or label == NO_BASELINE)
     ]
     against = _strongest(others, label, tolerance)
@@ -135,12 +134,12 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
 
 
 def _find(records: Sequence[Record], model: str) -> Record | None:
-    found = [record for record in records if record.metric == _METRIC and _is_evidence(record, model)]
+    found = [record for record in records if record.metric == AUC_OF_LOSS and _is_evidence(record, model)]
     return next((record for record in found if not record.attack), None)
 
 
 def _is_evidence(record: Record, model: str = STUDENT) -> bool:
-    return record.model == model and record.subset == FORGET and record.metric.startswith("auc[")
+    return record.model == model and record.subset == FORGET and Metric.parse(record.metric).quantity == AUC
 
 
 def _gap(record: Record) -> tuple[float, float, float]:
@@ -148,6 +147,10 @@ def _gap(record: Record) -> tuple[float, float, float]:
     if record.reference:
         return record.gap, record.gap_low, record.gap_high
     return record.value - _CHANCE, record.low - _CHANCE, record.high - _CHANCE
+
+
+def _is_to_retrained(record: Record) -> bool:
+    return Group.parse(record.reference).model == RETRAINED
 
 
 def _decide(main: Record, teacher: Record | None, n_unseen: int, tolerance: float) -> tuple[str, str]:
@@ -182,7 +185,7 @@ def _strongest(others: Sequence[Record], label: str, tolerance: float) -> Record
 
 def _contradicts(record: Record, label: str, tolerance: float) -> bool:
     found = _by_gap(record, tolerance)[0]
-    if record.metric in _TWO_SIDED:
+    if Metric.parse(record.metric).of in _TWO_SIDED:
         return found == UNDER and label not in (UNDER, OVER)
     return found in {UNDER, OVER} - {label}
 
@@ -194,7 +197,7 @@ def _cost(records: Sequence[Record]) -> Record | None:
         for record in records
         if record.model == STUDENT
         and record.subset in (RETAIN, TEST)
-        and record.metric in _UTILITY
+        and record.metric in LEADING_METRICS
         and not record.attack
         and record.gap_high < -MARGIN
     ]
@@ -204,7 +207,7 @@ def _cost(records: Sequence[Record]) -> Record | None:
 def _damage(cost: Record | None) -> str:
     if cost is None:
         return ""
-    model = "the retrained model's" if cost.reference.startswith(RETRAINED) else "the teacher's"
+    model = "the retrained model's" if _is_to_retrained(cost) else "the teacher's"
     return (
         f"The model lost what it was to keep: {cost.metric} on {cost.subset} is {cost.value:.3f}, {_signed(cost.gap)} "
         f"({_signed(cost.gap_low)} to {_signed(cost.gap_high)}) from {model}. A ruined model matches anything."
@@ -281,14 +284,14 @@ def _few(main: Record) -> str:
 def _measured(record: Record) -> str:
     """The AUC and its gap, as in `the AUC is 0.700, +0.200 (+0.100 to +0.300) from the retrained model's`."""
     gap, low, high = _gap(record)
-    where = "the retrained model's" if record.reference.startswith(RETRAINED) else "0.5, where unseen patients are"
+    where = "the retrained model's" if _is_to_retrained(record) else "0.5, where unseen patients are"
     ends = "" if math.isnan(low) else f" ({_signed(low)} to {_signed(high)})"
     return f"the AUC is {record.value:.3f}, {_signed(gap)}{ends} from {where}"
 
 
 def _but(others: Sequence[Record], against: Record | None, teacher: Record | None) -> str:
-    attacks = {record.attack.partition("@")[0] for record in others if record.attack}
-    signals = {record.metric for record in others if not record.attack and record.metric != _METRIC}
+    attacks = {State.parse(record.attack).attack for record in others if record.attack}
+    signals = {record.metric for record in others if not record.attack and record.metric != AUC_OF_LOSS}
     tried = _count(len(signals), "other signal")
     tried += f" and {_count(len(attacks), 'attack')}" if attacks else "; no attack was tried"
     if against is None:
@@ -297,7 +300,7 @@ def _but(others: Sequence[Record], against: Record | None, teacher: Record | Non
         when = f"after {against.attack}" if against.attack else "without any attack"
         judged = sum(record.n_patients >= MIN_PATIENTS for record in others)
         rank = "the only such number" if judged == 1 else f"the strongest of {judged}"
-        said = f"By {against.metric[4:-1]}, {when}, {_measured(against)}; {rank} ({tried})."
+        said = f"By {Metric.parse(against.metric).of}, {when}, {_measured(against)}; {rank} ({tried})."
         said += " Among so many, one in twenty differs by chance." if judged > 1 else ""
     if teacher is None:
         said += " Without the original model it is not known whether these patients ever had a measurable influence."

@@ -27,6 +27,7 @@ from mu_monai.keys import (
     FORGET,
     IMAGE,
     LABEL,
+    LOSS,
     MODEL,
     PATIENT_ID,
     RETAIN,
@@ -37,6 +38,8 @@ from mu_monai.lock import writing
 from mu_monai.measure.case_scores import case_scores
 from mu_monai.measure.examples import write_examples
 from mu_monai.runs import add_files, scores_file
+from mu_monai.runs.numbers import Metric
+from mu_monai.runs.scores import DICE, TRUE_VOLUME, leading_metric
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
 logger = logging.getLogger(__name__)
@@ -163,7 +166,7 @@ class ScoreSubsets:
         for subset, loader in self.loaders.items():
             if subset != TEST and len(loader):
                 scores = self.score(engine.network, loader, measure=False)
-                for column in ("loss", "accuracy" if "accuracy" in scores else "dice"):
+                for column in (LOSS, leading_metric(scores)):
                     record_term(engine, f"{subset}_{column}", float(scores[column].mean()))
 
     def _score_without_epochs(self, engine: Engine) -> None:
@@ -197,7 +200,7 @@ class ScoreSubsets:
             pd.concat([self.score(predict, loader, measure=False) for loader in loaders])
             for predict in (engine.network.teacher, engine.network)
         )
-        columns = [f"dice[{name}]" for name in self.forget_classes] or ["loss"]
+        columns = [str(Metric(DICE, name)) for name in self.forget_classes] or [LOSS]
         what = f"Dice of {', '.join(self.forget_classes)}" if self.forget_classes else "loss of the forget cases"
         old, new = (float(scores[columns].mean().mean()) for scores in (before, after))
         if abs(new - old) < 0.01 * abs(old):
@@ -246,9 +249,9 @@ def _are_sizes(spacing: object) -> bool:
 
 def _warn_of_absent_classes(scores: pd.DataFrame) -> None:
     """Say which classes no label holds: where they are not predicted either, their Dice of 1 raises every mean."""
-    prefix = "true_volume["
-    columns = [column for column in map(str, scores.columns) if column.startswith(prefix)]
-    absent = [column.removeprefix(prefix)[:-1] for column in columns if not scores[column].any()]
+    metrics = {column: Metric.parse(str(column)) for column in scores.columns}
+    volumes = {column: metric.of for column, metric in metrics.items() if metric.quantity == TRUE_VOLUME}
+    absent = [name for column, name in volumes.items() if not scores[column].any()]
     if absent:
         logger.warning(
             "no label holds %s; a Dice of 1 counts where it is not predicted. Name the classes that the labels have: "

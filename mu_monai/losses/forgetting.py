@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from mu_monai.errors import did_you_mean
+from mu_monai.keys import SEGMENTATION, TASKS
 from mu_monai.losses.background import Background
 from mu_monai.losses.entropy import Entropy
 from mu_monai.losses.label_flip import LabelFlip
@@ -18,8 +19,7 @@ from mu_monai.losses.teacher_contradiction import TeacherContradiction
 from mu_monai.losses.total_variation import TotalVariation
 from mu_monai.losses.uniform import Uniform
 
-SEGMENTATION = frozenset({"segmentation"})
-EVERY_TASK = frozenset({"segmentation", "classification"})
+_MASKS = frozenset({SEGMENTATION})
 
 ANSWERS = {
     "background": "to background",
@@ -45,7 +45,7 @@ class ForgetTerm:
     make: Callable[..., nn.Module]
     inputs: tuple[str, ...]
     answer: str | None
-    tasks: frozenset[str] = EVERY_TASK
+    tasks: frozenset[str] = frozenset(TASKS)
     whole: str | None = None
 
 
@@ -54,7 +54,7 @@ def _repulsion(softmax: bool) -> Repulsion:
 
 
 FORGET_TERMS: dict[str, ForgetTerm] = {
-    "background": ForgetTerm(Background, ("student",), "background", SEGMENTATION),
+    "background": ForgetTerm(Background, ("student",), "background", _MASKS),
     "label_flip": ForgetTerm(LabelFlip, ("student", "label"), "contradiction"),
     "teacher_contradiction": ForgetTerm(TeacherContradiction, ("student", "teacher"), "contradiction"),
     "entropy": ForgetTerm(Entropy, ("student",), "undecided"),
@@ -65,10 +65,10 @@ FORGET_TERMS: dict[str, ForgetTerm] = {
         whole="its features are averaged over everything in the image",
     ),
     "mean_probability": ForgetTerm(
-        MeanProbability, ("student",), "undecided", SEGMENTATION, whole="it is about the mean of a whole image"
+        MeanProbability, ("student",), "undecided", _MASKS, whole="it is about the mean of a whole image"
     ),
     "total_variation": ForgetTerm(
-        TotalVariation, ("student",), None, SEGMENTATION, whole="it compares neighbours, which may be of other classes"
+        TotalVariation, ("student",), None, _MASKS, whole="it compares neighbours, which may be of other classes"
     ),
     "uniform": ForgetTerm(Uniform, ("student",), "undecided"),
     "random_label": ForgetTerm(RandomLabel, ("student", "label"), "random"),

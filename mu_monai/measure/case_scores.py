@@ -13,6 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from mu_monai.errors import InputError
 from mu_monai.measure.signals import class_signals, mask_signals
+from mu_monai.runs.numbers import Metric
 
 _MM3_PER_ML = 1000
 
@@ -96,10 +97,10 @@ def class_mask_scores(
         "confidence": logits.softmax(1).amax(1).mean().item(),
         **mask_signals(logits, label),
     }
-    scores |= {f"dice[{name}]": dice for name, (dice, _) in overlaps.items()}
+    scores |= {str(Metric("dice", str(name))): dice for name, (dice, _) in overlaps.items()}
     if spacing is not None:
         for name, pair in pairs.items():
-            scores |= {f"{quantity}[{name}]": value for quantity, value in _extents(*pair, spacing)}
+            scores |= {str(Metric(quantity, str(name))): value for quantity, value in _extents(*pair, spacing)}
     return scores
 
 

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from mu_monai.engine import seeded
 from mu_monai.errors import InputError
-from mu_monai.keys import LOSS
+from mu_monai.keys import CLASSIFICATION, LOSS
 from mu_monai.methods.method import UnlearningMethod, require_student
 
 
@@ -45,7 +45,7 @@ class BoundaryExpand(UnlearningMethod):
     """
 
     paper = "Chen et al. 2023, arXiv 2303.11570"
-    tasks = ("classification",)
+    tasks = (CLASSIFICATION,)
     cost = "forget"
     recipe: ClassVar[Mapping[str, Any]] = {
         **UnlearningMethod.recipe,
@@ -55,7 +55,7 @@ class BoundaryExpand(UnlearningMethod):
     }
     trials = ({}, {"learning_rate": 1e-5}, {"learning_rate": 3e-5}, {"learning_rate": 3e-4})
 
-    task: str = "classification"
+    task: str = CLASSIFICATION
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Draw the shadow's row, and let it train with the rest."""

@@ -14,7 +14,7 @@ from monai.engines import SupervisedTrainer
 from mu_monai.adapters import captured, clip_drift
 from mu_monai.engine import warn
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import IMAGE, LABEL, LOSS, PRED
+from mu_monai.keys import CLASSIFICATION, IMAGE, LABEL, LOSS, PRED, SEGMENTATION
 from mu_monai.losses import (
     DIRECTIONS,
     FORGET_TERMS,
@@ -172,7 +172,7 @@ class EraseToRetain(UnlearningMethod):
         what = f"method#forget_classes={self.forget_classes}"
         if not all(isinstance(index, int) and index >= 1 for index in self.forget_classes):
             yield f"{what} is not allowed; use channels from 1 on (0 is the background)"
-        if self.task != "segmentation" or not self.softmax:
+        if self.task != SEGMENTATION or not self.softmax:
             yield f"{what} needs masks that are a softmax over classes; use it with task=segmentation and softmax=true"
         if self.guard_reduction == "sum":
             yield f"{what} leaves some voxels to the guard, which have no sum per case; use guard_reduction=mean"
@@ -345,7 +345,7 @@ class EraseToRetain(UnlearningMethod):
         engine.network.eval()  # a look must not move the statistics of BatchNorm
         with captured(engine.network.get_base_model(), self.feature_layer) as features:
             logits = engine.inferer(image, engine.network)
-        if (logits.dim() == 2) != (self.task == "classification"):
+        if (logits.dim() == 2) != (self.task == CLASSIFICATION):
             yield (
                 f"method#task={self.task!r} does not fit the network, whose output has the shape "
                 f"{tuple(logits.shape)}; classes are (B, C), masks (B, C, H, W[, D])"

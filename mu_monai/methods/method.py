@@ -18,11 +18,10 @@ from torch.utils.data import DataLoader
 from mu_monai.adapters import Student, layer_drifts, total_drift
 from mu_monai.engine import ReferenceWatch, record_term, warn
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import CASE_ID, LOSS, PRED
+from mu_monai.keys import CASE_ID, CLASSIFICATION, LOSS, PRED, SEGMENTATION, TASKS
 from mu_monai.measure import Margins, WholeCases, margins, patient_losses
 
 REFERENCE, REWIND = "reference", "rewind"
-TASKS = ("segmentation", "classification")
 NEEDS = ("retain labels", "forget labels", "teacher", "unseen cases", "two runs")
 COSTS = {
     "one-shot": "every case once, without training",
@@ -87,7 +86,7 @@ class UnlearningMethod:
     forget_loader: DataLoader[Mapping[str, Any]] = field(repr=False)
     unseen_loader: DataLoader[Mapping[str, Any]] | None = field(default=None, repr=False)
     whole: WholeCases | None = field(default=None, repr=False)
-    task: str = "segmentation"
+    task: str = SEGMENTATION
     softmax: bool = False
     stop_at: str | None = None
     tolerance: float = 0.05
@@ -161,7 +160,7 @@ class UnlearningMethod:
     @property
     def is_softmax(self) -> bool:
         """Whether the outputs are one softmax over classes."""
-        return self.softmax or self.task == "classification"
+        return self.softmax or self.task == CLASSIFICATION
 
     def state_dict(self) -> dict[str, Any]:
         """What the method must know to go on with an interrupted run, besides weights and optimizer."""

@@ -12,7 +12,7 @@ from monai.engines import SupervisedTrainer
 
 from mu_monai.engine import warn
 from mu_monai.errors import InputError
-from mu_monai.keys import IMAGE, LABEL, LOSS
+from mu_monai.keys import CLASSIFICATION, IMAGE, LABEL, LOSS
 from mu_monai.methods.method import UnlearningMethod, range_problems, require_student
 
 
@@ -50,7 +50,7 @@ class UNSIR(UnlearningMethod):
     """
 
     paper = "Tarun et al. 2023, arXiv 2111.08947"
-    tasks = ("classification",)
+    tasks = (CLASSIFICATION,)
     needs = ("retain labels", "forget labels", "teacher")
     cost = "retain"
     recipe: ClassVar[Mapping[str, Any]] = {
@@ -61,7 +61,7 @@ class UNSIR(UnlearningMethod):
     }
     trials = ({}, {"learning_rate": 3e-3}, {"learning_rate": 3e-4}, {"learning_rate": 1e-4})
 
-    task: str = "classification"
+    task: str = CLASSIFICATION
     noise_cases: int = 32
     noise_steps: int = 40
     noise_learning_rate: float = 0.1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mu_monai.metrics.alignment import alignment, gram, linear_cka
 from mu_monai.metrics.choice import Choice, choice
-from mu_monai.metrics.classwise import PREDICTED, class_f1
+from mu_monai.metrics.classwise import class_f1
 from mu_monai.metrics.closeness import average_gap, tow, zrf
 from mu_monai.metrics.divergence import gaussian_kl, histogram_kl, klom
 from mu_monai.metrics.membership import (
@@ -19,15 +19,12 @@ from mu_monai.metrics.membership import (
     tpr_at_fpr,
 )
 from mu_monai.metrics.shadow import FEW_SHADOWS, likelihood_ratios, shadow_counts
-from mu_monai.metrics.structures import STRUCTURE_METRICS, structure_metrics, structure_scores
-from mu_monai.metrics.utility import UTILITY_METRICS, subset_means, utility_metrics
+from mu_monai.metrics.structures import structure_metrics, structure_scores
+from mu_monai.metrics.utility import subset_means
 
 __all__ = [
     "FEW_SHADOWS",
     "LEAST_PATIENTS",
-    "PREDICTED",
-    "STRUCTURE_METRICS",
-    "UTILITY_METRICS",
     "Choice",
     "alignment",
     "allowed_errors",
@@ -52,6 +49,5 @@ __all__ = [
     "subset_means",
     "tow",
     "tpr_at_fpr",
-    "utility_metrics",
     "zrf",
 ]

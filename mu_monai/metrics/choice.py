@@ -10,7 +10,7 @@ import pandas as pd
 
 from mu_monai.keys import FORGET, MODEL, RETAIN, STUDENT, SUBSET, TEACHER, VALIDATION
 from mu_monai.metrics.membership import attack_scores, auc
-from mu_monai.metrics.utility import utility_metrics
+from mu_monai.runs.scores import leading_metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ def choice(scores: pd.DataFrame) -> Choice:
         >>> round(choice(scores).score, 3)  # (8/9)^2
         0.79
     """
-    metric = utility_metrics(scores)[0]
+    metric = leading_metric(scores)
     levels = scores.groupby([MODEL, SUBSET])[metric].mean()
     drops = {subset: _lost(levels[TEACHER, subset], levels[STUDENT, subset]) for subset in (RETAIN, VALIDATION)}
     own = scores[scores[MODEL] == STUDENT]

@@ -10,8 +10,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from mu_monai.keys import LABEL, MODEL, PATIENT_ID, SUBSET
 from mu_monai.metrics.utility import in_order
-
-PREDICTED = "predicted"
+from mu_monai.runs.scores import PREDICTED
 
 
 def class_f1(scores: pd.DataFrame) -> pd.DataFrame:

@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, MODEL, PATIENT_ID, RETRAINED, STUDENT, SUBSET
+from mu_monai.runs.scores import MARGIN
 
 Array = NDArray[np.float64]
 
-MARGIN = "logit_confidence"
 LEAST_SEEDS = 2
 _BINS, _CLIP, _EPSILON = 20, 100.0, 1e-5
 

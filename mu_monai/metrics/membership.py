@@ -17,15 +17,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mu_monai.keys import PATIENT_ID
+from mu_monai.runs.scores import columns_of
 
 Array = NDArray[np.float64]
 
-_MASK_SIGNALS = {
-    **{"loss": -1, "bce": -1, "cross_entropy": -1, "dice": 1, "confidence": 1, "boundary_loss": -1},
-    **{"logit_confidence": 1, **{f"foreground_confidence_{part}": 1 for part in ("q10", "q50", "q90")}},
-}
-_CLASS_SIGNALS = {"loss": -1, "confidence": 1, "entropy": -1, "modified_entropy": -1, "logit_confidence": 1}
-_OF_ANOTHER_MASK = {"bce": "cross_entropy", "cross_entropy": "bce"}  # one channel has the one, several the other
 LEAST_PATIENTS = 8  # of each group: with fewer, a fold of the logistic attack tests on one
 _FOLDS, _REPEATS = 5, 10
 
@@ -39,19 +34,19 @@ def membership_signals(scores: pd.DataFrame) -> dict[str, int]:
         >>> membership_signals(pd.DataFrame({"loss": [0.1], "dice": [0.9], "bce": [0.2]}))
         {'loss': -1, 'bce': -1, 'dice': 1}
     """
-    columns = {name: sign for name, sign in _of_task(scores).items() if name in scores.columns}
+    columns = {name: sign for name, sign in _signals(scores).items() if name in scores.columns}
     return {name: sign for name, sign in columns.items() if np.isfinite(scores[name].astype(float)).all()}
 
 
 def missing_signals(scores: pd.DataFrame) -> list[str]:
-    """The signals of the table's task that the table does not have for every case.
+    """The signals of tables of this kind that the table does not have for every case.
 
     Example:
         >>> missing_signals(pd.DataFrame({"loss": [0.1], "accuracy": [1.0], "confidence": [0.8], "entropy": [0.4]}))
         ['modified_entropy', 'logit_confidence']
     """
     found = membership_signals(scores)
-    return [name for name in _of_task(scores) if name not in found and _OF_ANOTHER_MASK.get(name) not in found]
+    return [name for name in _signals(scores) if name not in found]
 
 
 def attack_scores(scores: pd.DataFrame, signals: Mapping[str, int] | None = None) -> pd.DataFrame:
@@ -175,5 +170,5 @@ def logistic_scores(members: pd.DataFrame, non_members: pd.DataFrame, *, seed: i
     return found[: len(members)], found[len(members) :]
 
 
-def _of_task(scores: pd.DataFrame) -> dict[str, int]:
-    return _CLASS_SIGNALS if "accuracy" in scores.columns else _MASK_SIGNALS
+def _signals(scores: pd.DataFrame) -> dict[str, int]:
+    return {column.name: column.sign for column in columns_of(scores) if column.signal}

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from mu_monai.keys import structures
-
-STRUCTURE_METRICS = ("dice", "hd95", "volume", "volume_error")
-_TRUE_VOLUME = "true_volume"
+from mu_monai.runs.numbers import Metric
+from mu_monai.runs.scores import DICE, STRUCTURE_METRICS, TRUE_VOLUME, VOLUME, VOLUME_ERROR, structures
 
 
 def structure_scores(scores: pd.DataFrame, forget_classes: Sequence[str] = ()) -> pd.DataFrame:
@@ -33,12 +31,13 @@ def structure_scores(scores: pd.DataFrame, forget_classes: Sequence[str] = ()) -
         [{'dice': 0.9, 'volume_error[organ]': 3.0}]
     """
     names = structures(scores)
-    kept = [f"dice[{name}]" for name in names if name not in forget_classes]
-    table = scores.assign(dice=scores[kept].mean(axis=1)) if kept and forget_classes else scores
+    kept = [str(Metric(DICE, name)) for name in names if name not in forget_classes]
+    table = scores.assign(**{DICE: scores[kept].mean(axis=1)}) if kept and forget_classes else scores
+    volumes = {name: (str(Metric(VOLUME, name)), str(Metric(TRUE_VOLUME, name))) for name in names}
     errors = {
-        f"volume_error[{name}]": (table[f"volume[{name}]"] - table[f"{_TRUE_VOLUME}[{name}]"]).abs()
-        for name in names
-        if f"volume[{name}]" in table and f"{_TRUE_VOLUME}[{name}]" in table
+        str(Metric(VOLUME_ERROR, name)): (table[found] - table[true]).abs()
+        for name, (found, true) in volumes.items()
+        if {found, true} <= set(table)
     }
     return table.assign(**errors)
 
@@ -50,5 +49,5 @@ def structure_metrics(scores: pd.DataFrame) -> tuple[str, ...]:
         >>> structure_metrics(pd.DataFrame({"dice": [0.9], "hd95[organ]": [2.0], "dice[organ]": [0.9]}))
         ('dice[organ]', 'hd95[organ]')
     """
-    found = (f"{metric}[{name}]" for name in structures(scores) for metric in STRUCTURE_METRICS)
+    found = (str(Metric(metric, name)) for name in structures(scores) for metric in STRUCTURE_METRICS)
     return tuple(column for column in found if column in scores.columns)

@@ -7,18 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from mu_monai.keys import CASE_ID, MODEL, PATIENT_ID, ROLES, SUBSET, SUBSETS
-
-UTILITY_METRICS = {"segmentation": ("dice", "iou", "loss"), "classification": ("accuracy", "loss")}
-
-
-def utility_metrics(scores: pd.DataFrame) -> tuple[str, ...]:
-    """The score columns that say how well a model does: a table with `accuracy` is a classifier's.
-
-    Example:
-        >>> utility_metrics(pd.DataFrame({"accuracy": [1.0], "loss": [0.1]}))
-        ('accuracy', 'loss')
-    """
-    return UTILITY_METRICS["classification" if "accuracy" in scores.columns else "segmentation"]
+from mu_monai.runs.scores import utility_metrics
 
 
 def subset_means(scores: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import pandas as pd
 from mu_monai.errors import InputError
 from mu_monai.files import atomic_path
 from mu_monai.keys import CASE_ID, MODEL, PATIENT_ID, SUBSET
-from mu_monai.tables import TEXT, read_scores
+from mu_monai.runs.scores import TEXT, read_scores
 
 _SALT_BYTES = 32
 _KINDS: dict[str, Literal["patient", "case"]] = {PATIENT_ID: "patient", CASE_ID: "case"}

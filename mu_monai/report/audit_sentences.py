@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from mu_monai.report.sentences import number
+from mu_monai.runs.numbers import AUC, DROP, LIRA, LOGISTIC, PROBE, TO_TEACHER, TPR, U_LIRA, Metric, State
+from mu_monai.runs.scores import COLUMNS, PER_CLASS, UTILITY
 
-SIGNALS = {
-    "loss": "the loss",
-    "bce": "the cross-entropy",
-    "cross_entropy": "the cross-entropy",
-    "dice": "the Dice",
-    "confidence": "the confidence",
-    "boundary_loss": "the loss along the label's boundary",
-    "logit_confidence": "the log-odds of the true class",
-    "foreground_confidence_q10": "the low end of the confidence inside the label",
-    "foreground_confidence_q50": "the median confidence inside the label",
-    "foreground_confidence_q90": "the high end of the confidence inside the label",
-    "true_probability": "the probability of the true class",
-    "entropy": "the entropy of the answer",
-    "modified_entropy": "the entropy of the answer, the true class known",
-    "probe": "a linear probe of the encoder's features",
-    "logistic": "all signals together, by logistic regression",
-    "lira": "LiRA: whether the model answers like shadow models that were trained on the patient",
-    "u-lira": "U-LiRA: whether it answers like shadow models that unlearned the patient",
+SIGNALS = {column.name: f"the {column.in_text}" for column in COLUMNS if not column.per_class} | {
+    PROBE: "a linear probe of the encoder's features",
+    LOGISTIC: "all signals together, by logistic regression",
+    LIRA: "LiRA: whether the model answers like shadow models that were trained on the patient",
+    U_LIRA: "U-LiRA: whether it answers like shadow models that unlearned the patient",
 }
 DISTANCES = {
     "average_gap": "The mean size of the gaps to the retrained model (Dice or accuracy on forget, retain and test, "
@@ -47,30 +35,16 @@ DISTANCES = {
     "accuracy": "What the attack costs: the accuracy after it.",
 }
 UNEXPLAINED = "It should be near where it is for the retrained model."
-_UTILITY = ("dice", "iou", "accuracy", "loss", "f1", "hd95", "volume", "volume_error")
-_RATE = re.compile(r"tpr@(\d*\.?\d+)")
-
-
-def parted(metric: str) -> tuple[str, str]:
-    """The quantity of a metric, and what of.
-
-    Example:
-        >>> parted("auc[loss]"), parted("tow")
-        (('auc', 'loss'), ('tow', ''))
-    """
-    stem, _, of = metric.removesuffix("]").partition("[")
-    return stem, of
 
 
 def is_membership(metric: str) -> bool:
     """Whether a metric says how well forgotten patients can be told from unseen ones."""
-    return parted(metric)[0].startswith(("auc", "tpr@"))
+    return Metric.parse(metric).quantity in (AUC, TPR)
 
 
 def is_utility(metric: str) -> bool:
     """Whether a metric stands in the tables of what each model still does."""
-    stem = parted(metric)[0]
-    return stem in _UTILITY or stem.endswith("_drop")
+    return Metric.parse(metric).quantity.removesuffix(DROP) in (*UTILITY, *PER_CLASS)
 
 
 def metric_name(metric: str) -> str:
@@ -80,10 +54,11 @@ def metric_name(metric: str) -> str:
         >>> metric_name("auc[loss]"), metric_name("tpr@0.01[loss]"), metric_name("average_gap")
         ('AUC, loss', 'TPR at 1 % FPR, loss', 'average gap')
     """
-    stem, of = parted(metric)
-    rate = _RATE.fullmatch(stem)
-    name = f"TPR at {100 * float(rate[1]):g} % FPR" if rate else "AUC" if stem == "auc" else stem.replace("_", " ")
-    return f"{name}, {of.replace('_', ' ')}" if of else name
+    found = Metric.parse(metric)
+    name = "AUC" if found.quantity == AUC else found.quantity.replace("_", " ")
+    if found.quantity == TPR and found.rate is not None:
+        name = f"TPR at {100 * found.rate:g} % FPR"
+    return f"{name}, {found.of.replace('_', ' ')}" if found.of else name
 
 
 def attack_name(attack: str) -> str:
@@ -93,7 +68,7 @@ def attack_name(attack: str) -> str:
         >>> attack_name("int8"), attack_name("relearning@5"), attack_name("relearning@0")
         ('int8', 'relearning@5', 'before, these patients')
     """
-    return "before, these patients" if attack.endswith("@0") else attack
+    return "before, these patients" if State.parse(attack).step == 0 else attack
 
 
 def metric_sentence(metric: str) -> str:
@@ -104,33 +79,33 @@ def metric_sentence(metric: str) -> str:
         'How often a forgotten patient looks more like one that was trained on than an unseen patient does, by the loss;
         0.5 is like unseen ones, 1 always more, 0 always less.'
     """
-    stem, of = parted(metric)
+    found = Metric.parse(metric)
+    quantity, of = found.quantity, found.of or ""
     by = SIGNALS.get(of, of)
-    rate = _RATE.fullmatch(stem)
-    if rate:
+    if quantity == TPR and found.rate is not None:
         return (
-            f"The share of forgotten patients that are found, by {by}, where {100 * float(rate[1]):g} % of the unseen "
+            f"The share of forgotten patients that are found, by {by}, where {100 * found.rate:g} % of the unseen "
             "ones are taken for trained on; that share is guessing."
         )
-    if of == "u-lira":
+    if of == U_LIRA:
         return (
             "Whether a forgotten patient can be told for one that was unlearned, from unseen ones that never had to "
             f"be, by {by}; 0.5 is guessing, 1 always, whichever side of the unseen ones it lies on."
         )
-    if of == "logistic":
+    if of == LOGISTIC:
         return (
             f"How well forgotten patients can be told from unseen ones by {by}, whichever way they differ; 0.5 is "
             "guessing, 1 always."
         )
-    if stem == "auc":
+    if quantity == AUC:
         return (
             "How often a forgotten patient looks more like one that was trained on than an unseen patient does, by "
             f"{by}; 0.5 is like unseen ones, 1 always more, 0 always less."
         )
-    if stem.endswith("_to_teacher"):
-        said = DISTANCES.get(stem.removesuffix("_to_teacher"), UNEXPLAINED).partition(";")[0].rstrip(".")
+    if quantity.endswith(TO_TEACHER):
+        said = DISTANCES.get(quantity.removesuffix(TO_TEACHER), UNEXPLAINED).partition(";")[0].rstrip(".")
         return f"{said.replace('the retrained model', 'the original model')}; a retrained model is far off as well."
-    return DISTANCES.get(stem, UNEXPLAINED)
+    return DISTANCES.get(quantity, UNEXPLAINED)
 
 
 def patient_sentence(row: Mapping[str, float | str]) -> str:

@@ -8,40 +8,39 @@ from typing import Any
 
 import pandas as pd
 
-from mu_monai.keys import FORGET, MODEL, RETRAINED, ROLES, STUDENT, SUBSET, SUBSETS, TEST
+from mu_monai.keys import FORGET, LOSS, MODEL, RETRAINED, ROLES, STUDENT, SUBSET, SUBSETS, TEST
 from mu_monai.report.audit_sentences import (
     attack_name,
     is_membership,
     is_utility,
     metric_name,
     metric_sentence,
-    parted,
     patient_sentence,
 )
 from mu_monai.report.sentences import between, count, number, signed
-from mu_monai.report.tables import RECORD_COLUMNS, as_rows
-from mu_monai.runs.run import Runs
+from mu_monai.report.tables import ReportTables, as_rows
+from mu_monai.runs.numbers import AUC_OF_LOSS, LIRA, LOGISTIC, U_LIRA, Metric
 
 KINDS = {"MATCHED": "", "UNDER-FORGOTTEN": "fail", "OVER-FORGOTTEN": "fail"}  # the look of the banner
-_MAIN = "auc[loss]"
-_LEADING = ("loss", "logistic", "lira", "u-lira")  # further signals are for who looks closer
+_LEADING = (LOSS, LOGISTIC, LIRA, U_LIRA)  # further signals are for who looks closer
 _SHOWN_PATIENTS, _SHOWN_GROUPS = 10, 20
 
 
-def audit_content(runs: Runs) -> dict[str, Any] | None:
+def audit_content(tables: ReportTables) -> dict[str, Any] | None:
     """What the section shows, by the names that its template uses; none where nobody was to be forgotten."""
+    runs = tables.runs
     if STUDENT not in runs.by_role or runs.forget_classes:
         return None
     audit = runs.audit
     if not audit:
         return {"verdict": None, "stale": runs.main.stale_audit}
-    records = audit_records(runs)
+    records = tables.audit_records
     now, after = records[records["attack"] == ""], records[records["attack"] != ""]
     membership = now["metric"].map(is_membership).astype(bool)
     distances = now[~membership & ~now["metric"].map(is_utility).astype(bool)]
-    leading = now["metric"].map(lambda metric: parted(metric)[1] in _LEADING).astype(bool)
-    of_layers = distances["metric"].str.endswith("]")
-    groups, patients = subgroups(runs), worst_patients(runs)
+    leading = now["metric"].map(lambda metric: Metric.parse(metric).of in _LEADING).astype(bool)
+    of_layers = distances["metric"].map(lambda metric: Metric.parse(metric).of is not None).astype(bool)
+    groups, patients = tables.subgroups, tables.patients
     return {
         "stale": False,
         "verdict": audit["verdict"] | {"kind": KINDS.get(audit["verdict"]["label"], "warn")},
@@ -61,38 +60,23 @@ def audit_content(runs: Runs) -> dict[str, Any] | None:
     }
 
 
-def audit_records(runs: Runs) -> pd.DataFrame:
-    """The records of `audit.json`, one row each; a number that is not there is NaN."""
-    table = pd.DataFrame(runs.audit.get("records") or [], columns=[*RECORD_COLUMNS, "attack"])
-    words = ("model", "metric", "subset", "reference", "attack")
-    return table.astype({name: float if name not in words else str for name in table.columns})
+def attack_values(records: pd.DataFrame) -> pd.DataFrame:
+    """The AUC of the loss before and after attacks: `attack` (empty: before), `model`, `value`, `low`, `high`.
 
-
-def worst_patients(runs: Runs) -> pd.DataFrame:
-    """The forgotten patients of `audit.json`, the most exposed first."""
-    return pd.DataFrame(runs.audit.get("patients") or [])
-
-
-def subgroups(runs: Runs) -> pd.DataFrame:
-    """The groups of kept and unseen cases of `audit.json`, flagged ones first."""
-    table = pd.DataFrame(runs.audit.get("subgroups") or [])
-    return table.astype({"low": float, "high": float}) if len(table) else table
-
-
-def attack_values(runs: Runs) -> pd.DataFrame:
-    """The AUC of the loss before and after attacks: `attack` (empty: before), `model`, `value`, `low`, `high`."""
-    records = audit_records(runs)
+    Args:
+        records: the records of `audit.json`.
+    """
     found = records[
-        (records["metric"] == _MAIN) & (records[SUBSET] == FORGET) & records[MODEL].isin((RETRAINED, STUDENT))
+        (records["metric"] == AUC_OF_LOSS) & (records[SUBSET] == FORGET) & records[MODEL].isin((RETRAINED, STUDENT))
     ]
     found = found[["attack", "model", "value", "low", "high"]].dropna(subset="value")
     found["attack"] = found["attack"].map(attack_name)
     return found if (found["attack"] != "").any() else found.iloc[:0]
 
 
-def has_losses(runs: Runs) -> bool:
+def has_losses(tables: ReportTables) -> bool:
     """Whether there are losses of forgotten and unseen patients to draw."""
-    return bool(runs.audit) and {FORGET, TEST} <= set(runs.scores[SUBSET])
+    return bool(tables.runs.audit) and {FORGET, TEST} <= set(tables.scores[SUBSET])
 
 
 def _table(records: pd.DataFrame, keys: Sequence[str]) -> dict[str, Any]:

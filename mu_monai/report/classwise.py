@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from mu_monai.keys import FORGET, RETAIN, ROLES, STUDENT, TEST, VALIDATION
-from mu_monai.report.sentences import QUANTITIES, between, count, number, reference_name, signed
-from mu_monai.report.tables import as_rows, class_table, leading
+from mu_monai.report.sentences import between, count, number, reference_name, signed
+from mu_monai.report.tables import as_rows, leading
+from mu_monai.runs.numbers import F1
+from mu_monai.runs.scores import PER_CLASS
 
 CLASS_SUBSETS = (FORGET, TEST, RETAIN, VALIDATION)  # the order in which classes are looked at
-_DIGITS = {"f1": 3, "dice": 3, "hd95": 2, "volume": 2, "volume_error": 2}
 
 
 def class_subsets(forget_classes: Sequence[str]) -> tuple[str, ...]:
@@ -22,14 +23,13 @@ def class_subsets(forget_classes: Sequence[str]) -> tuple[str, ...]:
     return (TEST, RETAIN, FORGET, VALIDATION) if forget_classes else CLASS_SUBSETS
 
 
-def class_content(records: pd.DataFrame, forget_classes: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """A table of every class per subset; empty where the records have none.
+def class_content(table: pd.DataFrame, forget_classes: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """A table of every class per subset; empty where there is none.
 
     Args:
-        records: the audit records.
+        table: what `tables.class_table` gives.
         forget_classes: the classes of masks that were to be forgotten.
     """
-    table = class_table(records)
     models = [model for model in ROLES if model in set(table["model"])]
     parts: list[dict[str, Any]] = []
     for subset in class_subsets(forget_classes):
@@ -38,7 +38,7 @@ def class_content(records: pd.DataFrame, forget_classes: Sequence[str] = ()) -> 
             continue
         own = as_rows(leading(found[found["model"] == STUDENT]))
         rows = [_row(as_rows(part), forget_classes) for _, part in found.groupby(["class", "quantity"], sort=False)]
-        if "f1" in set(found["quantity"]):
+        if F1 in set(found["quantity"]):
             title, rows = f"F1 per class: {subset}", sorted(rows, key=lambda row: str(row["name"]))
         else:
             size = found.iloc[0]
@@ -56,12 +56,12 @@ def _teacher(found: pd.DataFrame, row: Mapping[str, Any]) -> float:
 
 
 def _row(records: list[dict[str, Any]], forget_classes: Sequence[str]) -> dict[str, Any]:
-    name, quantity = str(records[0]["class"]), str(records[0]["quantity"])
-    show, show_gap = (partial(write, digits=_DIGITS.get(quantity, 3)) for write in (number, signed))
+    name, quantity = str(records[0]["class"]), PER_CLASS[records[0]["quantity"]]
+    show, show_gap = (partial(write, digits=quantity.digits) for write in (number, signed))
     size = f"{count(records[0]['n_patients'], 'patient')}, {count(records[0]['n_cases'], 'case')}"
     cells: dict[str, Any] = {
         "name": f"{name} (forgotten)" if name in forget_classes else name,
-        "size": size if quantity == "f1" else QUANTITIES.get(quantity, quantity),
+        "size": size if quantity.name == F1 else quantity.label,
         "models": {row["model"]: (show(row["value"]), between(row["low"], row["high"], show=show)) for row in records},
         "gap": ("", ""),
     }

@@ -14,11 +14,12 @@ import pandas as pd
 from mu_monai.files import atomic_path
 from mu_monai.keys import FORGET, RETAIN, RETRAINED, STUDENT, TEACHER, TEST, VALIDATION
 from mu_monai.report.comparison_figure import Gaps, draw_pareto
-from mu_monai.report.content import METRIC_LABELS, duration, forget_set
+from mu_monai.report.content import duration, forget_set
 from mu_monai.report.page import render, write_figures
 from mu_monai.report.plots import Plot
 from mu_monai.report.sentences import count, listed, number, percent, signed
 from mu_monai.report.tables import as_rows
+from mu_monai.runs.scores import DICE, UTILITY
 from mu_monai.tables import for_spreadsheets
 
 COMPARISON_CSV, COMPARISON_TEX, INDEX_HTML, FIGURES_DIR = (
@@ -203,8 +204,8 @@ def _floor(table: pd.DataFrame) -> Gaps | None:
 
 
 def _metric(content: Mapping[str, Any]) -> str:
-    metric = next((row["metric"] for row in content["rows"] if row.get("metric")), "dice")
-    return METRIC_LABELS[metric]
+    metric = next((row["metric"] for row in content["rows"] if row.get("metric")), DICE)
+    return UTILITY[metric].label
 
 
 def _lead(table: pd.DataFrame, seeds: int) -> str:

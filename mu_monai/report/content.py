@@ -8,67 +8,54 @@ from typing import Any
 
 import pandas as pd
 
-from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, RETAIN, ROLES, STUDENT, SUBSETS, TEST
+from mu_monai.keys import CASE_ID, CLASSIFICATION, FORGET, PATIENT_ID, RETAIN, RETRAINED, ROLES, STUDENT, SUBSETS, TEST
 from mu_monai.report import forgotten, sentences
 from mu_monai.report.audited import audit_content
 from mu_monai.report.classwise import class_content
 from mu_monai.report.composed import composed_content
 from mu_monai.report.measured import measured_content
-from mu_monai.report.paper import PAPER_CASES, PAPER_SIZES, SOURCE, paper_table
-from mu_monai.report.tables import (
-    as_rows,
-    checks_table,
-    counts_table,
-    provenance_table,
-    size_table,
-    utility_table,
-)
-from mu_monai.runs.run import CLASSIFICATION, Runs
+from mu_monai.report.paper import PAPER_CASES, PAPER_SIZES, SOURCE
+from mu_monai.report.tables import ReportTables, as_rows
+from mu_monai.runs.run import Runs
+from mu_monai.runs.scores import Column
 
 Cells = dict[str, Any]
-METRIC_LABELS = {"dice": "Dice", "iou": "IoU", "accuracy": "Accuracy"}
 _SHOWN_PAIRS = 20
 
 
-def page_content(runs: Runs, records: pd.DataFrame) -> dict[str, Any]:
+def page_content(tables: ReportTables) -> Cells:
     """Everything but the figures, by the names that the template uses."""
-    checks = checks_table(runs)
-    provenance = provenance_table(runs)
+    runs, checks, pairs = tables.runs, tables.checks, tables.near_duplicates
     return {
         "bundle": bundle_name(runs),
-        "lead": _lead(runs),
+        "lead": _lead(tables),
         "facts": _facts(runs),
-        "grouping": _grouping(runs),
+        "grouping": _grouping(tables),
         "phantom": runs.provenance.get("phantom") is True,
         "failed": checks[~checks["passed"].astype(bool)].to_dict("records"),
         "warnings": [(role, text) for role, run in runs.by_role.items() for text in run.record.warnings],
-        "pairs": near_duplicates(runs).head(_SHOWN_PAIRS).to_dict("records"),
-        "n_pairs": 0 if runs.forget_classes else len(near_duplicates(runs)),
-        "counts": [row | {"meaning": _meaning(runs, row["subset"])} for row in as_rows(counts_table(runs))],
-        "tiles": _tiles(runs, records),
-        "sizes": [_size(row) for row in as_rows(size_table(runs))],
+        "pairs": pairs.head(_SHOWN_PAIRS).to_dict("records"),
+        "n_pairs": 0 if runs.forget_classes else len(pairs),
+        "counts": [row | {"meaning": _meaning(runs, row["subset"])} for row in as_rows(tables.counts)],
+        "tiles": _tiles(tables),
+        "sizes": [_size(row) for row in as_rows(tables.size)],
         "task": runs.main.task,
         "volumes": runs.volumes,
-        "label": METRIC_LABELS[shown_metrics(records)[0]],
-        "utility": [_utility(runs, records, metric) for metric in shown_metrics(records)],
-        "by_class": class_content(records, runs.forget_classes),
+        "label": tables.metrics[0].label,
+        "utility": [_utility(tables, metric) for metric in tables.metrics],
+        "by_class": class_content(tables.classes, runs.forget_classes),
         "forget_classes": sentences.listed(runs.forget_classes),
         "kept_classes": sentences.listed(runs.kept_classes),
         "has_student": STUDENT in runs.by_role,
-        "has_retrained": "retrained" in set(records["model"]),
-        "paper": None if runs.volumes else _paper(runs, records),
+        "has_retrained": RETRAINED in set(tables.records["model"]),
+        "paper": None if tables.paper.empty else _paper(tables),
         "checks": as_rows(checks),
         "roles": list(runs.by_role),
-        "provenance": as_rows(provenance),
-        "audit": audit_content(runs),
-        "composed": composed_content(runs),
-        **measured_content(runs),
+        "provenance": as_rows(tables.provenance),
+        "audit": audit_content(tables),
+        "composed": composed_content(tables),
+        **measured_content(tables),
     }
-
-
-def shown_metrics(records: pd.DataFrame) -> list[str]:
-    """The metrics of the records that get a table on the page, the leading one first."""
-    return [metric for metric in METRIC_LABELS if metric in set(records["metric"])]
 
 
 def bundle_name(runs: Runs) -> str:
@@ -76,14 +63,8 @@ def bundle_name(runs: Runs) -> str:
     return runs.main.record.bundle.name or "a bundle without a name"
 
 
-def near_duplicates(runs: Runs) -> pd.DataFrame:
-    """Forgotten cases that look like a case of another subset: `forget`, `other`, `subset`, `distance` in bits."""
-    pairs = runs.provenance.get("near_duplicates") or []
-    return pd.DataFrame(pairs, columns=["forget", "other", "subset", "distance"])
-
-
-def _lead(runs: Runs) -> str:
-    counts = counts_table(runs).set_index("subset")
+def _lead(tables: ReportTables) -> str:
+    runs, counts = tables.runs, tables.counts.set_index("subset")
     sizes = {
         str(name): f"{sentences.count(int(row['patients']), 'patient')} ({sentences.count(int(row['cases']), 'case')})"
         for name, row in counts.iterrows()
@@ -101,10 +82,10 @@ def _group_by(provenance: dict[str, Any]) -> str:
     return str(provenance.get("group_by") or PATIENT_ID)
 
 
-def _grouping(runs: Runs) -> Cells:
+def _grouping(tables: ReportTables) -> Cells:
     """What the subsets are divided by, and how many scored cases stand for a patient of their own."""
-    cases = runs.scores.drop_duplicates(CASE_ID)
-    column, unknown = _group_by(runs.provenance), int((cases[PATIENT_ID] == cases[CASE_ID]).sum())
+    cases = tables.scores.drop_duplicates(CASE_ID)
+    column, unknown = _group_by(tables.runs.provenance), int((cases[PATIENT_ID] == cases[CASE_ID]).sum())
     if column != PATIENT_ID:
         divided = f"by {column}, not by patient"
     elif unknown:
@@ -179,13 +160,13 @@ def _date(started: str | None) -> str:
         return ""
 
 
-def _tiles(runs: Runs, records: pd.DataFrame) -> list[Cells]:
-    metric = shown_metrics(records)[0]
-    values = records[records["metric"] == metric].set_index(["model", "subset"])["value"].to_dict()
+def _tiles(tables: ReportTables) -> list[Cells]:
+    runs, records, metric = tables.runs, tables.records, tables.metrics[0]
+    values = records[records["metric"] == metric.name].set_index(["model", "subset"])["value"].to_dict()
     names = {
-        FORGET: ("Forgotten cases", f"{METRIC_LABELS[metric]}; the aim is the retrained or unseen level, not 0."),
-        RETAIN: ("Retained cases", f"{METRIC_LABELS[metric]}; it should not drop."),
-        TEST: ("Unseen cases", f"{METRIC_LABELS[metric]}; it should not drop."),
+        FORGET: ("Forgotten cases", f"{metric.label}; the aim is the retrained or unseen level, not 0."),
+        RETAIN: ("Retained cases", f"{metric.label}; it should not drop."),
+        TEST: ("Unseen cases", f"{metric.label}; it should not drop."),
     }
     tiles: list[Cells] = forgotten.tiles(runs, records) if runs.forget_classes else []
     for subset, (title, aim) in names.items() if not runs.forget_classes else ():
@@ -233,11 +214,11 @@ def _meaning(runs: Runs, subset: str) -> str:
     return forgotten.meaning(subset) if runs.forget_classes else sentences.MEANING[subset]
 
 
-def _utility(runs: Runs, records: pd.DataFrame, metric: str) -> Cells:
-    table = utility_table(records, metric)
+def _utility(tables: ReportTables, metric: Column) -> Cells:
+    runs, table = tables.runs, tables.utility[metric.name]
     return {
-        "label": METRIC_LABELS[metric],
-        "meaning": _metric_meaning(runs, metric),
+        "label": metric.label,
+        "meaning": _metric_meaning(runs, metric.meaning),
         "models": [model for model in ROLES if model in table],
         "has_gap": STUDENT in table,
         "has_drop": "drop" in table,
@@ -245,8 +226,7 @@ def _utility(runs: Runs, records: pd.DataFrame, metric: str) -> Cells:
     }
 
 
-def _metric_meaning(runs: Runs, metric: str) -> str:
-    said = sentences.METRICS[metric]
+def _metric_meaning(runs: Runs, said: str) -> str:
     if runs.forget_classes and runs.kept_classes:
         return said.replace(
             "over cases", f"over cases and the classes that stay ({sentences.listed(runs.kept_classes)})"
@@ -280,9 +260,11 @@ def _utility_row(runs: Runs, row: Cells) -> Cells:
     return cells
 
 
-def _paper(runs: Runs, records: pd.DataFrame) -> Cells:
+def _paper(tables: ReportTables) -> Cells:
     """The paper's table with this report's models above it."""
-    table, metrics = paper_table(runs.main.task), shown_metrics(records)
+    runs, records, table = tables.runs, tables.records, tables.paper
+    shown = [column for column in tables.metrics if any(f"{subset}_{column.name}" in table for subset in SUBSETS)]
+    metrics = [column.name for column in shown]
     subsets = [subset for subset in SUBSETS if f"{subset}_{metrics[0]}" in table]
     own = records[records["metric"].isin(metrics)]
     values = {(row["model"], f"{row['subset']}_{row['metric']}"): row["value"] for row in as_rows(own)}
@@ -296,7 +278,7 @@ def _paper(runs: Runs, records: pd.DataFrame) -> Cells:
         "source": SOURCE,
         "place": "section 6.6" if runs.main.task == CLASSIFICATION else "Tables 2 to 4",
         "cases": PAPER_CASES if runs.main.task == CLASSIFICATION else {},
-        "metrics": " / ".join(METRIC_LABELS[metric] for metric in metrics),
+        "metrics": " / ".join(column.label for column in shown),
         "subsets": subsets,
         "rows": [_paper_row(row, subsets, metrics) for row in [*rows, *as_rows(table)]],
     }

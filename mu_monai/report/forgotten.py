@@ -9,7 +9,9 @@ import pandas as pd
 from mu_monai.keys import FORGET, RETAIN, RETRAINED, ROLES, TEST
 from mu_monai.report.sentences import MEANING, listed, number
 from mu_monai.report.tables import as_rows
+from mu_monai.runs.numbers import Metric
 from mu_monai.runs.run import Runs
+from mu_monai.runs.scores import DICE
 
 _SEEN = {TEST: "unseen", RETAIN: "retained"}
 
@@ -48,11 +50,16 @@ def tiles(runs: Runs, records: pd.DataFrame) -> list[dict[str, Any]]:
     title = f"Other {'class' if len(runs.kept_classes) == 1 else 'classes'}"
     kept = f"Dice of {listed(runs.kept_classes)}; it should not drop."
     found = [
-        (f"Forgotten class: {name}", f"dice[{name}]", subset, f"Dice on {_SEEN[subset]} cases; the aim is {aim}.")
+        (
+            f"Forgotten class: {name}",
+            str(Metric(DICE, name)),
+            subset,
+            f"Dice on {_SEEN[subset]} cases; the aim is {aim}.",
+        )
         for name in runs.forget_classes
         for subset in scored[:1]
     ]
-    found += [(f"{title}, {_SEEN[subset]} cases", "dice", subset, kept) for subset in scored if runs.kept_classes]
+    found += [(f"{title}, {_SEEN[subset]} cases", DICE, subset, kept) for subset in scored if runs.kept_classes]
     return [
         {
             "title": title,

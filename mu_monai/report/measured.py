@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mu_monai.keys import CLASSIFICATION
 from mu_monai.report.sentences import listed, number, percent
-from mu_monai.report.tables import as_rows, layers_table, measurements, restoration_table
-from mu_monai.runs.run import CLASSIFICATION, Runs
+from mu_monai.report.tables import ReportTables, as_rows
 
 
-def measured_content(runs: Runs) -> dict[str, Any]:
+def measured_content(tables: ReportTables) -> dict[str, Any]:
     """The sections about weights and restoration, by the names that the template uses; none where nothing is known."""
-    found = measurements(runs)
-    return {"drift": _drift(runs, found), "restoration": _restoration(runs, found)}
+    return {"drift": _drift(tables), "restoration": _restoration(tables)}
 
 
-def _drift(runs: Runs, found: Mapping[str, Any]) -> dict[str, Any] | None:
-    drift, margins = found.get("drift"), found.get("margins")
+def _drift(tables: ReportTables) -> dict[str, Any] | None:
+    runs, drift, margins = tables.runs, tables.measurements.get("drift"), tables.measurements.get("margins")
     if drift is None and margins is None:
         return None
     said: list[tuple[str, str]] = []
@@ -32,13 +31,13 @@ def _drift(runs: Runs, found: Mapping[str, Any]) -> dict[str, Any] | None:
     rows = [
         {"layer": row["layer"], "rank": row["rank"]}
         | {name: number(row[name], 4) for name in ("norm", "spectral_norm", "bound")}
-        for row in as_rows(layers_table(runs))
+        for row in as_rows(tables.layers)
     ]
     return {"said": said, "rows": rows}
 
 
-def _restoration(runs: Runs, found: Mapping[str, Any]) -> dict[str, Any] | None:
-    restoration = found.get("restoration")
+def _restoration(tables: ReportTables) -> dict[str, Any] | None:
+    restoration = tables.measurements.get("restoration")
     if not restoration or not restoration["epochs"]:
         return None
     kept, stopped = restoration["kept_epoch"], restoration["stopped"]
@@ -50,7 +49,7 @@ def _restoration(runs: Runs, found: Mapping[str, Any]) -> dict[str, Any] | None:
             "returned": percent(row["returned"]),
             "mark": "kept" if row["epoch"] == kept else "",
         }
-        for row in as_rows(restoration_table(runs))
+        for row in as_rows(tables.restoration)
     ]
     if stopped:
         rows[-1]["mark"] = "stopped here"

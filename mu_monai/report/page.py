@@ -17,22 +17,10 @@ from matplotlib import rc_context
 
 from mu_monai import __version__
 from mu_monai.errors import InputError
-from mu_monai.report.audited import audit_records, subgroups, worst_patients
-from mu_monai.report.composed import composed_table
-from mu_monai.report.content import near_duplicates, page_content, shown_metrics
+from mu_monai.report.content import page_content
 from mu_monai.report.figures import THEMES, png
-from mu_monai.report.paper import paper_table
 from mu_monai.report.plots import Plot, curve_names, report_plots
-from mu_monai.report.tables import (
-    RECORD_COLUMNS,
-    checks_table,
-    class_table,
-    layers_table,
-    provenance_table,
-    restoration_table,
-    size_table,
-    utility_table,
-)
+from mu_monai.report.tables import RECORD_COLUMNS, ReportTables
 from mu_monai.runs.run import Runs
 from mu_monai.tables import for_spreadsheets
 
@@ -83,13 +71,24 @@ def write_report(runs: Runs, records: pd.DataFrame, out: str | Path, *, images: 
     absent = [name for name in RECORD_COLUMNS if name not in records.columns]
     if absent:
         raise ValueError(f"the records have no column {', '.join(absent)}; needed: {', '.join(RECORD_COLUMNS)}")
+    tables = ReportTables(runs, records)
     with _swapped_in(out) as folder:
-        pictures = write_figures(report_plots(runs, records, images=images), folder / FIGURES_DIR)
-        _write_tables(runs, records, folder / TABLES_DIR)
-        content = page_content(runs, records)
-        content |= {"pictures": pictures, "curves": curve_names(pictures, runs), "images": images}
-        (folder / INDEX_HTML).write_text(render("report.html.j2", content), encoding="utf-8")
+        pictures = write_figures(report_plots(tables, images=images), folder / FIGURES_DIR)
+        _write_tables(tables, folder / TABLES_DIR)
+        (folder / INDEX_HTML).write_text(report_page(tables, pictures, images=images), encoding="utf-8")
     return out / INDEX_HTML
+
+
+def report_page(tables: ReportTables, pictures: Mapping[str, Picture], *, images: bool = True) -> str:
+    """The page of a report as text.
+
+    Args:
+        tables: the tables of the report.
+        pictures: its plots as they are embedded, by the names of `report_plots`.
+        images: whether images of patients are shown.
+    """
+    content = page_content(tables) | {"pictures": pictures, "curves": curve_names(pictures, tables.runs)}
+    return render("report.html.j2", content | {"images": images})
 
 
 def render(template: str, content: Mapping[str, Any]) -> str:
@@ -158,28 +157,7 @@ def write_figures(plots: Mapping[str, Plot], folder: Path) -> dict[str, Picture]
     return pictures
 
 
-def _write_tables(runs: Runs, records: pd.DataFrame, folder: Path) -> None:
+def _write_tables(tables: ReportTables, folder: Path) -> None:
     folder.mkdir()
-    tables = {
-        "records": records,
-        "scores": runs.scores,
-        "size": size_table(runs),
-        "checks": checks_table(runs),
-        "near_duplicates": near_duplicates(runs),
-        "provenance": provenance_table(runs),
-        **{metric: utility_table(records, metric) for metric in shown_metrics(records)},
-        **{f"curve_{role}": run.curve for role, run in runs.by_role.items() if len(run.curve)},
-    }
-    where_known = {
-        "paper": pd.DataFrame() if runs.volumes else paper_table(runs.main.task),
-        "classes": class_table(records),
-        "layers": layers_table(runs),
-        "restoration": restoration_table(runs),
-        "audit_records": audit_records(runs),
-        "composed": composed_table(runs),
-        "patients": worst_patients(runs),
-        "subgroups": subgroups(runs),
-    }
-    tables |= {name: table for name, table in where_known.items() if len(table)}
-    for name, table in tables.items():
+    for name, table in tables.files().items():
         for_spreadsheets(table).to_csv(folder / f"{name}.csv", index=False)

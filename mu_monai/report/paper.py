@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from mu_monai.runs.run import CLASSIFICATION
+from mu_monai.keys import CLASSIFICATION
 
 SOURCE = "Datta and Alam, Erase to Retain, arXiv 2511.16574"
 

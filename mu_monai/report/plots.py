@@ -15,7 +15,6 @@ from mu_monai.planes import PLANE, POSITION
 from mu_monai.report.audit_figures import draw_attacks, draw_losses
 from mu_monai.report.audited import attack_values, has_losses
 from mu_monai.report.classwise import class_subsets
-from mu_monai.report.content import METRIC_LABELS, shown_metrics
 from mu_monai.report.decision import decision_alt, decision_caption, draw_decision
 from mu_monai.report.figures import (
     Draw,
@@ -27,19 +26,13 @@ from mu_monai.report.figures import (
     split_columns,
 )
 from mu_monai.report.gallery import draw_class_gallery, draw_gallery
-from mu_monai.report.sentences import QUANTITIES, count, course_sentence, listed, number, percent, term_sentence
-from mu_monai.report.tables import (
-    as_rows,
-    class_table,
-    layers_table,
-    leading,
-    measurements,
-    restoration_table,
-    utility_table,
-)
+from mu_monai.report.sentences import count, course_sentence, listed, number, percent, term_sentence
+from mu_monai.report.tables import ReportTables, as_rows, leading
 from mu_monai.report.volume_gallery import draw_volume_gallery
 from mu_monai.runs.examples import CLASSES, Examples, is_volumes
+from mu_monai.runs.numbers import F1
 from mu_monai.runs.run import Run, Runs
+from mu_monai.runs.scores import PER_CLASS
 
 _SHOWN_LAYERS = 20
 
@@ -59,23 +52,23 @@ class Plot:
     caption: str
 
 
-def report_plots(runs: Runs, records: pd.DataFrame, *, images: bool) -> dict[str, Plot]:
+def report_plots(tables: ReportTables, *, images: bool) -> dict[str, Plot]:
     """The plots of a report by the name of their file.
 
     They are `utility`, `losses`, `attacks`, `decision`, `classes`, `<role>-<term or metric>`, `restoration`, `layers`
     and `gallery`, those that there is something to show in.
 
     Args:
-        runs: the runs of the report.
-        records: the audit records.
+        tables: the tables of the report.
         images: whether images of patients may be shown.
     """
-    plots = {"utility": _utility(records)} | _audit(runs) | _classes(records, runs.forget_classes)
+    runs = tables.runs
+    plots = {"utility": _utility(tables)} | _audit(tables) | _classes(tables)
     for run in reversed(runs.by_role.values()):
         plots |= _curves(run, of_classes=bool(runs.forget_classes))
-    plots |= _restoration(runs) | _layers(runs)
-    if images and any(role in runs.examples for role in ROLES):
-        plots["gallery"] = _gallery(runs)
+    plots |= _restoration(tables) | _layers(tables)
+    if images and any(role in tables.examples for role in ROLES):
+        plots["gallery"] = _gallery(tables.examples, runs.forget_classes)
     return plots
 
 
@@ -86,9 +79,8 @@ def curve_names(names: Iterable[str], runs: Runs) -> dict[str, list[str]]:
     return {role: own for role, own in found.items() if own}
 
 
-def _utility(records: pd.DataFrame) -> Plot:
-    metric = shown_metrics(records)[0]
-    table, label = utility_table(records, metric), METRIC_LABELS[metric]
+def _utility(tables: ReportTables) -> Plot:
+    table, label = tables.utility[tables.metrics[0].name], tables.metrics[0].label
     models = [model for model in ROLES if model in table]
     values = "; ".join(
         f"{row['subset']}: " + ", ".join(f"{model} {number(row[model], 2)}" for model in models)
@@ -102,11 +94,11 @@ def _utility(records: pd.DataFrame) -> Plot:
     )
 
 
-def _audit(runs: Runs) -> dict[str, Plot]:
-    plots, attacks = {}, attack_values(runs)
-    if has_losses(runs):
+def _audit(tables: ReportTables) -> dict[str, Plot]:
+    plots, attacks, decision = {}, attack_values(tables.audit_records), tables.runs.decision
+    if has_losses(tables):
         plots["losses"] = Plot(
-            draw=partial(draw_losses, runs.scores),
+            draw=partial(draw_losses, tables.scores),
             alt="Losses of forgotten and of unseen patients per model, as histograms.",
             caption="How the losses are spread; the lines are medians. A teacher knows the forgotten patients: their "
             "losses lie to the left. For the student, outline and area should lie on one another as they do for the "
@@ -123,15 +115,15 @@ def _audit(runs: Runs) -> dict[str, Plot]:
             "again, left of it they stand out by being answered worse; the student should stay where the retrained "
             "model is.",
         )
-    if len(runs.decision):
-        draw = partial(draw_decision, runs.decision)
-        plots["decision"] = Plot(draw=draw, alt=decision_alt(runs.decision), caption=decision_caption())
+    if len(decision):
+        draw = partial(draw_decision, decision)
+        plots["decision"] = Plot(draw=draw, alt=decision_alt(decision), caption=decision_caption())
     return plots
 
 
-def _classes(records: pd.DataFrame, forget_classes: Sequence[str]) -> dict[str, Plot]:
-    table = leading(class_table(records))
-    shown = [subset for subset in class_subsets(forget_classes)[:3] if subset in set(table["subset"])]
+def _classes(tables: ReportTables) -> dict[str, Plot]:
+    table = leading(tables.classes)
+    shown = [subset for subset in class_subsets(tables.runs.forget_classes)[:3] if subset in set(table["subset"])]
     if not shown:
         return {}
     parts = [table[table["subset"] == subset] for subset in shown]
@@ -140,8 +132,9 @@ def _classes(records: pd.DataFrame, forget_classes: Sequence[str]) -> dict[str, 
         for part in parts
         for row in as_rows(part)
     )
-    label = QUANTITIES[table["quantity"].iloc[0]]
-    source = " After Figure 3 of arXiv 2511.16574, which shows two models without intervals." if label == "F1" else ""
+    quantity = PER_CLASS[table["quantity"].iloc[0]]
+    of_paper = " After Figure 3 of arXiv 2511.16574, which shows two models without intervals."
+    label, source = quantity.label, of_paper if quantity.name == F1 else ""
     plot = Plot(
         draw=partial(draw_classes, pd.concat(parts), label=label),
         alt=f"{label} with intervals per class, subset and model. {values}.",
@@ -151,17 +144,17 @@ def _classes(records: pd.DataFrame, forget_classes: Sequence[str]) -> dict[str, 
     return {"classes": plot}
 
 
-def _restoration(runs: Runs) -> dict[str, Plot]:
-    table = restoration_table(runs)
+def _restoration(tables: ReportTables) -> dict[str, Plot]:
+    table = tables.restoration
     if table.empty:
         return {}
     course = ", ".join(
         f"epoch {row['epoch']:.0f} {number(row['forget_loss'])} ({percent(row['returned'])} returned)"
         for row in as_rows(table)
     )
-    restoration = measurements(runs)["restoration"]
+    restoration = tables.measurements["restoration"]
     plot = Plot(
-        draw=partial(draw_restoration, restoration, runs.main.curve),
+        draw=partial(draw_restoration, restoration, tables.runs.main.curve),
         alt=f"Loss of the forget cases while the head is restored: {number(restoration['start_forget_loss'])} before, "
         f"{course}; {number(restoration['teacher_forget_loss'])} for the teacher.",
         caption="The loss of the forget cases through unlearning and the restoration after it. In the shaded part it "
@@ -170,8 +163,8 @@ def _restoration(runs: Runs) -> dict[str, Plot]:
     return {"restoration": plot}
 
 
-def _layers(runs: Runs) -> dict[str, Plot]:
-    table = layers_table(runs)
+def _layers(tables: ReportTables) -> dict[str, Plot]:
+    table = tables.layers
     if table.empty:
         return {}
     most = table.nlargest(_SHOWN_LAYERS, "norm").sort_index()
@@ -220,8 +213,7 @@ def _course(curve: pd.DataFrame, column: str) -> str:
     return f"{number(first[column])} in epoch {first['epoch']:.0f}, {number(last[column])} in epoch {last['epoch']:.0f}"
 
 
-def _gallery(runs: Runs) -> Plot:
-    examples = runs.examples
+def _gallery(examples: Examples, forget_classes: Sequence[str]) -> Plot:
     _, first = np.unique(examples[CASE_ID], return_index=True)  # of volumes, several views are of one case
     subset = np.asarray(examples[SUBSET], dtype=str)[first]
     named = ", ".join(f"{case} ({name})" for case, name in zip(examples[CASE_ID], examples[SUBSET], strict=True))
@@ -231,7 +223,7 @@ def _gallery(runs: Runs) -> Plot:
         "how they look."
     )
     if is_volumes(examples):
-        return _volume_gallery(examples, choice, runs.forget_classes)
+        return _volume_gallery(examples, choice, forget_classes)
     if CLASSES in examples:
         return Plot(
             draw=partial(draw_class_gallery, examples),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mu_monai.keys import FORGET, RETAIN, RETRAINED, STUDENT, TEACHER, TEST, VALIDATION
+from mu_monai.runs.numbers import Group
 
 MEANING = {
     RETAIN: "Cases to keep: they were trained on and stay.",
@@ -48,19 +49,6 @@ TERMS = {
     "flip_rate": "The share of forget cases whose answer changed in the boundary search; it should be near 1.",
     "inner_loss_first": "The original model's loss on forget cases before the search for the boundary.",
     "inner_loss_last": "The original model's loss on forget cases where the search ended; it should be the higher one.",
-}
-METRICS = {
-    "dice": "Dice: the overlap of answer and ground truth, from 0 (none) to 1 (the same), as the mean over cases.",
-    "iou": "IoU: shared area over joint area, from 0 to 1, as the mean over cases; stricter than Dice, to be read the "
-    "same way.",
-    "accuracy": "Accuracy: the share of cases whose most probable class is the true one, from 0 to 1.",
-}
-QUANTITIES = {
-    "f1": "F1",
-    "dice": "Dice",
-    "hd95": "HD95, mm",
-    "volume": "Volume, ml",
-    "volume_error": "Volume error, ml",
 }
 _ANY_TERM = "A term of the method's loss, under the method's own name for it."
 
@@ -136,9 +124,9 @@ def reference_name(reference: str) -> str:
         >>> reference_name("student/test")
         'its own unseen cases'
     """
-    if not reference:
+    model, subset = Group.parse(reference)
+    if not model:
         return ""
-    model, _, subset = reference.partition("/")
     if subset == TEST and model not in (RETRAINED, TEACHER):
         return "its own unseen cases"
     return f"the {model} model" if model == RETRAINED else f"the {model}"
@@ -155,7 +143,7 @@ def target_sentence(row: Mapping[str, Any]) -> str:
     name, ideal = reference_name(row["reference"]), number(row["ideal"])
     if row["subset"] != FORGET:
         return f"The student should be where {name} is, {ideal}."
-    if row["reference"].startswith(RETRAINED):
+    if Group.parse(row["reference"]).model == RETRAINED:
         return f"The student should be where {name} is, {ideal}: not above (remembered), not below (conspicuous)."
     return f"There is no retrained model here, so the student should be where {name} are, {ideal}."
 
@@ -192,7 +180,7 @@ def drop_sentence(row: Mapping[str, Any]) -> str:
     """The paper's own criterion for a subset, teacher minus student; empty where unknown or said by the gap."""
     drop = row.get("drop", math.nan)
     if math.isnan(drop) or (
-        row["subset"] != FORGET and row["reference"].startswith(TEACHER)
+        row["subset"] != FORGET and Group.parse(row["reference"]).model == TEACHER
     ):  # the gap said it already
         return ""
     ends = between(row["drop_low"], row["drop_high"], show=signed)
@@ -222,7 +210,7 @@ def course_sentence(metric: str, role: str, *, of_classes: bool = False) -> str:
 def _consequence(row: Mapping[str, Any], side: str) -> str:
     if row["subset"] != FORGET:
         return "performance was lost here" if side == "lower" else "nothing was lost here"
-    retrained = row["reference"].startswith(RETRAINED)
+    retrained = Group.parse(row["reference"]).model == RETRAINED
     if side == "lower":
         more = (
             "forgotten more than by a model that never saw them" if retrained else "worse than cases never trained on"

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mu_monai.keys import MODEL, PATIENT_ID, STUDENT, SUBSET, SUBSETS
-from mu_monai.runs import RunRecord
+from mu_monai.errors import InputError
+from mu_monai.keys import MODEL, PATIENT_ID, RETRAINED, STUDENT, SUBSET, SUBSETS, TEACHER
+from mu_monai.report.paper import paper_table
+from mu_monai.runs import RunRecord, open_run
+from mu_monai.runs.examples import Examples
+from mu_monai.runs.numbers import DROP, Metric
 from mu_monai.runs.run import Runs
+from mu_monai.runs.scores import LEADING_PER_CLASS, PER_CLASS, UTILITY, Column, leading_metric
 
 RECORD_COLUMNS = (
     "model",
@@ -25,30 +34,187 @@ RECORD_COLUMNS = (
     "gap_high",
     "ideal",
 )
+COMPOSED_OF = {"good_retain": "retains well", "good_forget": "forgets well"}
+
+
+@dataclass(frozen=True, eq=False)
+class ReportTables:
+    """What page, plots and files of a report are made of; each table is built once, when it is first asked for.
+
+    Args:
+        runs: the runs of the report.
+        records: the audit records of their scores, one row each with the columns of `RECORD_COLUMNS`.
+    """
+
+    runs: Runs
+    records: pd.DataFrame
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """The score tables of all runs in one."""
+        return self.runs.scores
+
+    @cached_property
+    def examples(self) -> Examples:
+        """The examples of the main run, with the other models' answers."""
+        return self.runs.examples
+
+    @cached_property
+    def metrics(self) -> tuple[Column, ...]:
+        """The metrics of the records that get a table on the page, the leading one first."""
+        found = set(self.records["metric"])
+        return tuple(column for column in UTILITY.values() if column.label and column.name in found)
+
+    @cached_property
+    def utility(self) -> dict[str, pd.DataFrame]:
+        """What `utility_table` gives, by the name of the metric."""
+        return {metric.name: utility_table(self.records, metric.name) for metric in self.metrics}
+
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """What `class_table` gives."""
+        return class_table(self.records)
+
+    @cached_property
+    def counts(self) -> pd.DataFrame:
+        """Patients and cases that were scored, per subset: `subset`, `patients`, `cases`."""
+        scores = self.runs.main.scores
+        own = scores[scores[MODEL] == self.runs.main.role]
+        table = own.groupby(SUBSET).agg(patients=(PATIENT_ID, "nunique"), cases=(PATIENT_ID, "size"))
+        return table.reindex([name for name in SUBSETS if name in table.index]).rename_axis(SUBSET).reset_index()
+
+    @cached_property
+    def size(self) -> pd.DataFrame:
+        """Parameter counts per model: `model`, `trainable`, `total`, `share` in [0, 1], `coverage` of the adapters."""
+        names = ("trainable", "total", "share", "coverage")
+        rows = [
+            {"model": role} | {name: getattr(run.record.parameters, name) for name in names}
+            for role, run in self.runs.by_role.items()
+        ]
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def paper(self) -> pd.DataFrame:
+        """What the paper reports of the task; empty for volumes, of which it reports nothing."""
+        return pd.DataFrame() if self.runs.volumes else paper_table(self.runs.main.task)
+
+    @cached_property
+    def checks(self) -> pd.DataFrame:
+        """What the runs proved about themselves: `model`, `name`, `passed`, `detail`."""
+        rows = [
+            {"model": role, "name": check.name, "passed": check.passed, "detail": check.detail}
+            for role, run in self.runs.by_role.items()
+            for check in run.record.checks
+        ]
+        return pd.DataFrame(rows, columns=["model", "name", "passed", "detail"])
+
+    @cached_property
+    def near_duplicates(self) -> pd.DataFrame:
+        """Forgotten cases that look like a case of another subset: `forget`, `other`, `subset`, `distance` in bits."""
+        pairs = self.runs.provenance.get("near_duplicates") or []
+        return pd.DataFrame(pairs, columns=["forget", "other", "subset", "distance"])
+
+    @cached_property
+    def provenance(self) -> pd.DataFrame:
+        """Where everything comes from: `item`, and one column of text per run."""
+        columns = {role: _flat(run.record) for role, run in self.runs.by_role.items()}
+        items = dict.fromkeys(item for column in columns.values() for item in column)
+        return pd.DataFrame(
+            [{"item": item} | {role: columns[role].get(item, "") for role in columns} for item in items]
+        )
+
+    @property
+    def measurements(self) -> Mapping[str, Any]:
+        """What the unlearning run measured on itself; empty where it did not."""
+        return self.runs.by_role[STUDENT].record.measurements if STUDENT in self.runs.by_role else {}
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """How far each adapted layer moved: `layer`, `rank`, `norm`, `spectral_norm`, `bound`."""
+        layers = (self.measurements.get("drift") or {}).get("layers") or []
+        return pd.DataFrame(layers, columns=["layer", "rank", "norm", "spectral_norm", "bound"])
+
+    @cached_property
+    def restoration(self) -> pd.DataFrame:
+        """What the watchdog saw: `epoch`, `forget_loss`, `retain_loss` (nats), `returned`, 1 at the teacher's level."""
+        epochs = (self.measurements.get("restoration") or {}).get("epochs") or []
+        return pd.DataFrame(epochs, columns=["epoch", "forget_loss", "retain_loss", "returned"])
+
+    @cached_property
+    def parents(self) -> dict[str, pd.DataFrame]:
+        """The scores of the two runs that the student was composed of, as far as they are where they were."""
+        found = self.measurements.get("composition") or {}
+        scores = {key: _parent_scores(found[key]) for key in COMPOSED_OF if found}
+        return {key: table for key, table in scores.items() if table is not None}
+
+    @cached_property
+    def composed(self) -> pd.DataFrame:
+        """Mean Dice or accuracy per subset of both parents and the composed model: `model`, `method`, and the subsets.
+
+        Teacher and retrained model stand beside them, as far as they were scored. A run that is no longer where it was,
+        or has other weights by now, has no row; without a composition there is none.
+        """
+        found = self.measurements.get("composition")
+        if not found:
+            return pd.DataFrame()
+        of = {role: self.scores[self.scores[MODEL] == role] for role in (TEACHER, RETRAINED, STUDENT)}
+        tables = {role: of[role] for role in (TEACHER, RETRAINED)}
+        tables |= {COMPOSED_OF[key]: table for key, table in self.parents.items()}
+        methods = {name: found[key]["method"] for key, name in COMPOSED_OF.items()}
+        metric = leading_metric(self.scores)
+        rows = [
+            {"model": name, "method": methods.get(name, "")} | table.groupby(SUBSET)[metric].mean().to_dict()
+            for name, table in (tables | {"composed": of[STUDENT]}).items()
+            if len(table)
+        ]
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def audit_records(self) -> pd.DataFrame:
+        """The records of `audit.json`, one row each; a number that is not there is NaN."""
+        table = pd.DataFrame(self.runs.audit.get("records") or [], columns=[*RECORD_COLUMNS, "attack"])
+        words = ("model", "metric", "subset", "reference", "attack")
+        return table.astype({name: float if name not in words else str for name in table.columns})
+
+    @cached_property
+    def patients(self) -> pd.DataFrame:
+        """The forgotten patients of `audit.json`, the most exposed first."""
+        return pd.DataFrame(self.runs.audit.get("patients") or [])
+
+    @cached_property
+    def subgroups(self) -> pd.DataFrame:
+        """The groups of kept and unseen cases of `audit.json`, flagged ones first."""
+        table = pd.DataFrame(self.runs.audit.get("subgroups") or [])
+        return table.astype({"low": float, "high": float}) if len(table) else table
+
+    def files(self) -> dict[str, pd.DataFrame]:
+        """The tables that stand beside the page, by the names of their files; those without a row are left out."""
+        always = {
+            "records": self.records,
+            "scores": self.scores,
+            "size": self.size,
+            "checks": self.checks,
+            "near_duplicates": self.near_duplicates,
+            "provenance": self.provenance,
+            **self.utility,
+            **{f"curve_{role}": run.curve for role, run in self.runs.by_role.items() if len(run.curve)},
+        }
+        where_known = {
+            "paper": self.paper,
+            "classes": self.classes,
+            "layers": self.layers,
+            "restoration": self.restoration,
+            "audit_records": self.audit_records,
+            "composed": self.composed,
+            "patients": self.patients,
+            "subgroups": self.subgroups,
+        }
+        return always | {name: table for name, table in where_known.items() if len(table)}
 
 
 def as_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of a table, each by the names of its columns."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-
-
-def counts_table(runs: Runs) -> pd.DataFrame:
-    """Patients and cases that were scored, per subset: `subset`, `patients`, `cases`."""
-    scores = runs.main.scores
-    own = scores[scores[MODEL] == runs.main.role]
-    table = own.groupby(SUBSET).agg(patients=(PATIENT_ID, "nunique"), cases=(PATIENT_ID, "size"))
-    return table.reindex([name for name in SUBSETS if name in table.index]).rename_axis(SUBSET).reset_index()
-
-
-def size_table(runs: Runs) -> pd.DataFrame:
-    """Parameter counts per model: `model`, `trainable`, `total`, `share` in [0, 1] and `coverage` of the adapters."""
-    rows = []
-    for role, run in runs.by_role.items():
-        found = run.record.parameters
-        rows.append(
-            {"model": role} | {name: getattr(found, name) for name in ("trainable", "total", "share", "coverage")}
-        )
-    return pd.DataFrame(rows)
 
 
 def utility_table(records: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -69,7 +235,7 @@ def utility_table(records: pd.DataFrame, metric: str) -> pd.DataFrame:
         row |= {model: record["value"], f"{model}_low": record["low"], f"{model}_high": record["high"]}
         if model == STUDENT:
             row |= {name: record[name] for name in ("reference", "gap", "gap_low", "gap_high", "ideal")}
-    for record in records[records["metric"] == f"{metric}_drop"].to_dict("records"):
+    for record in records[records["metric"] == f"{metric}{DROP}"].to_dict("records"):
         rows[record["subset"]] |= {"drop": record["value"], "drop_low": record["low"], "drop_high": record["high"]}
     return pd.DataFrame([rows[subset] for subset in SUBSETS if subset in rows])
 
@@ -85,47 +251,26 @@ def class_table(records: pd.DataFrame) -> pd.DataFrame:
         >>> table[["quantity", "class", "value"]].to_dict("records")
         [{'quantity': 'f1', 'class': 'nevus', 'value': 0.8}]
     """
-    found = records["metric"].astype(str).str.extract(r"^(?P<quantity>\w+)\[(?P<class>.*)\]$")
-    return records.assign(**found)[found["class"].notna()].reset_index(drop=True)
+    metrics = [Metric.parse(str(name)) for name in records["metric"]]
+    found: dict[str, Any] = {"quantity": [m.quantity for m in metrics], "class": [m.of for m in metrics]}
+    named = records.assign(**found)
+    return named[named["quantity"].isin(PER_CLASS) & named["class"].notna()].reset_index(drop=True)
 
 
 def leading(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a class table about its leading quantity, `f1` or `dice`."""
-    return table[table["quantity"].isin(("f1", "dice"))]
+    return table[table["quantity"].isin(LEADING_PER_CLASS)]
 
 
-def measurements(runs: Runs) -> dict[str, Any]:
-    """What the unlearning run measured on itself; empty where it did not."""
-    return dict(runs.by_role[STUDENT].record.measurements) if STUDENT in runs.by_role else {}
-
-
-def layers_table(runs: Runs) -> pd.DataFrame:
-    """How far each adapted layer moved: `layer`, `rank`, `norm`, `spectral_norm`, `bound`."""
-    layers = (measurements(runs).get("drift") or {}).get("layers") or []
-    return pd.DataFrame(layers, columns=["layer", "rank", "norm", "spectral_norm", "bound"])
-
-
-def restoration_table(runs: Runs) -> pd.DataFrame:
-    """What the watchdog saw: `epoch`, `forget_loss`, `retain_loss` (nats) and `returned`, 1 at the teacher's level."""
-    epochs = (measurements(runs).get("restoration") or {}).get("epochs") or []
-    return pd.DataFrame(epochs, columns=["epoch", "forget_loss", "retain_loss", "returned"])
-
-
-def checks_table(runs: Runs) -> pd.DataFrame:
-    """What the runs proved about themselves: `model`, `name`, `passed`, `detail`."""
-    rows = [
-        {"model": role, "name": check.name, "passed": check.passed, "detail": check.detail}
-        for role, run in runs.by_role.items()
-        for check in run.record.checks
-    ]
-    return pd.DataFrame(rows, columns=["model", "name", "passed", "detail"])
-
-
-def provenance_table(runs: Runs) -> pd.DataFrame:
-    """Where everything comes from: `item`, and one column of text per run."""
-    columns = {role: _flat(run.record) for role, run in runs.by_role.items()}
-    items = list(dict.fromkeys(item for column in columns.values() for item in column))
-    return pd.DataFrame([{"item": item} | {role: columns[role].get(item, "") for role in columns} for item in items])
+def _parent_scores(parent: Mapping[str, Any]) -> pd.DataFrame | None:
+    """The scores of one of the two runs; none where it is gone, or another run has taken its place."""
+    folder = Path(parent["run"])
+    try:
+        run = open_run(folder)
+        scores = run.scores
+    except (OSError, InputError):
+        return None
+    return scores[scores[MODEL] == STUDENT] if run.record.sha256.weights == parent["weights"] else None
 
 
 def _flat(record: RunRecord) -> dict[str, str]:

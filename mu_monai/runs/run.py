@@ -16,10 +16,10 @@ from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import (
     AUDIT_JSON,
     CASE_ID,
+    CLASSIFICATION,
     CURVE_CSV,
     DECISION_CSV,
     EXAMPLES_NPZ,
-    LABEL,
     MODEL,
     MODEL_PT,
     RETRAINED,
@@ -29,21 +29,16 @@ from mu_monai.keys import (
     STUDENT,
     SUBSET,
     TEACHER,
-    structures,
 )
 from mu_monai.runs.examples import Examples, is_volumes, joined_examples, read_examples
 from mu_monai.runs.folder import changed_files
 from mu_monai.runs.record import FINISHED, Digests, RunRecord, read_record
+from mu_monai.runs.scores import CLASS_NAMES, SCORE_KEYS, TEXT, needed_columns, read_scores, structures, task_of
 from mu_monai.runs.stamped import read_stamped
-from mu_monai.tables import SCORE_KEYS, read_scores, read_table
+from mu_monai.tables import read_table
 
-SEGMENTATION, CLASSIFICATION = "segmentation", "classification"
-_CLASS_NAMES = (LABEL, "predicted")
 _SHOWN = (CURVE_CSV, EXAMPLES_NPZ, AUDIT_JSON, DECISION_CSV)
-_PLANE = (MODEL, SUBSET, CASE_ID, *_CLASS_NAMES, "x", "y")
-_MASK_NUMBERS = ("loss", "bce", "dice", "iou", "confidence")
-_STRUCTURE_NUMBERS = ("loss", "cross_entropy", "dice", "iou", "confidence")
-_CLASS_NUMBERS = ("loss", "cross_entropy", "accuracy", "confidence", "true_probability")
+_PLANE = (MODEL, SUBSET, CASE_ID, *CLASS_NAMES, "x", "y")
 _TOLERANCE = 1e-4
 
 
@@ -125,12 +120,12 @@ class Run:
         """The content of `decision.csv`, that the audit of a classifier wrote; empty where there is none."""
         self.check(DECISION_CSV)
         file = self.folder / DECISION_CSV
-        return read_table(file, _PLANE) if self.audit.get("decision") and file.is_file() else pd.DataFrame()
+        return read_table(file, _PLANE, text=TEXT) if self.audit.get("decision") and file.is_file() else pd.DataFrame()
 
     @property
     def task(self) -> str:
         """`segmentation` or `classification`, by what was scored."""
-        return _task(self.scores)
+        return task_of(self.scores)
 
     @property
     def stale_audit(self) -> bool:
@@ -287,26 +282,14 @@ def _no_scores(folder: Path) -> str:
     return f"the run '{folder}' has no {SCORES_CSV}; write it with: mu-monai evaluate {folder}"
 
 
-def _task(scores: pd.DataFrame) -> str:
-    return CLASSIFICATION if "accuracy" in scores.columns else SEGMENTATION
-
-
-def _numbers(scores: pd.DataFrame) -> tuple[str, ...]:
-    """The columns of a score table that hold numbers and must be there."""
-    if _task(scores) == CLASSIFICATION:
-        return _CLASS_NUMBERS
-    of_classes = [column for column in scores.columns if column.endswith("]")]
-    return (*_STRUCTURE_NUMBERS, *of_classes) if of_classes else _MASK_NUMBERS
-
-
 def _score_problems(folder: Path, role: str, scores: pd.DataFrame) -> Iterator[str]:
-    path, task = folder / SCORES_CSV, _task(scores)
-    needed = (*SCORE_KEYS, *_numbers(scores), *(_CLASS_NAMES if task == CLASSIFICATION else ()))
+    path, numbers = folder / SCORES_CSV, needed_columns(scores)
+    needed = (*SCORE_KEYS, *numbers, *(CLASS_NAMES if task_of(scores) == CLASSIFICATION else ()))
     absent = [name for name in needed if name not in scores.columns]
     if absent:
         yield f"'{path}' has no column {', '.join(map(repr, absent))}; needed: {', '.join(needed)}"
         return
-    text = [name for name in _numbers(scores) if not pd.api.types.is_numeric_dtype(scores[name])]
+    text = [name for name in numbers if not pd.api.types.is_numeric_dtype(scores[name])]
     if text:
         yield f"'{path}' has text in {', '.join(map(repr, text))}; only numbers are allowed, score the run again"
     if role not in set(scores[MODEL]):
@@ -360,7 +343,7 @@ def _differing_scores(runs: Sequence[Run]) -> Iterator[str]:
                 yield from _other_teacher(first, second, *hashes)
                 continue
             both = first.scores.merge(second.scores, on=[MODEL, CASE_ID], suffixes=("", "_other"))
-            shared = [name for name in _numbers(first.scores) if name in second.scores]
+            shared = [name for name in needed_columns(first.scores) if name in second.scores]
             for name in shared if len(both) and first.task == second.task else ():
                 apart = (both[name] - both[f"{name}_other"]).abs()
                 if apart.max() > _TOLERANCE:

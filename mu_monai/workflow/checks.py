@@ -24,7 +24,7 @@ from mu_monai.keys import (
     TEACHER,
 )
 from mu_monai.runs import RunRecord, changed_files, has_scores, scores_file
-from mu_monai.tables import read_scores
+from mu_monai.runs.scores import read_scores
 from mu_monai.workflow.recipe import FORGET_CLASSES
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from mu_monai.keys import MODEL, SUBSET, structures
-from mu_monai.metrics import structure_scores, subset_means, utility_metrics
+from mu_monai.keys import MODEL, SUBSET
+from mu_monai.metrics import structure_scores, subset_means
 from mu_monai.runs import Run, read_record
-
-_NAMES = {"dice": "Dice", "accuracy": "accuracy"}
+from mu_monai.runs.numbers import Metric
+from mu_monai.runs.scores import DICE, LEADING, Column, structures, task_of
 
 
 def summary(run: str | Path) -> str:
@@ -25,19 +25,19 @@ def summary(run: str | Path) -> str:
     """
     folder = Path(run)
     gone = read_record(folder).forget_classes
-    scores = structure_scores(Run(Path(folder), read_record(folder)).scores, gone)
-    titles = _titles(utility_metrics(scores)[0], structures(scores), gone)
+    scores = structure_scores(Run(folder, read_record(folder)).scores, gone)
+    titles = _titles(LEADING[task_of(scores)], structures(scores), gone)
     means = subset_means(scores, list(titles))
     return "\n".join(f"{title}\n{_table(means, column)}" for column, title in titles.items())
 
 
-def _titles(metric: str, names: Sequence[str], gone: Sequence[str]) -> dict[str, str]:
+def _titles(metric: Column, names: Sequence[str], gone: Sequence[str]) -> dict[str, str]:
     """What stands above the table of each column."""
     if len(names) < 2:
-        return {metric: f"mean {_NAMES[metric]}"}
+        return {metric.name: f"mean {metric.in_text}"}
     without = f" but {', '.join(gone)}" if set(gone) < set(names) and gone else ""
-    of_classes = {f"dice[{name}]": f"mean Dice of {name}{' (forgotten)' * (name in gone)}" for name in names}
-    return {metric: f"mean {_NAMES[metric]} over all classes{without}"} | of_classes
+    of_classes = {str(Metric(DICE, name)): f"mean Dice of {name}{' (forgotten)' * (name in gone)}" for name in names}
+    return {metric.name: f"mean {metric.in_text} over all classes{without}"} | of_classes
 
 
 def _table(means: pd.DataFrame, column: str) -> str:

@@ -69,7 +69,7 @@ def test_images_of_a_patient_are_averaged_and_signs_turned_so_that_members_are_h
 
 
 def test_the_task_says_which_columns_are_signals_and_gaps_leave_them_out():
-    masks = pd.DataFrame({"loss": [1.0, 2.0], "cross_entropy": [1.0, math.nan], "dice": [1.0, 0.0], "iou": 0.5})
+    masks = pd.DataFrame({"loss": [1.0, 2.0], "cross_entropy": [1.0, math.nan], "dice": [1.0, 0.0], "dice[organ]": 0.5})
     assert membership_signals(masks) == {"loss": -1, "dice": 1}
     assert "cross_entropy" in missing_signals(masks)
     classes = pd.DataFrame({"loss": [1.0], "accuracy": [1.0], "entropy": [0.3], "label": ["nevus"], "confidence": 0.9})
@@ -77,14 +77,15 @@ def test_the_task_says_which_columns_are_signals_and_gaps_leave_them_out():
     assert missing_signals(classes) == ["modified_entropy", "logit_confidence"]
 
 
-def test_one_kind_of_cross_entropy_is_enough():
+def test_one_channel_has_one_cross_entropy_and_several_the_other():
     whole = dict.fromkeys(
         (*membership_signals(pd.DataFrame({"loss": [1.0]})), "dice", "confidence", "boundary_loss"), 1.0
     )
     whole |= {"logit_confidence": 1.0} | {f"foreground_confidence_q{q}": 1.0 for q in (10, 50, 90)}
     assert missing_signals(pd.DataFrame([whole | {"bce": 1.0}])) == []
-    assert missing_signals(pd.DataFrame([whole | {"cross_entropy": 1.0}])) == []
-    assert missing_signals(pd.DataFrame([whole])) == ["bce", "cross_entropy"]
+    assert missing_signals(pd.DataFrame([whole])) == ["bce"]
+    assert missing_signals(pd.DataFrame([whole | {"dice[organ]": 1.0, "cross_entropy": 1.0}])) == []
+    assert missing_signals(pd.DataFrame([whole | {"dice[organ]": 1.0}])) == ["cross_entropy"]
 
 
 @pytest.fixture

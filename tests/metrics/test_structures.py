@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from mu_monai.keys import structures
-from mu_monai.metrics import structure_metrics, structure_scores, utility_metrics
+from mu_monai.metrics import structure_metrics, structure_scores
+from mu_monai.runs.scores import structures, utility_metrics
 
 SCORES = pd.DataFrame(
     {

@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from mu_monai.metrics import subset_means, utility_metrics
+from mu_monai.metrics import subset_means
+from mu_monai.runs.scores import utility_metrics
 
 
 def test_every_case_counts_once_whatever_its_patient():

@@ -27,9 +27,8 @@ from mu_monai.keys import (
 from mu_monai.lock import writes
 from mu_monai.runs import RunRecord, file_digests, is_run, scores_file, write_record
 from mu_monai.runs.record import AUDIT, FINISHED, Digests, MadeWith, OfSplit, Parameters
-from mu_monai.runs.run import CLASSIFICATION, SEGMENTATION
+from mu_monai.runs.scores import read_scores, task_of
 from mu_monai.runs.stamp import command_line, package_versions
-from mu_monai.tables import read_scores
 from mu_monai.workflow.auditing.inputs import unscored_problems
 from mu_monai.workflow.checks import device_problems, place_problems, usable_split, weight_problems
 from mu_monai.workflow.options import AuditOptions
@@ -106,7 +105,7 @@ def adopt(
         bundle=MadeWith(
             name=parser.get("bundle_name"),
             version=read_json(root / "configs" / "metadata.json")["version"],
-            task=CLASSIFICATION if "accuracy" in read_scores(scores_file(out)) else SEGMENTATION,
+            task=task_of(read_scores(scores_file(out))),
             root=str(root),
         ),
         device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),

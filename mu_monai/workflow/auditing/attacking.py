@@ -44,7 +44,7 @@ from mu_monai.keys import (
     TEST,
     VALIDATION,
 )
-from mu_monai.tables import read_table
+from mu_monai.runs.scores import read_scores
 from mu_monai.workflow.auditing.evaluation import Batches, Evaluation
 from mu_monai.workflow.options import ALL
 
@@ -195,7 +195,7 @@ class _Arena:
             file = start.with_name(f"{start.name}-{_short_digest(content)}.csv")
             with atomic_path(file) as path:
                 path.write_bytes(content)
-        table = read_table(file, (SUBSET, PATIENT_ID, CASE_ID), numbers=True)
+        table = read_scores(file, (SUBSET, PATIENT_ID, CASE_ID))
         return _labelled(table, attack=name, model=role)
 
     def _stages(self, name: str, role: str) -> Iterator[pd.DataFrame]:

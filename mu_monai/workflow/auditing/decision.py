@@ -8,9 +8,8 @@ from mu_monai.adapters.placement import head
 from mu_monai.audit import plane, shown_cases
 from mu_monai.keys import CASE_ID, LABEL, MODEL, ROLES, STUDENT, SUBSET
 from mu_monai.measure import penultimate_features
+from mu_monai.runs.scores import PREDICTED
 from mu_monai.workflow.auditing.evaluation import Evaluation
-
-_PREDICTED = "predicted"
 
 
 def decision_table(evaluation: Evaluation, scores: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
@@ -46,5 +45,5 @@ def decision_table(evaluation: Evaluation, scores: pd.DataFrame, *, seed: int = 
     tables = []
     for role, own in features.items():
         places = pd.DataFrame(plane(own, seed=seed), columns=["x", "y"]).assign(**{MODEL: role, CASE_ID: cases})
-        tables.append(places.merge(scores[[MODEL, SUBSET, CASE_ID, LABEL, _PREDICTED]], on=[MODEL, CASE_ID]))
-    return pd.concat(tables)[[MODEL, SUBSET, CASE_ID, "x", "y", LABEL, _PREDICTED]].sort_values([MODEL, CASE_ID])
+        tables.append(places.merge(scores[[MODEL, SUBSET, CASE_ID, LABEL, PREDICTED]], on=[MODEL, CASE_ID]))
+    return pd.concat(tables)[[MODEL, SUBSET, CASE_ID, "x", "y", LABEL, PREDICTED]].sort_values([MODEL, CASE_ID])

@@ -12,9 +12,8 @@ from monai.bundle.properties import MetaProperties
 from mu_monai.bundle.config import built_network
 from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.errors import InputError
-from mu_monai.keys import MODEL_PT
+from mu_monai.keys import MODEL_PT, TASKS
 from mu_monai.methods import METHODS
-from mu_monai.methods.method import TASKS
 from mu_monai.workflow.bundling.reading import (
     EVALUATE,
     INFERENCE,

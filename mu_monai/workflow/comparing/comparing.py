@@ -32,6 +32,8 @@ from mu_monai.metrics import average_gap, tow
 from mu_monai.record import without_nan
 from mu_monai.report import comparison_table, write_comparison
 from mu_monai.runs import has_scores, is_run, open_run, open_runs, read_record, read_stamped
+from mu_monai.runs.numbers import AUC_OF_ALL, AUC_OF_LOSS, Group, State
+from mu_monai.runs.scores import leading_metric
 from mu_monai.runs.stamp import command_line, package_versions
 from mu_monai.workflow.comparing.plan import COMPARISON_JSON, SHAPE, Entry, Plan, read_plan
 from mu_monai.workflow.comparing.runs import Trial, audited, reason_of, retrained_models, tried, unlearned
@@ -39,10 +41,8 @@ from mu_monai.workflow.options import CompareOptions
 
 _FORMAT = 1
 _PACKAGES = ("mu-monai", "torch", "monai", "numpy")
-_UTILITY = ("accuracy", "dice")
-_AUCS = {"auc": "auc[loss]", "auc_logistic": "auc[logistic]"}
+_AUCS = {"auc": AUC_OF_LOSS, "auc_logistic": AUC_OF_ALL}
 _OF_THE_FOLDER = "adapter-removal"  # says what the run folder gives away, and nothing of the released model
-_ON_THE_WAY = "@"
 _UNSEEN = "unseen cases"
 Row = dict[str, Any]
 Rows = dict[tuple[str, int], Row]  # by label, and seed or number of the setting
@@ -250,12 +250,12 @@ def _numbers(records: Sequence[Row], role: str) -> Row:
     by_metric = {(record["metric"], record["subset"]): record for record in own}
     if not by_metric:
         return {}
-    metric = next(name for name in _UTILITY if any(key[0] == name for key in by_metric))
+    metric = leading_metric({metric for metric, _ in by_metric})
     row: Row = {"metric": metric}
     levels = {subset: by_metric.get((metric, subset)) for subset in SUBSETS}
     levels |= {name: by_metric.get((signal, FORGET)) for name, signal in _AUCS.items()}
     for name, record in levels.items():
-        of_retrained = record is not None and record["reference"].startswith(RETRAINED)
+        of_retrained = record is not None and Group.parse(record["reference"]).model == RETRAINED
         row |= {name: None if record is None else record["value"]}
         row |= {f"gap_{name}": record["gap"] if record is not None and of_retrained else None}
     summed = {name: by_metric.get((name, "")) for name in ("average_gap", "tow")}
@@ -269,7 +269,7 @@ def _after_attacks(found: Mapping[str, Any]) -> float | None:
         for record in found["records"]
         if (record["model"], record["metric"]) == (STUDENT, _AUCS["auc"])
         and record["attack"] not in ("", _OF_THE_FOLDER)
-        and _ON_THE_WAY not in record["attack"]
+        and State.parse(record["attack"]).step is None
         and record["value"] is not None
     ]
     return max(values, default=None)

@@ -10,12 +10,14 @@ from typing import Any
 from mu_monai.audit import Record, verdict
 from mu_monai.keys import STUDENT, TEST
 from mu_monai.record import without_nan
+from mu_monai.runs.numbers import AUC, AUC_OF_ALL, F1, Group, Metric
+from mu_monai.runs.scores import UTILITY
 
 _TOLERANCE = 1e-9
 _SCORES = 1e-6  # between the student's numbers in the audit and those from the evidence, which pandas reads anew
 _KEY = ("model", "metric", "subset", "attack")
-_PLAIN = ("auc[", "accuracy", "dice", "f1[", "iou", "loss")  # what a gap is a plain difference of
-_DRAWN = ("auc[logistic]",)  # depends on the order of patients
+_PLAIN = (AUC, F1, *UTILITY)  # what a gap is a plain difference of
+_DRAWN = (AUC_OF_ALL,)  # depends on the order of patients
 _DECIDED = ("label", "needed_patients", "evidence")
 _WORDED = ("rule", "sentence", "but")
 
@@ -53,9 +55,9 @@ def gap_problems(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """
     values = {tuple(entry[key] for key in _KEY): entry["value"] for entry in records}
     for entry in records:
-        model, _, subset = entry["reference"].partition("/")
-        other = values.get((model, entry["metric"], subset, ""))
-        if entry["attack"] or other is None or not entry["metric"].startswith(_PLAIN):
+        reference = Group.parse(entry["reference"])
+        other = values.get((reference.model, entry["metric"], reference.subset, ""))
+        if entry["attack"] or other is None or Metric.parse(entry["metric"]).quantity not in _PLAIN:
             continue
         if not same(entry["gap"], entry["value"] - other, _SCORES):
             name = f"{entry['metric']} of the {entry['model']} on {entry['subset']}"

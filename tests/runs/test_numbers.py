@@ -1,0 +1,61 @@
+"""The names of numbers are read as they were built, whatever a class, layer or signal is called."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mu_monai.runs.numbers import AUC, AUC_OF_ALL, AUC_OF_LOSS, TPR, Group, Metric, State
+
+QUANTITIES = st.sampled_from(["dice", "auc", "tpr", "hd95", "cka_to_teacher", "dice_drop", "f1", "weight_distance"])
+OF = st.none() | st.text() | st.sampled_from(["", "a [b] c", "[", "]", "x@5", "left/right", "]@0.1[", "a\nb", "NA"])
+RATES = st.none() | st.floats(0, 1, exclude_min=True, exclude_max=True, allow_subnormal=False)
+ATTACKS = st.sampled_from(["relearning", "int8", "adapter-removal", "retain-finetuning"])
+
+
+@given(st.builds(Metric, QUANTITIES, OF, RATES))
+def test_a_metric_is_read_as_it_was_built(metric):
+    assert Metric.parse(str(metric)) == metric
+
+
+@given(st.builds(State, ATTACKS, st.none() | st.integers(0, 10**6)))
+def test_a_state_is_read_as_it_was_built(state):
+    assert State.parse(str(state)) == state
+
+
+@given(st.builds(Group, st.sampled_from(["teacher", "retrained", "student"]), st.sampled_from(["", "forget", "test"])))
+def test_a_reference_is_read_as_it_was_built(group):
+    assert Group.parse(str(group)) == group
+
+
+@given(st.text())
+def test_any_text_has_a_name_and_stays_the_same(text):
+    assert str(Metric.parse(text).quantity) in text
+    assert str(State.parse(text)).replace("@", "").strip("0123456789") == text.replace("@", "").strip("0123456789")
+    assert str(Group.parse(text)) in (text, text.removesuffix("/"))
+
+
+@pytest.mark.parametrize(
+    ("text", "quantity", "of", "rate"),
+    [
+        ("dice", "dice", None, None),
+        ("auc[loss]", AUC, "loss", None),
+        ("tpr@0.001[u-lira]", TPR, "u-lira", 0.001),
+        ("dice[a [b] c]", "dice", "a [b] c", None),
+        ("dice[x@5]", "dice", "x@5", None),
+        ("cka_to_teacher[model.1/conv]", "cka_to_teacher", "model.1/conv", None),
+        ("f1[]", "f1", "", None),
+        ("auc[loss", "auc[loss", None, None),
+        ("tpr@much", "tpr@much", None, None),
+    ],
+)
+def test_names_as_they_stand_in_files(text, quantity, of, rate):
+    assert Metric.parse(text) == Metric(quantity, of, rate)
+    assert str(Metric.parse(text)) == text
+
+
+def test_names_that_files_hold_stay_what_they_are():
+    assert (AUC_OF_LOSS, AUC_OF_ALL) == ("auc[loss]", "auc[logistic]")
+    assert [str(Metric(TPR, "loss", rate)) for rate in (0.01, 0.001)] == ["tpr@0.01[loss]", "tpr@0.001[loss]"]
+    assert (str(State("relearning", 0)), str(Group("teacher"))) == ("relearning@0", "teacher")
+    assert State.parse("relearning@0").step == 0
+    assert State.parse("@5") == State("@5")
