@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from mu_monai.engine import ReferenceWatch
-from mu_monai.engine.steering import loss_auc
+from mu_monai.engine.stop_at_reference import loss_auc
 
 losses = st.lists(st.floats(0, 10), min_size=1, max_size=12)
 
