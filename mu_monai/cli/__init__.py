@@ -18,6 +18,7 @@ from mu_monai.cli.compose import compose
 from mu_monai.cli.ending import INTERRUPTED, show_error
 from mu_monai.cli.finished import finished
 from mu_monai.cli.handover import merge, release, revert, verify
+from mu_monai.cli.methods import methods
 from mu_monai.cli.options import RunBundle, RunDir, TrustConfig, trust
 from mu_monai.cli.screen import LogFormatter, one_line, show
 from mu_monai.errors import InputError
@@ -318,24 +319,7 @@ def report(
 
 for _command in (audit, compare, compose, revert, merge, release, verify):
     app.command()(_command)
-
-
-@app.command()
-def methods() -> None:
-    """List the unlearning methods: paper, tasks, what each needs and costs, and its settings.
-
-    Example: mu-monai methods
-    """
-    from mu_monai import workflow
-
-    for name, entry in workflow.methods().items():
-        show(
-            f"{name}\n  {entry['summary']}\n  paper: {entry['paper']}\n  tasks: {', '.join(entry['tasks'])}\n"
-            f"  needs: {', '.join(entry['needs']) or 'nothing but the cases'}\n  costs: {entry['cost']}",
-            lines=True,
-        )
-        for key, value in entry["settings"].items():
-            show(f"    --set method#{key}={value}")
+app.command()(methods)
 
 
 @app.command()

@@ -38,8 +38,10 @@ from mu_monai.keys import (
     TEST,
     VALIDATION,
 )
-from mu_monai.methods import METHODS
+from mu_monai.methods import UnlearningMethod
+from mu_monai.methods.registry import imported, method_at, registered
 from mu_monai.runs import changed_files, read_record
+from mu_monai.runs.origin import target_of
 from mu_monai.tables import read_scores
 from mu_monai.workflow.evaluating import evaluate
 from mu_monai.workflow.recipe import method_overlay, method_override
@@ -230,13 +232,37 @@ def _unlearning(run: Path, record: Mapping[str, Any], trust: Trust) -> dict[str,
         f"'{run / RUN_JSON}' holds code where the settings of a method are data ({text}); do not trust this run"
         for text in literal_problems(settings, "method.settings")
     )
-    name = next((name for name, method in METHODS.items() if method.__name__ == record["method"]["name"]), None)
-    if name is None:
-        raise InputError(f"the method {record['method']['name']!r} of '{run}' is not known, so it cannot be repeated")
     bundle = trust.bundle_of(record)
-    parser = read_config(config_files(bundle, "unlearn", method_overlay(bundle, name)))
-    made = method_override(bundle, parser, name).get("method", parser.get("method"))
+    kind, overlay = _method_of(run, record, bundle)
+    parser = read_config(config_files(bundle, "unlearn", overlay))
+    made = method_override(bundle, parser, kind).get("method", parser.get("method"))
     return changed_settings(run, record, "unlearn", trust) | {"method": made | settings}
+
+
+def _method_of(run: Path, record: Mapping[str, Any], bundle: Path) -> tuple[type[UnlearningMethod], list[str]]:
+    """The class of a run's method, and the bundle's own settings of it.
+
+    What the run says leads to no import: it is looked up among the registered methods and in the bundle's configs.
+
+    Raises:
+        InputError: where it is in neither.
+    """
+    configured = received_config(run).get("method")
+    said = record["method"].get("target") or (configured.get("_target_") if isinstance(configured, Mapping) else None)
+    target, known = str(said or record["method"]["name"]), {kind: name for name, kind in registered().items()}
+    kind = method_at(target) if said else next((kind for kind in known if kind.__name__ == target), None)
+    if kind is not None:
+        return kind, method_overlay(bundle, known[kind])
+    for file in (bundle / "configs" / "unlearn.json", *sorted((bundle / "configs").glob("*.json"))):
+        own = read_json(file, dict).get("method")
+        found = imported(own.get("_target_")) if isinstance(own, Mapping) else None
+        if found is not None and target in (own["_target_"], target_of(found)):
+            return found, [] if file.stem == "unlearn" else [file.stem]
+    raise InputError(
+        f"the method '{target}' of '{run}' is neither one that an installed package registers nor in a config of the "
+        f"bundle '{bundle}', and a run cannot say by itself whose code is executed: install the package that it comes "
+        "from, or name the bundle whose config has it (--bundle)"
+    )
 
 
 def _claim(pool: Path, training: Mapping[str, Any], overlay: Mapping[str, Any], split: Path, trust: Trust) -> None:
