@@ -101,8 +101,8 @@ def declaration_problems(kind: Any) -> Iterator[str]:
         yield f"it cannot be imported as '{target_of(kind)}'; define it at the top of its module"
     if not all(isinstance(each, Mapping) for each in (kind.recipe, *kind.trials)):
         yield "its recipe and each of its trials must map config ids to values"
-    yield from _word_problems(kind)
-    yield from _setting_problems(kind)
+    words = list(_word_problems(kind))
+    yield from words or _setting_problems(kind)
 
 
 def _word_problems(kind: type[UnlearningMethod]) -> Iterator[str]:

@@ -233,13 +233,13 @@ def _unlearning(run: Path, record: Mapping[str, Any], trust: Trust) -> dict[str,
         for text in literal_problems(settings, "method.settings")
     )
     bundle = trust.bundle_of(record)
-    kind, overlay = _method_of(run, record, bundle)
+    kind, overlay = _method_of(run, record, trust)
     parser = read_config(config_files(bundle, "unlearn", overlay))
     made = method_override(bundle, parser, kind).get("method", parser.get("method"))
     return changed_settings(run, record, "unlearn", trust) | {"method": made | settings}
 
 
-def _method_of(run: Path, record: Mapping[str, Any], bundle: Path) -> tuple[type[UnlearningMethod], list[str]]:
+def _method_of(run: Path, record: Mapping[str, Any], trust: Trust) -> tuple[type[UnlearningMethod], list[str]]:
     """The class of a run's method, and the bundle's own settings of it.
 
     What the run says leads to no import: it is looked up among the registered methods and in the bundle's configs.
@@ -247,21 +247,22 @@ def _method_of(run: Path, record: Mapping[str, Any], bundle: Path) -> tuple[type
     Raises:
         InputError: where it is in neither.
     """
-    configured = received_config(run).get("method")
+    configured, bundle = received_config(run).get("method"), trust.bundle_of(record)
     said = record["method"].get("target") or (configured.get("_target_") if isinstance(configured, Mapping) else None)
     target, known = str(said or record["method"]["name"]), {kind: name for name, kind in registered().items()}
     kind = method_at(target) if said else next((kind for kind in known if kind.__name__ == target), None)
     if kind is not None:
         return kind, method_overlay(bundle, known[kind])
-    for file in (bundle / "configs" / "unlearn.json", *sorted((bundle / "configs").glob("*.json"))):
-        own = read_json(file, dict).get("method")
+    offered = [(file.stem, read_json(file, dict).get("method")) for file in sorted((bundle / "configs").glob("*.json"))]
+    for name, own in [*offered, *([("unlearn", configured)] if trust.config else [])]:
         found = imported(own.get("_target_")) if isinstance(own, Mapping) else None
         if found is not None and target in (own["_target_"], target_of(found)):
-            return found, [] if file.stem == "unlearn" else [file.stem]
+            return found, [] if name == "unlearn" else [name]
     raise InputError(
         f"the method '{target}' of '{run}' is neither one that an installed package registers nor in a config of the "
         f"bundle '{bundle}', and a run cannot say by itself whose code is executed: install the package that it comes "
-        "from, or name the bundle whose config has it (--bundle)"
+        "from, name the bundle whose config has it (--bundle), or where you know who made the run, use its config as "
+        "it is (--trust-config)"
     )
 
 
