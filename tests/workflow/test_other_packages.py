@@ -9,11 +9,13 @@ import pytest
 
 from mu_monai import workflow
 from mu_monai.bundle import find_bundle
+from mu_monai.bundle.config import config_files, read_config
 from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.errors import InputError
 from mu_monai.files import read_json, write_json
 from mu_monai.runs import write_record
 from mu_monai.workflow.auditing.shadows import _unlearning
+from mu_monai.workflow.unlearning import unable_problems
 
 QUICK = ["--set", "max_epochs=1", "--set", "epoch_length=1", "--device", "cpu", "--quiet"]
 TWIN = """
@@ -173,6 +175,20 @@ def test_a_bundle_may_name_a_class_that_no_package_registers(
     trusted = _unlearning(out, read_json(out / "run.json"), Trust(config=True))
     assert trusted["method"]["_target_"] == "beside.Fading"
     sys.modules.pop("beside")
+
+
+def test_what_a_bundles_method_says_of_itself_decides_on_classes(fading, tmp_path, monkeypatch):
+    (tmp_path / "beside.py").write_text(fading)
+    (tmp_path / "factory.py").write_text("def made(**settings): ...")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    parser = read_config(config_files("volume3d", "unlearn"))
+    assert unable_problems(["lesion"], parser, {}) == []
+    assert unable_problems(["lesion"], parser, {"method::_target_": "beside.Fading"}) == []
+    assert unable_problems(["lesion"], parser, {"method::_target_": "factory.made"}) == [], "nothing is known of it"
+    (told,) = unable_problems(["lesion"], parser, {"method::_target_": "mu_monai.methods.Scrub"})
+    assert told.startswith("Scrub cannot forget classes (lesion), only cases; use a method that can (erase-to-retain)")
+    for module in ("beside", "factory"):
+        sys.modules.pop(module)
 
 
 def test_a_class_of_our_name_is_judged_by_what_it_is_itself(mu_monai, places, own_bundle, tmp_path, monkeypatch):
