@@ -46,6 +46,7 @@ from mu_monai.keys import (
 )
 from mu_monai.lock import writing
 from mu_monai.runs import RunRecord, file_digests, is_complete, is_run, read_record, write_record
+from mu_monai.runs.origin import origin_of
 from mu_monai.runs.record import (
     FAILED,
     FINISHED,
@@ -59,7 +60,7 @@ from mu_monai.runs.record import (
     OfSplit,
     Parameters,
 )
-from mu_monai.runs.stamp import command_line, package_of, package_versions, told_provenance
+from mu_monai.runs.stamp import command_line, package_versions, told_provenance
 
 # What may differ when a run is resumed: where things are, how long it goes on, and what is looked at meanwhile. Split
 # and weights are compared by content.
@@ -130,7 +131,9 @@ class RunFolder:
             subsets=tuple(subsets),
             forget_classes=tuple(forget_classes),
             preset=preset,
-            method=None if method is None else _of_method(method),
+            method=None
+            if method is None
+            else OfMethod(name=type(method).__name__, settings=method.settings(), **origin_of(type(method))),
             seed=seed,
         )
         self._lock = ExitStack()  # held from start to end of the trainer's run
@@ -304,12 +307,6 @@ def _why_not(folder: Path) -> str:
     if is_complete(folder):
         return "the run is finished; leave out --resume and give a new folder to make another"
     return f"its training is finished and only its scores are missing; make them with: mu-monai evaluate {folder}"
-
-
-def _of_method(method: Method) -> OfMethod:
-    kind = type(method)
-    target = f"{kind.__module__}.{kind.__qualname__}"
-    return OfMethod(name=kind.__name__, settings=method.settings(), target=target, package=package_of(kind))
 
 
 def role_of(subsets: Sequence[str], forget_classes: Sequence[str] = (), *, unlearning: bool = False) -> str:

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +41,6 @@ def package_versions(*names: str) -> dict[str, str]:
         ['mu_monai', 'numpy']
     """
     return {name.replace("-", "_"): version(name) for name in names}
-
-
-def package_of(kind: type) -> str:
-    """The distribution that a class comes from, with its version; empty where it is of none.
-
-    Example:
-        >>> package_of(Path), package_of(type("Own", (), {"__module__": "numpy.own"})).partition(" ")[0]
-        ('', 'numpy')
-    """
-    package = kind.__module__.partition(".")[0]
-    names = (_PROGRAM,) if package == __name__.partition(".")[0] else packages_distributions().get(package, ())
-    return ", ".join(f"{name} {version(name)}" for name in dict.fromkeys(names))
 
 
 def public_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from mu_monai.workflow.checks import changed_problems, device_problems, number_p
 from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import common_overrides, method_override
 
-_METHOD = next(name for name, method in METHODS.items() if "two runs" in method.needs)
+_METHOD = next(method for method in METHODS.values() if "two runs" in method.needs)
 
 
 @writes("out")

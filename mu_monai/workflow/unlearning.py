@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from mu_monai.keys import (
     VALIDATION,
 )
 from mu_monai.lock import writes
-from mu_monai.methods import METHODS
+from mu_monai.methods.registry import imported, method_named, registered
 from mu_monai.runs import is_run, read_record
 from mu_monai.workflow.checks import (
     class_problems,
@@ -77,8 +76,8 @@ def unlearn(
         split: a `split.json`; none for the bundle's built-in phantoms.
         teacher: a run folder or weights file; none for the bundle's own weights.
         out: the run folder to make.
-        method: one of `mu_monai.methods.METHODS`; none for that of the preset, or of the bundle. Its settings are those
-            of the bundle's config of that name, where it has one.
+        method: one of `mu_monai.workflow.methods()`; none for that of the preset, or of the bundle. Its settings are
+            those of the bundle's config of that name, where it has one.
         preset: one of the bundle's presets, such as `paper`, `paper-code` or `two-phase`; none for the bundle's own
             settings.
         lora_targets: a regular expression over full layer names, or `decoder`, `head` or `all`: where adapters go.
@@ -98,8 +97,8 @@ def unlearn(
     """
     if resume and scored_instead(out, bundle, device, trust):
         return Path(out)
-    known = method if method in METHODS else None  # what is not known is said below, with all other problems
-    tuned = method_overlay(bundle, known)
+    kind = method_named(method)  # what is not known is said below, with all other problems
+    tuned = method_overlay(bundle, method if kind else None)
     files = config_files(bundle, "unlearn", [*(tuned or preset_overlay(bundle, preset)), *overlays])
     overrides: dict[str, Any] = {"run_dir": str(out), "resume": resume, "quiet": quiet}
     if teacher is not None:
@@ -108,8 +107,8 @@ def unlearn(
         overrides["network::scope"] = lora_targets
     overrides |= class_overrides(forget_classes) | common_overrides(bundle, split, device) | parse_settings(settings)
     parser = read_config(files)
-    if known is not None and not tuned:
-        own = method_override(bundle, parser, known)
+    if kind is not None and not tuned:
+        own = method_override(bundle, parser, kind)
         parser.update(own)
         overrides = own | overrides
     if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
@@ -190,17 +189,18 @@ def never_learned(names: Sequence[str], teacher: str | Path | None) -> list[str]
 def unable_problems(names: Sequence[str], parser: ConfigParser, overrides: Mapping[str, Any]) -> list[str]:
     """Why a method cannot do the job: its rule has no meaning for the task, or it cannot forget classes."""
     own = overrides.get("method") or parser.get("method")
-    chosen = own["_target_"].rpartition(".")[2]
-    known = {method.__name__: (name, method) for name, method in METHODS.items()}
-    task, problems = own.get("task"), []
-    if chosen in known and task not in known[chosen][1].tasks:
-        able = [name for name, method in METHODS.items() if task in method.tasks]
-        problems.append(f"{chosen} cannot forget in a {task} task; use one of {', '.join(able)}")
-    forgets_classes = [n for n, method in METHODS.items() if "forget_classes" in {f.name for f in fields(method)}]
-    if names and known.get(chosen, ("", None))[0] not in forgets_classes:
+    kind, task = imported(overrides.get("method::_target_", own["_target_"])), own.get("task")
+    if kind is None:  # nothing is known of it
+        return []
+    problems = []
+    if task not in kind.tasks:
+        able = [name for name, other in registered().items() if task in other.tasks]
+        problems.append(f"{kind.__name__} cannot forget in a {task} task; use one of {', '.join(able)}")
+    if names and not kind.forgets_classes:
+        able = [name for name, other in registered().items() if other.forgets_classes]
         problems.append(
-            f"{chosen} cannot forget classes ({', '.join(names)}), only cases; use a method that can "
-            f"({', '.join(forgets_classes)}), or forget cases"
+            f"{kind.__name__} cannot forget classes ({', '.join(names)}), only cases; use a method that can "
+            f"({', '.join(able)}), or forget cases"
         )
     return problems
 
@@ -213,8 +213,9 @@ def method_problems(method: str | None, preset: str | None = None, tuned: Sequen
         preset: the name of a preset that was asked for.
         tuned: the bundle's own settings of the method; presets are of the bundle's own method.
     """
-    if method is not None and method not in METHODS:
-        return [f"method '{method}' is not known; use one of {', '.join(METHODS)}{did_you_mean(method, METHODS)}"]
+    if method is not None and method_named(method) is None:
+        known = registered()
+        return [f"method '{method}' is not known; use one of {', '.join(known)}{did_you_mean(method, known)}"]
     if tuned and preset is not None:
         return [
             f"--preset {preset} and --method {method} contradict each other: the bundle has settings of its own for "

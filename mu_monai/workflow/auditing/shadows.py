@@ -34,8 +34,10 @@ from mu_monai.keys import (
     TEST,
     VALIDATION,
 )
-from mu_monai.methods import METHODS
+from mu_monai.methods import UnlearningMethod
+from mu_monai.methods.registry import imported, method_at, registered
 from mu_monai.runs import RunRecord, is_complete, is_finished, is_run, open_run
+from mu_monai.runs.origin import target_of
 from mu_monai.workflow.evaluating import evaluate
 from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.recipe import method_overlay, method_override
@@ -218,13 +220,40 @@ def _unlearning(run: Path, record: RunRecord, trust: Trust) -> dict[str, Any]:
         f"the record of '{run}' holds code where the settings of a method are data ({text}); do not trust this run"
         for text in literal_problems(settings, "method.settings")
     )
-    name = next((name for name, method in METHODS.items() if method.__name__ == record.method.name), None)
-    if name is None:
-        raise InputError(f"the method {record.method.name!r} of '{run}' is not known, so it cannot be repeated")
     bundle = trust.bundle_of(record)
-    parser = read_config(config_files(bundle, "unlearn", method_overlay(bundle, name)))
-    made = method_override(bundle, parser, name).get("method", parser.get("method"))
+    kind, overlay = _method_of(run, record, trust)
+    parser = read_config(config_files(bundle, "unlearn", overlay))
+    made = method_override(bundle, parser, kind).get("method", parser.get("method"))
     return changed_settings(run, record, "unlearn", trust) | {"method": made | settings}
+
+
+def _method_of(run: Path, record: RunRecord, trust: Trust) -> tuple[type[UnlearningMethod], list[str]]:
+    """The class of a run's method, and the bundle's own settings of it.
+
+    What the run says leads to no import: it is looked up among the registered methods and in the bundle's configs.
+
+    Raises:
+        InputError: where it is in neither.
+    """
+    configured, bundle = received_config(run).get("method"), trust.bundle_of(record)
+    method = record.method
+    assert method is not None  # an unlearning run has one
+    said = method.target or (configured.get("_target_") if isinstance(configured, Mapping) else None)
+    target, known = str(said or method.name), {kind: name for name, kind in registered().items()}
+    kind = method_at(target) if said else next((kind for kind in known if kind.__name__ == target), None)
+    if kind is not None:
+        return kind, method_overlay(bundle, known[kind])
+    offered = [(file.stem, read_json(file, dict).get("method")) for file in sorted((bundle / "configs").glob("*.json"))]
+    for name, own in [*offered, *([("unlearn", configured)] if trust.config else [])]:
+        found = imported(own.get("_target_")) if isinstance(own, Mapping) else None
+        if found is not None and target in (own["_target_"], target_of(found)):
+            return found, [] if name == "unlearn" else [name]
+    raise InputError(
+        f"the method '{target}' of '{run}' is neither one that an installed package registers nor in a config of the "
+        f"bundle '{bundle}', and a run cannot say by itself whose code is executed: install the package that it comes "
+        "from, name the bundle whose config has it (--bundle), or where you know who made the run, use its config as "
+        "it is (--trust-config)"
+    )
 
 
 def _claim(pool: Path, training: RunRecord, overlay: Mapping[str, Any], split: Split, trust: Trust) -> None:

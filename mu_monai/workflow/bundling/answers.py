@@ -12,7 +12,7 @@ from monai.bundle.properties import MetaProperties
 from mu_monai.bundle.config import built_network
 from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.errors import InputError
-from mu_monai.keys import MODEL_PT, TASKS
+from mu_monai.keys import MODEL_PT, SEGMENTATION, TASKS
 from mu_monai.methods import METHODS
 from mu_monai.workflow.bundling.reading import (
     EVALUATE,
@@ -83,7 +83,7 @@ def _of_postprocessing(bundle: BundleConfigs) -> str | None:
 
 def _mask_problems(bundle: BundleConfigs, activations: set[str]) -> Iterator[str]:
     """Masks are one channel of a sigmoid, or several of a softmax whose classes are named."""
-    if bundle.get(TRAIN, "run_folder::bundle::task") != "segmentation":
+    if bundle.get(TRAIN, "run_folder::bundle::task") != SEGMENTATION:
         return
     channels = _described(bundle, _OUT, "num_channels")
     if activations == {SIGMOID} and channels not in (None, 1):

@@ -27,7 +27,7 @@ from mu_monai.keys import (
     TEST,
 )
 from mu_monai.lock import writes
-from mu_monai.methods import METHODS
+from mu_monai.methods.registry import registered
 from mu_monai.metrics import average_gap, tow
 from mu_monai.record import without_nan
 from mu_monai.report import comparison_table, write_comparison
@@ -149,7 +149,7 @@ def _keep(plan: Plan, content: Mapping[str, Any], rows: Rows, tries: Rows) -> No
 def _cells(plan: Plan, entry: Entry, trial: Trial, retrained: Mapping[int, Path]) -> Iterator[Row]:
     """A row for each seed of a method; that of the first is the chosen trial's."""
     for seed, reference in retrained.items():
-        head = {"model": STUDENT, "label": entry.label, "paper": METHODS[entry.method].paper, "seed": seed}
+        head = {"model": STUDENT, "label": entry.label, "paper": registered()[entry.method].paper, "seed": seed}
         if trial.reason:
             yield head | {"status": "failed", "reason": trial.reason, "run": _relative(plan, trial.run)}
         else:
@@ -190,7 +190,7 @@ def _cell(plan: Plan, head: Row, run: Path, reference: Path, make: Callable[[], 
 def _on_validation(rows: Sequence[Row]) -> list[str]:
     """The methods that look at validation cases while they unlearn."""
     labels = dict.fromkeys(row["label"] for row in rows)
-    known = {label: METHODS.get(label.partition(":")[0]) for label in labels}
+    known = {label: registered().get(label.partition(":")[0]) for label in labels}
     return [label for label, method in known.items() if method is not None and _UNSEEN in method.needs]
 
 

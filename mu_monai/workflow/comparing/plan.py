@@ -15,7 +15,8 @@ from mu_monai.bundle.trust import SEPARATOR, STRANGER, Trust
 from mu_monai.errors import collect, did_you_mean, raise_if_any, unless_raised
 from mu_monai.files import file_sha256, link_problems, read_json
 from mu_monai.keys import FORGET, RETAIN, RETRAINED, SUBSETS, TEACHER, TEST
-from mu_monai.methods import METHODS
+from mu_monai.methods import UnlearningMethod
+from mu_monai.methods.registry import method_named, registered
 from mu_monai.runs import is_run, open_run
 from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.auditing.inputs import other_problems
@@ -175,31 +176,34 @@ def _label_problems(file: Path, earlier: Mapping[str, Any]) -> Iterator[str]:
     labels = dict.fromkeys(row["label"] for key in ("rows", "trials") for row in earlier.get(key, []))
     for label in labels:
         method, colon, preset = label.partition(":")
-        named = method in METHODS and (not colon or re.fullmatch(r"[\w-]+", preset))
+        named = method_named(method) is not None and (not colon or re.fullmatch(r"[\w-]+", preset))
         if label not in (TEACHER, RETRAINED) and not named:
-            yield f"'{file}' has the label {label!r}, which is not a method; the file is damaged: compare anew"
+            yield (
+                f"'{file}' has the label {label!r}, which is not a method here: its package is not installed, or the "
+                "file is damaged; install it, or compare anew"
+            )
 
 
 def _chosen(methods: Sequence[str], task: str) -> tuple[list[str], dict[str, str]]:
     """The names that are meant, in their order, and why others are not where all were asked for."""
-    left_out = {}
+    left_out, able = {}, []
     if ALL in methods:
-        reasons = {name: _unfit(name, task) for name in METHODS}
+        reasons = {name: _unfit(kind, task) for name, kind in registered().items()}
         left_out = {name: reason for name, reason in reasons.items() if reason and name not in methods}
-    able = [name for name in METHODS if name not in left_out] if ALL in methods else []
+        able = [name for name in reasons if name not in left_out]
     return list(dict.fromkeys([*able, *(name for name in methods if name != ALL)])), left_out
 
 
-def _unfit(name: str, task: str) -> str:
+def _unfit(kind: type[UnlearningMethod], task: str) -> str:
     """Why a method cannot be compared; empty where it can."""
-    if task not in METHODS[name].tasks:
+    if task not in kind.tasks:
         return f"it cannot forget in a {task} task"
-    return "it starts from two finished runs" if _TWO_RUNS in METHODS[name].needs else ""
+    return "it starts from two finished runs" if _TWO_RUNS in kind.needs else ""
 
 
 def _trials(label: str, number: int, fixed: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
     """The settings to choose among; what a user has fixed is no choice, so that fewer may be left."""
-    method = METHODS.get(label.partition(":")[0])
+    method = method_named(label.partition(":")[0])
     found = [{k: v for k, v in trial.items() if k not in fixed} for trial in method.trials[:number]] if method else []
     unique = [trial for place, trial in enumerate(found) if trial not in found[:place]]
     return tuple(
@@ -210,19 +214,20 @@ def _trials(label: str, number: int, fixed: Mapping[str, Any]) -> tuple[tuple[st
 def _name_problems(plan: Plan, label: str, task: str) -> list[str]:
     """Why a method cannot be compared as it was asked for."""
     name, _, preset = label.partition(":")
-    if name not in METHODS:
-        able = [known for known in METHODS if not _unfit(known, task)]
-        listed = ", ".join((ALL, *able))
-        return [f"method '{name}' is not known; use some of {listed}{did_you_mean(name, METHODS)}"]
-    if _unfit(name, task):
-        return [f"method '{name}' cannot be compared here: {_unfit(name, task)}; leave it out"]
+    kind = method_named(name)
+    if kind is None:
+        known = registered()
+        listed = ", ".join((ALL, *(other for other in known if not _unfit(known[other], task))))
+        return [f"method '{name}' is not known; use some of {listed}{did_you_mean(name, known)}"]
+    if _unfit(kind, task):
+        return [f"method '{name}' cannot be compared here: {_unfit(kind, task)}; leave it out"]
     tuned = method_overlay(plan.bundle, name)
     problems = method_problems(name, preset or None, tuned)
     if problems:
         return problems
     base = tuned or preset_overlay(plan.bundle, preset or None)
     parser = read_config(config_files(plan.bundle, "unlearn", [*base, *plan.options.overlays]))
-    made = {} if tuned else method_override(plan.bundle, parser, name)
+    made = {} if tuned else method_override(plan.bundle, parser, kind)
     if made and preset:
         return [f"'{label}': presets are of the bundle's own method, and '{name}' is not; leave ':{preset}' out"]
     parser.update(made)

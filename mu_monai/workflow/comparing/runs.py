@@ -18,7 +18,7 @@ from mu_monai.bundle.trust import Trust
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import AUDIT_JSON, RETAIN, RETRAINED, STUDENT
-from mu_monai.methods import METHODS
+from mu_monai.methods.registry import registered
 from mu_monai.metrics import choice
 from mu_monai.runs import is_complete, open_run, read_stamped
 from mu_monai.workflow.auditing.judging import audit
@@ -167,7 +167,7 @@ def _cell(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
 
 def _claim(folder: Path, plan: Plan, entry: Entry, settings: tuple[str, ...]) -> None:
     """Say what a trial's runs are made of; runs of something else, such as an earlier version's, make room."""
-    method = METHODS[entry.method]
+    method = registered()[entry.method]
     now = {"method": entry.label, "settings": [*settings, *plan.options.settings], "recipe": dict(method.recipe)}
     now = json.loads(json.dumps(now))
     file = folder / TRIAL_JSON
