@@ -16,7 +16,7 @@ from mkdocs.structure.pages import Page
 
 PACKAGE = Path(__file__).parents[2] / "mu_monai"
 OVERVIEW, SECTION, MARKER = "reference/python.md", "Python API", "<!-- packages -->"
-_LOADED = re.compile(r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']?(?:https?:)?//|<link\b(?![^>]*canonical)[^>]*//""")
+_LOADED = re.compile(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=.?(?:https?:)?//|<link\b(?![^>]*canonical)[^>]*//")
 
 
 def public_modules() -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ _ARGUMENT = re.compile(r"^    (\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 def overview() -> str:
     """One row for each method."""
     rows = [
-        (f"[`{name}`](#{name})", what["summary"], ", ".join(what["tasks"]), ", ".join(what["needs"]) or "-", what["cost"])
+        (f"[`{name}`](#{name})", what["summary"], _joined(what["tasks"]), _joined(what["needs"]), what["cost"])
         for name, what in methods().items()
     ]
     return _table(("method", "what it does", "tasks", "needs", "costs"), rows)
@@ -96,7 +96,11 @@ def _settings(method: type[UnlearningMethod], defaults: dict[str, Any]) -> Itera
         yield f"`{name}`", f"`{default!r}`", meanings[name]
 
 
-def _table(heads: tuple[str, ...], rows: Any) -> str:
+def _joined(names: Iterable[str]) -> str:
+    return ", ".join(names) or "-"
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     cells = [heads, ("---",) * len(heads), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells)
 
