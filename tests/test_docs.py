@@ -161,6 +161,14 @@ def test_links_lead_somewhere(page):
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_prose_stays_within_120_characters(page):
+    """Tables and code apart, and what cannot be broken."""
+    prose = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    lines = [line for line in prose.splitlines() if not line.startswith("|") and " " in line[:120].strip()]
+    assert [line for line in lines if len(line) > 120] == []
+
+
 def test_every_page_is_in_the_navigation():
     nav = yaml.safe_load((DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
     assert sorted(_pages(nav)) == sorted(name_of(page) for page in PAGES if page.name != "template.md")
