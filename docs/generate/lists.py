@@ -25,14 +25,14 @@ def overview() -> str:
     """One row for each method."""
     rows = [
         (f"[`{name}`](#{name})", what["summary"], _joined(what["tasks"]), _joined(what["needs"]), what["cost"])
-        for name, what in methods().items()
+        for name, what in _ours().items()
     ]
     return _table(("method", "what it does", "tasks", "needs", "costs"), rows)
 
 
 def settings() -> str:
     """A section for each method: where it comes from, and its settings beyond the shared ones."""
-    return "\n\n".join(_section(name, what) for name, what in methods().items())
+    return "\n\n".join(_section(name, what) for name, what in _ours().items())
 
 
 def shared_settings() -> str:
@@ -73,6 +73,11 @@ LISTS = {
 def filled(page: str) -> str:
     """The text of a page with all of its lists made anew."""
     return _LIST.sub(lambda found: f"{found[1]}\n{LISTS[found[2]]()}\n\n{found[3]}", page)
+
+
+def _ours() -> dict[str, dict[str, Any]]:
+    """What `mu-monai methods` knows of the methods of this package, whatever else is installed."""
+    return {name: what for name, what in methods().items() if name in METHODS}
 
 
 def _section(name: str, what: dict[str, Any]) -> str:
