@@ -16,7 +16,7 @@ from comparison_table import ATTACKED_JSON
 from mu_monai.files import read_json
 from mu_monai.keys import RETRAINED, STUDENT
 from mu_monai.report import comparison_table
-from mu_monai.workflow import audit
+from mu_monai.workflow import AuditOptions, audit
 
 BEST = 3
 
@@ -34,8 +34,10 @@ def main() -> None:
     for row in rows:
         file = out / row["run"] / ATTACKED_JSON
         if row["label"] in best and not file.is_file():
-            options = {"attacks": arguments.attacks.split(","), "distances": False, "quiet": True}
-            audit(file.parent, references=[retrained[row["seed"]]], **options, out=file)
+            options = AuditOptions(
+                references=[retrained[row["seed"]]], attacks=arguments.attacks.split(","), distances=False, quiet=True
+            )
+            audit(file.parent, out=file, options=options)
             print(file, flush=True)
 
 

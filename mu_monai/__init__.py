@@ -14,7 +14,10 @@ _HOME = {
     "bundle_root": "mu_monai.bundle",
     "InputError": "mu_monai.errors",
 }
-_PACKAGES = ("adapters", "audit", "data", "engine", "losses", "methods", "metrics", "report", "workflow")
+_PACKAGES = (
+    *("adapters", "attacks", "audit", "bundle", "data", "engine", "losses", "measure", "methods", "metrics"),
+    *("record", "report", "runs", "workflow"),
+)
 
 __all__ = ["__version__", *_HOME, *_PACKAGES]
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import lzma
 import os
+import shutil
 import stat
 import struct
 import tempfile
@@ -74,6 +75,29 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `target` that takes its place on success, and is removed on any exception.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "whole"
+        >>> with whole_folder(target) as folder:
+        ...     _ = (folder / "a.txt").write_text("a")
+        >>> [path.name for path in target.iterdir()], [path.name for path in target.parent.iterdir()]
+        (['a.txt'], ['whole'])
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    try:
+        whole = temporary / target.name  # made by mkdir, so that others may read it as any folder
+        whole.mkdir()
+        yield whole
+        os.rename(whole, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sync_folder(folder: Path) -> None:

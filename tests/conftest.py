@@ -161,7 +161,77 @@ def make_cases() -> Callable[..., list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def loaders() -> dict[str, DataLoader]:
-    """Batches of small cases of every subset."""
+def datasets() -> dict[str, Dataset]:
+    """Small cases of every subset."""
     sizes = {"retain": 6, "forget": 4, "validation": 3, "test": 3}
-    return {name: DataLoader(Dataset(build_cases(name, sizes[name])), batch_size=2) for name in SUBSETS}
+    return {name: Dataset(build_cases(name, sizes[name])) for name in SUBSETS}
+
+
+@pytest.fixture
+def loaders(datasets: dict[str, Dataset]) -> dict[str, DataLoader]:
+    """Batches of them."""
+    return {name: DataLoader(dataset, batch_size=2) for name, dataset in datasets.items()}
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Installs a package of one module, with entry points for methods: a name each, and where it leads to."""
+    from mu_monai.methods.registry import _of_other_packages
+
+    modules = []
+
+    def install(package: str, source: str, version: str = "1.0", **methods: str) -> Path:
+        folder, module = tmp_path / f"site-{package}", package.replace("-", "_")
+        modules.append(module)
+        about = folder / f"{module}-{version}.dist-info"
+        about.mkdir(parents=True)
+        (folder / f"{module}.py").write_text(source)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+        lines = [f"{name.replace('_', '-')} = {place}" for name, place in methods.items()]
+        (about / "entry_points.txt").write_text("\n".join(["[mu_monai.methods]", *lines]) + "\n")
+        monkeypatch.syspath_prepend(str(folder))
+        _of_other_packages.cache_clear()
+        return folder
+
+    _of_other_packages.cache_clear()
+    yield install
+    monkeypatch.undo()
+    _of_other_packages.cache_clear()
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+@pytest.fixture
+def fading() -> str:
+    """The source of a method that can forget cases and classes: it pulls all that trains to zero."""
+    return '''
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from monai.engines import SupervisedTrainer
+
+from mu_monai.keys import LOSS
+from mu_monai.methods import UnlearningMethod
+from mu_monai.methods.settings import COUNT, Interval, Several, setting
+
+
+@dataclass(kw_only=True)
+class Fading(UnlearningMethod):
+    """Pull the weights to zero, whoever they remember."""
+
+    paper = "nobody's"
+    cost = "retain"
+    recipe = {"preset": None, "network::trainable": "all", "max_epochs": 1, "learning_rate": 1e-3}
+    trials = ({}, {"method::strength": 0.9})
+    forgets_classes = True
+
+    strength: float = setting(0.5, Interval(0, 1))
+    forget_classes: Sequence[int] = setting([], Several(COUNT, "channels from 1 on"))
+
+    def on_loss(self, engine: SupervisedTrainer) -> None:
+        """Add the size of the weights to the loss."""
+        size = torch.stack([weight.abs().sum() for weight in engine.network.trainable().values()]).sum()
+        self.record(engine, "size", size)
+        engine.state.output[LOSS] = engine.state.output[LOSS] + self.strength * size
+'''

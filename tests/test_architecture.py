@@ -32,6 +32,13 @@ def test_how_a_file_was_made_is_said_in_one_place(repository):
     assert {path.name for path, text in modules.items() if words.search(text)} == {"stamp.py"}
 
 
+def test_a_splits_provenance_and_tables_are_read_in_one_place(repository):
+    modules = {path.relative_to(repository / "mu_monai"): path for path in (repository / "mu_monai").rglob("*.py")}
+    named = {name.as_posix() for name, path in modules.items() if re.search(r"\bPROVENANCE\b", path.read_text())}
+    assert {name for name in named if not name.startswith(("runs/", "data/split"))} == {"keys.py"}
+    assert {name.as_posix() for name, path in modules.items() if "read_csv" in path.read_text()} == {"tables.py"}
+
+
 def test_the_command_line_and_the_report_import_no_torch():
     code = "import sys, mu_monai.cli, mu_monai.report; print([m for m in ('torch', 'monai') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,38 +9,22 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
+from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export
 from monai.data import DataLoader
 from skimage.io import imread
 
 from mu_monai import workflow
 from mu_monai.adapters import load_weights
 from mu_monai.bundle import shipped_bundles
-from mu_monai.bundle.config import parse_settings, read_config, unknown_ids
+from mu_monai.bundle.config import parse_settings
 from mu_monai.data.phantoms.classes import CLASS_DIAGNOSES
 from mu_monai.errors import InputError
 
 BUNDLES = shipped_bundles()
-CONFIGS = ("train", "unlearn", "evaluate", "inference")
-SHARED = ("bundle_root", "split", "network_def", "image_size", "transforms", "loss", "datasets", "device")
-SHARED += ("classes", "modality", "window", "spacing", "intensity", "patch_size")
 CLASSIFIERS = ("isic_classification",)
 VOLUMES = ("volume3d",)
 MASKS = tuple(name for name in BUNDLES if name not in (*CLASSIFIERS, *VOLUMES))  # 2D, one channel
 PRESETS = ("paper", "paper-code", "two-phase")
-MANDATORY = [
-    "version",
-    "changelog",
-    "monai_version",
-    "pytorch_version",
-    "numpy_version",
-    "required_packages_version",
-    "task",
-    "description",
-    "authors",
-    "copyright",
-    "network_data_format",
-]
 
 
 @pytest.fixture(params=BUNDLES)
@@ -52,31 +36,13 @@ def config(bundle: Path, name: str) -> dict:
     return json.loads((bundle / "configs" / f"{name}.json").read_text())
 
 
-def test_the_files_of_the_specification_are_there(bundle):
-    files = ["LICENSE", "docs/README.md", "models/model.pt", "configs/metadata.json"]
-    files += [f"configs/{name}.json" for name in CONFIGS]
-    assert [name for name in files if not (bundle / name).is_file()] == []
+def test_it_passes_the_check_that_every_bundle_has_to(bundle):
+    assert workflow.check_bundle(bundle)[-1].endswith("models/model.pt fits it")
+
+
+def test_weights_are_small_and_said_to_be_of_phantoms(bundle):
     assert (bundle / "models" / "model.pt").stat().st_size < (20e6 if bundle.name in VOLUMES else 10e6)
-
-
-@pytest.mark.parametrize("name", ["unlearn.json", "metadata.json", "logging.conf"])
-def test_twins_are_equal(bundle, name):
-    assert (bundle / name).read_bytes() == (bundle / "configs" / name).read_bytes()
-
-
-@pytest.mark.parametrize("key", SHARED)
-def test_what_configs_share_is_equal_in_all(bundle, key):
-    found = {json.dumps(config(bundle, name)[key]) for name in CONFIGS if key in config(bundle, name)}
-    absent = {"image_size": VOLUMES, "classes": MASKS}
-    absent |= dict.fromkeys(("modality", "window", "spacing", "intensity", "patch_size"), (*MASKS, *CLASSIFIERS))
-    assert len(found) == (bundle.name not in absent.get(key, ()))
-
-
-def test_metadata_is_complete(bundle):
-    metadata = config(bundle, "metadata")
-    assert [key for key in MANDATORY if key not in metadata] == []
-    assert metadata["version"] in metadata["changelog"]
-    assert "phantoms" in metadata["description"]
+    assert "phantoms" in config(bundle, "metadata")["description"]
 
 
 @pytest.mark.parametrize(("name", "kind"), [("train", "train"), ("unlearn", "train"), ("inference", "inference")])
@@ -87,17 +53,6 @@ def test_the_properties_that_monai_asks_for_are_there(bundle, name, kind, phanto
     flow = ConfigWorkflow(str(file), workflow_type=kind, logging_file=False, **overrides)
     flow.initialize()
     assert flow.check_properties() == []
-
-
-def test_shipped_weights_fit_and_network_shapes_are_as_the_metadata_says(bundle):
-    parser = ConfigParser(config(bundle, "train"))
-    load_weights(parser.get_parsed_content("network_def"), bundle / "models" / "model.pt")
-    verify_net_in_out(
-        net_id="network_def",
-        meta_file=str(bundle / "configs" / "metadata.json"),
-        config_file=str(bundle / "configs" / "inference.json"),
-        device="cpu",
-    )
 
 
 def test_the_checkpoint_exports_to_torchscript(bundle, tmp_path):
@@ -155,22 +110,8 @@ def test_hyper_parameters_are_the_papers(bundle):
     assert not classes or unlearn["optimizer"]["weight_decay"] == 1e-4
 
 
-def value_of(config: dict, key: str):
-    """The value of an id such as `network::r`."""
-    for part in key.split("::"):
-        config = config[part]
-    return config
-
-
 @pytest.mark.parametrize("preset", PRESETS)
 class TestPresets:
-    def test_it_names_itself(self, bundle, preset):
-        assert config(bundle, preset)["preset"] == preset
-
-    def test_it_sets_ids_that_there_are(self, bundle, preset):
-        parser = read_config([str(bundle / "configs" / "unlearn.json")])
-        assert list(unknown_ids(parser, list(config(bundle, preset)))) == []
-
     def test_it_leaves_no_setting_of_adapters_and_method_to_chance(self, bundle, preset):
         unlearn = config(bundle, "unlearn")
         fixed = {"network::_target_", "network::network", "method::_target_", "method::forget_loader"}
@@ -195,17 +136,13 @@ def test_no_other_config_is_taken_for_a_preset(bundle):
 
 def test_the_settings_of_the_calibrated_method_fit_the_bundle(bundle):
     unlearn, tuned = config(bundle, "unlearn"), config(bundle, "calibrated-erase-to-retain")
-    parser = read_config([str(bundle / "configs" / "unlearn.json")])
-    assert list(unknown_ids(parser, list(tuned))) == []
-    assert tuned["method"]["_target_"] == "mu_monai.methods.CalibratedEraseToRetain"
     data = ("unseen_loader", "whole", "task", "softmax")
     assert {key: tuned["method"].get(key) for key in data} == {key: unlearn["method"].get(key) for key in data}
     assert tuned["method"]["forget_loader"]["dataset"] == unlearn["method"]["forget_loader"]["dataset"]
 
 
 def test_the_preset_paper_is_the_default(bundle):
-    unlearn, paper = config(bundle, "unlearn"), config(bundle, "paper")
-    assert {key: value_of(unlearn, key) for key in paper} == paper
+    assert config(bundle, "unlearn")["preset"] == "paper"
 
 
 def test_the_preset_paper_code_differs_as_the_released_code_does(bundle):
@@ -261,19 +198,16 @@ def test_inference_writes_a_table_of_classes(name, phantom_splits, tmp_path):
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_the_classes_are_those_of_phantoms_and_metadata_in_alphabetical_order(name):
+def test_the_classes_are_those_of_phantoms_in_alphabetical_order(name):
     classes = config(BUNDLES[name], "train")["classes"]
     assert classes == sorted(classes) == list(CLASS_DIAGNOSES)
-    outputs = config(BUNDLES[name], "metadata")["network_data_format"]["outputs"]["pred"]
-    assert list(outputs["channel_def"].values()) == classes
-    assert outputs["num_channels"] == len(classes)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_labels_are_indices_and_images_lie_between_minus_one_and_one(name, phantom_splits):
     parser = ConfigParser(config(BUNDLES[name], "train"))
     parser.update({"split": phantom_splits[name], "image_size": [48, 48]})
-    cases, dataset = parser.get_parsed_content("cases"), parser.get_parsed_content("datasets::retain")
+    cases, dataset = parser.get_parsed_content("cases"), parser.get_parsed_content("datasets")["retain"]
     batch = next(iter(DataLoader(dataset, batch_size=len(dataset))))
     classes = parser.get_parsed_content("classes")
     assert batch["label"].dtype == torch.long

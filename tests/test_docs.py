@@ -32,7 +32,10 @@ def sections() -> dict[str, str]:
 
 
 def options(command) -> set[str]:
-    return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    """The options of a command, and of its own commands where it has some."""
+    every = [command, *getattr(command, "commands", {}).values()] if command is not PROGRAM else [command]
+    names = ((*parameter.opts, *parameter.secondary_opts) for each in every for parameter in each.params)
+    return {name for some in names for name in some}
 
 
 def test_every_command_has_a_section():

@@ -23,7 +23,7 @@ SMALL = ["network_def#channels=[8, 16, 32]", "network_def#strides=[2, 2]", "imag
 @pytest.mark.parametrize("observer", ["1stHO", "2ndHO"])
 def test_every_verb_on_chase(real_data, tmp_path, observer):
     split = tmp_path / "split.json"
-    workflow.split(real_data / "chase_db1", out=split, label_set=observer, forget={"fraction": 0.1})
+    workflow.split(real_data / "chase_db1", out=split, label_set=observer, forget=workflow.ForgetChoice(fraction=0.1))
     counts = json.loads(split.read_text())["provenance"]["counts"]
     assert {name: count["cases"] for name, count in counts.items()} == {
         "retain": 14,
@@ -58,7 +58,7 @@ def lesions(real_data):
 
 def test_copies_under_two_labels_are_refused_and_named(lesions, tmp_path):
     with pytest.raises(InputError, match="let --on-duplicates drop or together decide") as error:
-        workflow.split(lesions, out=tmp_path / "split.json", forget={"fraction": 0.1})
+        workflow.split(lesions, out=tmp_path / "split.json", forget=workflow.ForgetChoice(fraction=0.1))
     (copies,) = [problem for problem in error.value.problems if "'ISIC_0010512'" in problem]
     assert "cases of the same id and content" in copies
     assert "actinic keratosis" in copies
@@ -68,7 +68,9 @@ def test_copies_under_two_labels_are_refused_and_named(lesions, tmp_path):
 
 @pytest.mark.parametrize("forget", [{"where": "diagnosis == 'nevus'"}, {"fraction": 0.1}], ids=["class", "fraction"])
 def test_nine_classes_are_split_without_copies(lesions, tmp_path, forget):
-    summary = workflow.split(lesions, out=tmp_path / "split.json", on_duplicates="drop", forget=forget)
+    summary = workflow.split(
+        lesions, out=tmp_path / "split.json", on_duplicates="drop", forget=workflow.ForgetChoice(**forget)
+    )
     assert "layout class-folders" in summary
     split = json.loads((tmp_path / "split.json").read_text())
     provenance = split["provenance"]
@@ -113,7 +115,7 @@ def hippocampus(real_data, tmp_path_factory):
 
 def test_every_verb_on_mr_volumes(hippocampus, tmp_path):
     split = tmp_path / "split.json"
-    summary = workflow.split(hippocampus, out=split, forget={"fraction": 0.2})
+    summary = workflow.split(hippocampus, out=split, forget=workflow.ForgetChoice(fraction=0.2))
     assert "layout volumes" in summary
     small = [*TINY_3D, PARTS, "spacing=[2, 2, 2]", "patch_size=[16, 24, 16]", "score_interval=2"]
     training = {"split": split, "overlays": ["mr"], "settings": [*small, "max_epochs=2"], "quiet": True}
@@ -131,7 +133,7 @@ def test_every_verb_on_mr_volumes(hippocampus, tmp_path):
 
 
 def test_volumes_in_other_units_are_said(hippocampus, tmp_path, caplog):
-    workflow.split(hippocampus, out=tmp_path / "split.json", forget={"fraction": 0.2})
+    workflow.split(hippocampus, out=tmp_path / "split.json", forget=workflow.ForgetChoice(fraction=0.2))
     assert "percentile" in caplog.text
 
 

@@ -191,11 +191,6 @@ def test_what_does_not_fit_the_volumes_is_wrong_input(split, tmp_path, setting, 
     assert not (tmp_path / "run" / "model.pt").exists()
 
 
-def test_the_overlay_for_mr_sets_ids_that_there_are():
-    train = json.loads((CONFIGS / "train.json").read_text())
-    assert set(json.loads((CONFIGS / "mr.json").read_text())) <= set(train)
-
-
 def test_names_that_the_source_gives_its_classes_are_to_be_used(split, tmp_path):
     content = read_json(split)
     content["provenance"]["classes"] = ["background", "anterior", "posterior"]

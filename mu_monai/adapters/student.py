@@ -34,8 +34,7 @@ from mu_monai.adapters.saved import (
 from mu_monai.adapters.shared import ADAPTED, SharedPrefix
 from mu_monai.adapters.weights import weights_sha256
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import RUN_JSON
-from mu_monai.runs import changed_files, read_record
+from mu_monai.runs import changed_files, is_run, read_record
 
 BN_MODES = ("eval", "train")
 TRAINABLE = ("adapters", "all")
@@ -329,7 +328,7 @@ def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainabl
             weights than those that it was made for.
     """
     folder = Path(folder)
-    if folder.with_name(RUN_JSON).is_file():
+    if is_run(folder.parent):
         raise_if_any(changed_files(folder.parent, read_record(folder.parent), [folder.name]))
     base_sha256, scope = read_base(folder)
     found = weights_sha256(network.state_dict())

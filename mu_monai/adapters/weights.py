@@ -15,8 +15,8 @@ from torch import nn
 
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path, special_problem
-from mu_monai.keys import MODEL_PT, RUN_JSON
-from mu_monai.runs import changed_files, read_record
+from mu_monai.keys import MODEL_PT
+from mu_monai.runs import changed_files, is_run, read_record
 
 _SHOWN = 8
 
@@ -123,7 +123,7 @@ def _is_plain(value: torch.Tensor) -> bool:
 
 
 def _other_than_recorded(path: Path, state: Mapping[str, torch.Tensor]) -> Iterator[str]:
-    if path.name != MODEL_PT or not path.with_name(RUN_JSON).is_file():
+    if path.name != MODEL_PT or not is_run(path.parent):
         return
     record = read_record(path.parent)
     changed = changed_files(path.parent, record, [MODEL_PT])
@@ -131,7 +131,7 @@ def _other_than_recorded(path: Path, state: Mapping[str, torch.Tensor]) -> Itera
     wanted, found = record.sha256.weights, weights_sha256(state)
     if not changed and wanted not in (None, found):
         yield (
-            f"the weights '{path}' are not those that the run made (SHA-256 {found}, in its {RUN_JSON} {wanted}); put "
+            f"the weights '{path}' are not those that the run made (SHA-256 {found}, in its record {wanted}); put "
             "the original file back"
         )
 

@@ -76,15 +76,21 @@ def read_config(files: Sequence[str]) -> ConfigParser:
     return parser
 
 
-def unknown_ids(parser: ConfigParser, ids: Sequence[str]) -> Iterator[str]:
-    """A problem for every id that the config does not have, with the nearest that it has."""
+def unknown_ids(parser: ConfigParser, ids: Sequence[str], how: str = "--set") -> Iterator[str]:
+    """A problem for every id that the config does not have, with the nearest that it has.
+
+    Args:
+        parser: the config.
+        ids: what is going to be set, with `::` between the levels.
+        how: what sets it, the beginning of the sentence.
+    """
     known = list(_ids(parser.get()))
     for wanted in ids:
         allowed = [*known, *_arguments(parser, wanted)]
         if wanted not in allowed:
             near = difflib.get_close_matches(wanted, allowed, n=3) or [k for k in known if SEPARATOR not in k]
             names = ", ".join(dict.fromkeys(name.replace(SEPARATOR, "#") for name in near))
-            yield f"--set '{wanted.replace(SEPARATOR, '#')}' is no id of this config; the nearest are {names}"
+            yield f"{how} '{wanted.replace(SEPARATOR, '#')}' is no id of this config; the nearest are {names}"
 
 
 def _ids(config: Any, prefix: str = "") -> Iterator[str]:

@@ -14,8 +14,8 @@ from monai.bundle import ConfigParser, ReferenceResolver
 from mu_monai.bundle import find_bundle, shipped_bundles
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
-from mu_monai.keys import CONFIG_JSON, RUN_JSON
-from mu_monai.runs import RunRecord, changed_files, read_record
+from mu_monai.keys import CONFIG_JSON
+from mu_monai.runs import RunRecord, changed_files, is_run, read_record
 
 SEPARATOR = "::"
 INHERITED = ("classes", "network_def", "image_size", "transforms", "loss", "inferer")
@@ -106,7 +106,7 @@ def inherited(
     config = received_config(run)
     overlays = [read_json(overlay) for overlay in files[1:]]
     overlaid = {key.replace("#", SEPARATOR): value for overlay in overlays for key, value in overlay.items()}
-    found = {key: config[key] for key in _with_references(config, ids) if key not in overlaid}
+    found = {key: config[key] for key in with_references(config, ids) if key not in overlaid}
     within = {key: value for key, value in overlaid.items() if key.partition(SEPARATOR)[0] in found}
     if not trust.config:
         known = [*_configs(Path(files[0]).parent.parent), *map(_nested, overlays)]
@@ -127,7 +127,7 @@ def received_config(run: str | Path) -> dict[str, Any]:
         InputError: where it is not the file that the run wrote, is not a mapping in JSON, or is nested as no config is.
     """
     file = Path(run) / CONFIG_JSON
-    if (Path(run) / RUN_JSON).is_file():
+    if is_run(run):
         raise_if_any(changed_files(run, read_record(run), [CONFIG_JSON]))
     config: dict[str, Any] = read_json(file, dict) if file.is_file() else {}
     level: list[Any] = [config]
@@ -299,8 +299,13 @@ def _nested(config: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _with_references(config: Mapping[str, Any], ids: Sequence[str]) -> list[str]:
-    """The ids that there are, and every id that they refer to, directly or through others; no places."""
+def with_references(config: Mapping[str, Any], ids: Sequence[str]) -> list[str]:
+    """The ids that there are, and every id that they refer to, directly or through others; no places.
+
+    Example:
+        >>> with_references({"loss": {"weight": "@weight"}, "weight": 2, "seed": 0}, ["loss", "inferer"])
+        ['loss', 'weight']
+    """
     found: list[str] = []
     waiting = list(ids)
     while waiting:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from mu_monai.cli.options import RunBundle, TrustConfig, trust
+from mu_monai.cli.options import Attacks, Device, Quiet, RunBundle, TrustConfig, listed, trust
 from mu_monai.cli.screen import show
 from mu_monai.errors import InputError
 
@@ -26,7 +26,7 @@ def audit(
     sibling: Annotated[
         list[Path] | None, typer.Option("--sibling", help="The same unlearning with another seed; may be repeated.")
     ] = None,
-    attacks: Annotated[str | None, typer.Option(help="Attacks on the weights: all, or names with commas.")] = None,
+    attacks: Attacks = "",
     shadows: Annotated[int, typer.Option(help="How many shadow models LiRA compares with; they are trained.")] = 0,
     pool: Annotated[Path | None, typer.Option(help="The folder that shadow models are kept in.")] = None,
     by: Annotated[
@@ -40,8 +40,8 @@ def audit(
     ] = None,
     split: Annotated[Path | None, typer.Option(help="With --weights: the split.json.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of draws and attacks.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda:0 ...; by default a GPU where there is one.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    device: Device = None,
+    quiet: Quiet = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -59,24 +59,27 @@ def audit(
     """
     from mu_monai import workflow
 
-    folder = run
-    options: dict[str, Any] = {
-        "references": reference or [],
-        "siblings": sibling or [],
-        "attacks": [name.strip() for name in (attacks or "").split(",") if name.strip()],
-        "shadows": shadows,
-        "pool": pool,
-        "by": by or [],
-        "seed": seed,
-    }
-    said = trust(bundle, trust_config)
-    if weights is not None or split is not None:
-        said = trust(run, trust_config)  # the bundle is named in the place of a run
+    options = workflow.AuditOptions(
+        references=reference or [],
+        siblings=sibling or [],
+        attacks=listed(attacks),
+        shadows=shadows,
+        pool=pool,
+        by=by or [],
+        seed=seed,
+        device=device,
+        quiet=quiet,
+    )
+    if weights is None and split is None:
+        said = trust(bundle, trust_config)
+        file = workflow.audit(run, teacher=teacher, out=out, options=options, trust=said)
+    else:
         if weights is None or split is None or out is None:
             raise InputError("a model that was not unlearned here needs all of --weights, --split and --out")
-        model: dict[str, Any] = {"weights": weights, "split": split, "out": out, "teacher": teacher}
-        folder = str(workflow.adopt(run, **model, device=device, options=options, trust=said))
-        teacher, out = None, None
-    file = workflow.audit(folder, teacher=teacher, device=device, quiet=quiet, out=out, trust=said, **options)
+        said = trust(run, trust_config)  # the bundle is named in the place of a run
+        adopted = workflow.adopt(
+            run, weights=weights, split=split, out=out, teacher=teacher, options=options, trust=said
+        )
+        file = workflow.audit(adopted, options=options, trust=said)
     show(workflow.audit_summary(file), lines=True)
     show(f"audit: {file}")

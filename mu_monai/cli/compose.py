@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mu_monai.cli.finished import finished
-from mu_monai.cli.options import RunBundle, RunDir, TrustConfig, trust
+from mu_monai.cli.options import Device, OutRun, Quiet, Resume, RunBundle, RunDir, Settings, TrustConfig, trust
 
 
 def compose(
     good_retain: RunDir,
     good_forget: RunDir,
-    out: Annotated[Path, typer.Option("--out", help="The run folder to make.")],
+    out: OutRun,
     how: Annotated[
         str,
         typer.Option(
@@ -25,13 +24,10 @@ def compose(
         float | None, typer.Option(help="Share of the second run in weights or adapters, in [0, 1]; by default 0.5.")
     ] = None,
     fine_tune: Annotated[str, typer.Option(help="What trains on retain cases afterwards: all, or head.")] = "all",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a config id, such as max_epochs=2; may be repeated."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda:0 ...; by default a GPU where there is one.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    settings: Settings = None,
+    resume: Resume = False,
+    device: Device = None,
+    quiet: Quiet = False,
     bundle: RunBundle = None,
     trust_config: TrustConfig = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, each once; what a single command has alone stands in its file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,42 @@ import typer
 if TYPE_CHECKING:
     from mu_monai.bundle.trust import Trust
 
+Bundle = Annotated[
+    str, typer.Argument(help="A MONAI bundle's folder, or a shipped one: isic, chase, isic_classification, volume3d.")
+]
 RunDir = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
+SplitFile = Annotated[Path | None, typer.Option("--split", help="The split.json; without it, built-in phantoms.")]
+OutRun = Annotated[Path, typer.Option("--out", help="The run folder to make.")]
+OutFolder = Annotated[Path, typer.Option("--out", help="The folder to make.")]
+OutFile = Annotated[Path, typer.Option("--out", help="The weights file to write.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a config id, such as max_epochs=3; may be repeated."),
+]
+Overlays = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--overlay",
+        metavar="CONFIG",
+        help="A config laid over the bundle's, by path or name: paper_size; may be repeated.",
+    ),
+]
+ForgetClasses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--forget-class",
+        metavar="NAME",
+        help="A class of the bundle's masks to forget in all cases; may be repeated.",
+    ),
+]
+Attacks = Annotated[str, typer.Option(help="Attacks on the weights: all, or names with commas.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run: same command, plus --resume.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda:0 ...; by default a GPU where there is one.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+TeacherFile = Annotated[
+    Path | None,
+    typer.Option("--teacher", help="The teacher's weights, where they are no longer where the run found them."),
+]
 RunBundle = Annotated[
     Path | None,
     typer.Option(
@@ -31,3 +66,13 @@ def trust(bundle: str | Path | None, config: bool) -> Trust:
     from mu_monai.bundle.trust import Trust
 
     return Trust(bundle=bundle, config=config)
+
+
+def listed(text: str) -> list[str]:
+    """The names in a text with commas.
+
+    Example:
+        >>> listed("int8, int4,")
+        ['int8', 'int4']
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]

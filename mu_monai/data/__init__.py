@@ -1,6 +1,7 @@
 """From a folder or table of images to a split by patient: manifests, layouts, duplicates, splits and phantoms.
 
-What needs torch is imported from its own module: `check_volume` and `volume_cache`, which bundles for volumes use.
+What needs torch is imported from its own module: `datasets`, `check_volume`, `crop_volume` and `volumes.cache`, which
+bundles use.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from mu_monai.data.phantoms.write import PhantomKind, phantom_split, write_phant
 from mu_monai.data.reselect import reselect
 from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, ForgetWhere
 from mu_monai.data.split import SplitSettings, make_split, split_manifest
-from mu_monai.data.split_file import case_digests, load_split, read_split, write_split
+from mu_monai.data.split_file import Split, load_split, open_split, read_split, split_content, write_split
+from mu_monai.data.split_provenance import Provenance, provenance_of
 
 __all__ = [
     "LAYOUTS",
@@ -26,10 +28,11 @@ __all__ = [
     "ForgetWhere",
     "Layout",
     "PhantomKind",
+    "Provenance",
     "Resolved",
     "Source",
+    "Split",
     "SplitSettings",
-    "case_digests",
     "check_manifest",
     "class_indices",
     "digest_files",
@@ -37,7 +40,9 @@ __all__ = [
     "is_file_label",
     "load_split",
     "make_split",
+    "open_split",
     "phantom_split",
+    "provenance_of",
     "read_chase",
     "read_class_folders",
     "read_decathlon",
@@ -49,6 +54,7 @@ __all__ = [
     "read_volumes",
     "reselect",
     "resolve_duplicates",
+    "split_content",
     "split_manifest",
     "unite_groups",
     "write_phantoms",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,15 @@ from mu_monai.data.duplicates import original_ids, unite_groups
 from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.pseudonyms import hash_ids
 from mu_monai.data.selection import ForgetIds, ForgetSelector, describe_selector, follow_renamed, is_drawn
-from mu_monai.data.split import counts, report_near_duplicates, split_manifest
-from mu_monai.data.split_file import load_split, read_split
+from mu_monai.data.split import report_near_duplicates, split_manifest
+from mu_monai.data.split_file import Split, split_content
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import file_sha256
-from mu_monai.keys import CASE_ID, FORGET, IMAGE, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS, TEST, VALIDATION
+from mu_monai.keys import CASE_ID, FORGET, IMAGE, PATIENT_ID, RETAIN, SUBSET, TEST, VALIDATION
 
 _log = logging.getLogger(__name__)
 
 
-def reselect(
-    path: str | os.PathLike[str], forget: ForgetSelector, *, seed: int = 0, strict: bool = False
-) -> dict[str, Any]:
+def reselect(split: Split, forget: ForgetSelector, *, seed: int = 0, strict: bool = False) -> dict[str, Any]:
     """Choose more training cases of a split to forget; validation and test stay as they are.
 
     This is how a request is met that comes after the training: a new split of all patients could put cases that the
@@ -33,7 +30,7 @@ def reselect(
     not take back an earlier one. Copies that the split keeps together stay together.
 
     Args:
-        path: the split file that the model was trained on, or one of an earlier request.
+        split: the split that the model was trained on, or one of an earlier request, as `open_split` gives it.
         forget: which of its training cases to forget as well. Ids and queries may name any training case, ids also as
             they were before copies were renamed or identifiers hashed; a fraction or share is that of those still to
             retain.
@@ -48,51 +45,41 @@ def reselect(
         InputError: where the selector matches nothing, or cases that the model was not trained on, where nobody is left
             to retain, or the split holds no digests.
     """
-    cases = load_split(path)
-    content = read_split(path)
-    provenance = content[PROVENANCE]
-    # the metadata of each case as it stands in the file, with the absolute paths that load_split makes
-    pairs = (zip(content[name], cases[name], strict=True) for name in SUBSETS)
-    table = pd.DataFrame([{**raw, **case} for subset in pairs for raw, case in subset])
-    folder = Path(path).absolute().parent
-    digests = {os.path.normpath(folder / name): digest for name, digest in provenance.get("sha256", {}).items()}
-    raise_if_any(_digest_problems(path, table, digests))
-    together = provenance.get("duplicates", {}).get("together", [])
+    provenance, digests, together = split.provenance, split.file_digests, split.provenance.together
+    table = pd.DataFrame([case for part in split.located.values() for case in part])
+    raise_if_any(_digest_problems(split.path, table, digests))
     held_out = table[table[SUBSET].isin((VALIDATION, TEST))]
-    if isinstance(forget, ForgetIds) and (salt := provenance.get("salt")) is not None:
+    if isinstance(forget, ForgetIds) and provenance.salt is not None:
         known = {*table[CASE_ID], *table[PATIENT_ID], *original_ids(together)}
-        forget = hash_ids(forget, known, salt)
+        forget = hash_ids(forget, known, provenance.salt)
     if isinstance(forget, ForgetIds):
         raise_if_any(_held_out_problems(held_out, follow_renamed(forget, original_ids(together), table)))
     training = table.drop(held_out.index)
     earlier = int((training[SUBSET] == FORGET).sum())
-    groups = unite_groups(training[provenance.get("group_by", PATIENT_ID)], training[CASE_ID], together)
+    groups = unite_groups(training[provenance.group_by], training[CASE_ID], together)
     table = pd.concat([_choose(training, groups, forget, together, seed), held_out])
     if not (table[SUBSET] == RETAIN).any():
         raise InputError(
-            f"the request and the {earlier} cases that {str(path)!r} forgets already leave nobody to train on; a split "
-            "needs at least 1 to retain: forget fewer"
+            f"the request and the {earlier} cases that {str(split.path)!r} forgets already leave nobody to train on; a "
+            "split needs at least 1 to retain: forget fewer"
         )
     if earlier:
-        _log.info("%d cases that %s forgets already stay forgotten", earlier, path)
+        _log.info("%d cases that %s forgets already stay forgotten", earlier, split.path)
     near = find_near_duplicates(table)
     report_near_duplicates(near, strict)
-    provenance |= {
+    made = {
+        **provenance.content,
         "selector": describe_selector(forget),
         "seed": seed,
-        "chosen_from": {"file": str(path), "sha256": file_sha256(path)},
+        "chosen_from": {"file": str(split.path), "sha256": split.sha256},
         "also_forgotten": earlier,
-        "counts": counts(table),
-        "sha256": digests,
-        "near_duplicates": near,
     }
-    plain = table.replace({np.nan: None})
-    lists = {name: plain[table[SUBSET] == name].drop(columns=SUBSET).to_dict("records") for name in SUBSETS}
-    return {**lists, PROVENANCE: provenance}
+    rows = table.replace({np.nan: None}).to_dict("records")
+    return split_content(rows, digests=digests, made=made, found={"near_duplicates": near})
 
 
 def _choose(
-    training: pd.DataFrame, groups: pd.Series, forget: ForgetSelector, together: list[list[str]], seed: int
+    training: pd.DataFrame, groups: pd.Series, forget: ForgetSelector, together: Sequence[Sequence[str]], seed: int
 ) -> pd.DataFrame:
     """The training cases, those to forget being the earlier ones and those of the selector."""
     before = groups.isin(groups[training[SUBSET] == FORGET])
@@ -111,12 +98,12 @@ def _choose(
     return training.assign(**{SUBSET: subset})
 
 
-def _digest_problems(path: str | os.PathLike[str], table: pd.DataFrame, digests: dict[str, str]) -> list[str]:
+def _digest_problems(path: Path, table: pd.DataFrame, digests: dict[str, str]) -> list[str]:
     missing = [name for name in table[IMAGE] if name not in digests]
     if not missing:
         return []
     return [
-        f"{PROVENANCE}.sha256 of the split file {str(path)!r} has no digest of {len(missing)} of {len(table)} images, "
+        f"provenance.sha256 of the split file {str(path)!r} has no digest of {len(missing)} of {len(table)} images, "
         f"such as {missing[0]!r}; every image needs one: make the split again with 'mu-monai split'"
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,6 +34,7 @@ from mu_monai.data.selection import (
     match_cases,
     select_groups,
 )
+from mu_monai.data.split_file import split_content
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import (
     CASE_ID,
@@ -40,10 +42,8 @@ from mu_monai.keys import (
     IMAGE,
     LABEL,
     PATIENT_ID,
-    PROVENANCE,
     RETAIN,
     SUBSET,
-    SUBSETS,
     TEST,
     VALIDATION,
 )
@@ -177,7 +177,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
     classes = class_names(table)
     _warn_of_missing_classes(table, classes)
     used = dict.fromkeys([*table[IMAGE], *table[LABEL][is_file_label(table[LABEL])]])
-    provenance = {
+    made = {
         "source": source.path,
         "layout": source.layout,
         "label_set": source.label_set,
@@ -188,8 +188,8 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
         "validation": settings.validation,
         "test": settings.test,
         "classes": classes or list(source.classes) or None,
-        "counts": counts(table),
-        "sha256": {path: digests[path] for path in used},
+    }
+    found = {
         "duplicates": {
             "policy": settings.on_duplicates,
             "dropped": resolved.dropped,
@@ -198,7 +198,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
         "near_duplicates": near,
         **({} if source.salt is None else {"salt": source.salt}),
     }
-    return {**{name: _records(table[table[SUBSET] == name]) for name in SUBSETS}, PROVENANCE: provenance}
+    return split_content(_records(table), digests={path: digests[path] for path in used}, made=made, found=found)
 
 
 def _follow_dropped(
@@ -323,15 +323,9 @@ def _warn_of_missing_classes(table: pd.DataFrame, classes: list[str]) -> None:
             )
 
 
-def counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Patients and cases of every subset."""
-    parts = {name: table[table[SUBSET] == name] for name in SUBSETS}
-    return {name: {"patients": int(part[PATIENT_ID].nunique()), "cases": len(part)} for name, part in parts.items()}
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def _records(table: pd.DataFrame) -> list[dict[Hashable, Any]]:
     """Rows as JSON can hold them: no NaN or infinity, no numpy or time types."""
-    plain = table.drop(columns=SUBSET).replace([np.inf, -np.inf], np.nan)
+    plain = table.replace([np.inf, -np.inf], np.nan)
     plain = plain.astype(dict.fromkeys(plain.select_dtypes(["datetime", "datetimetz", "timedelta"]), str))
     plain = plain.astype(object).where(plain.notna(), None)
-    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
+    return plain.to_dict("records")

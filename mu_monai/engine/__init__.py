@@ -5,7 +5,7 @@ from mu_monai.engine.handlers import Progress, Reseed, StopOnNonFinite, seeded
 from mu_monai.engine.places import own_folder
 from mu_monai.engine.predict import ScoreSubsets, predict_scores
 from mu_monai.engine.run import RunFolder
-from mu_monai.engine.steering import ReferenceWatch
+from mu_monai.engine.stop_at_reference import ReferenceWatch, StopAtReference
 from mu_monai.engine.warnings import warn
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Reseed",
     "RunFolder",
     "ScoreSubsets",
+    "StopAtReference",
     "StopOnNonFinite",
     "own_folder",
     "predict_scores",

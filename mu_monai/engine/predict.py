@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 import torch
 from ignite.engine import Engine, Events
+from monai.data import DataLoader
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import Dataset
 
 from mu_monai.adapters import Student
 from mu_monai.engine.curve import record_term
@@ -30,14 +31,13 @@ from mu_monai.keys import (
     MODEL,
     PATIENT_ID,
     RETAIN,
-    SCORES_CSV,
     SUBSET,
     TEST,
 )
 from mu_monai.lock import writing
 from mu_monai.measure.case_scores import case_scores
 from mu_monai.measure.examples import write_examples
-from mu_monai.runs import add_files
+from mu_monai.runs import add_files, scores_file
 from mu_monai.runs.numbers import Metric
 from mu_monai.runs.scores import DICE, TRUE_VOLUME, leading_metric
 
@@ -103,14 +103,20 @@ class ScoreSubsets:
     """Scores the subsets of a run: their means after every few epochs, and every case at the end.
 
     Args:
-        loaders: one loader per subset, without shuffling or augmentation. `test` is never scored during a run.
+        datasets: the cases of each subset, without augmentation; they are scored in their order. `test` is never scored
+            during a run.
         loss_function: the supervised loss.
         device: where the network is.
         interval: epochs between the scores that go into the curve, at least 1.
+        batch_size: cases that go through the network at once, at least 1.
+        num_workers: processes that read cases beside this one; 0 for none.
         classes: the names of the output channels, in their order; by default their numbers.
         inferer: how a network is applied to a whole image, such as `SlidingWindowInferer`; by default at once.
         spacing: the size of a voxel in mm, for distances and volumes of the classes of a mask.
         forget_classes: the names of classes of a mask that are to be forgotten in all cases; none where cases are.
+
+    Attributes:
+        loaders: the batches of each subset.
 
     Raises:
         InputError: for an interval below 1, or a spacing that is not a positive number per axis.
@@ -118,10 +124,12 @@ class ScoreSubsets:
 
     def __init__(
         self,
-        loaders: Mapping[str, DataLoader[Any]],
+        datasets: Mapping[str, Dataset[Any]],
         loss_function: nn.Module,
         device: torch.device | str = "cpu",
         interval: int = 1,
+        batch_size: int = 1,
+        num_workers: int = 0,
         classes: Sequence[str] | None = None,
         inferer: Callable[[torch.Tensor, Predict], torch.Tensor] | None = None,
         spacing: Sequence[float] | None = None,
@@ -134,7 +142,11 @@ class ScoreSubsets:
                 f"spacing={spacing!r} is not allowed; give the size of a voxel in mm along each axis, such as "
                 "[1.5, 1.5, 2.0]"
             )
-        self.loaders, self.loss_function, self.device, self.interval = dict(loaders), loss_function, device, interval
+        self.loaders = {
+            subset: DataLoader(dataset, batch_size=batch_size, shuffle=False, num_workers=num_workers)
+            for subset, dataset in datasets.items()
+        }
+        self.loss_function, self.device, self.interval = loss_function, device, interval
         self.classes, self.inferer, self.spacing = classes, inferer, spacing
         self.forget_classes = tuple(forget_classes)
 
@@ -216,12 +228,12 @@ class ScoreSubsets:
         table = pd.concat(tables, ignore_index=True)
         table = table[[MODEL, SUBSET, *(c for c in table.columns if c not in (MODEL, SUBSET))]]
         _warn_of_absent_classes(table)
-        with atomic_path(folder / SCORES_CSV) as path:
+        with atomic_path(scores_file(folder)) as path:
             table.to_csv(path, index=False)
         write_examples(
             models, self.loaders, folder / EXAMPLES_NPZ, self.device, self.classes, self.inferer, self.spacing
         )
-        add_files(folder, SCORES_CSV, EXAMPLES_NPZ)
+        add_files(folder, scores_file(folder).name, EXAMPLES_NPZ)
         return table
 
     def score(self, predict: Predict, loader: Iterable[Mapping[str, Any]], *, measure: bool = True) -> pd.DataFrame:

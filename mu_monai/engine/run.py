@@ -36,19 +36,17 @@ from mu_monai.keys import (
     CHECKPOINTS_DIR,
     CONFIG_JSON,
     CURVE_CSV,
-    EXAMPLES_NPZ,
     FORGET,
     IMAGE,
     LOSS,
     MODEL_PT,
-    PROVENANCE,
     RETRAINED,
-    SCORES_CSV,
     STUDENT,
     TEACHER,
 )
 from mu_monai.lock import writing
-from mu_monai.runs import RunRecord, file_digests, is_run, read_record, write_record
+from mu_monai.runs import RunRecord, file_digests, is_complete, is_run, read_record, write_record
+from mu_monai.runs.origin import origin_of
 from mu_monai.runs.record import (
     FAILED,
     FINISHED,
@@ -62,7 +60,7 @@ from mu_monai.runs.record import (
     OfSplit,
     Parameters,
 )
-from mu_monai.runs.stamp import command_line, package_of, package_versions, public_provenance
+from mu_monai.runs.stamp import command_line, package_versions, told_provenance
 
 # What may differ when a run is resumed: where things are, how long it goes on, and what is looked at meanwhile. Split
 # and weights are compared by content.
@@ -125,7 +123,7 @@ class RunFolder:
         self._probe: torch.Tensor | None = None  # an image for the self-checks
         self._clock = math.nan  # when the run began, interruptions left out; NaN before it has begun
         self._began = self._cpu_began = 0.0  # when the trainer was made: what methods do at its start counts as well
-        self.record = RunRecord(
+        self.run_record = RunRecord(
             verb=TRAIN if method is None else UNLEARN,
             status=RUNNING,
             role=role_of(subsets, forget_classes, unlearning=method is not None),
@@ -133,7 +131,9 @@ class RunFolder:
             subsets=tuple(subsets),
             forget_classes=tuple(forget_classes),
             preset=preset,
-            method=None if method is None else _of_method(method),
+            method=None
+            if method is None
+            else OfMethod(name=type(method).__name__, settings=method.settings(), **origin_of(type(method))),
             seed=seed,
         )
         self._lock = ExitStack()  # held from start to end of the trainer's run
@@ -173,7 +173,7 @@ class RunFolder:
                 if isinstance(network, Student)
                 else weights_sha256(network.state_dict()),
             ),
-            split=OfSplit(file=str(self.split), provenance=self._provenance()),
+            split=OfSplit(file=str(self.split), provenance=told_provenance(self.split)),
             teacher=self.teacher,
             parameters=Parameters(**_parameters(network)),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -185,13 +185,16 @@ class RunFolder:
         if config is not None:
             write_json(self.folder / CONFIG_JSON, config)
             digest = file_sha256(self.folder / CONFIG_JSON)
-            self._note(sha256=replace(self.record.sha256, config=digest))
-        self._clock = self._began - (self.record.seconds or 0.0)
+            self._note(sha256=replace(self.run_record.sha256, config=digest))
+        self._clock = self._began - (self.run_record.seconds or 0.0)
         self._write()
 
     def _resume(self, engine: SupervisedTrainer, config: dict[str, Any] | None) -> None:
         record = read_record(self.folder)
-        before, now = record.to_json(), json.loads(json.dumps(self.record.to_json()))  # as it reads once it is written
+        before, now = (
+            record.to_json(),
+            json.loads(json.dumps(self.run_record.to_json())),
+        )  # as it reads once it is written
         for said in (before, now):  # where a method's class lies may change, and earlier versions do not say
             said["method"] = said["method"] and {key: said["method"][key] for key in ("name", "settings")}
         problems = [
@@ -217,7 +220,7 @@ class RunFolder:
         self.curve.restore(engine.state.epoch)
         self._note(
             seconds=self.curve.rows[-1]["seconds"] if self.curve.rows else 0.0,
-            started=record.started or self.record.started,
+            started=record.started or self.run_record.started,
         )
         logger.info("resumed '%s' after epoch %d", self.folder, engine.state.epoch)
 
@@ -251,14 +254,14 @@ class RunFolder:
         write_tensors(self.folder / MODEL_PT, state)
         if isinstance(network, Student):
             network.save(self.folder / ADAPTER_DIR)
-        digests = replace(self.record.sha256, weights=weights_sha256(state))
+        digests = replace(self.run_record.sha256, weights=weights_sha256(state))
         self._note(sha256=digests, status=FINISHED, files=file_digests(self.folder))
         self._write()
         shutil.rmtree(self.folder / CHECKPOINTS_DIR, ignore_errors=True)
-        for check in self.record.checks:
+        for check in self.run_record.checks:
             if not check.passed:
                 logger.error("self-check failed: %s (%s)", check.name, check.detail)
-        for warning in self.record.warnings:
+        for warning in self.run_record.warnings:
             logger.warning("%s", warning)
         self._lock.close()
 
@@ -269,22 +272,23 @@ class RunFolder:
         self._lock.close()
         raise error
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the run says of itself by now, as `run.json` has it; configs look things up in it."""
+        return self.run_record.to_json()
+
     def _note(self, **known: Any) -> None:
         """Put what is known by now into the record."""
-        self.record = replace(self.record, **known)
+        self.run_record = replace(self.run_record, **known)
 
     def _write(self) -> None:
         cpu = None if self.resume else round(time.process_time() - self._cpu_began, 3)  # of a killed part, unknown
         self._note(
             seconds=round(time.monotonic() - self._clock, 3),
             cpu_seconds=cpu,
-            peak_memory_mib=round(_peak_memory_mib(torch.device(self.record.device)), 1),
+            peak_memory_mib=round(_peak_memory_mib(torch.device(self.run_record.device)), 1),
         )
-        write_record(self.folder, self.record)
-
-    def _provenance(self) -> dict[str, Any]:
-        provenance = json.loads(self.split.read_text(encoding="utf-8")).get(PROVENANCE, {})
-        return public_provenance(provenance)
+        write_record(self.folder, self.run_record)
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -300,15 +304,9 @@ def _why_not(folder: Path) -> str:
     """Why a folder cannot be resumed, and what to do."""
     if not is_run(folder) or read_record(folder).status != FINISHED:
         return "it is not a run, or its first epoch never ended; leave out --resume and give a new folder"
-    if all((folder / name).is_file() for name in (SCORES_CSV, EXAMPLES_NPZ)):
+    if is_complete(folder):
         return "the run is finished; leave out --resume and give a new folder to make another"
     return f"its training is finished and only its scores are missing; make them with: mu-monai evaluate {folder}"
-
-
-def _of_method(method: Method) -> OfMethod:
-    kind = type(method)
-    target = f"{kind.__module__}.{kind.__qualname__}"
-    return OfMethod(name=kind.__name__, settings=method.settings(), target=target, package=package_of(kind))
 
 
 def role_of(subsets: Sequence[str], forget_classes: Sequence[str] = (), *, unlearning: bool = False) -> str:

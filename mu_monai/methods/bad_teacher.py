@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, ClassVar
@@ -15,7 +14,8 @@ from torch import nn
 from mu_monai.keys import IMAGE, LOSS, PRED
 from mu_monai.losses import Distillation
 from mu_monai.measure import randomized
-from mu_monai.methods.method import UnlearningMethod, range_problems, require_student
+from mu_monai.methods.method import UnlearningMethod
+from mu_monai.methods.settings import POSITIVE, setting
 
 
 @dataclass(kw_only=True)
@@ -53,22 +53,15 @@ class BadTeacher(UnlearningMethod):
         "epoch_length": "$-(-3 * len(@train::dataloader) // 10)",
     }
 
-    temperature: float = 1.0
+    temperature: float = setting(1.0, POSITIVE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._distillation = Distillation(self.temperature, softmax=self.is_softmax)
         self._bad: nn.Module | None = None
 
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences."""
-        yield from super().problems()
-        rate = {"temperature": self.temperature}
-        yield from range_problems(rate, "a number above 0", lambda value: 0 < value < math.inf)
-
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Make the bad teacher: the same one for every epoch, and after a resume."""
-        require_student(self, engine)
         seed = Random(f"bad teacher {torch.initial_seed()}").getrandbits(32)  # not the network that an audit draws
         self._bad = randomized(engine.network.reverted(), seed).requires_grad_(False)
 

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from mu_monai.engine import seeded
 from mu_monai.errors import InputError
 from mu_monai.keys import CLASSIFICATION, LOSS
-from mu_monai.methods.method import UnlearningMethod, require_student
+from mu_monai.methods.method import UnlearningMethod
 
 
 @dataclass(kw_only=True)
@@ -59,7 +59,6 @@ class BoundaryExpand(UnlearningMethod):
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Draw the shadow's row, and let it train with the rest."""
-        require_student(self, engine)
         base = engine.network.reverted()
         head = None if engine.network.head is None else base.get_submodule(engine.network.head)
         if not isinstance(head, nn.Linear):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from mu_monai.keys import IMAGE
+from mu_monai.methods.settings import COUNT, POSITIVE, SHARE, Interval, OneOf, setting
 
 SCHEDULES = ("constant", "sqrt")
 NOISE_SCALES = ("relative", "absolute")
@@ -62,8 +63,38 @@ class BoundaryPoints:
         return self.offset.abs().flatten(1).amax(1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BoundarySearch:
+@dataclass(kw_only=True)
+class SearchSettings:
+    """How a search goes; `BoundarySearch` has the formula.
+
+    Args:
+        steps: the most steps of a search, at least 1.
+        step_size: of the first step, as a share of the intensity range, > 0.
+        schedule: `constant`, or `sqrt`: step t has the size `step_size / sqrt(t)`.
+        radius: how far a pixel may go, as a share of the intensity range, > 0.
+        closeness: weight of `|delta|^2 / 2`, which keeps the point near, >= 0.
+        noise: scale of the noise inside the sign, >= 0.
+        noise_distribution: `normal`, `laplace`, `cauchy`, or `uniform` over [-1, 1].
+        noise_scale: `relative`: the noise is a multiple of the case's mean `|g|`, so that the scale of the loss does
+            not matter; or `absolute`.
+        confidence: the probability of the truth at which a case may stop, in [0, 1]; 0 never stops a case.
+        bisections: how often the way back to the boundary is halved, >= 0.
+    """
+
+    steps: int = setting(10, COUNT)
+    step_size: float = setting(0.02, POSITIVE)
+    schedule: str = setting("constant", OneOf(*SCHEDULES))
+    radius: float = setting(0.1, POSITIVE)
+    closeness: float = setting(1e-3, Interval(0))
+    noise: float = setting(1e-2, Interval(0))
+    noise_distribution: str = setting("normal", OneOf(*NOISES))
+    noise_scale: str = setting("relative", OneOf(*NOISE_SCALES))
+    confidence: float = setting(0.5, SHARE)
+    bisections: int = setting(6, Interval(0, whole=True))
+
+
+@dataclass(kw_only=True)
+class BoundarySearch(SearchSettings):
     r"""Climb the loss of every image by itself until the answer changes, then go back to where it has just changed.
 
     .. math::
@@ -78,17 +109,6 @@ class BoundarySearch:
     that is kept is crossed, and what lies :math:`2^{-n} \delta` before it is not.
 
     Args:
-        steps: the most steps, at least 1.
-        step_size: of the first step, > 0, as a share of the intensity range.
-        schedule: `constant`, or `sqrt`: step t has the size `step_size / sqrt(t)`.
-        radius: of the ball in the largest change of a pixel, > 0, as a share of the intensity range.
-        closeness: weight of `|delta|^2 / 2`, which keeps the point near, >= 0.
-        noise: scale of the noise inside the sign, >= 0.
-        noise_distribution: `normal`, `laplace`, `cauchy`, or `uniform` over [-1, 1].
-        noise_scale: `relative`: the noise is a multiple of the case's mean `|g|`, so that the scale of the loss does
-            not matter; or `absolute`.
-        confidence: the confidence in the truth at which a case may stop, in [0, 1]; 0 never stops a case.
-        bisections: how often the way back is halved, >= 0.
         variant: `clean`, as above; or `released`: one step of the size of the radius, after the authors' code:
             the gradient of the batch's mean loss, absolute noise, and `closeness` times the difference between the
             image in its own units and in [0, 1], where the clean term is zero.
@@ -109,16 +129,6 @@ class BoundarySearch:
         ([True], [2], 0.05)
     """
 
-    steps: int = 10
-    step_size: float = 0.02
-    schedule: str = "constant"
-    radius: float = 0.1
-    closeness: float = 1e-3
-    noise: float = 1e-2
-    noise_distribution: str = "normal"
-    noise_scale: str = "relative"
-    confidence: float = 0.5
-    bisections: int = 6
     variant: str = CLEAN
 
     def __call__(self, judge: Judge, image: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> BoundaryPoints:

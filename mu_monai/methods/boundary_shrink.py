@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,8 +12,9 @@ from monai.engines import SupervisedTrainer
 from mu_monai.keys import LOSS
 from mu_monai.losses.relabelling import relabelled, relabelling_losses
 from mu_monai.methods.boundary_search import BoundarySearch
-from mu_monai.methods.method import UnlearningMethod, range_problems
-from mu_monai.methods.perturbed_sign_gradient import OriginalModel, intensity_problems
+from mu_monai.methods.method import UnlearningMethod
+from mu_monai.methods.perturbed_sign_gradient import OriginalModel
+from mu_monai.methods.settings import POSITIVE, OrNull, Range, setting
 
 
 @dataclass(kw_only=True)
@@ -60,18 +60,12 @@ class BoundaryShrink(UnlearningMethod):
     }
     trials = ({}, {"learning_rate": 1e-4}, {"learning_rate": 3e-5}, {"learning_rate": 3e-4})
 
-    radius: float = 0.1
-    intensity_range: Sequence[float] | None = None
+    radius: float = setting(0.1, POSITIVE)
+    intensity_range: Sequence[float] | None = setting(None, OrNull(Range()))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._original: OriginalModel | None = None
-
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences."""
-        yield from super().problems()
-        yield from range_problems({"radius": self.radius}, "a number above 0", lambda value: 0 < value < math.inf)
-        yield from intensity_problems(self.intensity_range)
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Set the original model aside."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, ClassVar
@@ -13,11 +12,13 @@ import torch
 from monai.data.utils import set_rnd
 from monai.engines import SupervisedTrainer
 
+from mu_monai.engine.stop_at_reference import REFERENCE
 from mu_monai.errors import InputError
 from mu_monai.keys import IMAGE, LOSS, PRED
 from mu_monai.losses import DIRECTIONS, Distillation, Hinge
 from mu_monai.measure import case_losses, each_loss
-from mu_monai.methods.method import REFERENCE, UnlearningMethod, choice_problems, range_problems, require_student
+from mu_monai.methods.method import STOPS, UnlearningMethod
+from mu_monai.methods.settings import POSITIVE, Interval, OneOf, setting
 
 TARGETS = ("quantiles", "median")
 
@@ -76,15 +77,15 @@ class CalibratedEraseToRetain(UnlearningMethod):
     trials = ({}, {"method::hinge_weight": 3.0}, {"method::settle_steps": 30}, {"learning_rate": 1e-3})
     comes_back = True
 
-    hinge_weight: float = 1.0
-    kd_weight: float = 4.0
-    temperature: float = 2.0
-    kd_direction: str = "forward"
-    target: str = "quantiles"
-    warmup: int = 30
-    settle_steps: int = 0
-    settle_learning_rate: float = 1e-4
-    stop_at: str | None = REFERENCE
+    hinge_weight: float = setting(1.0, Interval(0))
+    kd_weight: float = setting(4.0, Interval(0))
+    temperature: float = setting(2.0, POSITIVE)
+    kd_direction: str = setting("forward", OneOf(*DIRECTIONS))
+    target: str = setting("quantiles", OneOf(*TARGETS))
+    warmup: int = setting(30, Interval(0, whole=True))
+    settle_steps: int = setting(0, Interval(0, whole=True))
+    settle_learning_rate: float = setting(1e-4, POSITIVE)
+    stop_at: str | None = setting(REFERENCE, STOPS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -93,23 +94,10 @@ class CalibratedEraseToRetain(UnlearningMethod):
         self._targets: dict[str, float] = {}  # by forget case
         self._learning_rates: list[float] = []
 
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences."""
-        yield from super().problems()
-        weights = {name: getattr(self, name) for name in ("hinge_weight", "kd_weight")}
-        rates = {name: getattr(self, name) for name in ("temperature", "settle_learning_rate")}
-        steps = {name: getattr(self, name) for name in ("warmup", "settle_steps")}
-        yield from range_problems(weights, "a number of 0 or more", lambda value: 0 <= value < math.inf)
-        yield from range_problems(rates, "a number above 0", lambda value: 0 < value < math.inf)
-        yield from range_problems(steps, "0, 1, 2 ... steps", lambda value: value >= 0 and isinstance(value, int))
-        choices: dict[str, tuple[Any, ...]] = {"target": TARGETS, "kd_direction": DIRECTIONS}
-        yield from choice_problems({name: getattr(self, name) for name in choices}, choices)
-
     # -- the trainer's events ------------------------------------------------------------------------------------------
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Measure the losses of unseen cases under the teacher, from which the targets come."""
-        require_student(self, engine)
         if self.unseen_loader is None or not len(self.unseen_loader):
             raise InputError(
                 "the calibrated method needs unseen cases to take its targets from, and there is none: give the split "
@@ -149,7 +137,7 @@ class CalibratedEraseToRetain(UnlearningMethod):
         image, label, cases = self.forget_batch(engine)
         losses = each_loss(engine.loss_function, engine.inferer(image, engine.network), label)
         targets = losses.new_tensor([self._targets[case] for case in cases])
-        overshot = self._steering is not None and self._steering.overshot
+        overshot = self._reference is not None and self._reference.watch.overshot
         hinge: torch.Tensor = self._hinge(losses, targets, two_sided=overshot)
         self.record(engine, "hinge", hinge, len(image))
         self.record(engine, "forget", losses.mean(), len(image))

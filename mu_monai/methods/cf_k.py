@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +14,8 @@ from mu_monai.adapters import Student
 from mu_monai.adapters.lora import ADAPTABLE
 from mu_monai.adapters.shared import ADAPTED
 from mu_monai.errors import InputError
-from mu_monai.methods.method import range_problems
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
+from mu_monai.methods.settings import COUNT, setting
 
 
 @dataclass(kw_only=True)
@@ -50,13 +49,7 @@ class CFk(RetainFineTuning):
     trials = ({}, {"method::k": 1}, {"method::k": 6}, {"learning_rate": 1e-3})
     selective = True
 
-    k: int = 3
-
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences."""
-        yield from super().problems()
-        counted = isinstance(self.k, int)
-        yield from range_problems({"k": self.k}, "1, 2 ... layers", lambda value: value >= 1 and counted)
+    k: int = setting(3, COUNT)
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Freeze all but the last layers."""

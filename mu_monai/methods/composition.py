@@ -12,12 +12,14 @@ from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters import Student, read_weights, summed
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import ADAPTER_DIR, MODEL_PT, RUN_JSON
-from mu_monai.methods.method import UnlearningMethod, choice_problems, range_problems, require_student
-from mu_monai.runs import open_run
+from mu_monai.keys import ADAPTER_DIR, MODEL_PT
+from mu_monai.methods.method import UnlearningMethod
+from mu_monai.methods.settings import SHARE, OneOf, Text, setting
+from mu_monai.runs import is_run, open_run
 
 HOWS = ("head", "weights", "adapters")
 FINE_TUNES = ("all", "head")
+RUN = Text("the folder of a finished run")
 State = dict[str, torch.Tensor]
 
 _DIGESTS = ("starting_weights", "split", "weights")
@@ -74,26 +76,18 @@ class Composition(UnlearningMethod):
     )
     selective = True  # what neither run changed stays, where the head alone is fine-tuned
 
-    good_retain: str = ""
-    good_forget: str = ""
-    how: str = "head"
-    share: float = 0.5
-    fine_tune: str = "all"
+    good_retain: str = setting("", RUN)
+    good_forget: str = setting("", RUN)
+    how: str = setting("head", OneOf(*HOWS))
+    share: float = setting(0.5, SHARE)
+    fine_tune: str = setting("all", OneOf(*FINE_TUNES))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._made: dict[str, Any] = {}  # what was put together, as it stands in the run's record
 
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences."""
-        yield from super().problems()
-        choices: dict[str, tuple[Any, ...]] = {"how": HOWS, "fine_tune": FINE_TUNES}
-        yield from choice_problems({name: getattr(self, name) for name in choices}, choices)
-        yield from range_problems({"share": self.share}, "a number in [0, 1]", lambda share: 0 <= share <= 1)
-
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Put the composed weights into the student, and choose what is fine-tuned."""
-        require_student(self, engine)
         student: Student = engine.network
         raise_if_any(self._start_problems(student))
         records = {name: open_run(folder, MODEL_PT, ADAPTER_DIR).record for name, folder in self._parents().items()}
@@ -143,7 +137,7 @@ class Composition(UnlearningMethod):
                 "'all'"
             )
         for name, folder in self._parents().items():
-            if not (folder / RUN_JSON).is_file():
+            if not is_run(folder):
                 yield (
                     f"method#{name}='{getattr(self, name)}' is no run folder; a composition takes two finished "
                     "unlearning runs: mu-monai compose GOOD_RETAIN GOOD_FORGET --out RUN"

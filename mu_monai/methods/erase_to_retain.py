@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -12,25 +11,37 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters import captured, clip_drift
-from mu_monai.engine import warn
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import CLASSIFICATION, IMAGE, LABEL, LOSS, PRED, SEGMENTATION
+from mu_monai.keys import IMAGE, LABEL, LOSS, PRED
 from mu_monai.losses import (
     DIRECTIONS,
     FORGET_TERMS,
     Distillation,
     Guard,
     answered,
-    contradictions,
     labelled,
     over_places,
-    unrestrictable,
 )
-from mu_monai.measure import Margins, margins, mean_case_loss
-from mu_monai.methods.method import UnlearningMethod, choice_problems, range_problems, require_student
-from mu_monai.methods.watchdog import RestorationWatch
+from mu_monai.measure import Margins, margins
+from mu_monai.methods.erase_to_retain_rules import TWO_PHASE, conflicts, misfits
+from mu_monai.methods.method import UnlearningMethod
+from mu_monai.methods.restoration import Restoration
+from mu_monai.methods.settings import (
+    COUNT,
+    FLAG,
+    POSITIVE,
+    SHARE,
+    Interval,
+    OneOf,
+    OrNull,
+    Several,
+    Text,
+    Weights,
+    setting,
+)
 
-SCHEDULES = ("joint", "alternate_epoch", "alternate_step", "two_phase")
+SCHEDULES = ("joint", "alternate_epoch", "alternate_step", TWO_PHASE)
+REDUCTIONS = ("mean", "sum")
 
 
 @dataclass(kw_only=True)
@@ -95,27 +106,28 @@ class EraseToRetain(UnlearningMethod):
     needs = ("retain labels", "teacher")
     recipe: ClassVar[Mapping[str, Any]] = {"preset": None, "max_epochs": 15, "learning_rate": 1e-4}
     trials = ({}, {"method::forget_weight": 0.3}, {"learning_rate": 3e-4}, {"learning_rate": 1e-3})
+    forgets_classes = True
 
-    forget_classes: Sequence[int] = ()
-    forget_terms: Mapping[str, float] = field(default_factory=lambda: {"background": 1.0})
-    mixed_targets: bool = False
-    forget_weight: float = 3.0
-    kd_weight: float = 1.0
-    temperature: float = 2.0
-    kd_direction: str = "forward"
-    guard_weight: float = 0.05
-    guard_reduction: str = "mean"
-    confidence: float = 0.8
-    feature_layer: str | None = None
-    schedule: str = "joint"
-    restore_epochs: int = 3
-    restore_learning_rate: float = 1e-5
-    restore_tolerance: float | None = 0.1
-    max_adapter_norm: float | None = None
+    forget_classes: Sequence[int] = setting([], Several(COUNT, "channels from 1 on, as 0 is the background"))
+    forget_terms: Mapping[str, float] = setting({"background": 1.0}, Weights(FORGET_TERMS))
+    mixed_targets: bool = setting(False, FLAG)
+    forget_weight: float = setting(3.0, Interval(0))
+    kd_weight: float = setting(1.0, Interval(0))
+    temperature: float = setting(2.0, POSITIVE)
+    kd_direction: str = setting("forward", OneOf(*DIRECTIONS))
+    guard_weight: float = setting(0.05, Interval(0))
+    guard_reduction: str = setting("mean", OneOf(*REDUCTIONS))
+    confidence: float = setting(0.8, Interval(0.5, 1, closed="left"))
+    feature_layer: str | None = setting(None, OrNull(Text("the name of a layer")))
+    schedule: str = setting("joint", OneOf(*SCHEDULES))
+    restore_epochs: int = setting(3, COUNT)
+    restore_learning_rate: float = setting(1e-5, POSITIVE)
+    restore_tolerance: float | None = setting(0.1, OrNull(SHARE))
+    max_adapter_norm: float | None = setting(None, OrNull(POSITIVE))
 
     def __post_init__(self) -> None:
-        self.forget_terms, self.forget_classes = dict(self.forget_terms), list(self.forget_classes)
         super().__post_init__()
+        self.forget_terms, self.forget_classes = dict(self.forget_terms), list(self.forget_classes)
         softmax = self.is_softmax
         self._distillation = Distillation(self.temperature, self.kd_direction, softmax)
         self._guard = Guard(self.guard_reduction)
@@ -125,91 +137,33 @@ class EraseToRetain(UnlearningMethod):
         }
         self._inputs = {source for name in self._terms for source in FORGET_TERMS[name].inputs}
         self._inputs |= {"teacher"} if self.forget_classes else set()
-        self._watch: RestorationWatch | None = None
-        self._kept: dict[str, torch.Tensor] = {}  # the head's change to go back to
+        self._restoration: Restoration | None = None
+        if self.schedule == TWO_PHASE:
+            self._restoration = Restoration(self.restore_epochs, self.restore_tolerance, self.measured)
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the settings, as sentences."""
         yield from super().problems()
-        yield from self._range_problems()
-        yield from self._choice_problems()
-        yield from self._class_problems()
-
-    def _range_problems(self) -> Iterator[str]:
-        weights = {name: getattr(self, name) for name in ("kd_weight", "guard_weight", "forget_weight")}
-        weights |= {f"forget_terms#{name}": weight for name, weight in self.forget_terms.items()}
-        rates = {name: getattr(self, name) for name in ("temperature", "restore_learning_rate")}
-        limits = {"max_adapter_norm": self.max_adapter_norm, "restore_tolerance": self.restore_tolerance}
-        norm, tolerance = ({name: value} if value is not None else {} for name, value in limits.items())
-        yield from range_problems(weights, "a number of 0 or more", lambda value: 0 <= value < math.inf)
-        yield from range_problems(rates | norm, "a number above 0", lambda value: 0 < value < math.inf)
-        yield from range_problems({"confidence": self.confidence}, "a probability in [0.5, 1)", lambda p: 0.5 <= p < 1)
-        yield from range_problems(tolerance, "a share in [0, 1] or null", lambda share: 0 <= share <= 1)
-        epochs = {"restore_epochs": self.restore_epochs}
-        yield from range_problems(epochs, "1, 2 ... epochs", lambda value: value >= 1 and isinstance(value, int))
-
-    def _choice_problems(self) -> Iterator[str]:
-        choices: dict[str, tuple[Any, ...]] = {
-            "schedule": SCHEDULES,
-            "kd_direction": DIRECTIONS,
-            "guard_reduction": ("mean", "sum"),
-            "mixed_targets": (True, False),
-        }
-        yield from choice_problems({name: getattr(self, name) for name in choices}, choices)
-        if self.stop_at is not None and self.schedule == "two_phase":
-            yield (
-                f"method#stop_at='{self.stop_at}' chooses among epochs of one kind, and two_phase restores in "
-                "its last ones; use another schedule, or leave stop_at out"
-            )
-        if not self.forget_terms:
-            yield f"method#forget_terms is empty; name at least one of {', '.join(FORGET_TERMS)}"
-        yield from contradictions(self.forget_terms, self.task, mixed_targets=self.mixed_targets is True)
-
-    def _class_problems(self) -> Iterator[str]:
-        """What does not go together with forgetting classes of a mask."""
-        if not self.forget_classes:
-            return
-        what = f"method#forget_classes={self.forget_classes}"
-        if not all(isinstance(index, int) and index >= 1 for index in self.forget_classes):
-            yield f"{what} is not allowed; use channels from 1 on (0 is the background)"
-        if self.task != SEGMENTATION or not self.softmax:
-            yield f"{what} needs masks that are a softmax over classes; use it with task=segmentation and softmax=true"
-        if self.guard_reduction == "sum":
-            yield f"{what} leaves some voxels to the guard, which have no sum per case; use guard_reduction=mean"
-        if self.schedule == "two_phase":
-            yield (
-                f"{what} cannot be restored: whether it comes back would be judged by the loss of whole cases, where "
-                "all classes count; use the schedule joint, alternate_epoch or alternate_step"
-            )
-        if self.stop_at is not None:
-            yield f"{what} has no unseen cases to compare with, since a class is forgotten in all; leave stop_at out"
-        yield from unrestrictable(self.forget_terms)
+        allowed = self.allowed()
+        if all(allowed[name].fits(getattr(self, name)) for name in ("task", "forget_terms", "forget_classes")):
+            yield from conflicts(self)
 
     # -- the trainer's events ------------------------------------------------------------------------------------------
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Refuse what cannot work before anything is trained, and make room for the restoration."""
-        require_student(self, engine)
         if self.feature_layer is None:
             self.feature_layer = engine.network.feature_layer
-        raise_if_any(self._misfits(engine))
-        if self.schedule == "two_phase":
+        raise_if_any(misfits(self, engine))
+        if self._restoration is not None:
             head = engine.network.add_restoration()
             engine.optimizer.add_param_group({"params": head, "lr": self.restore_learning_rate})
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
         """Begin a fresh pass over the forget set and, in the second phase, let the head train alone."""
         super().on_epoch_start(engine)
-        if self.schedule == "two_phase":
-            self.record(engine, "phase", 2 if self._restores(engine) else 1)
-        if self._restores(engine):
-            if self._watch is None:
-                cases, models = self.measured(engine), (engine.network.teacher, engine.network)
-                before, now = (mean_case_loss(engine, model, cases.forget, cases.inferer) for model in models)
-                self._watch = RestorationWatch(self.restore_tolerance, before, now)
-                self._keep_head(engine)
-            engine.optimizer.zero_grad(set_to_none=True)  # a gradient of zero would still move what has momentum
-            engine.network.train_head()
+        if self._restoration is not None:
+            self._restoration.begin_epoch(engine)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Add the retain terms and, where both share a step, the forget terms to the supervised loss."""
@@ -225,7 +179,7 @@ class EraseToRetain(UnlearningMethod):
         teacher = engine.inferer(output[IMAGE], engine.network.teacher)
         distillation, guard = self._retain_terms(engine, output[PRED], teacher, output[LABEL])
         total = output[LOSS] + self.kd_weight * distillation + self.guard_weight * guard
-        if self.schedule in ("joint", "two_phase"):
+        if self.schedule in ("joint", TWO_PHASE):
             total = total + self._forget_loss(engine)
         output[LOSS] = total
 
@@ -244,20 +198,18 @@ class EraseToRetain(UnlearningMethod):
             for _ in range(len(self.forget_loader)):
                 self._forget_step(engine)
                 self._limit(engine)
-        if self._watch is not None:
-            self._judge(engine, self._watch)
+        if self._restoration is not None:
+            self._restoration.judge_epoch(engine)
 
     def on_end(self, engine: SupervisedTrainer) -> None:
         """Go back to the best epoch of the restoration, and say where it could not be watched."""
-        if self._watch is None:
-            return
-        engine.network.load_state_dict(self._kept, strict=False)
-        warn(engine, *self._watch.warnings())
+        if self._restoration is not None:
+            self._restoration.end(engine)
 
     # -- its parts -----------------------------------------------------------------------------------------------------
 
     def _restores(self, engine: SupervisedTrainer) -> bool:
-        return self.schedule == "two_phase" and engine.state.epoch > engine.state.max_epochs - self.restore_epochs
+        return self._restoration is not None and self._restoration.is_on(engine)
 
     def _retain_terms(
         self, engine: SupervisedTrainer, student: torch.Tensor, teacher: torch.Tensor, label: torch.Tensor
@@ -305,70 +257,13 @@ class EraseToRetain(UnlearningMethod):
         if self.max_adapter_norm is not None:
             clip_drift(engine.network, self.max_adapter_norm)
 
-    def _judge(self, engine: SupervisedTrainer, watch: RestorationWatch) -> None:
-        cases = self.measured(engine)
-        forget_loss = mean_case_loss(engine, engine.network, cases.forget, cases.inferer)
-        retain_loss = mean_case_loss(engine, engine.network, cases.retain, cases.inferer)
-        if watch.see(engine.state.epoch, forget_loss=forget_loss, retain_loss=retain_loss):
-            self._keep_head(engine)
-        self.record(engine, "forget_returned", watch.epochs[-1]["returned"])
-        if watch.stopped:
-            engine.terminate()
-
-    def _keep_head(self, engine: SupervisedTrainer) -> None:
-        self._kept = {name: value.clone() for name, value in engine.network.restoration_state().items()}
-
-    def _misfits(self, engine: SupervisedTrainer) -> Iterator[str]:
-        """What only the data and the network can tell: does a pass over forget cases give what the terms need?"""
-        if self.schedule == "two_phase" and engine.state.max_epochs <= self.restore_epochs:
-            yield (
-                f"max_epochs={engine.state.max_epochs} leaves no epoch to unlearn before the {self.restore_epochs} of "
-                "method#restore_epochs; raise the one or lower the other"
-            )
-        if self.schedule == "alternate_step" and engine.accumulation_steps > 1:
-            yield (
-                f"method#schedule='alternate_step' takes a step after every retain batch, and the trainer one after "
-                f"{engine.accumulation_steps}; use accumulation_steps=1 or another schedule"
-            )
-        layers = dict(engine.network.get_base_model().named_modules())
-        if self.feature_layer is not None and self.feature_layer not in layers:
-            listed = ", ".join(name for name in layers if name and "lora_" not in name and "base_layer" not in name)
-            yield f"method#feature_layer={self.feature_layer!r} is no layer; choose one of {listed}"
-            return
-        if "repulsion" in self._terms and self.feature_layer is None:
-            yield "the last encoder stage of this network is not known; name a layer by method#feature_layer"
-            return
-        yield from self._answer_problems(engine)
-
-    def _answer_problems(self, engine: SupervisedTrainer) -> Iterator[str]:
-        image, *_ = self.forget_batch(engine)
-        engine.network.eval()  # a look must not move the statistics of BatchNorm
-        with captured(engine.network.get_base_model(), self.feature_layer) as features:
-            logits = engine.inferer(image, engine.network)
-        if (logits.dim() == 2) != (self.task == CLASSIFICATION):
-            yield (
-                f"method#task={self.task!r} does not fit the network, whose output has the shape "
-                f"{tuple(logits.shape)}; classes are (B, C), masks (B, C, H, W[, D])"
-            )
-        if max(self.forget_classes, default=0) >= logits.shape[1]:
-            yield (
-                f"method#forget_classes={self.forget_classes} is not allowed for a network of {logits.shape[1]} "
-                f"channels; use channels from 1 to {logits.shape[1] - 1}"
-            )
-        if "repulsion" in self._terms and not features[0].requires_grad:
-            yield (
-                f"the term 'repulsion' cannot act: no adapter lies before the layer {self.feature_layer!r}, so its "
-                "features are the teacher's for good; choose network#scope=all, or a method#feature_layer behind the "
-                "first adapter"
-            )
-
     # -- what is kept --------------------------------------------------------------------------------------------------
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
         """How far the weights, answers and features moved, and what restoration did."""
         found = super().measurements(engine)
         found["drift"]["limit"] = self.max_adapter_norm
-        return found | {"restoration": None if self._watch is None else self._watch.as_dict()}
+        return found | {"restoration": self._restored()["watch"]}
 
     def measured_margins(self, engine: SupervisedTrainer) -> Margins:
         """How differently student and teacher see the forget cases or, where classes are forgotten, all of them."""
@@ -378,24 +273,13 @@ class EraseToRetain(UnlearningMethod):
 
     def state_dict(self) -> dict[str, Any]:
         """The restoration so far, besides what every method keeps."""
-        return super().state_dict() | {
-            "watch": None if self._watch is None else self._watch.as_dict(),
-            "kept": self._kept,
-        }
+        return super().state_dict() | self._restored()
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
         """Go on with the restoration where it was."""
         super().load_state_dict(state, engine)
-        self._kept = dict(state["kept"])
-        if state["watch"] is None:
-            return
-        self._watch = RestorationWatch(**state["watch"])
-        done = len(self._watch.epochs)
-        first = engine.state.epoch - done + 1
-        if first != engine.state.max_epochs - self.restore_epochs + 1:
-            raise InputError(
-                f"max_epochs={engine.state.max_epochs} is another number than the run was started with, and its "
-                f"restoration began in epoch {first}; resume with max_epochs={first + self.restore_epochs - 1}"
-            )
-        if self._watch.stopped:
-            engine.terminate()
+        if self._restoration is not None:
+            self._restoration.load_state_dict(state, engine)
+
+    def _restored(self) -> dict[str, Any]:
+        return {"watch": None, "kept": {}} if self._restoration is None else self._restoration.state_dict()

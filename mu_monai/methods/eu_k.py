@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mu_monai.engine import seeded
 from mu_monai.errors import InputError
 from mu_monai.methods.cf_k import CFk
-from mu_monai.methods.method import UnlearningMethod, require_student
+from mu_monai.methods.method import UnlearningMethod
 
 
 @dataclass(kw_only=True)
@@ -52,7 +52,6 @@ class EUk(CFk):
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Freeze all but the last layers, and let these start anew."""
-        require_student(self, engine)
         if not engine.network.trains_all:
             raise InputError(
                 "EUk initializes layers anew, which no adapter of low rank can express; use network#trainable=all, or "

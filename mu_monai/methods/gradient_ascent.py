@@ -10,7 +10,7 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.keys import LOSS
-from mu_monai.methods.method import UnlearningMethod, require_student
+from mu_monai.methods.method import UnlearningMethod
 
 
 @dataclass(kw_only=True)
@@ -45,10 +45,6 @@ class GradientAscent(UnlearningMethod):
         "learning_rate": 1e-5,
     }
     trials = ({}, {"learning_rate": 3e-6}, {"learning_rate": 3e-5}, {"learning_rate": 1e-4})
-
-    def on_start(self, engine: SupervisedTrainer) -> None:
-        """Refuse a network that does not know its teacher."""
-        require_student(self, engine)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Take the negative loss of a forget batch in place of the supervised loss."""

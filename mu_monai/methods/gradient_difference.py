@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +10,8 @@ from monai.engines import SupervisedTrainer
 
 from mu_monai.keys import IMAGE, LOSS
 from mu_monai.methods.gradient_ascent import GradientAscent
-from mu_monai.methods.method import UnlearningMethod, range_problems
+from mu_monai.methods.method import UnlearningMethod
+from mu_monai.methods.settings import SHARE, setting
 
 
 @dataclass(kw_only=True)
@@ -43,12 +44,7 @@ class GradientDifference(GradientAscent):
     recipe: ClassVar[Mapping[str, Any]] = UnlearningMethod.recipe
     trials = ({}, {"method::alpha": 0.8}, {"method::alpha": 0.99}, {"learning_rate": 3e-4})
 
-    alpha: float = 0.95
-
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences."""
-        yield from super().problems()
-        yield from range_problems({"alpha": self.alpha}, "a number in [0, 1]", lambda value: 0 <= value <= 1)
+    alpha: float = setting(0.95, SHARE)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Subtract the loss of a forget batch from the supervised loss."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,8 @@ from torch.utils.data import DataLoader
 
 from mu_monai.engine import warn
 from mu_monai.measure import case_gradients
-from mu_monai.methods.method import UnlearningMethod, range_problems, require_student
+from mu_monai.methods.method import UnlearningMethod
+from mu_monai.methods.settings import COUNT, POSITIVE, setting
 
 _HELD = 2**32  # bytes of gradients that are held
 _WIDENED = 2**24  # numbers of them that are in double precision at a time
@@ -58,21 +58,12 @@ class InfluenceUnlearning(UnlearningMethod):
     cost = "one-shot"
     trials = ({}, {"method::damping": 0.1}, {"method::damping": 1.0}, {"method::damping": 0.03})
 
-    alpha: float = 1.0
-    damping: float = 0.3
-    max_cases: int = 1000
-
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences."""
-        yield from super().problems()
-        numbers = {name: getattr(self, name) for name in ("alpha", "damping")}
-        yield from range_problems(numbers, "a number above 0", lambda value: 0 < value < math.inf)
-        cases = {"max_cases": self.max_cases}
-        yield from range_problems(cases, "1, 2 ... cases", lambda value: value >= 1 and isinstance(value, int))
+    alpha: float = setting(1.0, POSITIVE)
+    damping: float = setting(0.3, POSITIVE)
+    max_cases: int = setting(1000, COUNT)
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Take the step, and end the run."""
-        require_student(self, engine)
         weights = list(engine.network.trainable().values())
         affordable = max(1, _HELD // (4 * sum(weight.numel() for weight in weights)))
         forget, forgotten, _ = self._mean_gradient(engine, self.forget_loader, weights)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +11,8 @@ from monai.engines import SupervisedTrainer
 
 from mu_monai.errors import InputError
 from mu_monai.keys import LOSS
-from mu_monai.methods.method import range_problems
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
+from mu_monai.methods.settings import Interval, setting
 
 
 @dataclass(kw_only=True)
@@ -47,12 +46,7 @@ class L1Sparse(RetainFineTuning):
     paper = "Jia et al. 2023, arXiv 2304.04934"
     trials = ({}, {"method::gamma": 5e-5}, {"method::gamma": 5e-3}, {"learning_rate": 1e-3})
 
-    gamma: float = 5e-4
-
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences."""
-        yield from super().problems()
-        yield from range_problems({"gamma": self.gamma}, "a number of 0 or more", lambda value: 0 <= value < math.inf)
+    gamma: float = setting(5e-4, Interval(0))
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Note over how many epochs the penalty fades."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -16,12 +15,14 @@ from monai.engines.utils import IterationEvents
 from torch.utils.data import DataLoader
 
 from mu_monai.adapters import Student, layer_drifts, total_drift
-from mu_monai.engine import ReferenceWatch, record_term, warn
+from mu_monai.engine import StopAtReference, record_term
+from mu_monai.engine.stop_at_reference import REFERENCE, REWIND
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, CLASSIFICATION, LOSS, PRED, SEGMENTATION, TASKS
-from mu_monai.measure import Margins, WholeCases, margins, patient_losses
+from mu_monai.measure import Margins, WholeCases, margins
+from mu_monai.methods.settings import FLAG, Allowed, Interval, OneOf, declared, setting
 
-REFERENCE, REWIND = "reference", "rewind"
+STOPS = OneOf(None, REFERENCE, REWIND)
 NEEDS = ("retain labels", "forget labels", "teacher", "unseen cases", "two runs")
 COSTS = {
     "one-shot": "every case once, without training",
@@ -42,7 +43,12 @@ class UnlearningMethod:
     Beside its hyper-parameters a method says of itself, for all its runs: `paper`, where it comes from; `tasks`, those
     that its rule has a meaning for; `needs`, of `NEEDS`; `cost`, of `COSTS`; `recipe`, how it is trained where a bundle
     has no settings of its own for it, by config id; `trials`, four settings that `mu-monai compare` may choose among on
-    validation cases, its own first; and `selective`, whether it leaves some weights as they are by design.
+    validation cases, its own first; `selective`, whether it leaves some weights as they are by design;
+    `forgets_classes`, whether it can forget classes of a mask, by a setting `forget_classes`; and `comes_back`, whether
+    it leads cases that were forgotten too far back by itself.
+
+    A setting is a field that `mu_monai.methods.settings.setting` made, which says what it may be. Only what settings
+    must be to each other is left to `problems`.
 
     Args:
         forget_loader: batches of forget cases, with the keys of the trainer's own batches.
@@ -57,7 +63,7 @@ class UnlearningMethod:
             (0, 0.5); for `stop_at`.
 
     Raises:
-        InputError: for a value outside these ranges, or `stop_at` without unseen cases.
+        InputError: for a value outside these ranges, a network that is no `Student`, or `stop_at` without unseen cases.
     """
 
     paper: ClassVar[str] = ""
@@ -81,28 +87,31 @@ class UnlearningMethod:
         {"learning_rate": 1e-3},
     )
     selective: ClassVar[bool] = False
-    comes_back: ClassVar[bool] = False  # whether the method itself leads cases that were forgotten too far back
+    comes_back: ClassVar[bool] = False
+    forgets_classes: ClassVar[bool] = False
 
     forget_loader: DataLoader[Mapping[str, Any]] = field(repr=False)
     unseen_loader: DataLoader[Mapping[str, Any]] | None = field(default=None, repr=False)
     whole: WholeCases | None = field(default=None, repr=False)
     task: str = SEGMENTATION
-    softmax: bool = False
-    stop_at: str | None = None
-    tolerance: float = 0.05
+    softmax: bool = setting(False, FLAG)
+    stop_at: str | None = setting(None, STOPS)
+    tolerance: float = setting(0.05, Interval(0, 0.5, closed="neither"))
 
     def __post_init__(self) -> None:
         self._forget_batches: Iterator[Mapping[str, Any]] | None = None
-        self._steering: ReferenceWatch | None = None
-        self._nearest: dict[str, torch.Tensor] = {}  # the student where the reference was nearest
+        self._reference: StopAtReference | None = None
         raise_if_any(self.problems())
 
+    @classmethod
+    def allowed(cls) -> dict[str, Allowed]:
+        """What each setting may be, by name."""
+        return declared(cls) | {"task": OneOf(*cls.tasks)}
+
     def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences; a method adds its own."""
-        softmax, stop_at = (True, False), (None, REFERENCE, REWIND)
-        choices: dict[str, tuple[Any, ...]] = {"task": self.tasks, "softmax": softmax, "stop_at": stop_at}
-        yield from choice_problems({name: getattr(self, name) for name in choices}, choices)
-        yield from range_problems({"tolerance": self.tolerance}, "a number in (0, 0.5)", lambda x: 0 < x < 0.5)
+        """What is wrong with the settings, as sentences; a method adds what its settings must be to each other."""
+        for name, allowed in self.allowed().items():
+            yield from allowed.problems(f"method#{name}", getattr(self, name))
         if self.stop_at is not None and self.cost == "one-shot":
             yield f"method#stop_at='{self.stop_at}' chooses among epochs, and there are none; leave stop_at out"
 
@@ -112,21 +121,30 @@ class UnlearningMethod:
             raise InputError(
                 "the forget set is empty: there is nothing to unlearn; choose cases with the split's --forget"
             )
-        if self.stop_at is not None and self._unseen() is None:
-            raise InputError(
-                f"method#stop_at='{self.stop_at}' compares with unseen cases, and there is none: give the split "
-                "validation cases (--validation), or leave stop_at out"
-            )
+        engine.add_event_handler(Events.STARTED, self._require_student)
         engine.add_event_handler(Events.STARTED, self.on_start)
         engine.add_event_handler(Events.EPOCH_STARTED, self.on_epoch_start)
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self.on_loss)
         engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self.on_step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.on_epoch)
         if self.stop_at is not None:
-            engine.add_event_handler(Events.STARTED, self._start_steering)
-            engine.add_event_handler(Events.EPOCH_COMPLETED, self._steer)
-            engine.add_event_handler(Events.COMPLETED, self._end_steering)
+            self._reference = StopAtReference(
+                stop_at=self.stop_at,
+                tolerance=self.tolerance,
+                comes_back=self.comes_back,
+                cases=self.measured,
+                unseen=self.unseen_loader if self.whole is None else self.whole.unseen,
+            )
+            self._reference.attach(engine)
         engine.add_event_handler(Events.COMPLETED, self.on_end)
+
+    def _require_student(self, engine: SupervisedTrainer) -> None:
+        network = engine.network
+        if not isinstance(network, Student):
+            raise InputError(
+                f"{type(self).__name__} needs a network that knows its teacher and got {type(network).__name__}; wrap "
+                "it in mu_monai.adapters.Student"
+            )
 
     def settings(self) -> dict[str, Any]:
         """The hyper-parameters, by name, as `run.json` keeps them."""
@@ -134,8 +152,6 @@ class UnlearningMethod:
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
         """How far weights, answers and features of a student moved, and how the reference was reached."""
-        if not isinstance(engine.network, Student):
-            return {}
         return {
             "drift": {
                 "total": total_drift(engine.network),
@@ -143,7 +159,7 @@ class UnlearningMethod:
                 "layers": [asdict(layer) for layer in layer_drifts(engine.network)],
             },
             "margins": asdict(self.measured_margins(engine)),
-            "steering": None if self._steering is None else self._steering.as_dict(),
+            "steering": None if self._reference is None else self._reference.watch.as_dict(),
         }
 
     def measured_margins(self, engine: SupervisedTrainer) -> Margins:
@@ -164,49 +180,12 @@ class UnlearningMethod:
 
     def state_dict(self) -> dict[str, Any]:
         """What the method must know to go on with an interrupted run, besides weights and optimizer."""
-        return {"steering": None if self._steering is None else self._steering.as_dict(), "nearest": self._nearest}
+        return {"steering": None, "nearest": {}} if self._reference is None else self._reference.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
         """Go on from where `state_dict` was taken; called after `on_start`."""
-        self._nearest = dict(state.get("nearest", {}))  # a checkpoint of an earlier version has none
-        if state.get("steering") is not None:
-            self._steering = ReferenceWatch(**state["steering"])
-            if self._has_arrived(self._steering):
-                engine.terminate()
-
-    # -- steering to the reference -------------------------------------------------------------------------------------
-
-    def _start_steering(self, engine: SupervisedTrainer) -> None:
-        require_student(self, engine)
-        self._steering = ReferenceWatch(self.tolerance)
-
-    def _steer(self, engine: SupervisedTrainer) -> None:
-        """Compare the losses of forget and unseen cases, keep the nearest student, and stop where they are alike."""
-        assert self._steering is not None
-        cases = self.measured(engine)
-        forget = patient_losses(engine, engine.network, cases.forget, cases.inferer)
-        unseen = patient_losses(engine, engine.network, self._unseen() or (), cases.inferer)
-        self.record(engine, "forget_auc", self._steering.see(engine.state.epoch, forget, unseen))
-        if self._steering.nearest == engine.state.epoch:
-            self._nearest = {name: value.clone() for name, value in engine.network.own_state().items()}
-        if self._has_arrived(self._steering):
-            engine.terminate()
-
-    def _has_arrived(self, watch: ReferenceWatch) -> bool:
-        if self.stop_at == REWIND:
-            return False
-        return watch.reached or (watch.overshot and not self.comes_back)
-
-    def _end_steering(self, engine: SupervisedTrainer) -> None:
-        """Go back to the student that was nearest to the reference."""
-        assert self._steering is not None
-        engine.network.load_state_dict(self._nearest, strict=False)
-        warn(engine, *self._steering.warnings())
-
-    def _unseen(self) -> DataLoader[Mapping[str, Any]] | None:
-        """Whole unseen cases; none where there is no such case."""
-        unseen = self.unseen_loader if self.whole is None else self.whole.unseen
-        return unseen if unseen is not None and len(unseen) else None
+        if self._reference is not None:
+            self._reference.load_state_dict(state, engine)
 
     # -- the trainer's events ------------------------------------------------------------------------------------------
 
@@ -292,38 +271,3 @@ class UnlearningMethod:
 def _prepared(engine: SupervisedTrainer, batch: Mapping[str, Any]) -> Batch:
     image, label, *_ = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
     return image, label, list(batch.get(CASE_ID, ()))
-
-
-def require_student(method: object, engine: SupervisedTrainer) -> None:
-    """Raise `InputError` where the trainer's network has no teacher of its own."""
-    if not isinstance(engine.network, Student):
-        raise InputError(
-            f"{type(method).__name__} needs a network that knows its teacher and got {type(engine.network).__name__}; "
-            "wrap it in mu_monai.adapters.Student"
-        )
-
-
-def choice_problems(settings: Mapping[str, Any], choices: Mapping[str, tuple[Any, ...]]) -> Iterator[str]:
-    """Say which settings of a method are none of their choices.
-
-    Example:
-        >>> list(choice_problems({"task": "detection"}, {"task": ("segmentation", "classification")}))
-        ["method#task='detection' is not known; use one of segmentation, classification"]
-    """
-    for name, allowed in choices.items():
-        if settings[name] not in allowed:
-            listed = ", ".join("null" if choice is None else str(choice).lower() for choice in allowed)
-            yield f"method#{name}={settings[name]!r} is not known; use one of {listed}"
-
-
-def range_problems(settings: Mapping[str, Any], allowed: str, fits: Callable[[float], bool]) -> Iterator[str]:
-    """Say which settings of a method are out of their range; what is no number is in none.
-
-    Example:
-        >>> list(range_problems({"kd_weight": -1, "forget_weight": 3}, "a number of 0 or more", lambda x: x >= 0))
-        ['method#kd_weight=-1 is not allowed; use a number of 0 or more']
-    """
-    for name, value in settings.items():
-        number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-        if not fits(number):
-            yield f"method#{name}={value} is not allowed; use {allowed}"

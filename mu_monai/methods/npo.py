@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +10,8 @@ from torch.nn.functional import softplus
 
 from mu_monai.keys import LOSS
 from mu_monai.losses.outcomes import label_outcomes, log_probabilities
-from mu_monai.methods.method import range_problems
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
+from mu_monai.methods.settings import POSITIVE, Interval, setting
 
 
 @dataclass(kw_only=True)
@@ -51,15 +49,8 @@ class NPO(RetainFineTuning):
     cost = "both"
     trials = ({}, {"method::beta": 1.0}, {"method::retain_weight": 5.0}, {"learning_rate": 3e-5})
 
-    beta: float = 0.1
-    retain_weight: float = 1.0
-
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences."""
-        yield from super().problems()
-        weight = {"retain_weight": self.retain_weight}
-        yield from range_problems({"beta": self.beta}, "a number above 0", lambda value: 0 < value < math.inf)
-        yield from range_problems(weight, "a number of 0 or more", lambda value: 0 <= value < math.inf)
+    beta: float = setting(0.1, POSITIVE)
+    retain_weight: float = setting(1.0, Interval(0))
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Add the preference against the forget cases' labels to the supervised loss."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
@@ -18,17 +17,17 @@ from mu_monai.keys import IMAGE, LOSS, PRED
 from mu_monai.losses import Distillation
 from mu_monai.losses.relabelling import LABEL_MODES, relabelled, relabelling_losses, standing, without_truth
 from mu_monai.methods.boundary_search import (
-    NOISE_SCALES,
-    NOISES,
+    CLEAN,
     RELEASED,
-    SCHEDULES,
     VARIANTS,
     BoundaryPoints,
     BoundarySearch,
+    SearchSettings,
     Standing,
     intensity_range,
 )
-from mu_monai.methods.method import UnlearningMethod, choice_problems, range_problems, require_student
+from mu_monai.methods.method import UnlearningMethod
+from mu_monai.methods.settings import COUNT, POSITIVE, Interval, OneOf, OrNull, Range, setting
 
 RUNNER_UP, SKIP, KEEP = "runner_up", "skip", "keep"
 LABELS, TEACHER = "labels", "teacher"
@@ -50,7 +49,7 @@ class Relabelled(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class PerturbedSignGradient(UnlearningMethod):
+class PerturbedSignGradient(SearchSettings, UnlearningMethod):
     r"""Relabel the forget set at the decision boundary of the original model, and fine-tune on it.
 
     .. math::
@@ -65,17 +64,9 @@ class PerturbedSignGradient(UnlearningMethod):
     crossed where their mean probability of the truth is at most `confidence` and half of their pixels are answered
     otherwise; each pixel then gets the answer at that point.
 
+    How the search goes is set by the settings of `SearchSettings`.
+
     Args:
-        steps: the most steps of a search, at least 1.
-        step_size: of the first step, as a share of the intensity range, > 0.
-        schedule: `constant`, or `sqrt`: step t has the size `step_size / sqrt(t)`.
-        radius: how far a pixel may go, as a share of the intensity range, > 0.
-        closeness: weight of the squared distance from the image, >= 0.
-        noise: scale of the noise inside the sign, >= 0.
-        noise_distribution: `normal`, `laplace`, `cauchy` or `uniform`.
-        noise_scale: `relative` to the mean size of the case's gradient, or `absolute`.
-        confidence: the probability of the truth at which a case may stop, in [0, 1].
-        bisections: how often the way back to the boundary is halved, >= 0.
         on_fail: what becomes of a case that does not flip. `runner_up`: the answer next to the true one, at a mask's
             structures; `skip`: it is left out; `keep`: the answer where the search ended, in general the true one.
         intensity_range: lowest and highest value of the network's input; none to take them from all forget and retain
@@ -116,29 +107,19 @@ class PerturbedSignGradient(UnlearningMethod):
         {"learning_rate": 1e-3},
     )
 
-    steps: int = 10
-    step_size: float = 0.02
-    schedule: str = "constant"
-    radius: float = 0.1
-    closeness: float = 1e-3
-    noise: float = 1e-2
-    noise_distribution: str = "normal"
-    noise_scale: str = "relative"
-    confidence: float = 0.5
-    bisections: int = 6
-    on_fail: str = RUNNER_UP
-    intensity_range: Sequence[float] | None = None
-    label_mode: str = "hard"
-    temperature: float = 1.0
-    top_k: int = 3
-    remain_weight: float = 1.0
-    remain_target: str = LABELS
-    relabel: str = ONCE
-    psg_variant: str = "clean"
+    on_fail: str = setting(RUNNER_UP, OneOf(RUNNER_UP, SKIP, KEEP))
+    intensity_range: Sequence[float] | None = setting(None, OrNull(Range()))
+    label_mode: str = setting("hard", OneOf(*LABEL_MODES))
+    temperature: float = setting(1.0, POSITIVE)
+    top_k: int = setting(3, COUNT)
+    remain_weight: float = setting(1.0, Interval(0))
+    remain_target: str = setting(LABELS, OneOf(LABELS, TEACHER))
+    relabel: str = setting(ONCE, OneOf(ONCE, EVERY_STEP))
+    psg_variant: str = setting(CLEAN, OneOf(*VARIANTS))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        own = {item.name: getattr(self, item.name) for item in fields(BoundarySearch) if item.name != "variant"}
+        own = {item.name: getattr(self, item.name) for item in fields(SearchSettings)}
         self._search = BoundarySearch(**own, variant=self.psg_variant)
         self._released = self.psg_variant == RELEASED
         self._distillation = Distillation(1.0, "forward", self.is_softmax)
@@ -146,32 +127,6 @@ class PerturbedSignGradient(UnlearningMethod):
         self._set: TensorDataset | None = None  # the relabelled forget set
         self._batches: Iterator[Relabelled] = iter(())
         self._found: list[torch.Tensor] = []  # of the last pass
-
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences."""
-        yield from super().problems()
-        sizes = {name: getattr(self, name) for name in ("step_size", "radius", "temperature")}
-        weights = {name: getattr(self, name) for name in ("closeness", "noise", "remain_weight")}
-        counts = {name: getattr(self, name) for name in ("steps", "top_k")}
-        yield from range_problems(sizes, "a number above 0", lambda value: 0 < value < math.inf)
-        yield from range_problems(weights, "a number of 0 or more", lambda value: 0 <= value < math.inf)
-        yield from range_problems(counts, "1, 2, 3 ...", lambda value: value >= 1 and isinstance(value, int))
-        halvings = {"bisections": self.bisections}
-        yield from range_problems(halvings, "0, 1, 2 ...", lambda value: value >= 0 and isinstance(value, int))
-        confidence = {"confidence": self.confidence}
-        yield from range_problems(confidence, "a probability in [0, 1]", lambda value: 0 <= value <= 1)
-        yield from intensity_problems(self.intensity_range)
-        choices: dict[str, tuple[Any, ...]] = {
-            "schedule": SCHEDULES,
-            "noise_distribution": tuple(NOISES),
-            "noise_scale": NOISE_SCALES,
-            "on_fail": (RUNNER_UP, SKIP, KEEP),
-            "label_mode": LABEL_MODES,
-            "remain_target": (LABELS, TEACHER),
-            "relabel": (ONCE, EVERY_STEP),
-            "psg_variant": VARIANTS,
-        }
-        yield from choice_problems({name: getattr(self, name) for name in choices}, choices)
 
     # -- the trainer's events ------------------------------------------------------------------------------------------
 
@@ -296,9 +251,6 @@ class OriginalModel:
         engine: the trainer, whose network is a `Student`.
         search: finds the points.
         limits: lowest and highest value of the input; none to measure them on forget and retain images.
-
-    Raises:
-        InputError: for a network that is no `Student`.
     """
 
     def __init__(
@@ -308,7 +260,6 @@ class OriginalModel:
         search: BoundarySearch,
         limits: Sequence[float] | None = None,
     ) -> None:
-        require_student(method, engine)
         self._search, self._inferer, self._softmax = search, engine.inferer, method.is_softmax
         self._network = engine.network.reverted().eval().requires_grad_(False)
         if limits is None:
@@ -329,19 +280,3 @@ class OriginalModel:
             points = self._search(judge, image, self._low, self._high)
             with torch.no_grad():
                 return points, self._inferer(points.image, self._network)
-
-
-def intensity_problems(limits: Sequence[float] | None) -> Iterator[str]:
-    """Why an intensity range is none.
-
-    Example:
-        >>> list(intensity_problems([1, -1]))
-        ['method#intensity_range=[1, -1] is not allowed; use [lowest, highest], or null to measure it']
-    """
-    if limits is not None and not (
-        isinstance(limits, list | tuple)
-        and len(limits) == 2
-        and all(isinstance(end, int | float) and math.isfinite(end) for end in limits)
-        and limits[0] < limits[1]
-    ):
-        yield f"method#intensity_range={limits} is not allowed; use [lowest, highest], or null to measure it"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.losses.outcomes import outcome_count, shifted
-from mu_monai.methods.method import choice_problems
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
+from mu_monai.methods.settings import FLAG, setting
 
 
 @dataclass(kw_only=True)
@@ -45,12 +44,7 @@ class RandomLabels(RetainFineTuning):
     cost = "both"
     trials = ({}, {"method::include_true": True}, {"learning_rate": 3e-5}, {"learning_rate": 3e-4})
 
-    include_true: bool = False
-
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences."""
-        yield from super().problems()
-        yield from choice_problems({"include_true": self.include_true}, {"include_true": (True, False)})
+    include_true: bool = setting(False, FLAG)
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
         """Pass once over the forget set, with labels drawn for this epoch."""

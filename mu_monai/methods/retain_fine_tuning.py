@@ -8,7 +8,7 @@ from typing import ClassVar
 from monai.engines import SupervisedTrainer
 
 from mu_monai.keys import IMAGE, LOSS
-from mu_monai.methods.method import UnlearningMethod, require_student
+from mu_monai.methods.method import UnlearningMethod
 
 
 @dataclass(kw_only=True)
@@ -36,10 +36,6 @@ class RetainFineTuning(UnlearningMethod):
     paper = "Golatkar et al. 2020, arXiv 1911.04933"
     needs: ClassVar[tuple[str, ...]] = ("retain labels",)
     cost = "retain"
-
-    def on_start(self, engine: SupervisedTrainer) -> None:
-        """Refuse a network that does not know its teacher."""
-        require_student(self, engine)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Keep the supervised loss as it is."""

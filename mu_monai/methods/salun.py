@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +11,8 @@ from monai.engines import SupervisedTrainer
 
 from mu_monai.engine import seeded
 from mu_monai.errors import InputError
-from mu_monai.methods.method import range_problems, require_student
 from mu_monai.methods.random_labels import RandomLabels
+from mu_monai.methods.settings import Interval, setting
 
 
 @dataclass(kw_only=True)
@@ -49,16 +48,10 @@ class SalUn(RandomLabels):
     trials = ({}, {"method::share": 0.2}, {"method::include_true": True}, {"learning_rate": 3e-4})
     selective = True
 
-    share: float = 0.5
-
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences."""
-        yield from super().problems()
-        yield from range_problems({"share": self.share}, "a number in (0, 1]", lambda value: 0 < value <= 1)
+    share: float = setting(0.5, Interval(0, 1, closed="right"))
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Choose the weights that may move."""
-        require_student(self, engine)
         if not engine.network.trains_all:
             raise InputError(
                 "SalUn chooses weights by their gradients, and one of an adapter's two factors has none at the start; "

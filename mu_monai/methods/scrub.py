@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from monai.engines import SupervisedTrainer
 
+from mu_monai.engine.stop_at_reference import REWIND
 from mu_monai.keys import IMAGE, LOSS, PRED
 from mu_monai.losses import Distillation
-from mu_monai.methods.method import REWIND, UnlearningMethod, range_problems, require_student
+from mu_monai.methods.method import STOPS, UnlearningMethod
+from mu_monai.methods.settings import COUNT, POSITIVE, Interval, setting
 
 
 @dataclass(kw_only=True)
@@ -60,29 +61,15 @@ class Scrub(UnlearningMethod):
         {"learning_rate": 1e-3, "method::gamma": 0.99, "method::alpha": 0.001, "method::temperature": 4.0},
     )
 
-    gamma: float = 1.0
-    alpha: float = 0.5
-    temperature: float = 2.0
-    msteps: int = 3
-    stop_at: str | None = REWIND
+    gamma: float = setting(1.0, Interval(0))
+    alpha: float = setting(0.5, Interval(0))
+    temperature: float = setting(2.0, POSITIVE)
+    msteps: int = setting(3, COUNT)
+    stop_at: str | None = setting(REWIND, STOPS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._distillation = Distillation(self.temperature, softmax=self.is_softmax)
-
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences."""
-        yield from super().problems()
-        weights = {name: getattr(self, name) for name in ("gamma", "alpha")}
-        yield from range_problems(weights, "a number of 0 or more", lambda value: 0 <= value < math.inf)
-        rate = {"temperature": self.temperature}
-        yield from range_problems(rate, "a number above 0", lambda value: 0 < value < math.inf)
-        epochs = {"msteps": self.msteps}
-        yield from range_problems(epochs, "1, 2 ... epochs", lambda value: value >= 1 and isinstance(value, int))
-
-    def on_start(self, engine: SupervisedTrainer) -> None:
-        """Refuse a network that has no teacher to leave."""
-        require_student(self, engine)
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
         """Leave the teacher on every forget batch once, in the first `msteps` epochs."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -16,7 +15,8 @@ from torch.utils.data import DataLoader
 from mu_monai.engine import warn
 from mu_monai.errors import InputError
 from mu_monai.measure import case_gradients
-from mu_monai.methods.method import UnlearningMethod, range_problems, require_student
+from mu_monai.methods.method import UnlearningMethod
+from mu_monai.methods.settings import COUNT, POSITIVE, OrNull, setting
 
 
 @dataclass(kw_only=True)
@@ -57,21 +57,12 @@ class SelectiveSynapticDampening(UnlearningMethod):
     trials = ({}, {"method::alpha": 2.0}, {"method::alpha": 1.0}, {"method::alpha": 5.0})
     selective = True
 
-    alpha: float = 10.0
-    dampening: float = 1.0
-    max_retain_cases: int | None = None
-
-    def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences."""
-        yield from super().problems()
-        numbers = {name: getattr(self, name) for name in ("alpha", "dampening")}
-        yield from range_problems(numbers, "a number above 0", lambda value: 0 < value < math.inf)
-        limit = {} if self.max_retain_cases is None else {"max_retain_cases": self.max_retain_cases}
-        yield from range_problems(limit, "1, 2 ... or null", lambda value: value >= 1 and isinstance(value, int))
+    alpha: float = setting(10.0, POSITIVE)
+    dampening: float = setting(1.0, POSITIVE)
+    max_retain_cases: int | None = setting(None, OrNull(COUNT))
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Dampen, and end the run."""
-        require_student(self, engine)
         if not engine.network.trains_all:
             raise InputError(
                 "SelectiveSynapticDampening scales weights, and adapters start at zero, where that changes nothing; "

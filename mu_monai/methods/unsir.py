@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,7 +12,8 @@ from monai.engines import SupervisedTrainer
 from mu_monai.engine import warn
 from mu_monai.errors import InputError
 from mu_monai.keys import CLASSIFICATION, IMAGE, LABEL, LOSS
-from mu_monai.methods.method import UnlearningMethod, range_problems, require_student
+from mu_monai.methods.method import UnlearningMethod
+from mu_monai.methods.settings import COUNT, POSITIVE, Interval, setting
 
 
 @dataclass(kw_only=True)
@@ -62,12 +62,12 @@ class UNSIR(UnlearningMethod):
     trials = ({}, {"learning_rate": 3e-3}, {"learning_rate": 3e-4}, {"learning_rate": 1e-4})
 
     task: str = CLASSIFICATION
-    noise_cases: int = 32
-    noise_steps: int = 40
-    noise_learning_rate: float = 0.1
-    noise_decay: float = 0.1
-    impair_epochs: int = 1
-    repair_ratio: float = 0.5
+    noise_cases: int = setting(32, COUNT)
+    noise_steps: int = setting(40, COUNT)
+    noise_learning_rate: float = setting(0.1, POSITIVE)
+    noise_decay: float = setting(0.1, Interval(0))
+    impair_epochs: int = setting(1, COUNT)
+    repair_ratio: float = setting(0.5, POSITIVE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,12 +78,6 @@ class UNSIR(UnlearningMethod):
     def problems(self) -> Iterator[str]:
         """What is wrong with the settings, as sentences."""
         yield from super().problems()
-        counts = {name: getattr(self, name) for name in ("noise_cases", "noise_steps", "impair_epochs")}
-        rates = {name: getattr(self, name) for name in ("noise_learning_rate", "repair_ratio")}
-        yield from range_problems(counts, "1, 2 ...", lambda value: value >= 1 and isinstance(value, int))
-        yield from range_problems(rates, "a number above 0", lambda value: 0 < value < math.inf)
-        decay = {"noise_decay": self.noise_decay}
-        yield from range_problems(decay, "a number of 0 or more", lambda value: 0 <= value < math.inf)
         if self.stop_at is not None:
             yield (
                 f"method#stop_at='{self.stop_at}' chooses among epochs of one kind, and UNSIR impairs and then "
@@ -94,7 +88,6 @@ class UNSIR(UnlearningMethod):
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Look which classes are to be forgotten, and whether they are forgotten whole."""
-        require_student(self, engine)
         if engine.state.max_epochs <= self.impair_epochs:
             raise InputError(
                 f"max_epochs={engine.state.max_epochs} leaves no epoch to repair after the {self.impair_epochs} of "

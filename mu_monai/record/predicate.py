@@ -24,6 +24,7 @@ _TOLD = (
     "forgotten here, and more so the rows of the evidence, can then be compared with guesses. Who also has the "
     "original model and the training data can repeat the unlearning for a guess and compare the weights."
 )
+_METHOD = ("name", "target", "package", "version", "settings")  # runs of earlier versions have the first and the last
 _AUDIT = ("created", "command", "versions", "n_resamples", "records", "attacks", "notes")
 _RUN = ("verb", "command", "started", "max_epochs", "device", "versions", "parameters", "checks", "warnings")
 
@@ -61,7 +62,7 @@ def predicate(
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "bundle": {key: (run.get("bundle") or {}).get(key) for key in ("name", "version", "task")},
-        "method": run.get("method"),
+        "method": _method(run),
         "preset": run.get("preset"),
         "forget_classes": run.get("forget_classes") or [],
         "split": _split(run),
@@ -147,6 +148,11 @@ def without_nan(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [without_nan(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _method(run: Mapping[str, Any]) -> dict[str, Any] | None:
+    method = run.get("method")
+    return None if method is None else {key: method[key] for key in _METHOD if key in method}
 
 
 def _run(role: str, run: Mapping[str, Any]) -> dict[str, Any]:

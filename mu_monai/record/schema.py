@@ -33,6 +33,13 @@ class Each:
         self.shape, self.names = shape, names
 
 
+class MayLack:
+    """A field that records of earlier versions do not have."""
+
+    def __init__(self, shape: Any) -> None:
+        self.shape = shape
+
+
 def _text(pattern: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
 
@@ -100,7 +107,8 @@ _SHARED = {
     "format": ANY,
     "created": TIME,
     "bundle": {"name": TEXT, "version": TEXT, "task": TEXT},
-    "method": {"name": TEXT, "settings": _SETTINGS},
+    "method": {"name": TEXT, "settings": _SETTINGS, "target": MayLack(TEXT)}
+    | dict.fromkeys(("package", "version"), MayLack(TEXT | NULL)),
     "preset": TEXT | NULL,
     "forget_classes": [TEXT],
     "weights": {"student": DIGEST, "teacher": DIGEST},
@@ -162,7 +170,9 @@ def _shape_of(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shape_problems(value: Any, shape: Any, field: str) -> Iterator[str]:
-    if isinstance(shape, Shape):
+    if isinstance(shape, MayLack):
+        yield from _shape_problems(value, shape.shape, field)
+    elif isinstance(shape, Shape):
         if not shape.fits(value):
             yield f"'{field}' is not {shape.name}"
     elif isinstance(shape, list):
@@ -188,7 +198,8 @@ def _mapping_problems(value: Any, shape: Mapping[str, Any] | Each, field: str) -
         yield from (f"'{inside}{name}' is not known" for name in value if not shape.names(name))
         fields: dict[str, Any] = dict.fromkeys(value, shape.shape)
     else:
-        yield from (f"'{inside}{name}' is missing" for name in shape if name not in value)
+        needed = [name for name in shape if not isinstance(shape[name], MayLack)]
+        yield from (f"'{inside}{name}' is missing" for name in needed if name not in value)
         yield from (f"'{inside}{name}' is not known" for name in value if name not in shape)
         fields = {name: shape[name] for name in shape if name in value}
     for name, inner in fields.items():

@@ -5,15 +5,11 @@ from __future__ import annotations
 from mu_monai.report.audit_sentences import metric_name, metric_sentence, patient_sentence
 from mu_monai.report.comparison import comparison_table, write_comparison
 from mu_monai.report.page import write_report
-from mu_monai.runs.run import Run, Runs, open_runs
 
 __all__ = [
-    "Run",
-    "Runs",
     "comparison_table",
     "metric_name",
     "metric_sentence",
-    "open_runs",
     "patient_sentence",
     "write_comparison",
     "write_report",

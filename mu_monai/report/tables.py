@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from mu_monai.errors import InputError
-from mu_monai.keys import MODEL, PATIENT_ID, RETRAINED, SCORES_CSV, STUDENT, SUBSET, SUBSETS, TEACHER
+from mu_monai.keys import MODEL, PATIENT_ID, RETRAINED, STUDENT, SUBSET, SUBSETS, TEACHER
 from mu_monai.report.paper import paper_table
 from mu_monai.runs import RunRecord, open_run
 from mu_monai.runs.examples import Examples
@@ -266,7 +266,7 @@ def _parent_scores(parent: Mapping[str, Any]) -> pd.DataFrame | None:
     """The scores of one of the two runs; none where it is gone, or another run has taken its place."""
     folder = Path(parent["run"])
     try:
-        run = open_run(folder, SCORES_CSV)
+        run = open_run(folder)
         scores = run.scores
     except (OSError, InputError):
         return None

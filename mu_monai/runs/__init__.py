@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from mu_monai.runs.folder import add_files, changed_files, file_digests
+from mu_monai.runs.folder import (
+    add_files,
+    changed_files,
+    file_digests,
+    has_scores,
+    is_complete,
+    is_finished,
+    scores_file,
+)
 from mu_monai.runs.record import RunRecord, is_run, read_record, write_record
 from mu_monai.runs.run import Run, Runs, open_run, open_runs
 from mu_monai.runs.stamped import read_stamped, write_stamped
@@ -14,11 +22,15 @@ __all__ = [
     "add_files",
     "changed_files",
     "file_digests",
+    "has_scores",
+    "is_complete",
+    "is_finished",
     "is_run",
     "open_run",
     "open_runs",
     "read_record",
     "read_stamped",
+    "scores_file",
     "write_record",
     "write_stamped",
 ]

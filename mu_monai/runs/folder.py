@@ -20,10 +20,35 @@ from mu_monai.keys import (
     RUN_JSON,
     SCORES_CSV,
 )
-from mu_monai.runs.record import RunRecord, is_run, read_record
+from mu_monai.runs.record import FINISHED, RunRecord, is_run, read_record
 from mu_monai.runs.stamped import FORMAT, read_stamped, write_stamped
 
 logger = logging.getLogger(__name__)
+
+
+def scores_file(folder: str | os.PathLike[str]) -> Path:
+    """Where the score table of a run lies."""
+    return Path(folder) / SCORES_CSV
+
+
+def has_scores(folder: str | os.PathLike[str]) -> bool:
+    """Whether a run has a score table."""
+    return scores_file(folder).is_file()
+
+
+def is_finished(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder is that of a run whose training or unlearning has ended: its weights are there."""
+    return is_run(folder) and read_record(folder).status == FINISHED
+
+
+def is_complete(folder: str | os.PathLike[str]) -> bool:
+    """Whether a finished run was scored, too, and its scores and examples are those that its record names."""
+    written = (SCORES_CSV, EXAMPLES_NPZ)
+    return (
+        is_finished(folder)
+        and all((Path(folder) / name).is_file() for name in written)
+        and not changed_files(folder, read_record(folder), written)
+    )
 
 
 def file_digests(folder: str | os.PathLike[str]) -> dict[str, str]:

@@ -70,13 +70,15 @@ class OfMethod:
         name: the name of its class.
         settings: its hyper-parameters, by name.
         target: the class with its module; empty in runs of earlier versions.
-        package: the distribution that the class comes from, with its version; empty where it is not known.
+        package: the distribution that the class comes from; empty where it is not known.
+        version: of the package.
     """
 
     name: str
     settings: Mapping[str, Any]
     target: str = ""
-    package: str = ""
+    package: str | None = ""
+    version: str | None = ""
 
 
 @dataclass(frozen=True, kw_only=True)

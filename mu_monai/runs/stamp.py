@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from mu_monai.files import read_json
+from mu_monai.keys import PROVENANCE
 
 _PROGRAM = "mu-monai"
 _NOT_COPIED = ("sha256", "salt")  # of a split: long, and a secret that would tell patients from their pseudonyms
@@ -39,18 +43,6 @@ def package_versions(*names: str) -> dict[str, str]:
     return {name.replace("-", "_"): version(name) for name in names}
 
 
-def package_of(kind: type) -> str:
-    """The distribution that a class comes from, with its version; empty where it is of none.
-
-    Example:
-        >>> package_of(Path), package_of(type("Own", (), {"__module__": "numpy.own"})).partition(" ")[0]
-        ('', 'numpy')
-    """
-    package = kind.__module__.partition(".")[0]
-    names = (_PROGRAM,) if package == __name__.partition(".")[0] else packages_distributions().get(package, ())
-    return ", ".join(f"{name} {version(name)}" for name in dict.fromkeys(names))
-
-
 def public_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """What may be copied out of a split's provenance: everything but the digests of its files and its salt.
 
@@ -62,3 +54,15 @@ def public_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
         {'seed': 0}
     """
     return {name: value for name, value in provenance.items() if name not in _NOT_COPIED}
+
+
+def told_provenance(split: str | os.PathLike[str]) -> dict[str, Any]:
+    """The public provenance of a split file; empty where it has none.
+
+    Args:
+        split: the file.
+
+    Raises:
+        InputError: where it cannot be read.
+    """
+    return public_provenance(read_json(split, dict).get(PROVENANCE, {}))

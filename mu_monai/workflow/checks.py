@@ -7,29 +7,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from monai.bundle import ConfigParser
 
 from mu_monai.adapters import misfits, read_weights, weights_sha256
 from mu_monai.bundle.config import built_network
 from mu_monai.bundle.trust import is_plain
-from mu_monai.data import class_indices, is_file_label, load_split, read_split
+from mu_monai.data import Split, class_indices, is_file_label, open_split
 from mu_monai.errors import InputError, collect
-from mu_monai.files import file_sha256
 from mu_monai.keys import (
     CASE_ID,
     LABEL,
     PATIENT_ID,
-    PROVENANCE,
-    RUN_JSON,
-    SCORES_CSV,
     STUDENT,
     SUBSET,
-    SUBSETS,
     TEACHER,
 )
-from mu_monai.runs import RunRecord, changed_files
+from mu_monai.runs import RunRecord, changed_files, has_scores, scores_file
 from mu_monai.runs.scores import read_scores
 from mu_monai.workflow.recipe import FORGET_CLASSES
 
@@ -61,19 +55,17 @@ def class_problems(parser: ConfigParser, overrides: Mapping[str, Any]) -> list[s
     return []
 
 
-def mask_class_problems(parser: ConfigParser, overrides: Mapping[str, Any], split: str | Path | None) -> list[str]:
+def mask_class_problems(parser: ConfigParser, overrides: Mapping[str, Any], split: Split | None) -> list[str]:
     """Why the bundle calls the values of masks otherwise than the source that a split was made from."""
     classes = overrides.get("classes", parser.get("classes"))
     if split is None or classes is None:
         return []
-    content = read_split(split)
-    named = content[PROVENANCE].get("classes")
-    labels = pd.Series([case[LABEL] for subset in SUBSETS for case in content[subset]], dtype=object)
-    if not named or named == classes or not is_file_label(labels).all():
+    named = split.provenance.classes
+    if not named or named == classes or not is_file_label(split.table[LABEL]).all():
         return []
     return [
-        f"the masks of '{split}' hold the classes {json.dumps(named)}, as their source names them, and the bundle's "
-        f"'classes' are {json.dumps(classes)}; give --set classes='{json.dumps(named)}'"
+        f"the masks of '{split.path}' hold the classes {json.dumps(named)}, as their source names them, and the "
+        f"bundle's 'classes' are {json.dumps(classes)}; give --set classes='{json.dumps(named)}'"
     ]
 
 
@@ -113,12 +105,25 @@ def device_problems(device: str | None) -> list[str]:
     return []
 
 
-def split_problems(split: str | Path | None, needed: Sequence[str]) -> list[str]:
-    """What is wrong with a split, its files included; an empty subset is wrong where it is needed."""
-    if split is None:
-        return []
-    cases = load_split(split, verify=True)
-    return [f"subset '{name}' of '{split}' is empty; make a split that fills it" for name in needed if not cases[name]]
+def usable_split(path: str | Path | None, needed: Sequence[str]) -> tuple[Split | None, list[str]]:
+    """A split whose files are as they were, read once for a whole command, or what is wrong with it.
+
+    Args:
+        path: the split file; none where a command takes the bundle's phantoms.
+        needed: the subsets that must not be empty.
+
+    Returns:
+        the split, none where there is none or it cannot be used; and why not.
+    """
+    if path is None:
+        return None, []
+    try:
+        split = open_split(path, verify=True)
+    except InputError as error:
+        return None, error.problems
+    empty = [name for name in needed if not split.rows[name]]
+    problems = [f"subset '{name}' of '{path}' is empty; make a split that fills it" for name in empty]
+    return None if problems else split, problems
 
 
 def weight_problems(parser: ConfigParser, weights: str | Path) -> list[str]:
@@ -132,41 +137,48 @@ def weight_problems(parser: ConfigParser, weights: str | Path) -> list[str]:
         return error.problems
 
 
-def changed_problems(run: Path, record: RunRecord, split: str | Path, weights: dict[str, str]) -> list[str]:
-    """What is no longer as the run's record says: weights by their digest, the split by its cases."""
+def changed_problems(run: Path, record: RunRecord, split: Split | None, weights: Mapping[str, str]) -> list[str]:
+    """What is no longer as the run's record says: weights by their digest, the split by its cases.
+
+    Args:
+        run: the run folder.
+        record: its `run.json`.
+        split: the split that the run is to be used with; none where it is known to be broken.
+        weights: files by role.
+    """
     digests = {record.role: "weights"} | ({TEACHER: "starting_weights"} if record.role == STUDENT else {})
     return collect(
         *(
             lambda role=role, path=path: _other_weights(run, role, path, getattr(record.sha256, digests[role]))
             for role, path in weights.items()
         ),
-        lambda: [] if file_sha256(split) == record.sha256.split else _other_cases(run, record, split),
+        lambda: [] if split is None or split.sha256 == record.sha256.split else _other_cases(run, record, split),
     )
 
 
 def _other_weights(run: Path, role: str, path: str, wanted: str | None) -> list[str]:
     found = weights_sha256(read_weights(path))
     problems = [
-        f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {found}, in {RUN_JSON} "
+        f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {found}, in its record "
         f"{wanted}); put the original file back"
     ]
     return [] if found == wanted else problems
 
 
-def _other_cases(run: Path, record: RunRecord, split: str | Path) -> list[str]:
+def _other_cases(run: Path, record: RunRecord, split: Split) -> list[str]:
     """Why another split file than the run's is not the same split, whose images alone may have moved."""
-    if not (run / SCORES_CSV).is_file() or changed_files(run, record, [SCORES_CSV]):
+    if not has_scores(run) or changed_files(run, record, [scores_file(run).name]):
         return [
-            f"'{split}' is another file than the split of '{run}', and whether it has the same cases cannot be told, "
-            f"since {SCORES_CSV} is missing or changed; give the very file that the run was made with"
+            f"'{split.path}' is another file than the split of '{run}', and whether it has the same cases cannot be "
+            "told, since the run's score table is missing or changed; give the very file that the run was made with"
         ]
-    before = read_scores(run / SCORES_CSV)[[SUBSET, PATIENT_ID, CASE_ID]]
+    before = read_scores(scores_file(run))[[SUBSET, PATIENT_ID, CASE_ID]]
     scored = set(before.drop_duplicates().itertuples(index=False, name=None))
-    now = {(case[SUBSET], case[PATIENT_ID], case[CASE_ID]) for part in load_split(split).values() for case in part}
+    now = {(case[SUBSET], case[PATIENT_ID], case[CASE_ID]) for part in split.cases.values() for case in part}
     if scored == now:
         return []
     some = ", ".join(f"{case} in {subset}" for subset, _, case in sorted(scored ^ now)[:5])
     return [
-        f"the split '{split}' holds other cases or subsets than '{run}' was made with ({some}); give the same split, "
-        "whose files alone may have moved"
+        f"the split '{split.path}' holds other cases or subsets than '{run}' was made with ({some}); give the same "
+        "split, whose files alone may have moved"
     ]

@@ -8,15 +8,17 @@ from typing import Any
 
 from mu_monai.bundle.config import config_files, parse_settings, read_config, run_config, unknown_ids
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
+from mu_monai.data import Split, read_split
 from mu_monai.errors import collect, raise_if_any, unless_raised
 from mu_monai.keys import ADAPTER_DIR, MODEL_PT, RETAIN, STUDENT, TEACHER
 from mu_monai.lock import writes
 from mu_monai.methods import METHODS
-from mu_monai.runs import RunRecord, open_run
-from mu_monai.workflow.checks import changed_problems, device_problems, number_problems, place_problems, split_problems
+from mu_monai.runs import RunRecord, open_run, read_record
+from mu_monai.workflow.checks import changed_problems, device_problems, number_problems, place_problems, usable_split
+from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import common_overrides, method_override
 
-_METHOD = next(name for name, method in METHODS.items() if "two runs" in method.needs)
+_METHOD = next(method for method in METHODS.values() if "two runs" in method.needs)
 
 
 @writes("out")
@@ -58,6 +60,8 @@ def compose(
         InputError: every problem of the input, before anything is trained: runs that are not finished or no unlearning
             of patients, or differ in teacher, split, bundle, network or transforms; weights that have changed.
     """
+    if resume and scored_instead(out, trust.bundle_of(read_record(good_retain)), device, trust):
+        return Path(out)
     folders = [Path(good_retain).resolve(), Path(good_forget).resolve()]
     uses = (MODEL_PT, ADAPTER_DIR)
     raise_if_any(collect(*(lambda folder=folder: unless_raised(open_run(folder, *uses)) for folder in folders)))
@@ -75,14 +79,15 @@ def compose(
         **chosen,
         **given,
     }
+    opened, broken = usable_split(split, [RETAIN])
     raise_if_any(
         collect(
             lambda: [text for folder in folders for text in _parent_problems(folder)],
             lambda: _pair_problems(folders, record, other),
             lambda: list(unknown_ids(parser, list(given))),
             lambda: _share_problems(how, share),
-            lambda: split_problems(split, [RETAIN]),
-            lambda: [text for folder in folders for text in _changed(folder)],
+            lambda: broken,
+            lambda: [text for folder in folders for text in _changed(folder, Path(split), opened)],
             lambda: _config_problems(folders, files, trust),
             lambda: place_problems({"--out": out, "GOOD_RETAIN": good_retain, "GOOD_FORGET": good_forget}),
             lambda: place_problems({"the split": split, "the teacher": record.teacher, "the bundle": bundle}),
@@ -141,9 +146,18 @@ def _share_problems(how: str, share: float | None) -> list[str]:
     return [f"--share {share} means nothing with --how head, which takes the head whole; leave it out, or use another"]
 
 
-def _changed(folder: Path) -> list[str]:
-    """What is no longer as it was when the run was made: its own weights, its teacher's, or its split."""
+def _changed(folder: Path, file: Path, opened: Split | None) -> list[str]:
+    """What is no longer as it was when the run was made: its own weights, its teacher's, or its split.
+
+    Args:
+        folder: the run folder.
+        file: the split file that is used.
+        opened: what it holds; none where it is broken.
+    """
     record = open_run(folder).record
+    if record.role != STUDENT:
+        return []
+    split = opened if Path(record.split.file) == file else read_split(record.split.file)
     weights = {STUDENT: str(folder / MODEL_PT), TEACHER: record.teacher}
     known = {role: path for role, path in weights.items() if path}
-    return changed_problems(folder, record, record.split.file, known) if record.role == STUDENT else []
+    return changed_problems(folder, record, split, known)

@@ -12,6 +12,7 @@ from mu_monai.errors import InputError
 from mu_monai.keys import RETAIN
 from mu_monai.lock import writes
 from mu_monai.workflow.auditing.judging import audit
+from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.reporting import report
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
@@ -106,6 +107,6 @@ def demo(*, out: str | Path, volume: bool = False, quiet: bool = False) -> Path:
         job.bundle, split=split, teacher=teacher, out=runs / "unlearned", settings=job.unlearning, quiet=quiet
     )
     logger.info("5/6 auditing: can it still be told who was forgotten?")
-    audit(student, references=[retrained], quiet=quiet)
+    audit(student, options=AuditOptions(references=[retrained], quiet=quiet))
     logger.info("6/6 writing the report")
     return report([teacher, retrained, student], out=out / "report")

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 from mu_monai.bundle.config import config_files, read_config, run_config
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.errors import collect, raise_if_any
-from mu_monai.keys import MODEL_PT, SCORES_CSV, STUDENT, TEACHER
+from mu_monai.keys import MODEL_PT, STUDENT, TEACHER
 from mu_monai.lock import writes
-from mu_monai.runs import open_run
-from mu_monai.workflow.checks import changed_problems, device_problems, place_problems, split_problems, weight_problems
+from mu_monai.runs import is_complete, is_finished, open_run, scores_file
+from mu_monai.workflow.checks import changed_problems, device_problems, place_problems, usable_split, weight_problems
 from mu_monai.workflow.recipe import common_overrides
+
+logger = logging.getLogger(__name__)
+
+
+def scored_instead(run: str | Path, bundle: str | Path, device: str | None, trust: Trust = STRANGER) -> bool:
+    """Score a run that is to be resumed where that is all that it lacks: it was killed after its training.
+
+    Args:
+        run: the run folder.
+        bundle: the bundle that it is made with.
+        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        trust: what is known of where the run comes from.
+
+    Returns:
+        whether it was scored, and nothing is left to do.
+    """
+    if not is_finished(run) or is_complete(run):
+        return False
+    logger.info("the training of '%s' is finished and its scores are missing: scoring it", run)
+    evaluate(run, device=device, trust=replace(trust, bundle=bundle))
+    return True
 
 
 @writes("run")
@@ -49,13 +72,14 @@ def evaluate(
     )
     parser = read_config(files)
     parser.update(overrides)
+    opened, broken = usable_split(split, [])
     raise_if_any(
         collect(
-            lambda: split_problems(split, []),
+            lambda: broken,
             lambda: device_problems(device),
-            lambda: changed_problems(run, record, split, weights),
+            lambda: changed_problems(run, record, opened, weights),
             *(lambda path=path: weight_problems(parser, path) for path in weights.values()),
         )
     )
     run_config(files, overrides)
-    return run / SCORES_CSV
+    return scores_file(run)

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from monai.data import DataLoader, Dataset
-
-from mu_monai.methods import METHODS
 from mu_monai.methods.method import COSTS
+from mu_monai.methods.registry import defaults, registered
+from mu_monai.runs.origin import origin_of
 
 
 def methods() -> dict[str, dict[str, Any]]:
     """Each method by its name on the command line: what it is, where it comes from, what it needs, costs and takes.
 
     Returns:
-        by name: `summary`, `paper`, `tasks`, `needs`, `cost` and `settings` with their defaults.
+        by name, ours first and then those of other packages: `summary`, `package` with its `version`, `paper`, `tasks`,
+        `needs`, `cost`, `forgets_classes`, `settings` with their defaults, and in words what each setting may be,
+        `allowed`.
 
     Example:
         >>> found = methods()["erase-to-retain"]
-        >>> found["paper"], found["needs"], found["settings"]["forget_weight"]
-        ('arXiv 2511.16574', ['retain labels', 'teacher'], 3.0)
+        >>> found["paper"], found["needs"], found["settings"]["forget_weight"], found["allowed"]["forget_weight"]
+        ('arXiv 2511.16574', ['retain labels', 'teacher'], 3.0, 'a number of 0 or more')
     """
     return {
         name: {
-            "summary": (method.__doc__ or "").strip().splitlines()[0],
+            "summary": (method.__doc__ or "").strip().partition("\n")[0],
+            **{key: value for key, value in origin_of(method).items() if key != "target"},
             "paper": method.paper,
             "tasks": list(method.tasks),
             "needs": list(method.needs),
             "cost": COSTS[method.cost],
-            "settings": method(forget_loader=DataLoader(Dataset([])), task=method.tasks[0]).settings(),
+            "forgets_classes": method.forgets_classes,
+            "settings": defaults(method),
+            "allowed": {setting: str(allowed) for setting, allowed in method.allowed().items()},
         }
-        for name, method in METHODS.items()
+        for name, method in registered().items()
     }

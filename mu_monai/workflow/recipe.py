@@ -13,7 +13,9 @@ from mu_monai.bundle import find_bundle
 from mu_monai.bundle.config import config_files, read_config
 from mu_monai.errors import InputError, did_you_mean
 from mu_monai.files import read_json
-from mu_monai.methods import METHODS, UnlearningMethod
+from mu_monai.methods import UnlearningMethod
+from mu_monai.methods.registry import imported, method_named
+from mu_monai.runs.origin import target_of
 
 FORGET_CLASSES = "forget_classes"
 
@@ -34,25 +36,35 @@ def class_overrides(forget_classes: Sequence[str]) -> dict[str, Any]:
 
 
 def method_overlay(bundle: str | Path, method: str | None) -> list[str]:
-    """The bundle's own settings of a method: the config of its name; none where the bundle has none."""
-    found = [] if method is None else [find_bundle(bundle) / "configs" / f"{method}.json"]
-    return [path.stem for path in found if path.is_file()]
+    """The bundle's own settings of a method: the config of its name; none where the bundle has none.
+
+    A method of another package may be called as a config is that has to do with another method.
+    """
+    if method is None or not (find_bundle(bundle) / "configs" / f"{method}.json").is_file():
+        return []
+    found = configured(read_config(config_files(bundle, "unlearn", [method])))
+    return [method] if found in (None, method_named(method)) else []
 
 
-def method_override(bundle: str | Path, parser: ConfigParser, method: str) -> dict[str, Any]:
+def configured(parser: ConfigParser) -> type[UnlearningMethod] | None:
+    """The class of the method that a bundle's config names; none where it is not one of `UnlearningMethod`."""
+    return imported(parser.get("method::_target_"))
+
+
+def method_override(bundle: str | Path, parser: ConfigParser, kind: type[UnlearningMethod]) -> dict[str, Any]:
     """A method that a bundle has no settings for: its own recipe and defaults, with the bundle's data and task.
 
     Batches are as large as those of the bundle's training, unless the recipe says otherwise.
     """
-    target = METHODS[method]
-    own = parser.get("method")
-    if own["_target_"].rpartition(".")[2] == target.__name__:
+    if configured(parser) is kind:
         return {}
+    own = parser.get("method")
     common = {item.name for item in fields(UnlearningMethod)} - {"stop_at", "tolerance"}
+    common |= {FORGET_CLASSES} if kind.forgets_classes else set()
     given = {key: value for key, value in own.items() if key in common}
     training = read_config(config_files(bundle, "train"))
     batch = {} if training.get("batch_size") is None else {"batch_size": training.get("batch_size")}
-    return {"method": {"_target_": f"{target.__module__}.{target.__name__}", **given}, **batch, **target.recipe}
+    return {"method": {"_target_": target_of(kind), **given}, **batch, **kind.recipe}
 
 
 def preset_overlay(bundle: str | Path, preset: str | None) -> list[str]:

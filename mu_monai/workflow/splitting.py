@@ -12,17 +12,21 @@ from mu_monai.data import (
     ForgetIds,
     ForgetSelector,
     ForgetWhere,
+    Provenance,
     SplitSettings,
     check_manifest,
     make_split,
+    open_split,
+    provenance_of,
     read_layout,
     reselect,
     write_split,
 )
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_text
-from mu_monai.keys import PROVENANCE, SUBSETS
+from mu_monai.keys import SUBSETS
 from mu_monai.lock import writes
+from mu_monai.workflow.options import ForgetChoice
 
 
 @writes("out")
@@ -33,9 +37,14 @@ def split(
     layout: str | None = None,
     label_set: str | None = None,
     salt: str | None = None,
-    forget: Mapping[str, Any],
+    forget: ForgetChoice = ForgetChoice(),  # noqa: B008 - frozen
+    validation: float | None = None,
+    test: float | None = None,
+    group_by: str | None = None,
+    seed: int = 0,
+    on_duplicates: str | None = None,
+    strict: bool = False,
     force: bool = False,
-    **settings: Any,
 ) -> str:
     """Write a `split.json` and say in words what it holds.
 
@@ -46,10 +55,14 @@ def split(
         layout: a key of `mu_monai.data.LAYOUTS`; recognized where it is none.
         label_set: CHASE_DB1's observer, `1stHO` or `2ndHO`.
         salt: with which the layout `dicom` hashes identifiers; drawn where it is none.
-        forget: at most one of `fraction` (in (0, 1)), `ids` (a file, one id a line) and `where` (a condition); beside
-            `where` also `share`, that of the patients found (in (0, 1)).
+        forget: whom to forget; nobody where the model is trained before anybody asks.
+        validation: share of all patients for validation, in [0, 1); by default 0.2.
+        test: share of all patients for the test set, in [0, 1); by default 0.2.
+        group_by: the column that never straddles subsets; by default `patient_id`.
+        seed: seed of the draw, >= 0.
+        on_duplicates: copies in the source: `error` (the default), `drop` or `together`.
+        strict: near-duplicates of forget cases are an error, not a warning.
         force: replace an existing file.
-        settings: the other fields of `mu_monai.data.SplitSettings`; those that are none keep their defaults.
 
     Returns:
         the counts per subset and what to look at, one line each.
@@ -61,66 +74,64 @@ def split(
     if out.exists() and not force:
         raise InputError(f"'{out}' exists; give another --out, or --force to replace it")
     selector = _selector(forget)
-    chosen = SplitSettings(forget=selector, **{name: value for name, value in settings.items() if value is not None})
+    own = {"validation": validation, "test": test, "group_by": group_by, "on_duplicates": on_duplicates}
+    given: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
+    chosen = SplitSettings(forget=selector, seed=seed, strict=strict, **given)
     if Path(source).suffix == ".json" and not LAYOUTS["decathlon"].fits(Path(source)):
         if selector is None:
             raise InputError(
                 f"say which training cases of '{source}' to forget: --forget, --forget-ids or --forget-where"
             )
-        raise_if_any(_without_effect({"layout": layout, "label_set": label_set, "salt": salt, **settings}))
-        content = reselect(source, selector, seed=chosen.seed, strict=chosen.strict)
+        raise_if_any(_without_effect({"layout": layout, "label_set": label_set, "salt": salt, **given}))
+        content = reselect(open_split(source), selector, seed=chosen.seed, strict=chosen.strict)
     else:
         found = read_layout(source, layout, label_set, salt)
         check_manifest(found.manifest, allow_repeated_ids=True)
         content = make_split(found, chosen)
     write_split(out, content)
-    return "\n".join(_summary(out, content[PROVENANCE]))
+    return "\n".join(_summary(out, provenance_of(content)))
 
 
-def _without_effect(options: Mapping[str, Any]) -> list[str]:
-    fixed = ("layout", "label_set", "salt", "validation", "test", "group_by", "on_duplicates")
+def _without_effect(options: Mapping[str, object]) -> list[str]:
     return [
-        f"--{name.replace('_', '-')} {options[name]} has no effect on a split.json, whose subsets stay but for whom to "
+        f"--{name.replace('_', '-')} {value} has no effect on a split.json, whose subsets stay but for whom to "
         "forget; leave it out, or split the images anew"
-        for name in fixed
-        if options.get(name) is not None
+        for name, value in options.items()
+        if value is not None
     ]
 
 
-def _selector(forget: Mapping[str, Any]) -> ForgetSelector | None:
-    given = {name: value for name, value in forget.items() if value is not None}
-    share = given.pop("share", None)
-    if share is not None and "where" not in given:
+def _selector(forget: ForgetChoice) -> ForgetSelector | None:
+    if forget.share is not None and forget.where is None:
         raise InputError(
-            f"--forget-fraction-of {share} is a share of what a condition finds; give the condition with "
+            f"--forget-fraction-of {forget.share} is a share of what a condition finds; give the condition with "
             "--forget-where, or take --forget for a share of all training patients"
         )
-    if not given:
-        return None
+    given = [choice for choice in (forget.fraction, forget.ids, forget.where) if choice is not None]
     if len(given) > 1:
         raise InputError(f"give one of --forget, --forget-ids and --forget-where, not {len(given)} of them")
-    kind, value = next(iter(given.items()))
-    if kind == "fraction":
-        return ForgetFraction(value)
-    if kind == "where":
-        return ForgetWhere(value, share)
-    if not Path(value).is_file():
+    if forget.fraction is not None:
+        return ForgetFraction(forget.fraction)
+    if forget.where is not None:
+        return ForgetWhere(forget.where, forget.share)
+    return None if forget.ids is None else ForgetIds(_ids(forget.ids))
+
+
+def _ids(file: str | Path) -> tuple[str, ...]:
+    if not Path(file).is_file():
         raise InputError(
-            f"the file of ids '{value}' does not exist; give a text file with one patient or case id a line"
+            f"the file of ids '{file}' does not exist; give a text file with one patient or case id a line"
         )
-    lines = read_text(value).splitlines()
-    return ForgetIds(tuple(line.strip() for line in lines if line.strip() and not line.startswith("#")))
+    lines = read_text(file).splitlines()
+    return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
 
 
-def _summary(out: Path, provenance: Mapping[str, Any]) -> list[str]:
-    counts = provenance["counts"]
-    lines = [
-        f"layout {provenance['layout']}" + (f", labels of {provenance['label_set']}" if provenance["label_set"] else "")
-    ]
+def _summary(out: Path, provenance: Provenance) -> list[str]:
+    counts, labels = provenance.counts, provenance.label_set
+    lines = [f"layout {provenance.layout or 'not known'}" + (f", labels of {labels}" if labels else "")]
     lines += [f"{name:<10} {counts[name]['patients']:>7} patients {counts[name]['cases']:>7} cases" for name in SUBSETS]
-    duplicates = provenance["duplicates"]
-    if duplicates["dropped"]:
-        lines.append(f"dropped as copies: {len(duplicates['dropped'])} cases")
-    if duplicates["together"]:
-        lines.append(f"kept together as copies: {len(duplicates['together'])} sets")
+    if provenance.dropped:
+        lines.append(f"dropped as copies: {len(provenance.dropped)} cases")
+    if provenance.together:
+        lines.append(f"kept together as copies: {len(provenance.together)} sets")
     return [*lines, f"split: {out}"]

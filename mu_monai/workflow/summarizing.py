@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from mu_monai.keys import MODEL, SCORES_CSV, SUBSET
+from mu_monai.keys import MODEL, SUBSET
 from mu_monai.metrics import structure_scores, subset_means
-from mu_monai.runs import read_record
+from mu_monai.runs import Run, read_record
 from mu_monai.runs.numbers import Metric
-from mu_monai.runs.scores import DICE, LEADING, Column, read_scores, structures, task_of
+from mu_monai.runs.scores import DICE, LEADING, Column, structures, task_of
 
 
 def summary(run: str | Path) -> str:
@@ -25,7 +25,7 @@ def summary(run: str | Path) -> str:
     """
     folder = Path(run)
     gone = read_record(folder).forget_classes
-    scores = structure_scores(read_scores(folder / SCORES_CSV), gone)
+    scores = structure_scores(Run(folder, read_record(folder)).scores, gone)
     titles = _titles(LEADING[task_of(scores)], structures(scores), gone)
     means = subset_means(scores, list(titles))
     return "\n".join(f"{title}\n{_table(means, column)}" for column, title in titles.items())

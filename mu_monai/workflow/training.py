@@ -16,8 +16,9 @@ from mu_monai.workflow.checks import (
     mask_class_problems,
     number_problems,
     place_problems,
-    split_problems,
+    usable_split,
 )
+from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import class_overrides, common_overrides
 
 
@@ -55,6 +56,8 @@ def train(
     Raises:
         InputError: every problem of the input, before anything is trained.
     """
+    if resume and scored_instead(out, bundle, device):
+        return Path(out)
     files = config_files(bundle, "train", overlays)
     overrides = {"run_dir": str(out), "subsets": list(subsets), "resume": resume, "quiet": quiet}
     overrides |= class_overrides(forget_classes) | common_overrides(bundle, split, device) | parse_settings(settings)
@@ -62,9 +65,10 @@ def train(
     wrong = [name for name in subsets if name not in TRAINING_SUBSETS]
     problems = [] if subsets else [f"--subsets is empty; use {' or '.join(TRAINING_SUBSETS)}, or both"]
     problems += [f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}" for name in wrong]
+    opened, broken = usable_split(split, [RETAIN])
     problems += collect(
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
-        lambda: split_problems(split, [RETAIN]) or mask_class_problems(parser, overrides, split),
+        lambda: broken or mask_class_problems(parser, overrides, opened),
         lambda: place_problems({"--out": out, "--split": split, "BUNDLE": find_bundle(bundle)}),
         lambda: device_problems(device),
         lambda: number_problems(overrides),

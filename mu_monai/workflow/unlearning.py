@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,20 @@ from monai.bundle import ConfigParser
 from mu_monai.bundle import find_bundle
 from mu_monai.bundle.config import config_files, parse_settings, read_config, run_config, unknown_ids
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
-from mu_monai.data import case_digests, read_split
+from mu_monai.data import Split, read_split
 from mu_monai.errors import InputError, collect, did_you_mean, raise_if_any
+from mu_monai.files import file_sha256
 from mu_monai.keys import (
     FORGET,
     MODEL_PT,
-    PROVENANCE,
     RETAIN,
-    RUN_JSON,
     TEST,
     TRAINING_SUBSETS,
     VALIDATION,
 )
 from mu_monai.lock import writes
-from mu_monai.methods import METHODS
-from mu_monai.runs import read_record
+from mu_monai.methods.registry import imported, method_named, registered
+from mu_monai.runs import is_run, read_record
 from mu_monai.workflow.checks import (
     class_problems,
     classes_to_forget,
@@ -35,9 +33,10 @@ from mu_monai.workflow.checks import (
     mask_class_problems,
     number_problems,
     place_problems,
-    split_problems,
+    usable_split,
     weight_problems,
 )
+from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import (
     FORGET_CLASSES,
     class_overrides,
@@ -77,8 +76,8 @@ def unlearn(
         split: a `split.json`; none for the bundle's built-in phantoms.
         teacher: a run folder or weights file; none for the bundle's own weights.
         out: the run folder to make.
-        method: one of `mu_monai.methods.METHODS`; none for that of the preset, or of the bundle. Its settings are those
-            of the bundle's config of that name, where it has one.
+        method: one of `mu_monai.workflow.methods()`; none for that of the preset, or of the bundle. Its settings are
+            those of the bundle's config of that name, where it has one.
         preset: one of the bundle's presets, such as `paper`, `paper-code` or `two-phase`; none for the bundle's own
             settings.
         lora_targets: a regular expression over full layer names, or `decoder`, `head` or `all`: where adapters go.
@@ -96,8 +95,10 @@ def unlearn(
     Raises:
         InputError: every problem of the input, before anything is trained.
     """
-    known = method if method in METHODS else None  # what is not known is said below, with all other problems
-    tuned = method_overlay(bundle, known)
+    if resume and scored_instead(out, bundle, device, trust):
+        return Path(out)
+    kind = method_named(method)  # what is not known is said below, with all other problems
+    tuned = method_overlay(bundle, method if kind else None)
     files = config_files(bundle, "unlearn", [*(tuned or preset_overlay(bundle, preset)), *overlays])
     overrides: dict[str, Any] = {"run_dir": str(out), "resume": resume, "quiet": quiet}
     if teacher is not None:
@@ -106,21 +107,19 @@ def unlearn(
         overrides["network::scope"] = lora_targets
     overrides |= class_overrides(forget_classes) | common_overrides(bundle, split, device) | parse_settings(settings)
     parser = read_config(files)
-    if known is not None and not tuned:
-        own = method_override(bundle, parser, known)
+    if kind is not None and not tuned:
+        own = method_override(bundle, parser, kind)
         parser.update(own)
         overrides = own | overrides
     if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
         overrides["preset"] = f"{parser.get('preset')}, changed"
     names = classes_to_forget(parser, overrides)
+    opened, broken = usable_split(split, [RETAIN] if names else TRAINING_SUBSETS)
     problems = collect(
         lambda: method_problems(method, preset, tuned),
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: never_learned(names, teacher) + unable_problems(names, parser, overrides),
-        lambda: (
-            split_problems(split, [RETAIN] if names else TRAINING_SUBSETS)
-            or trained_otherwise(split, teacher) + mask_class_problems(parser, overrides, split)
-        ),
+        lambda: broken or trained_otherwise(opened, teacher) + mask_class_problems(parser, overrides, opened),
         lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": find_bundle(bundle)}),
         lambda: device_problems(device),
         lambda: number_problems(overrides),
@@ -129,7 +128,7 @@ def unlearn(
         parser.update(overrides)
         problems += weight_problems(parser, parser.get_parsed_content("teacher"))
     raise_if_any(problems)
-    if parser.get("method::stop_at") is not None and _chosen_by_condition(split):
+    if parser.get("method::stop_at") is not None and _chosen_by_condition(opened):
         logger.warning(
             "the forget cases were chosen by a condition (--forget-where): a model that never saw them may answer them "
             "better or worse than unseen ones, and the run leads them to the losses of unseen ones; compare with a "
@@ -139,35 +138,36 @@ def unlearn(
     return Path(out)
 
 
-def _chosen_by_condition(split: str | Path | None) -> bool:
+def _chosen_by_condition(split: Split | None) -> bool:
     """Whether a split's forget cases share a property, such as a device or a diagnosis."""
-    selector = {} if split is None else read_split(split)[PROVENANCE].get("selector") or {}
-    return bool(selector.get("kind") == "where")
+    selector = None if split is None else split.provenance.selector
+    return bool(selector and selector.get("kind") == "where")
 
 
-def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> list[str]:
+def trained_otherwise(split: Split | None, teacher: str | Path | None) -> list[str]:
     """Why a split does not fit what a teacher's run trained on, image by image.
 
     Nothing can be forgotten that was never trained on, and a case that was is no unseen one. It cannot be told where
     the teacher is a bare weights file, or its split is gone.
     """
-    record = Path(teacher or "") / RUN_JSON
-    if split is None or teacher is None or not record.is_file():
+    if split is None or teacher is None or not is_run(teacher):
         return []
-    run = read_record(record.parent)
-    if not Path(run.split.file).is_file():
+    run = read_record(teacher)
+    file = Path(run.split.file)
+    if not file.is_file():
         return []
-    trained = {digest for subset in run.subsets for digest in _digests(run.split.file, subset).values()}
+    before = split if file_sha256(file) == split.sha256 else read_split(file)
+    trained = {digest for subset in run.subsets for digest in before.digests(subset).values()}
     problems = [
         f"case '{case}' is to be forgotten, but the teacher '{teacher}' was not trained on it"
-        for case, digest in _digests(split, FORGET).items()
+        for case, digest in split.digests(FORGET).items()
         if digest not in trained
     ]
     problems += [
         f"case '{case}' is in '{subset}', but the teacher '{teacher}' was trained on it; make the split from the "
-        f"teacher's own: mu-monai split {run.split.file} --forget-ids ..."
+        f"teacher's own: mu-monai split {file} --forget-ids ..."
         for subset in (VALIDATION, TEST)
-        for case, digest in _digests(split, subset).items()
+        for case, digest in split.digests(subset).items()
         if digest in trained
     ]
     return problems
@@ -175,12 +175,11 @@ def trained_otherwise(split: str | Path | None, teacher: str | Path | None) -> l
 
 def never_learned(names: Sequence[str], teacher: str | Path | None) -> list[str]:
     """Why classes cannot be forgotten: a teacher's run left them out, or forgot them."""
-    record = Path(teacher or "") / RUN_JSON
-    if teacher is None or not record.is_file():
+    if teacher is None or not is_run(teacher):
         return []
-    absent = read_record(record.parent).forget_classes
+    absent = read_record(teacher).forget_classes
     return [
-        f"class '{name}' is to be forgotten, but the teacher '{teacher}' was itself made without it (its {RUN_JSON}: "
+        f"class '{name}' is to be forgotten, but the teacher '{teacher}' was itself made without it (its record: "
         f"{FORGET_CLASSES} {', '.join(absent)}); give a teacher that knows it"
         for name in names
         if name in absent
@@ -190,23 +189,20 @@ def never_learned(names: Sequence[str], teacher: str | Path | None) -> list[str]
 def unable_problems(names: Sequence[str], parser: ConfigParser, overrides: Mapping[str, Any]) -> list[str]:
     """Why a method cannot do the job: its rule has no meaning for the task, or it cannot forget classes."""
     own = overrides.get("method") or parser.get("method")
-    chosen = own["_target_"].rpartition(".")[2]
-    known = {method.__name__: (name, method) for name, method in METHODS.items()}
-    task, problems = own.get("task"), []
-    if chosen in known and task not in known[chosen][1].tasks:
-        able = [name for name, method in METHODS.items() if task in method.tasks]
-        problems.append(f"{chosen} cannot forget in a {task} task; use one of {', '.join(able)}")
-    forgets_classes = [n for n, method in METHODS.items() if "forget_classes" in {f.name for f in fields(method)}]
-    if names and known.get(chosen, ("", None))[0] not in forgets_classes:
+    kind, task = imported(overrides.get("method::_target_", own["_target_"])), own.get("task")
+    if kind is None:  # nothing is known of it
+        return []
+    problems = []
+    if task not in kind.tasks:
+        able = [name for name, other in registered().items() if task in other.tasks]
+        problems.append(f"{kind.__name__} cannot forget in a {task} task; use one of {', '.join(able)}")
+    if names and not kind.forgets_classes:
+        able = [name for name, other in registered().items() if other.forgets_classes]
         problems.append(
-            f"{chosen} cannot forget classes ({', '.join(names)}), only cases; use a method that can "
-            f"({', '.join(forgets_classes)}), or forget cases"
+            f"{kind.__name__} cannot forget classes ({', '.join(names)}), only cases; use a method that can "
+            f"({', '.join(able)}), or forget cases"
         )
     return problems
-
-
-def _digests(split: str | Path, subset: str) -> dict[str, str]:
-    return case_digests(split, subset)
 
 
 def method_problems(method: str | None, preset: str | None = None, tuned: Sequence[str] = ()) -> list[str]:
@@ -217,8 +213,9 @@ def method_problems(method: str | None, preset: str | None = None, tuned: Sequen
         preset: the name of a preset that was asked for.
         tuned: the bundle's own settings of the method; presets are of the bundle's own method.
     """
-    if method is not None and method not in METHODS:
-        return [f"method '{method}' is not known; use one of {', '.join(METHODS)}{did_you_mean(method, METHODS)}"]
+    if method is not None and method_named(method) is None:
+        known = registered()
+        return [f"method '{method}' is not known; use one of {', '.join(known)}{did_you_mean(method, known)}"]
     if tuned and preset is not None:
         return [
             f"--preset {preset} and --method {method} contradict each other: the bundle has settings of its own for "

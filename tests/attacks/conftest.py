@@ -51,7 +51,7 @@ class Made:
 
     def auc(self, network: nn.Module) -> float:
         """Of the loss, on the forgotten patients that no attacker has."""
-        scorer = ScoreSubsets(self.loaders, LOSS)
+        scorer = ScoreSubsets({}, LOSS)
         others = DataLoader(Dataset(list(self.loaders["forget"].dataset)[4:]), batch_size=40)
         tables = [scorer.score(network.eval(), loader) for loader in (others, self.loaders["test"])]
         return auc(*(attack_scores(table, {"loss": -1})["loss"] for table in tables))

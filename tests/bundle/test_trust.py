@@ -412,4 +412,5 @@ def test_columns_of_another_split_than_the_runs_are_not_read(strangers_run, phan
     record = read_json(run / "run.json")
     record["split"]["file"] = str(tmp_path / "split.json")
     write_record(run, RunRecord.from_json(record))
-    assert "secret" not in workflow.audit(run, quiet=True, n_resamples=10).read_text()
+    options = workflow.AuditOptions(quiet=True, n_resamples=10)
+    assert "secret" not in workflow.audit(run, options=options).read_text()

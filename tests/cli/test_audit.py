@@ -1,5 +1,7 @@
 """The command `audit`, from its words to what it prints."""
 
+from pathlib import Path
+
 from mu_monai import workflow
 
 
@@ -23,13 +25,22 @@ def test_weights_need_a_split_and_a_folder(mu_monai):
     assert "needs all of --weights, --split and --out" in error
 
 
-def test_all_options_reach_the_audit(mu_monai, monkeypatch, tmp_path):
+def test_all_options_reach_the_audit(mu_monai, monkeypatch):
     given = {}
-    monkeypatch.setattr(workflow, "audit", lambda run, **options: given.update(options, run=run) or "a.json")
+    monkeypatch.setattr(workflow, "audit", lambda run, **rest: given.update(rest, run=run) or "a.json")
     monkeypatch.setattr(workflow, "audit_summary", lambda file: "said")
-    words = "--reference r1 --reference r2 --teacher t --sibling s --attacks int8,int4 --shadows 4 --pool p --by sex"
-    code, said, _ = mu_monai("audit", "run", *words.split(), "--quiet")
+    words = "--reference r1 --reference r2 --sibling s --attacks int8,int4 --shadows 4 --pool p --by sex --seed 3"
+    code, said, _ = mu_monai("audit", "run", *words.split(), "--teacher", "t", "--device", "cpu", "--quiet")
     assert (code, said) == (0, "said\naudit: a.json\n")
-    assert [path.name for path in given["references"]] == ["r1", "r2"]
-    assert (given["attacks"], given["by"], given["shadows"], given["quiet"]) == (["int8", "int4"], ["sex"], 4, True)
-    assert (given["teacher"].name, given["siblings"][0].name, given["pool"].name) == ("t", "s", "p")
+    assert given["options"] == workflow.AuditOptions(
+        references=[Path("r1"), Path("r2")],
+        siblings=[Path("s")],
+        attacks=["int8", "int4"],
+        shadows=4,
+        pool=Path("p"),
+        by=["sex"],
+        seed=3,
+        device="cpu",
+        quiet=True,
+    )
+    assert (given["run"], given["teacher"], given["out"]) == ("run", Path("t"), None)

@@ -20,18 +20,24 @@ from mu_monai.data import write_phantoms
 from mu_monai.files import read_json
 
 COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands]
+COMMANDS += [
+    f"{group.name} {command.callback.__name__}"
+    for group in cli.app.registered_groups
+    for command in group.typer_instance.registered_commands
+]
 UNLEARN = ["--set", "max_epochs=6", "--set", "batch_size=4", "--set", "learning_rate=0.01", "--quiet"]
 
 
 def test_every_verb_is_a_command():
     verbs = ["split", "train", "unlearn", "evaluate", "report", "revert", "merge", "methods", "networks", "demo"]
     verbs += ["audit", "release", "verify", "predict", "compose", "compare"]
+    verbs += ["bundle new", "bundle check"]
     assert sorted(COMMANDS) == sorted(verbs)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command):
-    result = CliRunner().invoke(cli.app, [command, "--help"])
+    result = CliRunner().invoke(cli.app, [*command.split(), "--help"])
     assert result.exit_code == 0
     assert f"Example: mu-monai {command}" in " ".join(result.output.split())
 

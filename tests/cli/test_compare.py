@@ -1,5 +1,7 @@
 """The command `compare`, from its words to what it prints."""
 
+from pathlib import Path
+
 from mu_monai import workflow
 from mu_monai.files import write_json
 
@@ -7,7 +9,7 @@ from mu_monai.files import write_json
 def test_all_options_reach_the_comparison(mu_monai, monkeypatch, tmp_path):
     given, file = {}, tmp_path / "comparison.json"
     write_json(file, {"rows": [{"status": "finished"}]})
-    monkeypatch.setattr(workflow, "compare", lambda bundle, **options: given.update(options, bundle=bundle) or file)
+    monkeypatch.setattr(workflow, "compare", lambda bundle, **rest: given.update(rest, bundle=bundle) or file)
     monkeypatch.setattr(workflow, "comparison_summary", lambda file: "said")
     words = "--methods scrub,npo --seeds 0,2 --trials 4 --reference r1 --reference r2 --cache c --attacks int8,int4"
     more = "--set max_epochs=1 --overlay paper_size --device cpu --quiet"
@@ -15,10 +17,18 @@ def test_all_options_reach_the_comparison(mu_monai, monkeypatch, tmp_path):
     code, said, error = mu_monai("compare", "isic", *places, *words.split(), *more.split())
     assert (code, error) == (0, "")
     assert said == f"said\ncomparison: {tmp_path / 'index.html'}\n"
-    assert (given["bundle"], given["methods"], given["seeds"], given["trials"]) == ("isic", ["scrub", "npo"], [0, 2], 4)
-    assert [path.name for path in given["references"]] == ["r1", "r2"]
-    assert (given["cache"].name, given["attacks"], given["device"]) == ("c", ["int8", "int4"], "cpu")
-    assert (given["settings"], given["overlays"]) == (["max_epochs=1"], ["paper_size"])
+    assert given["options"] == workflow.CompareOptions(
+        methods=["scrub", "npo"],
+        seeds=[0, 2],
+        trials=4,
+        references=[Path("r1"), Path("r2")],
+        cache=Path("c"),
+        attacks=["int8", "int4"],
+        settings=["max_epochs=1"],
+        overlays=["paper_size"],
+        device="cpu",
+    )
+    assert given["bundle"] == "isic"
     assert [given[name].name for name in ("split", "teacher", "out")] == ["s.json", "t", "o"]
 
 

@@ -14,6 +14,7 @@ from mu_monai.data import (
     SplitSettings,
     load_split,
     make_split,
+    open_split,
     phantom_split,
     reselect,
     write_split,
@@ -54,7 +55,7 @@ def patients(split, subset):
 
 def test_a_share_of_a_query_is_that_of_the_patients_still_retained(trained, tmp_path):
     before = load_split(trained)
-    found = reselect(trained, ForgetWhere("phantom == 'lesions'", 0.5), seed=1)
+    found = reselect(open_split(trained), ForgetWhere("phantom == 'lesions'", 0.5), seed=1)
     after = load_split(write_split(tmp_path / "request.json", found))
     assert after["test"] == before["test"]
     assert patients(after, "forget") > patients(before, "forget")
@@ -71,7 +72,7 @@ def test_validation_and_test_stay_and_those_forgotten_earlier_stay(trained, tmp_
         "ids": ForgetIds(tuple(wanted)),
         "where": ForgetWhere(f"patient_id in {wanted}"),
     }[kind]
-    after = load_split(write_split(tmp_path / "request.json", reselect(trained, selector)), verify=True)
+    after = load_split(write_split(tmp_path / "request.json", reselect(open_split(trained), selector)), verify=True)
     for subset in ("validation", "test"):
         assert after[subset] == before[subset]
     training = patients(before, "retain") | patients(before, "forget")
@@ -86,7 +87,7 @@ def test_validation_and_test_stay_and_those_forgotten_earlier_stay(trained, tmp_
 
 def test_metadata_and_provenance_come_along(trained, tmp_path):
     wanted = load_split(trained)["retain"][0]["patient_id"]
-    path = write_split(tmp_path / "request.json", reselect(trained, ForgetIds((wanted,)), seed=3))
+    path = write_split(tmp_path / "request.json", reselect(open_split(trained), ForgetIds((wanted,)), seed=3))
     old, new = (read_json(file) for file in (trained, path))
     assert set(new["forget"][0]) == set(old["retain"][0])
     assert new["provenance"]["selector"] == {"kind": "ids", "value": [wanted]}
@@ -99,33 +100,33 @@ def test_metadata_and_provenance_come_along(trained, tmp_path):
 def test_a_second_request_does_not_take_back_the_first(untouched, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     first, second, *_ = sorted(patients(load_split(untouched), "retain"))
-    one = write_split(tmp_path / "one.json", reselect(untouched, ForgetIds((first,))))
+    one = write_split(tmp_path / "one.json", reselect(open_split(untouched), ForgetIds((first,))))
     assert read_json(one)["provenance"]["also_forgotten"] == 0
     assert "stay forgotten" not in caplog.text
-    two = write_split(tmp_path / "two.json", reselect(one, ForgetIds((second,))))
+    two = write_split(tmp_path / "two.json", reselect(open_split(one), ForgetIds((second,))))
     assert patients(load_split(two), "forget") == {first, second}
     assert read_json(two)["provenance"]["also_forgotten"] == 2
     assert f"2 cases that {one} forgets already stay forgotten" in caplog.text
-    three = reselect(two, ForgetFraction(0.5), seed=1)
+    three = reselect(open_split(two), ForgetFraction(0.5), seed=1)
     assert patients(three, "forget") > {first, second}
     assert three["provenance"]["also_forgotten"] == 4
 
 
 def test_a_request_can_be_repeated(trained):
     already = patients(load_split(trained), "forget")
-    assert patients(reselect(trained, ForgetIds(tuple(already))), "forget") == already
+    assert patients(reselect(open_split(trained), ForgetIds(tuple(already))), "forget") == already
 
 
 @pytest.mark.parametrize("subset", ["validation", "test"])
 def test_a_patient_that_was_not_trained_on_cannot_be_forgotten(trained, subset):
     patient = load_split(trained)[subset][0]["patient_id"]
     with pytest.raises(InputError, match=rf"to forget is in '{subset}': the model was not trained on it"):
-        reselect(trained, ForgetIds((patient,)))
+        reselect(open_split(trained), ForgetIds((patient,)))
 
 
 def test_forgetting_everybody_is_refused(trained):
     with pytest.raises(InputError, match="at least 1 to retain"):
-        reselect(trained, ForgetWhere("patient_id == patient_id"))
+        reselect(open_split(trained), ForgetWhere("patient_id == patient_id"))
 
 
 def test_two_requests_that_together_leave_nobody_are_refused(trained):
@@ -133,23 +134,24 @@ def test_two_requests_that_together_leave_nobody_are_refused(trained):
     with pytest.raises(
         InputError, match=r"the 2 cases that .* forgets already leave nobody to train on; .* at least 1"
     ):
-        reselect(trained, ForgetIds(rest))
+        reselect(open_split(trained), ForgetIds(rest))
 
 
 def test_copies_that_were_kept_together_stay_together(with_copies, tmp_path):
     with pytest.raises(InputError, match=r"'p03 \+ p07' is to be forgotten only in part"):
-        reselect(with_copies, ForgetIds(("p03",)))
+        reselect(open_split(with_copies), ForgetIds(("p03",)))
+    split = open_split(with_copies)
     for seed in range(5):
-        request = write_split(tmp_path / f"{seed}.json", reselect(with_copies, ForgetFraction(0.4), seed=seed))
+        request = write_split(tmp_path / f"{seed}.json", reselect(split, ForgetFraction(0.4), seed=seed))
         load_split(request, verify=True)
         assert len(patients(load_split(request), "forget") & {"p03", "p07"}) != 1
-    both = load_split(write_split(tmp_path / "both.json", reselect(with_copies, ForgetIds(("p03", "p07")))))
+    both = load_split(write_split(tmp_path / "both.json", reselect(open_split(with_copies), ForgetIds(("p03", "p07")))))
     assert patients(both, "forget") == {"p03", "p07"}
 
 
 @pytest.mark.parametrize("ids", [("twice",), ("twice~1", "twice~2"), ("p00",)])
 def test_a_case_that_was_renamed_is_found_by_its_original_id(with_copies, ids):
-    after = reselect(with_copies, ForgetIds(ids))
+    after = reselect(open_split(with_copies), ForgetIds(ids))
     assert [case["case_id"] for case in after["forget"]] == ["twice~1", "twice~2"]
     assert after["provenance"]["selector"] == {"kind": "ids", "value": list(ids)}
 
@@ -162,4 +164,4 @@ def test_a_split_without_digests_is_refused(untouched, change):
     change(content["provenance"])
     untouched.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"provenance.sha256 of the split file .* has no digest of .* of 20 images"):
-        reselect(untouched, ForgetFraction(0.5))
+        reselect(open_split(untouched), ForgetFraction(0.5))

@@ -17,17 +17,20 @@ from mu_monai.data import (
     ForgetWhere,
     Source,
     SplitSettings,
-    case_digests,
     check_manifest,
     load_split,
     make_split,
+    open_split,
     read_layout,
+    read_split,
     reselect,
     write_split,
 )
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256
 from mu_monai.keys import SUBSETS
+
+FILES = ("image", "label")
 
 
 @pytest.fixture
@@ -309,17 +312,61 @@ def test_whatever_a_split_holds_only_an_input_error_comes_out(split_file, data):
         with contextlib.suppress(InputError):
             load_split(split_file, verify=True)
         with contextlib.suppress(InputError):
-            reselect(split_file, ForgetFraction(0.3))
+            reselect(open_split(split_file), ForgetFraction(0.3))
         with contextlib.suppress(InputError):
-            case_digests(split_file, "retain")
+            read_split(split_file).digests("retain")
     finally:
         split_file.write_text(whole, encoding="utf-8")
+
+
+def test_a_split_that_was_read_knows_its_cases(split_file):
+    split, content = read_split(split_file), json.loads(split_file.read_text())
+    assert split.sha256 == file_sha256(split_file)
+    assert split.cases == load_split(split_file)
+    assert split.rows == {name: content[name] for name in SUBSETS}
+    assert set(split.table.columns) == {"case_id", "patient_id", "image", "label", "device", "age", "subset"}
+    assert split.located["test"][0] == {**content["test"][0], **split.cases["test"][0]}
+    assert split.patients("forget") == {case["patient_id"] for case in content["forget"]}
+    digests = content["provenance"]["sha256"]
+    assert split.digests("forget") == {case["case_id"]: digests[case["image"]] for case in content["forget"]}
+    assert set(split.file_digests) == {case[key] for part in split.cases.values() for case in part for key in FILES}
+
+
+def test_a_split_is_read_where_its_images_are_no_longer(split_file, tmp_path):
+    alone = shutil.copy(split_file, tmp_path / "alone.json")
+    assert read_split(alone).digests("test") == read_split(split_file).digests("test")
+    with pytest.raises(InputError, match="does not exist; put it back"):
+        open_split(alone)
+
+
+def test_files_are_hashed_once(split_file, monkeypatch):
+    hashed = []
+    monkeypatch.setattr("mu_monai.data.duplicates.file_sha256", lambda path: hashed.append(path) or file_sha256(path))
+    split = open_split(split_file)
+    assert hashed == []
+    assert split.problems(verify=True) == split.changed_files == []
+    assert len(hashed) == len(set(hashed)) == 40
+
+
+def test_of_its_provenance_neither_digests_nor_salt_are_public(split_file):
+    edit(split_file, lambda content: content["provenance"].update(salt="a secret", later={"a": 1}))
+    split = read_split(split_file)
+    assert split.provenance.salt == "a secret"
+    assert split.public_provenance().keys() == split.provenance.content.keys() - {"salt", "sha256"}
+    assert split.public_provenance()["later"] == {"a": 1}
+
+
+def test_a_provenance_that_says_little_is_read(split_file):
+    edit(split_file, lambda content: content.update(provenance={"seed": 3}))
+    found = open_split(split_file).provenance
+    assert (found.group_by, found.selector, found.classes, found.layout) == ("patient_id", None, None, None)
+    assert (found.counts, found.sha256, found.dropped, found.together) == ({}, {}, [], [])
 
 
 def test_a_case_without_digest_is_told(split_file):
     edit(split_file, lambda content: content["provenance"]["sha256"].clear())
     with pytest.raises(InputError, match="has no digest of the image of case"):
-        case_digests(split_file, "retain")
+        read_split(split_file).digests("retain")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX files")

@@ -108,7 +108,8 @@ class Run:
             teacher="runs/teacher/model.pt",
             resume=resume,
         )
-        scorer = ScoreSubsets(self.loaders, DiceCELoss(sigmoid=True))
+        datasets = {subset: loader.dataset for subset, loader in self.loaders.items()}
+        scorer = ScoreSubsets(datasets, DiceCELoss(sigmoid=True), batch_size=2)
         handlers = [method, StopOnNonFinite(), scorer, *before, run_folder, *after]
         network = network or self.make_student(lora_dropout=0.2)
         return self.trainer(network, handlers=handlers, epochs=epochs, rate=rate, seed=seed)

@@ -161,8 +161,8 @@ class TestClassifier:
         network.weight.copy_(torch.eye(2))
         network.bias.zero_()
         cases = [self.case([1.0, 0.0], label, str(label)) for label in (0, 1)]
-        loaders = {name: DataLoader(Dataset(cases)) for name in ("validation", "test")}
-        scorer = ScoreSubsets(loaders, nn.CrossEntropyLoss(), classes=["melanoma", "nevus"])
+        datasets = dict.fromkeys(("validation", "test"), Dataset(cases))
+        scorer = ScoreSubsets(datasets, nn.CrossEntropyLoss(), classes=["melanoma", "nevus"])
         engine, rows = Trainer(network), []
         scorer.attach(engine)
         engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: rows.append(epoch_terms(engine)))
@@ -194,8 +194,8 @@ class TestScoreSubsets:
     """Means into the curve during a run, every case at its end."""
 
     @pytest.fixture
-    def scorer(self, loaders) -> ScoreSubsets:
-        return ScoreSubsets(loaders, DiceCELoss(sigmoid=True))
+    def scorer(self, datasets) -> ScoreSubsets:
+        return ScoreSubsets(datasets, DiceCELoss(sigmoid=True), batch_size=2)
 
     def test_a_run_records_means_over_cases_of_every_subset_but_test(self, scorer, make_unet, loaders):
         engine, rows = Trainer(make_unet()), []
@@ -209,25 +209,24 @@ class TestScoreSubsets:
         }
         assert rows == [pytest.approx(expected)]
 
-    def test_a_run_never_touches_the_test_cases(self, loaders, make_unet):
+    def test_a_run_never_touches_the_test_cases(self, datasets, make_unet):
         class Forbidden(Dataset):
             def __getitem__(self, index):
                 raise AssertionError("test cases were read")
 
-        forbidden = DataLoader(Forbidden(loaders["test"].dataset.data))
-        scorer = ScoreSubsets({**loaders, "test": forbidden}, DiceCELoss(sigmoid=True))
+        scorer = ScoreSubsets({**datasets, "test": Forbidden(datasets["test"].data)}, DiceCELoss(sigmoid=True))
         engine = Trainer(make_unet())
         scorer.attach(engine)
         engine.run([0], max_epochs=2)
         with pytest.raises(AssertionError, match="test cases were read"):
-            predict_scores(engine.network, forbidden, scorer.loss_function)
+            predict_scores(engine.network, scorer.loaders["test"], scorer.loss_function)
 
     @pytest.mark.parametrize(
         ("interval", "epochs", "expected"), [(1, 3, [1, 2, 3]), (2, 5, [2, 4, 5]), (3, 3, [3]), (9, 2, [2])]
     )
-    def test_every_interval_and_the_last_epoch_are_scored(self, loaders, make_unet, interval, epochs, expected):
+    def test_every_interval_and_the_last_epoch_are_scored(self, datasets, make_unet, interval, epochs, expected):
         scorer, engine, scored = (
-            ScoreSubsets(loaders, nn.BCEWithLogitsLoss(), interval=interval),
+            ScoreSubsets(datasets, nn.BCEWithLogitsLoss(), interval=interval),
             Trainer(make_unet()),
             [],
         )
@@ -239,9 +238,18 @@ class TestScoreSubsets:
         assert scored == expected
 
     @pytest.mark.parametrize("interval", [0, -1])
-    def test_an_interval_below_one_is_refused(self, loaders, interval):
+    def test_an_interval_below_one_is_refused(self, datasets, interval):
         with pytest.raises(InputError, match=f"interval={interval} is not allowed; score after every 1, 2"):
-            ScoreSubsets(loaders, nn.BCEWithLogitsLoss(), interval=interval)
+            ScoreSubsets(datasets, nn.BCEWithLogitsLoss(), interval=interval)
+
+    def test_cases_are_scored_in_their_order_whatever_the_batches(self, datasets, make_unet):
+        one, three = (
+            ScoreSubsets(datasets, DiceCELoss(sigmoid=True), batch_size=size, num_workers=workers)
+            for size, workers in ((1, 0), (3, 1))
+        )
+        found = [scorer.score(make_unet(), scorer.loaders["retain"]) for scorer in (one, three)]
+        assert found[0]["case_id"].tolist() == [case["case_id"] for case in datasets["retain"].data]
+        pd.testing.assert_frame_equal(*found)
 
     def test_the_warning_that_nothing_happened_stands_beside_others(self, scorer, make_student):
         engine = Trainer(make_student())
@@ -260,9 +268,9 @@ class TestScoreSubsets:
         engine.run([0], max_epochs=1)
         assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
-    def test_an_empty_subset_is_passed_over(self, loaders, make_unet, tmp_path):
-        empty = DataLoader(Dataset([]), batch_size=2)
-        scorer = ScoreSubsets({**loaders, "forget": empty, "validation": empty}, DiceCELoss(sigmoid=True))
+    def test_an_empty_subset_is_passed_over(self, datasets, make_unet, tmp_path):
+        empty = dict.fromkeys(("forget", "validation"), Dataset([]))
+        scorer = ScoreSubsets({**datasets, **empty}, DiceCELoss(sigmoid=True))
         engine, rows = Trainer(make_unet()), []
         scorer.attach(engine)
         engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: rows.append(epoch_terms(engine)))
@@ -322,14 +330,12 @@ class TestScoreSubsets:
         for item in cases:
             item["image"] = torch.zeros(3, 1, 4)
         network = nn.Conv2d(3, 1, 1)
-        ScoreSubsets({"retain": DataLoader(Dataset(cases))}, nn.BCEWithLogitsLoss()).write(
-            {"teacher": network}, tmp_path
-        )
+        ScoreSubsets({"retain": Dataset(cases)}, nn.BCEWithLogitsLoss()).write({"teacher": network}, tmp_path)
         with np.load(tmp_path / "examples.npz") as examples:
             assert examples["image"].shape == (2, 1, 4, 3)
             assert not examples["image"].any()
 
-    def test_without_training_cases_there_are_no_examples(self, loaders, make_unet, tmp_path):
-        scorer = ScoreSubsets({"test": loaders["test"]}, DiceCELoss(sigmoid=True))
+    def test_without_training_cases_there_are_no_examples(self, datasets, make_unet, tmp_path):
+        scorer = ScoreSubsets({"test": datasets["test"]}, DiceCELoss(sigmoid=True))
         scorer.write({"teacher": make_unet()}, tmp_path)
         assert not (tmp_path / "examples.npz").exists()

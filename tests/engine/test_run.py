@@ -25,7 +25,7 @@ from mu_monai.engine.curve import record_term
 from mu_monai.engine.run import RunFolder, role_of, running_config
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
-from mu_monai.runs import RunRecord, write_record
+from mu_monai.runs import RunRecord, add_files, write_record
 
 
 def record(run) -> dict:
@@ -404,6 +404,7 @@ class TestRefusals:
             run.unlearning(resume=True)
         for name in ("scores.csv", "examples.npz"):
             (run.folder / name).write_bytes(b"")
+            add_files(run.folder, name)
         with pytest.raises(InputError, match="holds no checkpoint to resume from: the run is finished; leave out"):
             run.unlearning(resume=True)
 

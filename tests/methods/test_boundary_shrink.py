@@ -28,7 +28,7 @@ def test_values_that_are_not_allowed_are_refused(setting, message):
         BoundaryShrink(forget_loader=[], **setting)
 
 
-def test_its_labels_are_those_of_the_published_step(monkeypatch):
+def test_its_labels_are_those_of_the_published_step():
     """By hand: one step of 0.1 of the range along the sign of the gradient, then the answer there."""
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
@@ -38,7 +38,6 @@ def test_its_labels_are_those_of_the_published_step(monkeypatch):
         inferer=SimpleInferer(),
         state=SimpleNamespace(device=torch.device("cpu")),
     )
-    monkeypatch.setattr("mu_monai.methods.perturbed_sign_gradient.require_student", lambda method, engine: None)
     method = BoundaryShrink(forget_loader=[], task="classification", intensity_range=[-2, 2])
     method.on_start(engine)
     points, logits = method._original.boundary(image, label)

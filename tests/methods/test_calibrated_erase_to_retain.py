@@ -47,7 +47,7 @@ def record(run) -> dict:
     [
         ({"hinge_weight": -1}, "method#hinge_weight=-1 is not allowed"),
         ({"target": "mean"}, "method#target='mean' is not known; use one of quantiles, median"),
-        ({"warmup": -1}, "method#warmup=-1 is not allowed; use 0, 1, 2 ... steps"),
+        ({"warmup": -1}, "method#warmup=-1 is not allowed; use a whole number of 0 or more"),
         ({"settle_steps": 1.5}, "method#settle_steps=1.5"),
         ({"settle_learning_rate": 0}, "method#settle_learning_rate=0"),
         ({"stop_at": "retrained"}, "method#stop_at='retrained' is not known; use one of null, reference"),
@@ -87,7 +87,7 @@ def test_the_targets_are_the_teachers_losses_on_unseen_cases(unlearn):
 
 def test_it_stops_by_itself_where_forget_cases_are_like_unseen_ones(unlearn, monkeypatch):
     values = iter([0.9, 0.7, 0.54, 0.5])
-    monkeypatch.setattr("mu_monai.engine.steering.loss_auc", lambda forget, unseen: next(values))
+    monkeypatch.setattr("mu_monai.engine.stop_at_reference.loss_auc", lambda forget, unseen: next(values))
     run = unlearn("max_epochs=40", "method#tolerance=0.05")
     assert pd.read_csv(run / "curve.csv")["forget_auc"].tolist() == [0.9, 0.7, 0.54]
     assert record(run)["measurements"]["steering"]["nearest"] == 3
@@ -113,11 +113,12 @@ def test_forgetting_too_far_is_led_back(unlearn, monkeypatch):
 
     def note(self, engine):
         loss = step(self, engine)
-        seen.append((self._steering.overshot, float(loss.detach())))
+        seen.append((self._reference.watch.overshot, float(loss.detach())))
         return loss
 
     monkeypatch.setattr(CalibratedEraseToRetain, "_forget_loss", note)
-    monkeypatch.setattr("mu_monai.engine.steering.loss_auc", lambda forget, unseen: 0.1 if len(seen) < 6 else 0.5)
+    auc = "mu_monai.engine.stop_at_reference.loss_auc"
+    monkeypatch.setattr(auc, lambda forget, unseen: 0.1 if len(seen) < 6 else 0.5)
     run = unlearn("max_epochs=4", "epoch_length=2", "method#tolerance=0.05")
     assert [overshot for overshot, _ in seen] == [False] * 2 + [True] * 4, "and it went on after overshooting"
     assert len(pd.read_csv(run / "curve.csv")) == 3

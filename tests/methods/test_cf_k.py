@@ -89,5 +89,5 @@ def test_more_layers_than_there_are_are_refused(small):
 
 @pytest.mark.parametrize("k", [0, 1.5, True])
 def test_what_is_no_number_of_layers_is_refused(k):
-    with pytest.raises(InputError, match=f"method#k={k} is not allowed; use 1, 2"):
+    with pytest.raises(InputError, match=f"method#k={k} is not allowed; use a whole number of 1 or more"):
         CFk(forget_loader=[], k=k)

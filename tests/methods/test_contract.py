@@ -21,7 +21,7 @@ from mu_monai.bundle.trust import inherited
 from mu_monai.engine import RunFolder
 from mu_monai.errors import InputError
 from mu_monai.methods import METHODS
-from mu_monai.methods.method import COSTS, NEEDS
+from mu_monai.methods.registry import declaration_problems
 from mu_monai.workflow.recipe import method_overlay, method_override
 
 # One row of quick settings per method, and per schedule where a method has several.
@@ -213,22 +213,42 @@ def test_every_file_of_the_package_is_a_listed_method():
         "__init__",
         "method",
         "boundary_search",
-        "watchdog",
+        "erase_to_retain_rules",
+        "registry",
+        "restoration",
+        "settings",
     }
     assert files == {name.replace("-", "_") for name in METHODS}
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_it_says_where_it_comes_from_and_what_it_needs_and_costs(method):
+    assert list(declaration_problems(method)) == []
     assert method.paper
-    assert set(method.needs) <= set(NEEDS)
-    assert method.cost in COSTS
-    assert method.tasks
-    assert set(method.tasks) <= {"segmentation", "classification"}
     assert len(method.trials) == 4
     assert method.trials[0] == {}
     assert len({json.dumps(trial, sort_keys=True) for trial in method.trials}) == 4
     assert not {"test", "reference"} & set(str(method.trials).split())
+
+
+def test_what_forgets_classes_has_the_setting_for_it():
+    able = [name for name, method in METHODS.items() if method.forgets_classes]
+    assert able == [name for name, method in METHODS.items() if "forget_classes" in method.allowed()]
+    assert able == ["erase-to-retain"]
+
+
+@pytest.mark.parametrize(("name", "method"), METHODS.items(), ids=METHODS)
+def test_a_network_that_does_not_know_its_teacher_is_refused_before_anything_happens(name, method, small):
+    terms = {"forget_terms": {"uniform": 1.0}} if "forget_terms" in method.allowed() else {}
+    job = small(method, **terms, stop_at=None)
+    plain = job.trainer.network.reverted()
+    job.trainer.network = plain
+    before = {key: value.clone() for key, value in plain.state_dict().items()}
+    with pytest.raises(
+        InputError, match=f"{method.__name__} needs a network that knows its teacher and got Sequential"
+    ):
+        job.trainer.run()
+    assert all(torch.equal(value, before[key]) for key, value in plain.state_dict().items())
 
 
 @pytest.mark.parametrize(("name", "method"), METHODS.items(), ids=METHODS)
@@ -420,7 +440,7 @@ def test_every_setting_that_may_be_tried_fits_the_bundles(tasks, job):
     name = QUICK[job[0]][0]
     files = config.config_files(bundle, "unlearn", method_overlay(bundle, name))
     parser = config.read_config(files)
-    parser.update(method_override(bundle, parser, name))
+    parser.update(method_override(bundle, parser, METHODS[name]))
     for trial in method_of(job).trials:
         assert not list(config.unknown_ids(parser, list(trial)))
 

@@ -55,7 +55,7 @@ class TestSettings:
             ({"temperature": 0}, "method#temperature=0 is not allowed; use a number above 0"),
             ({"max_adapter_norm": 0}, "method#max_adapter_norm=0"),
             ({"restore_learning_rate": -1e-3}, "method#restore_learning_rate=-0.001"),
-            ({"confidence": 0.4}, r"method#confidence=0.4 is not allowed; use a probability in \[0.5, 1\)"),
+            ({"confidence": 0.4}, r"method#confidence=0.4 is not allowed; use a number in \[0.5, 1\)"),
             ({"restore_tolerance": 1.5}, "method#restore_tolerance=1.5"),
             ({"restore_epochs": 0}, "method#restore_epochs=0"),
             ({"schedule": "serial"}, "method#schedule='serial' is not known; use one of joint, alternate_epoch"),

@@ -21,7 +21,7 @@ from mu_monai.methods.influence import damped_fisher_solve
     [
         ({"alpha": 0}, "method#alpha=0 is not allowed; use a number above 0"),
         ({"damping": 0}, "method#damping=0"),
-        ({"max_cases": 0}, "method#max_cases=0 is not allowed; use 1, 2 ... cases"),
+        ({"max_cases": 0}, "method#max_cases=0 is not allowed; use a whole number of 1 or more"),
         ({"stop_at": "rewind"}, "method#stop_at='rewind' chooses among epochs, and there are none"),
     ],
 )

@@ -8,8 +8,9 @@ import torch
 
 from mu_monai import workflow
 from mu_monai.bundle import config
+from mu_monai.engine import StopAtReference
 from mu_monai.errors import InputError
-from mu_monai.methods import METHODS, CalibratedEraseToRetain, EraseToRetain, UnlearningMethod
+from mu_monai.methods import CalibratedEraseToRetain, EraseToRetain, UnlearningMethod
 from mu_monai.workflow.recipe import method_override
 
 
@@ -38,15 +39,15 @@ def unlearn(tasks, tmp_path):
 )
 def test_a_steered_run_keeps_the_epoch_nearest_to_the_reference(unlearn, monkeypatch, stop_at, seen):
     values = iter([*seen, 0.1])
-    monkeypatch.setattr("mu_monai.engine.steering.loss_auc", lambda forget, unseen: next(values))
+    monkeypatch.setattr("mu_monai.engine.stop_at_reference.loss_auc", lambda forget, unseen: next(values))
     states = []
-    steer = EraseToRetain._steer
+    look = StopAtReference._look
 
     def note(self, engine):
-        steer(self, engine)
+        look(self, engine)
         states.append({name: value.clone() for name, value in engine.network.merged().state_dict().items()})
 
-    monkeypatch.setattr(EraseToRetain, "_steer", note)
+    monkeypatch.setattr(StopAtReference, "_look", note)
     run = unlearn("max_epochs=4", f"method#stop_at={stop_at}", "method#tolerance=0.02")
     assert pd.read_csv(run / "curve.csv")["forget_auc"].tolist() == seen
     kept = torch.load(run / "model.pt", weights_only=True)
@@ -67,7 +68,7 @@ def test_a_method_that_the_bundle_does_not_know_brings_its_recipe(tasks):
         recipe = {"max_epochs": 2, "method::tolerance": 0.1}  # noqa: RUF012
 
     parser = config.read_config(config.config_files("isic", "unlearn"))
-    given = _override(parser, Other)
+    given = method_override("isic", parser, Other)
     assert (given["max_epochs"], given["batch_size"]) == (2, 8), "batches are those of the bundle's training"
     parser.update(given)
     assert parser.get("method::tolerance") == 0.1
@@ -77,18 +78,10 @@ def test_a_method_that_the_bundle_does_not_know_brings_its_recipe(tasks):
 
 def test_the_bundles_own_method_keeps_its_settings():
     parser = config.read_config(config.config_files("isic", "unlearn"))
-    assert method_override("isic", parser, "erase-to-retain") == {}
+    assert method_override("isic", parser, EraseToRetain) == {}
 
 
 def test_recipes_cannot_be_changed():
     with pytest.raises(TypeError):
         UnlearningMethod.recipe["max_epochs"] = 1
     assert CalibratedEraseToRetain.recipe["max_epochs"] == 8
-
-
-def _override(parser, method):
-    METHODS["other"] = method
-    try:
-        return method_override("isic", parser, "other")
-    finally:
-        del METHODS["other"]

@@ -51,14 +51,14 @@ def weights(run) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"steps": 0}, "method#steps=0 is not allowed; use 1, 2, 3 ..."),
+        ({"steps": 0}, "method#steps=0 is not allowed; use a whole number of 1 or more"),
         ({"step_size": 0}, "method#step_size=0 is not allowed; use a number above 0"),
         ({"radius": -1}, "method#radius=-1 is not allowed; use a number above 0"),
         ({"closeness": -1}, "method#closeness=-1 is not allowed; use a number of 0 or more"),
         ({"noise": float("inf")}, "method#noise=inf is not allowed"),
         ({"remain_weight": -0.1}, "method#remain_weight=-0.1 is not allowed"),
-        ({"bisections": -1}, "method#bisections=-1 is not allowed; use 0, 1, 2 ..."),
-        ({"confidence": 1.1}, r"method#confidence=1.1 is not allowed; use a probability in \[0, 1\]"),
+        ({"bisections": -1}, "method#bisections=-1 is not allowed; use a whole number of 0 or more"),
+        ({"confidence": 1.1}, r"method#confidence=1.1 is not allowed; use a number in \[0, 1\]"),
         ({"top_k": 1.5}, "method#top_k=1.5 is not allowed"),
         ({"temperature": 0}, "method#temperature=0 is not allowed"),
         ({"intensity_range": [1, 1]}, r"method#intensity_range=\[1, 1\] is not allowed; use \[lowest, highest\]"),

@@ -19,7 +19,7 @@ from mu_monai.methods import Scrub
         ({"gamma": -1}, "method#gamma=-1 is not allowed; use a number of 0 or more"),
         ({"alpha": float("nan")}, "method#alpha=nan"),
         ({"temperature": 0}, "method#temperature=0 is not allowed; use a number above 0"),
-        ({"msteps": 0}, "method#msteps=0 is not allowed; use 1, 2 ... epochs"),
+        ({"msteps": 0}, "method#msteps=0 is not allowed; use a whole number of 1 or more"),
     ],
 )
 def test_values_that_are_not_allowed_are_refused(setting, message):
@@ -77,7 +77,7 @@ def test_forget_cases_leave_the_teacher_and_retained_ones_stay(small):
 
 def test_it_rewinds_to_the_epoch_that_is_nearest_to_unseen_cases(small, monkeypatch):
     values = iter([0.9, 0.52, 0.2])
-    monkeypatch.setattr("mu_monai.engine.steering.loss_auc", lambda forget, unseen: next(values))
+    monkeypatch.setattr("mu_monai.engine.stop_at_reference.loss_auc", lambda forget, unseen: next(values))
     unseen = DataLoader(small(Scrub, stop_at=None).retain, batch_size=8)
     rewound = small(Scrub, options={"epochs": 3}, unseen_loader=unseen).run()
     shorter = small(Scrub, options={"epochs": 2}, stop_at=None).run()

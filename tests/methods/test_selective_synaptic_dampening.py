@@ -16,7 +16,7 @@ from mu_monai.methods import SelectiveSynapticDampening
     [
         ({"alpha": 0}, "method#alpha=0 is not allowed; use a number above 0"),
         ({"dampening": -1}, "method#dampening=-1"),
-        ({"max_retain_cases": 0}, "method#max_retain_cases=0 is not allowed; use 1, 2 ... or null"),
+        ({"max_retain_cases": 0}, "method#max_retain_cases=0 is not allowed; use a whole number of 1 or more, or null"),
         ({"stop_at": "rewind"}, "method#stop_at='rewind' chooses among epochs, and there are none"),
     ],
 )

@@ -15,7 +15,7 @@ from mu_monai.methods import UNSIR
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"noise_cases": 0}, "method#noise_cases=0 is not allowed; use 1, 2 ..."),
+        ({"noise_cases": 0}, "method#noise_cases=0 is not allowed; use a whole number of 1 or more"),
         ({"noise_steps": 1.5}, "method#noise_steps=1.5"),
         ({"impair_epochs": 0}, "method#impair_epochs=0"),
         ({"noise_learning_rate": 0}, "method#noise_learning_rate=0 is not allowed; use a number above 0"),

@@ -37,6 +37,13 @@ def test_it_says_what_was_run():
     assert found["runs"]["retrained"] == {"verb": "train"}
 
 
+def test_it_names_the_class_and_the_package_of_the_method_where_the_run_knows_them():
+    origin = {"target": "hospital.forget.Own", "package": "hospital-forget", "version": "2.1"}
+    method = {"name": "Own", "settings": {}, **origin}
+    found = said({"student": RUN | {"method": method | {"something_else": 1}}})
+    assert found["method"] == method
+
+
 def test_it_leaves_out_who_was_chosen_and_what_a_guess_can_be_compared_with():
     retrained = {"seed": 5, "sha256": {"config": "d4", "weights": "e5"}}
     found = json.dumps(said({"student": RUN, "retrained": retrained}, {"seed": 6, "records": [{"n_cases": 7}]}))

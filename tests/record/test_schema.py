@@ -35,3 +35,24 @@ def test_an_empty_record_lacks_every_field(form):
 
 def test_what_is_not_known_is_told():
     assert "'certified' is not known" in record_problems({"format": 2, "certified": True})
+
+
+METHOD = {"name": "Own", "settings": {}}
+ORIGIN = {"target": "hospital.forget.Own", "package": "hospital-forget", "version": "2.1"}
+
+
+@pytest.mark.parametrize(
+    ("method", "problems"),
+    [
+        pytest.param(METHOD, [], id="of an earlier version"),
+        pytest.param(METHOD | ORIGIN, [], id="of a package"),
+        pytest.param(METHOD | ORIGIN | {"package": None, "version": None}, [], id="of a file beside a bundle"),
+        pytest.param(METHOD | {"target": None}, ["'method.target' is not a text"], id="no target"),
+        pytest.param(METHOD | {"version": 2}, ["'method.version' is not a text or null"], id="a number for a version"),
+        pytest.param(METHOD | {"seed": 2}, ["'method.seed' is not known"], id="something else"),
+        pytest.param({"name": "Own"}, ["'method.settings' is missing"], id="no settings"),
+    ],
+)
+def test_a_method_may_be_told_from_others_of_its_name(method, problems):
+    found = record_problems({"format": 2, "method": method})
+    assert [problem for problem in found if problem.startswith("'method")] == problems

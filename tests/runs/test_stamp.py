@@ -1,8 +1,10 @@
 """How a file was made is said in one place: the command, the versions, and what of a split is not told."""
 
+import json
+
 import pytest
 
-from mu_monai.runs.stamp import command_line, package_versions, public_provenance
+from mu_monai.runs.stamp import command_line, package_versions, public_provenance, told_provenance
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,12 @@ def test_versions_are_told_by_names_that_are_fields():
 def test_of_a_split_all_is_told_but_digests_and_salt():
     kept = {"seed": 0, "selector": None, "of a later version": [1]}
     assert public_provenance({"salt": "secret", **kept, "sha256": {}}) == kept
+    assert public_provenance(kept) == kept
+
+
+def test_the_public_part_is_read_from_a_split(tmp_path):
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"provenance": {"salt": "secret", "seed": 0, "sha256": {}}}))
+    assert told_provenance(split) == {"seed": 0}
+    split.write_text("{}")
+    assert told_provenance(split) == {}

@@ -31,7 +31,8 @@ def audited(tmp_path_factory, unlearned, teachers, phantom_splits, keys):
     settings += [f"network_def#{key}={json.dumps(network[key])}" for key in ("channels", "strides")]
     split, out = phantom_splits["isic"], folder / "retrained"
     retrained = workflow.train("isic", split=split, out=out, subsets=["retain"], settings=settings, quiet=True)
-    workflow.audit(run, references=[retrained], attacks=["int8"], n_resamples=50, quiet=True)
+    options = workflow.AuditOptions(references=[retrained], attacks=["int8"], n_resamples=50, quiet=True)
+    workflow.audit(run, options=options)
     released = workflow.release(run, out=folder / "released")
     runs = [teachers["isic"], retrained, run]
     workflow.report(runs, out=folder / "report", record=released, key=keys / "own.pem")

@@ -1,20 +1,40 @@
-"""Runs that an earlier version made, whose records know no digests of files, are used as before."""
+"""Runs that an earlier version made are used as before: records without digests of files, configs of other shape."""
 
 import json
 import shutil
 
 import pytest
 
-from mu_monai.files import read_json
+from mu_monai.files import file_sha256, read_json
+from mu_monai.keys import SUBSETS
+
+
+def spelled_out(config):
+    """A config whose data sets and loaders stand there one by one, as bundles wrote them at first."""
+    data = {
+        subset: {"_target_": "CacheDataset", "data": f"$@cases['{subset}']", "transform": "@transforms"}
+        for subset in SUBSETS
+    }
+    loaders = {
+        subset: {"_target_": "monai.data.DataLoader", "dataset": f"@datasets::{subset}", "batch_size": 8}
+        for subset in SUBSETS
+    }
+    method = config["method"]
+    method["forget_loader"]["dataset"] = "@datasets::forget"
+    scorer = {"_target_": "mu_monai.engine.ScoreSubsets", "loaders": loaders, "loss_function": "@loss"}
+    return config | {"datasets": data, "method": method, "scorer": scorer}
 
 
 @pytest.fixture
 def earlier(unlearned, tmp_path):
     """An unlearning run as the version before digests left it."""
     run = shutil.copytree(unlearned("isic"), tmp_path / "run")
+    (run / "config.json").write_text(json.dumps(spelled_out(read_json(run / "config.json"))))
     for name, gone in (("run.json", ("files", "digest")), ("adapter/base.json", ("files",))):
         content = {key: value for key, value in read_json(run / name).items() if key not in gone}
-        (run / name).write_text(json.dumps(content | ({"format": 1} if name == "run.json" else {}), indent=2))
+        if name == "run.json":
+            content |= {"format": 1, "sha256": content["sha256"] | {"config": file_sha256(run / "config.json")}}
+        (run / name).write_text(json.dumps(content, indent=2))
     return run
 
 

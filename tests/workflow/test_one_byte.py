@@ -28,7 +28,7 @@ USED_BY = {
 @pytest.fixture(scope="module")
 def audited(unlearned, tmp_path_factory):
     run = shutil.copytree(unlearned("isic"), tmp_path_factory.mktemp("audited") / "run")
-    workflow.audit(run, n_resamples=10, quiet=True)
+    workflow.audit(run, options=workflow.AuditOptions(n_resamples=10, quiet=True))
     return run
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from mu_monai.runs import RunRecord, write_record
+from mu_monai.runs import RunRecord, add_files, write_record
 from mu_monai.workflow import summary
 
 CASES = {"model": ["teacher", "teacher", "student", "student"], "subset": ["retain", "test"] * 2, "loss": 0.5}
@@ -13,8 +13,10 @@ def written(folder, forget_classes=(), **columns):
     write_record(
         folder, RunRecord.from_json({"status": "finished", "role": "student", "forget_classes": list(forget_classes)})
     )
-    table = pd.DataFrame(CASES | {"patient_id": list("abab"), "case_id": list("1212")} | columns)
+    unused = dict.fromkeys(("bce", "cross_entropy", "confidence", "true_probability"), 0.0)
+    table = pd.DataFrame(CASES | {"patient_id": list("abab"), "case_id": list("1212")} | unused | columns)
     table.to_csv(folder / "scores.csv", index=False)
+    add_files(folder, "scores.csv")
     return summary(folder).split("\n")
 
 

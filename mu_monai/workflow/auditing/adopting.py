@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,27 +13,25 @@ from mu_monai.adapters import read_weights, weights_sha256, write_tensors
 from mu_monai.bundle import find_bundle
 from mu_monai.bundle.config import config_files, read_config, run_config
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
-from mu_monai.data import read_split
 from mu_monai.errors import collect, raise_if_any
 from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import (
     CONFIG_JSON,
     FORGET,
     MODEL_PT,
-    PROVENANCE,
     RETAIN,
-    SCORES_CSV,
     STUDENT,
     TEACHER,
     TEST,
 )
 from mu_monai.lock import writes
-from mu_monai.runs import RunRecord, file_digests, is_run, write_record
+from mu_monai.runs import RunRecord, file_digests, is_run, scores_file, write_record
 from mu_monai.runs.record import AUDIT, FINISHED, Digests, MadeWith, OfSplit, Parameters
 from mu_monai.runs.scores import read_scores, task_of
-from mu_monai.runs.stamp import command_line, package_versions, public_provenance
+from mu_monai.runs.stamp import command_line, package_versions
 from mu_monai.workflow.auditing.inputs import unscored_problems
-from mu_monai.workflow.checks import device_problems, place_problems, split_problems, weight_problems
+from mu_monai.workflow.checks import device_problems, place_problems, usable_split, weight_problems
+from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.recipe import common_overrides
 
 _PACKAGES = ("mu-monai", "torch", "monai")
@@ -48,8 +45,7 @@ def adopt(
     split: str | Path,
     out: str | Path,
     teacher: str | Path | None = None,
-    device: str | None = None,
-    options: Mapping[str, Any] | None = None,
+    options: AuditOptions = AuditOptions(),  # noqa: B008 - frozen
     trust: Trust = STRANGER,
 ) -> Path:
     """Score every case of a split under given weights, and write a run folder of the role `student`.
@@ -63,9 +59,7 @@ def adopt(
         split: the `split.json` that says which patients the model was to forget.
         out: the run folder to make.
         teacher: the original model's weights or run folder; its cases are scored as well.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        options: of the audit that is to follow: `references`, `siblings`, `attacks`, `shadows`, `pool`, `by` and
-            `seed`. What is wrong with them is said before anything is scored.
+        options: of the audit that is to follow; what is wrong with them is said before anything is scored.
         trust: what is known of where run folders come from.
 
     Returns:
@@ -77,25 +71,26 @@ def adopt(
     out = Path(out)
     files = config_files(bundle, "evaluate")
     models = {role: path for role, path in ((TEACHER, teacher), (STUDENT, weights)) if path is not None}
-    runs = [weights, teacher, *(options["references"][:1] if options else ())]
+    runs = [weights, teacher, *options.references[:1]]
     source = next((path for path in runs if path and (Path(path) / CONFIG_JSON).is_file()), None)
     overrides: dict[str, Any] = inherited(source, files, trust=trust) if source else {}
-    overrides |= common_overrides(bundle, split, device)
+    overrides |= common_overrides(bundle, split, options.device)
     overrides |= {"weights": {role: str(_file(path)) for role, path in models.items()}, "run_dir": str(out)}
     parser = read_config(files)
     parser.update(overrides)
-    broken = collect(lambda: split_problems(split, [RETAIN, FORGET, TEST]))
+    opened, broken = usable_split(split, [RETAIN, FORGET, TEST])
     raise_if_any(
         broken
         + collect(
             lambda: _target_problems(out),
             lambda: place_problems({"--out": out, "--split": split, "BUNDLE": find_bundle(bundle)}),
             lambda: place_problems({f"the weights of the {role}": _file(path) for role, path in models.items()}),
-            lambda: device_problems(device),
+            lambda: device_problems(options.device),
             *(lambda path=path: weight_problems(parser, path) for path in models.values()),
-            lambda: unscored_problems(out, None if broken else Path(split), options) if options else [],
+            lambda: unscored_problems(out, opened, options),
         )
     )
+    assert opened is not None  # else it is broken
     began, started = time.monotonic(), datetime.now(UTC)
     run_config(files, overrides)
     states = {role: read_weights(path) for role, path in models.items()}
@@ -110,18 +105,18 @@ def adopt(
         bundle=MadeWith(
             name=parser.get("bundle_name"),
             version=read_json(root / "configs" / "metadata.json")["version"],
-            task=task_of(read_scores(out / SCORES_CSV)),
+            task=task_of(read_scores(scores_file(out))),
             root=str(root),
         ),
-        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
         versions=package_versions(*_PACKAGES),
         sha256=Digests(
-            split=file_sha256(split),
+            split=opened.sha256,
             config=file_sha256(out / CONFIG_JSON),
             starting_weights=digests.get(TEACHER),
             weights=digests[STUDENT],
         ),
-        split=OfSplit(file=str(Path(split).absolute()), provenance=public_provenance(read_split(split)[PROVENANCE])),
+        split=OfSplit(file=str(opened.path.absolute()), provenance=opened.public_provenance()),
         teacher=overrides["weights"].get(TEACHER),
         parameters=Parameters(base=total, total=total, coverage="not known"),
         started=started.isoformat(timespec="seconds"),

@@ -46,12 +46,12 @@ from mu_monai.keys import (
 )
 from mu_monai.runs.scores import read_scores
 from mu_monai.workflow.auditing.evaluation import Batches, Evaluation
+from mu_monai.workflow.options import ALL
 
 ATTACKS_DIR = "attacks"
 ATTACK, STAGE, KNOWN = "attack", "stage", "known"
 RELEARNING, ADAPTER_REMOVAL = "relearning", "adapter-removal"
 RELEARNING_ATTACK = Relearning()
-_ALL = "all"
 _EVERY_STEP, _STRIDE = 10, 5  # up to which step the known cases are looked at after each, and how often from there
 logger = logging.getLogger(__name__)
 
@@ -84,18 +84,18 @@ def chosen_attacks(names: Sequence[str]) -> list[str]:
         ['int8', 'int4']
     """
     raise_if_any(
-        f"attack '{name}' is not known; use {_ALL} or some of {', '.join(ATTACK_NAMES)}"
+        f"attack '{name}' is not known; use {ALL} or some of {', '.join(ATTACK_NAMES)}"
         f"{did_you_mean(name, ATTACK_NAMES)}"
         for name in names
-        if name not in (*ATTACK_NAMES, _ALL)
+        if name not in (*ATTACK_NAMES, ALL)
     )
-    return [name for name in ATTACK_NAMES if name in names or _ALL in names]
+    return [name for name in ATTACK_NAMES if name in names or ALL in names]
 
 
 def run_attacks(
     evaluation: Evaluation,
     run: str | Path,
-    names: Sequence[str] = (_ALL,),
+    names: Sequence[str] = (ALL,),
     *,
     scores: pd.DataFrame | None = None,
     seed: int = 0,

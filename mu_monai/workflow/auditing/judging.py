@@ -32,7 +32,6 @@ from mu_monai.audit import (
     utility_records,
     verdict,
 )
-from mu_monai.audit.bootstrap import N_RESAMPLES
 from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.errors import InputError
 from mu_monai.files import atomic_path
@@ -49,6 +48,7 @@ from mu_monai.workflow.auditing.distances import measure_distances
 from mu_monai.workflow.auditing.evaluation import Evaluation, open_evaluation
 from mu_monai.workflow.auditing.inputs import AuditInputs, read_inputs
 from mu_monai.workflow.auditing.shadows import shadow_scores
+from mu_monai.workflow.options import AuditOptions
 
 _PACKAGES = ("mu-monai", "torch", "monai", "scikit-learn", "numpy")
 _MARGIN = "logit_confidence"
@@ -73,19 +73,9 @@ class _Part:
 def audit(
     run: str | Path,
     *,
-    references: Sequence[str | Path] = (),
-    siblings: Sequence[str | Path] = (),
     teacher: str | Path | None = None,
-    attacks: Sequence[str] = (),
-    shadows: int = 0,
-    pool: str | Path | None = None,
-    by: Sequence[str] = (),
-    seed: int = 0,
-    n_resamples: int = N_RESAMPLES,
-    distances: bool = True,
-    device: str | None = None,
-    quiet: bool = False,
     out: str | Path | None = None,
+    options: AuditOptions = AuditOptions(),  # noqa: B008 - frozen
     trust: Trust = STRANGER,
 ) -> Path:
     """Judge a finished run by whether the forgotten patients can be told from unseen ones.
@@ -95,20 +85,9 @@ def audit(
 
     Args:
         run: the folder of an unlearning run, or one that `adopt` made.
-        references: run folders of models that were retrained without the forgotten patients, with different seeds; the
-            first is what the student is compared with.
-        siblings: run folders of the same unlearning with other seeds, for KLoM.
         teacher: the original model's weights or run folder, where they are no longer where the run found them.
-        attacks: names of attacks, or `all`.
-        shadows: how many shadow models LiRA compares with, at least 4; 0 for none.
-        pool: the folder that the shadow models are kept in.
-        by: the columns of the split to group cases by; by default all with 2 to 20 values.
-        seed: seed of draws and attacks.
-        n_resamples: bootstrap draws per interval.
-        distances: whether to compare the networks with the retrained model's, which takes minutes.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        quiet: no progress bars.
         out: the file to write; by default `audit.json` in the run folder.
+        options: how it is audited: beside which models, with which attacks.
         trust: what is known of where the runs come from.
 
     Returns:
@@ -117,21 +96,10 @@ def audit(
     Raises:
         InputError: every problem of the input, before anything is computed.
     """
-    options: dict[str, Any] = {"by": by, "seed": seed, "distances": distances, "device": device, "quiet": quiet}
-    options["trust"] = trust
-    inputs = read_inputs(
-        run,
-        references=references,
-        siblings=siblings,
-        teacher=teacher,
-        attacks=attacks,
-        shadows=shadows,
-        pool=pool,
-        **options,
-    )
-    draws = {"n_resamples": n_resamples, "seed": seed}
+    inputs = read_inputs(run, teacher=teacher, options=options, trust=trust)
+    draws = {"n_resamples": options.n_resamples, "seed": options.seed}
     evaluation = (
-        open_evaluation(inputs.run, inputs.weights, split=inputs.split, device=device, trust=trust)
+        open_evaluation(inputs.run, inputs.weights, split=inputs.split_file, device=options.device, trust=trust)
         if inputs.needs_models
         else None
     )
@@ -149,7 +117,7 @@ def audit(
         "records": [asdict(record) for record in records],
         "verdict": asdict(verdict(records, n_unseen=unseen)),
         "attacks": [],
-        "attacks_asked": chosen_attacks(inputs.attacks),
+        "attacks_asked": chosen_attacks(options.attacks),
         "subgroups": [],
         "searched": [],
         "notes": [note for part in parts for note in part.notes],
@@ -192,13 +160,13 @@ def _measures(inputs: AuditInputs, evaluation: Evaluation | None) -> list[_Measu
     found: list[_Measure] = [_utility, _membership, _patients, _subgroups, _searched, _closeness]
     if inputs.siblings:
         found.append(_klom)
-    if evaluation is not None and inputs.references and inputs.distances:
+    if evaluation is not None and inputs.references and inputs.options.distances:
         found.append(partial(_distances, evaluation))
-    if evaluation is not None and inputs.distances and LABEL in inputs.scores:
+    if evaluation is not None and inputs.options.distances and LABEL in inputs.scores:
         found.append(partial(_decision, evaluation))
-    if evaluation is not None and inputs.attacks:
+    if evaluation is not None and inputs.options.attacks:
         found.append(partial(_attacks, evaluation))
-    if inputs.shadows:
+    if inputs.options.shadows:
         found.append(_shadows)
     return found
 
@@ -217,8 +185,8 @@ def _patients(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
 
 def _subgroups(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
     if inputs.cases is None:
-        return _Part(notes=[f"no groups: the split '{inputs.split.name}' is no longer where the run found it"])
-    table = subgroup_table(inputs.scores, inputs.cases, by=inputs.by, **draws)
+        return _Part(notes=[f"no groups: the split '{inputs.split_file.name}' is no longer where the run found it"])
+    table = subgroup_table(inputs.scores, inputs.cases, by=inputs.options.by, **draws)
     notes = [] if len(table) else ["no groups: the split has no column with 2 to 20 values, or no teacher was scored"]
     return _Part(content={"subgroups": table.to_dict("records")}, notes=notes)
 
@@ -245,13 +213,13 @@ def _klom(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
 
 
 def _distances(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
-    found = measure_distances(evaluation, seed=inputs.seed)
+    found = measure_distances(evaluation, seed=inputs.options.seed)
     return _Part(records=distance_records(found.cases, found.layers, found.weights, **draws))
 
 
 def _decision(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
     try:
-        table = decision_table(evaluation, inputs.scores, seed=inputs.seed)
+        table = decision_table(evaluation, inputs.scores, seed=inputs.options.seed)
     except InputError as error:  # a network whose head is not known
         return _Part(notes=[f"no decision picture: {error}"])
     return _Part(content={"decision": {"file": DECISION_CSV}}, tables={DECISION_CSV: table})
@@ -263,10 +231,10 @@ def _attacks(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any])
     found = run_attacks(
         replace(evaluation, models=models),
         inputs.run,
-        inputs.attacks,
+        inputs.options.attacks,
         scores=scores,
-        seed=inputs.seed,
-        quiet=inputs.quiet,
+        seed=inputs.options.seed,
+        quiet=inputs.options.quiet,
     )
     records = attack_records(found.scores, **draws)
     ran = [{"name": name, "settings": settings} for name, settings in found.settings.items()]
@@ -274,16 +242,9 @@ def _attacks(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any])
 
 
 def _shadows(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
-    pool = shadow_scores(
-        inputs.run,
-        shadows=inputs.shadows,
-        pool=inputs.pool or "",
-        teacher=inputs.teacher.parent if inputs.teacher and inputs.teacher.is_file() else inputs.teacher,
-        split=inputs.split,
-        device=inputs.device,
-        quiet=inputs.quiet,
-        trust=inputs.trust,
-    )
+    known = inputs.teacher
+    trained = known.parent if known and known.is_file() else known
+    pool = shadow_scores(inputs.run, options=inputs.options, teacher=trained, split=inputs.split, trust=inputs.trust)
     return _Part(records=shadow_records(inputs.scores, pool, **draws), notes=shadow_notes(inputs.scores, pool))
 
 

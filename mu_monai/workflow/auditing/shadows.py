@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mu_monai.audit import LEAST_SHADOWS, SHADOW
+from mu_monai.audit import SHADOW
 from mu_monai.bundle.config import config_files, read_config
 from mu_monai.bundle.trust import STRANGER, Trust, inherited, literal_problems, received_config
-from mu_monai.data import case_digests, load_split, read_split, unite_groups, write_split
+from mu_monai.data import Split, read_split, split_content, unite_groups, write_split
 from mu_monai.engine.checkpoint import has_checkpoint
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import link_problems, read_json, write_json
@@ -27,10 +26,7 @@ from mu_monai.keys import (
     FORGET,
     MODEL,
     PATIENT_ID,
-    PROVENANCE,
     RETAIN,
-    RUN_JSON,
-    SCORES_CSV,
     STUDENT,
     SUBSET,
     SUBSETS,
@@ -38,10 +34,12 @@ from mu_monai.keys import (
     TEST,
     VALIDATION,
 )
-from mu_monai.methods import METHODS
-from mu_monai.runs import RunRecord, changed_files, open_run, read_record
-from mu_monai.runs.scores import read_scores
+from mu_monai.methods import UnlearningMethod
+from mu_monai.methods.registry import imported, method_at, registered
+from mu_monai.runs import RunRecord, is_complete, is_finished, is_run, open_run
+from mu_monai.runs.origin import target_of
 from mu_monai.workflow.evaluating import evaluate
+from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.recipe import method_overlay, method_override
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
@@ -59,12 +57,9 @@ logger = logging.getLogger(__name__)
 def shadow_scores(
     run: str | Path,
     *,
-    shadows: int,
-    pool: str | Path,
+    options: AuditOptions,
     teacher: str | Path | None = None,
-    split: str | Path | None = None,
-    device: str | None = None,
-    quiet: bool = False,
+    split: Split | None = None,
     trust: Trust = STRANGER,
 ) -> pd.DataFrame:
     """Train the shadow models that a pool still lacks, and give the scores of all: what LiRA and U-LiRA compare with.
@@ -80,57 +75,55 @@ def shadow_scores(
 
     Args:
         run: the audited run.
-        shadows: how many shadow models, at least 4.
-        pool: the folder to keep them in.
+        options: of the audit: how many shadow models, in which folder, and on which device they are trained.
         teacher: the run that trained the audited model; by default the teacher's run, as the audited run names it.
-        split: another `split.json` than the run's, such as one whose files have moved.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        quiet: no progress bars.
+        split: another split than the run's, such as one whose files have moved; by default the run's own is read.
         trust: what is known of where the runs come from.
 
     Returns:
         the rows of every shadow model on the forgotten and unseen patients, as `audit.shadow_records` reads them.
 
     Raises:
-        InputError: for fewer than 4 shadow models, a pool of another split or config, a teacher whose training is not
-            known, a split with nobody to tell apart, or settings that would execute code.
+        InputError: for fewer than 4 shadow models, no pool or one of another split or config, a teacher whose training
+            is not known, a split with nobody to tell apart, or settings that would execute code.
 
     Source: LiRA: arXiv 2112.03570; U-LiRA: arXiv 2403.01218. We draw the halves of the attacked patients only.
     """
+    if options.pool is None:
+        raise InputError("shadow models are kept in a folder, which serves later audits as well; name it with --pool")
     record = open_run(run).record
     trained = _training_run(run, record, teacher)
     training = open_run(trained).record
-    split = Path(split or record.split.file)
-    raise_if_any(_problems(record, split, shadows))
+    split = split or read_split(record.split.file)
+    raise_if_any([*options.problems(), *_problems(record, split)])
     overlay = changed_settings(trained, training, "train", trust)
-    pool = Path(pool)
+    pool = Path(options.pool)
     _claim(pool, training, overlay, split, trust)
-    common: dict[str, Any] = {"device": device, "quiet": quiet}
     tables = []
-    for number in range(shadows):
-        logger.info("shadow model %d of %d", number + 1, shadows)
-        shadow = _Shadow(pool / f"shadow-{number:03}", number, training, trust)
+    for number in range(options.shadows):
+        logger.info("shadow model %d of %d", number + 1, options.shadows)
+        shadow = _Shadow(pool / f"shadow-{number:03}", number, training, options, trust)
         shadow.divide(split)
-        shadow.train(overlay, common)
+        shadow.train(overlay)
         tables.append(shadow.scores(TEACHER, TEACHER))
         if record.verb == "unlearn":
-            tables.append(shadow.scores(shadow.unlearn(Path(run), record, common), STUDENT))
+            tables.append(shadow.scores(shadow.unlearn(Path(run), record), STUDENT))
     return pd.concat(tables, ignore_index=True)
 
 
 class _Shadow:
     """One shadow model's folder in the pool: its split, its training, and what was unlearned from it."""
 
-    def __init__(self, folder: Path, number: int, training: RunRecord, trust: Trust) -> None:
-        self.folder, self.number, self.training, self.trust = folder, number, training, trust
+    def __init__(self, folder: Path, number: int, training: RunRecord, options: AuditOptions, trust: Trust) -> None:
+        self.folder, self.number, self.training, self.options, self.trust = folder, number, training, options, trust
         self.split = folder / SPLIT_JSON
         self.seed = f"seed={(training.seed or 0) + 1 + number}"  # another one than the teacher's
 
-    def divide(self, split: Path) -> None:
+    def divide(self, split: Split) -> None:
         """Write its split, the same each time: `forget` is the half that it is trained on, `test` the other half."""
         write_split(self.split, _shadow_split(split, self.number, self.training.seed or 0))
 
-    def train(self, overlay: Mapping[str, Any], common: Mapping[str, Any]) -> None:
+    def train(self, overlay: Mapping[str, Any]) -> None:
         """Train it as the teacher was trained."""
         file = self._write_overlay(TEACHER, overlay)
         complete(
@@ -142,11 +135,12 @@ class _Shadow:
                 settings=[self.seed],
                 overlays=[file],
                 resume=resume,
-                **common,
+                device=self.options.device,
+                quiet=self.options.quiet,
             ),
         )
 
-    def unlearn(self, run: Path, record: RunRecord, common: Mapping[str, Any]) -> str:
+    def unlearn(self, run: Path, record: RunRecord) -> str:
         """Unlearn its half as an audited run did; gives the name of the folder, which is that of the settings."""
         overlay = _unlearning(run, record, self.trust)
         name = f"unlearned-{digest(overlay)[:12]}"
@@ -162,15 +156,15 @@ class _Shadow:
                 overlays=[file],
                 resume=resume,
                 trust=self.trust,
-                **common,
+                device=self.options.device,
+                quiet=self.options.quiet,
             ),
         )
         return name
 
     def scores(self, name: str, model: str) -> pd.DataFrame:
         """How it answers the attacked patients."""
-        open_run(self.folder / name, SCORES_CSV)
-        table = read_scores(self.folder / name / SCORES_CSV)
+        table = open_run(self.folder / name).scores
         chosen = table[(table[MODEL] == model) & table[SUBSET].isin((FORGET, TEST))]
         return chosen.assign(**{SHADOW: self.number})
 
@@ -186,7 +180,7 @@ def _training_run(run: str | Path, record: RunRecord, teacher: str | Path | None
         folder = Path(teacher)
     else:
         folder = Path(run) if record.verb == "train" else Path(record.teacher or "").parent
-    if not (folder / RUN_JSON).is_file() or open_run(folder).record.verb != "train":
+    if not is_run(folder) or open_run(folder).record.verb != "train":
         raise InputError(
             f"how the model of '{run}' was trained is not known, since '{folder}' is not the folder of a training run; "
             "shadow models are trained alike: give its run as --teacher"
@@ -194,23 +188,18 @@ def _training_run(run: str | Path, record: RunRecord, teacher: str | Path | None
     return folder
 
 
-def _problems(record: RunRecord, split: Path, shadows: int) -> Iterator[str]:
-    if shadows < LEAST_SHADOWS:
-        yield (
-            f"--shadows {shadows} is too few: each patient needs 2 shadow models that were trained on it and 2 that "
-            f"were not; use at least {LEAST_SHADOWS}, better 16 or more"
-        )
+def _problems(record: RunRecord, split: Split) -> Iterator[str]:
     if record.forget_classes:
         yield (
             f"the run forgets the class {', '.join(record.forget_classes)} of all patients, and shadow models tell "
             "patients apart; leave out --shadows"
         )
-    cases = load_split(split)
-    patients = {name: len({case[PATIENT_ID] for case in cases[name]}) for name in (FORGET, TEST)}
+    yield from split.problems()
+    patients = {name: len(split.patients(name)) for name in (FORGET, TEST)}
     if not patients[FORGET] or patients[TEST] < 2:
         yield (
-            f"'{split}' has {patients[FORGET]} patients to forget and {patients[TEST]} for test; shadow models need at "
-            "least 1 and 2: make a split with more"
+            f"'{split.path}' has {patients[FORGET]} patients to forget and {patients[TEST]} for test; shadow models "
+            "need at least 1 and 2: make a split with more"
         )
 
 
@@ -228,19 +217,46 @@ def _unlearning(run: Path, record: RunRecord, trust: Trust) -> dict[str, Any]:
     assert record.method is not None  # an unlearning run has one
     settings = record.method.settings
     raise_if_any(
-        f"'{run / RUN_JSON}' holds code where the settings of a method are data ({text}); do not trust this run"
+        f"the record of '{run}' holds code where the settings of a method are data ({text}); do not trust this run"
         for text in literal_problems(settings, "method.settings")
     )
-    name = next((name for name, method in METHODS.items() if method.__name__ == record.method.name), None)
-    if name is None:
-        raise InputError(f"the method {record.method.name!r} of '{run}' is not known, so it cannot be repeated")
     bundle = trust.bundle_of(record)
-    parser = read_config(config_files(bundle, "unlearn", method_overlay(bundle, name)))
-    made = method_override(bundle, parser, name).get("method", parser.get("method"))
+    kind, overlay = _method_of(run, record, trust)
+    parser = read_config(config_files(bundle, "unlearn", overlay))
+    made = method_override(bundle, parser, kind).get("method", parser.get("method"))
     return changed_settings(run, record, "unlearn", trust) | {"method": made | settings}
 
 
-def _claim(pool: Path, training: RunRecord, overlay: Mapping[str, Any], split: Path, trust: Trust) -> None:
+def _method_of(run: Path, record: RunRecord, trust: Trust) -> tuple[type[UnlearningMethod], list[str]]:
+    """The class of a run's method, and the bundle's own settings of it.
+
+    What the run says leads to no import: it is looked up among the registered methods and in the bundle's configs.
+
+    Raises:
+        InputError: where it is in neither.
+    """
+    configured, bundle = received_config(run).get("method"), trust.bundle_of(record)
+    method = record.method
+    assert method is not None  # an unlearning run has one
+    said = method.target or (configured.get("_target_") if isinstance(configured, Mapping) else None)
+    target, known = str(said or method.name), {kind: name for name, kind in registered().items()}
+    kind = method_at(target) if said else next((kind for kind in known if kind.__name__ == target), None)
+    if kind is not None:
+        return kind, method_overlay(bundle, known[kind])
+    offered = [(file.stem, read_json(file, dict).get("method")) for file in sorted((bundle / "configs").glob("*.json"))]
+    for name, own in [*offered, *([("unlearn", configured)] if trust.config else [])]:
+        found = imported(own.get("_target_")) if isinstance(own, Mapping) else None
+        if found is not None and target in (own["_target_"], target_of(found)):
+            return found, [] if name == "unlearn" else [name]
+    raise InputError(
+        f"the method '{target}' of '{run}' is neither one that an installed package registers nor in a config of the "
+        f"bundle '{bundle}', and a run cannot say by itself whose code is executed: install the package that it comes "
+        "from, name the bundle whose config has it (--bundle), or where you know who made the run, use its config as "
+        "it is (--trust-config)"
+    )
+
+
+def _claim(pool: Path, training: RunRecord, overlay: Mapping[str, Any], split: Split, trust: Trust) -> None:
     """Say in the pool what it is for; refuse one that is for something else."""
     now = {
         "format": 1,
@@ -269,14 +285,13 @@ def training_digest(training: RunRecord, overlay: Mapping[str, Any], trust: Trus
     return digest({key: value for key, value in (bundled | overlay).items() if key not in (*_OWN, "_meta_")})
 
 
-def _people(split: Path) -> list[list[str]]:
+def _people(split: Split) -> list[list[str]]:
     """Who is in which subset with which image, wherever the files lie."""
-    content = read_split(split)
-    digests = {name: case_digests(split, name) for name in SUBSETS}
+    digests = {name: split.digests(name) for name in SUBSETS}
     return sorted(
         [name, case[PATIENT_ID], case[CASE_ID], digests[name][case[CASE_ID]]]
         for name in SUBSETS
-        for case in content[name]
+        for case in split.rows[name]
     )
 
 
@@ -287,8 +302,8 @@ def digest(content: Any) -> str:
 
 def complete(folder: Path, make: Callable[[Path, bool], object], trust: Trust = STRANGER) -> None:
     """Make a run, go on with it where it was interrupted, or leave it where it is finished."""
-    if (folder / RUN_JSON).is_file() and read_record(folder).status == "finished":
-        if changed_files(folder, read_record(folder), [SCORES_CSV]) or not (folder / SCORES_CSV).is_file():
+    if is_finished(folder):
+        if not is_complete(folder):
             evaluate(folder, trust=trust)
         return
     resume = has_checkpoint(folder / CHECKPOINTS_DIR)
@@ -297,30 +312,22 @@ def complete(folder: Path, make: Callable[[Path, bool], object], trust: Trust = 
     make(folder, resume)
 
 
-def _shadow_split(path: Path, number: int, seed: int) -> dict[str, Any]:
+def _shadow_split(split: Split, number: int, seed: int) -> dict[str, Any]:
     """A split in which half of the forgotten and unseen patients are `forget` and the others `test`."""
-    content, cases = read_split(path), load_split(path)
-    provenance = content[PROVENANCE]
-    whole = {name: [{**raw, **case} for raw, case in zip(content[name], cases[name], strict=True)] for name in SUBSETS}
-    attacked = pd.DataFrame(whole[FORGET] + whole[TEST])
-    together = provenance.get("duplicates", {}).get("together", [])
-    groups = unite_groups(attacked[provenance.get("group_by", PATIENT_ID)], attacked[CASE_ID], together)
+    provenance, cases = split.provenance, split.located
+    people = cases[FORGET] + cases[TEST]
+    attacked = pd.DataFrame(people)
+    groups = unite_groups(attacked[provenance.group_by], attacked[CASE_ID], provenance.together)
     chosen = groups.isin(_half(groups, attacked[SUBSET], number, seed)).to_numpy()
-    everyone = whole[FORGET] + whole[TEST]
-    lists = {
-        RETAIN: whole[RETAIN],
-        FORGET: [case for case, inside in zip(everyone, chosen, strict=True) if inside],
-        VALIDATION: whole[VALIDATION],
-        TEST: [case for case, inside in zip(everyone, chosen, strict=True) if not inside],
-    }
-    folder = path.absolute().parent
-    digests = {os.path.normpath(folder / name): digest for name, digest in provenance["sha256"].items()}
-    counts = {
-        name: {"patients": len({case[PATIENT_ID] for case in part}), "cases": len(part)} for name, part in lists.items()
-    }
-    kept = {key: value for key, value in provenance.items() if key not in ("salt", "near_duplicates", "chosen_from")}
-    plain = {name: [{k: v for k, v in case.items() if k != SUBSET} for case in part] for name, part in lists.items()}
-    return {**plain, PROVENANCE: {**kept, "selector": None, "counts": counts, "sha256": digests, "shadow": number}}
+    divided = [{**case, SUBSET: FORGET if inside else TEST} for case, inside in zip(people, chosen, strict=True)]
+    left_out = ("salt", "near_duplicates", "chosen_from")
+    kept = {key: value for key, value in provenance.content.items() if key not in left_out}
+    return split_content(
+        cases[RETAIN] + cases[VALIDATION] + divided,
+        digests=split.file_digests,
+        made={**kept, "selector": None},
+        found={"shadow": number},
+    )
 
 
 def _half(groups: pd.Series[str], subsets: pd.Series[str], number: int, seed: int) -> list[str]:

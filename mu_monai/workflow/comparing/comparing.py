@@ -14,41 +14,36 @@ from typing import Any
 import pandas as pd
 
 from mu_monai.audit import closeness_records, membership_records, utility_records
-from mu_monai.audit.bootstrap import N_RESAMPLES
 from mu_monai.bundle.trust import STRANGER, Trust
-from mu_monai.data import read_split
 from mu_monai.files import read_json, write_json
 from mu_monai.keys import (
     AUDIT_JSON,
     FORGET,
-    PROVENANCE,
     RETAIN,
     RETRAINED,
-    RUN_JSON,
-    SCORES_CSV,
     STUDENT,
     SUBSETS,
     TEACHER,
     TEST,
 )
 from mu_monai.lock import writes
-from mu_monai.methods import METHODS
+from mu_monai.methods.registry import registered
 from mu_monai.metrics import average_gap, tow
 from mu_monai.record import without_nan
-from mu_monai.report import comparison_table, open_runs, write_comparison
-from mu_monai.runs import open_run, read_record, read_stamped
+from mu_monai.report import comparison_table, write_comparison
+from mu_monai.runs import has_scores, is_run, open_run, open_runs, read_record, read_stamped
 from mu_monai.runs.numbers import AUC_OF_ALL, AUC_OF_LOSS, Group, State
 from mu_monai.runs.scores import leading_metric
 from mu_monai.runs.stamp import command_line, package_versions
-from mu_monai.workflow.comparing.plan import ALL, COMPARISON_JSON, SHAPE, Entry, Plan, read_plan
+from mu_monai.workflow.comparing.plan import COMPARISON_JSON, SHAPE, Entry, Plan, read_plan
 from mu_monai.workflow.comparing.runs import Trial, audited, reason_of, retrained_models, tried, unlearned
+from mu_monai.workflow.options import CompareOptions
 
 _FORMAT = 1
 _PACKAGES = ("mu-monai", "torch", "monai", "numpy")
 _AUCS = {"auc": AUC_OF_LOSS, "auc_logistic": AUC_OF_ALL}
 _OF_THE_FOLDER = "adapter-removal"  # says what the run folder gives away, and nothing of the released model
 _UNSEEN = "unseen cases"
-_TOLD = ("source", "phantom", "selector", "group_by", "seed", "counts")  # of the split's provenance
 Row = dict[str, Any]
 Rows = dict[tuple[str, int], Row]  # by label, and seed or number of the setting
 logger = logging.getLogger(__name__)
@@ -61,16 +56,7 @@ def compare(
     split: str | Path,
     teacher: str | Path,
     out: str | Path,
-    methods: Sequence[str] = (ALL,),
-    seeds: Sequence[int] = (0,),
-    trials: int = 3,
-    cache: str | Path | None = None,
-    references: Sequence[str | Path] = (),
-    attacks: Sequence[str] = (),
-    settings: Sequence[str] = (),
-    overlays: Sequence[str] = (),
-    device: str | None = None,
-    n_resamples: int = N_RESAMPLES,
+    options: CompareOptions = CompareOptions(),  # noqa: B008 - frozen
     trust: Trust = STRANGER,
 ) -> Path:
     """Unlearn the forget cases with many methods and seeds, audit every run, and put all into one table and page.
@@ -85,16 +71,7 @@ def compare(
         split: a `split.json`.
         teacher: the run folder of the original model; with `references` also a weights file.
         out: the folder of the comparison: new, or one of the same comparison to go on with.
-        methods: names, with `:preset` for a preset of the bundle, or `all` that can do the task.
-        seeds: the seeds of each method, the first for the trials.
-        trials: how many of its settings each method may choose among, 1 to 4.
-        cache: the folder that retrained models are kept in; by default `retrained` in `out`.
-        references: runs of retrained models, one for all seeds or one for each, in their order; none to train them.
-        attacks: names of attacks for the audits, or `all`.
-        settings: `KEY=VALUE` overrides of config ids, the same for all methods.
-        overlays: config files laid over the bundle's, by path or by name in its `configs/`.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        n_resamples: bootstrap draws per interval of the audits.
+        options: which methods, seeds and settings.
         trust: what is known of where the teacher's run comes from.
 
     Returns:
@@ -104,24 +81,8 @@ def compare(
     Raises:
         InputError: every problem of the input, before anything is trained.
     """
-    plan = read_plan(
-        bundle,
-        split=split,
-        teacher=teacher,
-        out=out,
-        methods=methods,
-        seeds=seeds,
-        trials=trials,
-        cache=cache,
-        references=references,
-        attacks=attacks,
-        settings=settings,
-        overlays=overlays,
-        device=device,
-        n_resamples=n_resamples,
-        trust=trust,
-    )
-    content, rows, tries = _head(plan, trials), _by(plan, "rows", "seed"), _by(plan, "trials", "number")
+    plan = read_plan(bundle, split=split, teacher=teacher, out=out, options=options, trust=trust)
+    content, rows, tries = _head(plan), _by(plan, "rows", "seed"), _by(plan, "trials", "number")
     _keep(plan, content, rows, tries)
     retrained = retrained_models(plan)
     for entry in plan.entries:
@@ -154,9 +115,8 @@ def comparison_summary(file: str | Path) -> str:
     return shown.to_string(index=False, float_format="{:.3f}".format, na_rep="")
 
 
-def _head(plan: Plan, trials: int) -> dict[str, Any]:
+def _head(plan: Plan) -> dict[str, Any]:
     """What the results are of."""
-    provenance = read_split(plan.split)[PROVENANCE]
     return {
         "format": _FORMAT,
         "status": "running",
@@ -165,14 +125,14 @@ def _head(plan: Plan, trials: int) -> dict[str, Any]:
         "versions": package_versions(*_PACKAGES),
         "identity": plan.identity,
         "split": str(plan.split.absolute()),
-        "provenance": {name: provenance[name] for name in _TOLD if name in provenance},
+        "provenance": plan.told,
         "teacher": str(plan.teacher.absolute()),
-        "seeds": list(plan.seeds),
-        "n_trials": trials,
+        "seeds": list(plan.options.seeds),
+        "n_trials": plan.options.trials,
         "references": [str(path.absolute()) for path in plan.references],
         "left_out": {**plan.earlier.get("left_out", {}), **plan.left_out},
         "on_validation": [],
-        "attacks": list(plan.attacks),
+        "attacks": list(plan.options.attacks),
     }
 
 
@@ -189,7 +149,7 @@ def _keep(plan: Plan, content: Mapping[str, Any], rows: Rows, tries: Rows) -> No
 def _cells(plan: Plan, entry: Entry, trial: Trial, retrained: Mapping[int, Path]) -> Iterator[Row]:
     """A row for each seed of a method; that of the first is the chosen trial's."""
     for seed, reference in retrained.items():
-        head = {"model": STUDENT, "label": entry.label, "paper": METHODS[entry.method].paper, "seed": seed}
+        head = {"model": STUDENT, "label": entry.label, "paper": registered()[entry.method].paper, "seed": seed}
         if trial.reason:
             yield head | {"status": "failed", "reason": trial.reason, "run": _relative(plan, trial.run)}
         else:
@@ -230,13 +190,13 @@ def _cell(plan: Plan, head: Row, run: Path, reference: Path, make: Callable[[], 
 def _on_validation(rows: Sequence[Row]) -> list[str]:
     """The methods that look at validation cases while they unlearn."""
     labels = dict.fromkeys(row["label"] for row in rows)
-    known = {label: METHODS.get(label.partition(":")[0]) for label in labels}
+    known = {label: registered().get(label.partition(":")[0]) for label in labels}
     return [label for label, method in known.items() if method is not None and _UNSEEN in method.needs]
 
 
 def _yardstick(plan: Plan, rows: Sequence[Row], retrained: Mapping[int, Path]) -> Iterator[Row]:
     """Rows of the teacher, where it was scored, and of the retrained model of every seed."""
-    own = plan.teacher if (plan.teacher / RUN_JSON).is_file() else None
+    own = plan.teacher if is_run(plan.teacher) else None
     levels: dict[int, Row] = {}
     for seed, reference in retrained.items():
         records = _records(plan, rows, seed, reference)
@@ -257,7 +217,7 @@ def _records(plan: Plan, rows: Sequence[Row], seed: int, reference: Path) -> lis
     if run is not None:
         found: list[Row] = read_stamped(plan.out / run / AUDIT_JSON, {"records": [dict]})["records"]
         return found
-    scored = (plan.teacher / SCORES_CSV).is_file()
+    scored = has_scores(plan.teacher)
     record = open_run(plan.teacher).record if scored else None
     scored = record is not None and record.role == TEACHER and record.sha256.split == plan.identity["split"]
     scores = open_runs([*([plan.teacher] if scored else []), reference], shown=False).scores

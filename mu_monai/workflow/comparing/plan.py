@@ -14,12 +14,14 @@ from mu_monai.bundle.config import config_files, parse_settings, read_config, un
 from mu_monai.bundle.trust import SEPARATOR, STRANGER, Trust
 from mu_monai.errors import collect, did_you_mean, raise_if_any, unless_raised
 from mu_monai.files import file_sha256, link_problems, read_json
-from mu_monai.keys import FORGET, RETAIN, RETRAINED, RUN_JSON, SUBSETS, TEACHER, TEST
-from mu_monai.methods import METHODS
-from mu_monai.runs import open_run
+from mu_monai.keys import FORGET, RETAIN, RETRAINED, SUBSETS, TEACHER, TEST
+from mu_monai.methods import UnlearningMethod
+from mu_monai.methods.registry import method_named, registered
+from mu_monai.runs import is_run, open_run
 from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.auditing.inputs import other_problems
-from mu_monai.workflow.checks import device_problems, number_problems, place_problems, split_problems, weight_problems
+from mu_monai.workflow.checks import device_problems, number_problems, place_problems, usable_split, weight_problems
+from mu_monai.workflow.options import ALL, CompareOptions
 from mu_monai.workflow.recipe import method_overlay, method_override, preset_overlay
 from mu_monai.workflow.unlearning import method_problems, teacher_file, trained_otherwise
 
@@ -30,8 +32,8 @@ SHAPE = {
     "trials": [{"label": str, "number": int}],
     "rows": [{"seed": int, **dict.fromkeys(("label", "model", "paper", "status", "run"), str)}],
 }
-ALL = "all"
 TRIALS = 4
+_TOLD = ("source", "phantom", "selector", "group_by", "seed", "counts")  # of the split's provenance
 _TWO_RUNS = "two runs"
 _NEVER = 10**6  # epochs between scores: only the last epoch is scored, so that times are those of unlearning
 
@@ -66,48 +68,46 @@ class Plan:
     Args:
         bundle: folder, or name of a shipped bundle.
         split: the split file.
+        told: what the results say of how the split came about.
         teacher: the run folder or weights of the original model.
+        out: the folder of the comparison.
         entries: the methods.
         left_out: why methods are not among them, by name.
-        seeds: the seeds of each method.
-        references: runs of retrained models; none to train one for each seed.
-        attacks: the attacks of every audit.
-        settings: what is the same for all, as `KEY=VALUE`.
-        overlays: configs laid over the bundle's.
-        out: the folder of the comparison.
-        cache: the folder of retrained models.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        n_resamples: bootstrap draws per interval.
+        options: how they are compared, with the seeds and attacks that the folder has as well.
         trust: what is known of where the teacher's run comes from; its bundle is the one that is compared.
         earlier: what the folder's `comparison.json` holds; empty of a new one.
     """
 
     bundle: str
     split: Path
+    told: Mapping[str, Any]
     teacher: Path
+    out: Path
     entries: tuple[Entry, ...]
     left_out: Mapping[str, str]
-    seeds: tuple[int, ...]
-    references: tuple[Path, ...]
-    attacks: tuple[str, ...]
-    settings: tuple[str, ...]
-    overlays: tuple[str, ...]
-    out: Path
-    cache: Path
-    device: str | None
-    n_resamples: int
+    options: CompareOptions
     trust: Trust
     earlier: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def cache(self) -> Path:
+        """The folder of retrained models."""
+        return self.out / RETRAINED if self.options.cache is None else Path(self.options.cache)
+
+    @property
+    def references(self) -> list[Path]:
+        """Runs of retrained models; none to train one for each seed."""
+        return [Path(folder) for folder in self.options.references]
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What all results in the folder of a comparison share."""
-        files = config_files(self.bundle, "unlearn", self.overlays)
+        files = config_files(self.bundle, "unlearn", self.options.overlays)
         return {
             "bundle": read_config(files).get("bundle_name"),
             "split": file_sha256(self.split),
             "teacher": weights_sha256(read_weights(self.teacher)),
-            "settings": parse_settings(self.settings),
+            "settings": parse_settings(self.options.settings),
             "overlays": [file_sha256(file) for file in files[1:]],
         }
 
@@ -118,16 +118,7 @@ def read_plan(
     split: str | Path,
     teacher: str | Path,
     out: str | Path,
-    methods: Sequence[str] = (ALL,),
-    seeds: Sequence[int] = (0,),
-    trials: int = 3,
-    cache: str | Path | None = None,
-    references: Sequence[str | Path] = (),
-    attacks: Sequence[str] = (),
-    settings: Sequence[str] = (),
-    overlays: Sequence[str] = (),
-    device: str | None = None,
-    n_resamples: int = 0,
+    options: CompareOptions,
     trust: Trust = STRANGER,
 ) -> Plan:
     """Read and check what a comparison starts from; the arguments are those of `compare`.
@@ -135,48 +126,49 @@ def read_plan(
     Raises:
         InputError: every problem.
     """
-    own, fixed = read_config(config_files(bundle, "unlearn", overlays)), parse_settings(settings)
+    own, fixed = read_config(config_files(bundle, "unlearn", options.overlays)), parse_settings(options.settings)
     file = Path(out) / COMPARISON_JSON
     raise_if_any(link_problems(out))
     earlier = read_json(file, SHAPE) if file.is_file() else {}
     raise_if_any(_label_problems(file, earlier))
-    names, left_out = _chosen(methods, own.get("method")["task"])
+    task = own.get("method")["task"]
+    names, left_out = _chosen(options.methods, task)
     quiet = [] if "score_interval" not in own or "score_interval" in fixed else [f"score_interval={_NEVER}"]
-    entries = tuple(Entry(label=name, trials=_trials(name, trials, fixed)) for name in names)
+    attacks = earlier.get("attacks", [])
+    opened, broken = usable_split(split, SUBSETS if options.trials > 1 else (RETAIN, FORGET, TEST))
+    known = {} if opened is None else opened.provenance.content
     plan = Plan(
         bundle=str(bundle),
         split=Path(split),
+        told={name: known[name] for name in _TOLD if name in known},
         teacher=Path(teacher),
-        entries=entries,
-        left_out=left_out,
-        seeds=tuple(dict.fromkeys([*earlier.get("seeds", []), *seeds])),
-        references=tuple(Path(path) for path in references),
-        attacks=tuple(earlier.get("attacks", [])),
-        settings=(*quiet, *settings),
-        overlays=tuple(overlays),
         out=Path(out),
-        cache=Path(out) / RETRAINED if cache is None else Path(cache),
-        device=device,
-        n_resamples=n_resamples,
+        entries=tuple(Entry(label=name, trials=_trials(name, options.trials, fixed)) for name in names),
+        left_out=left_out,
+        options=replace(
+            options,
+            seeds=list(dict.fromkeys([*earlier.get("seeds", []), *options.seeds])),
+            attacks=attacks,
+            settings=[*quiet, *options.settings],
+        ),
         trust=replace(trust, bundle=bundle),
         earlier=earlier,
     )
-    task = own.get("method")["task"]
-    subsets = SUBSETS if trials > 1 else (RETAIN, FORGET, TEST)
     raise_if_any(
         collect(
             lambda: [text for name in names for text in _name_problems(plan, name, task)],
-            lambda: list(_number_problems(plan, seeds, trials, fixed)),
-            lambda: split_problems(split, subsets) or trained_otherwise(split, teacher),
+            lambda: list(_number_problems(plan, options, fixed)),
+            lambda: broken or trained_otherwise(opened, teacher),
             lambda: _teacher_problems(plan, own.get("bundle_name")),
             lambda: _reference_problems(plan, own.get("bundle_name")),
-            lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "--cache": cache}),
-            lambda: device_problems(device),
-            lambda: unless_raised(chosen_attacks(attacks)),
+            lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "--cache": options.cache}),
+            lambda: device_problems(options.device),
+            lambda: unless_raised(chosen_attacks(options.attacks)),
         )
     )
     raise_if_any(_folder_problems(plan))
-    return replace(plan, attacks=tuple(chosen_attacks([*plan.attacks, *attacks])))
+    chosen = chosen_attacks([*attacks, *options.attacks])
+    return replace(plan, options=replace(plan.options, attacks=chosen))
 
 
 def _label_problems(file: Path, earlier: Mapping[str, Any]) -> Iterator[str]:
@@ -184,31 +176,34 @@ def _label_problems(file: Path, earlier: Mapping[str, Any]) -> Iterator[str]:
     labels = dict.fromkeys(row["label"] for key in ("rows", "trials") for row in earlier.get(key, []))
     for label in labels:
         method, colon, preset = label.partition(":")
-        named = method in METHODS and (not colon or re.fullmatch(r"[\w-]+", preset))
+        named = method_named(method) is not None and (not colon or re.fullmatch(r"[\w-]+", preset))
         if label not in (TEACHER, RETRAINED) and not named:
-            yield f"'{file}' has the label {label!r}, which is not a method; the file is damaged: compare anew"
+            yield (
+                f"'{file}' has the label {label!r}, which is not a method here: its package is not installed, or the "
+                "file is damaged; install it, or compare anew"
+            )
 
 
 def _chosen(methods: Sequence[str], task: str) -> tuple[list[str], dict[str, str]]:
     """The names that are meant, in their order, and why others are not where all were asked for."""
-    left_out = {}
+    left_out, able = {}, []
     if ALL in methods:
-        reasons = {name: _unfit(name, task) for name in METHODS}
+        reasons = {name: _unfit(kind, task) for name, kind in registered().items()}
         left_out = {name: reason for name, reason in reasons.items() if reason and name not in methods}
-    able = [name for name in METHODS if name not in left_out] if ALL in methods else []
+        able = [name for name in reasons if name not in left_out]
     return list(dict.fromkeys([*able, *(name for name in methods if name != ALL)])), left_out
 
 
-def _unfit(name: str, task: str) -> str:
+def _unfit(kind: type[UnlearningMethod], task: str) -> str:
     """Why a method cannot be compared; empty where it can."""
-    if task not in METHODS[name].tasks:
+    if task not in kind.tasks:
         return f"it cannot forget in a {task} task"
-    return "it starts from two finished runs" if _TWO_RUNS in METHODS[name].needs else ""
+    return "it starts from two finished runs" if _TWO_RUNS in kind.needs else ""
 
 
 def _trials(label: str, number: int, fixed: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
     """The settings to choose among; what a user has fixed is no choice, so that fewer may be left."""
-    method = METHODS.get(label.partition(":")[0])
+    method = method_named(label.partition(":")[0])
     found = [{k: v for k, v in trial.items() if k not in fixed} for trial in method.trials[:number]] if method else []
     unique = [trial for place, trial in enumerate(found) if trial not in found[:place]]
     return tuple(
@@ -219,30 +214,32 @@ def _trials(label: str, number: int, fixed: Mapping[str, Any]) -> tuple[tuple[st
 def _name_problems(plan: Plan, label: str, task: str) -> list[str]:
     """Why a method cannot be compared as it was asked for."""
     name, _, preset = label.partition(":")
-    if name not in METHODS:
-        able = [known for known in METHODS if not _unfit(known, task)]
-        listed = ", ".join((ALL, *able))
-        return [f"method '{name}' is not known; use some of {listed}{did_you_mean(name, METHODS)}"]
-    if _unfit(name, task):
-        return [f"method '{name}' cannot be compared here: {_unfit(name, task)}; leave it out"]
+    kind = method_named(name)
+    if kind is None:
+        known = registered()
+        listed = ", ".join((ALL, *(other for other in known if not _unfit(known[other], task))))
+        return [f"method '{name}' is not known; use some of {listed}{did_you_mean(name, known)}"]
+    if _unfit(kind, task):
+        return [f"method '{name}' cannot be compared here: {_unfit(kind, task)}; leave it out"]
     tuned = method_overlay(plan.bundle, name)
     problems = method_problems(name, preset or None, tuned)
     if problems:
         return problems
     base = tuned or preset_overlay(plan.bundle, preset or None)
-    parser = read_config(config_files(plan.bundle, "unlearn", [*base, *plan.overlays]))
-    made = {} if tuned else method_override(plan.bundle, parser, name)
+    parser = read_config(config_files(plan.bundle, "unlearn", [*base, *plan.options.overlays]))
+    made = {} if tuned else method_override(plan.bundle, parser, kind)
     if made and preset:
         return [f"'{label}': presets are of the bundle's own method, and '{name}' is not; leave ':{preset}' out"]
     parser.update(made)
-    return [f"{text} (of {label})" for text in unknown_ids(parser, list(parse_settings(plan.settings)))]
+    return [f"{text} (of {label})" for text in unknown_ids(parser, list(parse_settings(plan.options.settings)))]
 
 
-def _number_problems(plan: Plan, seeds: Sequence[int], trials: int, fixed: Mapping[str, Any]) -> Iterator[str]:
-    if not 1 <= trials <= TRIALS:
-        yield f"--trials {trials} is not allowed; use 1 to {TRIALS} settings per method"
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        listed = ",".join(map(str, seeds))
+def _number_problems(plan: Plan, given: CompareOptions, fixed: Mapping[str, Any]) -> Iterator[str]:
+    """Why the numbers, as they were given, cannot be compared with."""
+    if not 1 <= given.trials <= TRIALS:
+        yield f"--trials {given.trials} is not allowed; use 1 to {TRIALS} settings per method"
+    if not given.seeds or min(given.seeds) < 0 or len(set(given.seeds)) < len(given.seeds):
+        listed = ",".join(map(str, given.seeds))
         yield f"--seeds {listed or 'of none'} is not allowed; use different ones of 0, 1, 2 ..., such as 0,1,2"
     if not plan.entries:
         yield "--methods is empty; use all, or names with commas"
@@ -255,17 +252,17 @@ def _number_problems(plan: Plan, seeds: Sequence[int], trials: int, fixed: Mappi
 def _teacher_problems(plan: Plan, bundle: str) -> list[str]:
     """Why the original is not known well enough: its weights, and how a retrained model is to be trained."""
     file = teacher_file(plan.teacher)
-    foreign = _bundle_problems("--teacher", [plan.teacher], bundle) if (plan.teacher / RUN_JSON).is_file() else []
+    foreign = _bundle_problems("--teacher", [plan.teacher], bundle) if is_run(plan.teacher) else []
     if foreign:
         return foreign
-    if not (plan.teacher / RUN_JSON).is_file() or open_run(plan.teacher).record.verb != "train":
+    if not is_run(plan.teacher) or open_run(plan.teacher).record.verb != "train":
         if not plan.references:
             return [
                 f"how the teacher '{plan.teacher}' was trained is not known, so that no model can be retrained alike; "
                 "give the folder of its training run, or retrained models as --reference"
             ]
-        parser = read_config(config_files(plan.bundle, "unlearn", plan.overlays))
-        parser.update(parse_settings(plan.settings))
+        parser = read_config(config_files(plan.bundle, "unlearn", plan.options.overlays))
+        parser.update(parse_settings(plan.options.settings))
         return weight_problems(parser, file)
     return []
 
@@ -273,10 +270,10 @@ def _teacher_problems(plan: Plan, bundle: str) -> list[str]:
 def _reference_problems(plan: Plan, bundle: str) -> Iterator[str]:
     if not plan.references:
         return
-    if len(plan.references) not in (1, len(plan.seeds)):
+    if len(plan.references) not in (1, len(plan.options.seeds)):
         yield (
-            f"--reference is given {len(plan.references)} times for {len(plan.seeds)} seeds "
-            f"({', '.join(map(str, plan.seeds))}); give one retrained model for all seeds, or one for each"
+            f"--reference is given {len(plan.references)} times for {len(plan.options.seeds)} seeds "
+            f"({', '.join(map(str, plan.options.seeds))}); give one retrained model for all seeds, or one for each"
         )
     yield from _bundle_problems("--reference", plan.references, bundle)
     if plan.split.is_file():

@@ -17,14 +17,14 @@ from mu_monai.bundle.config import config_files, read_config
 from mu_monai.bundle.trust import Trust
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json, write_json
-from mu_monai.keys import AUDIT_JSON, RETAIN, RETRAINED, RUN_JSON, SCORES_CSV, STUDENT
-from mu_monai.methods import METHODS
+from mu_monai.keys import AUDIT_JSON, RETAIN, RETRAINED, STUDENT
+from mu_monai.methods.registry import registered
 from mu_monai.metrics import choice
-from mu_monai.runs import changed_files, open_run, read_record, read_stamped
-from mu_monai.runs.scores import read_scores
+from mu_monai.runs import is_complete, open_run, read_stamped
 from mu_monai.workflow.auditing.judging import audit
 from mu_monai.workflow.auditing.shadows import OVERLAY_JSON, changed_settings, complete, digest, training_digest
 from mu_monai.workflow.comparing.plan import Entry, Plan
+from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
 
@@ -66,7 +66,7 @@ def retrained_models(plan: Plan) -> dict[int, Path]:
         FloatingPointError: where a training breaks; without retrained models there is nothing to compare with.
     """
     if plan.references:
-        return {seed: plan.references[place % len(plan.references)] for place, seed in enumerate(plan.seeds)}
+        return {seed: plan.references[place % len(plan.references)] for place, seed in enumerate(plan.options.seeds)}
     training = open_run(plan.teacher).record
     overlay = changed_settings(plan.teacher, training, "train", plan.trust)
     bundle = plan.trust.bundle_of(training)
@@ -74,9 +74,8 @@ def retrained_models(plan: Plan) -> dict[int, Path]:
     folder = plan.cache / digest(made_of)[:12]
     write_json(folder / OVERLAY_JSON, overlay)
     parser = read_config(config_files(bundle, "train"))
-    quiet = [
-        text for text in plan.settings if text.partition("=")[0] == "score_interval" and "score_interval" in parser
-    ]
+    scoring = "score_interval"
+    quiet = [text for text in plan.options.settings if text.partition("=")[0] == scoring and scoring in parser]
 
     def make(seed: int) -> Path:
         def run(out: Path, resume: bool) -> Path:
@@ -88,24 +87,24 @@ def retrained_models(plan: Plan) -> dict[int, Path]:
                 settings=[f"seed={seed}", *quiet],
                 overlays=[str((folder / OVERLAY_JSON).resolve())],
                 resume=resume,
-                device=plan.device,
+                device=plan.options.device,
                 quiet=True,
             )
 
         return _made(folder / f"seed-{seed}", run, f"retrained, seed {seed}", plan.trust)
 
-    return {seed: make(seed) for seed in plan.seeds}
+    return {seed: make(seed) for seed in plan.options.seeds}
 
 
 def tried(plan: Plan, entry: Entry) -> list[Trial]:
     """Run every setting of a method with the first seed, and score what it is chosen by, the best first."""
     trials = []
     for number, settings in enumerate(entry.trials, start=1):
-        run = _cell(plan, entry, number, plan.seeds[0])
+        run = _cell(plan, entry, number, plan.options.seeds[0])
         reason, found = "", {}
         try:
-            unlearned(plan, entry, number, plan.seeds[0])
-            found = asdict(choice(read_scores(run / SCORES_CSV))) if len(entry.trials) > 1 else {}
+            unlearned(plan, entry, number, plan.options.seeds[0])
+            found = asdict(choice(open_run(run).scores)) if len(entry.trials) > 1 else {}
         except Exception as error:
             reason = reason_of(error)
             logger.warning("%s, trial %d, failed: %s", entry.label, number, reason)
@@ -115,7 +114,7 @@ def tried(plan: Plan, entry: Entry) -> list[Trial]:
 
 def unlearned(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
     """The run of a method's setting with a seed: made, gone on with, or left as it is where it is finished."""
-    settings = [*entry.trials[number - 1], f"seed={seed}", *plan.settings]
+    settings = [*entry.trials[number - 1], f"seed={seed}", *plan.options.settings]
     folder = _cell(plan, entry, number, seed)
     _claim(folder.parent, plan, entry, entry.trials[number - 1])
 
@@ -128,9 +127,9 @@ def unlearned(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
             method=entry.method,
             preset=entry.preset,
             settings=settings,
-            overlays=plan.overlays,
+            overlays=plan.options.overlays,
             resume=resume,
-            device=plan.device,
+            device=plan.options.device,
             quiet=True,
             trust=plan.trust,
         )
@@ -142,17 +141,15 @@ def audited(plan: Plan, run: Path, reference: Path) -> dict[str, Any]:
     """The audit of a run beside a retrained model; made where there is none of these weights with these attacks."""
     file = run / AUDIT_JSON
     if not _is_current(plan, file, run, reference):
-        audit(
-            run,
+        options = AuditOptions(
             references=[reference],
-            teacher=plan.teacher,
-            attacks=plan.attacks,
-            n_resamples=plan.n_resamples,
+            attacks=plan.options.attacks,
+            n_resamples=plan.options.n_resamples,
             distances=False,
-            device=plan.device,
+            device=plan.options.device,
             quiet=True,
-            trust=plan.trust,
         )
+        audit(run, teacher=plan.teacher, options=options, trust=plan.trust)
     return read_stamped(file, {"records": [dict], "verdict": {"label": str}})
 
 
@@ -170,8 +167,8 @@ def _cell(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
 
 def _claim(folder: Path, plan: Plan, entry: Entry, settings: tuple[str, ...]) -> None:
     """Say what a trial's runs are made of; runs of something else, such as an earlier version's, make room."""
-    method = METHODS[entry.method]
-    now = {"method": entry.label, "settings": [*settings, *plan.settings], "recipe": dict(method.recipe)}
+    method = registered()[entry.method]
+    now = {"method": entry.label, "settings": [*settings, *plan.options.settings], "recipe": dict(method.recipe)}
     now = json.loads(json.dumps(now))
     file = folder / TRIAL_JSON
     if file.is_file() and read_json(file) != now:
@@ -183,7 +180,7 @@ def _claim(folder: Path, plan: Plan, entry: Entry, settings: tuple[str, ...]) ->
 
 def _made(folder: Path, make: Callable[[Path, bool], Path], name: str, trust: Trust) -> Path:
     """Make a run, or leave it where it is finished; says what it took where it was made."""
-    if not _is_finished(folder):
+    if not is_complete(folder):
         gc.collect()  # what is left of the run before would count as memory of this one
         began = time.monotonic()
         with _silent():
@@ -204,13 +201,6 @@ def _silent() -> Iterator[None]:
         engine.setLevel(level)
 
 
-def _is_finished(folder: Path) -> bool:
-    if not ((folder / RUN_JSON).is_file() and (folder / SCORES_CSV).is_file()):
-        return False
-    record = read_record(folder)
-    return record.status == "finished" and not changed_files(folder, record, [SCORES_CSV])
-
-
 def _is_current(plan: Plan, file: Path, run: Path, reference: Path) -> bool:
     """Whether an audit is there, whole, of these models, and with all that is asked for now."""
     try:
@@ -220,4 +210,4 @@ def _is_current(plan: Plan, file: Path, run: Path, reference: Path) -> bool:
     models = {STUDENT: run, RETRAINED: reference}
     weights = {role: (content["models"].get(role) or {}).get("weights") for role in models}
     same = weights == {role: open_run(folder).record.sha256.weights for role, folder in models.items()}
-    return same and set(plan.attacks) <= set(content.get("attacks_asked", []))
+    return same and set(plan.options.attacks) <= set(content.get("attacks_asked", []))

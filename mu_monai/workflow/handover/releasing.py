@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,14 +20,13 @@ from mu_monai.bundle.config import built_network, config_files, read_config, run
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.data import load_split
 from mu_monai.errors import InputError, collect, raise_if_any
-from mu_monai.files import file_sha256, read_json, write_json
+from mu_monai.files import file_sha256, read_json, whole_folder, write_json
 from mu_monai.keys import (
     ADAPTER_DIR,
     CONFIG_JSON,
     IMAGE,
     MODEL_PT,
     RETAIN,
-    RUN_JSON,
     STUDENT,
     TEACHER,
     TEST,
@@ -102,7 +99,7 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
     config = plain_inference(run, bundle, trust)
     states = {STUDENT: read_weights(run / MODEL_PT), TEACHER: read_weights(source)}
     raise_if_any(collect(lambda: _other_weights(record, states, run, source), lambda: _unmoved(states)))
-    with _whole_folder(out) as folder:
+    with whole_folder(out) as folder:
         _write_bundle(folder / BUNDLE, bundle, config, record, states[STUDENT])
         told = _answers(folder / BUNDLE, record)
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -208,20 +205,6 @@ def _proof(teacher: State, released: State, files: Mapping[str, str], told: str)
     }
 
 
-@contextmanager
-def _whole_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its place on success, and is removed on any exception."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-    try:
-        whole = temporary / target.name  # made by mkdir, so that others may read it as any folder
-        whole.mkdir()
-        yield whole
-        os.rename(whole, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 def _student(run: str | Path, out: str | Path, teacher: str | Path | None, trust: Trust) -> Student:
     if Path(out).exists():
         raise InputError(f"'{out}' exists; give another file or remove it")
@@ -268,6 +251,6 @@ def _unlike(state: State, run: Path, role: str) -> Iterator[str]:
         ):
             return
     yield (
-        f"the weights of the {role} that come out of '{run}' have the SHA-256 {found}, and its {RUN_JSON} names "
+        f"the weights of the {role} that come out of '{run}' have the SHA-256 {found}, and its record names "
         f"{wanted}; a file of the run was changed: nothing is written"
     )

@@ -97,7 +97,7 @@ def sealed_metadata(bundle: Path, config: Mapping[str, Any], record: RunRecord) 
         record: `run.json` of the unlearning run.
     """
     metadata: dict[str, Any] = read_json(own_file(bundle, "configs/metadata.json"))
-    block, phantom = unlearning_block(record), (record.provenance).get("phantom")
+    block, phantom = unlearning_block(record), record.provenance.get("phantom")
     raised = raised_version(str(metadata["version"]))
     done = f"weights after unlearning {_forgotten(block)} with {block['method']}"
     own = {
@@ -126,7 +126,7 @@ def unlearning_block(record: RunRecord) -> dict[str, Any]:
     Nothing else about the request: whoever remakes the split of a guess could compare its digest, and a number of cases
     can be a single patient's.
     """
-    counts = (record.provenance).get("counts") or {}
+    counts = record.provenance.get("counts") or {}
     patients = {name: {"patients": found["patients"]} for name, found in counts.items() if "patients" in found}
     return {
         "method": record.method.name if record.method else "",

@@ -18,8 +18,8 @@ from mu_monai.audit import membership_records, utility_records
 from mu_monai.bundle import shipped_bundles
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256, read_json, write_json
-from mu_monai.keys import AUDIT_JSON, FORGET, MODEL_PT, RUN_JSON, STUDENT, SUBSET, SUBSETS, TEST
-from mu_monai.methods import METHODS
+from mu_monai.keys import AUDIT_JSON, FORGET, MODEL_PT, STUDENT, SUBSET, SUBSETS, TEST
+from mu_monai.methods.registry import registered
 from mu_monai.record import (
     EVIDENCE,
     RECORD_JSON,
@@ -38,7 +38,8 @@ from mu_monai.record import (
     write_evidence,
     write_salt,
 )
-from mu_monai.report import Run, Runs
+from mu_monai.runs import Run, Runs, is_run
+from mu_monai.runs.origin import target_of
 from mu_monai.workflow.handover.derived import gap_problems, student_problems, verdict_problems
 from mu_monai.workflow.handover.releasing import BUNDLE, RELEASE_JSON
 
@@ -147,7 +148,8 @@ def _known() -> frozenset[str]:
     """The names that the program gave, which tell nobody's."""
     bundles = shipped_bundles()
     presets = {path.stem for root in bundles.values() for path in (root / "configs").glob("*.json")}
-    methods = {*METHODS, *(kind.__name__ for kind in METHODS.values())}
+    kinds = registered()
+    methods = {*kinds, *(name for kind in kinds.values() for name in (kind.__name__, target_of(kind)))}
     return frozenset({*bundles, *presets, *methods, *ATTACKS, *SUBSETS, *_PARTS})
 
 
@@ -220,7 +222,7 @@ def _salt_problems(folder: Path) -> Iterator[str]:
     salt = salt_path(folder)
     if salt.exists() and not (folder / EVIDENCE).exists():  # else a killed signing left both
         yield f"'{salt}' exists, the salt of another record; keep it elsewhere, with what it belongs to"
-    inside = next((place for place in salt.parents if (place / RUN_JSON).is_file()), None)
+    inside = next((place for place in salt.parents if is_run(place)), None)
     if inside is not None:
         yield (
             f"'{folder}' lies in the run folder '{inside}', and the salt would lie there as well; move the released "

@@ -14,6 +14,7 @@ from mu_monai.data import (
     check_manifest,
     load_split,
     make_split,
+    open_split,
     read_decathlon,
     read_dicom,
     read_layout,
@@ -185,14 +186,14 @@ def test_patients_are_forgotten_by_their_real_ids_and_only_names_are_kept(tmp_pa
     assert "Bert" not in path.read_text()
     load_split(path, verify=True)
     later = next(name for name in ("Anna", "Cleo", "Dora", "Emil") if named(content["retain"], name))
-    request = reselect(path, ForgetIds((later,)))
+    request = reselect(open_split(path), ForgetIds((later,)))
     assert {case["patient_id"] for case in request["forget"]} == {bert, pseudonym("patient", later, SALT)}
     assert later not in json.dumps(request["provenance"]["selector"])
     with pytest.raises(InputError, match="'Zoe' to forget is neither PatientID nor SeriesInstanceUID"):
-        reselect(path, ForgetIds(("Zoe",)))
+        reselect(open_split(path), ForgetIds(("Zoe",)))
     held_out = next(name for name in ("Anna", "Cleo", "Dora", "Emil") if named(content["test"], name))
     with pytest.raises(InputError, match="to forget is in 'test'"):
-        reselect(path, ForgetIds((held_out,)))
+        reselect(open_split(path), ForgetIds((held_out,)))
 
 
 def named(cases, patient):

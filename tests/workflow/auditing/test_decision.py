@@ -30,7 +30,8 @@ def retrained(tmp_path_factory, phantom_splits, teachers):
 def test_every_model_has_a_plane_with_all_forget_cases(unlearned, retrained, tmp_path):
     run = unlearned("isic_classification")
     reference = retrained("isic_classification")
-    content = read_json(workflow.audit(run, references=[reference], n_resamples=20, out=tmp_path / "a.json"))
+    options = workflow.AuditOptions(references=[reference], n_resamples=20)
+    content = read_json(workflow.audit(run, out=tmp_path / "a.json", options=options))
     assert content["decision"] == {"file": "decision.csv"}
     table = pd.read_csv(tmp_path / "decision.csv")
     scores = open_runs([run, reference]).scores
@@ -41,6 +42,6 @@ def test_every_model_has_a_plane_with_all_forget_cases(unlearned, retrained, tmp
     for name in ("subset", "label", "predicted"):
         assert (both[name] == both[f"{name}_scored"]).all()
     assert table.groupby("model")[["x", "y"]].std().gt(0).all(axis=None)
-    workflow.audit(run, references=[reference], n_resamples=20, out=tmp_path / "b" / "audit.json")
+    workflow.audit(run, out=tmp_path / "b" / "audit.json", options=options)
     again = pd.read_csv(tmp_path / "b" / "decision.csv")
     pd.testing.assert_frame_equal(again, table)

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from mu_monai import workflow
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.runs import RunRecord, file_digests, open_runs, write_record
+from mu_monai.workflow import AuditOptions
 
 KEYS = {
     *("format", "command", "created", "versions", "seed", "n_resamples", "split", "models", "records", "verdict"),
@@ -38,7 +40,7 @@ def student(runs, tmp_path):
 
 
 def test_scores_alone_tell_membership_patients_and_groups(student):
-    file = workflow.audit(student, n_resamples=50, quiet=True)
+    file = workflow.audit(student, options=AuditOptions(n_resamples=50, quiet=True))
     content = read_json(file)
     assert file == student / "audit.json"
     assert set(content) == KEYS
@@ -55,14 +57,16 @@ def test_scores_alone_tell_membership_patients_and_groups(student):
 
 def test_the_same_seed_gives_the_same_numbers(student, tmp_path):
     first, second = (
-        read_json(workflow.audit(student, n_resamples=20, out=tmp_path / f"{name}.json")) for name in ("a", "b")
+        read_json(workflow.audit(student, out=tmp_path / f"{name}.json", options=AuditOptions(n_resamples=20)))
+        for name in ("a", "b")
     )
     for key in ("records", "verdict", "patients", "subgroups", "notes"):
         assert first[key] == second[key]
 
 
 def test_with_a_reference_and_an_attack(runs, student):
-    file = workflow.audit(student, references=[runs / "retrained"], attacks=["int8"], n_resamples=20, quiet=True)
+    options = AuditOptions(references=[runs / "retrained"], attacks=["int8"], n_resamples=20, quiet=True)
+    file = workflow.audit(student, options=options)
     content = read_json(file)
     found = {(row["metric"], row["attack"]) for row in content["records"]}
     assert {("tow", ""), ("js", ""), ("weight_distance", ""), ("auc[loss]", "int8")} <= found
@@ -74,31 +78,37 @@ def test_with_a_reference_and_an_attack(runs, student):
 
 
 def test_attacks_of_the_audit_that_is_replaced_are_named(student, caplog):
-    options = {"n_resamples": 20, "distances": False, "quiet": True}
-    workflow.audit(student, attacks=["int8"], **options)
-    workflow.audit(student, attacks=["int8", "int4"], **options)
+    options = AuditOptions(attacks=["int8"], n_resamples=20, distances=False, quiet=True)
+    workflow.audit(student, options=options)
+    workflow.audit(student, options=replace(options, attacks=["int8", "int4"]))
     assert "replaces it" not in caplog.text
-    workflow.audit(student, attacks=["int4"], **options)
+    workflow.audit(student, options=replace(options, attacks=["int4"]))
     assert "had int8: not in this audit" in caplog.text
     assert "--attacks int4,int8 " in caplog.text
 
 
 def test_several_seeds_of_both_models_tell_how_alike_they_are(runs, student):
-    seeds = {"references": [runs / "retrained", runs / "retrained-1"], "siblings": [runs / "student-1"]}
-    content = read_json(workflow.audit(student, **seeds, n_resamples=20, quiet=True))
+    options = AuditOptions(
+        references=[runs / "retrained", runs / "retrained-1"],
+        siblings=[runs / "student-1"],
+        n_resamples=20,
+        quiet=True,
+    )
+    content = read_json(workflow.audit(student, options=options))
     assert {"klom", "klom_gaussian"} <= {row["metric"] for row in content["records"]}
     ideal = {row["ideal"] for row in content["records"] if row["metric"] == "average_gap"}
     assert ideal
     assert 0.0 not in ideal
     assert any("KLoM is of 2 unlearned and 2 retrained models" in note for note in content["notes"])
-    content = read_json(workflow.audit(student, siblings=[runs / "student-1"], n_resamples=20, quiet=True))
+    content = read_json(workflow.audit(student, options=replace(options, references=())))
     assert any("no KLoM: it takes the runs of several retrained models" in note for note in content["notes"])
 
 
 def test_every_problem_at_once_and_nothing_is_written(runs, student, teachers):
     wrong = {"references": [teachers["isic"]], "siblings": [runs / "retrained"], "attacks": ["int9"], "seed": -1}
+    options = AuditOptions(**wrong, by=["scanner"], shadows=2, pool="pool", device="nowhere")
     with pytest.raises(InputError) as error:
-        workflow.audit(student, **wrong, by=["scanner"], shadows=2, pool="pool", device="nowhere")
+        workflow.audit(student, options=options)
     problems = "\n".join(error.value.problems)
     for text in (
         f"--reference '{teachers['isic']}' is the run of a teacher; give that of a retrained model",
@@ -115,7 +125,7 @@ def test_every_problem_at_once_and_nothing_is_written(runs, student, teachers):
 
 def test_shadow_models_need_a_pool(student):
     with pytest.raises(InputError, match="--shadows N and --pool FOLDER belong together"):
-        workflow.audit(student, shadows=4)
+        workflow.audit(student, options=AuditOptions(shadows=4))
 
 
 def test_a_model_that_forgot_nothing_is_refused(teachers):
@@ -140,19 +150,21 @@ def test_another_model_than_the_original_is_no_teacher(runs, student, tmp_path):
 def test_weights_of_another_model_are_not_attacked(runs, student):
     shutil.copy(runs / "retrained/model.pt", student / "model.pt")
     with pytest.raises(InputError, match="is not the file that the run wrote"):
-        workflow.audit(student, attacks=["int8"])
+        workflow.audit(student, options=AuditOptions(attacks=["int8"]))
 
 
 def test_a_model_that_was_not_unlearned_here(runs, teachers, phantom_splits, tmp_path):
     """The scores of an adopted model are those of the run that it came from."""
-    options = {"split": phantom_splits["isic"], "teacher": teachers["isic"], "device": "cpu"}
-    adopted = workflow.adopt("isic", weights=runs / "student/model.pt", out=tmp_path / "adopted", **options)
+    given = {"split": phantom_splits["isic"], "teacher": teachers["isic"]}
+    options = AuditOptions(references=[runs / "retrained"], n_resamples=20, device="cpu", quiet=True)
+    out = tmp_path / "adopted"
+    adopted = workflow.adopt("isic", weights=runs / "student/model.pt", out=out, **given, options=options)
     record = read_json(adopted / "run.json")
     assert (record["verb"], record["role"], record["bundle"]["name"]) == ("audit", "student", "isic")
     keys = ["model", "subset", "case_id"]
     found, expected = (pd.read_csv(path / "scores.csv").set_index(keys)["loss"] for path in (adopted, runs / "student"))
     pd.testing.assert_series_equal(found.sort_index(), expected.sort_index(), rtol=1e-4)
-    content = read_json(workflow.audit(adopted, references=[runs / "retrained"], n_resamples=20, quiet=True))
+    content = read_json(workflow.audit(adopted, options=options))
     assert content["verdict"]["label"] == "CANNOT TELL"
     assert not content["searched"]
     assert not any("by the names of files alone" in note for note in content["notes"])
@@ -161,9 +173,9 @@ def test_a_model_that_was_not_unlearned_here(runs, teachers, phantom_splits, tmp
 
 
 def test_without_the_original_it_says_what_is_not_known(runs, phantom_splits, tmp_path):
-    options = {"weights": runs / "student", "split": phantom_splits["isic"], "device": "cpu"}
-    adopted = workflow.adopt("isic", out=tmp_path / "adopted", **options)
-    content = read_json(workflow.audit(adopted, n_resamples=20))
+    given, options = {"weights": runs / "student", "split": phantom_splits["isic"]}, AuditOptions(n_resamples=20)
+    adopted = workflow.adopt("isic", out=tmp_path / "adopted", **given, options=replace(options, device="cpu"))
+    content = read_json(workflow.audit(adopted, options=options))
     assert "not known whether these patients ever had" in content["verdict"]["but"]
     assert set(content["models"]) == {"student"}
     assert any("searched by the names of files alone" in note for note in content["notes"])
@@ -180,8 +192,9 @@ def test_what_cannot_be_adopted_is_said_at_once(phantom_splits, tmp_path):
     torch.save({"layer": torch.zeros(1)}, weights)
     out.mkdir()
     (out / "notes.txt").write_text("kept")
+    options = AuditOptions(device="nowhere")
     with pytest.raises(InputError) as error:
-        workflow.adopt("isic", weights=weights, split=tmp_path / "none.json", out=out, device="nowhere")
+        workflow.adopt("isic", weights=weights, split=tmp_path / "none.json", out=out, options=options)
     problems = "\n".join(error.value.problems)
     for text in ("--out", "does not exist", "--device nowhere", "do not fit the bundle's network"):
         assert text in problems
@@ -191,10 +204,10 @@ def test_what_cannot_be_adopted_is_said_at_once(phantom_splits, tmp_path):
 @pytest.mark.parametrize("is_there", [True, False])
 def test_what_the_audit_would_refuse_is_said_before_a_model_is_scored(teachers, phantom_splits, tmp_path, is_there):
     teacher, split = teachers["isic"], phantom_splits["isic"] if is_there else tmp_path / "none.json"
-    options = {"references": [teacher], "siblings": [teacher], "attacks": ["int9"], "by": ["scanner"]}
-    options |= {"shadows": 4, "pool": None, "seed": -1}
+    wrong = {"references": [teacher], "siblings": [teacher], "attacks": ["int9"], "by": ["scanner"]}
+    options = AuditOptions(**wrong, shadows=4, pool=None, seed=-1, device="nowhere")
     with pytest.raises(InputError) as error:
-        workflow.adopt("isic", weights=teacher, split=split, out=tmp_path / "out", device="nowhere", options=options)
+        workflow.adopt("isic", weights=teacher, split=split, out=tmp_path / "out", options=options)
     problems = "\n".join(error.value.problems)
     for text in ("attack 'int9'", "belong together", "--seed -1", "--device nowhere"):
         assert problems.count(text) == 1
@@ -212,6 +225,6 @@ def test_a_search_without_the_original_says_so(student, teachers, tmp_path, gone
         state = {name: value + 1 for name, value in torch.load(teachers["isic"] / "model.pt").items()}
         torch.save(state, place)
     write_record(student, RunRecord.from_json({**(record | {"teacher": str(place)}), "files": file_digests(student)}))
-    content = read_json(workflow.audit(student, n_resamples=5, quiet=True))
+    content = read_json(workflow.audit(student, options=AuditOptions(n_resamples=5, quiet=True)))
     assert any("searched by the names of files alone" in note for note in content["notes"])
     assert any(found["file"].startswith("adapter/") for found in content["searched"])

@@ -10,10 +10,11 @@ import pytest
 from mu_monai import workflow
 from mu_monai.audit import shadow_notes, shadow_records
 from mu_monai.bundle.trust import STRANGER
-from mu_monai.data import load_split, phantom_split
+from mu_monai.data import load_split, phantom_split, read_split
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.runs import RunRecord, write_record
+from mu_monai.workflow import AuditOptions
 from mu_monai.workflow.auditing.shadows import _unlearning, complete, shadow_scores
 
 TINY = ["network_def#channels=[4, 8]", "network_def#strides=[2]", "image_size=[16, 16]", "max_epochs=1"]
@@ -40,7 +41,7 @@ def student(split, teacher, tmp_path_factory):
 @pytest.fixture(scope="module")
 def pool(student, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pool")
-    shadow_scores(student, shadows=4, pool=folder, quiet=True)
+    shadow_scores(student, options=AuditOptions(shadows=4, pool=folder, quiet=True))
     return folder
 
 
@@ -78,7 +79,7 @@ def test_shadow_models_are_trained_and_unlearned_as_the_audited_run_was_with_see
 
 
 def test_the_records_are_of_lira_and_u_lira(pool, student):
-    shadows = shadow_scores(student, shadows=4, pool=pool, quiet=True)
+    shadows = shadow_scores(student, options=AuditOptions(shadows=4, pool=pool, quiet=True))
     scores = pd.read_csv(student / "scores.csv")
     found = {(record.model, record.metric): record for record in shadow_records(scores, shadows, n_resamples=50)}
     assert set(found) == {("teacher", "auc[lira]"), ("student", "auc[lira]"), ("student", "auc[u-lira]")}
@@ -91,14 +92,14 @@ def test_the_records_are_of_lira_and_u_lira(pool, student):
 def test_what_is_finished_is_not_made_again_and_what_is_missing_is(pool, student, tmp_path):
     copy = tmp_path / "pool"
     shutil.copytree(pool, copy)
-    before = shadow_scores(student, shadows=4, pool=copy, quiet=True)
+    before = shadow_scores(student, options=AuditOptions(shadows=4, pool=copy, quiet=True))
     kept = (copy / "shadow-000" / "teacher" / "model.pt").stat().st_mtime_ns
     shutil.rmtree(copy / "shadow-001" / "teacher")
     (unlearned,) = (copy / "shadow-001").glob("unlearned-*/")
     (unlearned / "scores.csv").unlink()
     record = json.loads((copy / "shadow-002" / "teacher" / "run.json").read_text())
     write_record(copy / "shadow-002" / "teacher", RunRecord.from_json(record | {"status": "interrupted"}))
-    after = shadow_scores(student, shadows=4, pool=copy, quiet=True)
+    after = shadow_scores(student, options=AuditOptions(shadows=4, pool=copy, quiet=True))
     pd.testing.assert_frame_equal(before, after)
     assert (copy / "shadow-000" / "teacher" / "model.pt").stat().st_mtime_ns == kept
 
@@ -137,27 +138,32 @@ def test_what_has_a_checkpoint_is_resumed_and_what_has_none_starts_anew(interrup
 def test_one_pool_serves_the_teacher_as_well_and_grows(pool, teacher, tmp_path):
     copy = tmp_path / "pool"
     shutil.copytree(pool, copy)
-    shadows = shadow_scores(teacher, shadows=5, pool=copy, quiet=True)
+    shadows = shadow_scores(teacher, options=AuditOptions(shadows=5, pool=copy, quiet=True))
     assert set(shadows["model"]) == {"teacher"}
     assert sorted(shadows["shadow"].unique()) == [0, 1, 2, 3, 4]
     assert not list((copy / "shadow-004").glob("unlearned-*/"))
 
 
 def test_too_few_shadow_models_are_refused_before_anything_is_trained(student, tmp_path):
-    with pytest.raises(InputError, match=r"--shadows 3 is too few: .* use at least 4"):
-        shadow_scores(student, shadows=3, pool=tmp_path / "pool")
+    with pytest.raises(InputError, match=r"--shadows 3 is not allowed: .* use at least 4"):
+        shadow_scores(student, options=AuditOptions(shadows=3, pool=tmp_path / "pool"))
     assert not (tmp_path / "pool").exists()
+
+
+def test_shadow_models_are_kept_in_a_folder(student):
+    with pytest.raises(InputError, match="name it with --pool"):
+        shadow_scores(student, options=AuditOptions())
 
 
 def test_a_pool_for_something_else_is_refused(pool, split, tmp_path):
     other = workflow.train("isic", split=split, out=tmp_path / "other", settings=[*TINY, "batch_size=3"], quiet=True)
     with pytest.raises(InputError, match=r"are for another config .* give another --pool"):
-        shadow_scores(other, shadows=4, pool=pool)
+        shadow_scores(other, options=AuditOptions(shadows=4, pool=pool))
     elsewhere = phantom_split("lesions", tmp_path / "others", patients=11, images_per_patient=1, size=32)
     with pytest.raises(InputError, match="are for another split"):
-        shadow_scores(other, shadows=4, pool=pool, split=elsewhere)
+        shadow_scores(other, options=AuditOptions(shadows=4, pool=pool), split=read_split(elsewhere))
     with pytest.raises(InputError, match="holds files and is no pool of shadow models"):
-        shadow_scores(other, shadows=4, pool=other)
+        shadow_scores(other, options=AuditOptions(shadows=4, pool=other))
 
 
 def test_a_pool_with_links_is_not_written_to(pool, student, tmp_path):
@@ -166,7 +172,7 @@ def test_a_pool_with_links_is_not_written_to(pool, student, tmp_path):
     (copy / "shadow-000").symlink_to(victim)
     before = sorted(path.name for path in victim.rglob("*"))
     with pytest.raises(InputError, match="is a link"):
-        shadow_scores(student, shadows=4, pool=copy, quiet=True)
+        shadow_scores(student, options=AuditOptions(shadows=4, pool=copy, quiet=True))
     assert sorted(path.name for path in victim.rglob("*")) == before
 
 
@@ -175,7 +181,7 @@ def test_a_model_whose_training_is_not_known_has_no_shadows(student, teacher, tm
     record = read_json(student / "run.json")
     write_record(tmp_path / "student", RunRecord.from_json(record | {"teacher": str(tmp_path / "model.pt")}))
     with pytest.raises(InputError, match=r"is not known.* give its run as --teacher"):
-        shadow_scores(tmp_path / "student", shadows=4, pool=tmp_path / "pool")
+        shadow_scores(tmp_path / "student", options=AuditOptions(shadows=4, pool=tmp_path / "pool"))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +196,7 @@ def test_runs_that_cannot_be_repeated_are_refused(change, message, student, pool
     record = read_json(student / "run.json")
     write_record(tmp_path / "student", RunRecord.from_json(record | change))
     with pytest.raises(InputError, match=message):
-        shadow_scores(tmp_path / "student", shadows=4, pool=pool)
+        shadow_scores(tmp_path / "student", options=AuditOptions(shadows=4, pool=pool))
 
 
 def test_there_must_be_somebody_to_tell_apart(student, split, tmp_path):
@@ -198,4 +204,6 @@ def test_there_must_be_somebody_to_tell_apart(student, split, tmp_path):
     shutil.copytree(Path(split).parent, folder)
     (folder / "split.json").write_text(json.dumps(read_json(split) | {"forget": []}))
     with pytest.raises(InputError, match=r"has 0 patients to forget and . for test; shadow models need"):
-        shadow_scores(student, shadows=4, pool=tmp_path / "pool", split=folder / "split.json")
+        shadow_scores(
+            student, options=AuditOptions(shadows=4, pool=tmp_path / "pool"), split=read_split(folder / "split.json")
+        )

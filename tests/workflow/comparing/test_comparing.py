@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -14,6 +15,7 @@ from mu_monai.files import read_json
 from mu_monai.methods import METHODS
 from mu_monai.methods.method import UnlearningMethod
 from mu_monai.runs import RunRecord, file_digests, write_record
+from mu_monai.workflow import CompareOptions
 from mu_monai.workflow.comparing import runs as comparison_runs
 from mu_monai.workflow.comparing.comparing import _numbers
 
@@ -51,11 +53,11 @@ def compared(given, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunFolder, "_iteration", killing)
         with pytest.raises(KeyboardInterrupt):
-            workflow.compare("isic", **given, out=out, trials=1, **QUICK)
+            workflow.compare("isic", **given, out=out, options=CompareOptions(trials=1, **QUICK))
     killed = read_json(out / KILLED / "trial-1" / "seed-0" / "run.json")
     before, halfway = stamps(out), read_json(out / "comparison.json")
     assert (killed["status"], halfway["status"]) == ("interrupted", "running")
-    workflow.compare("isic", **given, out=out, trials=1, **QUICK)
+    workflow.compare("isic", **given, out=out, options=CompareOptions(trials=1, **QUICK))
     return out, before
 
 
@@ -139,10 +141,16 @@ def test_the_page_and_the_tables_stand_beside_it(compared):
 def chosen(compared, given, tmp_path_factory):
     """Two settings and two seeds of two methods, one in a preset, with the retrained model of the first comparison."""
     out = tmp_path_factory.mktemp("chosen") / "two"
-    options = {"methods": ["gradient-ascent", "erase-to-retain:paper-code"], "seeds": [0, 1], "trials": 2, **QUICK}
-    options |= {"cache": compared[0] / "retrained", "attacks": ["int4", "adapter-removal"]}  # not all have adapters
+    options = CompareOptions(
+        methods=["gradient-ascent", "erase-to-retain:paper-code"],
+        seeds=[0, 1],
+        trials=2,
+        cache=compared[0] / "retrained",
+        attacks=["int4", "adapter-removal"],  # not all have adapters
+        **QUICK,
+    )
     before = stamps(compared[0] / "retrained")
-    file = workflow.compare("isic", **given, out=out, **options)
+    file = workflow.compare("isic", **given, out=out, options=options)
     assert before.items() <= stamps(compared[0] / "retrained").items()  # the cache fits and is used
     return file, options
 
@@ -187,7 +195,7 @@ def test_a_preset_is_a_method_of_its_own(chosen):
 def test_with_nothing_left_to_do_nothing_is_made_and_the_result_is_the_same(chosen, given):
     file, options = chosen
     before, content = stamps(file.parent), read_json(file)
-    assert read_json(workflow.compare("isic", **given, out=file.parent, **options))["rows"] == content["rows"]
+    assert read_json(workflow.compare("isic", **given, out=file.parent, options=options))["rows"] == content["rows"]
     assert stamps(file.parent) == before
 
 
@@ -197,7 +205,7 @@ def test_runs_of_other_settings_make_room(chosen, given, tmp_path):
     trial = folder / "gradient-ascent" / "trial-2"
     (trial / "trial.json").write_text(json.dumps(read_json(trial / "trial.json") | {"recipe": {"max_epochs": 9}}))
     before = stamps(folder)
-    workflow.compare("isic", **given, out=folder, **chosen[1])
+    workflow.compare("isic", **given, out=folder, options=chosen[1])
     after = stamps(folder)
     changed = {path for path in before if after[path] != before[path]}
     assert changed == {path for path in before if "gradient-ascent/trial-2" in str(path)}
@@ -206,15 +214,15 @@ def test_runs_of_other_settings_make_room(chosen, given, tmp_path):
 def test_a_method_that_is_added_joins_those_that_are_finished(chosen, given, tmp_path, monkeypatch):
     folder = tmp_path / "copy"
     shutil.copytree(chosen[0].parent, folder)
-    options = {"methods": ["npo"], "trials": 1, "cache": chosen[1]["cache"], **QUICK}
+    options = CompareOptions(methods=["npo"], trials=1, cache=chosen[1].cache, **QUICK)
     before, content = stamps(folder), read_json(folder / "comparison.json")
     with monkeypatch.context() as patch:
         patch.setattr(import_module("mu_monai.workflow.comparing.comparing"), "retrained_models", _interrupt)
         with pytest.raises(KeyboardInterrupt):
-            workflow.compare("isic", **given, out=folder, **options)
+            workflow.compare("isic", **given, out=folder, options=options)
     kept = read_json(folder / "comparison.json")
     assert (kept["status"], kept["rows"], kept["trials"]) == ("running", content["rows"], content["trials"])
-    file = workflow.compare("isic", **given, out=folder, **options)
+    file = workflow.compare("isic", **given, out=folder, options=options)
     added, rows = read_json(file), rows_of(file)
     assert before.items() <= stamps(folder).items()
     assert added["seeds"] == [0, 1]
@@ -248,8 +256,8 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(chosen, given, tmp_path, 
         return unlearn(*arguments, **options)
 
     monkeypatch.setattr(comparison_runs, "unlearn", failing)
-    options = chosen[1] | {"methods": ["npo", "gradient-ascent"], "attacks": [], "seeds": [0]}
-    file = workflow.compare("isic", **given, out=tmp_path / "out", **options)
+    options = replace(chosen[1], methods=["npo", "gradient-ascent"], attacks=[], seeds=[0])
+    file = workflow.compare("isic", **given, out=tmp_path / "out", options=options)
     content, rows = read_json(file), rows_of(file)
     assert (rows["npo", 0]["status"], rows["npo", 0]["reason"]) == ("failed", "the loss is not finite")
     assert rows["gradient-ascent", 0]["status"] == "finished"
@@ -258,7 +266,8 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(chosen, given, tmp_path, 
     assert trials["gradient-ascent", 2]["reason"] == "the loss is not finite"  # and loses, whatever its score
     assert not any(trial["chosen"] for trial in content["trials"] if trial["label"] == "npo")
     assert "npo</b>, 1 of 1 seed: the loss is not finite" in (file.parent / "index.html").read_text()
-    none = workflow.compare("isic", **given, out=tmp_path / "none", **options | {"methods": ["npo"], "seeds": [0, 1]})
+    options = replace(options, methods=["npo"], seeds=[0, 1])
+    none = workflow.compare("isic", **given, out=tmp_path / "none", options=options)
     left = rows_of(none)
     assert {key: row["status"] for key, row in left.items() if key[0] == "npo"} == dict.fromkeys(
         [("npo", 0), ("npo", 1)], "failed"
@@ -277,11 +286,7 @@ def test_retrained_models_that_there_are_serve_the_seeds(chosen, given, tmp_path
     teacher = given["teacher"] / "model.pt"
     small = read_json(given["teacher"] / "config.json")["network_def"]["channels"]
     network = [f"network_def#channels={small}", "network_def#strides=[2, 2]", "image_size=[32, 32]"]
-    found = workflow.compare(
-        "isic",
-        split=given["split"],
-        teacher=teacher,
-        out=tmp_path / "out",
+    options = CompareOptions(
         methods=["gradient-ascent"],
         trials=1,
         seeds=[5, 6],
@@ -289,6 +294,7 @@ def test_retrained_models_that_there_are_serve_the_seeds(chosen, given, tmp_path
         settings=[*TINY, *network],
         n_resamples=20,
     )
+    found = workflow.compare("isic", split=given["split"], teacher=teacher, out=tmp_path / "out", options=options)
     rows = rows_of(found)
     assert [rows["retrained", seed]["run"] for seed in (5, 6)] == [str(path) for path in references]
     assert rows["teacher", 5]["seconds"] is None
@@ -296,9 +302,15 @@ def test_retrained_models_that_there_are_serve_the_seeds(chosen, given, tmp_path
 
 
 def test_every_problem_is_told_at_once_before_anything_is_made(given, tmp_path):
-    options = {"methods": ["skrub", "unsir", "composition"], "seeds": [0, 0], "trials": 5, "attacks": ["int3"]}
+    options = CompareOptions(
+        methods=["skrub", "unsir", "composition"],
+        seeds=[0, 0],
+        trials=5,
+        attacks=["int3"],
+        settings=["seed=3", "max_epochs=0"],
+    )
     with pytest.raises(InputError) as told:
-        workflow.compare("isic", **given, out=tmp_path / "out", settings=["seed=3", "max_epochs=0"], **options)
+        workflow.compare("isic", **given, out=tmp_path / "out", options=options)
     text = str(told.value)
     for part in (
         "method 'skrub' is not known; use some of all, ",
@@ -329,14 +341,15 @@ def test_every_problem_is_told_at_once_before_anything_is_made(given, tmp_path):
 )
 def test_what_is_refused(change, message, given, tmp_path):
     with pytest.raises(InputError, match=message):
-        workflow.compare("isic", **given, out=tmp_path / "out", **change)
+        workflow.compare("isic", **given, out=tmp_path / "out", options=CompareOptions(**change))
 
 
 def test_models_that_do_not_belong_are_refused(given, teachers, tmp_path):
     with pytest.raises(InputError, match=r"was trained is not known.* or retrained models as --reference"):
         workflow.compare("isic", **given | {"teacher": given["teacher"] / "model.pt"}, out=tmp_path / "out")
+    options = CompareOptions(references=[given["teacher"]])
     with pytest.raises(InputError, match="is the run of a teacher; give that of a retrained model"):
-        workflow.compare("isic", **given, references=[given["teacher"]], out=tmp_path / "out")
+        workflow.compare("isic", **given, out=tmp_path / "out", options=options)
     with pytest.raises(InputError, match="was not trained on it"):
         workflow.compare("isic", **given | {"teacher": teachers["chase"]}, out=tmp_path / "out")
 
@@ -352,9 +365,9 @@ def test_models_of_another_bundle_and_a_number_of_them_that_fits_no_seeds_are_re
                 {**(record | {"bundle": record["bundle"] | {"name": "chase"}}), "files": file_digests(folder)}
             ),
         )
-    options = {"references": [foreign[1]] * 2, "seeds": [0, 1, 2], "out": tmp_path / "out"}
+    options = CompareOptions(references=[foreign[1]] * 2, seeds=[0, 1, 2])
     with pytest.raises(InputError) as told:
-        workflow.compare("isic", **given | {"teacher": foreign[0]}, **options)
+        workflow.compare("isic", **given | {"teacher": foreign[0]}, out=tmp_path / "out", options=options)
     text = str(told.value)
     assert f"--teacher '{foreign[0]}' is a run of the bundle 'chase', and 'isic' is compared" in text
     assert f"--reference '{foreign[1]}' is a run of the bundle 'chase'" in text
@@ -364,9 +377,11 @@ def test_models_of_another_bundle_and_a_number_of_them_that_fits_no_seeds_are_re
 def test_a_folder_of_something_else_is_refused(chosen, given, tmp_path):
     file, options = chosen
     with pytest.raises(InputError, match=r"with other settings \(max_epochs was 2, now 3; epoch_length was 1, now not"):
-        workflow.compare("isic", **given, out=file.parent, **options | {"settings": ["max_epochs=3"]})
+        workflow.compare("isic", **given, out=file.parent, options=replace(options, settings=["max_epochs=3"]))
     with pytest.raises(InputError, match=r"with other settings \(score_interval was not set, now 1\)"):
-        workflow.compare("isic", **given, out=file.parent, **options | {"settings": [*TINY, "score_interval=1"]})
+        workflow.compare(
+            "isic", **given, out=file.parent, options=replace(options, settings=[*TINY, "score_interval=1"])
+        )
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match="holds files and is no comparison"):
         workflow.compare("isic", **given, out=tmp_path)

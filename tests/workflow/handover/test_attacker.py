@@ -33,7 +33,7 @@ def house(tmp_path_factory, phantom_splits):
     table.to_csv(folder / "manifest.csv", index=False)
     seed = 0
     for seed in range(50):
-        workflow.split(folder / "manifest.csv", out=folder / "split.json", forget={}, seed=seed, force=True)
+        workflow.split(folder / "manifest.csv", out=folder / "split.json", seed=seed, force=True)
         if FORGOTTEN in {case["patient_id"] for case in read_json(folder / "split.json")["retain"]}:
             break
     workflow.train("isic", split=folder / "split.json", out=folder / "teacher", settings=SMALL, quiet=True)
@@ -46,7 +46,7 @@ def make_request(house, name, forget, seed=0):
     if "ids" in forget:
         (house / f"{name}.txt").write_text("\n".join(forget["ids"]))
         forget = {"ids": house / f"{name}.txt"}
-    workflow.split(house / "split.json", out=out, forget=forget, seed=seed, force=True)
+    workflow.split(house / "split.json", out=out, forget=workflow.ForgetChoice(**forget), seed=seed, force=True)
     return out
 
 
@@ -79,7 +79,7 @@ def release(house, requested, keys, tmp_path_factory):
         options = {"settings": settings, "quiet": True, "teacher": house / "teacher"}
         workflow.unlearn("isic", split=requested, out=run, **options)
         patch.setattr(sys, "argv", ["mu-monai", "audit", f"runs/{FORGOTTEN}", "--seed", str(SEED)])
-        workflow.audit(run, seed=SEED, n_resamples=50, quiet=True)
+        workflow.audit(run, options=workflow.AuditOptions(seed=SEED, n_resamples=50, quiet=True))
     out = workflow.release(run, out=folder / "released")
     workflow.report([run], out=folder / "report", record=out, key=keys / "own.pem")
     return out, run

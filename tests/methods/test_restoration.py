@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu_monai.methods.watchdog import RestorationWatch
+from mu_monai.methods.restoration import RestorationWatch
 
 
 def watch(tolerance: float | None = 0.1, teacher: float = 0.2, start: float = 1.2) -> RestorationWatch:

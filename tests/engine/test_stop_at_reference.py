@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from mu_monai.engine import ReferenceWatch
-from mu_monai.engine.steering import loss_auc
+from mu_monai.engine import ReferenceWatch, StopAtReference
+from mu_monai.engine.stop_at_reference import loss_auc
+from mu_monai.errors import InputError
 
 losses = st.lists(st.floats(0, 10), min_size=1, max_size=12)
 
@@ -56,3 +58,34 @@ def test_it_survives_json(seen):
     for epoch, (forget, unseen) in enumerate(seen, 1):
         watch.see(epoch, forget, unseen)
     assert ReferenceWatch(**json.loads(json.dumps(watch.as_dict()))) == watch
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "comes_back", "auc", "ends"),
+    [
+        ("reference", False, 0.55, True),
+        ("reference", False, 0.2, True),
+        ("reference", True, 0.2, False),
+        ("reference", False, 0.9, False),
+        ("rewind", False, 0.55, False),
+    ],
+)
+def test_it_goes_on_from_a_checkpoint_that_may_be_an_earlier_versions(stop_at, comes_back, auc, ends):
+    ended = []
+    engine = SimpleNamespace(terminate=lambda: ended.append(True))
+    handler = StopAtReference(
+        stop_at=stop_at, tolerance=0.1, comes_back=comes_back, cases=lambda engine: None, unseen=["a batch"]
+    )
+    seen = {"epoch": 1, "forget_auc": auc, "forget_loss": 0.1, "unseen_loss": 0.2}
+    state = {"steering": {"tolerance": 0.1, "epochs": [seen], "nearest": 1}}
+    handler.load_state_dict(state, engine)
+    assert ended == [True] * ends
+    assert handler.state_dict() == {**state, "nearest": {}}, "an earlier version kept no student"
+    handler.load_state_dict({**state, "nearest": {"weight": 1}}, engine)
+    assert handler.state_dict()["nearest"] == {"weight": 1}
+
+
+@pytest.mark.parametrize("unseen", [None, []])
+def test_without_unseen_cases_there_is_nothing_to_compare_with(unseen):
+    with pytest.raises(InputError, match="method#stop_at='rewind' compares with unseen cases, and there is none"):
+        StopAtReference(stop_at="rewind", tolerance=0.1, comes_back=False, cases=lambda engine: None, unseen=unseen)

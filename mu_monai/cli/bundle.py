@@ -1,0 +1,56 @@
+"""The commands `bundle new` and `bundle check`: a bundle of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mu_monai.cli.screen import one_line, show
+
+_NEXT = """next, in {folder}:
+  configs/*.json          network, sizes, transforms and loss; what stands in several of them must be equal
+  configs/metadata.json   what goes in and out, and who made it
+  beside configs/         unlearn.json, metadata.json and logging.conf are copies: copy them again after a change
+  docs/README.md          what it is for, and the license of your weights
+then: mu-monai bundle check {folder}"""
+
+bundle = typer.Typer(
+    help="Make a MONAI bundle of your own, and check that commands can rely on it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@bundle.command()
+def new(
+    folder: Annotated[Path, typer.Argument(help="The folder to make; its name is the bundle's.")],
+    source: Annotated[
+        str, typer.Option("--from", metavar="BUNDLE", help="The bundle to start from, a folder or a shipped one.")
+    ] = "isic",
+) -> None:
+    """Make a bundle of your own from another one, without its weights.
+
+    Example: mu-monai bundle new mine --from isic
+    """
+    from mu_monai import workflow
+
+    show(f"bundle: {workflow.new_bundle(folder, source=source)}")
+    show(_NEXT.format(folder=one_line(str(folder))), lines=True)
+
+
+@bundle.command()
+def check(
+    folder: Annotated[str, typer.Argument(metavar="BUNDLE", help="A MONAI bundle's folder, or a shipped one.")],
+) -> None:
+    """Check a bundle: that its configs agree, its parts exist, and a run and its report can rely on it.
+
+    Nothing is written or trained. The bundle's components are imported and its network is built.
+
+    Example: mu-monai bundle check mine
+    """
+    from mu_monai import workflow
+
+    for told in workflow.check_bundle(folder):
+        show(told)

@@ -1,0 +1,31 @@
+"""The command `evaluate`: score a run's split again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mu_monai.cli.options import Device, RunBundle, RunDir, TrustConfig, trust
+from mu_monai.cli.screen import show
+
+
+def evaluate(
+    run: RunDir,
+    split: Annotated[
+        Path | None, typer.Option(help="Another split.json than the run's, whose files have moved.")
+    ] = None,
+    device: Device = None,
+    bundle: RunBundle = None,
+    trust_config: TrustConfig = False,
+) -> None:
+    """Score every case of a run's split again.
+
+    Example: mu-monai evaluate runs/e2r
+    """
+    from mu_monai import workflow
+
+    said = trust(bundle, trust_config)
+    show(f"scores: {workflow.evaluate(run, split=split, device=device, trust=said)}")
+    show(workflow.summary(run), lines=True)

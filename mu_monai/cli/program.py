@@ -1,0 +1,104 @@
+"""The program `mu-monai`: its commands, how it starts, and with which exit code it ends.
+
+A new command joins the list below; a group of commands, a typer app in a file of its own, is added by `app.add_typer`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from io import StringIO
+from typing import Annotated, Any
+
+import typer
+
+from mu_monai import __version__
+from mu_monai.cli.audit import audit
+from mu_monai.cli.bundle import bundle
+from mu_monai.cli.compare import compare
+from mu_monai.cli.compose import compose
+from mu_monai.cli.demo import demo
+from mu_monai.cli.ending import INTERRUPTED, show_error
+from mu_monai.cli.evaluate import evaluate
+from mu_monai.cli.merge import merge
+from mu_monai.cli.methods import methods
+from mu_monai.cli.networks import networks
+from mu_monai.cli.predict import predict
+from mu_monai.cli.release import release
+from mu_monai.cli.report import report
+from mu_monai.cli.revert import revert
+from mu_monai.cli.screen import LogFormatter, one_line, show
+from mu_monai.cli.split import split
+from mu_monai.cli.train import train
+from mu_monai.cli.unlearn import unlearn
+from mu_monai.cli.verify import verify
+from mu_monai.errors import InputError
+
+_CLOSED_PIPE = 128 + 13  # as a shell tells of SIGPIPE
+_Usage: Any = typer.BadParameter.__mro__[2]  # click's ClickException, which is a part of typer or of click
+
+app = typer.Typer(
+    name="mu-monai",
+    help="Make a trained medical imaging model forget chosen patients, devices or classes, and show the evidence.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log what the libraries log.")] = False,
+) -> None:
+    if version:
+        show(f"mu-monai {__version__}")
+        raise typer.Exit
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, handlers=[handler])
+    logging.getLogger("mu_monai").setLevel(logging.INFO)
+    # MONAI announces at every start that DICOM files will not be decoded on a GPU
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+
+
+for _command in (  # in the order of the help
+    *(split, train, unlearn, evaluate, predict, report, audit, compare, compose, revert, merge, release, verify),
+    *(methods, networks, demo),
+):
+    app.command()(_command)
+app.add_typer(bundle, name="bundle")
+
+
+def main() -> None:
+    """Run the command line: exit code 0 for success, 2 for wrong input, 130 for Ctrl-C, 1 for anything else."""
+    code: int = 0
+    try:
+        code = app(standalone_mode=False) or 0
+    except _Usage as error:
+        show(_usage(error), lines=True, err=True)
+        code = error.exit_code
+    except (InputError, FloatingPointError, OSError) as error:  # a full disk is told in the file system's own words
+        show_error(error)
+        code = 2 if isinstance(error, InputError) else 1
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, BrokenPipeError):
+            raise
+        code = _CLOSED_PIPE  # typer ends so where nobody reads its help to the end
+    if code == INTERRUPTED:
+        # the folder of a comparison knows what is finished
+        how = "by the same command" if compare.__name__ in sys.argv[1:3] else "through --resume"
+        show(f"interrupted; a run goes on from its last finished epoch {how}", err=True)
+    sys.exit(code)
+
+
+def _usage(error: Any) -> str:
+    """What typer says of a command line that it does not understand; an argument stays on one line."""
+    text = StringIO()
+    error.show(file=text)
+    told = text.getvalue().rstrip("\n")
+    for argument in sys.argv[1:]:
+        told = told.replace(argument, one_line(argument))
+    return told

@@ -1,0 +1,31 @@
+"""The command `release`: a sealed bundle of the student alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mu_monai.cli.options import RunBundle, RunDir, TeacherFile, TrustConfig, trust
+from mu_monai.cli.screen import show
+
+
+def release(
+    run: RunDir,
+    out: Annotated[Path, typer.Option("--out", help="The folder to make, with the bundle in it.")],
+    teacher: TeacherFile = None,
+    bundle: RunBundle = None,
+    trust_config: TrustConfig = False,
+) -> None:
+    """Write a sealed MONAI bundle of the student alone, and search it for what the teacher can be rebuilt from.
+
+    Example: mu-monai release runs/e2r --out released
+    """
+    from mu_monai import workflow
+    from mu_monai.files import read_json
+
+    folder = workflow.release(run, out=out, teacher=teacher, trust=trust(bundle, trust_config))
+    show(f"released: {folder / 'bundle'}")
+    for told in read_json(folder / "release.json", {"told": [str]})["told"]:
+        show(f"  {told}")

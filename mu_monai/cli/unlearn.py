@@ -1,0 +1,79 @@
+"""The command `unlearn`: make a trained model forget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mu_monai.cli.finished import finished
+from mu_monai.cli.options import (
+    Bundle,
+    Device,
+    ForgetClasses,
+    OutRun,
+    Overlays,
+    Quiet,
+    Resume,
+    Settings,
+    SplitFile,
+    TrustConfig,
+    trust,
+)
+
+
+def unlearn(
+    bundle: Bundle,
+    out: OutRun,
+    split: SplitFile = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="The trained model: a run folder or a .pt file; without it, the bundle's own.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="The method, 'mu-monai methods' lists them; by default erase-to-retain.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Settings under a name: paper, paper-code or two-phase; --set goes over them.")
+    ] = None,
+    lora_targets: Annotated[
+        str | None,
+        typer.Option(
+            "--lora-targets", metavar="REGEX", help="Layers to adapt: decoder, head, all, or a regex over their names."
+        ),
+    ] = None,
+    forget_class: ForgetClasses = None,
+    settings: Settings = None,
+    overlay: Overlays = None,
+    resume: Resume = False,
+    device: Device = None,
+    quiet: Quiet = False,
+    trust_config: TrustConfig = False,
+) -> None:
+    """Make a trained model forget the split's forget cases, or classes of its masks.
+
+    Example: mu-monai unlearn isic --split split.json --teacher runs/teacher --set method#forget_weight=2 --out runs/e2r
+
+    Example: mu-monai unlearn isic --split split.json --teacher runs/teacher --preset two-phase --out runs/two-phase
+
+    Example: mu-monai unlearn volume3d --split split.json --teacher runs/teacher --forget-class lesion --out runs/e2r
+    """
+    from mu_monai import workflow
+
+    run = workflow.unlearn(
+        bundle,
+        split=split,
+        teacher=teacher,
+        out=out,
+        method=method,
+        preset=preset,
+        lora_targets=lora_targets,
+        forget_classes=forget_class or [],
+        settings=settings or [],
+        overlays=overlay or [],
+        resume=resume,
+        device=device,
+        quiet=quiet,
+        trust=trust(bundle, trust_config),
+    )
+    finished(run)

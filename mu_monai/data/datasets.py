@@ -1,0 +1,40 @@
+"""Preprocessed images: a MONAI `CacheDataset` for every subset of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from monai.data import CacheDataset
+
+from mu_monai.keys import SUBSETS
+
+Case = Mapping[str, Any]
+
+
+def image_datasets(
+    cases: Mapping[str, Sequence[Case]],
+    transform: Callable[[Case], Case],
+    *,
+    cache_rate: float = 1.0,
+    num_workers: int = 1,
+) -> dict[str, CacheDataset]:
+    """Make a data set of preprocessed images per subset, in memory as far as `cache_rate` says.
+
+    Volumes, which are larger than the memory sooner, have `volumes.cache.volume_datasets`.
+
+    Args:
+        cases: the cases of each subset, as `load_split` gives them.
+        transform: a deterministic MONAI transform, from a case to its preprocessed image; all subsets share it.
+        cache_rate: the share of each subset's cases that stay in memory, in [0, 1]; the others are preprocessed at
+            every use.
+        num_workers: threads that fill the memory, at least 1.
+
+    Example:
+        >>> cases = {"retain": [{"image": 1}, {"image": 2}], "test": [{"image": 3}]}
+        >>> made = image_datasets(cases, lambda case: {"image": case["image"] * 10})
+        >>> [item["image"] for item in made["retain"]], list(made)
+        ([10, 20], ['retain', 'test'])
+    """
+    options = {"cache_rate": cache_rate, "num_workers": num_workers, "progress": False}
+    return {subset: CacheDataset(cases[subset], transform, **options) for subset in SUBSETS if subset in cases}

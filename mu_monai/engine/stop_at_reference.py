@@ -1,0 +1,169 @@
+"""The end of forgetting: where forgotten cases are answered like unseen ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+from scipy.stats import mannwhitneyu
+from torch.utils.data import DataLoader
+
+from mu_monai.engine.curve import record_term
+from mu_monai.engine.warnings import warn
+from mu_monai.errors import InputError
+from mu_monai.measure import WholeCases, patient_losses
+
+REFERENCE, REWIND = "reference", "rewind"
+
+
+@dataclass
+class ReferenceWatch:
+    r"""Follows how well losses tell forget cases from unseen ones, and says when they no longer do.
+
+    .. math:: A = P(L_{forget} < L_{unseen}) + \tfrac12 P(L_{forget} = L_{unseen})
+
+    over patients. A model that remembers has `A` near 1; one that never saw the forget cases has 0.5; below, it answers
+    them worse than cases that it never saw, which gives them away as well.
+
+    Args:
+        tolerance: how far from 0.5 `A` may be to count as reached, in (0, 0.5).
+        epochs: what was seen: `epoch`, `forget_auc`, `forget_loss` and `unseen_loss` (medians) of each.
+        nearest: the epoch whose `A` is nearest to 0.5; none before the first.
+
+    Source:
+        Ours. The losses are those that a loss-threshold attack uses (arXiv 1709.01604); the unseen cases are those of
+        `validation`, so that `test` stays unseen for the audit.
+
+    Example:
+        >>> watch = ReferenceWatch(tolerance=0.1)
+        >>> watch.see(1, [0.1, 0.1, 0.2], [0.3, 0.4]), watch.reached, watch.overshot
+        (1.0, False, False)
+        >>> watch.see(2, [0.1, 0.3, 0.5], [0.3, 0.4]), watch.reached, watch.nearest
+        (0.5833333333333334, True, 2)
+    """
+
+    tolerance: float
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    nearest: int | None = None
+
+    def see(self, epoch: int, forget: Sequence[float], unseen: Sequence[float]) -> float:
+        """Take note of the losses after an epoch, one per patient; returns `A`."""
+        auc = loss_auc(forget, unseen)
+        best = min((abs(seen["forget_auc"] - 0.5) for seen in self.epochs), default=float("inf"))
+        if abs(auc - 0.5) < best:
+            self.nearest = epoch
+        self.epochs.append(
+            {"epoch": epoch, "forget_auc": auc, "forget_loss": median(forget), "unseen_loss": median(unseen)}
+        )
+        return auc
+
+    @property
+    def reached(self) -> bool:
+        """Whether the losses after the last epoch no longer tell forget cases from unseen ones."""
+        return bool(self.epochs) and abs(self.epochs[-1]["forget_auc"] - 0.5) <= self.tolerance
+
+    @property
+    def overshot(self) -> bool:
+        """Whether forget cases were answered worse than unseen ones after the last epoch."""
+        return bool(self.epochs) and self.epochs[-1]["forget_auc"] < 0.5 - self.tolerance
+
+    def warnings(self) -> list[str]:
+        """What a user must know of the finished run."""
+        if not self.epochs:
+            return []
+        auc = next(seen["forget_auc"] for seen in self.epochs if seen["epoch"] == self.nearest)
+        if abs(auc - 0.5) <= self.tolerance:
+            return []
+        what = "are still answered better" if auc > 0.5 else "are answered worse"
+        return [
+            f"the run ended before it reached its reference: forget cases {what} than unseen ones (AUC {auc:.3f}, "
+            f"sought 0.5 within {self.tolerance:g}); give it more epochs, or a weaker or stronger forget side"
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as JSON holds it; `ReferenceWatch(**content)` is its inverse."""
+        return asdict(self)
+
+
+def loss_auc(forget: Sequence[float], unseen: Sequence[float]) -> float:
+    """The share of pairs in which the forget loss is the lower one; ties count half.
+
+    Example:
+        >>> loss_auc([0.1, 0.5], [0.3])
+        0.5
+    """
+    return float(mannwhitneyu(unseen, forget).statistic) / (len(forget) * len(unseen))
+
+
+class StopAtReference:
+    """Looks after every epoch where a run is on its way to its reference, and leads it back to the nearest epoch.
+
+    The curve gets `forget_auc`, the `A` of `ReferenceWatch`. At the end, the student is that of the nearest epoch.
+
+    Args:
+        stop_at: `reference`: end the run where forget cases are like unseen ones; `rewind`: let it go on.
+        tolerance: how far from 0.5 the AUC may be to count as reached, in (0, 0.5).
+        comes_back: whether the run itself leads cases that were forgotten too far back, so that it need not end there.
+        cases: the cases that a trainer's run is measured on.
+        unseen: cases that were never trained on, whole ones where there are any; none where there is no such case.
+
+    Raises:
+        InputError: where there are no unseen cases.
+    """
+
+    def __init__(
+        self,
+        *,
+        stop_at: str,
+        tolerance: float,
+        comes_back: bool,
+        cases: Callable[[SupervisedTrainer], WholeCases],
+        unseen: DataLoader[Mapping[str, Any]] | None,
+    ) -> None:
+        if unseen is None or not len(unseen):
+            raise InputError(
+                f"method#stop_at='{stop_at}' compares with unseen cases, and there is none: give the split validation "
+                "cases (--validation), or leave stop_at out"
+            )
+        self._stop_at, self._comes_back, self._cases, self._unseen = stop_at, comes_back, cases, unseen
+        self.watch = ReferenceWatch(tolerance)
+        self._nearest: dict[str, torch.Tensor] = {}  # the student where the reference was nearest
+
+    def attach(self, engine: SupervisedTrainer) -> None:
+        """Hook to the end of every epoch, and of the run; attach it behind whatever changes weights there."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._look)
+        engine.add_event_handler(Events.COMPLETED, self._go_back)
+
+    def _look(self, engine: SupervisedTrainer) -> None:
+        """Compare the losses of forget and unseen cases, keep the nearest student, and stop where they are alike."""
+        cases = self._cases(engine)
+        forget = patient_losses(engine, engine.network, cases.forget, cases.inferer)
+        unseen = patient_losses(engine, engine.network, self._unseen, cases.inferer)
+        record_term(engine, "forget_auc", self.watch.see(engine.state.epoch, forget, unseen))
+        if self.watch.nearest == engine.state.epoch:
+            self._nearest = {name: value.clone() for name, value in engine.network.own_state().items()}
+        self._end_where_it_arrived(engine)
+
+    def _end_where_it_arrived(self, engine: SupervisedTrainer) -> None:
+        beyond = self.watch.overshot and not self._comes_back
+        if self._stop_at != REWIND and (self.watch.reached or beyond):
+            engine.terminate()
+
+    def _go_back(self, engine: SupervisedTrainer) -> None:
+        engine.network.load_state_dict(self._nearest, strict=False)
+        warn(engine, *self.watch.warnings())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen, and the nearest student."""
+        return {"steering": self.watch.as_dict(), "nearest": self._nearest}
+
+    def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
+        """Go on from where `state_dict` was taken."""
+        self._nearest = dict(state.get("nearest", {}))  # a checkpoint of an earlier version has none
+        self.watch = ReferenceWatch(**state["steering"])
+        self._end_where_it_arrived(engine)

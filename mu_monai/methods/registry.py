@@ -1,0 +1,156 @@
+"""Which methods there are: ours, and those that installed packages register under the entry point group of methods."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import MISSING, fields
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from monai.utils import optional_import
+
+from mu_monai.keys import RETRAINED, STUDENT, TASKS, TEACHER
+from mu_monai.methods import METHODS, UnlearningMethod
+from mu_monai.methods.method import COSTS, NEEDS
+from mu_monai.runs.origin import GROUP, target_of
+
+_CLASSES = "forget_classes"  # the setting of a method that forgets classes
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_RESERVED = ("all", TEACHER, STUDENT, RETRAINED)  # what a comparison calls otherwise
+logger = logging.getLogger(__name__)
+
+
+def registered() -> dict[str, type[UnlearningMethod]]:
+    """Every method by its name on the command line: ours, then those of other packages, which are imported.
+
+    A method that a package registers wrongly is left out, with a warning.
+
+    Example:
+        >>> list(registered())[:2]
+        ['erase-to-retain', 'calibrated-erase-to-retain']
+    """
+    return METHODS | {entry.name: kind for entry, kind in _of_other_packages()}
+
+
+def method_named(name: str | None) -> type[UnlearningMethod] | None:
+    """A method by its name on the command line; none where there is no such. For one of ours nothing is imported.
+
+    Example:
+        >>> method_named("scrub").__name__, method_named("scrubb")
+        ('Scrub', None)
+    """
+    return None if name is None else METHODS.get(name) or registered().get(name)
+
+
+def method_at(target: str) -> type[UnlearningMethod] | None:
+    """A method by the full name of its class; none where no method is registered under it.
+
+    The name is only compared: it may come from anybody, and leads to no import.
+
+    Example:
+        >>> method_at("mu_monai.methods.Scrub") is method_at("mu_monai.methods.scrub.Scrub")
+        True
+        >>> method_at("os.system")
+    """
+    known = {f"mu_monai.methods.{kind.__name__}": kind for kind in METHODS.values()}
+    known |= {entry.value.replace(":", "."): kind for entry, kind in _of_other_packages()}
+    return known.get(target) or next((kind for kind in registered().values() if target_of(kind) == target), None)
+
+
+def imported(target: object) -> type[UnlearningMethod] | None:
+    """The method that a trusted config names, which is imported; none where it is no method or cannot be imported.
+
+    Args:
+        target: the `_target_` of a bundle's config.
+
+    Example:
+        >>> imported("mu_monai.methods.Scrub").__name__, imported("os.system")
+        ('Scrub', None)
+    """
+    if not isinstance(target, str) or "." not in target:
+        return None
+    module, _, name = target.rpartition(".")
+    found, _ = optional_import(module, name=name)
+    return found if isinstance(found, type) and issubclass(found, UnlearningMethod) else None
+
+
+def defaults(kind: type[UnlearningMethod]) -> dict[str, Any]:
+    """The settings of a method where nobody sets them, by name; what has no default is left out."""
+    found = {item.name: item.default for item in fields(kind) if item.repr}
+    made = {item.name: item.default_factory() for item in fields(kind) if item.default_factory is not MISSING}
+    return {name: value for name, value in (found | made | {"task": kind.tasks[0]}).items() if value is not MISSING}
+
+
+def declaration_problems(kind: Any) -> Iterator[str]:
+    """What a class lacks of what every method says of itself, as sentences.
+
+    Args:
+        kind: what was registered as a method.
+
+    Example:
+        >>> list(declaration_problems(METHODS["scrub"])), list(declaration_problems(dict))
+        ([], ['it is not a class that extends mu_monai.methods.UnlearningMethod'])
+    """
+    if not (isinstance(kind, type) and issubclass(kind, UnlearningMethod)) or kind is UnlearningMethod:
+        yield "it is not a class that extends mu_monai.methods.UnlearningMethod"
+        return
+    if imported(target_of(kind)) is not kind:
+        yield f"it cannot be imported as '{target_of(kind)}'; define it at the top of its module"
+    if not all(isinstance(each, Mapping) for each in (kind.recipe, *kind.trials)):
+        yield "its recipe and each of its trials must map config ids to values"
+    words = list(_word_problems(kind))
+    yield from words or _setting_problems(kind)
+
+
+def _word_problems(kind: type[UnlearningMethod]) -> Iterator[str]:
+    if not kind.tasks or not set(kind.tasks) <= set(TASKS):
+        yield f"its tasks are {kind.tasks}; use some of {', '.join(TASKS)}"
+    if not set(kind.needs) <= set(NEEDS):
+        yield f"its needs are {kind.needs}; use some of {', '.join(NEEDS)}"
+    if kind.cost not in COSTS:
+        yield f"its cost is {kind.cost!r}; use one of {', '.join(COSTS)}"
+
+
+def _setting_problems(kind: type[UnlearningMethod]) -> Iterator[str]:
+    given, names = defaults(kind), [item.name for item in fields(kind) if item.repr]
+    yield from (f"its setting '{name}' has no default" for name in names if name not in given)
+    for name, allowed in kind.allowed().items():
+        if name in given:
+            yield from allowed.problems(f"the default of method#{name}", given[name])
+    if kind.forgets_classes != (_CLASSES in names):
+        yield f"it must have a setting '{_CLASSES}' where it says forgets_classes, and only there"
+
+
+@functools.cache
+def _of_other_packages() -> tuple[tuple[EntryPoint, type[UnlearningMethod]], ...]:
+    """The methods that other packages register, with their entry points, each imported once."""
+    found: dict[str, tuple[EntryPoint, type[UnlearningMethod]]] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda each: (each.name, _package(each))):
+        kind, reasons = _loaded(entry, [*METHODS, *found, *_RESERVED])
+        if reasons:
+            logger.warning(
+                "the method '%s' of the package %s is left out: %s", entry.name, _package(entry), "; ".join(reasons)
+            )
+        else:
+            found[entry.name] = entry, kind
+    return tuple(found.values())
+
+
+def _loaded(entry: EntryPoint, taken: Collection[str]) -> tuple[Any, list[str]]:
+    """What an entry point leads to, and why it is no method that can be used."""
+    if not _NAME.fullmatch(entry.name):
+        return None, ["its name must be of lower-case letters and digits, with hyphens between words"]
+    if entry.name in taken:
+        return None, ["its name is taken; its package must register it under another"]
+    try:
+        kind = entry.load()
+        return kind, list(declaration_problems(kind))
+    except (Exception, SystemExit) as error:  # a package may raise whatever it likes, and breaks nothing but itself
+        return None, [f"it cannot be used ({type(error).__name__}: {error})"]
+
+
+def _package(entry: EntryPoint) -> str:
+    return "" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"

@@ -1,0 +1,152 @@
+"""The configs of a bundle as they stand in their files: read and laid over one another, and nothing is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from mu_monai.bundle.config import read_config, unknown_ids
+from mu_monai.bundle.trust import SEPARATOR
+from mu_monai.errors import InputError
+from mu_monai.files import read_json
+from mu_monai.methods import METHODS
+
+TRAIN, UNLEARN, EVALUATE, INFERENCE = "train", "unlearn", "evaluate", "inference"
+CONFIGS = (TRAIN, UNLEARN, EVALUATE, INFERENCE)
+METADATA = "metadata"
+_MACRO_ERRORS = (
+    KeyError,
+    ValueError,
+    IndexError,
+    OSError,
+    RuntimeError,
+)  # of a macro or relative id that leads nowhere
+
+
+@dataclass(frozen=True)
+class BundleConfigs:
+    """What a bundle's configs say.
+
+    Args:
+        folder: that of the bundle.
+        whole: the four configs that commands run, by name; those that can be read.
+        overlays: what every other config sets, by name.
+        overlaid: each overlay laid over a config that it is for.
+        bases: the names of these configs.
+        metadata: the content of `metadata.json`; empty where it cannot be read.
+        problems: why files cannot be read.
+    """
+
+    folder: Path
+    whole: dict[str, ConfigParser] = field(default_factory=dict)
+    overlays: dict[str, dict[str, Any]] = field(default_factory=dict)
+    overlaid: dict[str, ConfigParser] = field(default_factory=dict)
+    bases: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def get(self, config: str, key: str) -> Any:
+        """What a config has at an id; nothing where there is no such config or id."""
+        return value_at(self.whole[config], key) if config in self.whole else None
+
+    def unlearning(self) -> Iterator[tuple[str, ConfigParser]]:
+        """Everything that `unlearn` runs: its config, and each overlay on it."""
+        if UNLEARN in self.whole:
+            yield UNLEARN, self.whole[UNLEARN]
+        yield from ((name, parser) for name, parser in self.overlaid.items() if self.bases[name] == UNLEARN)
+
+
+def value_at(parser: ConfigParser, key: str) -> Any:
+    """What a config has at an id; what it refers to where that is a single reference; nothing where it has no such id.
+
+    Example:
+        >>> value_at(ConfigParser({"scale": {"keys": "image"}, "steps": ["@scale"]}), "steps::0::keys") is None
+        True
+        >>> value_at(ConfigParser({"scale": {"keys": "image"}, "steps": ["@scale"]}), "steps::0")
+        {'keys': 'image'}
+    """
+    for _ in range(len(parser.get())):  # a reference to itself is never followed to its end
+        value = parser.get(key)
+        if not (isinstance(value, str) and value.startswith("@")):
+            return value
+        key = value[1:]
+    return None
+
+
+def target_name(component: Any) -> str | None:
+    """The last name of what a component is made by, such as `Student`; none where it is not a component."""
+    target = component.get("_target_") if isinstance(component, Mapping) else None
+    return target.rpartition(".")[2] if isinstance(target, str) else None
+
+
+def read_configs(folder: Path) -> BundleConfigs:
+    """Read all configs of a bundle.
+
+    Args:
+        folder: one with `configs/metadata.json`.
+
+    Returns:
+        what can be read, and why the rest cannot.
+    """
+    found = BundleConfigs(folder)
+    files = {path.stem: path for path in sorted((folder / "configs").glob("*.json"))}
+    for name in [name for name in (*CONFIGS, METADATA) if name not in files]:
+        found.problems.append(
+            f"'configs/{name}.json' is missing; take it over from the shipped bundle nearest to yours"
+        )
+    contents = {name: content for name, path in files.items() if (content := _content(path, found)) is not None}
+    found.metadata.update(contents.pop(METADATA, {}))
+    for name in [name for name in CONFIGS if name in contents]:
+        parser = _parsed(found, name, files[name])
+        if parser is not None:
+            found.whole[name] = parser
+    for name in [name for name in contents if name not in CONFIGS]:
+        found.overlays[name] = {key.replace("#", SEPARATOR): value for key, value in contents[name].items()}
+        _lay_over(found, name, files)
+    return found
+
+
+def _content(path: Path, found: BundleConfigs) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = read_json(path, dict)
+    except InputError as error:
+        found.problems.extend(error.problems)
+        return None
+    return content
+
+
+def _parsed(found: BundleConfigs, name: str, *files: Path) -> ConfigParser | None:
+    """Config files with their macros and relative ids resolved; none where these lead nowhere."""
+    parser = ConfigParser()
+    try:
+        parser = read_config([str(file) for file in files])
+        parser.resolve_macro_and_relative_ids()
+    except _MACRO_ERRORS as error:
+        found.problems.append(
+            f"'configs/{name}.json' cannot be parsed ({type(error).__name__}: {error}); a macro (%) or a relative id "
+            "leads nowhere: correct it"
+        )
+        return None
+    return parser
+
+
+def _lay_over(found: BundleConfigs, name: str, files: Mapping[str, Path]) -> None:
+    """Find the config that an overlay is for, the first that has all of its ids, and lay it over that one."""
+    overlay = found.overlays[name]
+    bases = [UNLEARN] if name in METHODS or "preset" in overlay else list(CONFIGS)
+    unknown = {
+        base: list(unknown_ids(found.whole[base], list(overlay), f"'configs/{name}.json':"))
+        for base in bases
+        if base in found.whole
+    }
+    if not unknown:
+        return
+    base = min(unknown, key=lambda each: len(unknown[each]))
+    found.problems.extend(unknown[base])
+    parser = None if unknown[base] else _parsed(found, name, files[base], files[name])
+    if parser is not None:
+        found.overlaid[name], found.bases[name] = parser, base

@@ -1,0 +1,172 @@
+"""Options are said once, have types, and reach the verbs."""
+
+import ast
+import importlib
+import inspect
+import typing
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mu_monai import cli, workflow
+from mu_monai.bundle.trust import Trust
+
+FILES = sorted(Path(cli.__file__).parent.glob("*.py"))
+COMMANDS = {command.callback.__name__: command.callback for command in cli.app.registered_commands}
+VERBS = [name for name in workflow.__all__ if callable(getattr(workflow, name))]
+UNTYPED = (typing.Any, object, inspect.Parameter.empty)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in FILES if path.stem != "__init__"])
+def test_every_module_of_the_command_line_is_found_under_its_name(name):
+    module = importlib.import_module(f"mu_monai.cli.{name}")
+    assert getattr(cli, name) is module
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_file_and_uses_all_its_options(name):
+    function = COMMANDS[name]
+    assert function.__module__ == f"mu_monai.cli.{name}"
+    used = {node.id for node in ast.walk(ast.parse(inspect.getsource(function))) if isinstance(node, ast.Name)}
+    assert set(inspect.signature(function).parameters) - used == set()
+
+
+def test_what_an_option_does_is_said_in_one_place():
+    said = [
+        keyword.value.value
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("Option", "Argument")
+        for keyword in node.keywords
+        if keyword.arg == "help"
+    ]
+    assert len(said) > 50
+    assert sorted({text for text in said if said.count(text) > 1}) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_command_line_hands_no_mapping_of_options_over(path):
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    unpacked = [ast.unparse(call) for call in calls if any(keyword.arg is None for keyword in call.keywords)]
+    assert unpacked == []
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_type_checker_sees_every_option_of_a_verb(name):
+    """No `**options`, no mapping, nothing of any type."""
+    verb = getattr(workflow, name)
+    types = typing.get_type_hints(verb.__init__ if inspect.isclass(verb) else verb)
+    for parameter in inspect.signature(verb).parameters.values():
+        assert parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        parts = list(_parts(types[parameter.name]))
+        assert [part for part in parts if part in UNTYPED or _is_mapping(part)] == []
+
+
+def _parts(kind):
+    yield typing.get_origin(kind) or kind
+    for part in typing.get_args(kind):
+        yield from _parts(part)
+
+
+def _is_mapping(kind):
+    return inspect.isclass(kind) and issubclass(kind, typing.Mapping)
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """What a command line calls its verb with."""
+
+    def call(*words):
+        given = {}
+
+        def verb(*places, **options):
+            given.update(options, places=places)
+            raise KeyboardInterrupt  # nothing is done with it
+
+        monkeypatch.setattr(workflow, words[0], verb)
+        CliRunner().invoke(cli.app, words)
+        return given
+
+    return call
+
+
+TRAINING = "--set a=1 --set b=2 --resume --device cpu --quiet --out o"
+TRAINED = {"settings": ["a=1", "b=2"], "resume": True, "device": "cpu", "quiet": True, "out": Path("o")}
+ABOUT = "--overlay paper_size --forget-class lesion --split s.json"
+SAID = {"overlays": ["paper_size"], "forget_classes": ["lesion"], "split": Path("s.json")}
+GIVEN = "--bundle mine --trust-config"
+TRUSTED = {"trust": Trust(bundle=Path("mine"), config=True)}
+CALLS = {
+    f"train isic --subsets retain,forget {TRAINING} {ABOUT}": {
+        **{"places": ("isic",), "subsets": ["retain", "forget"]},
+        **TRAINED,
+        **SAID,
+    },
+    f"unlearn isic --teacher t --method npo --preset paper --lora-targets head {TRAINING} {ABOUT} --trust-config": {
+        **{"places": ("isic",), "teacher": Path("t"), "method": "npo", "preset": "paper", "lora_targets": "head"},
+        **{"trust": Trust(bundle="isic", config=True)},
+        **TRAINED,
+        **SAID,
+    },
+    f"compose a b --how weights --share 0.3 --fine-tune head {TRAINING} {GIVEN}": {
+        **{"places": (Path("a"), Path("b")), "how": "weights", "share": 0.3, "fine_tune": "head"},
+        **TRAINED,
+        **TRUSTED,
+    },
+    f"evaluate r --split s.json --device cpu {GIVEN}": {
+        **{"places": (Path("r"),), "split": Path("s.json"), "device": "cpu"},
+        **TRUSTED,
+    },
+    f"predict r a.png b.png --out o --device cpu {GIVEN}": {
+        **{"places": (Path("r"), [Path("a.png"), Path("b.png")]), "out": Path("o"), "device": "cpu"},
+        **TRUSTED,
+    },
+    **{
+        f"{verb} r --out o --teacher t.pt {GIVEN}": {
+            **{"places": (Path("r"),), "out": Path("o"), "teacher": Path("t.pt")},
+            **TRUSTED,
+        }
+        for verb in ("revert", "merge", "release")
+    },
+    "report r --out o --no-images --record f --key k": {
+        **{"places": ([Path("r")],), "out": Path("o"), "images": False, "record": Path("f"), "key": Path("k")},
+    },
+    "verify f --public-key k --split s.json --salt s.txt --without-evidence": {
+        **{"places": (Path("f"),), "key": Path("k"), "split": Path("s.json"), "salt": Path("s.txt")},
+        **{"without_evidence": True},
+    },
+    "split f --out o.json --layout dicom --label-set 1stHO --salt secret --forget 0.1 --forget-ids i.txt "
+    "--forget-where age>60 --forget-fraction-of 0.5 --validation 0.3 --test 0.4 --group-by site --seed 7 "
+    "--on-duplicates drop --strict --force": {
+        **{"places": (Path("f"),), "out": Path("o.json"), "layout": "dicom", "label_set": "1stHO", "salt": "secret"},
+        **{"forget": workflow.ForgetChoice(fraction=0.1, ids=Path("i.txt"), where="age>60", share=0.5)},
+        **{"validation": 0.3, "test": 0.4, "group_by": "site", "seed": 7, "on_duplicates": "drop"},
+        **{"strict": True, "force": True},
+    },
+    "demo --out o --volume --quiet": {"places": (), "out": Path("o"), "volume": True, "quiet": True},
+}
+
+
+@pytest.mark.parametrize("words", CALLS, ids=lambda words: words.partition(" ")[0])
+def test_all_options_reach_the_verb(called, words):
+    """Those of `audit` and `compare`: see their own tests."""
+    command, *given = words.split()
+    parameters = typer.main.get_command(cli.app).commands[command].params
+    assert [option.name for option in parameters if option.opts[0].startswith("-") and not _said(option, given)] == []
+    assert called(command, *given) == CALLS[words]
+
+
+def _said(option, given):
+    return bool({*option.opts, *option.secondary_opts} & {*given})
+
+
+def test_what_is_not_given_keeps_the_defaults_of_the_verb():
+    """A default that stands in a command and in its verb is the same."""
+    for name in ("split", "train", "unlearn", "compose", "evaluate", "predict", "report", "verify"):
+        ours, theirs = (inspect.signature(found).parameters for found in (COMMANDS[name], getattr(workflow, name)))
+        for option in ours.keys() & theirs.keys():
+            default = theirs[option].default
+            if default is not inspect.Parameter.empty and option not in ("forget", "settings", "subsets"):
+                assert ours[option].default == default, (name, option)
