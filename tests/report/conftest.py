@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from mu_monai.audit import (
     closeness_records,
@@ -25,6 +27,9 @@ from mu_monai.audit import (
 from mu_monai.planes import cut, framed
 from mu_monai.record import without_nan
 from mu_monai.report import write_report
+from mu_monai.report.page import Picture, report_page
+from mu_monai.report.plots import report_plots
+from mu_monai.report.tables import ReportTables
 from mu_monai.runs import open_runs
 
 SUBSETS = {"retain": (14, 4), "forget": (4, 3), "validation": (5, 3), "test": (6, 3)}  # patients, cases of each
@@ -34,6 +39,7 @@ LEVELS = {
     "student": {"retain": 0.90, "forget": 0.66, "validation": 0.82, "test": 0.81},
 }
 
+KINDS = ("masks", "two_phase", "classes", "volumes", "forgotten")
 CLASSES = [
     "actinic keratosis",
     "basal cell carcinoma",
@@ -167,6 +173,7 @@ def make_volume(number: int, shift: float = 0.0, lesion: bool = True) -> tuple[n
     return np.clip(image, 0, 255).astype(np.uint8), mask
 
 
+@cache
 def make_volume_examples(models: tuple[str, ...], forget_classes: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
     steps, size = (1.5, 1.5, 2.0), (52, 64)
     rows: dict[str, list] = {}
@@ -291,6 +298,21 @@ def make_audit(folders: list[Path]) -> dict:
     return without_nan(content)
 
 
+def tables_of(folders: list[Path], n_resamples: int = 10) -> ReportTables:
+    """The tables of a report of run folders."""
+    runs = open_runs(folders)
+    records = utility_records(runs.scores, forget_classes=runs.forget_classes, n_resamples=n_resamples)
+    return ReportTables(runs, records_table(records))
+
+
+def undrawn(tables: ReportTables, *, images: bool = True) -> str:
+    """The page of a report whose plots are words alone: drawing takes hundreds of times as long as all else."""
+    blank = {"light": "", "dark": "", "width": 1, "height": 1}
+    plots = report_plots(tables, images=images)
+    pictures = {name: Picture(**blank, alt=plot.alt, caption=plot.caption) for name, plot in plots.items()}
+    return report_page(tables, pictures, images=images)
+
+
 class RunFactory:
     """Writes run folders, quickly without `figures`; keyword arguments replace parts of `run.json`."""
 
@@ -381,9 +403,11 @@ def make_report(kind: str, make_run: RunFactory, out: Path) -> Path:
         records = utility_records(runs.scores, forget_classes=runs.forget_classes, n_resamples=100)
         return write_report(runs, records_table(records), out)
     of = {"classes": True, "bundle": {"name": "isic_classification"}} if kind == "classes" else {}
-    folders = [make_run("teacher", **of), make_run("retrained", **of)]
+    shown = ("teacher", "retrained") if kind == "masks" else ("retrained",) if kind == "classes" else ()
+    folders = [make_run(role, figures=role in shown, **of) for role in ("teacher", "retrained")]
     if kind == "two_phase":
         folders.append(make_run.two_phase())
+        (folders[-1] / "examples.npz").unlink()  # masks show them
     else:
         measured = {"measurements": make_measurements(30) | {"restoration": None}} if kind == "classes" else {}
         folders.append(make_run("student", **of, **measured))
@@ -393,19 +417,48 @@ def make_report(kind: str, make_run: RunFactory, out: Path) -> Path:
     return write_report(runs, records_table(utility_records(runs.scores, n_resamples=100)), out)
 
 
+@dataclass(frozen=True)
+class MadeReport:
+    """A report that was written once; tests only look at it.
+
+    Args:
+        index: its `index.html`.
+        drawn: every text in its figures, and whether it was read as a formula.
+        settings: matplotlib's settings before and after it was written.
+    """
+
+    index: Path
+    drawn: set[tuple[str, bool]]
+    settings: tuple[dict, dict]
+
+
 @pytest.fixture(scope="session")
-def page_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`index.html` of a kind of report, written once; tests only look at it."""
+def report_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], MadeReport]:
+    """A report of a kind, written when it is first asked for."""
 
     @cache
-    def page(kind: str) -> Path:
-        root = tmp_path_factory.mktemp(kind)
-        return make_report(kind, RunFactory(root / "runs"), root / "out")
+    def made(kind: str) -> MadeReport:
+        root, before, drawn, draw = tmp_path_factory.mktemp(kind), dict(matplotlib.rcParams), set(), Text.draw
 
-    return page
+        def seen(text: Text, *args: object, **kwargs: object) -> object:
+            drawn.add((text.get_text(), text.get_parse_math()))
+            return draw(text, *args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Text, "draw", seen)
+            index = make_report(kind, RunFactory(root / "runs"), root / "out")
+        return MadeReport(index, drawn, (before, dict(matplotlib.rcParams)))
+
+    return made
 
 
-@pytest.fixture(scope="session", params=["masks", "two_phase", "classes", "volumes", "forgotten"])
+@pytest.fixture(scope="session")
+def page_of(report_of: Callable[[str], MadeReport]) -> Callable[[str], Path]:
+    """`index.html` of a kind of report."""
+    return lambda kind: report_of(kind).index
+
+
+@pytest.fixture(scope="session", params=KINDS)
 def any_page(request: pytest.FixtureRequest, page_of: Callable[[str], Path]) -> Path:
     return page_of(request.param)
 
@@ -418,9 +471,14 @@ def measurements() -> Callable[..., dict]:
 @pytest.fixture
 def text_of() -> Callable[[Path], str]:
     """The visible text of a page."""
-    return page_text
+    return lambda index: visible(index.read_text(encoding="utf-8"))
 
 
-def page_text(index: Path) -> str:
-    body = index.read_text(encoding="utf-8").split("</style>")[1]
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>|data:[^\"]+", " ", body))
+@pytest.fixture
+def said_of() -> Callable[..., str]:
+    """The visible text of the report of run folders, without drawing or writing anything."""
+    return lambda *folders, **settings: visible(undrawn(tables_of(list(folders)), **settings))
+
+
+def visible(page: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>|data:[^\"]+", " ", page.split("</style>")[1]))

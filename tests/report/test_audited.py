@@ -2,22 +2,16 @@
 
 import json
 
-import pandas as pd
 import pytest
 
-from mu_monai.audit import records_table, utility_records
 from mu_monai.errors import InputError
-from mu_monai.report import write_report
 from mu_monai.report.audit_sentences import metric_name, metric_sentence, patient_sentence
 from mu_monai.report.audited import attack_values
+from mu_monai.report.plots import report_plots
 from mu_monai.runs import open_runs
+from tests.report.conftest import tables_of, undrawn
 
 TITLE = "Can it still be told who was forgotten?"
-
-
-def write(folders, out):
-    runs = open_runs(folders)
-    return write_report(runs, records_table(utility_records(runs.scores, n_resamples=10)), out)
 
 
 @pytest.fixture
@@ -25,9 +19,8 @@ def quick_runs(make_run):
     return [make_run(role, figures=False) for role in ("teacher", "retrained", "student")]
 
 
-def test_the_section_renders_what_the_audit_says(make_run, quick_runs, tmp_path, text_of):
-    index = write(make_run.audited(quick_runs), tmp_path / "out")
-    text = text_of(index)
+def test_the_section_renders_what_the_audit_says(make_run, quick_runs, said_of):
+    text = said_of(*make_run.audited(quick_runs))
     for said in (
         TITLE,
         "CANNOT TELL. 4 forgotten patients are too few for an interval to be trusted",
@@ -49,34 +42,34 @@ def test_the_section_renders_what_the_audit_says(make_run, quick_runs, tmp_path,
         "6 unseen patients cannot show",
     ):
         assert said in text, said
-    for name in ("losses", "attacks"):
-        assert (tmp_path / f"out/figures/{name}.png").is_file()
-    tables = {name: pd.read_csv(tmp_path / f"out/tables/{name}.csv") for name in ("patients", "subgroups")}
-    assert tables["patients"]["exposure"].is_monotonic_decreasing
-    assert len(tables["subgroups"]) == 4
-    assert "before, these patients" in set(attack_values(open_runs(quick_runs))["attack"])
-    assert "retain-finetuning" in set(pd.read_csv(tmp_path / "out/tables/audit_records.csv")["attack"])
+    tables = tables_of(quick_runs)
+    assert {"losses", "attacks"} <= set(report_plots(tables, images=False))
+    files = tables.files()
+    assert files["patients"]["exposure"].is_monotonic_decreasing
+    assert len(files["subgroups"]) == 4
+    assert "before, these patients" in set(attack_values(tables.audit_records)["attack"])
+    assert "retain-finetuning" in set(files["audit_records"]["attack"])
 
 
 @pytest.mark.parametrize(
     ("label", "look"), [("MATCHED", "banner "), ("OVER-FORGOTTEN", "banner fail"), ("NO BASELINE", "banner warn")]
 )
-def test_a_verdict_looks_as_it_is(make_run, quick_runs, tmp_path, label, look):
+def test_a_verdict_looks_as_it_is(make_run, quick_runs, label, look):
     found = {"label": label, "sentence": "s", "rule": "r", "but": "b", "evidence": [], "needed_patients": None}
-    index = write(make_run.audited(quick_runs, verdict=found), tmp_path / "out")
-    assert f'<aside class="{look}" aria-label="Verdict">' in index.read_text(encoding="utf-8")
+    page = undrawn(tables_of(make_run.audited(quick_runs, verdict=found)))
+    assert f'<aside class="{look}" aria-label="Verdict">' in page
 
 
-def test_without_an_audit_it_says_how_to_make_one(quick_runs, tmp_path, text_of):
-    text = text_of(write(quick_runs, tmp_path / "out"))
+def test_without_an_audit_it_says_how_to_make_one(quick_runs, said_of):
+    text = said_of(*quick_runs)
     assert "This run was not audited" in text
     assert "mu-monai audit RUN" in text
-    assert not (tmp_path / "out/tables/patients.csv").exists()
+    assert not {"patients", "subgroups", "audit_records"} & set(tables_of(quick_runs).files())
 
 
-def test_an_audit_of_other_weights_is_not_shown(make_run, quick_runs, tmp_path, text_of):
+def test_an_audit_of_other_weights_is_not_shown(make_run, quick_runs, said_of):
     models = {"student": {"weights": "e5" * 32}}
-    text = text_of(write(make_run.audited(quick_runs, models=models), tmp_path / "out"))
+    text = said_of(*make_run.audited(quick_runs, models=models))
     assert "The audit is of other weights than this run's." in text
     assert "CANNOT TELL" not in text
 
@@ -94,8 +87,8 @@ def test_a_damaged_audit_is_refused(quick_runs, content, problem):
         open_runs(quick_runs)
 
 
-def test_a_training_run_has_no_such_section(make_run, tmp_path, text_of):
-    assert TITLE not in text_of(write([make_run("teacher", figures=False)], tmp_path / "out"))
+def test_a_training_run_has_no_such_section(make_run, said_of):
+    assert TITLE not in said_of(make_run("teacher", figures=False))
 
 
 def test_where_classes_were_forgotten_nobody_is_to_be_told(page_of, text_of):

@@ -4,14 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mu_monai.audit import records_table, utility_records
 from mu_monai.errors import InputError
-from mu_monai.report import write_report
 from mu_monai.report.classwise import class_sentence
 from mu_monai.report.figures import DARK, LIGHT, draw_classes, png
 from mu_monai.report.gallery import draw_class_gallery
-from mu_monai.report.tables import class_table
+from mu_monai.report.tables import ReportTables, class_table
 from mu_monai.runs import open_runs
+from tests.report.conftest import tables_of, undrawn
 
 
 def test_the_whole_report(page_of, text_of):
@@ -52,17 +51,16 @@ def test_our_models_stand_above_the_papers(page_of):
         assert f"{value:.4f}" in rows[0]
 
 
-def test_records_without_classes_have_no_section(make_run, tmp_path, text_of):
-    runs = open_runs([make_run("teacher", classes=True, figures=False)])
-    records = records_table(utility_records(runs.scores, n_resamples=20))
-    index = write_report(runs, records[~records["metric"].str.startswith("f1[")], tmp_path / "out")
-    assert "Class by class" not in text_of(index)
-    assert not (tmp_path / "out/tables/classes.csv").exists()
+def test_records_without_classes_have_no_section(make_run):
+    whole = tables_of([make_run("teacher", classes=True, figures=False)])
+    tables = ReportTables(whole.runs, whole.records[~whole.records["metric"].str.startswith("f1[")])
+    assert "Class by class" in undrawn(whole)
+    assert "Class by class" not in undrawn(tables)
+    assert "classes" not in tables.files()
 
 
-def test_a_trained_classifier_alone(make_run, tmp_path, text_of):
-    runs = open_runs([make_run("teacher", classes=True)])
-    text = text_of(write_report(runs, records_table(utility_records(runs.scores, n_resamples=20)), tmp_path / "out"))
+def test_a_trained_classifier_alone(make_run, said_of):
+    text = said_of(make_run("teacher", classes=True))
     assert "F1 per class: test" in text
     assert "Gap" not in text
 

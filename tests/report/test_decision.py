@@ -10,8 +10,9 @@ import pytest
 
 from mu_monai.report.decision import decision_alt, draw_decision
 from mu_monai.report.figures import DARK, LIGHT, png
+from mu_monai.report.plots import report_plots
 from mu_monai.runs import open_runs
-from tests.report.test_audited import write
+from tests.report.conftest import tables_of
 
 
 def make_decision(models=("teacher", "retrained", "student"), cases=40):
@@ -41,11 +42,11 @@ def runs(make_run):
     return folders
 
 
-def test_the_picture_is_on_the_page(runs, tmp_path, text_of):
-    index = write(runs, tmp_path / "out")
-    assert "What each model decides" in text_of(index)
-    assert (tmp_path / "out" / "figures" / "decision.png").is_file()
-    assert "student predicts the label of 25 % of them" in index.read_text()
+def test_the_picture_is_on_the_page(runs, said_of):
+    assert "What each model decides" in said_of(*runs)
+    plot = report_plots(tables_of(runs), images=False)["decision"]
+    assert "student predicts the label of 25 % of them" in plot.alt
+    assert len(plot.draw(LIGHT).axes) == 3
 
 
 @pytest.mark.parametrize("lost", ["file", "audit", "weights"])

@@ -4,15 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mu_monai.audit import records_table, utility_records
-from mu_monai.report import measured, write_report
+from mu_monai.report import measured
 from mu_monai.report.figures import DARK, LIGHT, draw_curve, draw_layers, draw_restoration, png, split_columns
-from mu_monai.runs import open_runs
-
-
-def write(folder, out):
-    runs = open_runs([folder])
-    return write_report(runs, records_table(utility_records(runs.scores, n_resamples=20)), out)
+from tests.report.conftest import tables_of
 
 
 def test_the_whole_report(page_of, text_of):
@@ -42,27 +36,27 @@ def test_the_whole_report(page_of, text_of):
 
 
 @pytest.mark.parametrize("found", [None, {}, {"drift": None, "margins": None, "restoration": None}])
-def test_a_run_that_measured_nothing_lacks_the_sections(make_run, tmp_path, text_of, found):
-    text = text_of(write(make_run("student", figures=False, measurements=found), tmp_path / "out"))
+def test_a_run_that_measured_nothing_lacks_the_sections(make_run, said_of, found):
+    folder = make_run("student", figures=False, measurements=found)
+    text = said_of(folder)
     assert "How far the weights moved" not in text
     assert "What restoration brought back" not in text
     assert "In the shaded epochs" not in text
     assert "Preset" not in text
-    assert not (tmp_path / "out/tables/layers.csv").exists()
+    assert "layers" not in tables_of([folder]).files()
 
 
-def test_margins_alone(make_run, tmp_path, text_of):
+def test_margins_alone(make_run, said_of):
     found = {"margins": {"delta": 0.2, "epsilon": 1.5, "feature_layer": "model.0"}}
-    text = text_of(write(make_run("student", figures=False, measurements=found), tmp_path / "out"))
+    text = said_of(make_run("student", figures=False, measurements=found))
     assert "averaged over space at model.0, are 1.5000 from the teacher" in text
     assert "Every adapted layer" not in text
     assert "Euclidean distance); nothing" not in text
 
 
-def test_many_layers_are_cut_short_in_the_figure_alone(make_run, tmp_path, text_of, measurements):
+def test_many_layers_are_cut_short_in_the_figure_alone(make_run, said_of, measurements):
     found = measurements(50) | {"restoration": None}
-    index = write(make_run("student", figures=False, measurements=found), tmp_path / "out")
-    text = text_of(index)
+    text = said_of(make_run("student", figures=False, measurements=found))
     assert "The 20 of 50 layers that moved most" in text
     assert "Every adapted layer (50)" in text
     assert "submodule.2.0.conv 8" in text
@@ -103,12 +97,12 @@ def test_what_the_watchdog_did(measurements, change, said):
     ],
 )
 def test_which_epoch_was_kept(make_run, change, marks):
-    content = measured.measured_content(open_runs([make_run.two_phase(**change)]))
+    content = measured.measured_content(tables_of([make_run.two_phase(**change)]))
     assert [row["mark"] for row in content["restoration"]["rows"]] == marks
 
 
-def test_a_restoration_without_an_epoch_has_no_section(make_run, tmp_path, text_of):
-    assert "What restoration" not in text_of(write(make_run.two_phase(epochs=[]), tmp_path / "out"))
+def test_a_restoration_without_an_epoch_has_no_section(make_run, said_of):
+    assert "What restoration" not in said_of(make_run.two_phase(epochs=[]))
 
 
 def test_the_figure_of_a_restoration(measurements):

@@ -4,29 +4,30 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from io import BytesIO
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.text import Text
 from PIL import Image
 
-from mu_monai.audit import records_table, utility_records
 from mu_monai.errors import InputError
-from mu_monai.report import open_runs, page, write_report
+from mu_monai.report import page, write_report
+from mu_monai.report.figures import LIGHT, png
+from mu_monai.report.plots import report_plots
+from mu_monai.runs import Runs, open_runs
 from mu_monai.tables import is_formula
-from tests.report.conftest import make_report
+from tests.report.conftest import KINDS, make_examples, tables_of, undrawn
 
 
-def write(folders, out, **settings):
-    runs = open_runs(folders)
-    return write_report(runs, records_table(utility_records(runs.scores, n_resamples=100)), out, **settings)
+def write(folders, out):
+    tables = tables_of(folders)
+    return write_report(tables.runs, tables.records, out)
 
 
-def test_the_whole_report(all_runs, tmp_path, text_of):
-    index = write(all_runs, tmp_path / "out")
-    text = text_of(index)
+def test_the_whole_report(page_of, text_of):
+    index = page_of("masks")
+    out, text = index.parent, text_of(index)
     for said in (
         "asked to forget 4 patients (12 cases) and to keep what it learned from 14 patients (56 cases)",
         "10 % of the training patients, drawn at random",
@@ -49,11 +50,11 @@ def test_the_whole_report(all_runs, tmp_path, text_of):
         text.index(name) for name in ("Model size", "Dice per subset", "How it got there", "Examples", "Self-checks")
     ]
     assert order == sorted(order)
-    records = pd.read_csv(tmp_path / "out/tables/records.csv")
+    records = pd.read_csv(out / "tables/records.csv")
     assert {"dice", "iou", "loss", "dice_drop"} <= set(records["metric"])
-    names = {path.name for path in (tmp_path / "out/figures").iterdir()}
+    names = {path.name for path in (out / "figures").iterdir()}
     assert {"utility.png", "utility-dark.png", "gallery.png", "student-background.png"} <= names
-    for path in (tmp_path / "out/figures").iterdir():
+    for path in (out / "figures").iterdir():
         assert np.asarray(Image.open(path)).std() > 1
 
 
@@ -100,22 +101,23 @@ def test_the_page_needs_nothing_from_outside(any_page):
     assert not re.findall(r"<th(?![^>]*scope=)[ >]", html)
 
 
-def test_without_a_retrained_model(make_run, tmp_path, text_of):
-    text = text_of(write([make_run("student", figures=False)], tmp_path / "out"))
+def test_without_a_retrained_model(make_run, said_of):
+    text = said_of(make_run("student", figures=False))
     assert "There is no retrained model here, so the student should be where its own unseen cases are" in text
     assert "None is given here." in text
     assert "retrained model on the same cases" not in text
 
 
-def test_without_images(make_run, tmp_path, text_of):
-    text = text_of(write([make_run("student")], tmp_path / "out", images=False))
-    assert "written without images of patients" in text
-    assert not list((tmp_path / "out/figures").glob("gallery*"))
+def test_without_images(make_run, said_of):
+    folder = make_run("student")
+    assert "written without images of patients" in said_of(folder, images=False)
+    assert "gallery" not in report_plots(tables_of([folder]), images=False)
+    assert "gallery" in report_plots(tables_of([folder]), images=True)
 
 
-def test_without_examples_curve_and_checks(make_run, tmp_path, text_of):
+def test_without_examples_curve_and_checks(make_run, said_of):
     folder = make_run("student", figures=False, checks=[], parameters={}, seconds=None, split=None, started="soon")
-    text = text_of(write([folder], tmp_path / "out"))
+    text = said_of(folder)
     assert "hold no example images" in text
     assert "recorded no checks" in text
     assert "How it got there" not in text
@@ -123,18 +125,18 @@ def test_without_examples_curve_and_checks(make_run, tmp_path, text_of):
     assert "Forget set not recorded" in text
 
 
-def test_a_training_run_alone(make_run, tmp_path, text_of):
-    text = text_of(write([make_run("teacher", figures=False)], tmp_path / "out"))
+def test_a_training_run_alone(make_run, said_of):
+    text = said_of(make_run("teacher", figures=False))
     assert "Training report" in text
     assert "nothing has been unlearned" in text
     assert "should be near 0" not in text
 
 
-def test_one_forgotten_patient(make_run, tmp_path, text_of):
+def test_one_forgotten_patient(make_run, said_of):
     folder = make_run("student", figures=False)
     table = pd.read_csv(folder / "scores.csv")
     table[~table["patient_id"].isin([f"forget_p0{i}" for i in (1, 2, 3)])].to_csv(folder / "scores.csv", index=False)
-    assert "With 1 patient there is no interval" in text_of(write([folder], tmp_path / "out"))
+    assert "With 1 patient there is no interval" in said_of(folder)
 
 
 @pytest.mark.parametrize(
@@ -144,45 +146,44 @@ def test_one_forgotten_patient(make_run, tmp_path, text_of):
         ({"kind": "where", "value": "device == 'a'"}, "all cases where device == &#39;a&#39;"),
     ],
 )
-def test_selectors(make_run, tmp_path, selector, said, text_of):
+def test_selectors(make_run, selector, said, said_of):
     split = {"file": "split.json", "provenance": {"selector": selector}}
-    assert said in text_of(write([make_run("student", figures=False, split=split)], tmp_path / "out"))
+    assert said in said_of(make_run("student", figures=False, split=split))
 
 
-def test_failed_checks_and_warnings_stand_at_the_top(make_run, tmp_path, text_of):
+def test_failed_checks_and_warnings_stand_at_the_top(make_run, said_of):
     checks = [{"name": "all weights are finite", "passed": False, "detail": "conv.weight"}]
     folder = make_run("student", figures=False, checks=checks, warnings=["hardly anything was forgotten"])
-    text = text_of(write([folder], tmp_path / "out"))
+    text = said_of(folder)
     assert text.index("1 self-check failed.") < text.index("hardly anything was forgotten") < text.index("Model size")
     assert "✗ failed" in text
 
 
-def test_many_near_duplicates_are_cut_short(make_run, tmp_path, text_of):
+def test_many_near_duplicates_are_cut_short(make_run, said_of):
     pairs = [{"forget": f"f{i}", "other": f"o{i}", "subset": "test", "distance": 1} for i in range(25)]
     folder = make_run("student", figures=False, split={"provenance": {"near_duplicates": pairs}})
-    text = text_of(write([folder], tmp_path / "out"))
+    text = said_of(folder)
     assert "25 near-duplicates" in text
     assert "The other 5 are in" in text
-    assert len(pd.read_csv(tmp_path / "out/tables/near_duplicates.csv")) == 25
+    assert len(tables_of([folder]).files()["near_duplicates"]) == 25
 
 
-def test_text_from_files_is_escaped_and_stays_in_the_folder(make_run, tmp_path):
+def test_text_from_files_is_escaped_and_stays_in_the_folder(make_run):
     folder = make_run("student", warnings=["<img src=x onerror=alert(1)>"])
     pd.DataFrame({"epoch": [1, 2], "../../guard": [0.3, 0.2]}).to_csv(folder / "curve.csv", index=False)
-    html = write([folder], tmp_path / "out").read_text(encoding="utf-8")
-    assert "<img src=x" not in html
-    assert (tmp_path / "out/figures/student-_guard.png").is_file()
+    tables = tables_of([folder])
+    assert "<img src=x" not in undrawn(tables)
+    assert "student-_guard" in report_plots(tables, images=True)
 
 
-def test_gray_oblong_images(make_run, tmp_path):
+def test_gray_oblong_images(make_run):
     folder = make_run("student")
-    (folder / "curve.csv").unlink()
     with np.load(folder / "examples.npz") as arrays:
         half = {name: array[:, :32] if array.ndim > 1 else array for name, array in arrays.items()}
     long_ids = np.array([f"{'x' * 40}{case}" for case in half["case_id"]])
     np.savez(folder / "examples.npz", **half | {"image": half["image"][..., :1], "case_id": long_ids})
-    write([folder], tmp_path / "out")
-    size = Image.open(tmp_path / "out/figures/gallery.png").size
+    figure = report_plots(tables_of([folder]), images=True)["gallery"].draw(LIGHT)
+    size = Image.open(BytesIO(png(figure))).size
     assert size[0] > size[1]
 
 
@@ -233,22 +234,22 @@ def test_an_empty_folder_is_filled(make_run, tmp_path):
         ([], None, "divided by patient, and every interval"),
     ],
 )
-def test_images_without_patient_ids(make_run, tmp_path, subsets, banner, divided, text_of):
+def test_images_without_patient_ids(make_run, subsets, banner, divided, said_of):
     folder = make_run("student", figures=False)
     table = pd.read_csv(folder / "scores.csv")
     table["patient_id"] = table["patient_id"].mask(table["subset"].isin(subsets), table["case_id"])
     table.to_csv(folder / "scores.csv", index=False)
-    text = text_of(write([folder], tmp_path / "out"))
+    text = said_of(folder)
     assert divided in text
     assert ("No patient ids" in text) == bool(banner)
     assert ("images of one person may lie in different subsets" in text) == bool(banner)
     assert banner is None or text.index(banner) < text.index("Model size")
 
 
-def test_subsets_that_are_not_divided_by_patient(make_run, tmp_path, text_of):
+def test_subsets_that_are_not_divided_by_patient(make_run, said_of):
     provenance = {"group_by": "lesion_id", "selector": {"kind": "fraction", "value": 0.1}}
     split = {"file": "split.json", "provenance": provenance}
-    text = text_of(write([make_run("student", figures=False, split=split)], tmp_path / "out"))
+    text = said_of(make_run("student", figures=False, split=split))
     assert "The subsets are divided by lesion_id , not by patient." in text
     assert "The subsets are divided by lesion_id, not by patient, and every interval" in text
     assert "divided by patient" not in text
@@ -275,16 +276,36 @@ def test_records_without_a_column(make_run, tmp_path):
         write_report(open_runs([make_run("student")]), pd.DataFrame(columns=page.RECORD_COLUMNS[:-1]), tmp_path / "out")
 
 
-def test_the_same_input_gives_the_same_report(make_run, tmp_path):
-    folder = make_run("student")
-    (folder / "curve.csv").unlink()
-    assert write([folder], tmp_path / "one").read_bytes() == write([folder], tmp_path / "two").read_bytes()
+def test_the_same_input_gives_the_same_report(make_run):
+    folder = make_run("student", figures=False)
+    np.savez(folder / "examples.npz", **make_examples(("teacher", "student"), size=16))
+    one, two = (tables_of([folder]) for _ in range(2))
+    assert undrawn(one) == undrawn(two)
+    for name in ("utility", "gallery"):
+        first, second = (report_plots(tables, images=True)[name].draw(LIGHT) for tables in (one, two))
+        assert png(first) == png(second)
 
 
-def test_matplotlib_is_left_as_it_was(make_run, tmp_path):
-    before = dict(matplotlib.rcParams)
-    write([make_run("student")], tmp_path / "out")
-    assert dict(matplotlib.rcParams) == before
+def test_every_table_is_built_once(make_run, monkeypatch):
+    built = []
+
+    def counted(self):
+        built.append(self)
+        return pd.concat([run.scores for run in self.by_role.values()], ignore_index=True)
+
+    monkeypatch.setattr(Runs, "scores", property(counted))
+    tables = tables_of([make_run("student")])
+    built.clear()
+    undrawn(tables)
+    files = tables.files()
+    assert len(built) == 1
+    assert all(table is again for table, again in zip(files.values(), tables.files().values(), strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_matplotlib_is_left_as_it_was(report_of, kind):
+    before, after = report_of(kind).settings
+    assert after == before
 
 
 def test_neither_torch_nor_pyplot_is_loaded():
@@ -292,17 +313,10 @@ def test_neither_torch_nor_pyplot_is_loaded():
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
-@pytest.mark.parametrize("kind", ["classes", "volumes", "masks"])
-def test_names_are_drawn_as_they_are_and_never_as_formulas(make_run, tmp_path, monkeypatch, kind):
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_are_drawn_as_they_are_and_never_as_formulas(report_of, kind):
     """Two `$` make a formula in matplotlib, which fails where it is not one."""
-    drawn, draw = set(), Text.draw
-
-    def seen(text, *args, **kwargs):
-        drawn.add((text.get_text(), text.get_parse_math()))
-        return draw(text, *args, **kwargs)
-
-    monkeypatch.setattr(Text, "draw", seen)
-    make_report(kind, make_run, tmp_path / "report")
+    drawn = report_of(kind).drawn
     assert drawn
     assert not [text for text, parsed in drawn if parsed or "mathdefault" in text]
 
@@ -312,10 +326,9 @@ def test_tables_that_people_open_hold_no_formulas(make_run, tmp_path):
     scores = pd.read_csv(folder / "scores.csv")
     scores["patient_id"] = scores["patient_id"].map(lambda name: f'=HYPERLINK("http://x", "{name}")')
     scores.to_csv(folder / "scores.csv", index=False)
-    runs = open_runs([folder])
-    assert runs.scores["patient_id"].str.startswith("=HYPERLINK").all()
-    records = utility_records(runs.scores, n_resamples=10)
-    write_report(runs, records_table(records), tmp_path / "report")
-    for file in (tmp_path / "report" / "tables").glob("*.csv"):
+    tables = tables_of([folder])
+    assert tables.scores["patient_id"].str.startswith("=HYPERLINK").all()
+    page._write_tables(tables, tmp_path / "tables")
+    for file in (tmp_path / "tables").glob("*.csv"):
         cells = pd.read_csv(file, dtype=str, keep_default_na=False).map(is_formula)
         assert not cells.any().any(), file

@@ -5,17 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mu_monai.audit import records_table, utility_records
 from mu_monai.errors import InputError
-from mu_monai.report import write_report
 from mu_monai.report.classwise import class_content, forgotten_sentence
 from mu_monai.report.figures import DARK, LIGHT, png
 from mu_monai.report.volume_gallery import draw_volume_gallery
 from mu_monai.runs import open_runs
-
-
-def records_of(runs):
-    return records_table(utility_records(runs.scores, forget_classes=runs.forget_classes, n_resamples=20))
+from tests.report.conftest import tables_of
 
 
 def test_the_whole_report(page_of, text_of):
@@ -83,19 +78,20 @@ def test_where_a_class_is_forgotten(page_of, text_of):
     assert text.index("Classes: test") < text.index("Classes: retain")
 
 
-def test_a_forgotten_class_without_a_retrained_model(make_run, tmp_path, text_of):
-    runs = open_runs([make_run.volumes("student", forget=("lesion",), figures=False)])
-    text = text_of(write_report(runs, records_of(runs), tmp_path / "out", images=False))
+def test_a_forgotten_class_without_a_retrained_model(make_run, said_of):
+    folder = make_run.volumes("student", forget=("lesion",), figures=False)
+    text = said_of(folder, images=False)
     assert "What was to be forgotten should be at 0, and every other gap is to the teacher." in text
     assert "and should be near 0. " in text
     assert "the aim is near 0." in text
-    lesion = next(row for row in class_content(records_of(runs), ["lesion"])[0]["rows"] if "lesion" in row["name"])
+    lesion = next(
+        row for row in class_content(tables_of([folder]).classes, ["lesion"])[0]["rows"] if "lesion" in row["name"]
+    )
     assert lesion["gap"] == ("", "should be 0")
 
 
-def test_where_every_class_is_forgotten(make_run, tmp_path, text_of):
-    runs = open_runs([make_run.volumes("student", forget=("organ", "lesion"), figures=False)])
-    text = text_of(write_report(runs, records_of(runs), tmp_path / "out", images=False))
+def test_where_every_class_is_forgotten(make_run, said_of):
+    text = said_of(make_run.volumes("student", forget=("organ", "lesion"), figures=False), images=False)
     assert "asked to forget the classes organ and lesion in every case. It" in text
     assert "Nothing else is segmented, so the numbers of this section should fall." in text
     assert "Other class" not in text
@@ -231,12 +227,10 @@ def test_what_is_said_of_a_forgotten_class(row, said):
     assert forgotten_sentence(known | row, np.nan).startswith("lesion was to be forgotten: its Dice is 0.200;")
 
 
-def test_volumes_of_one_channel_have_views_and_no_classes(make_run, tmp_path, text_of):
+def test_volumes_of_one_channel_have_views_and_no_classes(make_run, said_of):
     folder = make_run("student")
-    (folder / "curve.csv").unlink()
     np.savez(folder / "examples.npz", **make_run.one_channel())
-    runs = open_runs([folder])
-    text = text_of(write_report(runs, records_of(runs), tmp_path / "out"))
+    text = said_of(folder)
     assert "Each view is the slice in which teacher and student differ most" in text
     for unsaid in ("Class by class", "What the paper reports"):
         assert unsaid not in text
