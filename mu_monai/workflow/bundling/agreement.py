@@ -21,7 +21,7 @@ from mu_monai.workflow.bundling.reading import (
 )
 
 TWINS = ("unlearn.json", "metadata.json", "logging.conf")
-_PLACES = ("bundle_name", "bundle_root", "dataset_dir", "split", "device", "cases", "datasets")
+_DATA = ("dataset_dir", "split", "device", "cases", "datasets")
 _APART = ("keys", "track_meta")  # in which the same step on an image may differ: a mask is put back by its metadata
 _SHOWN = 120
 
@@ -52,7 +52,7 @@ def shared_problems(bundle: BundleConfigs) -> Iterator[str]:
     """Which ids that say how a model is made and used, and what these refer to, differ between the configs."""
     contents = {name: parser.get() for name, parser in bundle.whole.items()}
     shared = [key for content in contents.values() for key in with_references(content, INHERITED)]
-    for key in dict.fromkeys((*_PLACES[2:], *shared)):
+    for key in dict.fromkeys((*_DATA, *shared)):
         values: dict[str, list[str]] = {}
         for name, content in contents.items():
             if key in content:
