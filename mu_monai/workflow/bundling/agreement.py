@@ -81,7 +81,8 @@ def preparation_problems(bundle: BundleConfigs) -> Iterator[str]:
 
 def _steps(parser: ConfigParser, key: str) -> list[Mapping[str, Any]]:
     steps = value_at(parser, f"{key}::transforms")
-    found = [value_at(parser, f"{key}::transforms::{number}") for number in range(len(steps or ()))]
+    number_of = len(steps) if isinstance(steps, list) else 0
+    found = [value_at(parser, f"{key}::transforms::{number}") for number in range(number_of)]
     return [step for step in found if isinstance(step, Mapping)]
 
 
@@ -132,7 +133,7 @@ def default_preset_problems(bundle: BundleConfigs) -> Iterator[str]:
     name = bundle.get(UNLEARN, "preset")
     if name is None:
         return
-    if name not in bundle.overlays:
+    if name not in list(bundle.overlays):
         yield (
             f"'configs/unlearn.json' says that it is the preset {name!r}, and there is no 'configs/{name}.json'; make "
             "'preset' null, or the name of one"
