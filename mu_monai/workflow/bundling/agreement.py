@@ -14,7 +14,7 @@ from mu_monai.methods import METHODS
 from mu_monai.workflow.bundling.reading import INFERENCE, TRAIN, UNLEARN, BundleConfigs, target_name, value_at
 
 TWINS = ("unlearn.json", "metadata.json", "logging.conf")
-_PLACES = ("bundle_name", "bundle_root", "dataset_dir", "split", "device", "cases", "datasets")
+_DATA = ("dataset_dir", "split", "device", "cases", "datasets")
 _APART = ("keys", "track_meta")  # in which the same step on an image may differ: a mask is put back by its metadata
 _SHOWN = 120
 
@@ -45,7 +45,7 @@ def shared_problems(bundle: BundleConfigs) -> Iterator[str]:
     """Which ids that say how a model is made and used, and what these refer to, differ between the configs."""
     contents = {name: parser.get() for name, parser in bundle.whole.items()}
     shared = [key for content in contents.values() for key in with_references(content, INHERITED)]
-    for key in dict.fromkeys((*_PLACES[2:], *shared)):
+    for key in dict.fromkeys((*_DATA, *shared)):
         values: dict[str, list[str]] = {}
         for name, content in contents.items():
             if key in content:
@@ -74,7 +74,8 @@ def preparation_problems(bundle: BundleConfigs) -> Iterator[str]:
 
 def _steps(parser: ConfigParser, key: str) -> list[Mapping[str, Any]]:
     steps = value_at(parser, f"{key}::transforms")
-    found = [value_at(parser, f"{key}::transforms::{number}") for number in range(len(steps or ()))]
+    number_of = len(steps) if isinstance(steps, list) else 0
+    found = [value_at(parser, f"{key}::transforms::{number}") for number in range(number_of)]
     return [step for step in found if isinstance(step, Mapping)]
 
 
@@ -125,7 +126,7 @@ def default_preset_problems(bundle: BundleConfigs) -> Iterator[str]:
     name = bundle.get(UNLEARN, "preset")
     if name is None:
         return
-    if name not in bundle.overlays:
+    if name not in list(bundle.overlays):
         yield (
             f"'configs/unlearn.json' says that it is the preset {name!r}, and there is no 'configs/{name}.json'; make "
             "'preset' null, or the name of one"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from monai.bundle import ConfigParser, verify_net_in_out
@@ -36,7 +37,7 @@ def task_problems(bundle: BundleConfigs) -> Iterator[str]:
     for place, task in told.items():
         if task not in TASKS:
             yield f"{place} is {task!r}; use {' or '.join(TASKS)}"
-    if len(set(told.values())) > 1:
+    if any(task != other for task, other in pairwise(told.values())):
         every = ", ".join(f"{task!r} as {place}" for place, task in told.items())
         yield f"the configs name several tasks; make them one: {every}"
     methods = {method.__name__: method for method in METHODS.values()}
@@ -69,7 +70,8 @@ def _of_loss(parser: ConfigParser) -> str | None:
 
 def _of_postprocessing(bundle: BundleConfigs) -> str | None:
     steps = bundle.get(INFERENCE, "postprocessing::transforms")
-    named = [step for step in steps or () if str(target_name(step)).startswith("Activations")]
+    listed = steps if isinstance(steps, list) else []
+    named = [step for step in listed if str(target_name(step)).startswith("Activations")]
     return next((name for step in named for name in (SOFTMAX, SIGMOID) if step.get(name)), None)
 
 
@@ -99,7 +101,7 @@ def metadata_problems(bundle: BundleConfigs) -> Iterator[str]:
         if key not in metadata:
             yield f"'configs/metadata.json' has no '{key}'; MONAI and the records of runs read it"
     version, changes = bundle.metadata.get("version"), bundle.metadata.get("changelog")
-    if isinstance(changes, Mapping) and version not in changes:
+    if isinstance(changes, Mapping) and str(version) not in changes:
         yield f"'configs/metadata.json': the changelog says nothing of version {version!r}; add what it brings"
     yield from _channel_problems(bundle)
 

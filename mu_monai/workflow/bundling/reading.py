@@ -99,7 +99,9 @@ def read_configs(folder: Path) -> BundleConfigs:
             f"'configs/{name}.json' is missing; take it over from the shipped bundle nearest to yours"
         )
     contents = {name: content for name, path in files.items() if (content := _content(path, found)) is not None}
-    found.metadata.update(contents.pop(METADATA, {}))
+    if METADATA not in contents:  # every config is read with it
+        return found
+    found.metadata.update(contents.pop(METADATA))
     for name in [name for name in CONFIGS if name in contents]:
         parser = _parsed(found, name, files[name])
         if parser is not None:

@@ -247,6 +247,27 @@ def test_a_config_that_cannot_be_read_is_named_beside_other_problems(bundle, tex
     assert [text for text in found if "decollate must be false" in text]
 
 
+def test_metadata_that_cannot_be_read_are_the_one_problem_told_of_them(bundle):
+    (bundle / "configs" / "metadata.json").write_text("{")
+    assert [text for text in problems(bundle) if "metadata.json" in text and "not valid JSON" in text]
+    assert not [text for text in problems(bundle) if "cannot be parsed" in text]
+
+
+@pytest.mark.parametrize("value", [None, 3, [], {}, [3], "@nowhere"], ids=str)
+def test_values_of_another_kind_are_problems_and_no_crash(bundle, value):
+    places = {
+        "unlearn": ["method::task", "preset", "handlers", "run", "train::trainer::train_handlers", "method::softmax"],
+        "train": ["transforms::transforms", "run_folder::bundle::task", "loss", "train::dataset", "optimizer"],
+        "inference": ["preprocessing::transforms", "postprocessing::transforms", "network_def"],
+        "metadata": ["version", "changelog", "network_data_format::outputs::pred::channel_def"],
+        "calibrated-erase-to-retain": ["method"],
+    }
+    for config, keys in places.items():
+        for key in keys:
+            edit(bundle, config, key, value)
+    assert len(problems(bundle)) > 5
+
+
 def test_a_renamed_folder_is_named_once_for_each_config(bundle):
     found = problems(bundle.rename(bundle.with_name("mine")))
     assert len(found) == 8

@@ -80,7 +80,7 @@ def test_a_source_that_is_not_a_bundle_or_is_broken_is_refused(tmp_path):
 
 
 def test_nothing_is_left_half_written(tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mu_monai.workflow.bundling.creating.shutil.copyfile", full)
