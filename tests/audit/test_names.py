@@ -23,7 +23,7 @@ from mu_monai.audit import (
 )
 from mu_monai.errors import InputError
 from mu_monai.metrics import choice, klom
-from mu_monai.runs import write_record
+from mu_monai.runs import RunRecord, write_record
 from mu_monai.runs.scores import read_scores
 from mu_monai.workflow import summary
 
@@ -122,7 +122,7 @@ def test_no_number_depends_on_names(tmp_path, classes, names):
 
 def test_a_summary_is_of_all_patients_whatever_they_are_called(tmp_path):
     table = named(made(classes=True), sorted(ODD))
-    write_record(tmp_path, {"status": "finished", "role": "student"})
+    write_record(tmp_path, RunRecord(status="finished", role="student"))
     table.to_csv(tmp_path / "scores.csv", index=False)
     odd = summary(tmp_path)
     named(made(classes=True), PLAIN).to_csv(tmp_path / "scores.csv", index=False)
