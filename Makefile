@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types contracts lock bundle-weights wheel clean
+.PHONY: demo test lint types contracts docs reference lock bundle-weights wheel clean
 
 demo: $(STAMP)  ## run the whole job on built-in phantoms and say where the report is
 	rm -rf demo
 	$(BIN)/mu-monai demo --out demo
 
-test: $(STAMP) lint types contracts  ## lint, types, import contracts and tests
+test: $(STAMP) lint types contracts docs  ## lint, types, import contracts, the documentation and tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 lint: $(STAMP)
@@ -23,6 +23,12 @@ types: $(STAMP)
 contracts: $(STAMP)
 	$(BIN)/lint-imports
 
+docs: $(STAMP)  ## build the documentation into build/site; a dead link or a wrong docstring is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+reference: $(STAMP)  ## write the lists of the reference pages from the code anew
+	$(BIN)/python docs/generate/lists.py
+
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
@@ -33,7 +39,7 @@ lock: $(STAMP)  ## resolve pyproject.toml's ranges anew
 	$(BIN)/python -m pip install --quiet pip-tools
 	# newer torch builds bring gigabytes of CUDA packages; a local build's suffix is not for other machines
 	echo "torch==2.13.0" > build-constraints.txt
-	$(BIN)/pip-compile --quiet --strip-extras --extra dev --constraint build-constraints.txt --no-annotate --no-header \
+	$(BIN)/pip-compile --quiet --strip-extras --extra dev --extra docs --constraint build-constraints.txt --no-annotate --no-header \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 	sed -i 's/+cpu$$//' requirements.lock && rm build-constraints.txt
 

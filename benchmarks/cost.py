@@ -18,7 +18,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from mu_monai.bundle.config import config_files, parse_settings, read_config
+from mu_monai.bundle import open_bundle
+from mu_monai.bundle.config import parse_settings, read_config
 from mu_monai.bundle.trust import inherited
 from mu_monai.metrics import subset_means
 from mu_monai.runs.scores import utility_metrics
@@ -29,7 +30,7 @@ UNCACHED = {"datasets::cache_rate": 0.0}
 
 def timed_run(bundle: str, verb: str, presets: list[str], overrides: dict[str, Any]) -> tuple[float, pd.DataFrame]:
     """Seconds of one training, and the scores of the model that it made."""
-    parser = read_config(config_files(bundle, verb, presets))
+    parser = read_config(open_bundle(bundle).files(verb, presets))
     parser.update(overrides)
     parser["handlers"] = [name for name in parser["handlers"] if name not in ("@scorer", "@run_folder")]
     parser.get_parsed_content("initialize")
@@ -66,7 +67,7 @@ def main() -> None:
     rows["retrained"] = timed_run(
         options.bundle, "train", [], training | {"subsets": ["retain"], "run_dir": str(options.out / "retrained")}
     )
-    base = inherited(teacher, config_files(options.bundle, "unlearn")) | common
+    base = inherited(teacher, open_bundle(options.bundle)) | common
     base |= parse_settings(options.set_unlearn) | {"teacher": str((teacher / "model.pt").resolve())}
     for preset, extra in (("paper-code", UNCACHED), ("paper", {}), ("two-phase", {})):
         overrides = base | extra | {"run_dir": str(options.out / preset)}

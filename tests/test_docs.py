@@ -1,8 +1,11 @@
 """The documentation says what the program has: commands, options, links, and lines that run."""
 
+import ast
+import importlib.util
 import re
 import shlex
 import shutil
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
@@ -11,12 +14,17 @@ import yaml
 from typer.testing import CliRunner
 
 from mu_monai import cli
+from mu_monai.adapters.placement import NETWORKS
+from mu_monai.attacks import ATTACK_NAMES
+from mu_monai.losses import FORGET_TERMS
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 PROGRAM = typer.main.get_command(cli.app)
 MARKED = re.compile(r"<!-- run -->\n```\n(.*?)```", re.DOTALL)
 MARKED_PAGES = [page for page in PAGES if MARKED.search(page.read_text(encoding="utf-8"))]
+PYTHON = re.compile(r"<!-- run -->\n```python\n(.*?)```", re.DOTALL)
+PYTHON_PAGES = [page for page in PAGES if PYTHON.search(page.read_text(encoding="utf-8"))]
 LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#]*)(#[^)]*)?\)")
 
 
@@ -70,10 +78,98 @@ def test_marked_lines_run(page, phantom_splits, tmp_path, monkeypatch):
             assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception}"
 
 
+@pytest.mark.parametrize("page", PYTHON_PAGES, ids=name_of)
+def test_marked_python_runs(page, tmp_path, monkeypatch):
+    """Python after `<!-- run -->` runs block after block, as a reader would paste it."""
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "page"}
+    for block in PYTHON.findall(page.read_text(encoding="utf-8")):
+        exec(compile(block, name_of(page), "exec"), names)
+
+
+@pytest.fixture(scope="module")
+def lists():
+    spec = importlib.util.spec_from_file_location("lists", DOCS / "generate" / "lists.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["attacks", "methods", "networks"])
+def test_lists_are_those_of_the_code(name, lists):
+    """`make reference` writes them anew."""
+    text = (DOCS / "reference" / f"{name}.md").read_text(encoding="utf-8")
+    assert "<!-- list: " in text
+    assert lists.filled(text) == text
+
+
+def test_every_attack_has_its_line():
+    text = (DOCS / "reference" / "attacks.md").read_text(encoding="utf-8")
+    assert [name for name in ATTACK_NAMES if f"`{name}`" not in text] == []
+
+
+def test_every_network_has_its_row():
+    text = (DOCS / "reference" / "networks.md").read_text(encoding="utf-8").split("<!-- list: ")[0]
+    rows = re.findall(r"^\| `(\w+)`", text, flags=re.MULTILINE)
+    assert rows == [kind.__name__ for kind in NETWORKS]
+
+
+def test_the_forget_terms_are_those_of_the_code():
+    tasks = {"masks": {"segmentation"}, "both": {"segmentation", "classification"}}
+    text = (DOCS / "reference" / "losses.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z_]+)` \|.*\| (.*?) \| (masks|both) \|.*\|$", text, flags=re.MULTILINE)
+    described = {name: (None if pulls == "no answer" else pulls, tasks[task]) for name, pulls, task in rows}
+    assert described == {name: (term.answer, set(term.tasks)) for name, term in FORGET_TERMS.items()}
+
+
+def test_every_message_of_the_errors_page_is_one_of_the_program(repository):
+    """At least half of its words, in their order; the other half may be values."""
+    words = re.compile(r"[\w#-]+")
+    sources = [path.read_text(encoding="utf-8") for path in (repository / "mu_monai").rglob("*.py")]
+    said = [words.findall(text) for source in sources for text in _texts(ast.parse(source))]
+    rows = re.findall(r"^\| ([^|]*`[^|]*) \|", (DOCS / "reference" / "errors.md").read_text(), flags=re.MULTILINE)
+    quoted = [message for row in rows for message in re.findall(r"`([^`]*)`", row)]
+    assert len(quoted) > 200
+    found = {message: _closest(words.findall(message), said) for message in quoted}
+    unsaid = {message for message, share in found.items() if share < 0.5}
+    assert unsaid == {"No space left on device"}  # which the operating system says
+
+
+def _texts(tree):
+    """The texts in the code of a module, without its docstrings; a text with values is one."""
+    inner = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            inner.add(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            inner.update(node.values)
+            yield " ".join(part.value for part in node.values if isinstance(part, ast.Constant))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in inner:
+            yield node.value
+
+
+def _closest(message, said):
+    """The largest share of a message's words that one of the texts has, in their order."""
+    best = 0
+    for text in said:
+        if len(set(message) & set(text)) > best:
+            blocks = SequenceMatcher(None, message, text, autojunk=False).get_matching_blocks()
+            best = max(best, sum(block.size for block in blocks))
+    return best / len(message)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page):
     targets = [target for target, _ in LINK.findall(page.read_text(encoding="utf-8")) if target]
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_prose_stays_within_120_characters(page):
+    """Tables and code apart, and what cannot be broken."""
+    prose = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    lines = [line for line in prose.splitlines() if not line.startswith("|") and " " in line[:120].strip()]
+    assert [line for line in lines if len(line) > 120] == []
 
 
 def test_every_page_is_in_the_navigation():

@@ -14,35 +14,10 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import optional_import
 from torch import nn
 
-from mu_monai.bundle import find_bundle
 from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.errors import InputError, raise_if_any
 
 logger = logging.getLogger(__name__)
-
-
-def config_files(bundle: str | Path, name: str, overlays: Sequence[str] = ()) -> list[str]:
-    """The config `name` of a bundle with overlay files laid over it.
-
-    Args:
-        bundle: folder, or name of a shipped bundle.
-        name: `train`, `unlearn`, `evaluate` or `inference`.
-        overlays: files, or names of files in the bundle's `configs/`.
-
-    Raises:
-        InputError: where the bundle or a file is missing.
-    """
-    configs = find_bundle(bundle) / "configs"
-    files, problems = [], []
-    for wanted in (name, *overlays):
-        found = [path for path in (configs / f"{wanted}.json", Path(wanted)) if path.is_file()]
-        if found:
-            files.append(str(found[0]))
-        else:
-            names = ", ".join(sorted(path.stem for path in configs.glob("*.json")))
-            problems.append(f"config '{wanted}' is neither a file nor one of the bundle's: {names}")
-    raise_if_any(problems)
-    return files
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:

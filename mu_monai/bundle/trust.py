@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser, ReferenceResolver
+from monai.bundle import ReferenceResolver
 
-from mu_monai.bundle import find_bundle, shipped_bundles
+from mu_monai.bundle.find import shipped_bundles
+from mu_monai.bundle.opened import Bundle, nested, open_bundle
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import CONFIG_JSON
@@ -46,15 +46,15 @@ class Trust:
 
     Example:
         >>> said = {"status": "finished", "role": "teacher", "bundle": {"name": "isic", "root": "/somewhere"}}
-        >>> Trust().bundle_of(RunRecord.from_json(said)).name
-        'isic'
+        >>> Trust().bundle_of(RunRecord.from_json(said)).names
+        ['isic']
     """
 
     bundle: str | Path | None = None
     config: bool = False
 
-    def bundle_of(self, record: RunRecord) -> Path:
-        """The folder of the bundle that a run was made with: the one that the user names, else the shipped one.
+    def bundle_of(self, record: RunRecord) -> Bundle:
+        """The bundle that a run was made with: the one that the user names, else the shipped one.
 
         Args:
             record: the `run.json` of the run.
@@ -64,14 +64,13 @@ class Trust:
         """
         name = record.bundle.name
         if self.bundle is not None:
-            folder = find_bundle(self.bundle)
-            found = {str(each.get("bundle_name")) for each in _configs(folder)} - {"None"}
-            if found and name not in found:
+            bundle = open_bundle(self.bundle)
+            if bundle.names and name not in bundle.names:
                 raise InputError(
                     f"the run was made with the bundle '{name}', and '{self.bundle}' is the bundle "
-                    f"{' or '.join(map(repr, sorted(found)))}; name the one that the run was made with"
+                    f"{' or '.join(map(repr, bundle.names))}; name the one that the run was made with"
                 )
-            return folder
+            return bundle
         shipped = shipped_bundles()
         if name not in shipped:
             raise InputError(
@@ -79,14 +78,19 @@ class Trust:
                 f"({', '.join(shipped)}); a run cannot say by itself whose code is executed: name the bundle's folder "
                 "with --bundle"
             )
-        return shipped[name]
+        return Bundle(shipped[name])
 
 
 STRANGER = Trust()  # a run folder that anybody may have made
 
 
 def inherited(
-    run: str | Path, files: Sequence[str], ids: Sequence[str] = INHERITED, *, trust: Trust = STRANGER
+    run: str | Path,
+    bundle: Bundle,
+    ids: Sequence[str] = INHERITED,
+    *,
+    overlays: Sequence[str] = (),
+    trust: Trust = STRANGER,
 ) -> dict[str, Any]:
     """What a model needs to be used as it was trained: network, transforms, loss, inferer and all that they refer to.
 
@@ -96,20 +100,21 @@ def inherited(
 
     Args:
         run: the run folder.
-        files: the bundle's config and overlays; ids that an overlay sets are left to it.
+        bundle: the bundle that it is used with.
         ids: what to take over, as far as the run has it.
+        overlays: files that are laid over the bundle's config; ids that one of them sets are left to it.
         trust: whether the run's config is used as it is.
 
     Raises:
         InputError: every place where the run's config differs from the bundle's in more than data.
     """
     config = received_config(run)
-    overlays = [read_json(overlay) for overlay in files[1:]]
-    overlaid = {key.replace("#", SEPARATOR): value for overlay in overlays for key, value in overlay.items()}
+    laid = [read_json(overlay, dict) for overlay in overlays]
+    overlaid = {key.replace("#", SEPARATOR): value for overlay in laid for key, value in overlay.items()}
     found = {key: config[key] for key in with_references(config, ids) if key not in overlaid}
     within = {key: value for key, value in overlaid.items() if key.partition(SEPARATOR)[0] in found}
     if not trust.config:
-        known = [*_configs(Path(files[0]).parent.parent), *map(_nested, overlays)]
+        known = [*bundle.contents, *map(nested, laid)]
         raise_if_any(
             f"'{Path(run) / CONFIG_JSON}' {text}; the config of a run is taken as data, since the folder may come from "
             "anybody: name the bundle that it was made with (--bundle), or where you know who made it, use its config "
@@ -269,34 +274,6 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
-
-
-def _configs(bundle: Path) -> list[dict[str, Any]]:
-    """The configs of a bundle, as a running config has them: macros and relative ids are resolved."""
-    found = []
-    for file in sorted((bundle / "configs").glob("*.json")):
-        content = read_json(file)
-        if isinstance(content, dict):
-            parser = ConfigParser(_nested(content))
-            with suppress(KeyError, ValueError):  # an overlay refers to what only the config below it has
-                parser.resolve_macro_and_relative_ids()
-            found.append(parser.get())
-    return found
-
-
-def _nested(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config whose keys are single names: what an overlay sets within a component, as a component of that alone."""
-    nested: dict[str, Any] = {}
-    for key, value in config.items():
-        *parents, last = ReferenceResolver.split_id(key)
-        level = nested
-        for parent in parents:
-            level = level.setdefault(parent, {})
-            if not isinstance(level, dict):
-                break
-        else:
-            level[last] = value
-    return nested
 
 
 def with_references(config: Mapping[str, Any], ids: Sequence[str]) -> list[str]:

@@ -15,14 +15,7 @@ from mu_monai.bundle.config import built_network
 from mu_monai.bundle.trust import is_plain
 from mu_monai.data import Split, class_indices, is_file_label, open_split
 from mu_monai.errors import InputError, collect
-from mu_monai.keys import (
-    CASE_ID,
-    LABEL,
-    PATIENT_ID,
-    STUDENT,
-    SUBSET,
-    TEACHER,
-)
+from mu_monai.keys import CASE_ID, LABEL, PATIENT_ID, STUDENT, SUBSET, TEACHER
 from mu_monai.runs import RunRecord, changed_files, has_scores, scores_file
 from mu_monai.runs.scores import read_scores
 from mu_monai.workflow.recipe import FORGET_CLASSES

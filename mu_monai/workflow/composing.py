@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mu_monai.bundle.config import config_files, parse_settings, read_config, run_config, unknown_ids
+from mu_monai.bundle import Bundle
+from mu_monai.bundle.config import parse_settings, run_config, unknown_ids
+from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.data import Split, read_split
 from mu_monai.errors import collect, raise_if_any, unless_raised
@@ -16,7 +18,7 @@ from mu_monai.methods import METHODS
 from mu_monai.runs import RunRecord, open_run, read_record
 from mu_monai.workflow.checks import changed_problems, device_problems, number_problems, place_problems, usable_split
 from mu_monai.workflow.evaluating import scored_instead
-from mu_monai.workflow.recipe import common_overrides, method_override
+from mu_monai.workflow.recipe import common_options, recipe_of
 
 _METHOD = next(method for method in METHODS.values() if "two runs" in method.needs)
 
@@ -60,25 +62,21 @@ def compose(
         InputError: every problem of the input, before anything is trained: runs that are not finished or no unlearning
             of patients, or differ in teacher, split, bundle, network or transforms; weights that have changed.
     """
-    if resume and scored_instead(out, trust.bundle_of(read_record(good_retain)), device, trust):
+    if resume and scored_instead(out, trust.bundle_of(read_record(good_retain)).folder, device, trust):
         return Path(out)
     folders = [Path(good_retain).resolve(), Path(good_forget).resolve()]
     uses = (MODEL_PT, ADAPTER_DIR)
     raise_if_any(collect(*(lambda folder=folder: unless_raised(open_run(folder, *uses)) for folder in folders)))
     record, other = (open_run(folder).record for folder in folders)
     bundle, split = trust.bundle_of(record), record.split.file
-    files, given = config_files(bundle, "unlearn"), parse_settings(settings)
-    parser = read_config(files)
-    method = method_override(bundle, parser, _METHOD)
-    parser.update(method)
+    config, given = LayeredConfig(bundle, "unlearn"), parse_settings(settings)
+    config.lay("recipe", recipe_of(_METHOD, bundle, config.read()))
+    parser = config.read()
     chosen: dict[str, Any] = {"method::good_retain": str(folders[0]), "method::good_forget": str(folders[1])}
     chosen |= {"method::how": how, "method::fine_tune": fine_tune} | ({} if share is None else {"method::share": share})
-    overrides: dict[str, Any] = {
-        **method,
-        **{"run_dir": str(out), "resume": resume, "quiet": quiet, "teacher": record.teacher},
-        **chosen,
-        **given,
-    }
+    config.lay("options", {"run_dir": str(out), "resume": resume, "quiet": quiet, "teacher": record.teacher} | chosen)
+    config.lay("options", common_options(bundle, split, device))
+    config.lay("settings", given)
     opened, broken = usable_split(split, [RETAIN])
     raise_if_any(
         collect(
@@ -88,15 +86,15 @@ def compose(
             lambda: _share_problems(how, share),
             lambda: broken,
             lambda: [text for folder in folders for text in _changed(folder, Path(split), opened)],
-            lambda: _config_problems(folders, files, trust),
+            lambda: _config_problems(folders, bundle, trust),
             lambda: place_problems({"--out": out, "GOOD_RETAIN": good_retain, "GOOD_FORGET": good_forget}),
-            lambda: place_problems({"the split": split, "the teacher": record.teacher, "the bundle": bundle}),
+            lambda: place_problems({"the split": split, "the teacher": record.teacher, "the bundle": bundle.folder}),
             lambda: device_problems(device),
-            lambda: number_problems(overrides),
+            lambda: number_problems(config.overrides),
         )
     )
-    taken = inherited(folders[0], files, trust=trust)
-    run_config(files, overrides | taken | common_overrides(bundle, split, device) | given)
+    config.lay("run", inherited(folders[0], bundle, trust=trust))
+    run_config(config.files, config.overrides)
     return Path(out)
 
 
@@ -129,9 +127,9 @@ def _pair_problems(folders: Sequence[Path], first: RunRecord, second: RunRecord)
             )
 
 
-def _config_problems(folders: Sequence[Path], files: Sequence[str], trust: Trust) -> list[str]:
+def _config_problems(folders: Sequence[Path], bundle: Bundle, trust: Trust) -> list[str]:
     """Which ids that a model is used with differ between the runs."""
-    first, second = (inherited(folder, files, trust=trust) for folder in folders)
+    first, second = (inherited(folder, bundle, trust=trust) for folder in folders)
     return [
         f"config id '{key}' is {first.get(key)!r} in '{folders[0]}' and {second.get(key)!r} in '{folders[1]}'; compose "
         "runs whose models are used alike"

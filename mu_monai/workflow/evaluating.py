@@ -6,14 +6,15 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from mu_monai.bundle.config import config_files, read_config, run_config
+from mu_monai.bundle.config import run_config
+from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.errors import collect, raise_if_any
 from mu_monai.keys import MODEL_PT, STUDENT, TEACHER
 from mu_monai.lock import writes
 from mu_monai.runs import is_complete, is_finished, open_run, scores_file
 from mu_monai.workflow.checks import changed_problems, device_problems, place_problems, usable_split, weight_problems
-from mu_monai.workflow.recipe import common_overrides
+from mu_monai.workflow.recipe import common_options
 
 logger = logging.getLogger(__name__)
 
@@ -63,15 +64,12 @@ def evaluate(
     weights = {record.role: str((run / MODEL_PT).resolve())}
     if record.role == STUDENT and record.teacher:
         weights = {TEACHER: record.teacher, **weights}
-    files = config_files(bundle, "evaluate")
-    raise_if_any(place_problems({"RUN": run, "--split": split, "the bundle": bundle, "the teacher": record.teacher}))
-    overrides = (
-        inherited(run, files, trust=trust)
-        | common_overrides(bundle, split, device)
-        | {"weights": weights, "run_dir": str(run)}
-    )
-    parser = read_config(files)
-    parser.update(overrides)
+    places = {"RUN": run, "--split": split, "the bundle": bundle.folder, "the teacher": record.teacher}
+    raise_if_any(place_problems(places))
+    config = LayeredConfig(bundle, "evaluate")
+    config.lay("run", inherited(run, bundle, trust=trust))
+    config.lay("options", common_options(bundle, split, device) | {"weights": weights, "run_dir": str(run)})
+    parser = config.read()
     opened, broken = usable_split(split, [])
     raise_if_any(
         collect(
@@ -81,5 +79,5 @@ def evaluate(
             *(lambda path=path: weight_problems(parser, path) for path in weights.values()),
         )
     )
-    run_config(files, overrides)
+    run_config(config.files, config.overrides)
     return scores_file(run)

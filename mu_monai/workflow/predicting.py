@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from mu_monai.bundle.config import config_files, read_config, run_config
+from mu_monai.bundle.config import run_config
+from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.keys import MODEL_PT
 from mu_monai.lock import writes
 from mu_monai.runs import open_run
 from mu_monai.workflow.checks import device_problems, place_problems, weight_problems
+from mu_monai.workflow.recipe import common_options
 
 
 @writes("out")
@@ -45,20 +46,14 @@ def predict(
     """
     run, out, paths = Path(run), Path(out), [Path(image).absolute() for image in images]
     bundle = trust.bundle_of(open_run(run, MODEL_PT).record)
-    files = config_files(bundle, "inference")
-    parser = read_config(files)
-    taken = inherited(run, files, trust=trust)
-    overrides: dict[str, Any] = {key: value for key, value in taken.items() if key in parser}
-    overrides |= {
-        "bundle_root": str(bundle),
-        "weights": str((run / MODEL_PT).resolve()),
-        "images": [str(path) for path in paths],
-        "output_dir": str(out),
-    }
-    if device is not None:
-        overrides["device"] = f"$torch.device('{device}')"
-    parser.update(overrides)
-    places = {"RUN": run, "--out": out, "the bundle": bundle} | {f"image {n + 1}": path for n, path in enumerate(paths)}
+    config = LayeredConfig(bundle, "inference")
+    known, taken = config.read(), inherited(run, bundle, trust=trust)
+    config.lay("run", {key: value for key, value in taken.items() if key in known})
+    config.lay("options", common_options(bundle, None, device) | {"weights": str((run / MODEL_PT).resolve())})
+    config.lay("options", {"images": [str(path) for path in paths], "output_dir": str(out)})
+    parser = config.read()
+    places = {"RUN": run, "--out": out, "the bundle": bundle.folder}
+    places |= {f"image {number}": path for number, path in enumerate(paths, start=1)}
     raise_if_any(
         collect(
             lambda: image_problems(paths),
@@ -68,7 +63,7 @@ def predict(
             lambda: weight_problems(parser, run / MODEL_PT),
         )
     )
-    run_config(files, overrides)
+    run_config(config.files, config.overrides)
     return out
 
 

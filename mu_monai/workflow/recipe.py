@@ -9,10 +9,8 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from mu_monai.bundle import find_bundle
-from mu_monai.bundle.config import config_files, read_config
-from mu_monai.errors import InputError, did_you_mean
-from mu_monai.files import read_json
+from mu_monai.bundle import Bundle
+from mu_monai.bundle.config import read_config
 from mu_monai.methods import UnlearningMethod
 from mu_monai.methods.registry import imported, method_named
 from mu_monai.runs.origin import target_of
@@ -20,29 +18,29 @@ from mu_monai.runs.origin import target_of
 FORGET_CLASSES = "forget_classes"
 
 
-def common_overrides(bundle: str | Path, split: str | Path | None, device: str | None) -> dict[str, str]:
-    """The overrides that training, unlearning and evaluation share."""
-    overrides = {"bundle_root": str(find_bundle(bundle))}
+def common_options(bundle: Bundle, split: str | Path | None, device: str | None) -> dict[str, str]:
+    """The options that training, unlearning and evaluation share, by id."""
+    options = {"bundle_root": str(bundle.folder)}
     if split is not None:
-        overrides["split"] = str(Path(split).resolve())
+        options["split"] = str(Path(split).resolve())
     if device is not None:
-        overrides["device"] = f"$torch.device('{device}')"
-    return overrides
+        options["device"] = f"$torch.device('{device}')"
+    return options
 
 
-def class_overrides(forget_classes: Sequence[str]) -> dict[str, Any]:
-    """The override for classes of a mask that are to be forgotten."""
+def class_options(forget_classes: Sequence[str]) -> dict[str, Any]:
+    """The option for classes of a mask that are to be forgotten."""
     return {FORGET_CLASSES: list(forget_classes)} if forget_classes else {}
 
 
-def method_overlay(bundle: str | Path, method: str | None) -> list[str]:
+def own_settings(bundle: Bundle, method: str | None) -> list[str]:
     """The bundle's own settings of a method: the config of its name; none where the bundle has none.
 
     A method of another package may be called as a config is that has to do with another method.
     """
-    if method is None or not (find_bundle(bundle) / "configs" / f"{method}.json").is_file():
+    if method is None or not bundle.has(method):
         return []
-    found = configured(read_config(config_files(bundle, "unlearn", [method])))
+    found = configured(read_config(bundle.files("unlearn", [method])))
     return [method] if found in (None, method_named(method)) else []
 
 
@@ -51,7 +49,7 @@ def configured(parser: ConfigParser) -> type[UnlearningMethod] | None:
     return imported(parser.get("method::_target_"))
 
 
-def method_override(bundle: str | Path, parser: ConfigParser, kind: type[UnlearningMethod]) -> dict[str, Any]:
+def recipe_of(kind: type[UnlearningMethod], bundle: Bundle, parser: ConfigParser) -> dict[str, Any]:
     """A method that a bundle has no settings for: its own recipe and defaults, with the bundle's data and task.
 
     Batches are as large as those of the bundle's training, unless the recipe says otherwise.
@@ -62,24 +60,6 @@ def method_override(bundle: str | Path, parser: ConfigParser, kind: type[Unlearn
     common = {item.name for item in fields(UnlearningMethod)} - {"stop_at", "tolerance"}
     common |= {FORGET_CLASSES} if kind.forgets_classes else set()
     given = {key: value for key, value in own.items() if key in common}
-    training = read_config(config_files(bundle, "train"))
+    training = read_config(bundle.files("train"))
     batch = {} if training.get("batch_size") is None else {"batch_size": training.get("batch_size")}
     return {"method": {"_target_": target_of(kind), **given}, **batch, **kind.recipe}
-
-
-def preset_overlay(bundle: str | Path, preset: str | None) -> list[str]:
-    """The overlay of a bundle's preset; none without one.
-
-    Raises:
-        InputError: where the bundle has no such preset.
-    """
-    if preset is None:
-        return []
-    configs = find_bundle(bundle) / "configs"
-    known = sorted(path.stem for path in configs.glob("*.json") if read_json(path, dict).get("preset") == path.stem)
-    if preset not in known:
-        listed = ", ".join(known) or "none"
-        raise InputError(
-            f"preset '{preset}' is not one of the bundle '{bundle}': {listed}{did_you_mean(preset, known)}"
-        )
-    return [preset]

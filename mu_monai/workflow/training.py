@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mu_monai.bundle import find_bundle
-from mu_monai.bundle.config import config_files, parse_settings, read_config, run_config, unknown_ids
+from mu_monai.bundle import open_bundle
+from mu_monai.bundle.config import parse_settings, run_config, unknown_ids
+from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.errors import collect, raise_if_any
 from mu_monai.keys import RETAIN, TRAINING_SUBSETS
 from mu_monai.lock import writes
@@ -19,7 +20,7 @@ from mu_monai.workflow.checks import (
     usable_split,
 )
 from mu_monai.workflow.evaluating import scored_instead
-from mu_monai.workflow.recipe import class_overrides, common_overrides
+from mu_monai.workflow.recipe import class_options, common_options
 
 
 @writes("out")
@@ -58,10 +59,11 @@ def train(
     """
     if resume and scored_instead(out, bundle, device):
         return Path(out)
-    files = config_files(bundle, "train", overlays)
-    overrides = {"run_dir": str(out), "subsets": list(subsets), "resume": resume, "quiet": quiet}
-    overrides |= class_overrides(forget_classes) | common_overrides(bundle, split, device) | parse_settings(settings)
-    parser = read_config(files)
+    config = LayeredConfig(open_bundle(bundle), "train", overlays=overlays)
+    config.lay("options", {"run_dir": str(out), "subsets": list(subsets), "resume": resume, "quiet": quiet})
+    config.lay("options", class_options(forget_classes) | common_options(config.bundle, split, device))
+    config.lay("settings", parse_settings(settings))
+    parser, overrides = config.read("recipe"), config.overrides
     wrong = [name for name in subsets if name not in TRAINING_SUBSETS]
     problems = [] if subsets else [f"--subsets is empty; use {' or '.join(TRAINING_SUBSETS)}, or both"]
     problems += [f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}" for name in wrong]
@@ -69,10 +71,10 @@ def train(
     problems += collect(
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: broken or mask_class_problems(parser, overrides, opened),
-        lambda: place_problems({"--out": out, "--split": split, "BUNDLE": find_bundle(bundle)}),
+        lambda: place_problems({"--out": out, "--split": split, "BUNDLE": config.bundle.folder}),
         lambda: device_problems(device),
         lambda: number_problems(overrides),
     )
     raise_if_any(problems)
-    run_config(files, overrides)
+    run_config(config.files, overrides)
     return Path(out)

@@ -9,20 +9,14 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from mu_monai.bundle import find_bundle
-from mu_monai.bundle.config import config_files, parse_settings, read_config, run_config, unknown_ids
+from mu_monai.bundle import open_bundle
+from mu_monai.bundle.config import parse_settings, run_config, unknown_ids
+from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.data import Split, read_split
 from mu_monai.errors import InputError, collect, did_you_mean, raise_if_any
 from mu_monai.files import file_sha256
-from mu_monai.keys import (
-    FORGET,
-    MODEL_PT,
-    RETAIN,
-    TEST,
-    TRAINING_SUBSETS,
-    VALIDATION,
-)
+from mu_monai.keys import FORGET, MODEL_PT, RETAIN, TEST, TRAINING_SUBSETS, VALIDATION
 from mu_monai.lock import writes
 from mu_monai.methods.registry import imported, method_named, registered
 from mu_monai.runs import is_run, read_record
@@ -37,14 +31,7 @@ from mu_monai.workflow.checks import (
     weight_problems,
 )
 from mu_monai.workflow.evaluating import scored_instead
-from mu_monai.workflow.recipe import (
-    FORGET_CLASSES,
-    class_overrides,
-    common_overrides,
-    method_overlay,
-    method_override,
-    preset_overlay,
-)
+from mu_monai.workflow.recipe import FORGET_CLASSES, class_options, common_options, own_settings, recipe_of
 
 logger = logging.getLogger(__name__)
 
@@ -98,19 +85,20 @@ def unlearn(
     if resume and scored_instead(out, bundle, device, trust):
         return Path(out)
     kind = method_named(method)  # what is not known is said below, with all other problems
-    tuned = method_overlay(bundle, method if kind else None)
-    files = config_files(bundle, "unlearn", [*(tuned or preset_overlay(bundle, preset)), *overlays])
-    overrides: dict[str, Any] = {"run_dir": str(out), "resume": resume, "quiet": quiet}
+    found = open_bundle(bundle)
+    tuned = own_settings(found, method if kind else None)
+    config = LayeredConfig(found, "unlearn", presets=tuned or found.preset(preset), overlays=overlays)
+    config.lay("options", {"run_dir": str(out), "resume": resume, "quiet": quiet})
     if teacher is not None:
-        overrides |= inherited(teacher, files, trust=trust) | {"teacher": str(teacher_file(teacher).resolve())}
+        config.lay("run", inherited(teacher, found, overlays=config.overlays, trust=trust))
+        config.lay("options", {"teacher": str(teacher_file(teacher).resolve())})
     if lora_targets is not None:
-        overrides["network::scope"] = lora_targets
-    overrides |= class_overrides(forget_classes) | common_overrides(bundle, split, device) | parse_settings(settings)
-    parser = read_config(files)
+        config.lay("options", {"network::scope": lora_targets})
+    config.lay("options", class_options(forget_classes) | common_options(found, split, device))
+    config.lay("settings", parse_settings(settings))
     if kind is not None and not tuned:
-        own = method_override(bundle, parser, kind)
-        parser.update(own)
-        overrides = own | overrides
+        config.lay("recipe", recipe_of(kind, found, config.read("recipe")))
+    parser, overrides = config.read("recipe"), config.overrides
     if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
         overrides["preset"] = f"{parser.get('preset')}, changed"
     names = classes_to_forget(parser, overrides)
@@ -120,7 +108,7 @@ def unlearn(
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: never_learned(names, teacher) + unable_problems(names, parser, overrides),
         lambda: broken or trained_otherwise(opened, teacher) + mask_class_problems(parser, overrides, opened),
-        lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": find_bundle(bundle)}),
+        lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": found.folder}),
         lambda: device_problems(device),
         lambda: number_problems(overrides),
     )
@@ -134,7 +122,7 @@ def unlearn(
             "better or worse than unseen ones, and the run leads them to the losses of unseen ones; compare with a "
             "retrained model (mu-monai audit --reference)"
         )
-    run_config(files, overrides)
+    run_config(config.files, overrides)
     return Path(out)
 
 

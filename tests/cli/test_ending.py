@@ -56,7 +56,7 @@ def test_a_library_that_ends_the_program_is_not_taken_for_success(mu_monai, monk
     def stop():
         raise SystemExit(5)
 
-    monkeypatch.setattr("mu_monai.workflow.listing_methods", stop)
+    monkeypatch.setattr("mu_monai.workflow.methods", stop)
     assert mu_monai("methods")[0] == 5
 
 
@@ -64,7 +64,7 @@ def test_a_broken_pipe_elsewhere_is_not_taken_for_success(mu_monai, monkeypatch)
     def stop():
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr("mu_monai.workflow.listing_methods", stop)
+    monkeypatch.setattr("mu_monai.workflow.methods", stop)
     assert mu_monai("methods")[0] == 128 + signal.SIGPIPE
 
 

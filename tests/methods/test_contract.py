@@ -16,13 +16,14 @@ from ignite.engine import Events
 
 from mu_monai import workflow
 from mu_monai.adapters import Student, load_weights, weights_sha256
-from mu_monai.bundle import config
+from mu_monai.bundle import config, open_bundle
+from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import inherited
 from mu_monai.engine import RunFolder
 from mu_monai.errors import InputError
 from mu_monai.methods import METHODS
 from mu_monai.methods.registry import declaration_problems
-from mu_monai.workflow.recipe import method_overlay, method_override
+from mu_monai.workflow.recipe import own_settings, recipe_of
 
 # One row of quick settings per method, and per schedule where a method has several.
 QUICK = {
@@ -436,20 +437,19 @@ def test_a_network_without_adapters_is_refused(unlearn, job):
 
 @everywhere
 def test_every_setting_that_may_be_tried_fits_the_bundles(tasks, job):
-    bundle = tasks[job[1]].bundle
+    bundle = open_bundle(tasks[job[1]].bundle)
     name = QUICK[job[0]][0]
-    files = config.config_files(bundle, "unlearn", method_overlay(bundle, name))
-    parser = config.read_config(files)
-    parser.update(method_override(bundle, parser, METHODS[name]))
+    parser = config.read_config(bundle.files("unlearn", own_settings(bundle, name)))
+    parser.update(recipe_of(METHODS[name], bundle, parser))
     for trial in method_of(job).trials:
         assert not list(config.unknown_ids(parser, list(trial)))
 
 
 def _network(task):
-    files = config.config_files(task.bundle, "unlearn", task.overlays)
-    parser = config.read_config(files)
-    parser.update(inherited(task.teacher, files))
-    return parser.get_parsed_content("network_def", instantiate=True)
+    bundle = open_bundle(task.bundle)
+    layers = LayeredConfig(bundle, "unlearn", overlays=task.overlays)
+    layers.lay("run", inherited(task.teacher, bundle, overlays=layers.overlays))
+    return layers.read().get_parsed_content("network_def", instantiate=True)
 
 
 def _interrupt_at(patch, iteration, networks=None):

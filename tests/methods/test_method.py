@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from mu_monai import workflow
-from mu_monai.bundle import config
+from mu_monai.bundle import config, open_bundle
 from mu_monai.engine import StopAtReference
 from mu_monai.errors import InputError
 from mu_monai.methods import CalibratedEraseToRetain, EraseToRetain, UnlearningMethod
-from mu_monai.workflow.recipe import method_override
+from mu_monai.workflow.recipe import recipe_of
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def test_a_method_that_the_bundle_does_not_know_brings_its_recipe(tasks):
     class Other(UnlearningMethod):
         recipe = {"max_epochs": 2, "method::tolerance": 0.1}  # noqa: RUF012
 
-    parser = config.read_config(config.config_files("isic", "unlearn"))
-    given = method_override("isic", parser, Other)
+    parser = config.read_config(open_bundle("isic").files("unlearn"))
+    given = recipe_of(Other, open_bundle("isic"), parser)
     assert (given["max_epochs"], given["batch_size"]) == (2, 8), "batches are those of the bundle's training"
     parser.update(given)
     assert parser.get("method::tolerance") == 0.1
@@ -77,8 +77,8 @@ def test_a_method_that_the_bundle_does_not_know_brings_its_recipe(tasks):
 
 
 def test_the_bundles_own_method_keeps_its_settings():
-    parser = config.read_config(config.config_files("isic", "unlearn"))
-    assert method_override("isic", parser, EraseToRetain) == {}
+    parser = config.read_config(open_bundle("isic").files("unlearn"))
+    assert recipe_of(EraseToRetain, open_bundle("isic"), parser) == {}
 
 
 def test_recipes_cannot_be_changed():

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from mu_monai import workflow
-from mu_monai.bundle import find_bundle
-from mu_monai.bundle.config import config_files, read_config
+from mu_monai.bundle import find_bundle, open_bundle
+from mu_monai.bundle.config import read_config
 from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.errors import InputError
 from mu_monai.files import read_json, write_json
@@ -181,7 +181,7 @@ def test_what_a_bundles_method_says_of_itself_decides_on_classes(fading, tmp_pat
     (tmp_path / "beside.py").write_text(fading)
     (tmp_path / "factory.py").write_text("def made(**settings): ...")
     monkeypatch.syspath_prepend(str(tmp_path))
-    parser = read_config(config_files("volume3d", "unlearn"))
+    parser = read_config(open_bundle("volume3d").files("unlearn"))
     assert unable_problems(["lesion"], parser, {}) == []
     assert unable_problems(["lesion"], parser, {"method::_target_": "beside.Fading"}) == []
     assert unable_problems(["lesion"], parser, {"method::_target_": "factory.made"}) == [], "nothing is known of it"

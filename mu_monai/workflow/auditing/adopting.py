@@ -5,25 +5,17 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from mu_monai.adapters import read_weights, weights_sha256, write_tensors
-from mu_monai.bundle import find_bundle
-from mu_monai.bundle.config import config_files, read_config, run_config
+from mu_monai.bundle import open_bundle
+from mu_monai.bundle.config import run_config
+from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.errors import collect, raise_if_any
-from mu_monai.files import file_sha256, read_json, write_json
-from mu_monai.keys import (
-    CONFIG_JSON,
-    FORGET,
-    MODEL_PT,
-    RETAIN,
-    STUDENT,
-    TEACHER,
-    TEST,
-)
+from mu_monai.files import file_sha256, write_json
+from mu_monai.keys import CONFIG_JSON, FORGET, MODEL_PT, RETAIN, STUDENT, TEACHER, TEST
 from mu_monai.lock import writes
 from mu_monai.runs import RunRecord, file_digests, is_run, scores_file, write_record
 from mu_monai.runs.record import AUDIT, FINISHED, Digests, MadeWith, OfSplit, Parameters
@@ -32,7 +24,7 @@ from mu_monai.runs.stamp import command_line, package_versions
 from mu_monai.workflow.auditing.inputs import unscored_problems
 from mu_monai.workflow.checks import device_problems, place_problems, usable_split, weight_problems
 from mu_monai.workflow.options import AuditOptions
-from mu_monai.workflow.recipe import common_overrides
+from mu_monai.workflow.recipe import common_options
 
 _PACKAGES = ("mu-monai", "torch", "monai")
 
@@ -69,21 +61,22 @@ def adopt(
         InputError: every problem of the input, before anything is scored.
     """
     out = Path(out)
-    files = config_files(bundle, "evaluate")
+    config = LayeredConfig(open_bundle(bundle), "evaluate")
     models = {role: path for role, path in ((TEACHER, teacher), (STUDENT, weights)) if path is not None}
     runs = [weights, teacher, *options.references[:1]]
     source = next((path for path in runs if path and (Path(path) / CONFIG_JSON).is_file()), None)
-    overrides: dict[str, Any] = inherited(source, files, trust=trust) if source else {}
-    overrides |= common_overrides(bundle, split, options.device)
-    overrides |= {"weights": {role: str(_file(path)) for role, path in models.items()}, "run_dir": str(out)}
-    parser = read_config(files)
-    parser.update(overrides)
+    if source is not None:
+        config.lay("run", inherited(source, config.bundle, trust=trust))
+    files = {role: str(_file(path)) for role, path in models.items()}
+    config.lay("options", common_options(config.bundle, split, options.device))
+    config.lay("options", {"weights": files, "run_dir": str(out)})
+    parser = config.read()
     opened, broken = usable_split(split, [RETAIN, FORGET, TEST])
     raise_if_any(
         broken
         + collect(
             lambda: _target_problems(out),
-            lambda: place_problems({"--out": out, "--split": split, "BUNDLE": find_bundle(bundle)}),
+            lambda: place_problems({"--out": out, "--split": split, "BUNDLE": config.bundle.folder}),
             lambda: place_problems({f"the weights of the {role}": _file(path) for role, path in models.items()}),
             lambda: device_problems(options.device),
             *(lambda path=path: weight_problems(parser, path) for path in models.values()),
@@ -92,21 +85,21 @@ def adopt(
     )
     assert opened is not None  # else it is broken
     began, started = time.monotonic(), datetime.now(UTC)
-    run_config(files, overrides)
+    run_config(config.files, config.overrides)
     states = {role: read_weights(path) for role, path in models.items()}
     write_tensors(out / MODEL_PT, states[STUDENT])
     write_json(out / CONFIG_JSON, {key: value for key, value in parser.get().items() if key != "_meta_"})
     digests = {role: weights_sha256(state) for role, state in states.items()}
-    root, total = find_bundle(bundle), sum(value.numel() for value in states[STUDENT].values())
+    total = sum(value.numel() for value in states[STUDENT].values())
     record = RunRecord(
         verb=AUDIT,
         status=FINISHED,
         role=STUDENT,
         bundle=MadeWith(
             name=parser.get("bundle_name"),
-            version=read_json(root / "configs" / "metadata.json")["version"],
+            version=config.bundle.version,
             task=task_of(read_scores(scores_file(out))),
-            root=str(root),
+            root=str(config.bundle.folder),
         ),
         device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
         versions=package_versions(*_PACKAGES),
@@ -117,7 +110,7 @@ def adopt(
             weights=digests[STUDENT],
         ),
         split=OfSplit(file=str(opened.path.absolute()), provenance=opened.public_provenance()),
-        teacher=overrides["weights"].get(TEACHER),
+        teacher=files.get(TEACHER),
         parameters=Parameters(base=total, total=total, coverage="not known"),
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - began, 3),

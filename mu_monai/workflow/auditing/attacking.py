@@ -20,15 +20,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from mu_monai.adapters import weights_sha256
 from mu_monai.adapters.placement import feature_layer
-from mu_monai.attacks import (
-    ATTACK_NAMES,
-    ATTACKS,
-    LINEAR_PROBE,
-    AttackData,
-    Relearning,
-    has_adapter,
-    probe_scores,
-)
+from mu_monai.attacks import ATTACK_NAMES, ATTACKS, LINEAR_PROBE, AttackData, Relearning, has_adapter, probe_scores
 from mu_monai.errors import InputError, did_you_mean, raise_if_any
 from mu_monai.files import atomic_path
 from mu_monai.keys import (

@@ -13,14 +13,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mu_monai.adapters import load_models
-from mu_monai.bundle.config import config_files, read_config
-from mu_monai.bundle.trust import STRANGER, Trust, inherited
+from mu_monai.bundle.layers import LayeredConfig
+from mu_monai.bundle.trust import SEPARATOR, STRANGER, Trust, inherited
 from mu_monai.engine import ScoreSubsets
 from mu_monai.errors import raise_if_any
 from mu_monai.measure import Apply
 from mu_monai.runs import open_run
 from mu_monai.workflow.checks import place_problems
-from mu_monai.workflow.recipe import common_overrides
+from mu_monai.workflow.recipe import common_options
 
 Batches = DataLoader[Mapping[str, Any]]
 
@@ -91,9 +91,9 @@ def _config(run: str | Path, *, split: str | Path | None, device: str | None, tr
     """The config of a run's bundle for unlearning, with all that the run's model needs to be used as it was made."""
     record = open_run(run).record
     bundle, split = trust.bundle_of(record), split or record.split.file
-    raise_if_any(place_problems({"--split": split, "the bundle": bundle}))
-    files = config_files(bundle, "unlearn")
-    parser = read_config(files)
-    overrides = inherited(run, files, trust=trust) | common_overrides(bundle, split, device)
-    parser.update({key: value for key, value in overrides.items() if key in parser or "::" not in key})
-    return parser
+    raise_if_any(place_problems({"--split": split, "the bundle": bundle.folder}))
+    config = LayeredConfig(bundle, "unlearn")
+    known, taken = config.read(), inherited(run, bundle, trust=trust)
+    config.lay("run", {key: value for key, value in taken.items() if key in known or SEPARATOR not in key})
+    config.lay("options", common_options(bundle, split, device))
+    return config.read()

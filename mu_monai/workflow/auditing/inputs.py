@@ -15,17 +15,7 @@ from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.data import Split, open_split, read_split
 from mu_monai.errors import InputError, collect, raise_if_any, unless_raised
 from mu_monai.files import file_sha256
-from mu_monai.keys import (
-    ADAPTER_DIR,
-    FORGET,
-    LABEL,
-    MODEL_PT,
-    RETRAINED,
-    STUDENT,
-    SUBSET,
-    TEACHER,
-    TEST,
-)
+from mu_monai.keys import ADAPTER_DIR, FORGET, LABEL, MODEL_PT, RETRAINED, STUDENT, SUBSET, TEACHER, TEST
 from mu_monai.runs import RunRecord, Runs, has_scores, open_run, open_runs, scores_file
 from mu_monai.runs.record import FINISHED, Digests, OfSplit
 from mu_monai.workflow.auditing.attacking import chosen_attacks

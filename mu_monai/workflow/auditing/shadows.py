@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mu_monai.audit import SHADOW
-from mu_monai.bundle.config import config_files, read_config
+from mu_monai.bundle.config import read_config
 from mu_monai.bundle.trust import STRANGER, Trust, inherited, literal_problems, received_config
 from mu_monai.data import Split, read_split, split_content, unite_groups, write_split
 from mu_monai.engine.checkpoint import has_checkpoint
@@ -40,7 +40,7 @@ from mu_monai.runs import RunRecord, is_complete, is_finished, is_run, open_run
 from mu_monai.runs.origin import target_of
 from mu_monai.workflow.evaluating import evaluate
 from mu_monai.workflow.options import AuditOptions
-from mu_monai.workflow.recipe import method_overlay, method_override
+from mu_monai.workflow.recipe import own_settings, recipe_of
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
 
@@ -129,7 +129,7 @@ class _Shadow:
         complete(
             self.folder / TEACHER,
             lambda out, resume: train(
-                self.trust.bundle_of(self.training),
+                self.trust.bundle_of(self.training).folder,
                 split=self.split,
                 out=out,
                 settings=[self.seed],
@@ -148,7 +148,7 @@ class _Shadow:
         complete(
             self.folder / name,
             lambda out, resume: unlearn(
-                self.trust.bundle_of(record),
+                self.trust.bundle_of(record).folder,
                 split=self.split,
                 teacher=self.folder / TEACHER,
                 out=out,
@@ -205,10 +205,10 @@ def _problems(record: RunRecord, split: Split) -> Iterator[str]:
 
 def changed_settings(run: str | Path, record: RunRecord, config: str, trust: Trust) -> dict[str, Any]:
     """What a run's config has otherwise than its bundle's, as an overlay."""
-    files = config_files(trust.bundle_of(record), config)
-    bundled, ran = read_config(files).get(), received_config(run)
+    bundle = trust.bundle_of(record)
+    bundled, ran = read_config(bundle.files(config)).get(), received_config(run)
     changed = [key for key, value in ran.items() if key not in _OWN and value != bundled.get(key)]
-    found = inherited(run, files, changed, trust=trust)
+    found = inherited(run, bundle, changed, trust=trust)
     return {key: found[key] for key in changed}
 
 
@@ -222,8 +222,8 @@ def _unlearning(run: Path, record: RunRecord, trust: Trust) -> dict[str, Any]:
     )
     bundle = trust.bundle_of(record)
     kind, overlay = _method_of(run, record, trust)
-    parser = read_config(config_files(bundle, "unlearn", overlay))
-    made = method_override(bundle, parser, kind).get("method", parser.get("method"))
+    parser = read_config(bundle.files("unlearn", overlay))
+    made = recipe_of(kind, bundle, parser).get("method", parser.get("method"))
     return changed_settings(run, record, "unlearn", trust) | {"method": made | settings}
 
 
@@ -242,17 +242,17 @@ def _method_of(run: Path, record: RunRecord, trust: Trust) -> tuple[type[Unlearn
     target, known = str(said or method.name), {kind: name for name, kind in registered().items()}
     kind = method_at(target) if said else next((kind for kind in known if kind.__name__ == target), None)
     if kind is not None:
-        return kind, method_overlay(bundle, known[kind])
-    offered = [(file.stem, read_json(file, dict).get("method")) for file in sorted((bundle / "configs").glob("*.json"))]
+        return kind, own_settings(bundle, known[kind])
+    offered = [(file.stem, read_json(file, dict).get("method")) for file in sorted(bundle.configs.glob("*.json"))]
     for name, own in [*offered, *([("unlearn", configured)] if trust.config else [])]:
         found = imported(own.get("_target_")) if isinstance(own, Mapping) else None
         if found is not None and target in (own["_target_"], target_of(found)):
             return found, [] if name == "unlearn" else [name]
     raise InputError(
         f"the method '{target}' of '{run}' is neither one that an installed package registers nor in a config of the "
-        f"bundle '{bundle}', and a run cannot say by itself whose code is executed: install the package that it comes "
-        "from, name the bundle whose config has it (--bundle), or where you know who made the run, use its config as "
-        "it is (--trust-config)"
+        f"bundle '{bundle.folder}', and a run cannot say by itself whose code is executed: install the package that it "
+        "comes from, name the bundle whose config has it (--bundle), or where you know who made the run, use its "
+        "config as it is (--trust-config)"
     )
 
 
@@ -281,7 +281,7 @@ def _claim(pool: Path, training: RunRecord, overlay: Mapping[str, Any], split: S
 
 def training_digest(training: RunRecord, overlay: Mapping[str, Any], trust: Trust) -> str:
     """The digest of the config that a run was trained with, without what each model has of its own."""
-    bundled = read_config(config_files(trust.bundle_of(training), "train")).get()
+    bundled = read_config(trust.bundle_of(training).files("train")).get()
     return digest({key: value for key, value in (bundled | overlay).items() if key not in (*_OWN, "_meta_")})
 
 

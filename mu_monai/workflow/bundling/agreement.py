@@ -11,14 +11,7 @@ from monai.bundle import ConfigParser
 from mu_monai.bundle.trust import INHERITED, with_references
 from mu_monai.keys import IMAGE
 from mu_monai.methods import METHODS
-from mu_monai.workflow.bundling.reading import (
-    INFERENCE,
-    TRAIN,
-    UNLEARN,
-    BundleConfigs,
-    target_name,
-    value_at,
-)
+from mu_monai.workflow.bundling.reading import INFERENCE, TRAIN, UNLEARN, BundleConfigs, target_name, value_at
 
 TWINS = ("unlearn.json", "metadata.json", "logging.conf")
 _PLACES = ("bundle_name", "bundle_root", "dataset_dir", "split", "device", "cases", "datasets")

@@ -14,15 +14,7 @@ from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.errors import InputError
 from mu_monai.keys import MODEL_PT, SEGMENTATION, TASKS
 from mu_monai.methods import METHODS
-from mu_monai.workflow.bundling.reading import (
-    EVALUATE,
-    INFERENCE,
-    TRAIN,
-    UNLEARN,
-    BundleConfigs,
-    target_name,
-    value_at,
-)
+from mu_monai.workflow.bundling.reading import EVALUATE, INFERENCE, TRAIN, UNLEARN, BundleConfigs, target_name, value_at
 from mu_monai.workflow.checks import weight_problems
 
 SOFTMAX, SIGMOID = "softmax", "sigmoid"

@@ -16,12 +16,7 @@ from mu_monai.workflow.bundling.agreement import (
     shared_problems,
     twin_problems,
 )
-from mu_monai.workflow.bundling.answers import (
-    activation_problems,
-    metadata_problems,
-    network_problems,
-    task_problems,
-)
+from mu_monai.workflow.bundling.answers import activation_problems, metadata_problems, network_problems, task_problems
 from mu_monai.workflow.bundling.reading import CONFIGS, BundleConfigs, read_configs
 from mu_monai.workflow.bundling.wiring import (
     component_problems,

@@ -15,15 +15,7 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.errors import did_you_mean
 from mu_monai.keys import FORGET, RETAIN, SUBSETS, TRAINING_SUBSETS, VALIDATION
-from mu_monai.workflow.bundling.reading import (
-    EVALUATE,
-    INFERENCE,
-    TRAIN,
-    UNLEARN,
-    BundleConfigs,
-    target_name,
-    value_at,
-)
+from mu_monai.workflow.bundling.reading import EVALUATE, INFERENCE, TRAIN, UNLEARN, BundleConfigs, target_name, value_at
 
 _TRAINING = (
     *("bundle_name", "split", "seed", "quiet", "run_dir", "resume", "network_def", "network", "loss", "cases"),

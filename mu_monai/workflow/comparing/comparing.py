@@ -16,16 +16,7 @@ import pandas as pd
 from mu_monai.audit import closeness_records, membership_records, utility_records
 from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.files import read_json, write_json
-from mu_monai.keys import (
-    AUDIT_JSON,
-    FORGET,
-    RETAIN,
-    RETRAINED,
-    STUDENT,
-    SUBSETS,
-    TEACHER,
-    TEST,
-)
+from mu_monai.keys import AUDIT_JSON, FORGET, RETAIN, RETRAINED, STUDENT, SUBSETS, TEACHER, TEST
 from mu_monai.lock import writes
 from mu_monai.methods.registry import registered
 from mu_monai.metrics import average_gap, tow

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mu_monai.adapters import read_weights, weights_sha256
-from mu_monai.bundle.config import config_files, parse_settings, read_config, unknown_ids
+from mu_monai.bundle import Bundle, open_bundle
+from mu_monai.bundle.config import parse_settings, read_config, unknown_ids
+from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import SEPARATOR, STRANGER, Trust
 from mu_monai.errors import collect, did_you_mean, raise_if_any, unless_raised
 from mu_monai.files import file_sha256, link_problems, read_json
@@ -22,7 +24,7 @@ from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.auditing.inputs import other_problems
 from mu_monai.workflow.checks import device_problems, number_problems, place_problems, usable_split, weight_problems
 from mu_monai.workflow.options import ALL, CompareOptions
-from mu_monai.workflow.recipe import method_overlay, method_override, preset_overlay
+from mu_monai.workflow.recipe import own_settings, recipe_of
 from mu_monai.workflow.unlearning import method_problems, teacher_file, trained_otherwise
 
 COMPARISON_JSON = "comparison.json"
@@ -66,7 +68,7 @@ class Plan:
     """What is compared with what.
 
     Args:
-        bundle: folder, or name of a shipped bundle.
+        bundle: the bundle.
         split: the split file.
         told: what the results say of how the split came about.
         teacher: the run folder or weights of the original model.
@@ -78,7 +80,7 @@ class Plan:
         earlier: what the folder's `comparison.json` holds; empty of a new one.
     """
 
-    bundle: str
+    bundle: Bundle
     split: Path
     told: Mapping[str, Any]
     teacher: Path
@@ -102,7 +104,7 @@ class Plan:
     @property
     def identity(self) -> dict[str, Any]:
         """What all results in the folder of a comparison share."""
-        files = config_files(self.bundle, "unlearn", self.options.overlays)
+        files = self.bundle.files("unlearn", self.options.overlays)
         return {
             "bundle": read_config(files).get("bundle_name"),
             "split": file_sha256(self.split),
@@ -126,7 +128,8 @@ def read_plan(
     Raises:
         InputError: every problem.
     """
-    own, fixed = read_config(config_files(bundle, "unlearn", options.overlays)), parse_settings(options.settings)
+    found, fixed = open_bundle(bundle), parse_settings(options.settings)
+    own = LayeredConfig(found, "unlearn", overlays=options.overlays).read()
     file = Path(out) / COMPARISON_JSON
     raise_if_any(link_problems(out))
     earlier = read_json(file, SHAPE) if file.is_file() else {}
@@ -138,7 +141,7 @@ def read_plan(
     opened, broken = usable_split(split, SUBSETS if options.trials > 1 else (RETAIN, FORGET, TEST))
     known = {} if opened is None else opened.provenance.content
     plan = Plan(
-        bundle=str(bundle),
+        bundle=found,
         split=Path(split),
         told={name: known[name] for name in _TOLD if name in known},
         teacher=Path(teacher),
@@ -221,17 +224,17 @@ def _name_problems(plan: Plan, label: str, task: str) -> list[str]:
         return [f"method '{name}' is not known; use some of {listed}{did_you_mean(name, known)}"]
     if _unfit(kind, task):
         return [f"method '{name}' cannot be compared here: {_unfit(kind, task)}; leave it out"]
-    tuned = method_overlay(plan.bundle, name)
+    tuned = own_settings(plan.bundle, name)
     problems = method_problems(name, preset or None, tuned)
     if problems:
         return problems
-    base = tuned or preset_overlay(plan.bundle, preset or None)
-    parser = read_config(config_files(plan.bundle, "unlearn", [*base, *plan.options.overlays]))
-    made = {} if tuned else method_override(plan.bundle, parser, kind)
+    base, overlays = tuned or plan.bundle.preset(preset or None), plan.options.overlays
+    config = LayeredConfig(plan.bundle, "unlearn", presets=base, overlays=overlays)
+    made = {} if tuned else recipe_of(kind, plan.bundle, config.read())
     if made and preset:
         return [f"'{label}': presets are of the bundle's own method, and '{name}' is not; leave ':{preset}' out"]
-    parser.update(made)
-    return [f"{text} (of {label})" for text in unknown_ids(parser, list(parse_settings(plan.options.settings)))]
+    config.lay("recipe", made)
+    return [f"{text} (of {label})" for text in unknown_ids(config.read(), list(parse_settings(plan.options.settings)))]
 
 
 def _number_problems(plan: Plan, given: CompareOptions, fixed: Mapping[str, Any]) -> Iterator[str]:
@@ -261,9 +264,9 @@ def _teacher_problems(plan: Plan, bundle: str) -> list[str]:
                 f"how the teacher '{plan.teacher}' was trained is not known, so that no model can be retrained alike; "
                 "give the folder of its training run, or retrained models as --reference"
             ]
-        parser = read_config(config_files(plan.bundle, "unlearn", plan.options.overlays))
-        parser.update(parse_settings(plan.options.settings))
-        return weight_problems(parser, file)
+        config = LayeredConfig(plan.bundle, "unlearn", overlays=plan.options.overlays)
+        config.lay("settings", parse_settings(plan.options.settings))
+        return weight_problems(config.read(), file)
     return []
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mu_monai.bundle.config import config_files, read_config
+from mu_monai.bundle.config import read_config
 from mu_monai.bundle.trust import Trust
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json, write_json
@@ -73,14 +73,14 @@ def retrained_models(plan: Plan) -> dict[int, Path]:
     made_of = {"split": file_sha256(plan.split), "config": training_digest(training, overlay, plan.trust)}
     folder = plan.cache / digest(made_of)[:12]
     write_json(folder / OVERLAY_JSON, overlay)
-    parser = read_config(config_files(bundle, "train"))
+    parser = read_config(bundle.files("train"))
     scoring = "score_interval"
     quiet = [text for text in plan.options.settings if text.partition("=")[0] == scoring and scoring in parser]
 
     def make(seed: int) -> Path:
         def run(out: Path, resume: bool) -> Path:
             return train(
-                bundle,
+                bundle.folder,
                 split=plan.split,
                 out=out,
                 subsets=[RETAIN],
@@ -120,7 +120,7 @@ def unlearned(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
 
     def run(out: Path, resume: bool) -> Path:
         return unlearn(
-            plan.bundle,
+            plan.bundle.folder,
             split=plan.split,
             teacher=plan.teacher,
             out=out,

@@ -16,22 +16,14 @@ from torch import nn
 from mu_monai import __version__
 from mu_monai.adapters import Student, load_student, load_weights, read_weights, weights_sha256, write_tensors
 from mu_monai.attacks import search_folder
-from mu_monai.bundle.config import built_network, config_files, read_config, run_config
+from mu_monai.bundle import Bundle
+from mu_monai.bundle.config import built_network, run_config
+from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.data import load_split
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.files import file_sha256, read_json, whole_folder, write_json
-from mu_monai.keys import (
-    ADAPTER_DIR,
-    CONFIG_JSON,
-    IMAGE,
-    MODEL_PT,
-    RETAIN,
-    STUDENT,
-    TEACHER,
-    TEST,
-    VALIDATION,
-)
+from mu_monai.keys import ADAPTER_DIR, CONFIG_JSON, IMAGE, MODEL_PT, RETAIN, STUDENT, TEACHER, TEST, VALIDATION
 from mu_monai.lock import writes
 from mu_monai.runs import RunRecord, open_run, read_record
 from mu_monai.runs.record import AUDIT
@@ -144,13 +136,13 @@ def _changed(teacher: State, student: State) -> list[str]:
     return [name for name, value in student.items() if not torch.equal(value, teacher[name])]
 
 
-def _write_bundle(folder: Path, bundle: Path, config: Mapping[str, Any], record: RunRecord, state: State) -> None:
+def _write_bundle(folder: Path, bundle: Bundle, config: Mapping[str, Any], record: RunRecord, state: State) -> None:
     metadata = sealed_metadata(bundle, config, record)
     write_json(folder / "configs" / "inference.json", config)
     write_json(folder / "configs" / "metadata.json", metadata)
     for name in ("configs/logging.conf", "LICENSE"):
-        if own_file(bundle, name).is_file():
-            shutil.copyfile(bundle / name, folder / name)
+        if (file := own_file(bundle, name)).is_file():
+            shutil.copyfile(file, folder / name)
     (folder / "docs").mkdir()
     (folder / "docs" / "README.md").write_text(readme(metadata), encoding="utf-8")
     write_tensors(folder / "models" / MODEL_PT, {name: value.clone().contiguous() for name, value in state.items()})
@@ -214,10 +206,9 @@ def _student(run: str | Path, out: str | Path, teacher: str | Path | None, trust
     source = teacher or record.teacher
     if source is None:
         raise InputError(f"'{run}' does not name its teacher; give the weights that it started from as --teacher")
-    files = config_files(trust.bundle_of(record), "unlearn")
-    parser = read_config(files)
-    parser.update(inherited(run, files, ["classes", "image_size", "network_def"], trust=trust))
-    return load_student(load_weights(built_network(parser), source), Path(run) / ADAPTER_DIR)
+    config = LayeredConfig(trust.bundle_of(record), "unlearn")
+    config.lay("run", inherited(run, config.bundle, ["classes", "image_size", "network_def"], trust=trust))
+    return load_student(load_weights(built_network(config.read()), source), Path(run) / ADAPTER_DIR)
 
 
 def _no_unlearning(run: str | Path, record: RunRecord) -> str:

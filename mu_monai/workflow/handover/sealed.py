@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mu_monai.bundle import shipped_bundles
-from mu_monai.bundle.config import config_files, read_config
+from mu_monai.bundle import Bundle, shipped_bundles
+from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import Trust, inherited
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
@@ -23,29 +23,26 @@ _LOAD = "$@network.load_state_dict(torch.load(@weights, map_location=@device, we
 _READERS = {"PILReader": "pillow", "NibabelReader": "nibabel", "PydicomReader": "pydicom", "pandas": "pandas"}
 
 
-def plain_inference(run: str | Path, bundle: Path, trust: Trust) -> dict[str, Any]:
+def plain_inference(run: str | Path, bundle: Bundle, trust: Trust) -> dict[str, Any]:
     """The inference config of a run's bundle, with the run's network, sizes and intensities and MONAI's parts alone.
 
     It answers as `mu-monai predict` does. What refuses unfit volumes is left out: MONAI has nothing for it.
 
     Args:
         run: the folder of a finished run.
-        bundle: the folder of its bundle.
+        bundle: its bundle.
         trust: what is known of where the run comes from.
 
     Raises:
         InputError: where the run's config is not taken, or the bundle's own `inference.json` needs parts of mu_monai
             that MONAI has none for.
     """
-    files = config_files(bundle, "inference")
-    parser = read_config(files)
-    taken = inherited(run, files, trust=trust)
-    parser.update({key: value for key, value in taken.items() if key in parser})
-    config = dict(parser.get())
+    layered = LayeredConfig(bundle, "inference")
+    known, taken, file = layered.read(), inherited(run, bundle, trust=trust), layered.files[0]
+    layered.lay("run", {key: value for key, value in taken.items() if key in known})
+    config = dict(layered.read().get())
     raise_if_any(
-        f"'{files[0]}' has no id '{key}'; add it, as the shipped bundles have it"
-        for key in _NEEDED
-        if key not in config
+        f"'{file}' has no id '{key}'; add it, as the shipped bundles have it" for key in _NEEDED if key not in config
     )
     config = {key: _plain(value) for key, value in config.items() if key not in ("_meta_", *_UNUSED)}
     config |= {
@@ -60,7 +57,7 @@ def plain_inference(run: str | Path, bundle: Path, trust: Trust) -> dict[str, An
     }
     config["imports"] = list(dict.fromkeys(config["imports"]))
     raise_if_any(
-        f"'{files[0]}' needs {text!r}, for which plain MONAI has no part; write it with MONAI's own, so that the model "
+        f"'{file}' needs {text!r}, for which plain MONAI has no part; write it with MONAI's own, so that the model "
         f"runs without {_PACKAGE}"
         for text in sorted(set(_texts(config)))
         if _PACKAGE in text
@@ -88,11 +85,11 @@ def _plain(value: Any) -> Any:
     return {key: _plain(item) for key, item in value.items()}
 
 
-def sealed_metadata(bundle: Path, config: Mapping[str, Any], record: RunRecord) -> dict[str, Any]:
+def sealed_metadata(bundle: Bundle, config: Mapping[str, Any], record: RunRecord) -> dict[str, Any]:
     """The bundle's metadata with a raised version, the shapes of the run, and what was unlearned; no ids.
 
     Args:
-        bundle: the folder of the bundle that the run was made with.
+        bundle: the bundle that the run was made with.
         config: the inference config that goes with it.
         record: `run.json` of the unlearning run.
     """
@@ -140,18 +137,18 @@ def unlearning_block(record: RunRecord) -> dict[str, Any]:
 def _shipped_preset(record: RunRecord) -> str | None:
     """The preset where it is one of a shipped bundle: one of the user's own may have the name of a patient."""
     preset = record.preset
-    names = {path.stem for root in shipped_bundles().values() for path in (root / "configs").glob("*.json")}
+    names = {name for folder in shipped_bundles().values() for name in Bundle(folder).presets}
     return preset if preset in names else None
 
 
-def own_file(bundle: Path, name: str) -> Path:
+def own_file(bundle: Bundle, name: str) -> Path:
     """A file of a bundle that is to go into a release.
 
     Raises:
         InputError: where it is a link, or lies in one: what it leads to is not the bundle's.
     """
-    path = bundle / name
-    if path.resolve() != bundle.resolve() / name:
+    path = bundle.folder / name
+    if path.resolve() != bundle.folder.resolve() / name:
         raise InputError(
             f"'{path}' is a link to '{path.resolve()}', and a release holds no file from elsewhere; put the file "
             "itself into the bundle"

@@ -12,13 +12,14 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from mu_monai import workflow
-from mu_monai.bundle import shipped_bundles
-from mu_monai.bundle.config import config_files
+from mu_monai.bundle import open_bundle, shipped_bundles
 from mu_monai.bundle.trust import STRANGER, Trust, inherited, is_plain, literal_problems
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
 from mu_monai.runs import RunRecord, file_digests, write_record
+from mu_monai.runs.record import MadeWith
 
+ISIC = open_bundle("isic")
 CODE = "$__import__('tripwire')"
 COMPONENT = {"_target_": "tripwire.Component"}
 
@@ -264,7 +265,7 @@ def test_a_config_of_many_levels_is_refused(strangers_run, tmp_path):
     for _ in range(300):
         deep = [deep]
     with pytest.raises(InputError, match="nested deeper"):
-        inherited(strangers_run(changed(image_size=deep), tmp_path / "run"), config_files("isic", "evaluate"))
+        inherited(strangers_run(changed(image_size=deep), tmp_path / "run"), ISIC)
 
 
 @pytest.mark.parametrize(
@@ -279,9 +280,8 @@ def test_a_config_of_many_levels_is_refused(strangers_run, tmp_path):
 )
 def test_numbers_and_names_are_taken(payload, strangers_run, tmp_path):
     run = strangers_run(payload, tmp_path / "run")
-    files = config_files("isic", "evaluate")
     config = read_json(run / "config.json")
-    taken = inherited(run, files)
+    taken = inherited(run, ISIC)
     assert {key: taken[key] for key in ("image_size", "network_def")} == {
         key: config[key] for key in ("image_size", "network_def")
     }
@@ -290,7 +290,7 @@ def test_numbers_and_names_are_taken(payload, strangers_run, tmp_path):
 def test_what_is_refused_is_named_with_what_the_bundle_has_and_the_way_to_go_on(strangers_run, tmp_path):
     run = strangers_run(changed(image_size=CODE, **{"network_def::_target_": "tripwire.Net"}), tmp_path / "run")
     with pytest.raises(InputError) as caught:
-        inherited(run, config_files("isic", "evaluate"))
+        inherited(run, ISIC)
     assert len(caught.value.problems) == 2
     for part in ("image_size", "tripwire", "[256, 256]", "--trust-config"):
         assert part in str(caught.value)
@@ -298,22 +298,24 @@ def test_what_is_refused_is_named_with_what_the_bundle_has_and_the_way_to_go_on(
 
 def test_a_config_that_the_user_trusts_is_used_as_it_is(strangers_run, tmp_path):
     run = strangers_run(changed(loss={"_target_": "DiceLoss", "sigmoid": True}), tmp_path / "run")
-    files = config_files("isic", "evaluate")
     with pytest.raises(InputError, match="DiceLoss"):
-        inherited(run, files)
-    assert inherited(run, files, trust=Trust(config=True))["loss"]["_target_"] == "DiceLoss"
+        inherited(run, ISIC)
+    assert inherited(run, ISIC, trust=Trust(config=True))["loss"]["_target_"] == "DiceLoss"
     assert workflow.evaluate(run, trust=Trust(config=True)).is_file()
 
 
 def test_what_an_overlay_of_the_user_says_is_not_taken_from_the_run(strangers_run, tmp_path):
     run = strangers_run(changed(loss=CODE), tmp_path / "run")
     (tmp_path / "mine.json").write_text(json.dumps({"loss": {"_target_": "DiceLoss", "sigmoid": True}}))
-    assert "loss" not in inherited(run, config_files("isic", "evaluate", [str(tmp_path / "mine.json")]))
+    assert "loss" not in inherited(run, ISIC, overlays=[str(tmp_path / "mine.json")])
+
+
+def made_with(name, root):
+    return RunRecord(status="finished", role="teacher", bundle=MadeWith(name=name, root=str(root)))
 
 
 def test_the_shipped_bundle_of_a_name_is_meant_whatever_the_run_says_of_its_place(tmp_path):
-    record = {"bundle": {"name": "isic", "root": str(tmp_path)}}
-    assert STRANGER.bundle_of(record) == shipped_bundles()["isic"]
+    assert STRANGER.bundle_of(made_with("isic", tmp_path)).folder == shipped_bundles()["isic"]
 
 
 def test_another_bundle_must_be_named_by_the_user(tmp_path):
@@ -321,10 +323,10 @@ def test_another_bundle_must_be_named_by_the_user(tmp_path):
     shutil.copytree(shipped_bundles()["isic"], own)
     for file in (own / "configs").glob("*.json"):
         file.write_text(file.read_text().replace('"bundle_name": "isic"', '"bundle_name": "own"'))
-    record = {"bundle": {"name": "own", "root": str(own)}}
+    record = made_with("own", own)
     with pytest.raises(InputError, match="--bundle"):
         STRANGER.bundle_of(record)
-    assert Trust(bundle=own).bundle_of(record) == own
+    assert Trust(bundle=own).bundle_of(record).folder == own
     with pytest.raises(InputError, match=r"'own'.*'isic'"):
         Trust(bundle="isic").bundle_of(record)
 
@@ -339,7 +341,7 @@ def test_what_monai_acts_on_is_not_plain(text):
 def test_true_is_not_taken_for_one_when_a_config_is_compared(strangers_run, tmp_path):
     run = strangers_run(changed(**{"loss::sigmoid": 1}), tmp_path / "run")
     with pytest.raises(InputError, match="loss"):
-        inherited(run, config_files("isic", "evaluate"))
+        inherited(run, ISIC)
 
 
 def test_weights_of_a_stranger_are_never_unpickled(strangers_run, mu_monai, tripwire, tmp_path):

@@ -1,0 +1,97 @@
+"""What stands over what in a config: the layers of a command, from the bundle's own to what a user typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from mu_monai.bundle.config import read_config
+from mu_monai.bundle.opened import Bundle
+from mu_monai.bundle.trust import SEPARATOR
+from mu_monai.files import read_json
+
+LAYERS = ("bundle", "preset", "recipe", "run", "overlay", "options", "settings")
+_LAID = ("recipe", "run", "options", "settings")  # the others are files
+
+
+class LayeredConfig:
+    """A config of a bundle with everything that a command lays over it; what stands later goes before what is earlier.
+
+    `bundle`: the config itself. `preset`: the bundle's preset, or its own settings of a method. `recipe`: how a method
+    is trained that the bundle has no settings for. `run`: what a model that was trained elsewhere brings along.
+    `overlay`: files that the user gives. `options`: options of the command, such as `--out` and `--split`. `settings`:
+    `--set`.
+
+    Args:
+        bundle: the bundle.
+        name: which of its configs: `train`, `unlearn`, `evaluate` or `inference`.
+        presets: names of files in its `configs/`: a preset, or its settings of a method.
+        overlays: files of the user, or names in `configs/`.
+
+    Raises:
+        InputError: where a file is missing.
+
+    Example:
+        >>> from mu_monai.bundle import open_bundle
+        >>> config = LayeredConfig(open_bundle("isic"), "train")
+        >>> config.lay("settings", {"max_epochs": 3})
+        >>> config.lay("options", {"max_epochs": 2, "run_dir": "runs/a"})
+        >>> config.overrides
+        {'max_epochs': 3, 'run_dir': 'runs/a'}
+    """
+
+    def __init__(self, bundle: Bundle, name: str, *, presets: Sequence[str] = (), overlays: Sequence[str] = ()) -> None:
+        self.bundle = bundle
+        self.files = bundle.files(name, [*presets, *overlays])
+        given = self.files[1 + len(presets) :]
+        self._overlaid = {key.replace("#", SEPARATOR): v for file in given for key, v in read_json(file, dict).items()}
+        self._laid: dict[str, dict[str, Any]] = {layer: {} for layer in _LAID}
+
+    @property
+    def overlays(self) -> list[str]:
+        """The files that are laid over the bundle's config."""
+        return self.files[1:]
+
+    def lay(self, layer: str, values: Mapping[str, Any]) -> None:
+        """Put ids with `::` between their levels into a layer; of one id, the value that came last.
+
+        A recipe leaves to an overlay what that sets, also within a component that both have.
+
+        Args:
+            layer: `recipe`, `run`, `options` or `settings`.
+            values: by id.
+        """
+        self._laid[layer] |= self._under_overlays(values) if layer == "recipe" else values
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What stands over the files, the layers put together."""
+        return {key: value for layer in _LAID for key, value in self._laid[layer].items()}
+
+    def read(self, *layers: str) -> ConfigParser:
+        """The files with what is laid over them, as a parser of its own.
+
+        Args:
+            layers: which of the layers that are not files; all by default.
+        """
+        parser = read_config(self.files)
+        parser.update({key: value for layer in layers or _LAID for key, value in self._laid[layer].items()})
+        return parser
+
+    def _under_overlays(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        left = {key: value for key, value in values.items() if not any(each in self._overlaid for each in _places(key))}
+        within = {key: value for key, value in self._overlaid.items() if any(each in left for each in _places(key)[1:])}
+        return left | within
+
+
+def _places(key: str) -> list[str]:
+    """An id and those of the components that it lies in, the innermost first.
+
+    Example:
+        >>> _places("method::forget_terms::background")
+        ['method::forget_terms::background', 'method::forget_terms', 'method']
+    """
+    levels = key.split(SEPARATOR)
+    return [SEPARATOR.join(levels[:size]) for size in range(len(levels), 0, -1)]
