@@ -16,6 +16,7 @@ from scipy.spatial import KDTree
 from mu_monai.keys import FORGET, LABEL, MODEL, ROLES, SUBSET
 from mu_monai.report.figures import Theme, short
 from mu_monai.report.sentences import count, percent
+from mu_monai.runs.scores import PREDICTED
 
 _PALETTE = "tab10"
 _STEPS = 200  # along a side of the plane
