@@ -10,8 +10,8 @@ demo: $(STAMP)  ## run the whole job on built-in phantoms and say where the repo
 	rm -rf demo
 	$(BIN)/mu-monai demo --out demo
 
-test: $(STAMP) lint types contracts docs  ## lint, types, import contracts, the documentation and tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+test: $(STAMP) lint types contracts docs  ## lint, types, import contracts, the documentation, and tests with their coverage
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --cov
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -32,10 +32,11 @@ def test_how_a_file_was_made_is_said_in_one_place(repository):
     assert {path.name for path, text in modules.items() if words.search(text)} == {"stamp.py"}
 
 
-def test_a_splits_provenance_and_tables_are_read_in_one_place(repository):
+def test_records_scores_splits_and_tables_are_read_in_one_place(repository):
     modules = {path.relative_to(repository / "mu_monai"): path for path in (repository / "mu_monai").rglob("*.py")}
-    named = {name.as_posix() for name, path in modules.items() if re.search(r"\bPROVENANCE\b", path.read_text())}
-    assert {name for name in named if not name.startswith(("runs/", "data/split"))} == {"keys.py"}
+    for word in ("PROVENANCE", "RUN_JSON", "SCORES_CSV"):
+        named = {name.as_posix() for name, path in modules.items() if re.search(rf"\b{word}\b", path.read_text())}
+        assert {name for name in named if not name.startswith(("runs/", "data/split"))} == {"keys.py"}, word
     assert {name.as_posix() for name, path in modules.items() if "read_csv" in path.read_text()} == {"tables.py"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import types
 import typing
@@ -247,6 +248,7 @@ def _misshapen(content: Mapping[str, Any], shape: Mapping[str, Any], place: str 
 # -- between JSON and dataclasses --------------------------------------------------------------------------------------
 
 
+@functools.cache
 def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
