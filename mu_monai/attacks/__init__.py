@@ -2,7 +2,7 @@
 
 from mu_monai.attacks.adapter_removal import AdapterRemoval, has_adapter
 from mu_monai.attacks.attack import Attack, AttackData
-from mu_monai.attacks.compression import Pruning, Quantisation
+from mu_monai.attacks.compression import Pruning, Quantization
 from mu_monai.attacks.finetuning import Relearning, RetainFinetuning
 from mu_monai.attacks.linear_probe import LINEAR_PROBE, probe_scores
 from mu_monai.attacks.search import Finding, search_folder
@@ -10,8 +10,8 @@ from mu_monai.attacks.search import Finding, search_folder
 ATTACKS: dict[str, Attack] = {
     "relearning": Relearning(),
     "retain-finetuning": RetainFinetuning(),
-    "int8": Quantisation(bits=8),
-    "int4": Quantisation(bits=4),
+    "int8": Quantization(bits=8),
+    "int4": Quantization(bits=4),
     "pruning-10": Pruning(share=0.1),
     "pruning-30": Pruning(share=0.3),
     "pruning-50": Pruning(share=0.5),
@@ -28,7 +28,7 @@ __all__ = [
     "AttackData",
     "Finding",
     "Pruning",
-    "Quantisation",
+    "Quantization",
     "Relearning",
     "RetainFinetuning",
     "has_adapter",

@@ -15,7 +15,7 @@ from mu_monai.attacks.attack import Attack, AttackData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantisation(Attack):
+class Quantization(Attack):
     r"""Round the weights of convolutions and linear layers, one scale per output channel.
 
     .. math:: \tilde w = s \, \mathrm{round}(w / s), \qquad s = \max |w| \,/\, (2^{b - 1} - 1)
@@ -29,7 +29,7 @@ class Quantisation(Attack):
     Example:
         >>> layer = nn.Linear(3, 1, bias=False)
         >>> layer.weight.data = torch.tensor([[0.7, -0.23, 0.04]])
-        >>> _ = list(Quantisation(bits=4).act(layer, None))
+        >>> _ = list(Quantization(bits=4).act(layer, None))
         >>> layer.weight.data
         tensor([[ 0.7000, -0.2000,  0.0000]])
     """

@@ -72,7 +72,7 @@ def search_folder(
     numbers are looked for in the raw bytes of every file, as float32, float16, bfloat16 and float64, so that formats
     that are not read are searched as well.
 
-    What is encrypted, quantised, or written as text other than JSON is not found; files that could not be read are
+    What is encrypted, quantized, or written as text other than JSON is not found; files that could not be read are
     listed.
 
     Args:

@@ -11,7 +11,7 @@ from mu_monai.keys import FORGET, LABEL, SUBSET
 
 SHOWN_CASES = 600
 _PERPLEXITY = 30.0
-_LEAST = 4  # cases, for neighbours to mean anything
+_LEAST = 4  # cases, for neighbors to mean anything
 
 
 def shown_cases(scores: pd.DataFrame, *, limit: int = SHOWN_CASES, seed: int = 0) -> pd.DataFrame:
@@ -36,7 +36,7 @@ def shown_cases(scores: pd.DataFrame, *, limit: int = SHOWN_CASES, seed: int = 0
 
 
 def plane(features: ArrayLike, *, seed: int = 0) -> NDArray[np.float64]:
-    """Lay out cases on a plane so that neighbours in feature space stay neighbours: t-SNE, `(n, 2)`.
+    """Lay out cases on a plane so that neighbors in feature space stay neighbors: t-SNE, `(n, 2)`.
 
     Distances between groups, and the axes, mean nothing. Where there are fewer than four cases, or their features are
     all alike, every case lies at the origin.

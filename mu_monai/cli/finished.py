@@ -7,12 +7,12 @@ from pathlib import Path
 import typer
 
 from mu_monai.cli.screen import show
-from mu_monai.runs import read_record
 
 
 def finished(run: Path) -> None:
     """Print time, coverage and mean scores of a run; exit code 1 where it failed a self-check."""
     from mu_monai import workflow
+    from mu_monai.runs import read_record
 
     record = read_record(run)
     show(f"run: {run} ({record.seconds:.0f} s, {record.parameters.coverage})")

@@ -16,9 +16,9 @@ _CONTENT = "content"
 
 
 class CropContentd(CropForegroundd):
-    """Crop image and label to the smallest box that holds every voxel above 0 and every labelled one.
+    """Crop image and label to the smallest box that holds every voxel above 0 and every labeled one.
 
-    `CropForegroundd` looks at the image alone: what is labelled outside of its box would be cut away, and a truncated
+    `CropForegroundd` looks at the image alone: what is labeled outside of its box would be cut away, and a truncated
     truth be scored. It also lets an image without any such voxel become a volume of no size.
 
     Args:

@@ -9,7 +9,7 @@ from mu_monai.losses.hinge import Hinge
 from mu_monai.losses.label_flip import LabelFlip
 from mu_monai.losses.mean_probability import MeanProbability
 from mu_monai.losses.outcomes import log_probabilities
-from mu_monai.losses.places import answered, at_places, labelled, over_places
+from mu_monai.losses.places import answered, at_places, labeled, over_places
 from mu_monai.losses.random_label import RandomLabel
 from mu_monai.losses.repulsion import Repulsion
 from mu_monai.losses.teacher_contradiction import TeacherContradiction
@@ -35,7 +35,7 @@ __all__ = [
     "answered",
     "at_places",
     "contradictions",
-    "labelled",
+    "labeled",
     "log_probabilities",
     "over_places",
     "unrestrictable",

@@ -1,4 +1,4 @@
-"""The forget terms by name: what each takes, which answer it favours, and which of them cannot be had together."""
+"""The forget terms by name: what each takes, which answer it favors, and which of them cannot be had together."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ForgetTerm:
         make: builds the term; takes the keyword `softmax` and the term's own settings.
         inputs: what `forward` takes, by name: of `student` (logits), `label`, `teacher` (logits), `student_features`,
             `teacher_features`.
-        answer: where its minimum lies, a key of `ANSWERS`; none where it favours no answer.
+        answer: where its minimum lies, a key of `ANSWERS`; none where it favors no answer.
         tasks: the tasks in which it has a meaning.
         whole: why it cannot be restricted to some of an image's places; none where it is a mean over places.
     """
@@ -68,7 +68,7 @@ FORGET_TERMS: dict[str, ForgetTerm] = {
         MeanProbability, ("student",), "undecided", _MASKS, whole="it is about the mean of a whole image"
     ),
     "total_variation": ForgetTerm(
-        TotalVariation, ("student",), None, _MASKS, whole="it compares neighbours, which may be of other classes"
+        TotalVariation, ("student",), None, _MASKS, whole="it compares neighbors, which may be of other classes"
     ),
     "uniform": ForgetTerm(Uniform, ("student",), "undecided"),
     "random_label": ForgetTerm(RandomLabel, ("student", "label"), "random"),

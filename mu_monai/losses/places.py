@@ -10,11 +10,11 @@ from torch import nn
 from mu_monai.losses.outcomes import label_outcomes
 
 
-def labelled(label: torch.Tensor, logits: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
+def labeled(label: torch.Tensor, logits: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
     """Where the label is one of the classes, `(B, H, W[, D])`; label and softmax logits as in `label_outcomes`.
 
     Example:
-        >>> labelled(torch.tensor([[[0, 2]]]), torch.zeros(1, 3, 2), [2])
+        >>> labeled(torch.tensor([[[0, 2]]]), torch.zeros(1, 3, 2), [2])
         tensor([[False,  True]])
     """
     return torch.isin(label_outcomes(label, logits, softmax=True), torch.tensor(classes, device=label.device))

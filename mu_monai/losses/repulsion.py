@@ -15,7 +15,7 @@ class Repulsion(nn.Module):
     .. math:: L = \frac{1}{B} \sum_b \frac{f_s \cdot f_t}{\|f_s\| \|f_t\|}
 
     with features averaged over space. Range [-1, 1]; 1 where they point the same way, -1 where they are opposed. It
-    favours no answer. Features that are never negative, such as behind a ReLU, cannot go below 0.
+    favors no answer. Features that are never negative, such as behind a ReLU, cannot go below 0.
 
     At equality the gradient is exactly zero, as at every maximum: a student that starts as its teacher needs another
     term, or dropout in the adapters, to be moved off it.

@@ -9,12 +9,12 @@ from mu_monai.losses.outcomes import probabilities
 
 
 class TotalVariation(nn.Module):
-    r"""Mean absolute difference of neighbouring probabilities.
+    r"""Mean absolute difference of neighboring probabilities.
 
     .. math:: L = \frac{1}{|N|} \sum_{(i,j) \in N} |p_i - p_j|
 
     over all pairs `N` of pixels that share a side, along every spatial axis, in each channel of each case. Range
-    [0, 1]; 0 where the answer is the same at every pixel, whichever it is. An image without neighbours gives 0.
+    [0, 1]; 0 where the answer is the same at every pixel, whichever it is. An image without neighbors gives 0.
 
     Args:
         softmax: whether the channels are one softmax or independent sigmoid outputs.

@@ -14,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from mu_monai.errors import InputError
 from mu_monai.measure.signals import class_signals, mask_signals
 from mu_monai.runs.numbers import Metric
+from mu_monai.runs.scores import ACCURACY, DICE, PREDICTED
 
 _MM3_PER_ML = 1000
 
@@ -53,7 +54,7 @@ def mask_scores(logits: torch.Tensor, label: torch.Tensor) -> dict[str, float]:
     dice, iou = _overlap(probability > 0.5, label > 0.5)
     return {
         "bce": binary_cross_entropy_with_logits(logits, label.to(logits.dtype)).item(),
-        "dice": dice,
+        DICE: dice,
         "iou": iou,
         "confidence": torch.maximum(probability, 1 - probability).mean().item(),
         **mask_signals(logits, label),
@@ -92,12 +93,12 @@ def class_mask_scores(
     overlaps = {name: _overlap(*pair) for name, pair in pairs.items()}
     scores = {
         "cross_entropy": cross_entropy(logits, label[:, 0].long()).item(),
-        "dice": sum(dice for dice, _ in overlaps.values()) / len(overlaps),
+        DICE: sum(dice for dice, _ in overlaps.values()) / len(overlaps),
         "iou": sum(iou for _, iou in overlaps.values()) / len(overlaps),
         "confidence": logits.softmax(1).amax(1).mean().item(),
         **mask_signals(logits, label),
     }
-    scores |= {str(Metric("dice", str(name))): dice for name, (dice, _) in overlaps.items()}
+    scores |= {str(Metric(DICE, str(name))): dice for name, (dice, _) in overlaps.items()}
     if spacing is not None:
         for name, pair in pairs.items():
             scores |= {str(Metric(quantity, str(name))): value for quantity, value in _extents(*pair, spacing)}
@@ -110,12 +111,12 @@ def class_scores(logits: torch.Tensor, label: torch.Tensor, names: Sequence[str 
     true, predicted = int(label), int(probability.argmax())
     return {
         "cross_entropy": cross_entropy(logits, label).item(),
-        "accuracy": float(predicted == true),
+        ACCURACY: float(predicted == true),
         "confidence": probability[predicted].item(),
         "true_probability": probability[true].item(),
         **class_signals(logits, label),
         "label": names[true],
-        "predicted": names[predicted],
+        PREDICTED: names[predicted],
     }
 
 

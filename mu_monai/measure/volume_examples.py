@@ -29,7 +29,7 @@ def volume_arrays(
     """The arrays of an archive of examples of volumes; the arguments are those of `examples.write_examples`.
 
     Of each plane the slice is taken in which the first two models differ most, or the only model and the label; where
-    nothing differs, the slice with the largest labelled area, and where nothing is labelled, the middle one. Answers
+    nothing differs, the slice with the largest labeled area, and where nothing is labeled, the middle one. Answers
     are reduced to class indices at once, one model at a time.
 
     Args:

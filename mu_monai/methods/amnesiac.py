@@ -1,4 +1,4 @@
-"""Amnesiac relabelling: forget cases get one wrong label each, and are trained on together with retained cases."""
+"""Amnesiac relabeling: forget cases get one wrong label each, and are trained on together with retained cases."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Amnesiac(RetainFineTuning):
         self._seed = torch.initial_seed()
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Add the loss of a relabelled forget batch, by the numbers of cases."""
+        """Add the loss of a relabeled forget batch, by the numbers of cases."""
         super().on_loss(engine)
         image, label, cases = self.forget_batch(engine)
         logits = engine.inferer(image, engine.network)

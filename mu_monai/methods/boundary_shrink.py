@@ -10,7 +10,7 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.keys import LOSS
-from mu_monai.losses.relabelling import relabelled, relabelling_losses
+from mu_monai.losses.relabeling import relabeled, relabeling_losses
 from mu_monai.methods.boundary_search import BoundarySearch
 from mu_monai.methods.method import UnlearningMethod
 from mu_monai.methods.perturbed_sign_gradient import OriginalModel
@@ -75,13 +75,13 @@ class BoundaryShrink(UnlearningMethod):
         self._original = OriginalModel(self, engine, one_step, self.intensity_range)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Lower the loss of a batch of relabelled forget cases, and of nothing else."""
+        """Lower the loss of a batch of relabeled forget cases, and of nothing else."""
         assert self._original is not None
         self.forget_only(engine)
         image, label, _ = self.forget_batch(engine)
         points, logits = self._original.boundary(image, label)
-        target = relabelled(logits, self.is_softmax)
-        losses = relabelling_losses(engine.inferer(image, engine.network), target, self.is_softmax)
+        target = relabeled(logits, self.is_softmax)
+        losses = relabeling_losses(engine.inferer(image, engine.network), target, self.is_softmax)
         forget: torch.Tensor = losses.mean()
         self.record(engine, "forget", forget, len(image))
         self.record(engine, "flip_rate", points.flipped.float().mean(), len(image))

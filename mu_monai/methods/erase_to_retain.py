@@ -19,7 +19,7 @@ from mu_monai.losses import (
     Distillation,
     Guard,
     answered,
-    labelled,
+    labeled,
     over_places,
 )
 from mu_monai.measure import Margins, margins
@@ -171,7 +171,7 @@ class EraseToRetain(UnlearningMethod):
         self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
         if self._restores(engine):
             return
-        if self.forget_classes and labelled(output[LABEL], output[PRED], self.forget_classes).any():
+        if self.forget_classes and labeled(output[LABEL], output[PRED], self.forget_classes).any():
             raise InputError(
                 f"the trainer's labels hold classes of method#forget_classes={self.forget_classes}, which would be "
                 "learned again; make them background there, as the id forget_classes of a bundle does"
@@ -215,7 +215,7 @@ class EraseToRetain(UnlearningMethod):
         self, engine: SupervisedTrainer, student: torch.Tensor, teacher: torch.Tensor, label: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if self.forget_classes:
-            kept = ~(labelled(label, teacher, self.forget_classes) | answered(teacher, self.forget_classes))
+            kept = ~(labeled(label, teacher, self.forget_classes) | answered(teacher, self.forget_classes))
             distillation, guard = (
                 over_places(term, kept, student, teacher) for term in (self._distillation, self._guard)
             )
@@ -240,7 +240,7 @@ class EraseToRetain(UnlearningMethod):
         if self.forget_classes:
             distillation, guard = self._retain_terms(engine, values["student"], values["teacher"], label)
             retained = self.kd_weight * distillation + self.guard_weight * guard
-            chosen = labelled(label, values["student"], self.forget_classes)
+            chosen = labeled(label, values["student"], self.forget_classes)
         for name, term in self._terms.items():
             inputs = [values[source] for source in FORGET_TERMS[name].inputs]
             value = over_places(term, chosen, *inputs) if self.forget_classes else term(*inputs)

@@ -1,4 +1,4 @@
-"""Influence unlearning: one Newton step from the trained weights towards those of a model without the forget cases."""
+"""Influence unlearning: one Newton step from the trained weights toward those of a model without the forget cases."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class L1Sparse(RetainFineTuning):
         Jia et al., *Model Sparsity Can Simplify Machine Unlearning* (arXiv 2304.04934), with its linearly decreasing
         weight; SGD at 0.01 for 10 epochs with a gamma of about 5e-4. Here the weight decreases by step, with the
         bundle's AdamW at 1e-4, whose steps have the size of the learning rate however small the penalty's gradient:
-        weights that the loss hardly depends on move towards zero by up to 1e-4 in each. BatchNorm's statistics are
+        weights that the loss hardly depends on move toward zero by up to 1e-4 in each. BatchNorm's statistics are
         frozen.
 
     Example:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from mu_monai.engine import seeded, warn
 from mu_monai.keys import IMAGE, LOSS, PRED
 from mu_monai.losses import Distillation
-from mu_monai.losses.relabelling import LABEL_MODES, relabelled, relabelling_losses, standing, without_truth
+from mu_monai.losses.relabeling import LABEL_MODES, relabeled, relabeling_losses, standing, without_truth
 from mu_monai.methods.boundary_search import (
     CLEAN,
     RELEASED,
@@ -35,7 +35,7 @@ ONCE, EVERY_STEP = "once", "every_step"
 _HARDLY = 0.1  # a share of flipped cases below which the search did not do what it is for
 
 
-class Relabelled(NamedTuple):
+class Relabeled(NamedTuple):
     """Forget cases with the labels of their boundary points, and what the search says of each case.
 
     `weight` is 0 for a case that is skipped; `found` holds, per case, whether it flipped, its distance, how many steps
@@ -58,7 +58,7 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
 
     where :math:`x_i + \delta_i` is the point, near :math:`x_i`, at which the original model :math:`f_{w_0}` changes its
     answer; see `mu_monai.methods.boundary_search.BoundarySearch` for how it is found. A step takes one batch of
-    relabelled forget cases and, for :math:`\phi > 0`, one of retained cases.
+    relabeled forget cases and, for :math:`\phi > 0`, one of retained cases.
 
     For masks, which the paper does not have, the search climbs the mean loss over the label's structures; a case has
     crossed where their mean probability of the truth is at most `confidence` and half of their pixels are answered
@@ -124,8 +124,8 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
         self._released = self.psg_variant == RELEASED
         self._distillation = Distillation(1.0, "forward", self.is_softmax)
         self._original: OriginalModel | None = None
-        self._set: TensorDataset | None = None  # the relabelled forget set
-        self._batches: Iterator[Relabelled] = iter(())
+        self._set: TensorDataset | None = None  # the relabeled forget set
+        self._batches: Iterator[Relabeled] = iter(())
         self._found: list[torch.Tensor] = []  # of the last pass
 
     # -- the trainer's events ------------------------------------------------------------------------------------------
@@ -145,10 +145,10 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
         self._batches = self._from_set(engine) if self._relabels_once else self._from_search(engine)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Lower the loss of relabelled forget cases, beside that of retained ones."""
+        """Lower the loss of relabeled forget cases, beside that of retained ones."""
         remain = self._remain_loss(engine)
         batch = next(self._batches)
-        losses = relabelling_losses(engine.inferer(batch.image, engine.network), batch.target, self.is_softmax)
+        losses = relabeling_losses(engine.inferer(batch.image, engine.network), batch.target, self.is_softmax)
         forget = (losses * batch.weight).sum() / batch.weight.sum().clamp(min=1)
         flipped, _, _, *inner = batch.found.mean(0)
         columns = {"forget": forget, "flip_rate": flipped, "inner_loss_first": inner[0], "inner_loss_last": inner[-1]}
@@ -173,16 +173,16 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
     def _relabels_once(self) -> bool:
         return self.relabel == ONCE and not self._released
 
-    def _from_set(self, engine: SupervisedTrainer) -> Iterator[Relabelled]:
-        """Batches of the relabelled forget set, without end, in an order of their own for every pass."""
+    def _from_set(self, engine: SupervisedTrainer) -> Iterator[Relabeled]:
+        """Batches of the relabeled forget set, without end, in an order of their own for every pass."""
         assert self._set is not None
         size = len(self._found[0])  # of a forget batch; of volumes it holds several patches per case
         while True:
             for parts in DataLoader(self._set, batch_size=size, shuffle=True):
-                yield Relabelled(*(part.to(engine.state.device) for part in parts))
+                yield Relabeled(*(part.to(engine.state.device) for part in parts))
 
-    def _from_search(self, engine: SupervisedTrainer) -> Iterator[Relabelled]:
-        """Forget batches, without end, relabelled as they come."""
+    def _from_search(self, engine: SupervisedTrainer) -> Iterator[Relabeled]:
+        """Forget batches, without end, relabeled as they come."""
         self._found = []
         while True:
             image, label, _ = self.forget_batch(engine)
@@ -190,16 +190,16 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
             self._found.append(batch.found.cpu())
             yield batch
 
-    def _relabel(self, image: torch.Tensor, label: torch.Tensor) -> Relabelled:
+    def _relabel(self, image: torch.Tensor, label: torch.Tensor) -> Relabeled:
         assert self._original is not None
         image, label = (convert_to_tensor(values, track_meta=False) for values in (image, label))  # as checkpoints hold
         points, logits = self._original.boundary(image, label)
         on_fail = KEEP if self._released else self.on_fail
         if on_fail == RUNNER_UP:
             logits = without_truth(logits, label, self.is_softmax, ~points.flipped)
-        return Relabelled(
+        return Relabeled(
             image=image,
-            target=relabelled(logits, self.is_softmax, self.label_mode, top_k=self.top_k, temperature=self.temperature),
+            target=relabeled(logits, self.is_softmax, self.label_mode, top_k=self.top_k, temperature=self.temperature),
             weight=(points.flipped if on_fail == SKIP else torch.ones_like(points.flipped)).float(),
             found=torch.column_stack([points.flipped, points.distance, points.steps, points.losses.T]),
         )

@@ -18,12 +18,12 @@ from mu_monai.methods.settings import COUNT, POSITIVE, Interval, setting
 
 @dataclass(kw_only=True)
 class UNSIR(UnlearningMethod):
-    r"""Learn noise that a class is least recognised in, teach it as that class, and repair on retained cases.
+    r"""Learn noise that a class is least recognized in, teach it as that class, and repair on retained cases.
 
     .. math:: N_c = \arg\min_N \frac1n \sum_i \big( -\ell(f_t(N_i), c) + \lambda \|N_i\|_2^2 \big)
 
     for each class `c` of the forget cases. The first `impair_epochs` epochs train on retained cases and as many of
-    :math:`N_c`, labelled as `c`; the others repair on retained cases alone. No image of a forget case is used. The
+    :math:`N_c`, labeled as `c`; the others repair on retained cases alone. No image of a forget case is used. The
     classes should be forgotten whole: where retained cases have them as well, they are learned again, and the run
     warns.
 
@@ -100,7 +100,7 @@ class UNSIR(UnlearningMethod):
             warn(
                 engine,
                 f"UNSIR forgets whole classes, and retained cases have {len(kept)} of the {len(self._classes)} to be "
-                f"forgotten (outputs {', '.join(map(str, kept))}): it damages what they are recognised by and learns "
+                f"forgotten (outputs {', '.join(map(str, kept))}): it damages what they are recognized by and learns "
                 "it again; forget all cases of a class (--forget-where), or use another method",
             )
 

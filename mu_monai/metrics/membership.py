@@ -134,7 +134,7 @@ def allowed_errors(n_non_members: int, fpr: float) -> int:
 def logistic_scores(members: pd.DataFrame, non_members: pd.DataFrame, *, seed: int = 0) -> tuple[Array, Array] | None:
     """The score of each patient by a logistic regression on all signals, fitted on other patients only.
 
-    Five folds of patients, divided ten times, with the same share of members in each; signals are standardised within
+    Five folds of patients, divided ten times, with the same share of members in each; signals are standardized within
     the training folds, and both groups weigh alike. A patient's score is the mean of its ten log odds.
 
     The regression learns on which side members are. So it also finds members that are answered *worse* than unseen

@@ -16,6 +16,7 @@ from scipy.spatial import KDTree
 from mu_monai.keys import FORGET, LABEL, MODEL, ROLES, SUBSET
 from mu_monai.report.figures import Theme, short
 from mu_monai.report.sentences import count, percent
+from mu_monai.runs.scores import PREDICTED
 
 _PALETTE = "tab10"
 _STEPS = 200  # along a side of the plane
@@ -34,7 +35,7 @@ def draw_decision(table: pd.DataFrame, theme: Theme) -> Figure:
     Source: after Figure 4 of arXiv 2505.21872.
     """
     models = [role for role in ROLES if role in set(table[MODEL])]
-    names = sorted({*table[LABEL], *table["predicted"]})
+    names = sorted({*table[LABEL], *table[PREDICTED]})
     palette = matplotlib.colormaps[_PALETTE]
     colors = {name: palette(place % palette.N)[:3] for place, name in enumerate(names)}
     figure = Figure(figsize=(0.6 + 3.1 * len(models), 3.6 + 0.22 * -(-len(names) // 4)), layout="constrained")
@@ -57,7 +58,7 @@ def _draw_plane(axes: Axes, own: pd.DataFrame, colors: Mapping[str, Any], theme:
     low, high = low - _MARGIN * (high - low) - 1e-6, high + _MARGIN * (high - low) + 1e-6
     grid = np.stack(np.meshgrid(*np.linspace(low, high, _STEPS).T), axis=-1)
     nearest = KDTree(places).query(grid)[1]
-    regions = np.array([colors[name] for name in own["predicted"]])[nearest]
+    regions = np.array([colors[name] for name in own[PREDICTED]])[nearest]
     extent = (low[0], high[0], low[1], high[1])
     axes.imshow(regions, origin="lower", extent=extent, aspect="auto", alpha=0.28, interpolation="nearest")
     for forget in (False, True):
@@ -72,7 +73,7 @@ def _draw_plane(axes: Axes, own: pd.DataFrame, colors: Mapping[str, Any], theme:
 
 
 def decision_alt(table: pd.DataFrame) -> str:
-    """What the picture shows, in words: how many forget cases each model answers as they are labelled."""
+    """What the picture shows, in words: how many forget cases each model answers as they are labeled."""
     forget = table[table[SUBSET] == FORGET]
     said = [
         f"{model} predicts the label of {percent((own[LABEL] == own['predicted']).mean(), 0)} of them"

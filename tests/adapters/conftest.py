@@ -32,7 +32,7 @@ def build_unet(dims: int = 2, res_units: int = 2, seed: int = 0) -> UNet:
 
 
 def take_steps(student: Student, image: torch.Tensor, steps: int = 3, rate: float = 0.1) -> Student:
-    """Train towards background, and leave the student in evaluation mode."""
+    """Train toward background, and leave the student in evaluation mode."""
     torch.manual_seed(1)
     optimizer = torch.optim.SGD(student.trainable().values(), lr=rate)
     student.train()

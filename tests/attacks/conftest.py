@@ -1,4 +1,4 @@
-"""Made models of memorised random labels: nothing generalises, so whatever an attack brings back was in the weights."""
+"""Made models of memorized random labels: nothing generalizes, so whatever an attack brings back was in the weights."""
 
 from __future__ import annotations
 

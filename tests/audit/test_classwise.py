@@ -69,9 +69,9 @@ def groups(draw):
 @given(groups(), st.integers(0, 5))
 @settings(max_examples=10, deadline=None)
 def test_patients_are_drawn_with_all_their_cases(rows, seed):
-    sample = ResampledF1(rows, CLASSES, n_resamples=25, seed=seed)
+    sample = ResampledF1(rows, CLASSES, n_resamples=12, seed=seed)
     for place, name in enumerate(CLASSES):
-        slow = slow_draws(rows, name, 25, seed)
+        slow = slow_draws(rows, name, 12, seed)
         np.testing.assert_allclose(sample.draws[:, place], slow)
         if rows[rows["label"] == name]["patient_id"].nunique() < 2:
             assert all(math.isnan(end) for end in sample.interval(name))
@@ -120,7 +120,7 @@ def test_at_least_one_resample():
 
 def test_a_classifier_has_accuracy_loss_their_drops_and_an_f1_per_class():
     scores = make_scores("teacher", "retrained", "student")
-    records = by_key(scores, n_resamples=15)
+    records = by_key(scores, n_resamples=8)
     assert list(dict.fromkeys(metric for metric, _, _ in records)) == [
         *("accuracy", "accuracy_drop", "loss", "loss_drop", "f1[mel]", "f1[nv]", "f1[scc]")
     ]
@@ -135,7 +135,7 @@ def test_a_classifier_has_accuracy_loss_their_drops_and_an_f1_per_class():
             assert record.reference == f"retrained/{subset}"
             assert record.ideal == pytest.approx(f1_of(rows["retrained"], name))
             assert record.gap == pytest.approx(record.value - record.ideal)
-            slow = [slow_draws(rows[model], name, 15, 0) for model in ("student", "retrained")]
+            slow = [slow_draws(rows[model], name, 8, 0) for model in ("student", "retrained")]
             ends = np.nanquantile(slow[0] - slow[1], [0.025, 0.975])
             assert (record.gap_low, record.gap_high) == pytest.approx(tuple(ends))
             true = rows["student"][rows["student"]["label"] == name]

@@ -1,4 +1,4 @@
-"""A volume is cropped to what is seen or labelled in it."""
+"""A volume is cropped to what is seen or labeled in it."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_the_box_holds_all_that_is_above_zero():
 
 
 @given(st.tuples(*[st.integers(0, 7)] * 3))
-def test_no_labelled_voxel_is_cut_away(place):
+def test_no_labeled_voxel_is_cut_away(place):
     data = case(image=BODY, label=tuple(slice(at, at + 1) for at in place))
     assert CropContentd()(data)["label"].sum() == 1
 

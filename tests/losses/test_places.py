@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mu_monai.losses import FORGET_TERMS, Distillation, Guard, answered, labelled, over_places
+from mu_monai.losses import FORGET_TERMS, Distillation, Guard, answered, labeled, over_places
 
 PER_PLACE = [name for name, term in FORGET_TERMS.items() if term.whole is None]
 ADDITIVE = [name for name in PER_PLACE if name not in ("teacher_contradiction", "random_label")]  # balanced; drawn
@@ -37,7 +37,7 @@ def test_a_label_may_be_indices_or_one_hot(one_hot):
     found = values(0)
     label = found["label"]
     given_label = torch.nn.functional.one_hot(label[:, 0], 3).movedim(-1, 1) if one_hot else label
-    assert torch.equal(labelled(given_label, found["student"], [1, 2]), label[:, 0] > 0)
+    assert torch.equal(labeled(given_label, found["student"], [1, 2]), label[:, 0] > 0)
 
 
 def test_an_answer_is_the_most_probable_class():
@@ -49,7 +49,7 @@ def test_an_answer_is_the_most_probable_class():
 @pytest.mark.parametrize("name", [*PER_PLACE, "distillation", "guard"])
 def test_no_other_place_has_a_gradient(name):
     found = values(1)
-    chosen = labelled(found["label"], found["student"], [2])
+    chosen = labeled(found["label"], found["student"], [2])
     over_places(make(name), chosen, *inputs(name, found)).backward()
     gradient = found["student"].grad.movedim(1, -1)
     assert not gradient[~chosen].any()
@@ -61,7 +61,7 @@ def test_no_other_place_has_a_gradient(name):
 @pytest.mark.parametrize("name", [*ADDITIVE, "distillation", "guard"])
 def test_the_whole_is_the_mean_of_its_parts_by_their_size(name, seed):
     found = values(seed)
-    chosen, term = labelled(found["label"], found["student"], [1]), make(name)
+    chosen, term = labeled(found["label"], found["student"], [1]), make(name)
     parts = [places.double().mean() * over_places(term, places, *inputs(name, found)) for places in (chosen, ~chosen)]
     torch.testing.assert_close(sum(parts), term(*inputs(name, found)))
 

@@ -1,4 +1,4 @@
-"""The total-variation term: mean absolute difference of neighbouring probabilities."""
+"""The total-variation term: mean absolute difference of neighboring probabilities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mu_monai.losses import TotalVariation
 
 @pytest.mark.parametrize("space", [(3, 4), (2, 3, 4)])
 @pytest.mark.parametrize("softmax", [False, True])
-def test_it_is_the_mean_over_pairs_of_neighbours(space, softmax):
+def test_it_is_the_mean_over_pairs_of_neighbors(space, softmax):
     z = torch.randn(2, 2, *space, dtype=torch.double)
     p = z.softmax(1) if softmax else z.sigmoid()
     steps = []
@@ -35,7 +35,7 @@ def test_it_is_zero_for_any_even_answer_and_one_for_a_checkerboard(space):
     assert TotalVariation()((board * 2.0 - 1)[None, None] * 1e4).item() == 1
 
 
-def test_an_image_without_neighbours_gives_zero_with_a_gradient():
+def test_an_image_without_neighbors_gives_zero_with_a_gradient():
     logits = torch.randn(1, 1, 1, 1, requires_grad=True)
     value = TotalVariation()(logits)
     value.backward()
@@ -51,7 +51,7 @@ def test_mirrored_turned_and_inverted_images_are_as_rough(seed):
         torch.testing.assert_close(TotalVariation()(z), TotalVariation()(other))
 
 
-def test_descending_brings_neighbours_together():
+def test_descending_brings_neighbors_together():
     logits = torch.tensor([[[[-1.0, 1.0]]]], requires_grad=True)
     TotalVariation()(logits).backward()
     low, high = (logits - logits.grad).flatten().tolist()

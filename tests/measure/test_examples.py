@@ -84,7 +84,7 @@ class TestVolumes:
         assert coronal[1, 1] == 2  # 5 x 6
         assert sagittal[1, 0] == 2  # 5 x 8
 
-    def test_where_nothing_differs_it_is_the_largest_labelled_area_and_else_the_middle(self, volume, tmp_path):
+    def test_where_nothing_differs_it_is_the_largest_labeled_area_and_else_the_middle(self, volume, tmp_path):
         label = volume["label"][0]
         label[1:3, 1:4, 2] = 1
         label[3, 2:4, 2] = 1

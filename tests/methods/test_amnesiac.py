@@ -1,4 +1,4 @@
-"""Amnesiac relabelling: one wrong label per case for good, on joined data."""
+"""Amnesiac relabeling: one wrong label per case for good, on joined data."""
 
 from __future__ import annotations
 

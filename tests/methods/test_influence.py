@@ -87,7 +87,7 @@ def test_the_step_is_the_published_one(small):
     assert run.trainer.state.epoch == 0
 
 
-def labelled(cases, truth):
+def labeled(cases, truth):
     generator = torch.Generator().manual_seed(5)
     for case in cases:
         case["label"] = torch.multinomial((truth @ case["image"]).softmax(0), 1, generator=generator)[0]
@@ -117,7 +117,7 @@ def test_from_an_optimum_it_steps_towards_that_without_the_forget_cases(small):
     def cases(number, shift):
         images = torch.randn(number, 4, generator=generator) + shift
         ids = {"case_id": "c", "patient_id": "p"}
-        return labelled([{"image": image, "label": torch.tensor(0), **ids} for image in images], truth)
+        return labeled([{"image": image, "label": torch.tensor(0), **ids} for image in images], truth)
 
     retain, forget = cases(300, 0.0), cases(40, 1.0)
     teacher, target = optimum(retain + forget), parameters_to_vector(optimum(retain).parameters())

@@ -1,4 +1,4 @@
-"""What relabelling at the boundary does beyond the contract: its settings, its targets, and what it equals."""
+"""What relabeling at the boundary does beyond the contract: its settings, its targets, and what it equals."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_the_original_model_does_not_move_with_the_student(unlearn, monkeypatch,
     assert all(torch.equal(first, last) for first, last in zip(seen[0], seen[-1], strict=True))
 
 
-class TestRelabelling:
+class TestRelabeling:
     """Three cases of four classes: the first flips, the others do not."""
 
     logits = torch.tensor([[0.0, 3.0, 2.0, 1.0], [5.0, 1.0, 2.0, 0.0], [5.0, 4.0, 3.0, 0.0]])

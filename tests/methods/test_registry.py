@@ -20,7 +20,7 @@ from mu_monai.methods import UnlearningMethod
 
 @dataclass(kw_only=True)
 class EraseToRetain(UnlearningMethod):
-    "Erase to retain, as the neighbours understand it."
+    "Erase to retain, as the neighbors understand it."
     tasks = ("classification",)
     task: str = "classification"
 """
@@ -106,15 +106,15 @@ def test_ours_are_found_without_importing_what_others_installed(installed, fadin
 
 
 def test_a_class_of_our_name_is_another_method(installed):
-    installed("neighbours", TWIN, neighbourly="neighbours:EraseToRetain")
-    theirs = method_named("neighbourly")
+    installed("neighbors", TWIN, neighborly="neighbors:EraseToRetain")
+    theirs = method_named("neighborly")
     assert theirs is not EraseToRetain
-    assert method_at("neighbours.EraseToRetain") is theirs
+    assert method_at("neighbors.EraseToRetain") is theirs
     for target in ("mu_monai.methods.EraseToRetain", "mu_monai.methods.erase_to_retain.EraseToRetain"):
         assert method_at(target) is EraseToRetain
         assert imported(target) is EraseToRetain
     assert origin_of(EraseToRetain)["package"] == "mu-monai"
-    assert origin_of(theirs)["package"] == "neighbours"
+    assert origin_of(theirs)["package"] == "neighbors"
 
 
 @pytest.mark.parametrize("target", ["unheard_of.Method", "os.system", "Scrub", "", "unheard_of", "mu_monai.methods."])

@@ -19,6 +19,7 @@ from mu_monai.metrics import (
     smallest_fpr,
     tpr_at_fpr,
 )
+from mu_monai.runs.scores import COLUMNS, MASK, STRUCTURES
 
 VALUES = st.lists(st.integers(0, 5), min_size=1, max_size=12)
 
@@ -78,14 +79,14 @@ def test_the_task_says_which_columns_are_signals_and_gaps_leave_them_out():
 
 
 def test_one_channel_has_one_cross_entropy_and_several_the_other():
-    whole = dict.fromkeys(
-        (*membership_signals(pd.DataFrame({"loss": [1.0]})), "dice", "confidence", "boundary_loss"), 1.0
+    one, several = (
+        pd.DataFrame([{column.name: 1.0 for column in COLUMNS if column.signal and kind in column.kinds}])
+        for kind in (MASK, STRUCTURES)
     )
-    whole |= {"logit_confidence": 1.0} | {f"foreground_confidence_q{q}": 1.0 for q in (10, 50, 90)}
-    assert missing_signals(pd.DataFrame([whole | {"bce": 1.0}])) == []
-    assert missing_signals(pd.DataFrame([whole])) == ["bce"]
-    assert missing_signals(pd.DataFrame([whole | {"dice[organ]": 1.0, "cross_entropy": 1.0}])) == []
-    assert missing_signals(pd.DataFrame([whole | {"dice[organ]": 1.0}])) == ["cross_entropy"]
+    several["dice[organ]"] = 1.0
+    assert (missing_signals(one), missing_signals(several)) == ([], [])
+    assert missing_signals(one.drop(columns="bce")) == ["bce"]
+    assert missing_signals(several.drop(columns="cross_entropy")) == ["cross_entropy"]
 
 
 @pytest.fixture

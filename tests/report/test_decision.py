@@ -63,7 +63,7 @@ def test_without_a_table_of_these_weights_there_is_none(runs, lost):
     assert found.decision.empty
 
 
-def test_words_say_how_many_forget_cases_are_answered_as_labelled():
+def test_words_say_how_many_forget_cases_are_answered_as_labeled():
     assert decision_alt(make_decision(("teacher", "student"))) == (
         "Planes of 40 cases with each model's regions; the stars are forget cases: teacher predicts the label of 100 % "
         "of them; student predicts the label of 25 % of them."

@@ -192,9 +192,9 @@ def test_what_a_bundles_method_says_of_itself_decides_on_classes(fading, tmp_pat
 
 
 def test_a_class_of_our_name_is_judged_by_what_it_is_itself(mu_monai, places, own_bundle, tmp_path, monkeypatch):
-    (tmp_path / "neighbour.py").write_text(TWIN)
+    (tmp_path / "neighbor.py").write_text(TWIN)
     monkeypatch.syspath_prepend(str(tmp_path))
-    bundle = own_bundle("neighbour.EraseToRetain")
+    bundle = own_bundle("neighbor.EraseToRetain")
     code, _, error = mu_monai("unlearn", bundle, *places("isic"), "--out", tmp_path / "run", *QUICK)
     assert code == 2
     assert "EraseToRetain cannot forget in a segmentation task" in error
@@ -202,7 +202,7 @@ def test_a_class_of_our_name_is_judged_by_what_it_is_itself(mu_monai, places, ow
     code, _, error = mu_monai("unlearn", bundle, *places("isic"), *ours, *QUICK)
     assert code == 0, error
     assert "forget_weight" in read_json(tmp_path / "ours" / "run.json")["method"]["settings"]
-    sys.modules.pop("neighbour")
+    sys.modules.pop("neighbor")
 
 
 def test_a_method_that_is_called_as_a_config_of_the_bundle_is_not_given_that_config(

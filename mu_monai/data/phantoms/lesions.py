@@ -135,7 +135,7 @@ def draw_hairs(rng: np.random.Generator, image: Array, count: int) -> None:
 
 
 def illumination(rng: np.random.Generator, grid: tuple[Array, Array], device: str) -> Array:
-    """A slope of light across the image, and darkness towards the corners."""
+    """A slope of light across the image, and darkness toward the corners."""
     slope = _direction(rng) * rng.uniform(0, 0.2)
     light = 1 + slope[0] * (grid[0] - 0.5) + slope[1] * (grid[1] - 0.5)
     rim = np.hypot(grid[0] - 0.5, grid[1] - 0.5)

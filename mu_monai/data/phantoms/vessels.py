@@ -24,7 +24,7 @@ class Camera:
     Args:
         cast: factor on red, green and blue.
         radius: of the round field of view, as a share of the image's side.
-        height: above and below the centre, at which the field is cut off, as a share of the side.
+        height: above and below the center, at which the field is cut off, as a share of the side.
         blur: standard deviation of the point spread, as a share of the side.
         noise: standard deviation of the noise, of pixels in [0, 1].
     """

@@ -45,7 +45,7 @@ _REMARKS = {
     "'spacing': set one that is near to theirs",
     "empty": "%d of %d labels have no structure, such as %s; no patch of these volumes can hold one, and their Dice is "
     "1 where nothing is predicted, else 0",
-    "far": "%d of %d volumes have intensities far beyond the others, such as %s; percentile normalisation (--overlay "
+    "far": "%d of %d volumes have intensities far beyond the others, such as %s; percentile normalization (--overlay "
     "mr) is indifferent to that, but a CT with such values holds no Hounsfield units",
 }
 

@@ -147,7 +147,7 @@ class _Arena:
         self._device = evaluation.device
         rows = scores[scores[SUBSET].isin((FORGET, TEST)) & scores[MODEL].isin(list(evaluation.models))]
         rows = rows.astype({PATIENT_ID: str, CASE_ID: str})
-        self.before = _labelled(rows, attack="", stage=0)
+        self.before = _labeled(rows, attack="", stage=0)
         one = self.before[self.before[MODEL] == next(iter(evaluation.models))]
         self._cases = hashlib.sha256(one[[SUBSET, PATIENT_ID, CASE_ID]].to_csv(index=False).encode()).hexdigest()
         patients = one.loc[one[SUBSET] == FORGET, PATIENT_ID].to_numpy()  # in the loaders' order
@@ -188,13 +188,13 @@ class _Arena:
             with atomic_path(file) as path:
                 path.write_bytes(content)
         table = read_scores(file, (SUBSET, PATIENT_ID, CASE_ID))
-        return _labelled(table, attack=name, model=role)
+        return _labeled(table, attack=name, model=role)
 
     def _stages(self, name: str, role: str) -> Iterator[pd.DataFrame]:
         network = self._models[role].eval()
         if name == LINEAR_PROBE:
             scorer = self._scorer
-            yield _labelled(probe_scores(network, scorer.loaders, scorer.inferer, self._device), stage=0)
+            yield _labeled(probe_scores(network, scorer.loaders, scorer.inferer, self._device), stage=0)
         elif name == RELEARNING:
             yield from self._relearning(network, only_now=role == TEACHER)
         else:
@@ -219,12 +219,12 @@ class _Arena:
                 "the given scores are not in the order of the forget cases, so nobody can say which patients the "
                 "attacker knows; give the rows as 'mu-monai evaluate' writes them"
             )
-        return _labelled(scores, subset=KNOWN, stage=step)
+        return _labeled(scores, subset=KNOWN, stage=step)
 
     def _answers(self, network: nn.Module, forgotten: Batches, step: int = 0) -> pd.DataFrame:
         parts = {FORGET: forgotten, TEST: self._scorer.loaders[TEST]}
         tables = [
-            _labelled(self._scorer.score(network, loader, measure=False), subset=name, stage=step)
+            _labeled(self._scorer.score(network, loader, measure=False), subset=name, stage=step)
             for name, loader in parts.items()
         ]
         return pd.concat(tables, ignore_index=True)
@@ -256,7 +256,7 @@ class _Arena:
             if hindered:
                 yield f"{name} was not run: {hindered}"
         if RETRAINED not in self._models:
-            yield "without a retrained model nobody can say how much of what came back is no more than generalisation"
+            yield "without a retrained model nobody can say how much of what came back is no more than generalization"
         if ADAPTER_REMOVAL in chosen and not self._hindered(ADAPTER_REMOVAL):
             yield self._rebuilt()
         if LINEAR_PROBE in chosen and not self._hindered(LINEAR_PROBE) and TEACHER in self._models:
@@ -294,7 +294,7 @@ def _before(evaluation: Evaluation) -> pd.DataFrame:
     loaders, scorer = evaluation.scorer.loaders, evaluation.scorer
     return pd.concat(
         [
-            _labelled(scorer.score(network.eval(), loaders[subset], measure=False), model=role, subset=subset)
+            _labeled(scorer.score(network.eval(), loaders[subset], measure=False), model=role, subset=subset)
             for role, network in evaluation.models.items()
             for subset in (FORGET, TEST)
         ],
@@ -302,7 +302,7 @@ def _before(evaluation: Evaluation) -> pd.DataFrame:
     )
 
 
-def _labelled(table: pd.DataFrame, **columns: str | int) -> pd.DataFrame:
+def _labeled(table: pd.DataFrame, **columns: str | int) -> pd.DataFrame:
     return table.assign(**columns)
 
 

@@ -40,6 +40,7 @@ from mu_monai.lock import writes
 from mu_monai.metrics import klom
 from mu_monai.record import without_nan
 from mu_monai.runs import add_files, read_stamped, write_stamped
+from mu_monai.runs.scores import MARGIN
 from mu_monai.runs.stamp import command_line, package_versions
 from mu_monai.runs.stamped import FORMAT
 from mu_monai.workflow.auditing.attacking import chosen_attacks, run_attacks
@@ -51,7 +52,6 @@ from mu_monai.workflow.auditing.shadows import shadow_scores
 from mu_monai.workflow.options import AuditOptions
 
 _PACKAGES = ("mu-monai", "torch", "monai", "scikit-learn", "numpy")
-_MARGIN = "logit_confidence"
 logger = logging.getLogger(__name__)
 _BY_NAMES = (
     "the run folder was searched by the names of files alone, since the original model is not at hand: copies of its "
@@ -203,10 +203,8 @@ def _klom(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
     students, retrained = inputs.tables([inputs.run, *inputs.siblings]), inputs.tables(inputs.references)
     if len(retrained) < 2:
         return _Part(notes=["no KLoM: it takes the runs of several retrained models (--reference, repeated)"])
-    if any(_MARGIN not in table for table in (*students, *retrained)):
-        return _Part(
-            notes=[f"no KLoM: not all score tables have {_MARGIN}; 'mu-monai evaluate RUN' scores a run again"]
-        )
+    if any(MARGIN not in table for table in (*students, *retrained)):
+        return _Part(notes=[f"no KLoM: not all score tables have {MARGIN}; 'mu-monai evaluate RUN' scores a run again"])
     return _Part(
         records=klom_records(klom(students, retrained), **draws), notes=[klom_note(len(students), len(retrained))]
     )

@@ -6,13 +6,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mu_monai.keys import RETRAINED, ROLES, STUDENT
+from mu_monai.keys import LOSS, RETRAINED, ROLES, STUDENT
 from mu_monai.report import metric_name, metric_sentence, patient_sentence
 from mu_monai.report.audit_sentences import attack_name
 from mu_monai.report.sentences import between, number
 from mu_monai.runs import read_stamped
+from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, LIRA, LOGISTIC, TPR, U_LIRA, Metric
 
-_MAIN = ("auc[loss]", "tpr@0.01[loss]", "auc[logistic]", "auc[lira]", "auc[u-lira]", "average_gap", "tow")
+_MAIN = (
+    AUC_OF_LOSS,
+    str(Metric(TPR, LOSS, 0.01)),
+    *(str(Metric(AUC, attack)) for attack in (LOGISTIC, LIRA, U_LIRA)),
+    "average_gap",
+    "tow",
+)
 _WORST = 3
 _SHAPE = {
     "verdict": dict.fromkeys(("label", "sentence", "but", "rule"), str),
@@ -39,7 +46,7 @@ def _lines(content: Mapping[str, Any]) -> Iterator[str]:
     yield f"  rule: {said['rule']}"
     for metric in _MAIN:
         yield from _number(metric, content["records"])
-    after = [row for row in content["records"] if row["attack"] and row["metric"] == "auc[loss]"]
+    after = [row for row in content["records"] if row["attack"] and row["metric"] == AUC_OF_LOSS]
     if after:
         yield "after attacks: AUC of the loss, student (retrained)"
         for attack in dict.fromkeys(row["attack"] for row in after):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mu_monai.losses.relabelling import relabelled, relabelling_losses, standing, without_truth
+from mu_monai.losses.relabeling import relabeled, relabeling_losses, standing, without_truth
 
 
 def mask(*foreground):
@@ -50,19 +50,19 @@ class TestStanding:
 class TestLabels:
     def test_hard_labels_of_a_mask_are_its_answer_at_every_pixel(self):
         logits = torch.randn(2, 1, 3, 3, generator=torch.Generator().manual_seed(0))
-        target = relabelled(logits, softmax=False)
+        target = relabeled(logits, softmax=False)
         assert torch.equal(target[:, 1], (logits > 0).float())
         assert torch.equal(target.sum(1), torch.ones(2, 1, 3, 3))
 
     def test_as_many_as_there_are_is_soft(self):
         logits = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
-        assert torch.equal(relabelled(logits, True, "top-k", top_k=9), relabelled(logits, True, "soft"))
-        assert torch.equal(relabelled(logits, True, "top-k", top_k=1), relabelled(logits, True, "hard"))
+        assert torch.equal(relabeled(logits, True, "top-k", top_k=9), relabeled(logits, True, "soft"))
+        assert torch.equal(relabeled(logits, True, "top-k", top_k=1), relabeled(logits, True, "hard"))
 
     def test_the_loss_is_cross_entropy_with_its_gradient(self):
         logits = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(0))
         answer = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(1))
-        losses = relabelling_losses(logits, relabelled(answer, True), softmax=True)
+        losses = relabeling_losses(logits, relabeled(answer, True), softmax=True)
         expected = torch.nn.functional.cross_entropy(logits, answer.argmax(1), reduction="none").flatten(1).mean(1)
         assert torch.allclose(losses, expected)
 
@@ -70,7 +70,7 @@ class TestLabels:
         logits = torch.full((2, 1, 1, 6), 4.0)
         label = mask(0, 1).repeat(1, 1, 1, 1)
         found = without_truth(logits, label, False, torch.tensor([True, False]))
-        assert relabelled(found, False)[0, 1, 0, 0].tolist() == [0, 0, 1, 1, 1, 1]
+        assert relabeled(found, False)[0, 1, 0, 0].tolist() == [0, 0, 1, 1, 1, 1]
         assert torch.equal(found[1], logits[1])
         empty = without_truth(logits, label, False, torch.tensor([False, True]))
         assert torch.equal(empty, logits), "an image without a structure has no runner-up"
@@ -78,7 +78,7 @@ class TestLabels:
     def test_the_runner_up_of_a_softmax_mask_is_the_second_class(self):
         logits = torch.tensor([3.0, 1.0, 2.0]).view(1, 3, 1).repeat(1, 1, 2)
         found = without_truth(logits, torch.tensor([[0, 2]]), True, torch.tensor([True]))
-        assert relabelled(found, True).argmax(1).tolist() == [[0, 0]], "pixel 0 is background and keeps its answer"
+        assert relabeled(found, True).argmax(1).tolist() == [[0, 0]], "pixel 0 is background and keeps its answer"
         logits = torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1).repeat(1, 1, 2)
         found = without_truth(logits, torch.tensor([[0, 2]]), True, torch.tensor([True]))
-        assert relabelled(found, True).argmax(1).tolist() == [[2, 1]]
+        assert relabeled(found, True).argmax(1).tolist() == [[2, 1]]

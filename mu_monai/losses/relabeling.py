@@ -44,7 +44,7 @@ def standing(
     return -mean(true), mean(true.exp()), mean((log_p.argmax(1) != truth).to(true.dtype)) >= 0.5
 
 
-def relabelled(
+def relabeled(
     logits: torch.Tensor, softmax: bool, mode: str = HARD, *, top_k: int = 3, temperature: float = 1.0
 ) -> torch.Tensor:
     """Labels that are read off an answer, as probabilities of the outcomes, in the shape of `log_probabilities`.
@@ -58,7 +58,7 @@ def relabelled(
         temperature: by which the logits of soft and top-k labels are divided, > 0.
 
     Example:
-        >>> relabelled(torch.tensor([[0.0, 1.0, 1.0]]), True, "top-k", top_k=2)
+        >>> relabeled(torch.tensor([[0.0, 1.0, 1.0]]), True, "top-k", top_k=2)
         tensor([[0.0000, 0.5000, 0.5000]])
     """
     log_p = log_probabilities(logits / temperature, softmax)
@@ -87,16 +87,16 @@ def without_truth(logits: torch.Tensor, label: torch.Tensor, softmax: bool, case
     return logits.masked_fill(chosen, -torch.inf)
 
 
-def relabelling_losses(logits: torch.Tensor, target: torch.Tensor, softmax: bool) -> torch.Tensor:
+def relabeling_losses(logits: torch.Tensor, target: torch.Tensor, softmax: bool) -> torch.Tensor:
     """The cross-entropy of each case to its labels, `(B,)`: the mean over all places, in nats.
 
     Args:
         logits: `(B, C, ...)`.
-        target: probabilities of the outcomes, as `relabelled` gives them.
+        target: probabilities of the outcomes, as `relabeled` gives them.
         softmax: as in `log_probabilities`.
 
     Example:
-        >>> relabelling_losses(torch.zeros(1, 1, 2), relabelled(torch.ones(1, 1, 2), False), False)
+        >>> relabeling_losses(torch.zeros(1, 1, 2), relabeled(torch.ones(1, 1, 2), False), False)
         tensor([0.6931])
     """
     losses = cross_entropy(target, log_probabilities(logits, softmax))
