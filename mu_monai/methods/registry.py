@@ -79,9 +79,12 @@ def imported(target: object) -> type[UnlearningMethod] | None:
 
 def defaults(kind: type[UnlearningMethod]) -> dict[str, Any]:
     """The settings of a method where nobody sets them, by name; what has no default is left out."""
-    found = {item.name: item.default for item in fields(kind) if item.repr}
-    made = {item.name: item.default_factory() for item in fields(kind) if item.default_factory is not MISSING}
-    return {name: value for name, value in (found | made | {"task": kind.tasks[0]}).items() if value is not MISSING}
+    given = {
+        item.name: item.default if item.default_factory is MISSING else item.default_factory()
+        for item in fields(kind)
+        if item.repr
+    }
+    return {name: value for name, value in given.items() if value is not MISSING} | {"task": kind.tasks[0]}
 
 
 def declaration_problems(kind: Any) -> Iterator[str]:
