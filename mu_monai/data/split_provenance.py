@@ -84,7 +84,7 @@ def provenance_problems(provenance: Mapping[str, Any]) -> Iterator[str]:
 
     Example:
         >>> list(provenance_problems({"group_by": 3}))
-        ['group_by holds a whole number (3) where text is wanted']
+        ['group_by holds a whole number (3) instead of text']
     """
     yield from shape_problems(provenance, {key: kind for key, kind in _SHAPES.items() if key in provenance})
     digests, duplicates = provenance.get("sha256", {}), provenance.get("duplicates", {})

@@ -136,7 +136,7 @@ def test_keys_that_hold_something_else_are_all_named(split_file):
     assert caught.match("key 'retain' holds 3, not a list of cases; make the split again")
     assert caught.match(r"key 'forget' holds None, not a list")
     assert caught.match(r"key 'test' holds \{'a': 'b+\.\.\., not a list")
-    assert caught.match(r"provenance, sha256 holds a list where a mapping is wanted; make the split again")
+    assert caught.match(r"provenance, sha256 holds a list instead of a mapping; make the split again")
     split_file.write_text('{"retain": 3}')
     with pytest.raises(InputError, match="key 'retain' holds 3, not a list of cases"):
         load_split(split_file)

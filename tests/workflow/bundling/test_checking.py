@@ -237,7 +237,7 @@ def test_twins_that_are_not_equal_are_named(bundle, name, change):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("{", "is not valid JSON"), ("[]", "a mapping is wanted"), ('{"loss": "%a.json::b"}', "parsed")],
+    [("{", "is not valid JSON"), ("[]", "instead of a mapping"), ('{"loss": "%a.json::b"}', "parsed")],
 )
 def test_a_config_that_cannot_be_read_is_named_beside_other_problems(bundle, text, expected):
     (bundle / "configs" / "train.json").write_text(text)
