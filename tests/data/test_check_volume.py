@@ -92,5 +92,5 @@ def test_a_label_that_starts_at_another_corner_is_on_the_same_voxels(tmp_path):
 
 def test_a_series_whose_place_was_not_understood_is_refused(tmp_path):
     series = MetaTensor(torch.full((1, 4, 4, 4), -500.0), affine=torch.eye(4), meta={"filename_or_obj": str(tmp_path)})
-    with pytest.raises(InputError, match="position in space.*ImageOrientationPatient"):
+    with pytest.raises(InputError, match=r"position in space.*ImageOrientationPatient"):
         CheckVolumed(classes=CLASSES)({"image": series})

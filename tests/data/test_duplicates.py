@@ -165,9 +165,7 @@ def test_a_split_keeps_copies_in_one_subset(with_copy):
 
 
 def test_forgetting_one_of_two_patients_with_a_copy_is_refused(with_copy):
-    with pytest.raises(
-        InputError, match=r"'p00 \+ p09' is to be forgotten only in part: 'c00_0', 'c00_1' but not 'c09_0'"
-    ):
+    with pytest.raises(InputError, match=r"'p00 \+ p09' .* forgotten only in part: 'c00_0', 'c00_1' but not 'c09_0'"):
         make_split(with_copy, SplitSettings(on_duplicates="together", forget=ForgetIds(("p00",))))
 
 

@@ -86,7 +86,7 @@ def test_a_table_without_columns_or_rows_is_refused(make_manifest):
 
 
 def test_the_column_subset_is_reserved(make_manifest):
-    with pytest.raises(InputError, match="'subset' .*rename it"):
+    with pytest.raises(InputError, match=r"'subset' .*rename it"):
         check_manifest(make_manifest().assign(subset="train"))
 
 

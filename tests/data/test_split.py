@@ -234,7 +234,7 @@ def test_too_few_patients_are_refused(sizes, arguments):
 def test_an_unknown_or_incomplete_group_column_is_refused(make_manifest):
     with pytest.raises(InputError, match="group_by 'patient' is not a column; did you mean 'patient_id'"):
         split_manifest(make_manifest(), group_by="patient")
-    with pytest.raises(InputError, match="row 2: site is empty, and the split groups by it"):
+    with pytest.raises(InputError, match="row 2: site is empty"):
         split_manifest(make_manifest().assign(site=["x", None] + ["y"] * 18), group_by="site")
 
 
@@ -322,7 +322,7 @@ def test_a_class_that_validation_or_test_lacks_is_said(make_manifest, caplog):
     split = make_split(source, SplitSettings(forget=ForgetWhere("diagnosis != 'keratosis'")))
     assert sorted(case["label"] for case in split["forget"]) == ["melanoma", "nevus"]
     for subset in ("validation", "test"):
-        assert f"{subset} has no case of 'melanoma', 'nevus'; scores of these classes are missing there" in caplog.text
+        assert f"{subset} has no case of 'melanoma', 'nevus'" in caplog.text
     caplog.clear()
     make_split(source, SplitSettings(forget=ForgetFraction(0.5), validation=0, test=0))
     assert not caplog.text
@@ -332,7 +332,7 @@ def test_a_class_of_a_patient_who_has_others_is_forgotten_by_case(make_manifest)
     source = classified(make_manifest, ["nevus", "melanoma"] * 5)
     source.manifest.loc[[0, 1], "patient_id"] = "both"
     forget = ForgetWhere("diagnosis == 'nevus'")
-    with pytest.raises(InputError, match="'both' is to be forgotten only in part: 'c00_0' but not 'c01_0'"):
+    with pytest.raises(InputError, match="'both' would be forgotten only in part: 'c00_0' but not 'c01_0'"):
         make_split(source, SplitSettings(forget=forget))
     split = make_split(source, SplitSettings(forget=forget, group_by="case_id"))
     assert {case["label"] for case in split["forget"]} == {"nevus"}
