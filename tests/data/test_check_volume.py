@@ -58,7 +58,7 @@ def test_a_label_may_be_absent():
         ({"image": ct(), "label": mask(0.5)}, "holds the values 0, 0.5"),
         ({"image": ct(), "label": mask(float("nan"))}, "holds the values 0, nan"),
         ({"image": ct(), "label": mask(shape=(1, 6, 5, 5))}, "is 6x5x5 voxels but its image is 6x5x4"),
-        ({"image": ct(), "label": mask(affine=torch.diag(torch.tensor([1.0, 1, 1.5, 1])))}, "lies up to 1.5 mm away"),
+        ({"image": ct(), "label": mask(affine=torch.diag(torch.tensor([1.0, 1, 1.5, 1])))}, "up to 1.5 mm away"),
     ],
 )
 def test_what_is_wrong_names_file_value_and_remedy(data, message):
