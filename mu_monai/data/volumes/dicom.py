@@ -188,7 +188,7 @@ def _place_problems(slices: list[Header]) -> list[str]:
     if len(double):
         place = np.sort(places)[double[0]]
         return [
-            f"holds {len(double)} slices at the position of another one, such as at {place:.6g} mm along their normal;  "
+            f"holds {len(double)} slices at the position of another one, such as at {place:.6g} mm along their normal; "
             "keep one of each, or give each series its own folder"
         ]
     return [*_gap_problems(np.sort(places), usual), *_order_problems(places, numbers)]
