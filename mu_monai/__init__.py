@@ -35,11 +35,11 @@ def __dir__() -> list[str]:
 
 
 def _end_monai(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """See `mu_monai.cli.ending`, which is imported when it is needed."""
+    """See `mu_monai.cli.ending`, which is imported only when needed."""
     importlib.import_module("mu_monai.cli.ending").end_monai(kind, error, trace)
 
 
-# `python -m monai.bundle` prints a traceback of whatever goes wrong in a bundle. A bundle of ours imports this package
-# before anything else of it is evaluated. No other program's hook is touched.
+# `python -m monai.bundle` prints a traceback for anything that goes wrong in a bundle. Our bundles import this package
+# before anything else in them is evaluated. The hook of any other program is left alone.
 if getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", None) == "monai.bundle.__main__":
     sys.excepthook = _end_monai

@@ -25,14 +25,14 @@ class InputError(ValueError):
         super().__init__(self._text())
 
     def _text(self) -> str:
-        problems = [problem.replace("\n", "\\n") for problem in self.problems]  # a name cannot begin a line of its own
+        problems = [problem.replace("\n", "\\n") for problem in self.problems]  # a name must not start a new line
         if len(problems) == 1:
             return problems[0]
         return "\n  - ".join([f"{len(problems)} problems:", *problems])
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A clause that offers the known name nearest to `name`, to end a sentence with; empty where none is near.
+    """A closing clause that suggests the known name closest to `name`; empty if none is close.
 
     Example:
         >>> did_you_mean("isicc", ["chase", "isic"])
@@ -43,14 +43,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def raise_if_any(problems: Iterable[str]) -> None:
-    """Raise one `InputError` with all problems, or do nothing where there is none."""
-    found = list(problems)
-    if found:
-        raise InputError(found)
+    """Raise one `InputError` with all problems; do nothing if there are none."""
+    sentences = list(problems)
+    if sentences:
+        raise InputError(sentences)
 
 
 def collect(*steps: Callable[[], Iterable[str] | None]) -> list[str]:
-    """Call every step and gather the problems of all, so that a user sees them at once."""
+    """Run every step and collect the problems of all, so that a user sees them at once."""
     problems: list[str] = []
     for step in steps:
         try:
@@ -61,7 +61,7 @@ def collect(*steps: Callable[[], Iterable[str] | None]) -> list[str]:
 
 
 def unless_raised(_result: object) -> list[str]:
-    """No problems, since what was called did not raise any; for `collect`.
+    """An empty list: the call in the argument raised nothing. For use in `collect`.
 
     Example:
         >>> collect(lambda: unless_raised(raise_if_any([])))

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, JSON of a known shape, and the SHA-256 of what is an ordinary file."""
+"""Files that are written whole or not at all, JSON of a known shape, and the SHA-256 of ordinary files."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ ARCHIVE_ERRORS = (  # what readers of archives and arrays raise for damaged byte
 
 Shape = type | UnionType | Mapping[str, Any] | list[Any]
 
-_NOT_FILES = ("/proc", "/sys", "/dev")  # whatever stands there is the system's, even where it looks like a file
-_MEMORY = "/dev/shm"  # a folder for ordinary files, in memory
+_NOT_FILES = ("/proc", "/sys", "/dev")  # entries here belong to the system, even if they look like files
+_MEMORY = "/dev/shm"  # ordinary files, kept in memory
 _JSON_WORDS = {
     dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number",
     bool: "true or false", type(None): "null",
@@ -40,12 +40,12 @@ _JSON_WORDS = {
 
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; on success it replaces `target`, on any exception it is removed.
+    """Yield a temporary path next to `target`; on success it replaces `target`, on any exception it is removed.
 
-    The content is on the disk before it takes its name, so that a power cut leaves the old file or the new one.
+    The content is flushed to disk before the rename, so that a power cut leaves either the old file or the new one.
 
     Raises:
-        OSError: where it cannot be written, with the name of `target`.
+        OSError: if it cannot be written, with the name of `target`.
 
     Example:
         >>> import tempfile
@@ -70,7 +70,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         if error.errno is None:
             raise OSError(f"'{target}' cannot be written ({error})") from error
-        if error.filename in (None, name, temporary):  # nobody knows the temporary name
+        if error.filename in (None, name, temporary):  # the temporary name means nothing to a user
             error.filename = str(target)
         raise
     finally:
@@ -79,7 +79,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `target` that takes its place on success, and is removed on any exception.
+    """Yield a temporary folder next to `target`; on success it becomes `target`, on any exception it is removed.
 
     Example:
         >>> import tempfile
@@ -92,7 +92,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     try:
-        whole = temporary / target.name  # made by mkdir, so that others may read it as any folder
+        whole = temporary / target.name  # made by mkdir, with the usual permissions
         whole.mkdir()
         yield whole
         os.rename(whole, target)
@@ -101,7 +101,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put a new name on the disk, where the system can: Windows and some network file systems cannot."""
+    """Flush a new name to disk, if the system supports it: Windows and some network file systems do not."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -117,14 +117,14 @@ def write_json(target: str | os.PathLike[str], content: Any) -> None:
 
 
 def read_json(source: str | os.PathLike[str], shape: Shape = object) -> Any:
-    """Read a JSON file and check what it holds.
+    """Read a JSON file and check its shape.
 
     Args:
         source: the file, UTF-8.
-        shape: what is wanted, see `shape_problems`; anything by default.
+        shape: the expected shape, see `shape_problems`; anything by default.
 
     Raises:
-        InputError: where the file is missing, cannot be read, is not JSON or holds something else.
+        InputError: if the file is missing, cannot be read, is not JSON, or has another shape.
 
     Example:
         >>> import tempfile
@@ -137,14 +137,14 @@ def read_json(source: str | os.PathLike[str], shape: Shape = object) -> Any:
     try:
         content = json.loads(text)
         if "\\u" in text:
-            json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair could never be printed or written
+            json.dumps(content, ensure_ascii=False).encode()  # a lone surrogate could never be printed or written
     except (ValueError, RecursionError) as error:
         why = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
         raise InputError(
             f"'{source}' is not valid JSON ({why}); the file is damaged: restore it, or make it again"
         ) from error
     raise_if_any(
-        f"'{source}': {problem}; the file is damaged or another than is wanted: restore it, or make it again"
+        f"'{source}': {problem}; the file is damaged or is not the right one: restore it, or make it again"
         for problem in shape_problems(content, shape)
     )
     return content
@@ -154,7 +154,7 @@ def read_text(source: str | os.PathLike[str]) -> str:
     """Read a text file in UTF-8, with or without a byte order mark.
 
     Raises:
-        InputError: where it is missing, cannot be read, is not an ordinary file, or holds something else than text.
+        InputError: if it is missing, cannot be read, is not an ordinary file, or is not text.
     """
     raise_if_any(filter(None, [special_problem(source)]))
     try:
@@ -171,21 +171,21 @@ def read_text(source: str | os.PathLike[str]) -> str:
 
 
 def shape_problems(content: Any, shape: Shape, place: str = "it") -> list[str]:
-    """Say where content is not of the shape that is wanted, one sentence each.
+    """List where content does not have the expected shape, one sentence each.
 
     Args:
-        content: what a JSON file holds.
-        shape: a type or a union of types; a mapping of the keys that must be there to their shapes, further keys are
-            allowed; or a list with one shape, that of every entry.
-        place: how to call the content.
+        content: the content of a JSON file.
+        shape: a type or a union of types; a mapping from required keys to their shapes (more keys are allowed); or a
+            list with one shape, that of every entry.
+        place: the name of the content in the sentences.
 
     Example:
         >>> shape_problems({"rows": [{"seed": "1"}]}, {"rows": [{"seed": int}], "status": str})
-        ["rows, entry 1, seed holds text ('1') where a whole number is wanted", "it has no key 'status'"]
+        ["rows, entry 1, seed holds text ('1') instead of a whole number", "it has no key 'status'"]
     """
     kind = dict if isinstance(shape, Mapping) else list if isinstance(shape, list) else shape
     if not _is_a(content, kind):
-        return [f"{place} holds {_in_words(content)} where {_wanted(kind)} is wanted"]
+        return [f"{place} holds {_in_words(content)} instead of {_kind_in_words(kind)}"]
     inside = "" if place == "it" else f"{place}, "
     if isinstance(shape, Mapping):
         return [
@@ -208,12 +208,12 @@ def shape_problems(content: Any, shape: Shape, place: str = "it") -> list[str]:
 
 def _is_a(content: Any, kind: Any) -> bool:
     kinds = kind.__args__ if isinstance(kind, UnionType) else (kind,)
-    if isinstance(content, bool):  # which Python takes for a number
+    if isinstance(content, bool):  # bool is a subclass of int
         return bool in kinds or object in kinds
     return isinstance(content, kinds) or (float in kinds and isinstance(content, int))
 
 
-def _wanted(kind: Any) -> str:
+def _kind_in_words(kind: Any) -> str:
     kinds = kind.__args__ if isinstance(kind, UnionType) else (kind,)
     return " or ".join(_JSON_WORDS.get(each, each.__name__) for each in kinds)
 
@@ -227,10 +227,10 @@ def _in_words(content: Any) -> str:
 
 
 def special_problem(source: str | os.PathLike[str]) -> str | None:
-    """Why a path must not be opened; none where it may be, or does not exist.
+    """Why a path must not be opened; None if it may be opened, or does not exist.
 
-    A device, a pipe and a socket have no end or wait forever, and what lies under `/proc`, `/sys` and `/dev` belongs to
-    the system. Links count as what they lead to.
+    Reading a device, a pipe or a socket may never end, and everything under `/proc`, `/sys` and `/dev` belongs to the
+    system. Links are followed.
 
     Example:
         >>> special_problem("/dev/zero")
@@ -251,10 +251,10 @@ def special_problem(source: str | os.PathLike[str]) -> str | None:
 
 
 def link_problems(folder: str | os.PathLike[str]) -> list[str]:
-    """Why a folder that may come from anybody is not written to or read: links in it lead to places that it chose.
+    """The links in a folder, one problem each: an untrusted folder could use them to point anywhere.
 
     Args:
-        folder: the folder; it may be a link itself, since whoever names it knows where it leads.
+        folder: the folder; it may be a link itself, since the user who names it knows where it leads.
 
     Example:
         >>> import tempfile
@@ -263,27 +263,27 @@ def link_problems(folder: str | os.PathLike[str]) -> list[str]:
         >>> len(link_problems(folder))
         1
     """
-    found = [
+    links = [
         os.path.join(place, name)
         for place, folders, files in os.walk(folder)
         for name in (*folders, *files)
         if os.path.islink(os.path.join(place, name))
     ]
     return [
-        f"'{name}' is a link, and what it leads to was chosen by whoever made '{folder}'; put the file or folder "
-        "itself in its place"
-        for name in sorted(found)
+        f"'{name}' is a link, and its target was chosen by the maker of '{folder}'; replace the link by the file or "
+        "folder itself"
+        for name in sorted(links)
     ]
 
 
 def file_sha256(source: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits; of a folder (a DICOM series) that of its files' digests.
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits; for a folder (a DICOM series), that of its files' digests.
 
-    A `.gz` file counts as what it holds, since compressing it again changes its bytes. Names and order of the files in
-    a folder do not count, nor do hidden ones: a renamed copy of a series is a copy.
+    A `.gz` file is hashed by its decompressed content, since compressing it again changes its bytes. In a folder,
+    hidden files are skipped, and the names and order of files do not matter: a renamed copy of a series is a copy.
 
     Raises:
-        InputError: where it is not an ordinary file, or a `.gz` file that is damaged.
+        InputError: if it is not an ordinary file, or is a damaged `.gz` file.
     """
     raise_if_any(filter(None, [special_problem(source)]))
     if os.path.isdir(source):
@@ -299,7 +299,7 @@ def file_sha256(source: str | os.PathLike[str]) -> str:
 
 
 def _content_sha256(source: str | os.PathLike[str]) -> str:
-    """The SHA-256 of what a compressed file holds, read to its end, where checksum and length stand."""
+    """The SHA-256 of the decompressed content, read to the end, where gzip checks checksum and length."""
     try:
         with gzip.open(source) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -307,7 +307,7 @@ def _content_sha256(source: str | os.PathLike[str]) -> str:
         raise
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
-            f"'{source}' is damaged ({error}): what it holds is not what was compressed; replace it by a whole copy"
+            f"'{source}' is damaged ({error}): its content is not what was compressed; replace it by an intact copy"
         ) from error
 
 

@@ -17,7 +17,7 @@ CASE_ID, PATIENT_ID, SUBSET, MODEL = "case_id", "patient_id", "subset", "model"
 PROVENANCE = "provenance"
 
 RUN_JSON, CONFIG_JSON, MODEL_PT, ADAPTER_DIR = "run.json", "config.json", "model.pt", "adapter"
-WARNINGS = "warnings"  # what handlers have to say of a finished run, kept in the engine's state
+WARNINGS = "warnings"  # the handlers' warnings about a finished run, kept in the engine's state
 
 CURVE_CSV, SCORES_CSV, EXAMPLES_NPZ, CHECKPOINTS_DIR = "curve.csv", "scores.csv", "examples.npz", "checkpoints"
 AUDIT_JSON, DECISION_CSV = "audit.json", "decision.csv"

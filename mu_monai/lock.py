@@ -1,4 +1,4 @@
-"""One command at a time writes a folder or file: a lock for as long as it is written."""
+"""Locks that let only one command at a time write a folder or file."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from filelock import FileLock, Timeout
 from mu_monai.errors import InputError
 
 _MINE: ContextVar[frozenset[Path]] = ContextVar("_MINE", default=frozenset())
-_SHARED = 0o666  # so that another user of the machine can take a lock file that a killed process left
+_SHARED = 0o666  # so that another user of the machine can take over a lock file that a killed process left behind
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 logger = logging.getLogger(__name__)
 
 
 def writes(*names: str) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arguments, _Result]]:
-    """Decorate a function so that it holds the locks of what it writes while it runs.
+    """Decorate a function so that it holds the locks of the places it writes to while it runs.
 
     Args:
-        names: the arguments that say where; of `out|run` the first that is given.
+        names: the arguments that name these places; `out|run` means `out`, or `run` if `out` is missing.
     """
 
     def decorate(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
@@ -38,10 +38,10 @@ def writes(*names: str) -> Callable[[Callable[_Arguments, _Result]], Callable[_A
 
         @wraps(function)
         def held(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-            given = signature.bind(*args, **kwargs).arguments
-            found = (next((given[name] for name in choice.split("|") if given.get(name)), None) for choice in names)
+            values = signature.bind(*args, **kwargs).arguments
+            places = (next((values[name] for name in choice.split("|") if values.get(name)), None) for choice in names)
             with ExitStack() as stack:
-                for place in found:
+                for place in places:
                     if place is not None:
                         stack.enter_context(writing(place))
                 return function(*args, **kwargs)
@@ -53,14 +53,14 @@ def writes(*names: str) -> Callable[[Callable[_Arguments, _Result]], Callable[_A
 
 @contextmanager
 def writing(target: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold the lock of a folder or file that is written, which need not exist yet; parts of the holder hold it too.
+    """Hold the lock of a folder or file while it is written. It need not exist yet, and nested calls share the lock.
 
-    The operating system gives the lock up when its process ends, however it ends. The lock file lies beside `target`
-    (`.name.lock`), never in it, and is removed afterwards; where nothing can be written beside it, in the temporary
-    folder of the machine. On a file system without locks there is none, and the log says so.
+    The operating system releases the lock when the process ends, however it ends. The lock file (`.name.lock`) is next
+    to `target`, never inside it, and is removed afterwards. If nothing can be written there, it is in the machine's
+    temporary folder. On a file system without locks, nothing is locked, and the log says so.
 
     Raises:
-        InputError: where another process, or another thread of this one, holds it.
+        InputError: if another process, or another thread of this one, holds the lock.
 
     Example:
         >>> folder = Path(tempfile.mkdtemp()) / "run"
@@ -84,10 +84,10 @@ def writing(target: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _resolved(target: str | os.PathLike[str]) -> Path:
-    """One path for all names of a place."""
+    """The same path for all names of a place."""
     try:
         return Path(target).resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, or a path with a NUL
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, or a path with a NUL
         raise InputError(f"{str(target)!r} cannot be written ({error}); give another path") from None
 
 
@@ -100,9 +100,9 @@ def _locked(place: Path, target: str | os.PathLike[str]) -> Iterator[None]:
     finally:
         if lock is not None:
             with suppress(OSError):
-                os.unlink(lock.lock_file)  # while it is held: who waits for this file finds it gone, and is refused
+                os.unlink(lock.lock_file)  # while it is held: a process waiting for it finds it gone, and is refused
             lock.release()
-        with suppress(OSError):  # made for the lock alone, where nothing was written after all
+        with suppress(OSError):  # folders made only for the lock, if nothing was written after all
             for folder in missing:
                 folder.rmdir()
 
@@ -123,18 +123,18 @@ def _acquired(place: Path, target: str | os.PathLike[str]) -> FileLock | None:
         else:
             _sign(file)
             return lock
-    logger.warning("'%s' has no lock (%s): see to it that no other command writes it meanwhile", target, refused)
+    logger.warning("'%s' cannot be locked (%s): make sure that no other command writes to it", target, refused)
     return None
 
 
 def _lock_files(place: Path) -> tuple[Path, Path]:
-    """Where the lock of a place lies: beside it, else in the machine's temporary folder."""
+    """The possible lock files of a place: next to it, or else in the machine's temporary folder."""
     digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:32]
     return place.parent / f".{place.name}.lock", Path(tempfile.gettempdir()) / f"mu-monai-{digest}.lock"
 
 
 def _sign(file: Path) -> None:
-    """Say in a lock file that is held who holds it."""
+    """Write into a held lock file who holds it."""
     with suppress(OSError):
         descriptor = os.open(file, os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0))
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -143,6 +143,6 @@ def _sign(file: Path) -> None:
 
 def _holder(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8", errors="replace")[:200] or "which has just begun"
+        return file.read_text(encoding="utf-8", errors="replace")[:200] or "which has just started"
     except OSError:
-        return "which is about to end"
+        return "which is about to finish"

@@ -1,4 +1,4 @@
-"""Three planes of a volume as a radiologist looks at them: the right way up, patient's right on the left."""
+"""Three planes of a volume in radiological view: upright, with the patient's right on the left."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 from skimage.transform import resize
 
 PLANE, POSITION, SPACING, VOLUME = "plane", "position", "spacing", "volume_"  # arrays of an archive of examples
-NORMALS = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis across which each plane lies
+NORMALS = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis perpendicular to each plane
 
 
 def cut(
     volume: NDArray[np.uint8], plane: str, position: int, spacing: Sequence[float], *, smooth: bool = False
 ) -> NDArray[np.uint8]:
-    """One slice with square pixels, as large as the smallest side of a voxel.
+    """One slice with square pixels, each as large as the smallest side of a voxel.
 
     The radiological convention: in axial and coronal views the patient's right is on the left of the picture; anterior
     is up in axial views, superior in coronal and sagittal ones, and anterior is on the left in sagittal ones.
 
     Args:
-        volume: `(X, Y, Z)`, whose axes run to the right, anterior and superior of the patient (RAS).
+        volume: `(X, Y, Z)`, whose axes point to the right, anterior and superior of the patient (RAS).
         plane: `axial`, `coronal` or `sagittal`.
-        position: the number of the slice along the axis across the plane.
+        position: the index of the slice along the axis perpendicular to the plane.
         spacing: the size of a voxel in mm along each axis.
-        smooth: interpolate between pixels, for images; without it values stay as they are, for classes.
+        smooth: interpolate between pixels, for images; otherwise values stay as they are, for classes.
 
     Example:
         >>> volume = np.zeros((3, 4, 5), dtype=np.uint8)
@@ -47,11 +47,11 @@ def cut(
 
 
 def framed(view: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.uint8]:
-    """A view in the middle of an empty frame.
+    """A view centered in an empty frame.
 
     Args:
         view: `(H, W)`.
-        size: height and width of the frame, at least those of the view.
+        size: height and width of the frame, at least as large as the view.
 
     Example:
         >>> framed(np.ones((1, 2), dtype=np.uint8), (3, 2)).tolist()

@@ -1,4 +1,4 @@
-"""Tables as CSV: one way to read them, which tells damaged ones apart, and one to write those that people open."""
+"""CSV tables: one reader, which detects damaged files, and one way to make tables safe for spreadsheets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_text
 
-FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # what a spreadsheet takes for the beginning of a formula  # noqa: RUF001
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # characters that start a formula in a spreadsheet  # noqa: RUF001
 
 
 def read_table(
@@ -23,17 +23,17 @@ def read_table(
     numbers: bool = False,
     text: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Read a table with a header line; text stays as it is, whatever it looks like.
+    """Read a table with a header line; text columns stay exactly as they are.
 
     Args:
         source: the CSV file, UTF-8.
-        columns: those that must be there; of text, with something in every row.
-        numbers: whether all columns but those of text must hold numbers.
-        text: columns of text: `007` keeps its zeros, `NA`, `null` and `None` are names, and nothing is a missing value.
-            The types of the others are inferred, to the last digit.
+        columns: the required columns; a required text column must not have empty cells.
+        numbers: whether all columns except text columns must hold numbers.
+        text: text columns: `007` keeps its zeros, `NA`, `null` and `None` are names, and only an empty cell is missing.
+            The types of the other columns are inferred, and numbers are read to the last digit.
 
     Raises:
-        InputError: where it cannot be read, is not a table, or lacks what must be there.
+        InputError: if it cannot be read, is not a table, or lacks a required column or cell.
 
     Example:
         >>> import tempfile
@@ -51,14 +51,14 @@ def read_table(
         )
     except (ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
         raise InputError(f"'{source}' is not a readable table ({str(error).strip()}); {_ADVICE}") from error
-    kept: dict[str, Any] = {name: raw[name] for name in text if name in raw}
-    table = table.assign(**kept)
+    text_columns: dict[str, Any] = {name: raw[name] for name in text if name in raw}
+    table = table.assign(**text_columns)
     raise_if_any(f"'{source}' {problem}; {_ADVICE}" for problem in _column_problems(table, columns, numbers, text))
     return table
 
 
 def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with an apostrophe before any text that a spreadsheet would run as a formula; for people, not programs.
+    """The table with an apostrophe before any text that a spreadsheet would run as a formula. For people, not programs.
 
     Source: OWASP, *CSV Injection*.
 
@@ -70,7 +70,7 @@ def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_formula(cell: object) -> bool:
-    """Whether a spreadsheet would take a cell for a formula: text that begins like one, and is not a number."""
+    """Whether a spreadsheet would read a cell as a formula: text that starts like one, and is not a number."""
     if not (isinstance(cell, str) and cell.startswith(FORMULA) and len(cell) > 1):
         return False
     try:
@@ -84,7 +84,7 @@ def _plain(cell: Any) -> Any:
     return f"'{cell}" if is_formula(cell) else cell
 
 
-_ADVICE = "restore the file, or make it again; a table is UTF-8 text with a header line and commas"
+_ADVICE = "restore the file, or make it again; a table is comma-separated UTF-8 text with a header line"
 
 
 def _dtype(text: Sequence[str]) -> dict[str, type[str]]:
@@ -92,7 +92,7 @@ def _dtype(text: Sequence[str]) -> dict[str, type[str]]:
 
 
 def _text_problems(content: str) -> Iterator[str]:
-    """What of a text pandas would take for a table, and should not."""
+    """Why a text is not a table, although pandas might read it as one."""
     if "\0" in content:
         yield "it holds NUL bytes"
         return
@@ -109,7 +109,7 @@ def _text_problems(content: str) -> Iterator[str]:
         yield f"its header names a column twice: {', '.join(rows[0])}"
     odd = [(number, len(row)) for number, row in enumerate(rows[1:], start=1) if len(row) != len(rows[0])]
     if odd:
-        yield f"row {odd[0][0]} has {odd[0][1]} cells and its header {len(rows[0])}"
+        yield f"row {odd[0][0]} has {odd[0][1]} cells and the header has {len(rows[0])}"
 
 
 def _column_problems(table: pd.DataFrame, columns: Sequence[str], numbers: bool, text: Sequence[str]) -> Iterator[str]:
@@ -118,7 +118,7 @@ def _column_problems(table: pd.DataFrame, columns: Sequence[str], numbers: bool,
         yield f"has no column {', '.join(map(repr, absent))}; needed: {', '.join(columns)}"
     for name in columns:
         if name in table and name in text and table[name].isna().any():
-            yield f"has nothing in column {name!r} of row {int(table[name].isna().argmax()) + 1}"
+            yield f"has an empty cell in column {name!r}, row {int(table[name].isna().argmax()) + 1}"
     wrong = [name for name in table if name not in text and not pd.api.types.is_numeric_dtype(table[name])]
     if numbers and wrong:
         yield f"has text in {', '.join(map(repr, wrong))}; only numbers are allowed there"

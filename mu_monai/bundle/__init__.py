@@ -1,4 +1,4 @@
-"""MONAI bundles: where they are, what their configs say, and what of a received run's config may be used with them."""
+"""MONAI bundles: finding them, reading their configs, and the parts of an untrusted run's config that may be used."""
 
 from mu_monai.bundle.find import bundle_root, find_bundle, shipped_bundles
 from mu_monai.bundle.opened import Bundle, open_bundle

@@ -1,4 +1,4 @@
-"""A bundle's config with overrides: reading it, refusing what does not fit, and running it as MONAI does."""
+"""A bundle's config with overrides: reading it, refusing unknown ids, and running it as MONAI does."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ logger = logging.getLogger(__name__)
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """`KEY=VALUE` pairs as config overrides; a value is read as JSON where it is JSON, else as text.
+    """`KEY=VALUE` pairs as config overrides; a value is read as JSON if possible, otherwise as text.
 
     Raises:
-        InputError: for a text without `=`.
+        InputError: for an entry without `=`.
 
     Example:
         >>> parse_settings(["method#forget_weight=2", "image_size=[64, 64]"])
         {'method::forget_weight': 2, 'image_size': [64, 64]}
     """
-    problems = [f"--set '{text}' is no KEY=VALUE, such as max_epochs=3" for text in settings if "=" not in text]
+    problems = [f"--set '{text}' is not KEY=VALUE, such as max_epochs=3" for text in settings if "=" not in text]
     raise_if_any(problems)
     pairs = (text.split("=", 1) for text in settings)
     return {key.strip().replace("#", SEPARATOR): _value(text) for key, text in pairs}
@@ -52,20 +52,20 @@ def read_config(files: Sequence[str]) -> ConfigParser:
 
 
 def unknown_ids(parser: ConfigParser, ids: Sequence[str], how: str = "--set") -> Iterator[str]:
-    """A problem for every id that the config does not have, with the nearest that it has.
+    """One problem for every id that the config does not have, with the closest ids that it has.
 
     Args:
         parser: the config.
-        ids: what is going to be set, with `::` between the levels.
-        how: what sets it, the beginning of the sentence.
+        ids: the ids to set, with `::` between the levels.
+        how: the option that sets them, which starts the sentence.
     """
     known = list(_ids(parser.get()))
-    for wanted in ids:
-        allowed = [*known, *_arguments(parser, wanted)]
-        if wanted not in allowed:
-            near = difflib.get_close_matches(wanted, allowed, n=3) or [k for k in known if SEPARATOR not in k]
+    for config_id in ids:
+        allowed = [*known, *_arguments(parser, config_id)]
+        if config_id not in allowed:
+            near = difflib.get_close_matches(config_id, allowed, n=3) or [k for k in known if SEPARATOR not in k]
             names = ", ".join(dict.fromkeys(name.replace(SEPARATOR, "#") for name in near))
-            yield f"{how} '{wanted.replace(SEPARATOR, '#')}' is no id of this config; the nearest are {names}"
+            yield f"{how} '{config_id.replace(SEPARATOR, '#')}' is not an id of this config; the closest are {names}"
 
 
 def _ids(config: Any, prefix: str = "") -> Iterator[str]:
@@ -79,29 +79,30 @@ def _ids(config: Any, prefix: str = "") -> Iterator[str]:
         yield from _ids(value, f"{prefix}{key}{SEPARATOR}")
 
 
-def _arguments(parser: ConfigParser, wanted: str) -> list[str]:
-    """The constructor's arguments of the component that `wanted` would be set on: they need not stand in the file."""
-    parent = wanted.rpartition(SEPARATOR)[0]
+def _arguments(parser: ConfigParser, config_id: str) -> list[str]:
+    """The constructor's arguments of the component that an id belongs to: they need not be in the file."""
+    parent = config_id.rpartition(SEPARATOR)[0]
     target = parser.get(f"{parent}{SEPARATOR}_target_") if parent else None
     if not isinstance(target, str) or "." not in target:
         return []
     module, _, name = target.rpartition(".")
-    component, found = optional_import(module, name=name)
-    return [f"{parent}{SEPARATOR}{argument}" for argument in inspect.signature(component).parameters] if found else []
+    component, imported = optional_import(module, name=name)
+    names = inspect.signature(component).parameters if imported else ()
+    return [f"{parent}{SEPARATOR}{argument}" for argument in names]
 
 
 def built_network(parser: ConfigParser) -> nn.Module:
-    """The network that a config describes, with weights as its initializers draw them.
+    """The network that a config describes, with randomly initialized weights.
 
     Raises:
-        InputError: where it cannot be built.
+        InputError: if it cannot be built.
     """
     try:
         network = parser.get_parsed_content("network_def", instantiate=True)
-    except Exception as error:  # a network refuses its arguments with whatever it likes, and MONAI wraps it or not
+    except Exception as error:  # a network may raise any error for its arguments, and MONAI may wrap it
         raise InputError(f"the network cannot be built: {_misfit(error)}") from error
     if not isinstance(network, nn.Module):
-        raise InputError(f"the config's 'network_def' makes a {type(network).__name__} and not a network")
+        raise InputError(f"the config's 'network_def' makes a {type(network).__name__}, not a network")
     return network
 
 
@@ -109,9 +110,9 @@ def run_config(files: Sequence[str], overrides: Mapping[str, Any]) -> ConfigWork
     """Run a config as `python -m monai.bundle run` does.
 
     Raises:
-        InputError, FloatingPointError, OSError: as the config's components raised it, without MONAI's wrapping.
+        InputError, FloatingPointError, OSError: as raised by the config's components, without MONAI's wrapping.
     """
-    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)  # it warns of the logging file we do without
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)  # it warns about the missing logging file
     workflow = ConfigWorkflow(
         config_file=list(files),
         meta_file=str(Path(files[0]).parent / "metadata.json"),
@@ -129,7 +130,7 @@ def run_config(files: Sequence[str], overrides: Mapping[str, Any]) -> ConfigWork
 
 
 def _build(workflow: ConfigWorkflow) -> None:
-    """Make the components before anything runs, so that a setting which does not fit is told as wrong input."""
+    """Make the components before anything runs, so that a setting that does not fit is reported as wrong input."""
     try:
         main = next(key for key in ("train::trainer", "scorer", "evaluator") if key in workflow.parser)
         workflow.parser.get_parsed_content(main)
@@ -138,7 +139,7 @@ def _build(workflow: ConfigWorkflow) -> None:
 
 
 def _misfit(error: Exception) -> Exception:
-    """What MONAI could not make a component of, as wrong input."""
+    """The reason why MONAI could not build the config, as an `InputError`."""
     cause = _cause(error)
     if cause is not error:
         return cause
@@ -146,13 +147,13 @@ def _misfit(error: Exception) -> Exception:
     while root.__cause__ is not None:
         root = root.__cause__
     return InputError(
-        f"the config cannot be built ({type(root).__name__}: {root}); look at the --set values and overlays: one has "
-        "the wrong type or size"
+        f"the config cannot be built ({type(root).__name__}: {root}); check the --set values and overlays: one has the "
+        "wrong type or size"
     )
 
 
 def _cause(error: Exception) -> Exception:
-    """MONAI wraps whatever a config raises, with the whole config as text; users need the first cause alone."""
+    """The cause of an error: MONAI wraps errors in others that contain the whole config; users need only the cause."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, InputError | FloatingPointError | OSError):
         cause = cause.__cause__

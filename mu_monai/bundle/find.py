@@ -25,7 +25,7 @@ def find_bundle(name_or_folder: str | os.PathLike[str]) -> Path:
     """The folder of a bundle, given as a folder or as the name of a shipped one.
 
     Raises:
-        InputError: where it is neither.
+        InputError: if it is neither.
 
     Example:
         >>> find_bundle("isic").name
@@ -44,10 +44,10 @@ def find_bundle(name_or_folder: str | os.PathLike[str]) -> Path:
 
 
 def bundle_root(name: str) -> str:
-    """The folder of the bundle whose config is being run, for the config's own `bundle_root`.
+    """The folder of the bundle whose config is being run, for `bundle_root` in that config.
 
-    A copied bundle finds itself: MONAI puts the folder of the config that it runs on `sys.path`. The shipped bundle of
-    that name comes last, so that nothing depends on the working directory.
+    A copied bundle finds itself, since MONAI adds the folder of the running config to `sys.path`. The shipped bundle of
+    that name is the last candidate, so that nothing depends on the working directory.
     """
     for folder in _candidates(name):
         if folder.name == name and (folder / _METADATA).is_file():

@@ -1,4 +1,4 @@
-"""What stands over what in a config: the layers of a command, from the bundle's own to what a user typed."""
+"""The layers of a config in their order, from the bundle's values to those that the user typed."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.files import read_json
 
 LAYERS = ("bundle", "preset", "recipe", "run", "overlay", "options", "settings")
-_LAID = ("recipe", "run", "options", "settings")  # the others are files
+_LAID = ("recipe", "run", "options", "settings")  # the other layers are files
 
 
 class LayeredConfig:
-    """A config of a bundle with everything that a command lays over it; what stands later goes before what is earlier.
+    """A config of a bundle with all layers that a command puts on top of it; later layers override earlier ones.
 
-    `bundle`: the config itself. `preset`: the bundle's preset, or its own settings of a method. `recipe`: how a method
-    is trained that the bundle has no settings for. `run`: what a model that was trained elsewhere brings along.
-    `overlay`: files that the user gives. `options`: options of the command, such as `--out` and `--split`. `settings`:
-    `--set`.
+    `bundle`: the config itself. `preset`: the bundle's preset, or its settings for a method. `recipe`: how to train a
+    method that the bundle has no settings for. `run`: values that come with a model trained elsewhere. `overlay`: files
+    that the user gives. `options`: options of the command, such as `--out` and `--split`. `settings`: `--set`.
 
     Args:
         bundle: the bundle.
         name: which of its configs: `train`, `unlearn`, `evaluate` or `inference`.
-        presets: names of files in its `configs/`: a preset, or its settings of a method.
+        presets: names of files in its `configs/`: a preset, or its settings for a method.
         overlays: files of the user, or names in `configs/`.
 
     Raises:
-        InputError: where a file is missing.
+        InputError: if a file is missing.
 
     Example:
         >>> from mu_monai.bundle import open_bundle
@@ -45,8 +44,10 @@ class LayeredConfig:
     def __init__(self, bundle: Bundle, name: str, *, presets: Sequence[str] = (), overlays: Sequence[str] = ()) -> None:
         self.bundle = bundle
         self.files = bundle.files(name, [*presets, *overlays])
-        given = self.files[1 + len(presets) :]
-        self._overlaid = {key.replace("#", SEPARATOR): v for file in given for key, v in read_json(file, dict).items()}
+        laid_over = self.files[1 + len(presets) :]
+        self._overlaid = {
+            key.replace("#", SEPARATOR): value for file in laid_over for key, value in read_json(file, dict).items()
+        }
         self._laid: dict[str, dict[str, Any]] = {layer: {} for layer in _LAID}
 
     @property
@@ -55,9 +56,9 @@ class LayeredConfig:
         return self.files[1:]
 
     def lay(self, layer: str, values: Mapping[str, Any]) -> None:
-        """Put ids with `::` between their levels into a layer; of one id, the value that came last.
+        """Put values by id, with `::` between the levels, into a layer; the last value of an id counts.
 
-        A recipe leaves to an overlay what that sets, also within a component that both have.
+        A recipe does not override the ids that an overlay sets, not even within a component that both have.
 
         Args:
             layer: `recipe`, `run`, `options` or `settings`.
@@ -67,14 +68,14 @@ class LayeredConfig:
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """What stands over the files, the layers put together."""
+        """The values that override the files, from all layers."""
         return {key: value for layer in _LAID for key, value in self._laid[layer].items()}
 
     def read(self, *layers: str) -> ConfigParser:
-        """The files with what is laid over them, as a parser of its own.
+        """The files with the layers on top of them, as a new parser.
 
         Args:
-            layers: which of the layers that are not files; all by default.
+            layers: which of the layers that are not files; all of them by default.
         """
         parser = read_config(self.files)
         parser.update({key: value for layer in layers or _LAID for key, value in self._laid[layer].items()})
@@ -87,7 +88,7 @@ class LayeredConfig:
 
 
 def _places(key: str) -> list[str]:
-    """An id and those of the components that it lies in, the innermost first.
+    """An id and those of the components that contain it, innermost first.
 
     Example:
         >>> _places("method::forget_terms::background")

@@ -1,4 +1,4 @@
-"""A MONAI bundle that a command works with, found and read once."""
+"""The MONAI bundle of a command, found and read once."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from mu_monai.files import read_json
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle's folder, and what its configs say.
+    """A bundle's folder, and the content of its configs.
 
     Args:
-        folder: one with `configs/metadata.json`, absolute.
+        folder: the absolute path of a folder with `configs/metadata.json`.
 
     Example:
         >>> bundle = open_bundle("isic")
@@ -39,48 +39,48 @@ class Bundle:
 
     @cached_property
     def contents(self) -> list[dict[str, Any]]:
-        """Its configs, as a running config has them: macros and relative ids are resolved."""
-        found = []
+        """Its configs as they are when they run, with macros and relative ids resolved."""
+        configs = []
         for file in sorted(self.configs.glob("*.json")):
             content = read_json(file)
             if isinstance(content, dict):
                 parser = ConfigParser(nested(content))
-                with suppress(KeyError, ValueError):  # an overlay refers to what only the config below it has
+                with suppress(KeyError, ValueError):  # an overlay refers to ids that only the config below it has
                     parser.resolve_macro_and_relative_ids()
-                found.append(parser.get())
-        return found
+                configs.append(parser.get())
+        return configs
 
     @cached_property
     def names(self) -> list[str]:
-        """What its configs call it; a bundle that is right has one name."""
+        """The names that its configs give it; a correct bundle has one."""
         return sorted({str(each["bundle_name"]) for each in self.contents if each.get("bundle_name") is not None})
 
     @cached_property
     def presets(self) -> list[str]:
         """The names of its presets: configs that set `preset` to their own name."""
         files = sorted(self.configs.glob("*.json"))
-        return [path.stem for path in files if read_json(path, dict).get("preset") == path.stem]
+        return sorted(path.stem for path in files if read_json(path, dict).get("preset") == path.stem)
 
     @cached_property
     def version(self) -> str:
-        """Its version, as the metadata has it."""
+        """Its version, from the metadata."""
         return str(read_json(self.configs / "metadata.json", {"version": str})["version"])
 
     def has(self, name: str) -> bool:
-        """Whether it has a config of a name."""
+        """Whether it has a config with this name."""
         return (self.configs / f"{name}.json").is_file()
 
     def preset(self, name: str | None) -> list[str]:
-        """The overlay of a preset, by its name in `configs/`; none without one.
+        """The overlay of a preset, by its name in `configs/`; empty if `name` is None.
 
         Raises:
-            InputError: where the bundle has no such preset.
+            InputError: if the bundle has no such preset.
         """
         if name is None:
             return []
         if name not in self.presets:
             raise InputError(
-                f"preset '{name}' is not one of the bundle '{self.folder.name}': {', '.join(self.presets) or 'none'}"
+                f"preset '{name}' is not in the bundle '{self.folder.name}': {', '.join(self.presets) or 'none'}"
                 f"{did_you_mean(name, self.presets)}"
             )
         return [name]
@@ -93,44 +93,44 @@ class Bundle:
             overlays: files, or names of files in the bundle's `configs/`.
 
         Raises:
-            InputError: where a file is missing.
+            InputError: if a file is missing.
         """
-        found, problems = [], []
-        for wanted in (name, *overlays):
-            file = next((path for path in (self.configs / f"{wanted}.json", Path(wanted)) if path.is_file()), None)
+        files, problems = [], []
+        for config in (name, *overlays):
+            file = next((path for path in (self.configs / f"{config}.json", Path(config)) if path.is_file()), None)
             if file is not None:
-                found.append(str(file))
+                files.append(str(file))
             else:
                 names = ", ".join(sorted(path.stem for path in self.configs.glob("*.json")))
-                problems.append(f"config '{wanted}' is neither a file nor one of the bundle's: {names}")
+                problems.append(f"config '{config}' is neither a file nor one of the bundle's: {names}")
         raise_if_any(problems)
-        return found
+        return files
 
 
 def open_bundle(name_or_folder: str | os.PathLike[str]) -> Bundle:
-    """The bundle of a folder, or a shipped one by its name.
+    """The bundle in a folder, or a shipped one by its name.
 
     Raises:
-        InputError: where it is neither.
+        InputError: if it is neither.
     """
     return Bundle(find_bundle(name_or_folder))
 
 
 def nested(config: dict[str, Any]) -> dict[str, Any]:
-    """A config whose keys are single names: what an overlay sets within a component, as a component of that alone.
+    """A config without combined keys: an id that an overlay sets within a component becomes a nested mapping.
 
     Example:
         >>> nested({"method#forget_weight": 2.0})
         {'method': {'forget_weight': 2.0}}
     """
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for key, value in config.items():
         *parents, last = ReferenceResolver.split_id(key)
-        level = found
+        level = result
         for parent in parents:
             level = level.setdefault(parent, {})
             if not isinstance(level, dict):
                 break
         else:
             level[last] = value
-    return found
+    return result

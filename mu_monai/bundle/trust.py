@@ -1,4 +1,4 @@
-"""What is taken from a run folder, which may come from anybody: data alone, and no code."""
+"""The parts of an untrusted run folder that are used: only data, never code."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from mu_monai.runs import RunRecord, changed_files, is_run, read_record
 
 SEPARATOR = "::"
 INHERITED = ("classes", "network_def", "image_size", "transforms", "loss", "inferer")
-# where this run finds things, not what they are
+# the places of this run's files, not their content
 _PLACES = frozenset(("bundle_root", "dataset_dir", "run_dir", "split", "teacher", "weights", "device"))
-_SIGNS = ("$", "@", "%")  # MONAI executes, looks up or reads what begins with them
+_SIGNS = ("$", "@", "%")  # MONAI executes, looks up or reads text that starts with them
 _TEXTS = ("classes", "modality", "forget_classes", "network::scope", "network::bn_mode", "network::trainable")
 _LISTS = ("classes", "forget_classes")
-_EXACT = ("transforms", "loss", "inferer")  # parts that MONAI imports readers, modes and functions for by their names
+_EXACT = ("transforms", "loss", "inferer")  # for these, MONAI imports readers, modes and functions by name
 _NETWORK = "network_def"
-_WORD = re.compile(r"[\w+-][\w +-]*")  # what a network's argument may be: the name of a norm, no path and no URL
+_WORD = re.compile(r"[\w+-][\w +-]*")  # text that a network's argument may be: the name of a norm, not a path or URL
 _SHOWN = 100
 _DEEPEST = 50
-_LARGEST = 10**6  # of a number that is taken from a run: intensities, epochs
-_LONGEST = 10**4  # of one of several: sizes
-_WIDEST, _MOST = 2**14, 64  # of an argument of a network: more channels or layers than that would only fill the memory
-_PATTERN = re.compile(r"[\w .|^$\\-]*")  # a choice of layers by their names: repetitions could go on for hours
+_LARGEST = 10**6  # largest number that is taken from a run: intensities, epochs
+_LONGEST = 10**4  # largest number in a list: sizes
+_WIDEST, _MOST = 2**14, 64  # limits of a network's arguments: more channels or layers would only fill the memory
+_PATTERN = re.compile(r"[\w .|^$\\-]*")  # a choice of layers by name, without repetition, which could take hours
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What a user says of where run folders come from.
+    """How far the user trusts run folders.
 
     Args:
-        bundle: the bundle that a run was made with, where it is not a shipped one: what a run says of it is not
-            followed, since the folder may have come along with the run.
-        config: whether the configs of runs are used as they are, the code in them included.
+        bundle: the bundle that a run was made with, if it is not a shipped one. The folder that a run names is not
+            used, since it may have come with the run.
+        config: whether the configs of runs are used as they are, including the code in them.
 
     Example:
-        >>> said = {"status": "finished", "role": "teacher", "bundle": {"name": "isic", "root": "/somewhere"}}
-        >>> Trust().bundle_of(RunRecord.from_json(said)).names
+        >>> content = {"status": "finished", "role": "teacher", "bundle": {"name": "isic", "root": "/somewhere"}}
+        >>> Trust().bundle_of(RunRecord.from_json(content)).names
         ['isic']
     """
 
@@ -54,34 +54,34 @@ class Trust:
     config: bool = False
 
     def bundle_of(self, record: RunRecord) -> Bundle:
-        """The bundle that a run was made with: the one that the user names, else the shipped one.
+        """The bundle that a run was made with: the one that the user gives, or else the shipped one.
 
         Args:
             record: the `run.json` of the run.
 
         Raises:
-            InputError: where the run's bundle is not a shipped one and the user names none, or one of another name.
+            InputError: if the user gives a bundle with another name, or gives none and the run's is not a shipped one.
         """
         name = record.bundle.name
         if self.bundle is not None:
             bundle = open_bundle(self.bundle)
             if bundle.names and name not in bundle.names:
                 raise InputError(
-                    f"the run was made with the bundle '{name}', and '{self.bundle}' is the bundle "
-                    f"{' or '.join(map(repr, bundle.names))}; name the one that the run was made with"
+                    f"the run was made with the bundle '{name}', but '{self.bundle}' is the bundle "
+                    f"{' or '.join(map(repr, bundle.names))}; give the one that the run was made with"
                 )
             return bundle
         shipped = shipped_bundles()
         if name not in shipped:
             raise InputError(
                 f"the run was made with the bundle '{name}' (in '{record.bundle.root}'), which is not a shipped one "
-                f"({', '.join(shipped)}); a run cannot say by itself whose code is executed: name the bundle's folder "
-                "with --bundle"
+                f"({', '.join(shipped)}); a run must not decide whose code is executed: give the bundle's folder with "
+                "--bundle"
             )
         return Bundle(shipped[name])
 
 
-STRANGER = Trust()  # a run folder that anybody may have made
+STRANGER = Trust()  # for a run folder that anyone may have made
 
 
 def inherited(
@@ -92,44 +92,44 @@ def inherited(
     overlays: Sequence[str] = (),
     trust: Trust = STRANGER,
 ) -> dict[str, Any]:
-    """What a model needs to be used as it was trained: network, transforms, loss, inferer and all that they refer to.
+    """The ids that a model needs to be used as it was trained: network, transforms, loss, inferer and their references.
 
-    A run's config is data. What its bundle's configs hold at the same place is taken, whatever it is. Where a run
-    differs, numbers are taken, names of classes, and the arguments of the network that has the bundle's own target.
+    A run's config is data. A value that its bundle's configs have at the same place is always taken. Where a run
+    differs from the bundle, numbers, class names and the arguments of a network with the bundle's target are taken.
     Transforms, loss and inferer must be those of the bundle.
 
     Args:
         run: the run folder.
         bundle: the bundle that it is used with.
-        ids: what to take over, as far as the run has it.
-        overlays: files that are laid over the bundle's config; ids that one of them sets are left to it.
+        ids: the ids to take over, if the run has them.
+        overlays: files on top of the bundle's config; the ids that they set are not taken from the run.
         trust: whether the run's config is used as it is.
 
     Raises:
-        InputError: every place where the run's config differs from the bundle's in more than data.
+        InputError: with every place where the run's config differs from the bundle's in more than data.
     """
     config = received_config(run)
     laid = [read_json(overlay, dict) for overlay in overlays]
     overlaid = {key.replace("#", SEPARATOR): value for overlay in laid for key, value in overlay.items()}
-    found = {key: config[key] for key in with_references(config, ids) if key not in overlaid}
-    within = {key: value for key, value in overlaid.items() if key.partition(SEPARATOR)[0] in found}
+    taken = {key: config[key] for key in with_references(config, ids) if key not in overlaid}
+    within = {key: value for key, value in overlaid.items() if key.partition(SEPARATOR)[0] in taken}
     if not trust.config:
         known = [*bundle.contents, *map(nested, laid)]
         raise_if_any(
-            f"'{Path(run) / CONFIG_JSON}' {text}; the config of a run is taken as data, since the folder may come from "
-            "anybody: name the bundle that it was made with (--bundle), or where you know who made it, use its config "
-            "as it is, code included (--trust-config)"
-            for key, value in found.items()
+            f"'{Path(run) / CONFIG_JSON}' {text}; the config of a run is taken as data, since anyone may have made the "
+            "folder: give the bundle that it was made with (--bundle), or, if you know who made it, use its config as "
+            "it is, including its code (--trust-config)"
+            for key, value in taken.items()
             for text in _foreign((key,), value, [each[key] for each in known if key in each])
         )
-    return found | within
+    return taken | within
 
 
 def received_config(run: str | Path) -> dict[str, Any]:
-    """The `config.json` of a run; empty where there is none, as beside weights that are not those of a run.
+    """The `config.json` of a run; empty if there is none, as next to weights that are not from a run.
 
     Raises:
-        InputError: where it is not the file that the run wrote, is not a mapping in JSON, or is nested as no config is.
+        InputError: if it is not the file that the run wrote, is not a JSON mapping, or is nested too deeply.
     """
     file = Path(run) / CONFIG_JSON
     if is_run(run):
@@ -140,12 +140,12 @@ def received_config(run: str | Path) -> dict[str, Any]:
         inner = (each.values() if isinstance(each, Mapping) else each for each in level)
         level = [value for values in inner for value in values if isinstance(value, Mapping | list)]
     if level:
-        raise InputError(f"'{file}' is nested deeper than {_DEEPEST} levels, as no config is; it is damaged")
+        raise InputError(f"'{file}' is nested deeper than {_DEEPEST} levels, too deep for a config; it is damaged")
     return config
 
 
 def literal_problems(value: Any, place: str) -> list[str]:
-    """Why a received value is not data alone: a mapping that makes a component, or a text that MONAI acts on.
+    """Why a received value is more than data: a mapping that makes a component, or a text that MONAI acts on.
 
     Example:
         >>> literal_problems({"forget_weight": 3.0, "forget_terms": {"background": 1.0}}, "method")
@@ -168,7 +168,7 @@ def _not_literal(place: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str
 
 
 def is_plain(text: str) -> bool:
-    """Whether MONAI takes a text of a config as it is: it is neither an expression nor holds a step into the config.
+    """Whether MONAI takes a text in a config as plain text: it is not an expression and does not refer to another id.
 
     Example:
         >>> is_plain("benign, 2 of 3"), is_plain("$1 + 1"), is_plain("runs/#1")
@@ -178,12 +178,12 @@ def is_plain(text: str) -> bool:
 
 
 def _foreign(place: tuple[str, ...], value: Any, known: Sequence[Any]) -> Iterator[str]:
-    """Where a received value is more than data, in words.
+    """Sentences about the places where a received value is more than data.
 
     Args:
         place: the keys that lead to it.
-        value: what was received.
-        known: what the bundle's configs have at this place.
+        value: the received value.
+        known: the values of the bundle's configs at this place.
     """
     if any(_same(value, each) for each in known):
         return
@@ -195,12 +195,12 @@ def _foreign(place: tuple[str, ...], value: Any, known: Sequence[Any]) -> Iterat
             fresh = place == (_NETWORK,) and not there and is_argument_name(key)
             yield from _foreign((*place, key), item, there or ([None] if fresh else []))
     elif not _is_data(place, value, known):
-        own = f"{known[0]!r:.{_SHOWN}}" if known else "nothing there"
-        yield f"has {SEPARATOR.join(place)} = {value!r:.{_SHOWN}}; the bundle has {own}"
+        expected = f"{known[0]!r:.{_SHOWN}}" if known else "nothing there"
+        yield f"has {SEPARATOR.join(place)} = {value!r:.{_SHOWN}}; the bundle has {expected}"
 
 
 def _is_data(place: tuple[str, ...], value: Any, known: Sequence[Any]) -> bool:
-    """Whether a value that the bundle does not have at a place is data of the kind that belongs there."""
+    """Whether a value that differs from the bundle's is data of the kind that belongs at this place."""
     if place[0] in _EXACT or not known:
         return False
     if SEPARATOR.join(place[:2]) in _TEXTS or place[0] in _TEXTS:
@@ -211,7 +211,7 @@ def _is_data(place: tuple[str, ...], value: Any, known: Sequence[Any]) -> bool:
 
 
 def _is_text(place: tuple[str, ...], value: Any) -> bool:
-    """Whether it is plain text, or a list of texts where the place has one; layers are named, not searched for."""
+    """Whether it is plain text, or a list of texts if the place has one; layers must be named, not searched for."""
     if place[-1] == "scope" and not (isinstance(value, str) and _PATTERN.fullmatch(value)):
         return False
     texts = value if isinstance(value, list) and place[-1] in _LISTS else [value]
@@ -219,9 +219,9 @@ def _is_text(place: tuple[str, ...], value: Any) -> bool:
 
 
 def _is_like(value: Any, known: Any) -> bool:
-    """Whether a received value is of the kind that the bundle has at its place: a number, yes or no, as many of them.
+    """Whether a received value has the type of the bundle's value: a number, a boolean, or a list of the same length.
 
-    Where the bundle has nothing or an expression, a number or a list of numbers is data as well.
+    If the bundle has nothing or an expression, a number or a list of numbers is data as well.
     """
     if isinstance(known, bool):
         return isinstance(value, bool)
@@ -242,7 +242,7 @@ def _is_number(value: Any) -> bool:
 
 
 def is_argument_name(key: object) -> bool:
-    """Whether it can be the name of a network's argument that loads nothing.
+    """Whether it can be the name of a network's argument that does not load anything.
 
     Example:
         >>> is_argument_name("channels"), is_argument_name("pretrained_url"), is_argument_name("_mode_")
@@ -252,7 +252,7 @@ def is_argument_name(key: object) -> bool:
 
 
 def is_argument(value: Any) -> bool:
-    """Whether it can be given to a network: numbers, and the names of norms, activations and modes.
+    """Whether it may be an argument of a network: numbers, and the names of norms, activations and modes.
 
     Example:
         >>> is_argument(["group", {"num_groups": 4}]), is_argument("os.system"), is_argument(10**7)
@@ -268,7 +268,7 @@ def is_argument(value: Any) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal, where `true` is not 1."""
+    """Whether two JSON values are equal; `true` is not 1."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -277,19 +277,19 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def with_references(config: Mapping[str, Any], ids: Sequence[str]) -> list[str]:
-    """The ids that there are, and every id that they refer to, directly or through others; no places.
+    """The ids that the config has, and all ids that they refer to, directly or indirectly; places are left out.
 
     Example:
         >>> with_references({"loss": {"weight": "@weight"}, "weight": 2, "seed": 0}, ["loss", "inferer"])
         ['loss', 'weight']
     """
-    found: list[str] = []
+    reached: list[str] = []
     waiting = list(ids)
     while waiting:
         key = waiting.pop(0)
-        if key in config and key not in found and key not in _PLACES:
-            found.append(key)
+        if key in config and key not in reached and key not in _PLACES:
+            reached.append(key)
             waiting += [
                 name.partition(SEPARATOR)[0] for name in ReferenceResolver.find_refs_in_config(config[key], key)
             ]
-    return found
+    return reached

@@ -1,4 +1,4 @@
-"""The command line: each command is a file with a few lines over `mu_monai.workflow`, which it imports when it runs."""
+"""The command line: each command is a short file that calls `mu_monai.workflow`, which it imports when it runs."""
 
 from mu_monai.cli.program import app, main
 

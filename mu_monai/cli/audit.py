@@ -1,4 +1,4 @@
-"""The command `audit`: can it still be told who was forgotten?"""
+"""The command `audit`: can anyone still find out who was forgotten?"""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def audit(
         typer.Option("--reference", help="The run of a retrained model; may be repeated for other seeds."),
     ] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="The original model: a run folder or weights, where the run does not know them.")
+        Path | None, typer.Option(help="The original model: a run folder or weights, if the run does not know them.")
     ] = None,
     sibling: Annotated[
         list[Path] | None, typer.Option("--sibling", help="The same unlearning with another seed; may be repeated.")
     ] = None,
     attacks: Attacks = "",
     shadows: Annotated[int, typer.Option(help="How many shadow models LiRA compares with; they are trained.")] = 0,
-    pool: Annotated[Path | None, typer.Option(help="The folder that shadow models are kept in.")] = None,
+    pool: Annotated[Path | None, typer.Option(help="The folder for the shadow models.")] = None,
     by: Annotated[
         list[str] | None,
         typer.Option(
-            "--by", help="A column to look for groups that lost; may be repeated; by default all with groups."
+            "--by", help="A column to look for groups that lost; may be repeated; by default all columns with groups."
         ),
     ] = None,
     weights: Annotated[
@@ -51,7 +51,7 @@ def audit(
     bundle: RunBundle = None,
     trust_config: TrustConfig = False,
 ) -> None:
-    """Judge whether it can still be told who was forgotten, and who pays for the forgetting.
+    """Test whether the forgotten patients can still be identified, and who pays for the forgetting.
 
     Example: mu-monai audit runs/e2r --reference runs/retrained --attacks all
 
@@ -71,15 +71,15 @@ def audit(
         quiet=quiet,
     )
     if weights is None and split is None:
-        said = trust(bundle, trust_config)
-        file = workflow.audit(run, teacher=teacher, out=out, options=options, trust=said)
+        trusted = trust(bundle, trust_config)
+        file = workflow.audit(run, teacher=teacher, out=out, options=options, trust=trusted)
     else:
         if weights is None or split is None or out is None:
             raise InputError("a model that was not unlearned here needs all of --weights, --split and --out")
-        said = trust(run, trust_config)  # the bundle is named in the place of a run
+        trusted = trust(run, trust_config)  # the argument names a bundle instead of a run
         adopted = workflow.adopt(
-            run, weights=weights, split=split, out=out, teacher=teacher, options=options, trust=said
+            run, weights=weights, split=split, out=out, teacher=teacher, options=options, trust=trusted
         )
-        file = workflow.audit(adopted, options=options, trust=said)
+        file = workflow.audit(adopted, options=options, trust=trusted)
     show(workflow.audit_summary(file), lines=True)
     show(f"audit: {file}")

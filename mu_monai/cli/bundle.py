@@ -1,4 +1,4 @@
-"""The commands `bundle new` and `bundle check`: a bundle of one's own."""
+"""The commands `bundle new` and `bundle check`: making your own bundle."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import typer
 from mu_monai.cli.screen import one_line, show
 
 _NEXT = """next, in {folder}:
-  configs/*.json          network, sizes, transforms and loss; what stands in several of them must be equal
-  configs/metadata.json   what goes in and out, and who made it
-  beside configs/         unlearn.json, metadata.json and logging.conf are copies: copy them again after a change
-  docs/README.md          what it is for, and the license of your weights
+  configs/*.json          network, sizes, transforms and loss; an id that several files have must be equal in all
+  configs/metadata.json   inputs, outputs and authors
+  next to configs/        unlearn.json, metadata.json and logging.conf are copies: copy them again after a change
+  docs/README.md          its purpose, and the license of your weights
 then: mu-monai bundle check {folder}"""
 
 bundle = typer.Typer(
@@ -52,5 +52,5 @@ def check(
     """
     from mu_monai import workflow
 
-    for told in workflow.check_bundle(folder):
-        show(told)
+    for sentence in workflow.check_bundle(folder):
+        show(sentence)

@@ -1,4 +1,4 @@
-"""The command `compare`: which method to use, on one's own data and under one audit."""
+"""The command `compare`: compare methods on your own data under the same audit."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ def compare(
     teacher: Annotated[
         Path, typer.Option(help="The original model: the folder of its training run; with --reference also a .pt file.")
     ],
-    out: Annotated[Path, typer.Option(help="The folder to make, or that of a comparison to go on with.")],
+    out: Annotated[Path, typer.Option(help="The folder to make, or the folder of a comparison to continue.")],
     methods: Annotated[
-        str, typer.Option(help="all, or names with commas; erase-to-retain:two-phase is a preset of the bundle.")
+        str,
+        typer.Option(help="all, or names separated by commas; erase-to-retain:two-phase is a preset of the bundle."),
     ] = "all",
-    seeds: Annotated[str, typer.Option(help="The seeds of every method, with commas.")] = "0",
-    trials: Annotated[int, typer.Option(help="How many settings each method may choose among, 1 to 4.")] = 3,
+    seeds: Annotated[str, typer.Option(help="The seeds of every method, separated by commas.")] = "0",
+    trials: Annotated[int, typer.Option(help="How many settings each method may choose from, 1 to 4.")] = 3,
     reference: Annotated[
         list[Path] | None,
-        typer.Option("--reference", help="The run of a retrained model, for each seed; by default they are trained."),
+        typer.Option("--reference", help="The run of a retrained model, one per seed; by default they are trained."),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="The folder to keep retrained models in; by default retrained/ in --out.")
@@ -42,9 +43,9 @@ def compare(
     quiet: Annotated[bool, typer.Option("--quiet", help="No line for each run.")] = False,
     trust_config: TrustConfig = False,
 ) -> None:
-    """Compare unlearning methods: the same trials and seeds for each, audited beside retrained models.
+    """Compare unlearning methods: the same trials and seeds for each, audited against retrained models.
 
-    What is finished is not made again: the same command goes on with a comparison that was interrupted.
+    Finished runs are not repeated: the same command continues a comparison that was interrupted.
 
     Example: mu-monai compare isic --split split.json --teacher runs/teacher --seeds 0,1,2 --out comparison
 
@@ -66,8 +67,8 @@ def compare(
         overlays=overlay or [],
         device=device,
     )
-    said = trust(bundle, trust_config)
-    file = workflow.compare(bundle, split=split, teacher=teacher, out=out, options=options, trust=said)
+    trusted = trust(bundle, trust_config)
+    file = workflow.compare(bundle, split=split, teacher=teacher, out=out, options=options, trust=trusted)
     show(workflow.comparison_summary(file), lines=True)
     show(f"comparison: {file.with_name('index.html')}")
     failed = [row for row in read_json(file, {"rows": [{"status": str}]})["rows"] if row["status"] == "failed"]
@@ -81,5 +82,5 @@ def _numbers(text: str) -> list[int]:
     names = listed(text)
     wrong = [name for name in names if not name.removeprefix("-").isdecimal()]
     if wrong:
-        raise InputError(f"--seeds {text} is no list of whole numbers; use 0,1,2 or the like")
+        raise InputError(f"--seeds {text} is not a list of whole numbers; use for example 0,1,2")
     return [int(name) for name in names]

@@ -1,4 +1,4 @@
-"""The command `compose`: one model of two unlearned ones."""
+"""The command `compose`: one model from two unlearned ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `demo`: the whole job on phantoms."""
+"""The command `demo`: the whole workflow on phantoms."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mu_monai.cli.screen import show
 
 def demo(
     out: OutFolder = Path("mu-monai-demo"),
-    volume: Annotated[bool, typer.Option("--volume", help="Volumes like CT instead of images of lesions.")] = False,
+    volume: Annotated[bool, typer.Option("--volume", help="CT-like volumes instead of images of lesions.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run the whole job on built-in phantoms: split, train, retrain, unlearn, audit, report.
+    """Run the whole workflow on built-in phantoms: split, train, retrain, unlearn, audit, report.
 
     Example: mu-monai demo --out demo
     """

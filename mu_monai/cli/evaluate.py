@@ -14,7 +14,7 @@ from mu_monai.cli.screen import show
 def evaluate(
     run: RunDir,
     split: Annotated[
-        Path | None, typer.Option(help="Another split.json than the run's, whose files have moved.")
+        Path | None, typer.Option(help="The split.json to use instead of the run's, if its files have moved.")
     ] = None,
     device: Device = None,
     bundle: RunBundle = None,
@@ -26,6 +26,6 @@ def evaluate(
     """
     from mu_monai import workflow
 
-    said = trust(bundle, trust_config)
-    show(f"scores: {workflow.evaluate(run, split=split, device=device, trust=said)}")
+    scores = workflow.evaluate(run, split=split, device=device, trust=trust(bundle, trust_config))
+    show(f"scores: {scores}")
     show(workflow.summary(run), lines=True)

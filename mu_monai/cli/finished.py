@@ -1,4 +1,4 @@
-"""What a command says of the run that it has finished."""
+"""The summary that a command prints about the run that it has finished."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mu_monai.cli.screen import show
 
 
 def finished(run: Path) -> None:
-    """Print time, coverage and mean scores of a run; exit code 1 where it failed a self-check."""
+    """Print time, coverage and mean scores of a run; exit code 1 if it failed a self-check."""
     from mu_monai import workflow
     from mu_monai.runs import read_record
 
     record = read_record(run)
     show(f"run: {run} ({record.seconds:.0f} s, {record.parameters.coverage})")
     show(workflow.summary(run), lines=True)
-    if not all(check.passed for check in record.checks):  # the run has said which
+    if not all(check.passed for check in record.checks):  # the run has already logged which
         raise typer.Exit(1)

@@ -13,7 +13,7 @@ def merge(
     bundle: RunBundle = None,
     trust_config: TrustConfig = False,
 ) -> None:
-    """Write the student as plain weights, its adapters merged.
+    """Write the student as plain weights, with its adapters merged.
 
     Example: mu-monai merge runs/e2r --out student.pt
     """

@@ -1,4 +1,4 @@
-"""The command `methods`: which unlearning methods there are."""
+"""The command `methods`: list the unlearning methods."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mu_monai.cli.screen import show
 
 
 def methods() -> None:
-    """List the unlearning methods: paper, tasks, what each needs and costs, and its settings with what they may be.
+    """List the unlearning methods: paper, tasks, needs, costs, and settings with their allowed values.
 
     Example: mu-monai methods
     """

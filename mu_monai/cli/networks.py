@@ -1,4 +1,4 @@
-"""The command `networks`: which networks are known."""
+"""The command `networks`: list the known networks."""
 
 from __future__ import annotations
 

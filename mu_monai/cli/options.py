@@ -1,4 +1,4 @@
-"""Options that several commands share, each once; what a single command has alone stands in its file."""
+"""Options that several commands share; an option of a single command is in its file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Overlays = Annotated[
     typer.Option(
         "--overlay",
         metavar="CONFIG",
-        help="A config laid over the bundle's, by path or name: paper_size; may be repeated.",
+        help="A config on top of the bundle's, by path or by name, such as paper_size; may be repeated.",
     ),
 ]
 ForgetClasses = Annotated[
@@ -38,38 +38,36 @@ ForgetClasses = Annotated[
         help="A class of the bundle's masks to forget in all cases; may be repeated.",
     ),
 ]
-Attacks = Annotated[str, typer.Option(help="Attacks on the weights: all, or names with commas.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run: same command, plus --resume.")]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda:0 ...; by default a GPU where there is one.")]
+Attacks = Annotated[str, typer.Option(help="Attacks on the weights: all, or names separated by commas.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run: same command, plus --resume.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda:0 ...; by default a GPU if there is one.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 TeacherFile = Annotated[
     Path | None,
-    typer.Option("--teacher", help="The teacher's weights, where they are no longer where the run found them."),
+    typer.Option("--teacher", help="The teacher's weights, if they have moved since the run."),
 ]
 RunBundle = Annotated[
     Path | None,
-    typer.Option(
-        "--bundle", help="The folder of the bundle that the run was made with, where it is not one that is shipped."
-    ),
+    typer.Option("--bundle", help="The folder of the bundle that the run was made with, if it is not a shipped one."),
 ]
 TrustConfig = Annotated[
     bool,
     typer.Option(
         "--trust-config",
-        help="Use the run's config as it is, the code in it included: only where you know who made the run.",
+        help="Use the run's config as it is, including its code: only if you know who made the run.",
     ),
 ]
 
 
 def trust(bundle: str | Path | None, config: bool) -> Trust:
-    """What a user says of where run folders come from."""
+    """How far the user trusts run folders, from the options `--bundle` and `--trust-config`."""
     from mu_monai.bundle.trust import Trust
 
     return Trust(bundle=bundle, config=config)
 
 
 def listed(text: str) -> list[str]:
-    """The names in a text with commas.
+    """The names in a comma-separated text.
 
     Example:
         >>> listed("int8, int4,")

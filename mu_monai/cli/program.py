@@ -1,6 +1,6 @@
-"""The program `mu-monai`: its commands, how it starts, and with which exit code it ends.
+"""The program `mu-monai`: its commands, its start, and its exit codes.
 
-A new command joins the list below; a group of commands, a typer app in a file of its own, is added by `app.add_typer`.
+Add a new command to the list below, and a group of commands (a typer app in its own file) with `app.add_typer`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from mu_monai.cli.unlearn import unlearn
 from mu_monai.cli.verify import verify
 from mu_monai.errors import InputError
 
-_CLOSED_PIPE = 128 + 13  # as a shell tells of SIGPIPE
+_CLOSED_PIPE = 128 + 13  # the exit code that a shell reports for SIGPIPE
 _Usage: Any = typer.BadParameter.__mro__[2]  # click's ClickException, which is a part of typer or of click
 
 app = typer.Typer(
@@ -51,7 +51,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log what the libraries log.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Also show the logs of the libraries.")] = False,
 ) -> None:
     if version:
         show(f"mu-monai {__version__}")
@@ -64,7 +64,7 @@ def _root(
     warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
 
 
-for _command in (  # in the order of the help
+for _command in (  # in the order of the help page
     *(split, train, unlearn, evaluate, predict, report, audit, compare, compose, revert, merge, release, verify),
     *(methods, networks, demo),
 ):
@@ -80,25 +80,25 @@ def main() -> None:
     except _Usage as error:
         show(_usage(error), lines=True, err=True)
         code = error.exit_code
-    except (InputError, FloatingPointError, OSError) as error:  # a full disk is told in the file system's own words
+    except (InputError, FloatingPointError, OSError) as error:  # a full disk has the file system's own message
         show_error(error)
         code = 2 if isinstance(error, InputError) else 1
     except SystemExit as stop:
         if not isinstance(stop.__context__, BrokenPipeError):
             raise
-        code = _CLOSED_PIPE  # typer ends so where nobody reads its help to the end
+        code = _CLOSED_PIPE  # typer exits this way if its help is not read to the end
     if code == INTERRUPTED:
-        # the folder of a comparison knows what is finished
-        how = "by the same command" if compare.__name__ in sys.argv[1:3] else "through --resume"
-        show(f"interrupted; a run goes on from its last finished epoch {how}", err=True)
+        # the folder of a comparison records which runs are finished
+        how = "the same command" if compare.__name__ in sys.argv[1:3] else "--resume"
+        show(f"interrupted; {how} continues a run from its last finished epoch", err=True)
     sys.exit(code)
 
 
 def _usage(error: Any) -> str:
-    """What typer says of a command line that it does not understand; an argument stays on one line."""
-    text = StringIO()
-    error.show(file=text)
-    told = text.getvalue().rstrip("\n")
+    """Typer's message about a command line that it does not understand, with each argument on one line."""
+    stream = StringIO()
+    error.show(file=stream)
+    text = stream.getvalue().rstrip("\n")
     for argument in sys.argv[1:]:
-        told = told.replace(argument, one_line(argument))
-    return told
+        text = text.replace(argument, one_line(argument))
+    return text

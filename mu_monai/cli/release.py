@@ -1,4 +1,4 @@
-"""The command `release`: a sealed bundle of the student alone."""
+"""The command `release`: a sealed bundle with only the student."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def release(
     bundle: RunBundle = None,
     trust_config: TrustConfig = False,
 ) -> None:
-    """Write a sealed MONAI bundle of the student alone, and search it for what the teacher can be rebuilt from.
+    """Write a sealed MONAI bundle with only the student, and search it for data that could rebuild the teacher.
 
     Example: mu-monai release runs/e2r --out released
     """
@@ -27,5 +27,5 @@ def release(
 
     folder = workflow.release(run, out=out, teacher=teacher, trust=trust(bundle, trust_config))
     show(f"released: {folder / 'bundle'}")
-    for told in read_json(folder / "release.json", {"told": [str]})["told"]:
-        show(f"  {told}")
+    for sentence in read_json(folder / "release.json", {"told": [str]})["told"]:
+        show(f"  {sentence}")

@@ -23,7 +23,7 @@ def report(
     ] = None,
     key: Annotated[Path | None, typer.Option(help="The private key to sign the record with, a PEM file.")] = None,
 ) -> None:
-    """Write one self-contained HTML page from run folders, and sign a record of what was released.
+    """Write one self-contained HTML page from run folders, and sign a record of a release.
 
     Example: mu-monai report runs/teacher runs/retrained runs/e2r --out report
 
@@ -34,5 +34,5 @@ def report(
     show(f"report: {workflow.report(runs, out=out, images=images, record=record, key=key)}")
     if record is not None:
         show(f"record: {record / 'record.dsse.json'}")
-        for told in workflow.signed(record):
-            show(f"  {told}")
+        for sentence in workflow.signed(record):
+            show(f"  {sentence}")

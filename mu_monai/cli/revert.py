@@ -13,7 +13,7 @@ def revert(
     bundle: RunBundle = None,
     trust_config: TrustConfig = False,
 ) -> None:
-    """Write the teacher back as plain weights, bit for bit what the run started from.
+    """Write the teacher as plain weights, bit for bit those that the run started from.
 
     Example: mu-monai revert runs/e2r --out teacher.pt
     """

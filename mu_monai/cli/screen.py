@@ -1,4 +1,4 @@
-"""The one way to print: text of others cannot steer the terminal, and a closed pipe is not an error."""
+"""The one way to print: foreign text cannot control the terminal, and a closed pipe is not an error."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import suppress
 
 import typer
 
-# Control characters, invisible ones that change the direction or form of text, halves of characters, and the two
-# separators that some programs take for a new line.
+# Control characters, invisible characters that change the direction or form of text, lone surrogates, and the two
+# separators that some programs read as a new line.
 _STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-_LAYOUT = "\n\t"  # what the program itself puts between lines and columns
+_LAYOUT = "\n\t"  # the program's own separators of lines and columns
 
 
 def show(text: object, *, lines: bool = False, err: bool = False) -> None:
@@ -21,19 +21,19 @@ def show(text: object, *, lines: bool = False, err: bool = False) -> None:
 
     Args:
         text: what to print.
-        lines: it has several lines; else a new line in it stands in a name, and is escaped.
-        err: to the error output.
+        lines: whether the text has several lines; otherwise a new line in it is part of a name, and is escaped.
+        err: print to standard error.
     """
     stream = sys.stderr if err else sys.stdout
     whole = str(text) if lines else one_line(str(text))
     try:
         typer.echo(printable(whole, stream.encoding), file=stream)
-    except BrokenPipeError:  # who read it has read enough: what follows goes nowhere, and the command goes on
+    except BrokenPipeError:  # the reader has stopped: further output is dropped, and the command continues
         silence(stream.fileno())
 
 
 def printable(text: str, encoding: str | None = "utf-8") -> str:
-    """Write characters that a terminal obeys, or that an encoding does not have, as escapes.
+    """Escape characters that control a terminal, or that an encoding does not have.
 
     Example:
         >>> printable(f"ok {chr(27)}[2K {chr(0x202E)}").split()[1:] == [chr(92) + "x1b[2K", chr(92) + "u202e"]
@@ -45,7 +45,7 @@ def printable(text: str, encoding: str | None = "utf-8") -> str:
 
 
 def one_line(text: str) -> str:
-    """A text that stays on the line that it begins on."""
+    """The text with new lines escaped."""
     return text.replace("\n", "\\n")
 
 
@@ -58,7 +58,7 @@ def _escaped(character: str) -> str:
 
 
 def silence(descriptor: int) -> None:
-    """Lead an output that nobody reads any more to nowhere, also what is still to be flushed at the end."""
+    """Send output that nobody reads any more to the null device, including the final flush."""
     with suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, descriptor)
@@ -66,12 +66,12 @@ def silence(descriptor: int) -> None:
 
 
 class LogFormatter(logging.Formatter):
-    """Formats log messages as `show` prints, each on a line of its own."""
+    """Formats log messages as `show` prints them, one line each."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """The message on one line."""
         return one_line(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
-        """The message, and the traceback where there is one."""
+        """The message, and the traceback if there is one."""
         return printable(super().format(record), getattr(sys.stderr, "encoding", None))

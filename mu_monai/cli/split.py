@@ -14,15 +14,13 @@ def split(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A folder of images in a known layout, a manifest CSV, or a split.json to forget further patients of."
+            help="A folder of images in a known layout, a manifest CSV, or a split.json to forget more patients from."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="The split file to write.")] = Path("split.json"),
     layout: Annotated[
         str | None,
-        typer.Option(
-            help="isic, chase, class-folders, volumes, decathlon, dicom or manifest; recognized where it is left out."
-        ),
+        typer.Option(help="isic, chase, class-folders, volumes, decathlon, dicom or manifest; recognized if left out."),
     ] = None,
     label_set: Annotated[str | None, typer.Option(help="CHASE_DB1's observer: 1stHO or 2ndHO.")] = None,
     salt: Annotated[
@@ -30,13 +28,15 @@ def split(
         typer.Option(help="Secret text (16 or more characters) to hash identifiers of DICOM series; drawn by default."),
     ] = None,
     forget: Annotated[float | None, typer.Option(help="Share of the training patients to forget, in (0, 1).")] = None,
-    forget_ids: Annotated[Path | None, typer.Option(help="File of patient or case ids to forget, one a line.")] = None,
+    forget_ids: Annotated[
+        Path | None, typer.Option(help="File with patient or case ids to forget, one per line.")
+    ] = None,
     forget_where: Annotated[
         str | None, typer.Option(help="Condition over manifest columns: \"device == 'a'\".")
     ] = None,
     forget_fraction_of: Annotated[
         float | None,
-        typer.Option(help="With --forget-where: forget only this share of the training patients found, in (0, 1)."),
+        typer.Option(help="With --forget-where: forget only this share of the matching training patients, in (0, 1)."),
     ] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of all patients for validation, in [0, 1); by default 0.2.")
@@ -45,7 +45,7 @@ def split(
         float | None, typer.Option(help="Share of all patients for the test set, in [0, 1); by default 0.2.")
     ] = None,
     group_by: Annotated[
-        str | None, typer.Option(help="Column that never straddles subsets; by default patient_id.")
+        str | None, typer.Option(help="Column whose groups stay within one subset; by default patient_id.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     on_duplicates: Annotated[
@@ -56,8 +56,8 @@ def split(
 ) -> None:
     """Divide images by patient into retain, forget, validation and test.
 
-    A request that comes after the training is met from the split that the model was trained on; validation and test
-    stay as they were:
+    For a request that comes after the training, give the split that the model was trained on; validation and test stay
+    as they were:
 
     Example: mu-monai split data/chase_db1 --label-set 1stHO --forget 0.1 --out split.json
 

@@ -28,18 +28,18 @@ def unlearn(
     out: OutRun,
     split: SplitFile = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="The trained model: a run folder or a .pt file; without it, the bundle's own.")
+        Path | None, typer.Option(help="The trained model: a run folder or a .pt file; by default the bundle's own.")
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="The method, 'mu-monai methods' lists them; by default erase-to-retain.")
+        str | None, typer.Option(help="The method; 'mu-monai methods' lists them. By default erase-to-retain.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Settings under a name: paper, paper-code or two-phase; --set goes over them.")
+        str | None, typer.Option(help="Named settings: paper, paper-code or two-phase; --set overrides them.")
     ] = None,
     lora_targets: Annotated[
         str | None,
         typer.Option(
-            "--lora-targets", metavar="REGEX", help="Layers to adapt: decoder, head, all, or a regex over their names."
+            "--lora-targets", metavar="REGEX", help="Layers to adapt: decoder, head, all, or a regex for their names."
         ),
     ] = None,
     forget_class: ForgetClasses = None,

@@ -1,4 +1,4 @@
-"""The command `verify`: is a released folder as its record says?"""
+"""The command `verify`: does a released folder match its record?"""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mu_monai.cli.screen import show
 
 def verify(
     folder: Annotated[Path, typer.Argument(help="A folder that 'mu-monai report --record' has signed.")],
-    public_key: Annotated[Path, typer.Option(help="The public key that it must be signed with, a PEM file.")],
-    split: Annotated[Path | None, typer.Option(help="The split.json that it must be of.")] = None,
+    public_key: Annotated[Path, typer.Option(help="The public key that the signature must match, a PEM file.")],
+    split: Annotated[Path | None, typer.Option(help="The split.json that the record must match.")] = None,
     salt: Annotated[
-        Path | None, typer.Option(help="The salt of the record, which auditors get: --split is checked under it.")
+        Path | None, typer.Option(help="The salt of the record, which auditors get; --split is checked with it.")
     ] = None,
     without_evidence: Annotated[
-        bool, typer.Option("--without-evidence", help="The score table evidence/scores.csv was not handed over.")
+        bool, typer.Option("--without-evidence", help="The folder comes without the score table evidence/scores.csv.")
     ] = False,
 ) -> None:
-    """Check a released folder against its signed record; exit code 1 where anything is not as it says.
+    """Check a released folder against its signed record; exit code 1 if anything differs.
 
     Example: mu-monai verify released --public-key key.pub
 

@@ -1,4 +1,4 @@
-"""The last look at a volume before a network sees it."""
+"""The last check of a volume before a network sees it."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from mu_monai.errors import raise_if_any
 from mu_monai.keys import IMAGE, LABEL
 
 Modality = Literal["CT", "MR"]
-CT_RANGE = (-32768, 32767)  # what the 16 bits of a CT can hold
+CT_RANGE = (-32768, 32767)  # the range of a CT's 16-bit values
 
 
 class CheckVolumed(MapTransform):
-    """Refuse volumes that would train a network on something else than they seem to be.
+    """Refuse volumes whose values or geometry are not what a network would be trained to expect.
 
-    To be placed behind `LoadImaged(..., ensure_channel_first=True)`, before anything changes values or voxels.
+    Place it after `LoadImaged(..., ensure_channel_first=True)`, before anything changes values or voxels.
 
     Args:
-        keys: the image and, where there is one, its label, which may be absent from the data (inference).
+        keys: the image and its label; the label may be absent from the data (inference).
         classes: names of the label's values 0, 1, 2 ...; the first is the background.
-        modality: `CT` also checks that the values can be Hounsfield units; `MR` accepts any finite ones.
-        window: of a CT, the Hounsfield units that become 0 and 1, low before high.
+        modality: `CT` also checks that the values can be Hounsfield units; `MR` accepts any finite values.
+        window: for a CT, the Hounsfield units that become 0 and 1, lower one first.
 
     Raises:
-        InputError: for classes that are not two different names or more, and a window that is none; naming the file,
-            for NaN or infinity, for a CT that holds no Hounsfield units, for label values that are no class, and for a
-            label on other voxels than its image.
+        InputError: for classes that are not at least two different names, and for an invalid window. With the name of
+            the file: for NaN or infinity, for a CT without Hounsfield units, for label values without a class, and for
+            a label on other voxels than its image.
 
     Example:
         >>> check = CheckVolumed(classes=["background", "organ"], modality="MR")
@@ -44,7 +44,7 @@ class CheckVolumed(MapTransform):
         >>> check({"image": volume, "label": volume + 2})
         Traceback (most recent call last):
         mu_monai.errors.InputError: label 'a_seg.nii.gz' holds the values 2; with the classes 'background', 'organ' \
-they are whole numbers from 0 to 1: name all classes by --set classes='["background", ...]'
+they must be whole numbers from 0 to 1: name all classes with --set classes='["background", ...]'
     """
 
     def __init__(
@@ -60,7 +60,7 @@ they are whole numbers from 0 to 1: name all classes by --set classes='["backgro
         self.classes, self.modality = list(classes), modality
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """The data as they are, where nothing is wrong with them."""
+        """The data unchanged, if nothing is wrong with them."""
         image, *labels = (data[key] for key in self.key_iterator(dict(data)))
         problems = _image_problems(f"image {_file(image)!r}", image, self.modality)
         for label in labels:
@@ -80,41 +80,41 @@ def _setting_problems(modality: str, window: Sequence[float] | None) -> Iterator
 
 
 def _image_problems(name: str, image: torch.Tensor, modality: Modality) -> list[str]:
-    """What the affine and the values of an image say against it."""
+    """The problems of an image's affine and values."""
     problem = affine_problem(_affine(image))
     problems = [f"{name} {problem}"] if problem else []
     if os.path.isdir(_file(image)) and torch.equal(torch.as_tensor(_affine(image)).double(), torch.eye(4).double()):
         problems.append(
-            f"{name} is a DICOM series whose place in space was not understood (MONAI's reader then takes 1 mm along "
-            "its own axes); look at its ImageOrientationPatient, or convert it to NIfTI"
+            f"{name} is a DICOM series whose position in space could not be read (MONAI's reader then assumes 1 mm "
+            "along its own axes); check its ImageOrientationPatient, or convert it to NIfTI"
         )
-    low, high = (value.item() for value in torch.aminmax(image))  # NaN where any voxel is
-    told = f"values from {low:.6g} to {high:.6g}"
+    low, high = (value.item() for value in torch.aminmax(image))  # NaN if any voxel is NaN
+    value_range = f"values from {low:.6g} to {high:.6g}"
     if not (math.isfinite(low) and math.isfinite(high)):
-        problems.append(f"{name} holds NaN or infinity; replace these voxels, by the value of air for example")
+        problems.append(f"{name} holds NaN or infinity; replace these voxels, for example by the value of air")
     elif modality == "CT" and (low < CT_RANGE[0] or high > CT_RANGE[1]):
         problems.append(
-            f"{name} has {told}; Hounsfield units lie in {list(CT_RANGE)}: convert it, or use --overlay mr where it is "
-            "no CT"
+            f"{name} has {value_range}; Hounsfield units are in {list(CT_RANGE)}: convert it, or use --overlay mr if "
+            "it is not a CT"
         )
     elif modality == "CT" and low >= 0:
         problems.append(
-            f"{name} has {told}, so these are no Hounsfield units, where air is -1000 and fat -100: apply the rescale "
-            "intercept of its DICOM series, or use --overlay mr where it is no CT"
+            f"{name} has {value_range}, so these are not Hounsfield units, in which air is -1000 and fat -100: apply "
+            "the rescale intercept of its DICOM series, or use --overlay mr if it is not a CT"
         )
     return problems
 
 
 def _label_problems(name: str, label: torch.Tensor, image: torch.Tensor, classes: Sequence[str]) -> list[str]:
-    """What the values and the place of a label say against it."""
+    """The problems of a label's values and position."""
     problems = []
     low, high = (value.item() for value in torch.aminmax(label))
     if not (low >= 0 and high < len(classes) and bool((label == label.round()).all())):
         values = torch.unique(label.float()).tolist()
         shown = ", ".join(f"{value:g}" for value in values[:8]) + (", ..." if len(values) > 8 else "")
         problems.append(
-            f"{name} holds the values {shown}; with the classes {', '.join(map(repr, classes))} they are whole numbers "
-            f"from 0 to {len(classes) - 1}: name all classes by --set classes='[\"{classes[0]}\", ...]'"
+            f"{name} holds the values {shown}; with the classes {', '.join(map(repr, classes))} they must be whole "
+            f"numbers from 0 to {len(classes) - 1}: name all classes with --set classes='[\"{classes[0]}\", ...]'"
         )
     place = affine_problem(_affine(label))
     if not place and not affine_problem(_affine(image)):

@@ -1,7 +1,7 @@
-"""A condition over the columns of a table, read as data: only what stands on a list is evaluated.
+"""A condition over the columns of a table, read as data: only allowlisted expressions are evaluated.
 
-`DataFrame.eval` reaches every attribute and method of a column, and through them files and programs. This reads the
-same language with the same answers, as far as a choice of rows needs it.
+`DataFrame.eval` can reach every attribute and method of a column, and through them files and programs. This module
+reads the part of that language that choosing rows needs, and gives the same answers.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from mu_monai.data.manifest import nearest_names
 from mu_monai.errors import InputError, raise_if_any
 
 ALLOWED = (
-    "a condition holds columns (those with spaces `in backticks`), text in quotes, numbers, lists of these, == != < <= "
+    "a condition may use columns (those with spaces `in backticks`), quoted text, numbers, lists of these, == != < <= "
     "> >=, in, not in, and, or, not, & | ~, + - * / // %, .isna(), .notna(), .isnull(), .notnull(), .isin([...]), "
     ".between(a, b), and .str.contains('x'), .str.startswith('x'), .str.endswith('x'), .str.lower(), .str.upper(), "
     ".str.strip(), .str.len()"
 )
 _LONGEST, _DEEPEST = 20_000, 40  # characters, and levels of the tree
-_LARGEST = 2**53  # numbers that are exact in every type
+_LARGEST = 2**53  # up to here, whole numbers are exact in every type
 _SHOWN = 60
 
-# Text in quotes, which stays; a column in backticks; & and |, which bind as loosely as `and` and `or`, as in pandas.
+# Quoted text, which stays as it is; a column in backticks; & and |, with the precedence of `and` and `or` as in pandas.
 _PARTS = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|`((?:[^`]|``)+)`|([&|])""", re.DOTALL)
 _WORDS = {"&": " and ", "|": " or "}
 
@@ -61,7 +61,7 @@ _LIST, _SCALAR = (ast.List, ast.Tuple), (bool, int, float, str)
 
 @dataclass(frozen=True)
 class _Method:
-    """How a method is called: with constants of which kinds, and with which options that are true or false."""
+    """How a method may be called: the types of its arguments, all constants, and its boolean options."""
 
     takes: tuple[type, ...] = ()
     may_be_left_out: bool = False
@@ -84,19 +84,19 @@ _TEXT_METHODS = {
 def matching_rows(table: pd.DataFrame, text: str) -> pd.Series:
     """Evaluate a condition over the columns of a table.
 
-    A missing value meets no comparison but `!=` and `not in`, and no method but `isna` and `isnull`. What
-    `.str.contains` is given is looked for as it is; it is a regular expression with `regex=True` alone.
+    A missing value satisfies only `!=`, `not in`, `isna` and `isnull`. `.str.contains` searches for its argument as
+    plain text; it is a regular expression only with `regex=True`.
 
     Args:
         table: the rows.
         text: the condition, such as `device == 'a' and age > 60`.
 
     Returns:
-        yes or no for each row, `(n,)`; nothing is said of a row where the types of its columns know missing values.
+        true or false for each row, `(n,)`; missing for a row if the types of its columns support missing values.
 
     Raises:
-        InputError: where the text holds anything but what is allowed, or a column that there is not, before any of it
-            is evaluated; where values cannot be compared, or the answer is not yes or no for each row.
+        InputError: if the text contains anything that is not allowed, or an unknown column; this is found before any of
+            it is evaluated. Also if values cannot be compared, or the answer is not true or false for each row.
 
     Example:
         >>> table = pd.DataFrame({"device": ["a", "b", None], "age": [50, 60, 70]})
@@ -109,7 +109,7 @@ def matching_rows(table: pd.DataFrame, text: str) -> pd.Series:
     tree = _parsed(text)
     table = table.rename(columns=str)
     refused = list(dict.fromkeys(_refused(tree)))
-    problems = [_sentence(text, f"{', '.join(refused)} may not stand in it")] if refused else []
+    problems = [_sentence(text, f"{', '.join(refused)} may not be used")] if refused else []
     names = dict.fromkeys(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
     problems += [
         f"{name!r} in {text!r} is not a column; {nearest_names(name, table.columns)}"
@@ -121,9 +121,9 @@ def matching_rows(table: pd.DataFrame, text: str) -> pd.Series:
         return _truth(_value(tree, table))
     except _NotYesOrNoError:
         raise InputError(
-            f"query {text!r} does not say yes or no for each row; write for example \"device == 'a'\""
+            f"query {text!r} is not true or false for each row; write for example \"device == 'a'\""
         ) from None
-    except Exception as error:  # pandas raises whatever two values provoke that cannot be compared
+    except Exception as error:  # pandas raises all kinds of errors for values that cannot be compared
         raise InputError(_sentence(text, f"{type(error).__name__}: {error}")) from None
 
 
@@ -137,13 +137,13 @@ def _sentence(text: str, reason: str) -> str:
 
 
 def _parsed(text: str) -> ast.expr:
-    """The tree of a condition, with columns under their own names."""
+    """The syntax tree of a condition, with the columns' real names."""
     if len(text) > _LONGEST:
         raise InputError(_sentence(text, f"it has {len(text)} characters, more than {_LONGEST}"))
     source, quoted = _without_backticks(text)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as of backslashes in text
+            warnings.simplefilter("ignore")  # such as those about backslashes in text
             tree = ast.parse(source, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(_sentence(text, str(error) or type(error).__name__)) from None
@@ -159,7 +159,7 @@ def _parsed(text: str) -> ast.expr:
 
 
 def _without_backticks(text: str) -> tuple[str, dict[str, str]]:
-    """A condition as Python reads it, and the columns by the names that they have in it."""
+    """A condition that Python can parse, and the column that each placeholder in it stands for."""
     mark = "quoted_"
     while mark in text:
         mark += "_"
@@ -230,7 +230,7 @@ def _refused_call(node: ast.Call) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Call:
-    """A call of one of the methods that there are."""
+    """A call of one of the allowed methods."""
 
     receiver: ast.expr
     name: str
@@ -238,7 +238,7 @@ class _Call:
 
     @classmethod
     def of(cls, node: ast.Call) -> _Call | None:
-        """The call; none where its form or the method is not allowed."""
+        """The call; None if its form or the method is not allowed."""
         match node.func:
             case ast.Attribute(value=ast.Attribute(value=receiver, attr="str"), attr=name) if name in _TEXT_METHODS:
                 return cls(receiver, name, _TEXT_METHODS[name])
@@ -248,7 +248,7 @@ class _Call:
 
 
 def _is_a(node: ast.expr, kind: type) -> bool:
-    """Whether a constant is of a kind."""
+    """Whether a constant has a type."""
     if isinstance(node, _LIST) or kind is list:
         return isinstance(node, _LIST) and kind is list
     return kind is object or (isinstance(node, ast.Constant) and isinstance(node.value, kind))
@@ -261,13 +261,13 @@ def _too_large(value: object) -> bool:
 def _shown(node: ast.AST) -> str:
     try:
         text = ast.unparse(node)
-    except ValueError:  # numbers of thousands of digits, and backslashes within braces
+    except ValueError:  # numbers with thousands of digits, and backslashes within braces
         return f"a {type(node).__name__}"
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def _value(node: ast.expr, table: pd.DataFrame) -> Any:
-    """The value of a tree of which nothing is refused."""
+    """The value of a tree that contains only allowed parts."""
     match node:
         case ast.Constant():
             return node.value
@@ -299,8 +299,8 @@ def _pair(left: Any, op: ast.cmpop, right: Any) -> Any:
         left, right = right, left
     if not (isinstance(op, _MEMBER) or (isinstance(op, _EQUAL) and isinstance(right, str | list))):
         return _ORDER[type(op)](left, right)
-    found = _column(left).isin(right if isinstance(right, list) else [right])
-    return ~found if isinstance(op, ast.NotIn | ast.NotEq) else found
+    is_member = _column(left).isin(right if isinstance(right, list) else [right])
+    return ~is_member if isinstance(op, ast.NotIn | ast.NotEq) else is_member
 
 
 def _answer(node: ast.Call, table: pd.DataFrame) -> Any:
@@ -330,6 +330,6 @@ def _number(value: Any) -> Any:
     )
     if not (column or (isinstance(value, int | float) and not isinstance(value, bool))):
         raise TypeError(
-            f"{'a column of text' if isinstance(value, pd.Series) else repr(value)} cannot be calculated with"
+            f"{'a text column' if isinstance(value, pd.Series) else repr(value)} is not a number to calculate with"
         )
     return value

@@ -1,4 +1,4 @@
-"""Cropping a volume to what there is to see in it."""
+"""Cropping a volume to its content."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _CONTENT = "content"
 
 
 class CropContentd(CropForegroundd):
-    """Crop image and label to the smallest box that holds every voxel above 0 and every labeled one.
+    """Crop image and label to the smallest box that contains every voxel above 0 and every labeled one.
 
-    `CropForegroundd` looks at the image alone: what is labeled outside of its box would be cut away, and a truncated
-    truth be scored. It also lets an image without any such voxel become a volume of no size.
+    `CropForegroundd` looks only at the image. It would cut off labels outside of the image's box, and models would be
+    scored against a truncated truth. It also turns an image without any such voxel into a volume of size 0.
 
     Args:
         keys: the image, scaled so that nothing of interest is 0, and its label, which may be absent (inference).
 
     Raises:
-        InputError: naming the file, where no voxel of the image is above 0.
+        InputError: with the name of the file, if no voxel of the image is above 0.
 
     Example:
         >>> image, label = torch.zeros(2, 1, 6, 6, 6)
@@ -49,8 +49,8 @@ class CropContentd(CropForegroundd):
         content = torch.as_tensor(data[IMAGE]) > 0
         if not content.any():
             raise InputError(
-                f"image {_file(data[IMAGE])!r} has no voxel above 0 after scaling: it is constant, or all of it lies "
-                "below the window; look at the file, or set a window that fits, such as --set window='[-160, 240]'"
+                f"image {_file(data[IMAGE])!r} has no voxel above 0 after scaling: it is constant, or all of it is "
+                "below the window; check the file, or set a window that fits, such as --set window='[-160, 240]'"
             )
         if LABEL in data:
             content |= torch.as_tensor(data[LABEL]) > 0

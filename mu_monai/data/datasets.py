@@ -19,21 +19,21 @@ def image_datasets(
     cache_rate: float = 1.0,
     num_workers: int = 1,
 ) -> dict[str, CacheDataset]:
-    """Make a data set of preprocessed images per subset, in memory as far as `cache_rate` says.
+    """Make a data set of preprocessed images per subset; `cache_rate` says how many stay in memory.
 
-    Volumes, which are larger than the memory sooner, have `volumes.cache.volume_datasets`.
+    For volumes, which fill the memory sooner, there is `volumes.cache.volume_datasets`.
 
     Args:
         cases: the cases of each subset, as `load_split` gives them.
         transform: a deterministic MONAI transform, from a case to its preprocessed image; all subsets share it.
-        cache_rate: the share of each subset's cases that stay in memory, in [0, 1]; the others are preprocessed at
-            every use.
-        num_workers: threads that fill the memory, at least 1.
+        cache_rate: the share of each subset's cases that stay in memory, in [0, 1]; the others are preprocessed each
+            time they are used.
+        num_workers: threads that fill the cache, at least 1.
 
     Example:
         >>> cases = {"retain": [{"image": 1}, {"image": 2}], "test": [{"image": 3}]}
-        >>> made = image_datasets(cases, lambda case: {"image": case["image"] * 10})
-        >>> [item["image"] for item in made["retain"]], list(made)
+        >>> datasets = image_datasets(cases, lambda case: {"image": case["image"] * 10})
+        >>> [item["image"] for item in datasets["retain"]], list(datasets)
         ([10, 20], ['retain', 'test'])
     """
     options = {"cache_rate": cache_rate, "num_workers": num_workers, "progress": False}

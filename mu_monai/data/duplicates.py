@@ -1,4 +1,4 @@
-"""Copies in the source: forgetting a case is void while a copy of it is retained."""
+"""Copies in the source: forgetting a case has no effect while a copy of it is retained."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ DuplicatePolicy = Literal["error", "drop", "together"]
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """A manifest without unsettled copies.
+    """A manifest whose copies were resolved.
 
     Args:
-        manifest: every case id occurs once.
-        dropped: case ids of the rows left out, sorted; an id stands once per row.
+        manifest: the table, in which every case id occurs once.
+        dropped: case ids of the dropped rows, sorted; one entry per row.
         together: case ids of each set of copies that was kept, sorted.
         renamed: the new ids of each case id that occurred more than once and was kept.
     """
@@ -38,12 +38,12 @@ class Resolved:
 
 
 def digest_files(paths: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """SHA-256 of each file or DICOM folder, by path, and why some have none; they are read in parallel."""
+    """SHA-256 of each file or DICOM folder by path, and the problems of those without; they are read in parallel."""
     unique = list(dict.fromkeys(paths))
     with ThreadPoolExecutor() as pool:
-        found = dict(zip(unique, pool.map(_digest, unique), strict=True))
-    damaged = [problem for told in found.values() if isinstance(told, InputError) for problem in told.problems]
-    return {path: told for path, told in found.items() if isinstance(told, str)}, damaged
+        results = dict(zip(unique, pool.map(_digest, unique), strict=True))
+    damaged = [problem for result in results.values() if isinstance(result, InputError) for problem in result.problems]
+    return {path: result for path, result in results.items() if isinstance(result, str)}, damaged
 
 
 def _digest(path: str) -> str | InputError:
@@ -56,14 +56,14 @@ def _digest(path: str) -> str | InputError:
 def resolve_duplicates(
     manifest: pd.DataFrame, digests: Mapping[str, str], policy: DuplicatePolicy = "error"
 ) -> Resolved:
-    """Settle what happens to cases with the same id or the same image content.
+    """Resolve cases with the same id or the same image content.
 
     Args:
         manifest: the table.
         digests: SHA-256 by path of the images and mask files.
-        policy: `error` refuses them. `drop` keeps one of each set of copies, and none where their labels disagree
-            (masks by content, classes by name). `together` keeps all; rows that share an id are renamed `id~1`, `id~2`
-            ... in the order of label and path, and `unite_groups` then puts them into one subset.
+        policy: `error` refuses them. `drop` keeps one of each set of copies, or none if their labels disagree (masks
+            are compared by content, classes by name). `together` keeps all; rows that share an id are renamed `id~1`,
+            `id~2` ... in the order of label and path, and `unite_groups` then puts them into one subset.
 
     Raises:
         InputError: for `error`, listing every set of copies.
@@ -85,12 +85,12 @@ def resolve_duplicates(
 
 
 def copy_sets(manifest: pd.DataFrame, digests: Mapping[str, str]) -> NDArray[np.intp]:
-    """Number of the set of copies that each row belongs to, `(n,)`; copies share a case id or an image content."""
+    """Number of the set of copies that each row belongs to, `(n,)`; copies share a case id or their image content."""
     return _connected(manifest[CASE_ID], manifest[IMAGE].map(digests))
 
 
 def original_ids(together: Iterable[Iterable[str]]) -> dict[str, list[str]]:
-    """The new ids of each case id that `resolve_duplicates` renamed, found again in the sets of copies that it kept.
+    """The new ids of each case id that `resolve_duplicates` renamed, recovered from the sets of copies that it kept.
 
     Example:
         >>> original_ids([["a~1", "a~2", "b"], ["c", "d~7"]])
@@ -108,7 +108,7 @@ def original_ids(together: Iterable[Iterable[str]]) -> dict[str, list[str]]:
 
 
 def unite_groups(groups: pd.Series, case_ids: pd.Series, together: Iterable[Iterable[str]]) -> pd.Series:
-    """Give all groups that share a set of copies one name, so that they land in one subset.
+    """Give all groups that share a set of copies one name, so that they end up in one subset.
 
     Args:
         groups: the group (patient) of each row.
@@ -127,8 +127,8 @@ def unite_groups(groups: pd.Series, case_ids: pd.Series, together: Iterable[Iter
     pairs = pd.DataFrame({"component": component, "group": groups.astype(str)}).drop_duplicates()
     several = pairs[pairs["component"].duplicated(keep=False)].sort_values("group")
     united = several.groupby("component")["group"].agg(" + ".join)
-    named = component.map(united).astype(object).fillna(groups.astype(str))
-    return pd.Series(named, name=groups.name)
+    names = component.map(united).astype(object).fillna(groups.astype(str))
+    return pd.Series(names, name=groups.name)
 
 
 def _connected(first: pd.Series, second: pd.Series) -> NDArray[np.intp]:
@@ -152,8 +152,7 @@ def _copy_problems(copies: pd.DataFrame, sets: NDArray[np.intp], contents: pd.Se
             for case, path, label in zip(rows[CASE_ID], rows[IMAGE], rows[LABEL], strict=True)
         )
         problems.append(
-            f"cases of the same {' and '.join(reasons)}: {listed}; keep one, or let --on-duplicates drop or together "
-            "decide"
+            f"cases with the same {' and '.join(reasons)}: {listed}; keep one, or give --on-duplicates drop or together"
         )
     return sorted(problems)
 
@@ -169,7 +168,7 @@ def _drop(
     keep = ~copied | (first & ~disagree)
     if not keep.any():
         raise InputError(
-            "--on-duplicates drop leaves no case: all are copies whose labels disagree; correct the labels"
+            "--on-duplicates drop leaves no cases: all are copies with different labels; correct the labels"
         )
     return Resolved(manifest=manifest[keep], dropped=sorted(manifest[CASE_ID][~keep].astype(str)))
 
@@ -180,7 +179,7 @@ def _keep_together(manifest: pd.DataFrame, sets: NDArray[np.intp], copied: NDArr
     renamed = manifest[CASE_ID].astype(object)
     renamed[repeated] = renamed[repeated] + "~" + rank.reindex(renamed[repeated].index).astype(str)
     clash = renamed[renamed.duplicated()]
-    raise_if_any(f"case id {name!r} is needed to tell copies apart but already taken; rename it" for name in clash)
+    raise_if_any(f"case id {name!r} is needed to tell copies apart but is already in use; rename it" for name in clash)
     together: dict[Hashable, list[str]] = renamed[copied].groupby(sets[copied]).agg(sorted).to_dict()
     new_ids = renamed[repeated].groupby(manifest[CASE_ID][repeated]).agg(sorted)
     manifest = manifest.assign(**{CASE_ID: renamed})

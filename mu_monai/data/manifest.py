@@ -1,4 +1,4 @@
-"""A manifest: one row per image with `case_id`, `patient_id`, `image`, `label` and any metadata column."""
+"""A manifest: one row per image with `case_id`, `patient_id`, `image`, `label` and any metadata columns."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _log = logging.getLogger(__name__)
 COLUMNS = (CASE_ID, PATIENT_ID, IMAGE, LABEL)
 FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", *VOLUME_SUFFIXES)
 _BINARY = ({0, 1}, {0, 255})
-_JPEG_REACH = 40  # how far lossy compression moves a mask's pixels from 0 and 255, as seen at usual qualities
+_JPEG_REACH = 40  # how far JPEG compression at usual qualities was seen to move a mask's pixels from 0 and 255
 
 
 def read_manifest(csv: str | os.PathLike[str]) -> pd.DataFrame:
     """Read a manifest from a CSV file.
 
-    Ids and labels stay text (`007` keeps its zeros), ids lose the spaces around them, the types of metadata columns are
-    inferred, paths become absolute.
+    Ids and labels stay text (`007` keeps its zeros), spaces around ids are removed, the types of metadata columns are
+    inferred, and paths become absolute.
 
     Args:
         csv: a UTF-8, comma-separated file with the columns `case_id, patient_id, image, label`; paths in it are
             absolute or relative to its folder.
 
     Raises:
-        InputError: where the file cannot be read as a table. Its content is judged by `check_manifest`.
+        InputError: if the file cannot be read as a table. `check_manifest` checks its content.
     """
     if not os.path.exists(csv):
         raise InputError(f"manifest {str(csv)!r} does not exist; give the path of a CSV file")
@@ -55,7 +55,7 @@ def read_manifest(csv: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def is_file_label(labels: pd.Series) -> pd.Series:
-    """Say for each label whether it names a mask file (it has an image suffix) or is a class name.
+    """For each label, whether it names a mask file (it has an image suffix) rather than a class.
 
     Example:
         >>> is_file_label(pd.Series(["a_mask.png", "nevus"])).tolist()
@@ -65,7 +65,7 @@ def is_file_label(labels: pd.Series) -> pd.Series:
 
 
 def nearest_names(name: str, known: Iterable[str]) -> str:
-    """Say which known names come nearest to `name`, or all of them where none is near."""
+    """A clause with the known names closest to `name`, or all of them if none is close."""
     known = [str(entry) for entry in known]
     near = get_close_matches(name, known, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(map(repr, known))}"
@@ -75,15 +75,15 @@ def check_manifest(manifest: pd.DataFrame, *, allow_repeated_ids: bool = False) 
     """Check a manifest and every file that it names, and report all problems at once.
 
     Args:
-        manifest: the table; a label is a mask file where it has an image suffix, otherwise a class name.
+        manifest: the table; a label with an image suffix is a mask file, any other is a class name.
         allow_repeated_ids: leave case ids that occur more than once to the duplicates policy of `make_split`.
 
     Raises:
-        InputError: naming row and case of each problem: missing columns, empty or repeated ids, missing or unreadable
-            files, masks of another size than their image or with other values than {0, 1} or {0, 255}, labels that are
-            files in some rows and class names in others. Of volumes (NIfTI, or a folder with a DICOM series) also:
-            series that are not whole, shapes that are not 3D, spacing that is not above 0, NaN and infinity, labels in
-            another place than their image or with values that are not whole numbers from 0.
+        InputError: with row and case of each problem: missing columns, empty or repeated ids, missing or unreadable
+            files, masks of another size than their image or with values other than {0, 1} or {0, 255}, labels that are
+            files in some rows and class names in others. For volumes (NIfTI, or a folder with a DICOM series) also:
+            incomplete series, shapes that are not 3D, spacing that is not above 0, NaN and infinity, and labels at
+            another position than their image or with values that are not whole numbers from 0.
     """
     raise_if_any(_column_problems(manifest))
     problems = _cell_problems(manifest)
@@ -93,8 +93,8 @@ def check_manifest(manifest: pd.DataFrame, *, allow_repeated_ids: bool = False) 
     formulas = [entry for name in (CASE_ID, PATIENT_ID) for entry in manifest[name] if is_formula(entry)]
     if formulas:
         _log.warning(
-            "%d ids, such as %r, begin like a formula of a spreadsheet: open the tables of the report there, which are "
-            "safe, and not those of run folders, which hold ids as they are",
+            "%d ids, such as %r, start like a spreadsheet formula: in a spreadsheet, open only the report's tables, "
+            "which are safe, and not those of run folders, which hold the ids unchanged",
             len(formulas),
             formulas[0],
         )
@@ -113,7 +113,7 @@ def _column_problems(manifest: pd.DataFrame) -> list[str]:
         if name not in columns
     ]
     if SUBSET in columns:
-        problems.append(f"column {SUBSET!r} is what a split adds; rename it in the manifest")
+        problems.append(f"column {SUBSET!r} is added by the split; rename it in the manifest")
     if not problems and manifest.empty:
         problems.append("the manifest has no rows; expected one row per image")
     return problems
@@ -130,7 +130,7 @@ def _cell_problems(manifest: pd.DataFrame) -> list[str]:
         minority = np.flatnonzero(is_file == (is_file.mean() <= 0.5))
         problems.append(
             f"{is_file.sum()} labels are mask files and {(~is_file).sum()} are class names; use one kind throughout; "
-            f"the fewer are: {'; '.join(f'{rows[i]} {manifest[LABEL].iloc[i]!r}' for i in minority)}"
+            f"the rarer kind: {'; '.join(f'{rows[i]} {manifest[LABEL].iloc[i]!r}' for i in minority)}"
         )
     return problems
 
@@ -139,12 +139,12 @@ def _repeated_id_problems(manifest: pd.DataFrame) -> list[str]:
     repeated = manifest[CASE_ID].duplicated(keep=False) & (manifest[CASE_ID].astype(str) != "")
     numbers = pd.Series(np.arange(1, len(manifest) + 1), index=manifest.index)[repeated]
     problems = []
-    for case_id, found in numbers.groupby(manifest[CASE_ID][repeated], sort=True):
-        labels = manifest[LABEL].to_numpy()[found.to_numpy() - 1]
-        said = f" under {len(set(labels))} labels ({', '.join(sorted(set(labels)))})" if len(set(labels)) > 1 else ""
+    for case_id, same in numbers.groupby(manifest[CASE_ID][repeated], sort=True):
+        labels = sorted(set(manifest[LABEL].to_numpy()[same.to_numpy() - 1]))
+        under = f" under {len(labels)} labels ({', '.join(labels)})" if len(labels) > 1 else ""
         problems.append(
-            f"case_id {case_id!r} occurs {len(found)} times, in rows {', '.join(map(str, found))}{said}; give each "
-            "image its own id, or let --on-duplicates drop or together decide"
+            f"case_id {case_id!r} occurs {len(same)} times, in rows {', '.join(map(str, same))}{under}; give each "
+            "image its own id, or give --on-duplicates drop or together"
         )
     return problems
 
@@ -157,14 +157,14 @@ def _file_problems(manifest: pd.DataFrame) -> list[str]:
     rows = _row_names(manifest)
     labels = manifest[LABEL].where(is_file_label(manifest[LABEL]), "").astype(str)
     images = manifest[IMAGE].fillna("").astype(str)
-    found: dict[int, list[str]] = {}
+    problems: dict[int, list[str]] = {}
     volumes = np.flatnonzero(images.map(is_volume) | labels.map(is_volume))
     pictures = np.setdiff1d(np.arange(len(rows)), volumes)
     with ThreadPoolExecutor() as pool:
-        found |= zip(pictures, pool.map(_pair_problems, images.iloc[pictures], labels.iloc[pictures]), strict=True)
+        problems |= zip(pictures, pool.map(_pair_problems, images.iloc[pictures], labels.iloc[pictures]), strict=True)
     columns = ([column[number] for number in volumes] for column in (images.tolist(), labels.tolist(), rows))
-    found |= zip(volumes, volume_problems(*columns), strict=True)
-    return [f"{row}: {problem}" for number, row in enumerate(rows) for problem in found[number]]
+    problems |= zip(volumes, volume_problems(*columns), strict=True)
+    return [f"{row}: {problem}" for number, row in enumerate(rows) for problem in problems[number]]
 
 
 def _pair_problems(image: str, label: str) -> list[str]:
@@ -173,7 +173,7 @@ def _pair_problems(image: str, label: str) -> list[str]:
     mask = _open("mask", label, problems, np.asarray) if label else None
     if picture is not None and mask is not None and picture.shape[:2] != mask.shape[:2]:
         problems.append(
-            f"mask {label!r} is {_extent(mask)} but its image {image!r} is {_extent(picture)}; make them equal in size"
+            f"mask {label!r} is {_extent(mask)} but its image {image!r} is {_extent(picture)}; give both the same size"
         )
     if mask is not None:
         problems += _mask_problems(label, mask)
@@ -181,12 +181,12 @@ def _pair_problems(image: str, label: str) -> list[str]:
 
 
 def _without_pixels(picture: Image.Image) -> np.ndarray:
-    """What has the picture's extent and takes no memory."""
+    """An array with the picture's size that takes no memory."""
     return np.broadcast_to(np.uint8(0), (picture.height, picture.width))
 
 
 def _open(kind: str, path: str, problems: list[str], keep: Callable[[Image.Image], np.ndarray]) -> np.ndarray | None:
-    """What is kept of a file, or None where it has a problem, which is then added to `problems`."""
+    """The part of a file that `keep` returns, or None if it has a problem, which is then added to `problems`."""
     if not os.path.isfile(path) and not special_problem(path):
         problems.append(f"{kind} {path!r} does not exist; paths are absolute or relative to the manifest")
         return None
@@ -197,7 +197,7 @@ def _open(kind: str, path: str, problems: list[str], keep: Callable[[Image.Image
         problems += [f"{kind} {problem}" for problem in error.problems]
         return None
     except (OSError, SyntaxError, ValueError) as error:
-        problems.append(f"{kind} {path!r} cannot be read ({error}); replace the file, it may be truncated")
+        problems.append(f"{kind} {path!r} cannot be read ({error}); it may be truncated: replace the file")
         return None
 
 

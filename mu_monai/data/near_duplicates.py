@@ -1,4 +1,4 @@
-"""Near-duplicates: images that look alike although their files differ, found by perceptual hash."""
+"""Near-duplicates: images that look alike although their files differ, found by a perceptual hash."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _CHUNK = 1 << 22  # comparisons at a time, which bounds the memory to about 200 
 def find_near_duplicates(table: pd.DataFrame, max_distance: int = NEAR_BITS) -> list[dict[str, Any]]:
     """List the cases of other subsets that look like a case to forget.
 
-    The default of 24 of 256 bits lies in a gap of the real images: the same photograph at half size or as JPEG of
-    quality 50 differs by a median of 0-8 bits (95th percentile 18), the re-encoded copies found in the ISIC 9-class
-    folder by 2-4; different photographs of one lesion start at 26, and the most alike pair of different patients has 42
+    The default of 24 of 256 bits is in a gap of real images. The same photograph at half size or as JPEG of quality 50
+    differs by a median of 0-8 bits (95th percentile 18), and the re-encoded copies in the ISIC 9-class folder by 2-4.
+    Different photographs of one lesion start at 26, and the most similar images of different patients differ by 42
     (ISIC) and 48 (CHASE_DB1). Cropped, rotated or mirrored copies are not found.
 
     Args:
         table: the manifest with its `subset` column; volumes are skipped.
-        max_distance: largest Hamming distance reported, in bits out of 256.
+        max_distance: the largest Hamming distance to report, in bits out of 256.
 
     Returns:
-        `{"forget": case_id, "other": case_id, "subset": name, "distance": bits}`, nearest first.
+        `{"forget": case_id, "other": case_id, "subset": name, "distance": bits}`, closest first.
 
     Source: the discrete cosine transform hash of the `imagehash` library.
     """
@@ -41,7 +41,7 @@ def find_near_duplicates(table: pd.DataFrame, max_distance: int = NEAR_BITS) -> 
     if forget.empty or others.empty:
         return []
     rows, columns, distances = _near_pairs(_hashes(forget[IMAGE]), _hashes(others[IMAGE]), max_distance)
-    found = pd.DataFrame(
+    pairs = pd.DataFrame(
         {
             "forget": forget[CASE_ID].to_numpy()[rows],
             "other": others[CASE_ID].to_numpy()[columns],
@@ -49,8 +49,8 @@ def find_near_duplicates(table: pd.DataFrame, max_distance: int = NEAR_BITS) -> 
             "distance": distances,
         }
     )
-    found = found.sort_values(["distance", "forget", "other"])
-    return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
+    pairs = pairs.sort_values(["distance", "forget", "other"])
+    return [{str(name): value for name, value in row.items()} for row in pairs.to_dict("records")]
 
 
 def _hashes(paths: pd.Series) -> NDArray[np.uint64]:

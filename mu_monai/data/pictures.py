@@ -1,4 +1,4 @@
-"""Pictures as they lie in files: what is too large is told by its header, and large ones are decoded one at a time."""
+"""Reading pictures: one that is too large is refused by its header, and large ones are decoded one at a time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from PIL import Image
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import special_problem
 
-LARGEST = 89_478_485  # pixels; from here on Pillow warns of a decompression bomb
-_LARGE = 8_000_000  # pixels; a picture of this size takes some 30 MB while it is decoded
+LARGEST = 89_478_485  # pixels; above this, Pillow warns about a decompression bomb
+_LARGE = 8_000_000  # pixels; decoding a picture of this size takes about 30 MB
 _ONE_LARGE = Lock()
 
 
@@ -21,12 +21,12 @@ def opened(path: str) -> Iterator[Image.Image]:
     """Open and decode a picture.
 
     Raises:
-        InputError: where it is not an ordinary file, or has too many pixels; these are not decoded.
-        OSError, SyntaxError, ValueError: where it cannot be decoded.
+        InputError: if it is not an ordinary file, or has too many pixels; it is then not decoded.
+        OSError, SyntaxError, ValueError: if it cannot be decoded.
     """
     raise_if_any(filter(None, [special_problem(path)]))
     try:
-        picture = Image.open(path)  # which reads the header alone
+        picture = Image.open(path)  # reads only the header
     except Image.DecompressionBombError as error:
         raise InputError(_too_large(path, str(error))) from None
     with picture:
@@ -39,4 +39,4 @@ def opened(path: str) -> Iterator[Image.Image]:
 
 
 def _too_large(path: str, size: str) -> str:
-    return f"{path!r} is too large ({size}); at most {LARGEST:,} pixels are decoded: make it smaller, or cut it"
+    return f"{path!r} is too large ({size}); at most {LARGEST:,} pixels are decoded: scale it down, or crop it"

@@ -1,4 +1,4 @@
-"""Names for patients and series that do not tell who they are."""
+"""Pseudonyms for patients and series."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Literal
 from mu_monai.data.selection import ForgetIds
 from mu_monai.errors import raise_if_any
 
-_DIGITS = 12  # 48 bits: among a million patients, two share a name with a chance of 1 in 600
+_DIGITS = 12  # 48 bits: among a million patients, the chance that two share a pseudonym is 1 in 600
 
 
 def pseudonym(kind: Literal["patient", "series"], identifier: str, salt: str) -> str:
-    r"""A name that tells the same patients and series apart and is not found out without the salt.
+    r"""A name that is the same for the same patient or series, and cannot be traced back without the salt.
 
     $\text{kind}\,\Vert\,\text{HMAC-SHA256}(\text{salt}, \text{identifier})$, shortened to 12 hexadecimal digits.
 
     Args:
-        kind: what the identifier is of; it is the first part of the name.
+        kind: whether the identifier is of a patient or a series; the first part of the name.
         identifier: PatientID or SeriesInstanceUID.
-        salt: secret text of one split; whoever knows it can try identifiers.
+        salt: secret text of one split; anyone who knows it can find identifiers by trial.
 
     Source: RFC 2104.
 
@@ -32,20 +32,20 @@ def pseudonym(kind: Literal["patient", "series"], identifier: str, salt: str) ->
 
 
 def hash_ids(forget: ForgetIds, known: Collection[str], salt: str) -> ForgetIds:
-    """Put the names in a split in the place of the identifiers that a user knows.
+    """Replace the identifiers that a user knows by their pseudonyms in a split.
 
     Args:
-        forget: PatientIDs, SeriesInstanceUIDs, or names that stand in the split already.
+        forget: PatientIDs, SeriesInstanceUIDs, or pseudonyms from the split.
         known: the patient and case ids of the split.
-        salt: that of the split.
+        salt: the salt of the split.
 
     Raises:
-        InputError: for identifiers of no series in the split.
+        InputError: for identifiers that belong to no series in the split.
     """
     names = {entry: _name(entry, known, salt) for entry in forget.value}
     raise_if_any(
-        f"id {entry!r} to forget is neither PatientID nor SeriesInstanceUID of a series in the split; check it, and "
-        "that the split was made with the salt that you gave"
+        f"id {entry!r} to forget is neither PatientID nor SeriesInstanceUID of a series in the split; check the id, "
+        "and check that the split was made with this salt"
         for entry, name in names.items()
         if name is None
     )

@@ -25,25 +25,25 @@ _log = logging.getLogger(__name__)
 def reselect(split: Split, forget: ForgetSelector, *, seed: int = 0, strict: bool = False) -> dict[str, Any]:
     """Choose more training cases of a split to forget; validation and test stay as they are.
 
-    This is how a request is met that comes after the training: a new split of all patients could put cases that the
-    model was trained on into validation or test. Who was to be forgotten already in the split stays so: a request does
-    not take back an earlier one. Copies that the split keeps together stay together.
+    Use this for a request that comes after the training: a new split of all patients could put cases that the model was
+    trained on into validation or test. Cases that were already to be forgotten stay so: a request does not undo an
+    earlier one. Copies that the split keeps together stay together.
 
     Args:
-        split: the split that the model was trained on, or one of an earlier request, as `open_split` gives it.
-        forget: which of its training cases to forget as well. Ids and queries may name any training case, ids also as
-            they were before copies were renamed or identifiers hashed; a fraction or share is that of those still to
-            retain.
-        seed: of the draw, for a fraction or share.
+        split: the split that the model was trained on, or one from an earlier request, as `open_split` returns it.
+        forget: which of its training cases to forget as well. Ids and queries may name any training case; ids may also
+            be those from before copies were renamed or identifiers hashed. A fraction or share is of the cases that are
+            still retained.
+        seed: seed of the draw, for a fraction or share.
         strict: near-duplicates of forgotten cases in other subsets are an error, not a warning.
 
     Returns:
         the content of the new split, with absolute paths, as `make_split` returns it. `provenance.also_forgotten` is
-        the number of cases that were to be forgotten already.
+        the number of cases that were already to be forgotten.
 
     Raises:
-        InputError: where the selector matches nothing, or cases that the model was not trained on, where nobody is left
-            to retain, or the split holds no digests.
+        InputError: if the selector matches nothing, or matches cases that the model was not trained on; if nobody is
+            left to retain; if the split has no digests.
     """
     provenance, digests, together = split.provenance, split.file_digests, split.provenance.together
     table = pd.DataFrame([case for part in split.located.values() for case in part])
@@ -60,14 +60,14 @@ def reselect(split: Split, forget: ForgetSelector, *, seed: int = 0, strict: boo
     table = pd.concat([_choose(training, groups, forget, together, seed), held_out])
     if not (table[SUBSET] == RETAIN).any():
         raise InputError(
-            f"the request and the {earlier} cases that {str(split.path)!r} forgets already leave nobody to train on; a "
-            "split needs at least 1 to retain: forget fewer"
+            f"the request and the {earlier} cases that {str(split.path)!r} already forgets leave nobody to train on; a "
+            "split needs at least 1 patient to retain: forget fewer"
         )
     if earlier:
-        _log.info("%d cases that %s forgets already stay forgotten", earlier, split.path)
+        _log.info("%d cases that %s already forgets stay forgotten", earlier, split.path)
     near = find_near_duplicates(table)
     report_near_duplicates(near, strict)
-    made = {
+    history = {
         **provenance.content,
         "selector": describe_selector(forget),
         "seed": seed,
@@ -75,13 +75,13 @@ def reselect(split: Split, forget: ForgetSelector, *, seed: int = 0, strict: boo
         "also_forgotten": earlier,
     }
     rows = table.replace({np.nan: None}).to_dict("records")
-    return split_content(rows, digests=digests, made=made, found={"near_duplicates": near})
+    return split_content(rows, digests=digests, made=history, found={"near_duplicates": near})
 
 
 def _choose(
     training: pd.DataFrame, groups: pd.Series, forget: ForgetSelector, together: Sequence[Sequence[str]], seed: int
 ) -> pd.DataFrame:
-    """The training cases, those to forget being the earlier ones and those of the selector."""
+    """The training cases with their subset: both the earlier cases to forget and those of the selector are `forget`."""
     before = groups.isin(groups[training[SUBSET] == FORGET])
     open_to = ~before if is_drawn(forget) else pd.Series(True, index=training.index)
     if isinstance(forget, ForgetIds):
@@ -103,7 +103,7 @@ def _digest_problems(path: Path, table: pd.DataFrame, digests: dict[str, str]) -
     if not missing:
         return []
     return [
-        f"provenance.sha256 of the split file {str(path)!r} has no digest of {len(missing)} of {len(table)} images, "
+        f"provenance.sha256 of the split file {str(path)!r} lacks the digest of {len(missing)} of {len(table)} images, "
         f"such as {missing[0]!r}; every image needs one: make the split again with 'mu-monai split'"
     ]
 
@@ -111,6 +111,7 @@ def _digest_problems(path: Path, table: pd.DataFrame, digests: dict[str, str]) -
 def _held_out_problems(held_out: pd.DataFrame, forget: ForgetIds) -> list[str]:
     named = held_out[held_out[CASE_ID].isin(forget.value) | held_out[PATIENT_ID].isin(forget.value)]
     return [
-        f"case {row[CASE_ID]!r} to forget is in {row[SUBSET]!r}: the model was not trained on it; take it off the list"
+        f"case {row[CASE_ID]!r} to forget is in {row[SUBSET]!r}: the model was not trained on it; remove it from the "
+        "list"
         for row in named.to_dict("records")
     ]

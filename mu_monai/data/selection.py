@@ -25,7 +25,7 @@ class ForgetFraction:
     """Forget a random share of the training patients.
 
     Args:
-        value: share of the patients left after validation and test, in (0, 1); at least one patient is forgotten.
+        value: share of the patients that remain after validation and test, in (0, 1); at least one is forgotten.
     """
 
     value: float = 0.1
@@ -59,7 +59,7 @@ class ForgetWhere:
 
     Args:
         value: a condition over the manifest's columns, such as `device == 'a' and age > 60`.
-        share: share of the training patients found that are forgotten, in (0, 1), at least one; none to forget all.
+        share: share of the matching training patients to forget, in (0, 1), at least one; None to forget all.
     """
 
     value: str
@@ -69,7 +69,7 @@ class ForgetWhere:
         if self.share is not None and not (math.isfinite(self.share) and 0 < self.share < 1):
             raise InputError(
                 f"--forget-fraction-of {self.share!r} is not in (0, 1); 0.5 forgets half of the patients that "
-                f"{self.value!r} finds in training: leave it out to forget them all"
+                f"{self.value!r} finds in training; leave it out to forget them all"
             )
 
 
@@ -77,7 +77,7 @@ ForgetSelector = ForgetFraction | ForgetIds | ForgetWhere
 
 
 def describe_selector(selector: ForgetSelector) -> dict[str, Any]:
-    """The selector as it stands in the provenance of a split.
+    """The selector as the provenance of a split records it.
 
     Example:
         >>> describe_selector(ForgetIds(("p1", "p2")))
@@ -91,16 +91,16 @@ def describe_selector(selector: ForgetSelector) -> dict[str, Any]:
 
 
 def is_drawn(selector: ForgetSelector) -> bool:
-    """Whether chance has a say in who is forgotten."""
+    """Whether the patients to forget are drawn at random."""
     return isinstance(selector, ForgetFraction) or (isinstance(selector, ForgetWhere) and selector.share is not None)
 
 
 def follow_renamed(selector: ForgetIds, renamed: Mapping[str, Sequence[str]], manifest: pd.DataFrame) -> ForgetIds:
-    """Put the new ids of the cases that were renamed in the place of those that a user knows.
+    """Replace the ids that a user knows by the new ids of renamed cases.
 
     Args:
-        selector: ids as they stand in the source; one that is also an id of the manifest is kept.
-        renamed: the new ids of each id that is gone.
+        selector: ids as in the source; an id that is also in the manifest is kept.
+        renamed: the new ids of each id that was renamed.
         manifest: the table with the new ids.
     """
     known = set(manifest[CASE_ID]) | set(manifest[PATIENT_ID])
@@ -112,7 +112,7 @@ def match_cases(manifest: pd.DataFrame, selector: ForgetIds | ForgetWhere) -> ND
     """Find the cases that a selector names, `(n,)`.
 
     Raises:
-        InputError: where nothing matches, or an id or column is unknown.
+        InputError: if nothing matches, or an id or column is unknown.
     """
     return _match_ids(manifest, selector) if isinstance(selector, ForgetIds) else _match_query(manifest, selector)
 
@@ -132,7 +132,7 @@ def select_groups(
         `(g,)`, true for the groups to forget.
 
     Raises:
-        InputError: where nothing matches, an id or column is unknown, or a group matches only in part.
+        InputError: if nothing matches, an id or column is unknown, or only a part of a group matches.
     """
     matched = match_cases(manifest, selector)
     size = np.bincount(groups, minlength=len(names))
@@ -146,7 +146,7 @@ def _match_ids(manifest: pd.DataFrame, selector: ForgetIds) -> NDArray[np.bool_]
     cases, patients = manifest[CASE_ID].astype(str), manifest[PATIENT_ID].astype(str)
     known = set(cases) | set(patients)
     unknown = [entry for entry in selector.value if entry not in known]
-    if len(known) > 1000:  # nearest names among a million ids would take minutes; examples do as well
+    if len(known) > 1000:  # searching a million ids for the closest would take minutes; examples are good enough
         known = set(sorted(known)[:_SHOWN])
     raise_if_any(
         f"id {entry!r} to forget is neither a patient_id nor a case_id; {nearest_names(entry, sorted(known))}"
@@ -154,17 +154,16 @@ def _match_ids(manifest: pd.DataFrame, selector: ForgetIds) -> NDArray[np.bool_]
     )
     both = cases.isin(selector.value) & cases.isin(patients) & (cases != patients)
     raise_if_any(
-        f"id {case!r} to forget is a patient and also a case of patient {patient!r}; say which by a query, such as "
+        f"id {case!r} to forget is a patient and also a case of patient {patient!r}; choose one by a query, such as "
         f'"patient_id == {case!r}"'
         for case, patient in zip(cases[both], patients[both], strict=True)
     )
-    found: NDArray[np.bool_] = (cases.isin(selector.value) | patients.isin(selector.value)).to_numpy()
-    return found
+    matched: NDArray[np.bool_] = (cases.isin(selector.value) | patients.isin(selector.value)).to_numpy()
+    return matched
 
 
 def _match_query(manifest: pd.DataFrame, selector: ForgetWhere) -> NDArray[np.bool_]:
-    found = matching_rows(manifest, selector.value)
-    matched: NDArray[np.bool_] = found.fillna(False).to_numpy(dtype=bool)
+    matched: NDArray[np.bool_] = matching_rows(manifest, selector.value).fillna(False).to_numpy(dtype=bool)
     if not matched.any():
         raise InputError(f"query {selector.value!r} matches no case; {_values(manifest, selector.value)}")
     return matched
@@ -172,12 +171,12 @@ def _match_query(manifest: pd.DataFrame, selector: ForgetWhere) -> NDArray[np.bo
 
 def _values(manifest: pd.DataFrame, query: str) -> str:
     """The values of the columns that a query names."""
-    told = []
+    clauses = []
     for column in [name for name in manifest.columns if re.search(rf"(?<!\w){re.escape(str(name))}(?!\w)", query)]:
         values = manifest[column].drop_duplicates().tolist()
         more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
-        told.append(f"{column} has the values {', '.join(map(repr, values[:_SHOWN]))}{more}")
-    return "; ".join(told) if told else f"the columns are {', '.join(map(str, manifest.columns))}"
+        clauses.append(f"{column} has the values {', '.join(map(repr, values[:_SHOWN]))}{more}")
+    return "; ".join(clauses) if clauses else f"the columns are {', '.join(map(str, manifest.columns))}"
 
 
 def _partial_problem(manifest: pd.DataFrame, members: NDArray[np.bool_], matched: NDArray[np.bool_], name: str) -> str:
@@ -186,6 +185,6 @@ def _partial_problem(manifest: pd.DataFrame, members: NDArray[np.bool_], matched
         return ", ".join(map(repr, ids[:_SHOWN])) + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")
 
     return (
-        f"{name} is to be forgotten only in part: {cases(members & matched)} but not {cases(members & ~matched)}; "
+        f"{name} would be forgotten only in part: {cases(members & matched)} but not {cases(members & ~matched)}; "
         "select all of these cases, or split with --group-by case_id (cases with copies: with --on-duplicates drop)"
     )

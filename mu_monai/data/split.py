@@ -56,11 +56,11 @@ class SplitSettings:
     """How to split.
 
     Args:
-        forget: which cases to forget; none where the model is trained before anybody asks.
+        forget: which cases to forget; None if the model is trained before any request.
         validation: share of all patients for validation, in [0, 1).
         test: share of all patients for test, in [0, 1); `validation + test` < 1.
-        seed: of the random division, >= 0.
-        group_by: the column whose groups stay whole.
+        seed: seed of the random division, >= 0.
+        group_by: the column whose groups are not divided.
         on_duplicates: see `resolve_duplicates`.
         strict: near-duplicates of forgotten cases in other subsets are an error, not a warning.
     """
@@ -86,21 +86,21 @@ def split_manifest(
     seed: int = 0,
     group_by: str | pd.Series = PATIENT_ID,
 ) -> pd.DataFrame:
-    """Add the column `subset`; a group (patient) lies in one subset, whatever the order of the rows.
+    """Add the column `subset`; each group (patient) is in one subset, whatever the order of the rows.
 
     Args:
         manifest: the table.
-        forget: which cases to forget, or none yet; those named by id or query never land in validation or test,
-            since only a case that was trained on can be forgotten. Of a query with a share, that share of the groups
-            found in training is forgotten, and the others stay where they are.
+        forget: which cases to forget, or None for none yet. Cases named by id or query are never put into validation
+            or test, since only a case that was trained on can be forgotten. A query with a share forgets that share of
+            the matching training groups and leaves the others where they are.
         validation: share of all groups, in [0, 1).
         test: share of all groups, in [0, 1).
-        seed: of the random division, >= 0. The same seed gives the same test groups for every fraction or share to
-            forget, and a larger one forgets those of a smaller one as well.
-        group_by: the column whose groups stay whole, or the group of each row.
+        seed: seed of the random division, >= 0. The same seed gives the same test groups for every fraction or share
+            to forget, and a larger fraction includes the groups of a smaller one.
+        group_by: the column whose groups are not divided, or the group of each row.
 
     Raises:
-        InputError: where a share is out of range, there are too few groups, or the selector does not fit the manifest.
+        InputError: if a share is out of range, there are too few groups, or the selector does not fit the manifest.
 
     Example:
         >>> table = pd.DataFrame({"patient_id": list("aabbccddee"), "case_id": list("0123456789")})
@@ -110,15 +110,15 @@ def split_manifest(
     raise_if_any(_share_problems(validation, test, seed))
     column = _group_column(manifest, group_by)
     groups, names = pd.factorize(column.astype(str).to_numpy(dtype=object), sort=True)
-    found = np.zeros(len(names), dtype=bool)
+    matched = np.zeros(len(names), dtype=bool)
     if isinstance(forget, ForgetIds | ForgetWhere):
         titles = np.array([f"{column.name} {name!r}" for name in names], dtype=object)
-        found = select_groups(manifest, forget, groups, titles)
+        matched = select_groups(manifest, forget, groups, titles)
     order = np.random.default_rng(seed).permutation(len(names))
     sizes = {TEST: _size(test, len(names)), VALIDATION: _size(validation, len(names))}
-    selected = found
+    selected = matched
     if isinstance(forget, ForgetWhere) and forget.share is not None:
-        selected = _drawn(forget.share, found, order[sum(sizes.values()) :])
+        selected = _drawn(forget.share, matched, order[sum(sizes.values()) :])
     free = order[~selected[order]]
     if isinstance(forget, ForgetFraction):
         sizes[FORGET] = max(1, _round(forget.value * (len(names) - sum(sizes.values()))))
@@ -131,21 +131,21 @@ def split_manifest(
     return manifest.assign(**{SUBSET: subset[groups]})
 
 
-def _drawn(share: float, found: NDArray[np.bool_], training: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Of the groups found, `(g,)`, those that are forgotten: a share of those in training, in the order of the draw."""
-    open_to = training[found[training]]
+def _drawn(share: float, matched: NDArray[np.bool_], training: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """The groups to forget, `(g,)`: a share of the matched groups in training, in the order of the draw."""
+    open_to = training[matched[training]]
     if not len(open_to):
         raise InputError(
-            f"share {share} has nobody to take from: all {int(found.sum())} groups that the condition finds were drawn "
-            "for validation and test; draw with another --seed, or make these subsets smaller"
+            f"share {share} has nobody to take from: all {int(matched.sum())} groups that the condition finds were "
+            "drawn for validation and test; draw with another --seed, or make these subsets smaller"
         )
-    drawn = np.zeros_like(found)
+    drawn = np.zeros_like(matched)
     drawn[open_to[: max(1, _round(share * len(open_to)))]] = True
     return drawn
 
 
 def make_split(source: Source, settings: SplitSettings | None = None) -> dict[str, Any]:
-    """Settle duplicates, split, and return the content of a split file with its provenance.
+    """Resolve duplicates, split, and return the content of a split file with its provenance.
 
     Args:
         source: a manifest that `check_manifest(..., allow_repeated_ids=True)` accepts, and where it comes from.
@@ -155,8 +155,8 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
         The four subsets and `provenance`, with absolute paths; `write_split` makes them relative.
 
     Raises:
-        InputError: for unsettled duplicates, copies to drop of which the selector names only a part, whatever
-            `split_manifest` refuses and, if strict, near-duplicates.
+        InputError: for unresolved duplicates, for sets of copies to drop of which the selector names only a part, for
+            anything that `split_manifest` refuses and, if strict, for near-duplicates.
     """
     settings = settings or SplitSettings()
     manifest = source.manifest.reset_index(drop=True).astype(dict.fromkeys(COLUMNS, str))
@@ -177,7 +177,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
     classes = class_names(table)
     _warn_of_missing_classes(table, classes)
     used = dict.fromkeys([*table[IMAGE], *table[LABEL][is_file_label(table[LABEL])]])
-    made = {
+    history = {
         "source": source.path,
         "layout": source.layout,
         "label_set": source.label_set,
@@ -189,7 +189,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
         "test": settings.test,
         "classes": classes or list(source.classes) or None,
     }
-    found = {
+    copies = {
         "duplicates": {
             "policy": settings.on_duplicates,
             "dropped": resolved.dropped,
@@ -198,17 +198,17 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
         "near_duplicates": near,
         **({} if source.salt is None else {"salt": source.salt}),
     }
-    return split_content(_records(table), digests={path: digests[path] for path in used}, made=made, found=found)
+    return split_content(_records(table), digests={path: digests[path] for path in used}, made=history, found=copies)
 
 
 def _follow_dropped(
     forget: ForgetIds | ForgetWhere, manifest: pd.DataFrame, sets: NDArray[np.intp], resolved: Resolved
 ) -> ForgetIds | ForgetWhere:
-    """Refuse a request for only a part of a set of copies; take the ids off it whose kept copies it names as well."""
+    """Refuse a request for only a part of a set of copies; drop its ids that are gone, since it names the kept copy."""
     matched = match_cases(manifest, forget)
-    kept = manifest.index.isin(resolved.manifest.index)
-    survives = pd.Series(kept).groupby(sets).transform("any").to_numpy(dtype=bool)
-    told = pd.Series(
+    in_split = manifest.index.isin(resolved.manifest.index)
+    survives = pd.Series(in_split).groupby(sets).transform("any").to_numpy(dtype=bool)
+    titles = pd.Series(
         [
             f"{case!r} (patient {patient!r})"
             for case, patient in zip(manifest[CASE_ID], manifest[PATIENT_ID], strict=True)
@@ -216,8 +216,8 @@ def _follow_dropped(
     )
     partial = np.intersect1d(sets[matched & survives], sets[~matched & survives])
     raise_if_any(
-        f"copies are to be forgotten only in part: {', '.join(told[matched & (sets == number)])} but not "
-        f"{', '.join(told[~matched & (sets == number)])}; add the other to the request, or correct the source"
+        f"copies would be forgotten only in part: {', '.join(titles[matched & (sets == number)])} but not "
+        f"{', '.join(titles[~matched & (sets == number)])}; add the other to the request, or correct the source"
         for number in partial
     )
     if not isinstance(forget, ForgetIds):
@@ -225,8 +225,8 @@ def _follow_dropped(
     known = set(resolved.manifest[CASE_ID]) | set(resolved.manifest[PATIENT_ID])
     copied = set(manifest[CASE_ID][survives]) | set(manifest[PATIENT_ID][survives])
     raise_if_any(
-        f"id {entry!r} to forget was dropped, since its copies have other labels; take it off the list, or keep copies "
-        "with --on-duplicates together"
+        f"id {entry!r} to forget was dropped, since its copies have other labels; remove it from the list, or keep "
+        "copies with --on-duplicates together"
         for entry in forget.value
         if entry not in known | copied
     )
@@ -266,7 +266,7 @@ def _group_column(manifest: pd.DataFrame, group_by: str | pd.Series) -> pd.Serie
         raise InputError(f"group_by {group_by!r} is not a column; {nearest_names(group_by, manifest.columns)}")
     column = manifest[group_by] if isinstance(group_by, str) else group_by
     empty = np.flatnonzero(column.isna())
-    raise_if_any(f"row {row + 1}: {column.name} is empty, and the split groups by it; fill it in" for row in empty)
+    raise_if_any(f"row {row + 1}: {column.name} is empty, but the split groups by it; fill it in" for row in empty)
     return column
 
 
@@ -279,28 +279,28 @@ def _size(share: float, groups: int) -> int:
 
 
 def _too_few(column: str, groups: int, selected: int, sizes: dict[str, int]) -> str:
-    wanted = {**sizes, FORGET: sizes.get(FORGET, selected)}
+    required = {**sizes, FORGET: sizes.get(FORGET, selected)}
     return (
-        f"{groups} groups by {column} are too few for {', '.join(f'{name} {size}' for name, size in wanted.items())} "
+        f"{groups} groups by {column} are too few for {', '.join(f'{name} {size}' for name, size in required.items())} "
         "and at least 1 to retain; lower these shares, or forget fewer"
     )
 
 
 def report_near_duplicates(near: list[dict[str, Any]], strict: bool) -> None:
-    """Warn of every pair; refuse them all where `strict`."""
-    told = [
+    """Warn about every pair, or refuse them all if `strict`."""
+    sentences = [
         f"case {pair['forget']!r} to forget looks like {pair['other']!r} in {pair['subset']} ({pair['distance']} of "
         "256 bits differ); forget both or remove one"
         for pair in near
     ]
     if strict:
-        raise_if_any(told)
-    for sentence in told:
+        raise_if_any(sentences)
+    for sentence in sentences:
         _log.warning(sentence)
 
 
 def class_names(table: pd.DataFrame) -> list[str]:
-    """The classes of a table in the order of their names; empty where its labels are masks.
+    """The classes of a table in alphabetical order; empty if its labels are masks.
 
     Example:
         >>> class_names(pd.DataFrame({"label": ["nevus", "melanoma", "nevus"]}))
@@ -310,21 +310,21 @@ def class_names(table: pd.DataFrame) -> list[str]:
 
 
 def _warn_of_missing_classes(table: pd.DataFrame, classes: list[str]) -> None:
-    """Say which classes a subset for judging lacks: nothing can be said of unseen cases of these."""
+    """Warn about the classes that validation or test lacks: these cannot be scored on unseen cases."""
     for subset in (VALIDATION, TEST):
-        found = set(table[LABEL][table[SUBSET] == subset])
-        missing = [name for name in classes if name not in found]
-        if found and missing:
+        present = set(table[LABEL][table[SUBSET] == subset])
+        missing = [name for name in classes if name not in present]
+        if present and missing:
             _log.warning(
-                "%s has no case of %s; scores of these classes are missing there: make it larger, or draw with another "
-                "seed (a class that is forgotten whole has none by intention)",
+                "%s has no case of %s, so these classes cannot be scored there: make it larger, or draw with another "
+                "seed (this is intended for a class that is forgotten as a whole)",
                 subset,
                 ", ".join(map(repr, missing)),
             )
 
 
 def _records(table: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    """Rows as JSON can hold them: no NaN or infinity, no numpy or time types."""
+    """Rows that JSON can represent: no NaN or infinity, no numpy or time types."""
     plain = table.replace([np.inf, -np.inf], np.nan)
     plain = plain.astype(dict.fromkeys(plain.select_dtypes(["datetime", "datetimetz", "timedelta"]), str))
     plain = plain.astype(object).where(plain.notna(), None)

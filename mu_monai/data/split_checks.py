@@ -1,4 +1,4 @@
-"""What is wrong with a split, as sentences: its shape, what its subsets have in common, its labels and its files."""
+"""The problems of a split, as sentences: its shape, overlap between its subsets, its labels and its files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def split_shape_problems(content: object) -> list[str]:
-    """What is not of the shape of a split file."""
+    """Where content does not have the shape of a split file."""
     if not isinstance(content, dict):
         return [
             f"a split file holds an object with the keys {', '.join(SUBSETS)} and {PROVENANCE}, "
@@ -28,10 +28,12 @@ def split_shape_problems(content: object) -> list[str]:
     problems = [f"key {name!r} is missing; a split has {', '.join(SUBSETS)}" for name in SUBSETS if name not in content]
     provenance = content.get(PROVENANCE)
     if not isinstance(provenance, dict):
-        problems.append(f"key {PROVENANCE!r} is missing or no object; make the split with 'mu-monai split'")
+        problems.append(f"key {PROVENANCE!r} is missing or not an object; make the split with 'mu-monai split'")
     else:
-        told = [*provenance_problems(provenance)]
-        problems += [f"{PROVENANCE}, {problem}; make the split again with 'mu-monai split'" for problem in told]
+        problems += [
+            f"{PROVENANCE}, {problem}; make the split again with 'mu-monai split'"
+            for problem in provenance_problems(provenance)
+        ]
     for name in SUBSETS:
         problems += _list_problems(name, content.get(name, []))
     if not problems and not any(content[name] for name in SUBSETS):
@@ -48,7 +50,7 @@ def _list_problems(name: str, cases: object) -> list[str]:
             key for key in COLUMNS if not (isinstance(case, dict) and isinstance(case.get(key), str) and case[key])
         ]
         if absent:
-            problems.append(f"{name}, case {number}: {', '.join(absent)} missing or no text; every case needs them")
+            problems.append(f"{name}, case {number}: {', '.join(absent)} missing or not text; every case needs them")
             continue
         nested = [key for key, value in case.items() if isinstance(value, list | dict)]
         if nested:
@@ -62,19 +64,19 @@ def _shown(value: object) -> str:
 
 
 def straddling_groups(table: pd.DataFrame, group_by: str) -> list[str]:
-    """Why groups are not in one subset each."""
+    """The groups that are in several subsets."""
     if group_by not in table:
         return [f"column {group_by!r}, by which the split is grouped, is missing from the cases"]
     problems = shared(table, table[group_by], f"{group_by} {{!r}} occurs", within=False)
     if group_by != PATIENT_ID:
         patients = shared(table, table[PATIENT_ID], "patient_id {!r} occurs", within=False)
         if patients:
-            _log.warning("the split is grouped by %s, and %d patients lie in several subsets", group_by, len(patients))
+            _log.warning("the split is grouped by %s, and %d patients are in several subsets", group_by, len(patients))
     return problems
 
 
 def shared(table: pd.DataFrame, values: pd.Series, title: str, *, within: bool) -> list[str]:
-    """One sentence per value that several subsets (or, if `within`, several cases of one) have in common."""
+    """One sentence per value that occurs in several subsets (or, if `within`, in several cases of one subset)."""
     rows = pd.DataFrame(
         {"value": values.to_numpy(), SUBSET: table[SUBSET].to_numpy(), CASE_ID: table[CASE_ID].to_numpy()}
     )
@@ -82,10 +84,10 @@ def shared(table: pd.DataFrame, values: pd.Series, title: str, *, within: bool) 
     single = rows if within else rows.drop_duplicates(["value", SUBSET])
     repeated = rows[rows["value"].isin(single["value"][single["value"].duplicated()])]
     problems = []
-    for value, found in repeated.groupby("value"):
-        places = ", ".join(f"{subset} ({case})" for subset, case in zip(found[SUBSET], found[CASE_ID], strict=True))
+    for value, same in repeated.groupby("value"):
+        places = ", ".join(f"{subset} ({case})" for subset, case in zip(same[SUBSET], same[CASE_ID], strict=True))
         problems.append(
-            f"{title.format(value)} in {places}; forgetting is void while a copy stays: make the split again"
+            f"{title.format(value)} in {places}; forgetting has no effect while a copy stays: make the split again"
         )
     return problems
 
@@ -96,20 +98,20 @@ def class_name_problems(table: pd.DataFrame, classes: Sequence[str]) -> list[str
     problems = []
     if masks.any():
         shown = table[LABEL][masks].iloc[0]
-        problems.append(f"{masks.sum()} labels are mask files, such as {shown!r}; a classifier's are names of classes")
+        problems.append(f"{masks.sum()} labels are mask files, such as {shown!r}; a classifier needs class names")
     unknown = table[~masks & ~table[LABEL].isin(classes)]
     return problems + [
-        f"class {name!r} of {len(ids)} cases, such as {ids.iloc[0]!r}, is none of the bundle's 'classes'; correct the "
+        f"class {name!r} of {len(ids)} cases, such as {ids.iloc[0]!r}, is not in the bundle's 'classes'; correct the "
         f"label or set other classes; {nearest_names(str(name), classes)}"
         for name, ids in unknown.groupby(LABEL)[CASE_ID]
     ]
 
 
 def file_problems(files: Sequence[str], folder: Path) -> list[str]:
-    """Why files cannot be read: they are not there, or are not ordinary ones.
+    """Why files cannot be read: they do not exist, or are not ordinary files.
 
     Args:
-        files: their paths, seen from the folder.
+        files: their paths, relative to the folder.
         folder: the folder of the split file.
     """
     missing = {entry for entry in files if not os.path.exists(folder / entry)}  # a DICOM series is a folder
@@ -123,23 +125,23 @@ def file_problems(files: Sequence[str], folder: Path) -> list[str]:
 
 
 def changed_files(files: Sequence[str], digests: Mapping[str, str], folder: Path) -> list[str]:
-    """Which of the files that are there are not as they were when the split was made; all are read.
+    """Which of the existing files changed after the split was made; all are read.
 
     Args:
-        files: their paths, seen from the folder.
+        files: their paths, relative to the folder.
         digests: SHA-256 by path.
         folder: the folder of the split file.
     """
-    kept = [entry for entry in files if not file_problems([entry], folder)]
-    now, damaged = digest_files(absolute(entry, folder) for entry in kept)
+    readable = [entry for entry in files if not file_problems([entry], folder)]
+    now, damaged = digest_files(absolute(entry, folder) for entry in readable)
     return damaged + [
         f"file {absolute(entry, folder)!r} {'changed after' if entry in digests else 'has no digest from when'} "
         "the split was made; restore it, or make the split again"
-        for entry in kept
+        for entry in readable
         if digests.get(entry) != now.get(absolute(entry, folder), digests.get(entry))
     ]
 
 
 def absolute(path: str, folder: Path) -> str:
-    """A path in a split file, seen from its folder, as an absolute one."""
+    """The absolute path of a path that a split file gives relative to its folder."""
     return os.path.normpath(folder / path)

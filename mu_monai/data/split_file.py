@@ -1,4 +1,4 @@
-"""The split file: a MONAI datalist with provenance, written relative to its folder, read once and checked."""
+"""The split file: a MONAI datalist with provenance and relative paths, read once and checked."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Split:
 
     Args:
         path: the file.
-        sha256: that of the file.
-        rows: the cases of each subset with all columns, as they stand in the file: paths are seen from its folder.
-        provenance: how it came about.
+        sha256: SHA-256 of the file.
+        rows: the cases of each subset with all columns, as in the file: paths are relative to its folder.
+        provenance: how the split was made.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Split:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """All cases as they stand in the file, and `subset`."""
+        """All cases as in the file, with their `subset`."""
         return pd.DataFrame([{**row, SUBSET: name} for name in SUBSETS for row in self.rows[name]])
 
     @cached_property
@@ -78,32 +78,32 @@ class Split:
         """The SHA-256 of the image of each case of a subset, by case id.
 
         Raises:
-            InputError: where the split lacks a digest.
+            InputError: if the split lacks a digest.
         """
-        found = self.provenance.sha256
+        digests = self.provenance.sha256
         raise_if_any(
             f"split file {str(self.path)!r} has no digest of the image of case {case[CASE_ID]!r}; make it again with "
             "'mu-monai split'"
             for case in self.rows[subset]
-            if case[IMAGE] not in found
+            if case[IMAGE] not in digests
         )
-        return {case[CASE_ID]: found[case[IMAGE]] for case in self.rows[subset]}
+        return {case[CASE_ID]: digests[case[IMAGE]] for case in self.rows[subset]}
 
     def patients(self, subset: str) -> set[str]:
         """The ids of the patients of a subset."""
         return {case[PATIENT_ID] for case in self.rows[subset]}
 
     def public_provenance(self) -> dict[str, Any]:
-        """What may be copied out of its provenance."""
+        """The part of its provenance that may be copied elsewhere."""
         return public_provenance(self.provenance.content)
 
     @cached_property
     def changed_files(self) -> list[str]:
-        """Which images and masks are not as they were when the split was made; all are read, the first time."""
+        """Which images and masks changed after the split was made; the first call reads them all."""
         return changed_files(self._files, self.provenance.sha256, self._folder)
 
     def problems(self, *, verify: bool = False, classes: Sequence[str] | None = None) -> list[str]:
-        """What is wrong with its content and its files; the arguments are those of `open_split`."""
+        """The problems of its content and its files; the arguments are those of `open_split`."""
         table, digests = self.table, self.provenance.sha256
         problems = [] if self.rows[RETAIN] else [f"subset {RETAIN!r} is empty; a split needs cases to train on"]
         problems += straddling_groups(table, self.provenance.group_by)
@@ -129,10 +129,10 @@ def split_content(
     """The content of a split file, with absolute paths.
 
     Args:
-        rows: all cases with their columns and `subset`, as JSON can hold them.
+        rows: all cases with their columns and `subset`, with values that JSON can represent.
         digests: SHA-256 of each file by its absolute path.
-        made: of the provenance, how the split was made.
-        found: of the provenance, what came to light meanwhile.
+        made: the part of the provenance about how the split was made.
+        found: the part of the provenance about copies and look-alikes that were found.
 
     Example:
         >>> content = split_content(
@@ -173,10 +173,10 @@ def write_split(target: str | os.PathLike[str], split: dict[str, Any]) -> Path:
 
 
 def read_split(path: str | os.PathLike[str]) -> Split:
-    """Read a split file, whose images may be elsewhere by now.
+    """Read a split file; its images need not exist any more.
 
     Raises:
-        InputError: listing every key that is missing or holds something else than it must.
+        InputError: with every key that is missing or has the wrong type.
     """
     if not Path(path).is_file():
         raise_if_any(filter(None, [special_problem(path)]))
@@ -188,17 +188,17 @@ def read_split(path: str | os.PathLike[str]) -> Split:
 
 
 def open_split(path: str | os.PathLike[str], *, verify: bool = False, classes: Sequence[str] | None = None) -> Split:
-    """Read a split file and check what it holds and names.
+    """Read a split file, and check its content and its files.
 
     Args:
         path: the split file.
         verify: also compute the SHA-256 of every file and compare it with the provenance.
-        classes: the names that a classifier's labels may have; none to accept any label, masks included.
+        classes: the names that a classifier's labels may have; None to accept any label, masks included.
 
     Raises:
-        InputError: listing all of: keys that are missing or hold something else, no case to retain, groups (patients),
-            case ids or contents in several subsets, files that are missing or, if verified, changed, labels that are no
-            name of `classes`.
+        InputError: with all of these: keys that are missing or have the wrong type, no case to retain, groups
+            (patients), case ids or contents in several subsets, files that are missing or, if verified, changed, and
+            labels that are not in `classes`.
     """
     split = read_split(path)
     raise_if_any(split.problems(verify=verify, classes=classes))
@@ -206,10 +206,10 @@ def open_split(path: str | os.PathLike[str], *, verify: bool = False, classes: S
 
 
 def load_split(path: str | os.PathLike[str], *, verify: bool = False, classes: Sequence[str] | None = None) -> Cases:
-    """The cases of a split file that was read and checked.
+    """Read and check a split file, and return its cases.
 
-    Each case holds `image`, `label`, `case_id`, `patient_id` and `subset` and nothing else: metadata may be missing for
-    some cases, and MONAI's `DataLoader` cannot collate that.
+    Each case has only `image`, `label`, `case_id`, `patient_id` and `subset`: metadata may be missing for some cases,
+    and MONAI's `DataLoader` cannot collate that.
 
     Args:
         path: the split file.
@@ -220,10 +220,10 @@ def load_split(path: str | os.PathLike[str], *, verify: bool = False, classes: S
         The cases of each subset, with absolute paths.
 
     Raises:
-        InputError: whatever `open_split` refuses.
+        InputError: see `open_split`.
 
     Example:
-        A bundle writes `"cases": "$mu_monai.data.load_split(@split_file)"` and, for its loaders,
+        A bundle has `"cases": "$mu_monai.data.load_split(@split_file)"` and, for its loaders,
         `"data": "$@cases['retain'] + @cases['forget']"`.
     """
     return open_split(path, verify=verify, classes=classes).cases

@@ -1,4 +1,4 @@
-"""How a split came about, as its file tells it."""
+"""How a split was made, as its file records it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _COPIES = {"dropped": [str], "together": [[str]]}
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """How a split came about; of a file that does not say it, as if it were nothing special.
+    """How a split was made; entries that the file lacks have their defaults.
 
     Args:
-        content: all that the file says, also what other versions wrote and nothing here reads.
-        layout: the layout of the source; none where it is not told.
-        label_set: which of several label sets was read; none where there is one.
-        selector: how the forget cases were chosen, as `describe_selector` gives it; none where nobody was to be.
-        group_by: the column whose groups lie in one subset each.
-        classes: the names of the classes, of labels or of masks; none where they have none.
+        content: everything that the file records, including entries of other versions that nothing here reads.
+        layout: the layout of the source; None if it is not recorded.
+        label_set: which of several label sets was read; None if there is only one.
+        selector: how the forget cases were chosen, as `describe_selector` returns it; None if none were chosen.
+        group_by: the column whose groups are in one subset each.
+        classes: the names of the classes, of labels or of masks; None if they have no names.
         counts: patients and cases of each subset.
-        sha256: of every file, by its path as it stands in the split.
+        sha256: SHA-256 of every file, by its path in the split.
         dropped: the case ids of copies that were left out.
         together: the case ids of each set of copies that was kept.
-        salt: with which patients and series were given other names; none where they were not.
+        salt: the salt of the pseudonyms of patients and series; None if there are no pseudonyms.
     """
 
     content: Mapping[str, Any]
@@ -56,7 +56,7 @@ def provenance_of(split: Mapping[str, Any]) -> Provenance:
     """The provenance in the content of a split file.
 
     Args:
-        split: the content, of which `provenance_problems` finds nothing to say.
+        split: the content, in which `provenance_problems` finds nothing wrong.
 
     Example:
         >>> provenance_of({"provenance": {"seed": 3}}).group_by
@@ -80,11 +80,11 @@ def provenance_of(split: Mapping[str, Any]) -> Provenance:
 
 
 def provenance_problems(provenance: Mapping[str, Any]) -> Iterator[str]:
-    """What is not as it must be in what is read of a provenance, as far as it is there.
+    """Which entries of a provenance have the wrong type; missing ones are allowed.
 
     Example:
         >>> list(provenance_problems({"group_by": 3}))
-        ['group_by holds a whole number (3) where text is wanted']
+        ['group_by holds a whole number (3) instead of text']
     """
     yield from shape_problems(provenance, {key: kind for key, kind in _SHAPES.items() if key in provenance})
     digests, duplicates = provenance.get("sha256", {}), provenance.get("duplicates", {})
@@ -93,5 +93,5 @@ def provenance_problems(provenance: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(provenance.get("classes"), list):
         yield from shape_problems(provenance["classes"], [str], "classes")
     if isinstance(duplicates, dict):
-        wanted = {key: shape for key, shape in _COPIES.items() if key in duplicates}
-        yield from shape_problems(duplicates, wanted, "duplicates")
+        shapes = {key: shape for key, shape in _COPIES.items() if key in duplicates}
+        yield from shape_problems(duplicates, shapes, "duplicates")

@@ -1,4 +1,4 @@
-"""A run folder: what it says of itself, its scores and pictures, and whether its files are still those of the run."""
+"""A run folder: its record, scores and example images, and whether its files are still those that the run wrote."""
 
 from __future__ import annotations
 

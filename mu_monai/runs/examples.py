@@ -1,4 +1,4 @@
-"""The archives of examples of runs: read, checked, and joined into one."""
+"""Archives of example images of runs: read, checked, and joined into one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mu_monai.files import ARCHIVE_ERRORS, special_problem
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, ROLES, SUBSET, SUBSETS
 from mu_monai.planes import NORMALS, PLANE, POSITION, SPACING, VOLUME, cut, framed
 
-CLASSES = "classes"  # the array that names the outcomes of a classifier, or the classes of the masks of volumes
+CLASSES = "classes"  # the array with the class names of a classifier, or of the masks of volumes
 
 Examples = dict[str, NDArray[Any]]
 
@@ -25,10 +25,10 @@ def is_volumes(examples: Examples) -> bool:
 
 
 def read_examples(path: Path) -> Examples:
-    """The arrays of an archive; empty where there is none.
+    """The arrays of an archive; empty if the file does not exist.
 
     Raises:
-        InputError: with every problem at once, where it is damaged or its arrays do not fit together.
+        InputError: with every problem, if it is damaged or its arrays do not fit together.
     """
     if not path.is_file():
         return {}
@@ -43,28 +43,28 @@ def read_examples(path: Path) -> Examples:
 
 
 def joined_examples(main: Examples, others: Iterable[Examples]) -> Examples:
-    """The main run's examples with the answers of other runs on the same cases, classes and, of volumes, spacing.
+    """The main run's examples, with the predictions of other runs for the same cases, classes and spacing of volumes.
 
-    The views of volumes are those of the main run: what others answered there is cut out of their whole answers.
+    The views of volumes are those of the main run: the predictions of other runs are cut to these views.
     """
-    own = dict(main)
+    joined = dict(main)
     for other in others:
         shared = (CASE_ID, CLASSES, SPACING)
-        if own and all(np.array_equal(other.get(name, []), own.get(name, [])) for name in shared):
-            found = _cut_again(own, other) if is_volumes(own) else other
-            own |= {name: array for name, array in found.items() if name not in own}
-    return own
+        if joined and all(np.array_equal(other.get(name, []), joined.get(name, [])) for name in shared):
+            arrays = _cut_again(joined, other) if is_volumes(joined) else other
+            joined |= {name: array for name, array in arrays.items() if name not in joined}
+    return joined
 
 
-def _cut_again(own: Examples, other: Examples) -> Examples:
-    """The answers of another run's only model in the views of one's own; nothing where its volumes have other sizes."""
-    cases = list(dict.fromkeys(own[CASE_ID]))
-    volumes = [other.get(f"{VOLUME}{cases.index(case)}", np.empty((0, 0, 0), np.uint8)) for case in own[CASE_ID]]
-    where = [(str(plane), int(position)) for plane, position in zip(own[PLANE], own[POSITION], strict=True)]
+def _cut_again(main: Examples, other: Examples) -> Examples:
+    """The predictions of another run's model in the views of the main run; empty if its volumes have other sizes."""
+    cases = list(dict.fromkeys(main[CASE_ID]))
+    volumes = [other.get(f"{VOLUME}{cases.index(case)}", np.empty((0, 0, 0), np.uint8)) for case in main[CASE_ID]]
+    where = [(str(plane), int(position)) for plane, position in zip(main[PLANE], main[POSITION], strict=True)]
     if any(position >= volume.shape[NORMALS[plane]] for volume, (plane, position) in zip(volumes, where, strict=True)):
         return {}
-    views = [cut(volume, *place, own[SPACING].tolist()) for volume, place in zip(volumes, where, strict=True)]
-    size = own[LABEL].shape[1:]
+    views = [cut(volume, *place, main[SPACING].tolist()) for volume, place in zip(volumes, where, strict=True)]
+    size = main[LABEL].shape[1:]
     if any(side > whole for view in views for side, whole in zip(view.shape, size, strict=True)):
         return {}
     return {role: np.stack([framed(view, size) for view in views]) for role in ROLES if role in other}
@@ -94,16 +94,16 @@ def _problems(examples: Examples) -> Iterator[str]:
 
 
 def _picture_problems(examples: Examples, names: bool) -> Iterator[str]:
-    """What cannot be drawn: text, images of other axes, answers of another shape than what they are about."""
+    """Arrays that cannot be drawn: text, images with the wrong axes, predictions with the wrong shape."""
     answers = [role for role in ROLES if role in examples]
     pictures = [IMAGE, *answers] if names else [IMAGE, LABEL, *answers]
     text = [name for name in pictures if examples[name].dtype.kind not in "biuf"]
     if text:
         yield f"should hold numbers in {', '.join(map(repr, text))}"
     if examples[IMAGE].ndim not in (3, 4):
-        yield f"should hold pictures with or without channels, and holds images of the shape {examples[IMAGE].shape}"
-    wanted = (len(examples[CASE_ID]), len(examples[CLASSES])) if names else examples[LABEL].shape
-    odd = [f"{role} {examples[role].shape}" for role in answers if examples[role].shape != wanted]
+        yield f"should hold pictures with or without channels, and holds images with the shape {examples[IMAGE].shape}"
+    expected = (len(examples[CASE_ID]), len(examples[CLASSES])) if names else examples[LABEL].shape
+    odd = [f"{role} {examples[role].shape}" for role in answers if examples[role].shape != expected]
     if odd:
-        what = "a probability per case and class" if names else "answers of the shape of the labels"
-        yield f"should hold {what}, {wanted}, and holds {', '.join(odd)}"
+        what = "a probability per case and class" if names else "predictions with the shape of the labels"
+        yield f"should hold {what}, {expected}, and holds {', '.join(odd)}"

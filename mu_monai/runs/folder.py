@@ -1,4 +1,4 @@
-"""The files of a run folder: their digests, and which of them are no longer those that the run wrote."""
+"""The files of a run folder: their digests, and which of them changed since the run wrote them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def scores_file(folder: str | os.PathLike[str]) -> Path:
-    """Where the score table of a run lies."""
+    """The path of the score table of a run."""
     return Path(folder) / SCORES_CSV
 
 
@@ -37,12 +37,12 @@ def has_scores(folder: str | os.PathLike[str]) -> bool:
 
 
 def is_finished(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder is that of a run whose training or unlearning has ended: its weights are there."""
+    """Whether a folder is that of a run whose training or unlearning is finished, so that its weights exist."""
     return is_run(folder) and read_record(folder).status == FINISHED
 
 
 def is_complete(folder: str | os.PathLike[str]) -> bool:
-    """Whether a finished run was scored, too, and its scores and examples are those that its record names."""
+    """Whether a run is finished and scored, and its scores and examples match the digests in its record."""
     written = (SCORES_CSV, EXAMPLES_NPZ)
     return (
         is_finished(folder)
@@ -52,7 +52,7 @@ def is_complete(folder: str | os.PathLike[str]) -> bool:
 
 
 def file_digests(folder: str | os.PathLike[str]) -> dict[str, str]:
-    """SHA-256 of every file that a run wrote as its result, by its name in the folder."""
+    """SHA-256 of every result file of a run, by its name in the folder."""
     folder = Path(folder)
     names = [CONFIG_JSON, MODEL_PT, CURVE_CSV, SCORES_CSV, EXAMPLES_NPZ, AUDIT_JSON, DECISION_CSV]
     names += _below(folder, ADAPTER_DIR)
@@ -60,49 +60,49 @@ def file_digests(folder: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def add_files(folder: str | os.PathLike[str], *names: str) -> None:
-    """Put the digests of files that were written anew into a run's `run.json`; nothing where the folder has none.
+    """Put the digests of new files into a run's `run.json`; do nothing if the folder has none.
 
-    A record of an earlier version stays of its format, and keeps what this version does not know.
+    A record of an earlier version keeps its format, and all entries that this version does not know.
     """
     folder = Path(folder)
     if not is_run(folder):
         return
     known = read_record(folder).files
-    found = {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
-    write_stamped(folder / RUN_JSON, {**read_stamped(folder / RUN_JSON), "files": {**known, **found}})
+    new = {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
+    write_stamped(folder / RUN_JSON, {**read_stamped(folder / RUN_JSON), "files": {**known, **new}})
 
 
 def changed_files(folder: str | os.PathLike[str], record: RunRecord, uses: Sequence[str]) -> list[str]:
-    """Which used files of a run are not those that its record names, in words; empty where all are.
+    """Which used files of a run do not match its record, one sentence each; empty if all match.
 
     Args:
         folder: the run folder.
-        record: its `run.json`. One of an earlier version knows the digest of `config.json` alone, and those of files
-            that were written anew since.
-        uses: the files that are going to be used, by their names in it; `adapter` stands for all files below it, and
-            may be gone as a whole: adapters are destroyed once a decision is final.
+        record: its `run.json`. A record of an earlier version has only the digest of `config.json`, and those of files
+            that were written again since.
+        uses: the names of the files to be used; `adapter` stands for all files below it, and may be missing as a whole,
+            since adapters are destroyed once a decision is final.
     """
     folder, known = Path(folder), record.files
     if record.format != FORMAT:
-        _say_that_little_is_known(str(folder.absolute()))
+        _warn_of_missing_digests(str(folder.absolute()))
         known = {**known, **({CONFIG_JSON: record.sha256.config} if record.sha256.config else {})}
         uses = [name for name in uses if name in known]
     return list(_differences(folder, known, uses))
 
 
 def _differences(folder: Path, known: Mapping[str, str], uses: Sequence[str]) -> Iterator[str]:
-    wanted = {name for name in known for use in uses if name == use or name.startswith(f"{use}/")}
+    recorded = {name for name in known for use in uses if name == use or name.startswith(f"{use}/")}
     if not (folder / ADAPTER_DIR).exists():
-        wanted = {name for name in wanted if not name.startswith(f"{ADAPTER_DIR}/")}
+        recorded = {name for name in recorded if not name.startswith(f"{ADAPTER_DIR}/")}
     there = {name for use in uses for name in (_below(folder, use) if (folder / use).is_dir() else [use])}
-    for name in sorted(wanted | {name for name in there if (folder / name).exists()}):
+    for name in sorted(recorded | {name for name in there if (folder / name).exists()}):
         if not (folder / name).is_file():
-            yield f"'{folder / name}' is missing, and the record of the run names it; {_remedy(folder, name)}"
+            yield f"'{folder / name}' is missing, but the record of the run names it; {_remedy(folder, name)}"
         elif name not in known:
-            yield f"'{folder / name}' was added after the run, whose record does not name it; {_remedy(folder, name)}"
-        elif (found := file_sha256(folder / name)) != known[name]:
+            yield f"'{folder / name}' was added after the run: its record does not name it; {_remedy(folder, name)}"
+        elif (digest := file_sha256(folder / name)) != known[name]:
             yield (
-                f"'{folder / name}' is not the file that the run wrote (SHA-256 {found}, in its record "
+                f"'{folder / name}' is not the file that the run wrote (SHA-256 {digest}, in its record "
                 f"{known[name]}); {_remedy(folder, name)}"
             )
 
@@ -120,9 +120,9 @@ def _below(folder: Path, name: str) -> list[str]:
 
 
 @functools.cache
-def _say_that_little_is_known(folder: str) -> None:
+def _warn_of_missing_digests(folder: str) -> None:
     logger.warning(
-        "'%s' was made by an earlier version, which kept no digests of scores, curve, examples and adapters: a change "
-        "in them cannot be noticed; 'mu-monai evaluate' writes scores and examples anew, with digests",
+        "'%s' was made by an earlier version, which kept no digests of scores, curve, examples and adapters: changes "
+        "in them cannot be detected; 'mu-monai evaluate' writes scores and examples again, with digests",
         folder,
     )

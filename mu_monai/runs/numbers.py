@@ -1,4 +1,4 @@
-"""The names of numbers: what is measured, of what, against whom and after which step; built and read here alone."""
+"""The names of numbers: what is measured, on what, compared with what, after which step; made and parsed only here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 AUC, TPR, F1 = "auc", "tpr", "f1"
-LOGISTIC, LIRA, U_LIRA, PROBE = "logistic", "lira", "u-lira", "probe"  # signals that are not a column
+LOGISTIC, LIRA, U_LIRA, PROBE = "logistic", "lira", "u-lira", "probe"  # signals that are not columns of scores
 DROP, TO_TEACHER = "_drop", "_to_teacher"  # ends of quantities: teacher minus student, and against the teacher
 _METRIC = re.compile(
     r"(?P<quantity>[^\[]*?)(@(?P<rate>\d*\.?\d+(e-?\d+)?))?(\[(?P<of>.*)\])?", re.DOTALL
@@ -20,8 +20,8 @@ class Metric:
 
     Args:
         quantity: what is measured.
-        of: of which class, by which signal or in which layer; none where it is of all.
-        rate: at which false-positive rate, in (0, 1); none where there is nothing to choose.
+        of: the class, signal or layer; None for all.
+        rate: the false-positive rate, in (0, 1); None for metrics without one.
 
     Example:
         >>> str(Metric("tpr", of="loss", rate=0.01)), Metric.parse("dice[left [1/2]]").of
@@ -38,24 +38,24 @@ class Metric:
 
     @classmethod
     def parse(cls, text: str) -> Metric:
-        """Read a name; one that is not of this form is a quantity as a whole."""
-        found = _METRIC.fullmatch(text)
-        if found is None:
+        """Parse a name; a name without this form is a quantity as a whole."""
+        parts = _METRIC.fullmatch(text)
+        if parts is None:
             return cls(text)
-        return cls(found["quantity"], found["of"], None if found["rate"] is None else float(found["rate"]))
+        return cls(parts["quantity"], parts["of"], None if parts["rate"] is None else float(parts["rate"]))
 
 
-AUC_OF_LOSS = str(Metric(AUC, of="loss"))  # the number that verdicts rest on
+AUC_OF_LOSS = str(Metric(AUC, of="loss"))  # the number that verdicts are based on
 AUC_OF_ALL = str(Metric(AUC, of=LOGISTIC))
 
 
 @dataclass(frozen=True)
 class State:
-    """A model after an attack, `relearning`, or on the way, `relearning@5`.
+    """A model after an attack, `relearning`, or during it, `relearning@5`.
 
     Args:
         attack: the name of the attack.
-        step: after how many of its steps; 0 is before it. None at its end.
+        step: the number of steps done; 0 is before the attack, None is its end.
 
     Example:
         >>> str(State("relearning", 5)), State.parse("int8").step is None
@@ -70,13 +70,13 @@ class State:
 
     @classmethod
     def parse(cls, text: str) -> State:
-        """Read the name of a state."""
+        """Parse the name of a state."""
         attack, _, step = text.rpartition("@")
         return cls(attack, int(step)) if attack and step.isdecimal() else cls(text)
 
 
 class Group(NamedTuple):
-    """One model on one subset, or on all where the subset is empty: `retrained/forget`, `teacher`.
+    """One model on one subset, or on all subsets if the subset is empty: `retrained/forget`, `teacher`.
 
     Example:
         >>> str(Group("retrained", "forget")), Group.parse("teacher")
@@ -91,6 +91,6 @@ class Group(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Group:
-        """Read what a record is compared with; of an empty text both are empty."""
+        """Parse the reference of a record; for an empty text, both parts are empty."""
         model, _, subset = text.partition("/")
         return cls(model, subset)

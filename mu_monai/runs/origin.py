@@ -1,4 +1,4 @@
-"""Where a method comes from: its class by its full name, and the package that brought it."""
+"""Where a method comes from: the full name of its class, and the package that provides it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _OURS = "mu_monai"
 
 
 def target_of(kind: type) -> str:
-    """The full name of a class, as a config's `_target_` has it.
+    """The full name of a class, as in a config's `_target_`.
 
     Example:
         >>> from fractions import Fraction
@@ -29,18 +29,18 @@ class Origin(TypedDict):
 
 
 def origin_of(kind: type) -> Origin:
-    """What tells a method from others of the same name: `target`, its full name, and `package` with its `version`.
+    """The origin of a method, which may share its name with others: its full name, and the package with its version.
 
-    The package is that of the distribution that registers methods from the same top-level module, or else holds that
-    module; none where it was not installed, such as a file beside a bundle.
+    The package is the distribution that registers methods from the same top-level module, or else the one that contains
+    that module. It is None if the module was not installed, such as a file next to a bundle.
 
     Example:
         >>> from fractions import Fraction
         >>> origin_of(Fraction)
         {'target': 'fractions.Fraction', 'package': None, 'version': None}
     """
-    found = _distribution_of(kind.__module__.partition(".")[0])
-    package, version = (None, None) if found is None else (found.name, found.version)
+    provider = _distribution_of(kind.__module__.partition(".")[0])
+    package, version = (None, None) if provider is None else (provider.name, provider.version)
     return {"target": target_of(kind), "package": package, "version": version}
 
 

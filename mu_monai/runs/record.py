@@ -1,4 +1,4 @@
-"""`run.json`: what a run says of itself, as one type with one reader and one writer."""
+"""`run.json`: the record of a run, as one type with one reader and one writer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRAIN, UNLEARN, AUDIT = "train", "unlearn", "audit"
 VERBS = (TRAIN, UNLEARN, AUDIT)
 RUNNING, INTERRUPTED, FAILED, FINISHED = "running", "interrupted", "failed", "finished"
 STATUSES = (RUNNING, INTERRUPTED, FAILED, FINISHED)
-_NULL = ("split", "drift", "provenance", "measurements", "seconds")  # where null says as much as nothing
+_NULL = ("split", "drift", "provenance", "measurements", "seconds")  # null means the same as a missing key here
 _MEASUREMENTS: dict[str, Any] = {
     "drift": {"layers": [dict]},
     "margins": dict | None,
@@ -33,7 +33,7 @@ _Part = TypeVar("_Part")
 
 @dataclass(frozen=True, kw_only=True)
 class MadeWith:
-    """The bundle of a run: `name`, `version` and `task` as its metadata has them, and where it lay."""
+    """The bundle of a run: `name`, `version` and `task` from its metadata, and its folder `root`."""
 
     name: str = ""
     version: str = ""
@@ -43,9 +43,9 @@ class MadeWith:
 
 @dataclass(frozen=True, kw_only=True)
 class Digests:
-    """SHA-256 of what a run was made of (`split`, `config`, `starting_weights`) and of what came out (`weights`).
+    """SHA-256 of the inputs of a run (`split`, `config`, `starting_weights`) and of its result (`weights`).
 
-    Those of weights are over the tensors and their names, not over a file.
+    Digests of weights are over the tensors and their names, not over a file.
     """
 
     split: str = ""
@@ -56,7 +56,7 @@ class Digests:
 
 @dataclass(frozen=True, kw_only=True)
 class OfSplit:
-    """The split of a run: its file, absolute, and what may be told of how it was made."""
+    """The split of a run: the absolute path of its file, and the public part of its provenance."""
 
     file: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -70,8 +70,8 @@ class OfMethod:
         name: the name of its class.
         settings: its hyper-parameters, by name.
         target: the class with its module; empty in runs of earlier versions.
-        package: the distribution that the class comes from; empty where it is not known.
-        version: of the package.
+        package: the distribution that the class comes from; empty if it is not known.
+        version: the version of the package.
     """
 
     name: str
@@ -83,7 +83,7 @@ class OfMethod:
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
-    """How many weights train: of the network alone (`base`), of adapters too (`total`), and where adapters are."""
+    """Counts of weights: of the network (`base`), with adapters (`total`), trainable ones; and where adapters are."""
 
     base: int | None = None
     trainable: int | None = None
@@ -94,7 +94,7 @@ class Parameters:
 
 @dataclass(frozen=True, kw_only=True)
 class SelfCheck:
-    """What a finished run proved about itself."""
+    """The result of a check that a finished run made on itself."""
 
     name: str
     passed: bool
@@ -103,35 +103,35 @@ class SelfCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """The content of `run.json`; empty text is what the file does not say, null is what there is none of.
+    """The content of `run.json`; empty text means that the file lacks the entry, None that the run has no such thing.
 
     Args:
-        format: of the file: 1 without digests of the run's files, 2 with them.
+        format: format of the file: 1 without digests of the run's files, 2 with them.
         verb: `train`, `unlearn`, or `audit` for a model that was not unlearned here.
         status: `running`, `interrupted`, `failed` or `finished`.
         role: `teacher`, `retrained` or `student`.
         bundle: the bundle that the run was made with.
-        subsets: what was trained on.
+        subsets: the subsets that were trained on.
         forget_classes: the classes of masks that were unlearned, or left out of training.
         preset: the bundle's preset that the settings came from.
         method: the unlearning method.
-        seed: of the run.
-        max_epochs: how many epochs it was given.
+        seed: the seed of the run.
+        max_epochs: the number of epochs.
         device: such as `cpu` or `cuda:0`.
-        versions: of packages and of Python.
+        versions: versions of packages and of Python.
         sha256: digests of inputs and weights.
         split: the split.
-        teacher: where the starting weights lay.
-        parameters: how many weights train.
+        teacher: the path of the starting weights.
+        parameters: counts of weights.
         checks: the self-checks.
-        warnings: what the run had to say.
-        measurements: what the method measured on itself, by name.
-        started: when, in ISO 8601.
-        seconds: wall time, interruptions left out.
-        cpu_seconds: of the process; null where a part of the run is not known.
-        peak_memory_mib: of the GPU, else of the process.
+        warnings: the warnings of the run.
+        measurements: measurements by the method, by name.
+        started: the start time, in ISO 8601.
+        seconds: wall time without interruptions.
+        cpu_seconds: CPU time of the process; None if it is not known for a part of the run.
+        peak_memory_mib: peak memory of the GPU, or else of the process.
         command: the command line.
-        files: SHA-256 of every file that the run wrote as its result, by its name in the folder.
+        files: SHA-256 of every result file of the run, by its name in the folder.
 
     Example:
         >>> record = RunRecord.from_json({"verb": "train", "status": "finished", "role": "teacher", "seed": 1})
@@ -168,16 +168,16 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """The record that JSON holds; what is absent takes its default, and what is not known here is left out."""
+        """The record in a JSON mapping; missing entries get their defaults, and unknown ones are left out."""
         return _made(cls, content)
 
     def to_json(self) -> dict[str, Any]:
-        """What `run.json` holds, in the order of the fields, without text that is empty."""
+        """The content of `run.json`, in the order of the fields, without empty text."""
         return _plain(self)
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """What is known of how the split was made."""
+        """How the split was made, as far as it is known."""
         return self.split.provenance
 
 
@@ -195,8 +195,8 @@ def read_record(folder: str | os.PathLike[str]) -> RunRecord:
     """The `run.json` of a run, finished or not.
 
     Raises:
-        InputError: with every problem: the folder is not a run or holds links, or the file is not JSON, was changed
-            after it was written, is of another format, or holds something of another type than a run writes.
+        InputError: with every problem: the folder is not a run or contains links, or the file is not JSON, was changed
+            after it was written, has another format, or has a value of the wrong type.
     """
     file = Path(folder) / RUN_JSON
     if not is_run(folder):
@@ -210,27 +210,27 @@ def read_record(folder: str | os.PathLike[str]) -> RunRecord:
 
 
 def _problems(content: Mapping[str, Any]) -> Iterator[str]:
-    """What is of another shape than a run writes; what is absent is looked at where nothing can be done without it."""
+    """Values with another shape than a run writes, and missing entries that every run must have."""
     shape: dict[str, Any] = {name: kind for name, kind in _shape(RunRecord).items() if name != "format"}
     shape |= {"measurements": _MEASUREMENTS, "split": {"file": str, "provenance": _PROVENANCE}}
     method = shape.pop("method")
-    found = list(_misshapen(content, shape))
+    problems = list(_misshapen(content, shape))
     if content.get("method") is not None or content.get("verb") == UNLEARN:
-        found += _misshapen({"method": None, **content}, {"method": method})
+        problems += _misshapen({"method": None, **content}, {"method": method})
         absent = [item for item in ("name", "settings") if item not in (content.get("method") or {})]
-        found += [f"method has no {item}" for item in absent if not found]
+        problems += [f"method has no {item}" for item in absent if not problems]
     allowed = {"verb": VERBS, "status": STATUSES, "role": ROLES}
-    found += [
+    problems += [
         f"{key} is {content.get(key)!r}, which is not one of {', '.join(names)}"
         for key, names in allowed.items()
         if content.get(key) not in names and not (key == "verb" and key not in content)
     ]
-    found += [
+    problems += [
         f"subsets hold {name!r}, which is not one of {', '.join(TRAINING_SUBSETS)}"
         for name in content.get("subsets", [])
-        if not found and name not in TRAINING_SUBSETS
+        if not problems and name not in TRAINING_SUBSETS
     ]
-    yield from found
+    yield from problems
 
 
 def _misshapen(content: Mapping[str, Any], shape: Mapping[str, Any], place: str = "") -> Iterator[str]:
@@ -252,7 +252,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _shape(kind: type) -> dict[str, Any]:
-    """What JSON must hold for a dataclass, as `files.shape_problems` takes it."""
+    """The shape of the JSON of a dataclass, for `files.shape_problems`."""
     return {name: _shape_of(hint) for name, hint in _hints(kind).items()}
 
 

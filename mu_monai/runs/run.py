@@ -1,4 +1,4 @@
-"""Finished runs, opened once: their records, and their files as they are asked for, with every problem at once."""
+"""Finished runs, opened once: their records, and their files when they are needed, with every problem at once."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ _TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run; what stands in its files is read when it is first asked for, and compared with its record.
+    """One finished run; its files are read when they are first needed, and compared with its record.
 
     Args:
-        folder: where it lies.
+        folder: the run folder.
         record: the content of `run.json`.
     """
 
@@ -66,22 +66,22 @@ class Run:
 
     @property
     def split(self) -> Path:
-        """The file of its split, as the run found it."""
+        """The path of its split file when the run was made."""
         return Path(self.record.split.file)
 
     @property
     def forget_classes(self) -> list[str]:
-        """The classes of masks that were to be forgotten in every case; none where cases were."""
+        """The classes of masks to forget in every case; empty if cases are forgotten."""
         return list(self.record.forget_classes)
 
     def check(self, *uses: str) -> None:
-        """Compare files with the digests that the record names.
+        """Compare files with the digests in the record.
 
         Args:
-            uses: the files that are going to be used, as `changed_files` takes them.
+            uses: the files to be used, see `changed_files`.
 
         Raises:
-            InputError: for every used file that was changed, is gone, or was added after the run.
+            InputError: for every used file that was changed, is missing, or was added after the run.
         """
         raise_if_any(changed_files(self.folder, self.record, uses))
 
@@ -97,27 +97,27 @@ class Run:
 
     @cached_property
     def curve(self) -> pd.DataFrame:
-        """The content of `curve.csv`; empty where the run has none."""
+        """The content of `curve.csv`; empty if the run has none."""
         self.check(CURVE_CSV)
         file = self.folder / CURVE_CSV
         return read_table(file, ["epoch"], numbers=True) if file.is_file() else pd.DataFrame()
 
     @cached_property
     def examples(self) -> Examples:
-        """The arrays of `examples.npz`; empty where the run has none."""
+        """The arrays of `examples.npz`; empty if the run has none."""
         self.check(EXAMPLES_NPZ)
         return read_examples(self.folder / EXAMPLES_NPZ)
 
     @cached_property
     def audit(self) -> dict[str, Any]:
-        """The content of `audit.json`; empty where the run has none."""
+        """The content of `audit.json`; empty if the run has none."""
         self.check(AUDIT_JSON)
         file = self.folder / AUDIT_JSON
         return read_stamped(file) if file.is_file() else {}
 
     @cached_property
     def decision(self) -> pd.DataFrame:
-        """The content of `decision.csv`, that the audit of a classifier wrote; empty where there is none."""
+        """The content of `decision.csv`, which the audit of a classifier writes; empty if there is none."""
         self.check(DECISION_CSV)
         file = self.folder / DECISION_CSV
         return read_table(file, _PLANE, text=TEXT) if self.audit.get("decision") and file.is_file() else pd.DataFrame()
@@ -129,14 +129,14 @@ class Run:
 
     @property
     def stale_audit(self) -> bool:
-        """Whether the audit is of other weights than the run's own."""
+        """Whether the audit is of weights other than the run's."""
         audited = ((self.audit.get("models") or {}).get(self.role) or {}).get("weights")
         return bool(self.audit) and audited != (self.record.sha256.weights or None)
 
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of one report: one per role at most, all of one split and bundle.
+    """The runs of one report: at most one per role, all of one split and bundle.
 
     Args:
         by_role: the runs in the order of `keys.ROLES`.
@@ -146,7 +146,7 @@ class Runs:
 
     @property
     def main(self) -> Run:
-        """The run that the report is about: the student's, else the last one trained."""
+        """The run that the report is about: the student's, or else the last one in the order of roles."""
         return list(self.by_role.values())[-1]
 
     @property
@@ -156,26 +156,26 @@ class Runs:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """The score tables of all runs in one, each model and case once; this is what the audit takes.
+        """The score tables of all runs in one, each model and case once; the input of the audit.
 
-        Where the unlearning run scored its teacher again, the rows of the teacher's own run stand.
+        If the unlearning run scored its teacher again, the rows from the teacher's own run are used.
         """
         table = pd.concat([run.scores for run in self.by_role.values()], ignore_index=True)
         return table.drop_duplicates([MODEL, CASE_ID], ignore_index=True)
 
     @property
     def examples(self) -> Examples:
-        """The examples of the main run, with the other models' answers where they are on the same cases and classes."""
+        """The examples of the main run, with the predictions of other models for the same cases and classes."""
         return joined_examples(self.main.examples, [run.examples for run in self.by_role.values()])
 
     @property
     def audit(self) -> dict[str, Any]:
-        """The audit of the main run; empty where there is none, or one of other weights."""
+        """The audit of the main run; empty if there is none, or it is of other weights."""
         return {} if self.main.stale_audit else self.main.audit
 
     @property
     def decision(self) -> pd.DataFrame:
-        """The decision picture of the main run; empty where there is none, or one of other weights."""
+        """The decision plane of the main run; empty if there is none, or it is of other weights."""
         return pd.DataFrame() if self.main.stale_audit else self.main.decision
 
     @property
@@ -185,7 +185,7 @@ class Runs:
 
     @property
     def forget_classes(self) -> list[str]:
-        """The classes that were to be forgotten in every case; none where cases were."""
+        """The classes to forget in every case; empty if cases are forgotten."""
         return self.main.forget_classes
 
     @property
@@ -195,19 +195,19 @@ class Runs:
 
 
 def open_run(folder: str | os.PathLike[str], *uses: str) -> Run:
-    """Open a finished run that says what it was made with, and whose files are as it says.
+    """Open a finished run with a complete record, and check the files to be used.
 
     Args:
         folder: the run folder.
-        uses: the files that are going to be used, as `changed_files` takes them.
+        uses: the files to be used, see `changed_files`.
 
     Raises:
-        InputError: with every problem: what `read_record` refuses, a run that is not finished, does not name its
-            bundle, split or weights, and a used file that was changed, is gone, or was added after the run.
+        InputError: with every problem: anything that `read_record` refuses, a run that is not finished or does not name
+            its bundle, split or weights, and a used file that was changed, is missing, or was added after the run.
     """
     run = Run(Path(folder), read_record(folder))
     if run.record.status != FINISHED:
-        raise InputError(f"the run '{folder}' is {run.record.status}, not finished; go on with it through --resume")
+        raise InputError(f"the run '{folder}' is {run.record.status}, not finished; continue it with --resume")
     raise_if_any(changed_files(folder, run.record, uses))
     needed = {
         "verb": run.record.verb,
@@ -230,15 +230,15 @@ def open_runs(folders: Sequence[str | os.PathLike[str]], *, shown: bool = True) 
 
     Args:
         folders: at least one run folder; at most one of each role (teacher, retrained, student).
-        shown: whether what a page shows beside the scores is read as well: curves, examples and earlier audits.
+        shown: whether to read everything else that a page shows: curves, examples and earlier audits.
 
     Raises:
-        InputError: with every problem at once: not a run folder, not finished, no scores, damaged files, two runs
-            of the same role, other splits, bundles or classes, models but the teacher that were to forget other
-            classes, or these in other cases, a student that did not start from the teacher, models scored twice with
-            different results where no hashes of the weights tell.
+        InputError: with every problem at once: not a run folder, not finished, no scores, damaged files, two runs with
+            the same role, different splits, bundles or classes, models other than the teacher that forgot different
+            classes or learned from different cases, a student that did not start from the teacher, and models scored
+            twice with different results if no hashes of the weights decide.
     """
-    problems = [] if folders else ["no run folder is given; give one or more of teacher, retrained and student"]
+    problems = [] if folders else ["there is no run folder; give one or more of teacher, retrained and student"]
     runs: list[Run] = []
     for folder in folders:
         try:
@@ -250,8 +250,8 @@ def open_runs(folders: Sequence[str | os.PathLike[str]], *, shown: bool = True) 
     problems += _differing("bundle", [(run, run.record.bundle.name) for run in runs])
     problems += _differing("task", [(run, run.task) for run in runs])
     problems += _differing("set of classes", [(run, ", ".join(structures(run.scores))) for run in runs])
-    forgot = [(run, ", ".join(sorted(run.forget_classes)) or "none") for run in runs if run.role != TEACHER]
-    problems += _differing("choice of forgotten classes", forgot)
+    forgotten = [(run, ", ".join(sorted(run.forget_classes)) or "none") for run in runs if run.role != TEACHER]
+    problems += _differing("choice of forgotten classes", forgotten)
     problems += _other_cases(runs)
     problems += _differing_scores(runs)
     raise_if_any(problems)
@@ -259,7 +259,7 @@ def open_runs(folders: Sequence[str | os.PathLike[str]], *, shown: bool = True) 
 
 
 def _read(folder: Path, shown: bool) -> Run:
-    """A run whose scores are read, and where it is shown, all else that a page shows."""
+    """A run with its scores read and, if `shown`, everything else that a page shows."""
     run = Run(folder, read_record(folder))
     raise_if_any(_unready(run, (SCORES_CSV, *(_SHOWN if shown else ()))))
     for name in ("scores", *(("curve", "examples", "audit", "decision") if shown else ())):
@@ -269,9 +269,7 @@ def _read(folder: Path, shown: bool) -> Run:
 
 def _unready(run: Run, uses: Sequence[str]) -> Iterator[str]:
     if run.record.status != FINISHED:
-        yield (
-            f"the run '{run.folder}' is {run.record.status!r}, not finished; complete it through --resume, then report"
-        )
+        yield (f"the run '{run.folder}' is {run.record.status!r}, not finished; complete it with --resume, then report")
     if not (run.folder / SCORES_CSV).is_file():
         yield _no_scores(run.folder)
     else:
@@ -291,9 +289,9 @@ def _score_problems(folder: Path, role: str, scores: pd.DataFrame) -> Iterator[s
         return
     text = [name for name in numbers if not pd.api.types.is_numeric_dtype(scores[name])]
     if text:
-        yield f"'{path}' has text in {', '.join(map(repr, text))}; only numbers are allowed, score the run again"
+        yield f"'{path}' has text in {', '.join(map(repr, text))}; only numbers are allowed: score the run again"
     if role not in set(scores[MODEL]):
-        yield f"'{path}' has no row of the model {role!r}, whose run it is; score the run again"
+        yield f"'{path}' has no row of the run's model {role!r}; score the run again"
     twice = scores[scores.duplicated([MODEL, CASE_ID])]
     if len(twice):
         yield f"'{path}' has {len(twice)} cases twice, '{twice[CASE_ID].iloc[0]}' first; keep one row per model"
@@ -306,35 +304,35 @@ def _same_role(runs: Sequence[Run]) -> Iterator[str]:
             yield f"{len(same)} runs have the role {role} ({', '.join(same)}); a report takes one run of each role"
 
 
-def _differing(what: str, found: Sequence[tuple[Run, Any]]) -> Iterator[str]:
-    if len({value for _, value in found}) > 1:
-        listed = ", ".join(f"'{run.folder}': {value}" for run, value in found)
+def _differing(what: str, values: Sequence[tuple[Run, Any]]) -> Iterator[str]:
+    if len({value for _, value in values}) > 1:
+        listed = ", ".join(f"'{run.folder}': {value}" for run, value in values)
         yield (
-            f"the runs do not share one {what} ({listed}); a report compares runs of the same {what} only: leave out "
-            "those of another (an unlearning run scores its teacher itself)"
+            f"the runs do not share one {what} ({listed}); a report only compares runs with the same {what}: leave out "
+            "the others (an unlearning run scores its teacher itself)"
         )
 
 
 def _other_cases(runs: Sequence[Run]) -> Iterator[str]:
-    """Where classes are forgotten no case is, so the retrained model must have learned from all of the student's."""
-    found = {run.role: run for run in runs if run.forget_classes}
-    if not {RETRAINED, STUDENT} <= set(found):
+    """If classes are forgotten, no case is: the retrained model must have learned from all of the student's cases."""
+    by_role = {run.role: run for run in runs if run.forget_classes}
+    if not {RETRAINED, STUDENT} <= set(by_role):
         return
-    retrained, student = (found[role].record.subsets for role in (RETRAINED, STUDENT))
+    retrained, student = (by_role[role].record.subsets for role in (RETRAINED, STUDENT))
     if set(retrained) != set(student):
-        names = " ".join(f"--forget-class {shlex.quote(name)}" for name in found[STUDENT].forget_classes)
+        names = " ".join(f"--forget-class {shlex.quote(name)}" for name in by_role[STUDENT].forget_classes)
         yield (
-            f"the retrained model '{found[RETRAINED].folder}' has learned from {', '.join(retrained)} and the "
-            f"student '{found[STUDENT].folder}' from {', '.join(student)}; where classes are forgotten no case is, so "
-            f"both must have the same: train it again with --subsets {','.join(student)} {names}, or leave it out"
+            f"the retrained model '{by_role[RETRAINED].folder}' has learned from {', '.join(retrained)} and the "
+            f"student '{by_role[STUDENT].folder}' from {', '.join(student)}; if classes are forgotten, no case is, so "
+            f"both need the same subsets: retrain with --subsets {','.join(student)} {names}, or leave it out"
         )
 
 
 def _differing_scores(runs: Sequence[Run]) -> Iterator[str]:
-    """A teacher is scored by its own run and again by the unlearning run; both must have seen the same model.
+    """A teacher is scored by its own run and again by the unlearning run; both must have scored the same model.
 
-    The hashes of the weights decide. The scores do only where a hash is missing: the same weights score a little
-    differently on another device.
+    The hashes of the weights decide. Scores decide only if a hash is missing, since the same weights have slightly
+    different scores on another device.
     """
     for index, first in enumerate(runs):
         for second in runs[index + 1 :]:
@@ -350,16 +348,16 @@ def _differing_scores(runs: Sequence[Run]) -> Iterator[str]:
                     row = both.iloc[int(apart.argmax())]
                     yield (
                         f"'{first.folder}' and '{second.folder}' disagree about the {name} of the {row[MODEL]} on case "
-                        f"'{row[CASE_ID]}' ({row[name]:.6g} and {row[name + '_other']:.6g}): these are not the same "
-                        "weights or data; report runs that belong together"
+                        f"'{row[CASE_ID]}' ({row[name]:.6g} and {row[name + '_other']:.6g}): their weights or data "
+                        "differ; report runs that belong together"
                     )
 
 
 def _teacher_hashes(first: Run, second: Run) -> tuple[str, str] | None:
-    """The hash of the teacher's weights and of those that the student started from; none where one is missing."""
-    found = {run.role: run.record.sha256 for run in (first, second)}
-    trained = found.get(TEACHER, Digests()).weights
-    started = found.get(STUDENT, Digests()).starting_weights
+    """The hashes of the teacher's weights and of the student's starting weights; None if one is missing."""
+    digests = {run.role: run.record.sha256 for run in (first, second)}
+    trained = digests.get(TEACHER, Digests()).weights
+    started = digests.get(STUDENT, Digests()).starting_weights
     return (trained, started) if trained and started else None
 
 

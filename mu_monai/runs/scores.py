@@ -1,4 +1,4 @@
-"""`scores.csv`: its one reader, and the one table of what its columns are and what they are used for."""
+"""`scores.csv`: its one reader, and the one list of its columns and their uses."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _MASKS, _EVERY = (MASK, STRUCTURES), (MASK, STRUCTURES, CLASSES)
 
 @dataclass(frozen=True)
 class Column:
-    """A number of every case.
+    """A number for every case.
 
     Args:
-        name: its name; of what there is for each class, that before the brackets of `dice[liver]`.
-        kinds: the tables that have it: of a mask of one channel, of structures (masks of several classes), of classes.
-        sign: 1 where the model is better at a case the higher it is, -1 the lower, 0 where neither.
-        label: what stands above it; empty for what has no table of its own on a page.
-        words: what it is called in a sentence, where that is not its label.
+        name: its name; for a per-class number, the part before the brackets of `dice[liver]`.
+        kinds: the tables that have it: masks with one channel, structures (masks with several classes), or classes.
+        sign: 1 if higher is better, -1 if lower is better, 0 if neither.
+        label: its heading; empty if it has no table on a page.
+        words: its name in a sentence, if that is not its label.
         meaning: the sentence below its table.
-        digits: decimals that are shown.
+        digits: decimals to show.
         per_class: whether there is one for each class.
         utility: whether audits compare its mean between models and subsets.
-        signal: whether membership attacks look at it.
-        needed: whether every table has it; later versions added the others.
-        stored: whether it stands in the file; else it is computed from what does.
+        signal: whether membership attacks use it.
+        needed: whether every table has it; the others were added by later versions.
+        stored: whether it is in the file; otherwise it is computed from other columns.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Column:
 
     @property
     def in_text(self) -> str:
-        """What it is called in a sentence."""
+        """Its name in a sentence."""
         return self.words or self.label
 
 
@@ -65,7 +65,7 @@ COLUMNS = (
     Column(LOSS, _EVERY, -1, words="loss", utility=True, signal=True, needed=True),
     Column("bce", (MASK,), -1, words="cross-entropy", signal=True, needed=True),
     Column("cross_entropy", (STRUCTURES,), -1, words="cross-entropy", signal=True, needed=True),
-    Column("cross_entropy", (CLASSES,), -1, words="cross-entropy", needed=True),  # what its loss is already
+    Column("cross_entropy", (CLASSES,), -1, words="cross-entropy", needed=True),  # the same as its loss
     Column(
         DICE,
         _MASKS,
@@ -112,12 +112,12 @@ COLUMNS = (
     Column(VOLUME_ERROR, (STRUCTURES,), -1, label="Volume error, ml", digits=2, per_class=True, stored=False),
     Column(F1, (CLASSES,), 1, label="F1", per_class=True, stored=False),
 )
-UTILITY = {  # what is better high first
+UTILITY = {  # columns of which higher is better first
     column.name: column for column in sorted(COLUMNS, key=lambda column: -column.sign) if column.utility
 }
 PER_CLASS = {column.name: column for column in COLUMNS if column.per_class and column.label}
 STRUCTURE_METRICS = tuple(name for name, column in PER_CLASS.items() if STRUCTURES in column.kinds)
-LEADING = {  # what a task is judged by
+LEADING = {  # the main metric of each task
     task: next(column for column in UTILITY.values() if kind in column.kinds)
     for task, kind in ((SEGMENTATION, MASK), (CLASSIFICATION, CLASSES))
 }
@@ -128,25 +128,25 @@ LEADING_PER_CLASS = tuple(
 
 
 def read_scores(source: str | os.PathLike[str], keys: Sequence[str] = SCORE_KEYS) -> pd.DataFrame:
-    """Read a score table, `scores.csv` or one of an attack: who was scored, and numbers.
+    """Read a score table, `scores.csv` or that of an attack: identifying columns, and numbers.
 
     Names of patients, cases and classes stay as they are: `NA`, `null` and `None` are names, and `01` is not `1`.
 
     Args:
         source: the CSV file.
-        keys: the columns that say what a row is of; an attack's table is of one model and does not name it.
+        keys: the columns that identify a row; an attack's table is of one model and does not name it.
 
     Raises:
-        InputError: as `tables.read_table`.
+        InputError: see `tables.read_table`.
     """
     return read_table(source, keys, numbers=True, text=TEXT)
 
 
 def task_of(columns: Collection[object]) -> str:
-    """`segmentation` or `classification`, by what was scored.
+    """`segmentation` or `classification`, by the columns of a score table.
 
     Args:
-        columns: the names of the columns, or the table itself; the names of metrics of records tell as well.
+        columns: the names of the columns, or the table itself; the names of metrics in records work as well.
 
     Example:
         >>> task_of(["loss", "accuracy"]), task_of(["loss", "dice"])
@@ -156,7 +156,7 @@ def task_of(columns: Collection[object]) -> str:
 
 
 def kind_of(columns: Collection[object]) -> str:
-    """What the answers are: `mask` of one channel, `structures` of masks of several classes, or `classes`.
+    """The kind of predictions: `mask` with one channel, `structures` of masks with several classes, or `classes`.
 
     Example:
         >>> kind_of(["dice"]), kind_of(["dice", "dice[liver]"]), kind_of(["accuracy"])
@@ -168,13 +168,13 @@ def kind_of(columns: Collection[object]) -> str:
 
 
 def columns_of(columns: Collection[object]) -> list[Column]:
-    """What a score table with these columns can have, in the order of `COLUMNS`."""
+    """The columns that a score table of this kind can have, in the order of `COLUMNS`."""
     kind = kind_of(columns)
     return [column for column in COLUMNS if kind in column.kinds]
 
 
 def leading_metric(columns: Collection[object]) -> str:
-    """The metric that a model is judged by first: the accuracy of a classifier, else the Dice.
+    """The main metric of a model: the accuracy of a classifier, otherwise the Dice.
 
     Example:
         >>> leading_metric(["loss", "accuracy"]), leading_metric(["loss", "dice", "iou"])
@@ -184,21 +184,21 @@ def leading_metric(columns: Collection[object]) -> str:
 
 
 def utility_metrics(scores: pd.DataFrame) -> tuple[str, ...]:
-    """The score columns that say how well a model does, the leading one first.
+    """The score columns that measure how good a model is, the leading one first.
 
-    One that later versions added is left out where not every row has it.
+    A column that was added by a later version is left out if not every row has it.
 
     Example:
         >>> utility_metrics(pd.DataFrame({"accuracy": [1.0], "loss": [0.1]}))
         ('accuracy', 'loss')
     """
     kind = kind_of(scores)
-    found = [column for column in UTILITY.values() if kind in column.kinds]
-    return tuple(c.name for c in found if c.needed or (c.name in scores and scores[c.name].notna().all()))
+    candidates = [column for column in UTILITY.values() if kind in column.kinds]
+    return tuple(c.name for c in candidates if c.needed or (c.name in scores and scores[c.name].notna().all()))
 
 
 def needed_columns(columns: Iterable[object]) -> tuple[str, ...]:
-    """The numbers that a score table with these columns must have: those of its kind, and all of single classes.
+    """The numbers that a score table with these columns must have: those of its kind, and all per-class columns.
 
     Example:
         >>> needed_columns(["accuracy", "loss"])
@@ -210,12 +210,12 @@ def needed_columns(columns: Iterable[object]) -> tuple[str, ...]:
 
 
 def per_class_columns(columns: Iterable[object]) -> list[str]:
-    """The columns about single classes."""
+    """The per-class columns."""
     return [name for name in map(str, columns) if Metric.parse(name).of is not None]
 
 
 def structures(columns: Iterable[object]) -> list[str]:
-    """The classes of the masks that a score table is of, background left out; none for one channel and classifiers.
+    """The classes of the masks in a score table, without background; empty for one channel and for classifiers.
 
     Args:
         columns: the names of its columns, or the table itself.
@@ -224,5 +224,5 @@ def structures(columns: Iterable[object]) -> list[str]:
         >>> structures(["dice", "dice[organ]", "hd95[organ]"])
         ['organ']
     """
-    found = (Metric.parse(str(column)) for column in columns)
-    return [metric.of for metric in found if metric.quantity == DICE and metric.of is not None]
+    metrics = (Metric.parse(str(column)) for column in columns)
+    return [metric.of for metric in metrics if metric.quantity == DICE and metric.of is not None]

@@ -1,4 +1,4 @@
-"""What a file says of how it was made: the command, the versions of packages, and what a split may tell."""
+"""How a file was made: the command, the versions of packages, and the public part of a split's provenance."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mu_monai.files import read_json
 from mu_monai.keys import PROVENANCE
 
 _PROGRAM = "mu-monai"
-_NOT_COPIED = ("sha256", "salt")  # of a split: long, and a secret that would tell patients from their pseudonyms
+_NOT_COPIED = ("sha256", "salt")  # of a split: the digests are long, and the salt would reveal patients' identities
 
 
 def command_line() -> str:
-    """The command that runs now, as it can be typed again; the program by its name, wherever it is installed.
+    """The running command, ready to be typed again; the program is given by its name, wherever it is installed.
 
     Example:
         >>> from unittest import mock
@@ -34,7 +34,7 @@ def package_versions(*names: str) -> dict[str, str]:
     """The version of each installed package, by its name with underscores.
 
     Args:
-        names: of distributions, such as `pytorch-ignite`.
+        names: names of distributions, such as `pytorch-ignite`.
 
     Example:
         >>> list(package_versions("mu-monai", "numpy"))
@@ -44,10 +44,10 @@ def package_versions(*names: str) -> dict[str, str]:
 
 
 def public_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """What may be copied out of a split's provenance: everything but the digests of its files and its salt.
+    """The part of a split's provenance that may be copied: everything except the digests of its files and its salt.
 
     Args:
-        provenance: as it stands in the split file.
+        provenance: the provenance in the split file.
 
     Example:
         >>> public_provenance({"seed": 0, "sha256": {"a.png": "00"}, "salt": "secret"})
@@ -57,12 +57,12 @@ def public_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def told_provenance(split: str | os.PathLike[str]) -> dict[str, Any]:
-    """The public provenance of a split file; empty where it has none.
+    """The public provenance of a split file; empty if it has none.
 
     Args:
         split: the file.
 
     Raises:
-        InputError: where it cannot be read.
+        InputError: if it cannot be read.
     """
     return public_provenance(read_json(split, dict).get(PROVENANCE, {}))

@@ -1,4 +1,4 @@
-"""JSON files that hold the digest of their own content, so that a change in them is noticed."""
+"""JSON files with a digest of their own content, so that a change in them is detected."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import Shape, read_json, shape_problems, write_json
 
 DIGEST = "digest"
-FORMAT = 2  # the first that has a digest; files of format 1 are read without one
+FORMAT = 2  # the first format with a digest; files of format 1 are read without one
 _FORMATS = (1, FORMAT)
 
 
 def write_stamped(target: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
     """Write JSON with the digest of its content as its last entry, atomically.
 
-    SHA-256 over the content as compact JSON with sorted keys, without the digest itself.
+    The digest is the SHA-256 of the content as compact JSON with sorted keys, without the digest itself.
 
     Args:
         target: the file.
-        content: what is written; its `format` is that of files with a digest.
+        content: the content; its `format` must be that of files with a digest.
 
     Example:
         >>> import tempfile
@@ -37,26 +37,26 @@ def write_stamped(target: str | os.PathLike[str], content: Mapping[str, Any]) ->
 
 
 def read_stamped(source: str | os.PathLike[str], shape: Shape = dict) -> dict[str, Any]:
-    """Read JSON that `write_stamped` wrote; a file of format 1 has no digest, and is taken as it is.
+    """Read JSON that `write_stamped` wrote; a file of format 1 has no digest, and is read without this check.
 
     Args:
         source: the file.
-        shape: what is wanted of it, as `files.read_json` takes it.
+        shape: the expected shape, see `files.read_json`.
 
     Raises:
-        InputError: where the file is missing, is not JSON, is of another format, was changed after it was written, or
-            holds something else than is wanted.
+        InputError: if the file is missing, is not JSON, has another format or shape, or was changed after it was
+            written.
     """
     content = read_json(source)
-    found = content.get("format") if isinstance(content, dict) else type(content).__name__
-    if not isinstance(content, dict) or isinstance(found, bool) or found not in _FORMATS:
+    version = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if not isinstance(content, dict) or isinstance(version, bool) or version not in _FORMATS:
         raise InputError(
-            f"'{source}' has format {found!r}; this version reads format {' and '.join(map(str, _FORMATS))}"
+            f"'{source}' has format {version!r}; this version reads format {' and '.join(map(str, _FORMATS))}"
         )
     plain = {key: value for key, value in content.items() if key != DIGEST}
-    if (found == FORMAT or DIGEST in content) and content.get(DIGEST) != _digest(plain):
+    if (version == FORMAT or DIGEST in content) and content.get(DIGEST) != _digest(plain):
         raise InputError(
-            f"'{source}' was changed after it was written: its content does not have the digest that it names "
+            f"'{source}' was changed after it was written: its content does not match its digest "
             f"({content.get(DIGEST)}); put the original file back, or make it again"
         )
     raise_if_any(

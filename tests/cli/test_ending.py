@@ -36,7 +36,7 @@ def wrapped(error):
         (wrapped(OSError(28, "No space left on device")), 1, "error: [Errno 28] No space left on device"),
         (wrapped(TypeError("no such\nargument\x1b[2K")), 1, "error: TypeError: no such argument\\x1b[2K"),
         (KeyError("id"), 1, "error: KeyError: 'id'"),
-        (KeyboardInterrupt(), 130, "interrupted; a run goes on from its last finished epoch with --resume True"),
+        (KeyboardInterrupt(), 130, "interrupted; --resume True continues a run from its last finished epoch"),
     ],
 )
 def test_an_error_is_one_line_with_its_code(capsys, error, code, line):

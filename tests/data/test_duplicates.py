@@ -49,8 +49,8 @@ def test_an_error_lists_every_set_of_copies():
     with pytest.raises(InputError) as caught:
         resolve_duplicates(manifest, DIGESTS)
     assert len(caught.value.problems) == 2
-    assert "cases of the same content: 'b' (z.1), 'c' (z.2); keep one, or" in caught.value.problems[0]
-    assert "cases of the same id: 'a' (x.1, n), 'a' (y.1, m)" in caught.value.problems[1]
+    assert "same content: 'b' (z.1), 'c' (z.2); keep one, or" in caught.value.problems[0]
+    assert "same id: 'a' (x.1, n), 'a' (y.1, m)" in caught.value.problems[1]
 
 
 def test_an_unknown_policy_is_refused():
@@ -95,7 +95,7 @@ def test_together_renames_rows_that_share_an_id():
 
 def test_a_new_name_that_is_taken_is_refused():
     manifest = manifest_of(("a", "p", "x.1", "n"), ("a", "p", "x.2", "m"), ("a~1", "q", "y.1", "n"))
-    with pytest.raises(InputError, match="'a~1' is needed to tell copies apart but already taken"):
+    with pytest.raises(InputError, match="'a~1' is needed to tell copies apart"):
         resolve_duplicates(manifest, DIGESTS, "together")
 
 
@@ -165,9 +165,7 @@ def test_a_split_keeps_copies_in_one_subset(with_copy):
 
 
 def test_forgetting_one_of_two_patients_with_a_copy_is_refused(with_copy):
-    with pytest.raises(
-        InputError, match=r"'p00 \+ p09' is to be forgotten only in part: 'c00_0', 'c00_1' but not 'c09_0'"
-    ):
+    with pytest.raises(InputError, match=r"'p00 \+ p09' .* forgotten only in part: 'c00_0', 'c00_1' but not 'c09_0'"):
         make_split(with_copy, SplitSettings(on_duplicates="together", forget=ForgetIds(("p00",))))
 
 

@@ -56,7 +56,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"a,b\n1,2,3\n4,5,6,7,8\n", b"a,b\n1\n", b"a,b\n\0,1\n"])
 def test_what_is_no_table_is_refused(tmp_path, content):
     (tmp_path / "x.csv").write_bytes(content)
-    with pytest.raises(InputError, match=r"is not a readable table .* header line and commas"):
+    with pytest.raises(InputError, match=r"is not a readable table .* header line"):
         read_manifest(tmp_path / "x.csv")
 
 
@@ -86,7 +86,7 @@ def test_a_table_without_columns_or_rows_is_refused(make_manifest):
 
 
 def test_the_column_subset_is_reserved(make_manifest):
-    with pytest.raises(InputError, match="'subset' is what a split adds; rename it"):
+    with pytest.raises(InputError, match=r"'subset' .*rename it"):
         check_manifest(make_manifest().assign(subset="train"))
 
 

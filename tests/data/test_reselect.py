@@ -106,7 +106,7 @@ def test_a_second_request_does_not_take_back_the_first(untouched, tmp_path, capl
     two = write_split(tmp_path / "two.json", reselect(open_split(one), ForgetIds((second,))))
     assert patients(load_split(two), "forget") == {first, second}
     assert read_json(two)["provenance"]["also_forgotten"] == 2
-    assert f"2 cases that {one} forgets already stay forgotten" in caplog.text
+    assert f"2 cases that {one} already forgets" in caplog.text
     three = reselect(open_split(two), ForgetFraction(0.5), seed=1)
     assert patients(three, "forget") > {first, second}
     assert three["provenance"]["also_forgotten"] == 4
@@ -125,20 +125,18 @@ def test_a_patient_that_was_not_trained_on_cannot_be_forgotten(trained, subset):
 
 
 def test_forgetting_everybody_is_refused(trained):
-    with pytest.raises(InputError, match="at least 1 to retain"):
+    with pytest.raises(InputError, match=r"at least 1 .*to retain"):
         reselect(open_split(trained), ForgetWhere("patient_id == patient_id"))
 
 
 def test_two_requests_that_together_leave_nobody_are_refused(trained):
     rest = tuple(patients(load_split(trained), "retain"))
-    with pytest.raises(
-        InputError, match=r"the 2 cases that .* forgets already leave nobody to train on; .* at least 1"
-    ):
+    with pytest.raises(InputError, match=r"the 2 cases that .*; .* at least 1"):
         reselect(open_split(trained), ForgetIds(rest))
 
 
 def test_copies_that_were_kept_together_stay_together(with_copies, tmp_path):
-    with pytest.raises(InputError, match=r"'p03 \+ p07' is to be forgotten only in part"):
+    with pytest.raises(InputError, match=r"'p03 \+ p07' .* forgotten only in part"):
         reselect(open_split(with_copies), ForgetIds(("p03",)))
     split = open_split(with_copies)
     for seed in range(5):
@@ -163,5 +161,5 @@ def test_a_split_without_digests_is_refused(untouched, change):
     content["provenance"]["sha256"] = dict(sorted(digests.items(), key=lambda item: item[0].startswith("pictures")))
     change(content["provenance"])
     untouched.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"provenance.sha256 of the split file .* has no digest of .* of 20 images"):
+    with pytest.raises(InputError, match=r"provenance.sha256 of the split file .* digest of .* of 20 images"):
         reselect(open_split(untouched), ForgetFraction(0.5))

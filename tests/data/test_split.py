@@ -86,7 +86,7 @@ def test_case_ids_of_whole_patients_select_them(make_manifest):
 
 
 def test_a_part_of_a_patient_is_refused_with_the_way_out(make_manifest):
-    with pytest.raises(InputError, match=r"'p03' is .* in part: 'c03_0' but not 'c03_1'; .*--group-by case_id"):
+    with pytest.raises(InputError, match=r"'p03' .* in part: 'c03_0' but not 'c03_1'; .*--group-by case_id"):
         split_manifest(make_manifest(), forget=ForgetIds(("c03_0",)))
     split = split_manifest(make_manifest(), forget=ForgetIds(("c03_0",)), group_by="case_id")
     assert split["case_id"][split["subset"] == "forget"].tolist() == ["c03_0"]
@@ -176,9 +176,9 @@ def test_shares_of_a_query_out_of_range_are_refused(value):
         ("devise == 'a'", "'devise' in .* is not a column; did you mean 'device'"),
         ("device == 'c'", "matches no case; device has the values 'b', 'a'"),
         ("age > 99", "matches no case; age has the values 50, 51, .*59"),
-        ("1 == 2", "cannot be evaluated|matches no case|does not say yes or no"),
+        ("1 == 2", "cannot be evaluated|matches no case|is not true or false"),
         ("device ==", "cannot be evaluated"),
-        ("age + 1", "does not say yes or no for each row"),
+        ("age + 1", "is not true or false for each row"),
         ("@pd.io", "is not a column|cannot be evaluated"),
         ("device == @secret", "is not a column|cannot be evaluated"),
     ],
@@ -234,7 +234,7 @@ def test_too_few_patients_are_refused(sizes, arguments):
 def test_an_unknown_or_incomplete_group_column_is_refused(make_manifest):
     with pytest.raises(InputError, match="group_by 'patient' is not a column; did you mean 'patient_id'"):
         split_manifest(make_manifest(), group_by="patient")
-    with pytest.raises(InputError, match="row 2: site is empty, and the split groups by it"):
+    with pytest.raises(InputError, match="row 2: site is empty"):
         split_manifest(make_manifest().assign(site=["x", None] + ["y"] * 18), group_by="site")
 
 
@@ -322,7 +322,7 @@ def test_a_class_that_validation_or_test_lacks_is_said(make_manifest, caplog):
     split = make_split(source, SplitSettings(forget=ForgetWhere("diagnosis != 'keratosis'")))
     assert sorted(case["label"] for case in split["forget"]) == ["melanoma", "nevus"]
     for subset in ("validation", "test"):
-        assert f"{subset} has no case of 'melanoma', 'nevus'; scores of these classes are missing there" in caplog.text
+        assert f"{subset} has no case of 'melanoma', 'nevus'" in caplog.text
     caplog.clear()
     make_split(source, SplitSettings(forget=ForgetFraction(0.5), validation=0, test=0))
     assert not caplog.text
@@ -332,7 +332,7 @@ def test_a_class_of_a_patient_who_has_others_is_forgotten_by_case(make_manifest)
     source = classified(make_manifest, ["nevus", "melanoma"] * 5)
     source.manifest.loc[[0, 1], "patient_id"] = "both"
     forget = ForgetWhere("diagnosis == 'nevus'")
-    with pytest.raises(InputError, match="'both' is to be forgotten only in part: 'c00_0' but not 'c01_0'"):
+    with pytest.raises(InputError, match="'both' would be forgotten only in part: 'c00_0' but not 'c01_0'"):
         make_split(source, SplitSettings(forget=forget))
     split = make_split(source, SplitSettings(forget=forget, group_by="case_id"))
     assert {case["label"] for case in split["forget"]} == {"nevus"}

@@ -95,7 +95,7 @@ def test_class_names_are_no_paths(make_manifest, tmp_path):
 
 
 def test_labels_that_are_no_known_class_are_all_named(split_file, make_manifest, tmp_path):
-    with pytest.raises(InputError, match=r"20 labels are mask files, such as .*; a classifier's are names of classes"):
+    with pytest.raises(InputError, match=r"20 labels are mask files, such as .*; a classifier .* class names"):
         load_split(split_file, classes=["nevus"])
     labels = ["nevus", "melanoma", "melanoma", "navus"] * 5
     source = Source(manifest=make_manifest().assign(label=labels), path="somewhere", layout="manifest")
@@ -136,7 +136,7 @@ def test_keys_that_hold_something_else_are_all_named(split_file):
     assert caught.match("key 'retain' holds 3, not a list of cases; make the split again")
     assert caught.match(r"key 'forget' holds None, not a list")
     assert caught.match(r"key 'test' holds \{'a': 'b+\.\.\., not a list")
-    assert caught.match(r"provenance, sha256 holds a list where a mapping is wanted; make the split again")
+    assert caught.match(r"provenance, sha256 holds a list instead of a mapping; make the split again")
     split_file.write_text('{"retain": 3}')
     with pytest.raises(InputError, match="key 'retain' holds 3, not a list of cases"):
         load_split(split_file)
@@ -179,7 +179,7 @@ def test_what_subsets_have_in_common_is_all_listed(split_file):
         "content with SHA-256 .* occurs in",
     ):
         assert caught.match(expected)
-    assert "forgetting is void while a copy stays" in text
+    assert "forgetting has no effect while a copy stays" in text
 
 
 def test_a_case_that_stands_twice_in_one_subset_is_refused(split_file):
@@ -218,7 +218,7 @@ def test_a_split_by_case_may_divide_patients_and_says_so(make_manifest, tmp_path
     source = Source(manifest=make_manifest(), path="somewhere", layout="manifest")
     path = write_split(tmp_path / "split.json", make_split(source, SplitSettings(group_by="case_id")))
     load_split(path)
-    assert "patients lie in several subsets" in caplog.text
+    assert "patients are in several subsets" in caplog.text
     edit(path, lambda content: content["provenance"].update(group_by="site"))
     with pytest.raises(InputError, match="column 'site', by which the split is grouped, is missing"):
         load_split(path)
@@ -260,7 +260,7 @@ def test_real_copies_under_two_classes_stay_together_or_are_refused_in_part(real
     source = read_layout(real_data / "isic9")
     split = make_split(source, SplitSettings(on_duplicates="together"))
     assert sum(len(split[name]) for name in SUBSETS) == 2359
-    with pytest.raises(InputError, match=r"is to be forgotten only in part: .*with --on-duplicates drop"):
+    with pytest.raises(InputError, match=r"forgotten only in part: .*with --on-duplicates drop"):
         make_split(source, SplitSettings(forget=ForgetWhere("diagnosis == 'nevus'"), on_duplicates="together"))
 
 

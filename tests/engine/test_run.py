@@ -76,7 +76,7 @@ class TestFinishedUnlearning:
             "forget_classes": [],
             "preset": None,
             "measurements": {"drift": {"total": 1.5}},
-            "method": {"name": "Push", "settings": {"weight": 3.0}, "target": ANY},
+            "method": {"name": "Push", "settings": {"weight": 3.0}, "target": ANY, "package": None, "version": None},
             "seed": 0,
             "max_epochs": 2,
             "device": "cpu",

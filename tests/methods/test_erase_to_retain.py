@@ -264,9 +264,7 @@ class TestPresets:
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
     def test_an_unknown_preset_is_refused_with_the_known_ones(self, unlearn):
-        with pytest.raises(
-            InputError, match="preset 'papr' is not one of the bundle 'isic': paper, paper-code, two-phase"
-        ):
+        with pytest.raises(InputError, match="preset 'papr' is not in the bundle 'isic': paper, paper-code, two-phase"):
             unlearn(preset="papr")
 
     @pytest.mark.parametrize("task", ["masks", "classes"])

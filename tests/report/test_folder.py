@@ -122,7 +122,7 @@ def test_a_student_of_another_teacher(make_run, order):
     [
         (lambda t: t.drop(columns="iou"), "no column 'iou'"),
         (lambda t: t.assign(bce="low"), "text in 'bce'"),
-        (lambda t: t[t["model"] == "teacher"], "no row of the model 'student'"),
+        (lambda t: t[t["model"] == "teacher"], "no row of .* 'student'"),
         (lambda t: pd.concat([t, t.head(2)]), "has 2 cases twice, 'retain_p00_0' first"),
     ],
 )

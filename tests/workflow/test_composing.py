@@ -121,7 +121,7 @@ def test_runs_that_do_not_belong_together_are_refused_with_every_problem(unlearn
         "differ in their split",
         "differ in their bundle (isic, chase)",
         "--share 0.3 means nothing with --how head",
-        "--set 'max_epoch' is no id of this config; the nearest are max_epochs",
+        "--set 'max_epoch' is not an id of this config; the closest are max_epochs",
     ):
         assert expected in told
     assert not (tmp_path / "x").exists()

@@ -1,4 +1,4 @@
-"""Folders as public data sets come, read into a manifest."""
+"""Folders in the layouts of public data sets, read into a manifest."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _ISIC_FOLDERS = (
 _CHASE_LABEL_SETS = ("1stHO", "2ndHO")
 _CHASE_IMAGE = re.compile(r"(Image_(\d+)([LR]))\.jpg", re.IGNORECASE)
 _PARTS = ("train", "training", "val", "valid", "validation", "test", "testing")
-_SALT_LENGTH = 16  # characters at least
+_SALT_LENGTH = 16  # minimum number of characters
 _NO_CLASSES = ("image", "images", "label", "labels", "mask", "masks")  # folders of a segmentation data set
 
 
@@ -54,11 +54,11 @@ class Source:
 
     Args:
         manifest: see `read_manifest`.
-        path: what the user pointed at.
+        path: the path that the user gave.
         layout: a key of `LAYOUTS`.
-        label_set: the annotator chosen, for layouts with several.
-        classes: names of the values 0, 1, 2 ... of the masks, where the source tells them.
-        salt: with which identifiers were hashed, for layouts that do; see `pseudonym`.
+        label_set: the chosen annotator, for layouts with several.
+        classes: names of the values 0, 1, 2 ... of the masks, if the source gives them.
+        salt: the salt of the hashed identifiers, for layouts that hash them; see `pseudonym`.
     """
 
     manifest: pd.DataFrame
@@ -73,8 +73,8 @@ class Source:
 class Layout:
     """How to recognize and read one kind of source.
 
-    `read` takes the path, where there are any a label set, and where it hashes identifiers a salt. `classes` finds the
-    names of the masks' values, where the source tells them.
+    `read` takes the path; a label set, if the layout has several; and a salt, if it hashes identifiers. `classes` finds
+    the names of the masks' values, if the source gives them.
     """
 
     fits: Callable[[Path], bool]
@@ -91,18 +91,18 @@ def read_layout(
     label_set: str | None = None,
     salt: str | None = None,
 ) -> Source:
-    """Read a folder or CSV file; the layout is recognized where it is not given.
+    """Read a folder or CSV file; the layout is recognized if it is not given.
 
     Args:
         source: a folder or a CSV file.
         layout: a key of `LAYOUTS`, or None to recognize it.
         label_set: the annotator, for layouts with several; None takes the first.
         salt: for layouts that hash identifiers, 16 characters or more; None draws one. The same salt gives the same
-            names.
+            pseudonyms.
 
     Raises:
-        InputError: where no layout fits, naming those tried and what was looked for; where images have no mask or masks
-            no image, naming all of them; for a salt that can be guessed, or has no effect.
+        InputError: if no layout fits, with all layouts and what each needs; if images have no mask or masks have no
+            image, with all of them; for a salt that is too short, or has no effect.
     """
     path = Path(source)
     raise_if_any(filter(None, [special_problem(path)]))
@@ -115,7 +115,7 @@ def read_layout(
         raise InputError(f"layout {layout!r} is unknown; {nearest_names(layout, LAYOUTS)}")
     kind = LAYOUTS[layout]
     if not kind.fits(path):
-        raise InputError(f"{str(path)!r} has not the layout {layout!r}, which is {kind.looks_for}")
+        raise InputError(f"{str(path)!r} does not have the layout {layout!r}, which is {kind.looks_for}")
     label_set = _choose_label_set(layout, label_set)
     salt = _choose_salt(layout, salt)
     manifest = kind.read(path, *(choice for choice in (label_set, salt) if choice is not None))
@@ -126,9 +126,9 @@ def read_layout(
 def read_isic(source: str | os.PathLike[str]) -> pd.DataFrame:
     """Read dermoscopy images with lesion masks, named as in ISIC 2017 and ISIC 2018 Task 1.
 
-    ISIC has no patient ids: each image takes that of an optional `metadata.csv` (keyed by `image_id`): its
-    `patient_id`, else that of another image of its lesion, else its `lesion_id`; where there is none of these, the
-    image id itself, which is logged as a warning.
+    ISIC has no patient ids. An optional `metadata.csv` (keyed by `image_id`) gives each image its `patient_id`, or else
+    that of another image of its lesion, or else its `lesion_id`. Without these, the patient id is the image id itself,
+    and a warning is logged.
 
     Args:
         source: a folder with `images/` and `masks/`, or with the folders of the official archives.
@@ -161,8 +161,8 @@ def read_chase(source: str | os.PathLike[str], label_set: str = "1stHO") -> pd.D
     Source: Fraz et al., *An ensemble classification-based approach applied to retinal blood vessel segmentation*, IEEE
     TBME 2012.
     """
-    found = [match for file in sorted(Path(source).iterdir()) if (match := _CHASE_IMAGE.fullmatch(file.name))]
-    images = {match[1]: Path(source) / match[0] for match in found}
+    matches = [match for file in sorted(Path(source).iterdir()) if (match := _CHASE_IMAGE.fullmatch(file.name))]
+    images = {match[1]: Path(source) / match[0] for match in matches}
     masks = {file.stem.removesuffix(f"_{label_set}"): file for file in Path(source).glob(f"*_{label_set}.png")}
     manifest = pair(images, masks, f"<image>_{label_set}.png")
     return manifest.assign(
@@ -174,18 +174,18 @@ def read_chase(source: str | os.PathLike[str], label_set: str = "1stHO") -> pd.D
 
 
 def read_class_folders(source: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a folder of class folders with pictures, as it is, or divided into `Train/` and `Test/`.
+    """Read a folder of class folders with pictures, which may be divided into `Train/` and `Test/`.
 
-    The label and the column `diagnosis` are the name of the class folder; `folder` is the part, where there are parts.
-    The file's name is the case id, and may occur in several classes or parts, which `resolve_duplicates` settles. An
-    optional `metadata.csv` gives patient ids and more columns, as for `read_isic`; what the folders say goes before it.
-    What is no picture in a class folder is left out, and logged.
+    The label and the column `diagnosis` are the name of the class folder; the column `folder` is the part, if there are
+    parts. The file's name is the case id; `resolve_duplicates` handles names that occur in several classes or parts. An
+    optional `metadata.csv` gives patient ids and more columns, as for `read_isic`; the folders override it. Anything
+    that is not a picture in a class folder is left out, and logged.
 
     Args:
-        source: a folder with a folder per class, or with `Train/` and `Test/` that hold these.
+        source: a folder with one folder per class, or with `Train/` and `Test/` that contain them.
 
     Raises:
-        InputError: where there are not at least two classes with pictures.
+        InputError: if there are fewer than two classes with pictures.
     """
     source = Path(source)
     parts = _parts(source)
@@ -205,7 +205,7 @@ def read_class_folders(source: str | os.PathLike[str]) -> pd.DataFrame:
         raise InputError(
             f"{str(source)!r} has pictures of {manifest[LABEL].nunique()} classes "
             f"({', '.join(map(repr, manifest[LABEL].unique())) or 'none'}); a classifier needs two or more: give the "
-            "folder that holds the class folders"
+            "folder that contains the class folders"
         )
     _warn_of_leftovers(source, parts, [folder for _, folder in folders])
     if not parts:
@@ -226,9 +226,7 @@ def _choose_label_set(layout: str, label_set: str | None) -> str | None:
     if label_set is None:
         return allowed[0] if allowed else None
     if label_set not in allowed:
-        choice = (
-            f"choose {' or '.join(map(repr, allowed))}" if allowed else "it has a single one; leave --label-set out"
-        )
+        choice = f"choose {' or '.join(map(repr, allowed))}" if allowed else "it has only one; leave --label-set out"
         raise InputError(f"label set {label_set!r} does not exist in layout {layout!r}; {choice}")
     return label_set
 
@@ -242,8 +240,8 @@ def _choose_salt(layout: str, salt: str | None) -> str | None:
         )
     if len(salt) < _SALT_LENGTH:
         raise InputError(
-            f"the salt has {len(salt)} characters; give {_SALT_LENGTH} or more, since who guesses it finds patients by "
-            "trying their numbers: leave --salt out to have one drawn, or make one with 'openssl rand -hex 16'"
+            f"the salt has {len(salt)} characters; give {_SALT_LENGTH} or more, since anyone who guesses it can find "
+            "patients by trying numbers: leave --salt out to have one drawn, or make one with 'openssl rand -hex 16'"
         )
     return salt
 
@@ -272,7 +270,7 @@ def _has_class_folders(path: Path) -> bool:
 
 
 def _parts(source: Path) -> list[Path]:
-    """The folders `Train/`, `Test/` ... of a data set that comes divided; empty where it does not."""
+    """The folders `Train/`, `Test/` ... of a data set that is divided into parts; empty if it is not."""
     return sorted(folder for folder in source.iterdir() if _is_shown_folder(folder) and folder.name.lower() in _PARTS)
 
 
@@ -281,17 +279,17 @@ def _is_shown_folder(path: Path) -> bool:
 
 
 def _warn_of_leftovers(source: Path, parts: list[Path], folders: list[Path]) -> None:
-    """Say which class folders are empty, and which files and folders beside and inside them are left out."""
+    """Warn about empty class folders, and about files and folders that are left out."""
     read = {source / "metadata.csv", *parts, *folders, *(file for folder in folders for file in _pictures(folder))}
     for folder in folders:
         if not _pictures(folder):
-            _log.warning("class folder '%s' holds no picture (%s); it is left out", folder, ", ".join(_PICTURES))
+            _log.warning("class folder '%s' has no pictures (%s); it is left out", folder, ", ".join(_PICTURES))
     places = [source, *parts, *folders]
     left = [entry for place in places for entry in sorted(place.iterdir()) if entry not in read]
     left = [entry for entry in left if not entry.name.startswith(".")]
     if left:
         _log.warning(
-            "%d files or folders are no picture in a class folder and are left out, such as '%s'", len(left), left[0]
+            "%d files or folders are not pictures in a class folder and are left out, such as '%s'", len(left), left[0]
         )
 
 
@@ -316,7 +314,7 @@ LAYOUTS: dict[str, Layout] = {
     "class-folders": Layout(
         _has_class_folders,
         read_class_folders,
-        "a folder with a folder of pictures per class, or Train/ and Test/ of these",
+        "a folder with one folder of pictures per class, or Train/ and Test/ with such folders",
     ),
     "decathlon": Layout(
         is_decathlon,
@@ -330,7 +328,7 @@ LAYOUTS: dict[str, Layout] = {
     "dicom": Layout(
         is_dicom,
         read_dicom,
-        "a folder with a folder per DICOM series at any depth, and <folder>_seg.nii.gz beside each",
+        "a folder with one folder per DICOM series at any depth, and <folder>_seg.nii.gz next to each",
         hashes=True,
     ),
 }

@@ -1,4 +1,4 @@
-"""Images and their labels brought together, and what a `metadata.csv` says of them."""
+"""Pairs of images and labels, with the columns of an optional `metadata.csv`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _log = logging.getLogger(__name__)
 
 
 def pair(images: Mapping[str, Path], labels: Mapping[str, Path], expected: str, kind: str = "mask") -> pd.DataFrame:
-    """A manifest of images and labels of the same key, which becomes case and patient id.
+    """A manifest of images and labels with the same key, which becomes case id and patient id.
 
     Args:
         images: path by key.
         labels: path by key.
-        expected: how the label of an image is called, for the message.
+        expected: how the label of an image should be named, for the message.
         kind: `mask` or `label`, for the message.
 
     Raises:
-        InputError: listing every image without label and label without image.
+        InputError: with every image without a label and every label without an image.
     """
     problems = [
         f"image {str(images[key])!r} has no {kind}; expected {expected!r}"
@@ -43,15 +43,15 @@ def pair(images: Mapping[str, Path], labels: Mapping[str, Path], expected: str, 
 def with_metadata(manifest: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Add the columns of an optional `metadata.csv`, and a patient to every image.
 
-    The patient of an image is its `patient_id`, else that of another image of its lesion, else its `lesion_id`; where
-    there is none of these, the image id itself, which is logged as a warning.
+    The patient of an image is its `patient_id`, or else that of another image of its lesion, or else its `lesion_id`.
+    Without these, it is the image id itself, and a warning is logged.
 
     Args:
-        manifest: with `case_id`, `image` and `label`; what stands in it goes before the metadata.
-        folder: where `metadata.csv` may be, with the column `image_id`.
+        manifest: with `case_id`, `image` and `label`; its values override the metadata.
+        folder: the folder that may contain `metadata.csv`, with the column `image_id`.
 
     Raises:
-        InputError: where the metadata have no `image_id`, or describe one more than once.
+        InputError: if the metadata have no `image_id`, or describe one more than once.
     """
     csv = folder / "metadata.csv"
     return _with_patients(_join_metadata(manifest, csv) if csv.is_file() else manifest)
@@ -64,8 +64,8 @@ def _join_metadata(manifest: pd.DataFrame, csv: Path) -> pd.DataFrame:
         raise InputError(f"{str(csv)!r} has no column 'image_id'; {nearest_names('image_id', metadata.columns)}")
     for name in [name for name in ids if name in metadata]:
         metadata[name] = metadata[name].str.strip().replace("", None)
-    told = [CASE_ID, IMAGE, LABEL, "file", *manifest.columns]  # what the folders say already
-    metadata = metadata.drop(columns=told, errors="ignore").drop_duplicates()
+    known = [CASE_ID, IMAGE, LABEL, "file", *manifest.columns]  # these come from the folders
+    metadata = metadata.drop(columns=known, errors="ignore").drop_duplicates()
     twice = metadata["image_id"][metadata["image_id"].duplicated()].unique()
     raise_if_any(f"{str(csv)!r} describes image_id {name!r} more than once; keep one row" for name in twice)
     return manifest.merge(
@@ -85,7 +85,7 @@ def _with_patients(manifest: pd.DataFrame) -> pd.DataFrame:
     if guessed:
         _log.warning(
             "%d of %d images have no patient id (many public data sets have none): each counts as its own patient, so "
-            "images of one person can land in different subsets; add a metadata.csv with image_id and patient_id "
+            "images of one person can end up in different subsets; add a metadata.csv with image_id and patient_id "
             "if you can",
             guessed,
             len(manifest),

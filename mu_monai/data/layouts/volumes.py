@@ -1,4 +1,4 @@
-"""Folders of volumes as data sets and hospitals keep them, read into a manifest."""
+"""Folders of volumes in the layouts of data sets and hospitals, read into a manifest."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ _HEADERS = {
     "modality": "Modality",
     "sex": "PatientSex",
 }
-_YEARS = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}  # of the units of PatientAge in a year
+_YEARS = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}  # how many of each unit of PatientAge make a year
 
 
 def read_volumes(source: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a folder of images and labels of the same names.
+    """Read a folder of images and labels with matching names.
 
     Args:
-        source: with `images/` (`<name>.nii.gz`, `<name>.nii`, or a folder `<name>/` with a DICOM series), `labels/`
-            (`<name>.nii.gz` or `<name>_seg.nii.gz`) and, where there is one, `metadata.csv` as for `read_isic`.
+        source: a folder with `images/` (`<name>.nii.gz`, `<name>.nii`, or a folder `<name>/` with a DICOM series),
+            `labels/` (`<name>.nii.gz` or `<name>_seg.nii.gz`) and optionally `metadata.csv` as for `read_isic`.
 
     Raises:
-        InputError: listing every image without label, label without image, and name that two images or labels share.
+        InputError: with every image without a label, every label without an image, and every name that two images or
+            two labels share.
     """
     source = Path(source)
     images = _by_stem([*_volume_files(source / "images"), *_series_folders(source / "images")])
@@ -51,14 +52,14 @@ def read_volumes(source: str | os.PathLike[str]) -> pd.DataFrame:
 def read_decathlon(source: str | os.PathLike[str]) -> pd.DataFrame:
     """Read a data set of the Medical Segmentation Decathlon, or another with its `dataset.json`.
 
-    Only `training` has labels; its further entries become columns. What else there is is left out, and logged. An
+    Only `training` has labels; other keys of its entries become columns. Everything else is left out, and logged. An
     optional `metadata.csv` gives patients, as for `read_isic`.
 
     Args:
         source: the folder with `dataset.json`, or that file.
 
     Raises:
-        InputError: where `training` is empty; listing every entry that is not one image with one label.
+        InputError: if `training` is empty; with every entry that is not one image with one label.
 
     Source: Antonelli et al., *The Medical Segmentation Decathlon* (arXiv 2106.05735).
     """
@@ -76,7 +77,7 @@ def read_decathlon(source: str | os.PathLike[str]) -> pd.DataFrame:
     if isinstance(content.get("test"), list) and content["test"]:
         _log.warning("%d test images of '%s' have no labels and are left out", len(content["test"]), file)
     if names := class_names(source):
-        _log.info("the classes of '%s'; pass them on by --set classes='%s'", file, json.dumps(names))
+        _log.info("the classes of '%s'; give them to the bundle with --set classes='%s'", file, json.dumps(names))
     folder = file.absolute().parent
     rows = [{CASE_ID: stem(Path(entry[IMAGE])), **_plain(entry)} for entry in entries]
     manifest = pd.DataFrame(rows).drop(columns=PATIENT_ID, errors="ignore")
@@ -86,7 +87,7 @@ def read_decathlon(source: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def class_names(source: str | os.PathLike[str]) -> list[str]:
-    """The names of the values 0, 1, 2 ... of the masks, as `dataset.json` says; empty where it does not."""
+    """The names of the values 0, 1, 2 ... of the masks, from `dataset.json`; empty if it does not give them."""
     labels = read_json(_decathlon_file(Path(source)), dict).get("labels")
     if not isinstance(labels, dict) or set(labels) != set(map(str, range(len(labels)))):
         return []
@@ -94,19 +95,19 @@ def class_names(source: str | os.PathLike[str]) -> list[str]:
 
 
 def read_dicom(source: str | os.PathLike[str], salt: str) -> pd.DataFrame:
-    """Read folders of DICOM series; patients and cases get names that do not tell who they are.
+    """Read folders of DICOM series; patients and cases get pseudonyms.
 
-    The columns `manufacturer`, `model_name`, `study_date` (as `20221231`), `modality`, and where there are any `sex`
-    and `age` (years) are those of the headers.
+    The columns `manufacturer`, `model_name`, `study_date` (as `20221231`), `modality` and, if any header has them,
+    `sex` and `age` (years) come from the headers.
 
     Args:
-        source: with a folder per series at any depth. The label of the series in `<folder>/` is `<folder>_seg.nii.gz`
-            beside it, or `labels/<folder>.nii.gz` in `source`.
+        source: a folder with one folder per series at any depth. The label of the series in `<folder>/` is
+            `<folder>_seg.nii.gz` next to it, or `labels/<folder>.nii.gz` in `source`.
         salt: see `pseudonym`.
 
     Raises:
-        InputError: listing every series without label, without PatientID or without SeriesInstanceUID, and every label
-            of several series.
+        InputError: with every series without a label, PatientID or SeriesInstanceUID, and every label that belongs to
+            several series.
     """
     source = Path(source).absolute()
     headers = {folder: read_header(folder) for folder in find_series(source)}
@@ -128,13 +129,13 @@ def read_dicom(source: str | os.PathLike[str], salt: str) -> pd.DataFrame:
 
 
 def is_volumes(path: Path) -> bool:
-    """Whether there are `images/` with volumes and `labels/`."""
+    """Whether a folder has `images/` with volumes, and `labels/`."""
     images = path / "images"
     return images.is_dir() and (path / "labels").is_dir() and bool(_volume_files(images) or _series_folders(images))
 
 
 def is_decathlon(path: Path) -> bool:
-    """Whether there is a `dataset.json`, or another JSON file, with a list `training`."""
+    """Whether a path is a `dataset.json` or another JSON file with a list `training`, or a folder with the former."""
     file = _decathlon_file(path)
     try:
         content = read_json(file) if file.suffix == ".json" and file.is_file() else None
@@ -144,7 +145,7 @@ def is_decathlon(path: Path) -> bool:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether there are DICOM files in a folder, at any depth."""
+    """Whether a folder contains DICOM files at any depth."""
     return path.is_dir() and any(True for _ in find_series(path))
 
 
@@ -170,17 +171,17 @@ def _series_folders(folder: Path) -> list[Path]:
 
 
 def _by_stem(files: list[Path], images: Mapping[str, Path] | None = None) -> dict[str, Path]:
-    """Files by their names; labels, where `images` are given, by the name of their image."""
-    found: dict[str, list[Path]] = {}
+    """Files by their names; if `images` are given, the files are labels, by the name of their image."""
+    by_name: dict[str, list[Path]] = {}
     for file in files:
         name = stem(file)
-        found.setdefault(name if images is None or name in images else name.removesuffix("_seg"), []).append(file)
+        by_name.setdefault(name if images is None or name in images else name.removesuffix("_seg"), []).append(file)
     raise_if_any(
-        f"{' and '.join(repr(str(file)) for file in same)} have one name; keep one of them, or rename one"
-        for same in found.values()
+        f"{' and '.join(repr(str(file)) for file in same)} have the same name; keep one of them, or rename one"
+        for same in by_name.values()
         if len(same) > 1
     )
-    return {name: same[0] for name, same in found.items()}
+    return {name: same[0] for name, same in by_name.items()}
 
 
 def _decathlon_file(path: Path) -> Path:
@@ -188,13 +189,13 @@ def _decathlon_file(path: Path) -> Path:
 
 
 def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What of an entry can stand in a cell of a table."""
+    """The values of an entry that fit into a cell of a table."""
     return {name: value for name, value in entry.items() if isinstance(value, str | int | float) or value is None}
 
 
 def _shown(entry: object) -> str:
-    told = repr(entry)
-    return told if len(told) <= 60 else f"{told[:60]}..."
+    shown = repr(entry)
+    return shown if len(shown) <= 60 else f"{shown[:60]}..."
 
 
 def _series_label(source: Path, folder: Path) -> Path | None:
@@ -208,15 +209,16 @@ def _series_problems(headers: Mapping[Path, Header], labels: Mapping[Path, Path 
     for folder, header in headers.items():
         series = f"series {str(folder)!r}"
         problems += [
-            f"{series} has no {keyword}, which its {kind} is named after; fill it in, or list the series in a manifest"
+            f"{series} has no {keyword}, from which its {kind} gets its name; fill it in, or list the series in a "
+            "manifest"
             for keyword, kind in (("PatientID", "patient"), ("SeriesInstanceUID", "case"))
             if text(header, keyword) is None
         ]
         if labels[folder] is None:
-            problems.append(f"{series} has no label; expected '{folder.name}_seg.nii.gz' beside it, or in labels/")
+            problems.append(f"{series} has no label; expected '{folder.name}_seg.nii.gz' next to it, or in labels/")
     used = pd.Series({str(folder): label for folder, label in labels.items() if label}, dtype=object)
     return problems + [
-        f"label {str(label)!r} belongs to {len(same)} series: {', '.join(map(repr, same.index))}; put a label beside "
+        f"label {str(label)!r} belongs to {len(same)} series: {', '.join(map(repr, same.index))}; put a label next to "
         "each, named <folder>_seg.nii.gz"
         for label, same in used.groupby(used)
         if len(same) > 1

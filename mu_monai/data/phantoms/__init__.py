@@ -1,4 +1,4 @@
-"""Drawn images of patients who do not exist."""
+"""Phantoms: drawn images of patients who do not exist."""
 
 from mu_monai.data.phantoms.write import PhantomKind, phantom_split, write_phantoms
 

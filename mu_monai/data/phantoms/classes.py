@@ -1,4 +1,4 @@
-"""One lesion phantom to be classified: nine classes that differ to the eye, and patients who look like another."""
+"""One lesion phantom for classification: nine visibly different classes, and patients who look like another class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mu_monai.data.phantoms.texture import smooth_noise
 
 Array = NDArray[np.float64]
 
-_ATYPICAL = 0.15  # share of patients whose lesions look like another class than they are
+_ATYPICAL = 0.15  # share of patients whose lesions look like another class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,8 @@ class _Look:
         color: RGB in [0, 1].
         wild: amplitude of the waves along the border, as a share of the radius.
         patches: strength of the variegation, in units of color.
-        center: RGB of the inner half, or none.
-        dots: RGB of scattered dots, or none.
+        center: RGB of the inner half, or None.
+        dots: RGB of scattered dots, or None.
         ridges: strength of parallel ridges, in units of color.
     """
 
@@ -56,8 +56,8 @@ class ClassStyle:
 
     Args:
         lesion: skin, hairs and device.
-        look: the class that the lesions look like. For some patients it is not their diagnosis, as where only the
-            laboratory can tell; a network can only memorize these.
+        look: the class that the lesions look like. For some patients it differs from the diagnosis, as in cases that
+            only a laboratory can decide; a network can only memorize these.
     """
 
     lesion: LesionStyle
@@ -81,7 +81,7 @@ def draw_class(rng: np.random.Generator, style: ClassStyle, size: int) -> NDArra
     depth = lesion_depth(rng, (y, x), 0.5 + rng.uniform(-0.08, 0.08, 2), radius, look.wild)
     opacity = rng.uniform(0.75, 0.95) / (1 + np.exp(-depth / rng.uniform(0.04, 0.10)))
     image += opacity[..., None] * (_lesion_colors(rng, look, depth, (y, x)) - image)
-    draw_hairs(rng, image, style.lesion.hairs // 4)  # at this size more would hide the lesion
+    draw_hairs(rng, image, style.lesion.hairs // 4)  # at this size, more hairs would hide the lesion
     image *= illumination(rng, (y, x), style.lesion.device)[..., None]
     if style.lesion.device == "b":
         image *= np.array([0.93, 0.97, 1.08])
@@ -104,6 +104,6 @@ def _lesion_colors(rng: np.random.Generator, look: _Look, depth: Array, grid: tu
 
 
 def _share(height: Array, softness: float) -> Array:
-    """From 0 where `height` is negative to 1 where it is positive, `(size, size, 1)`."""
+    """A smooth step from 0 (negative `height`) to 1 (positive `height`), `(size, size, 1)`."""
     share: Array = 1 / (1 + np.exp(-height / softness))
     return share[..., None]

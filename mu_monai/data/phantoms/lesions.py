@@ -1,4 +1,4 @@
-"""One dermoscopy-like lesion phantom: an image, and the mask that one particular annotator would have drawn."""
+"""One dermoscopy-like lesion phantom: an image, and the mask as one particular annotator would draw it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class LesionStyle:
         skin: RGB in [0, 1].
         hairs: how many hairs cross an image.
         device: `a`, or `b` with a bluish cast and a dark rim.
-        border_offset: how far outside (> 0) or inside (< 0) the visible border this patient's annotator draws, as a
+        border_offset: how far outside (> 0) or inside (< 0) of the visible border this patient's annotator draws, as a
             share of the lesion's radius. The image does not show it, so a network can only memorize it.
-        roughness: amplitude of the annotator's own waves along the border, as a share of the radius.
+        roughness: amplitude of the annotator's waves along the border, as a share of the radius.
     """
 
     skin: Array
@@ -90,7 +90,7 @@ def _waves(rng: np.random.Generator, grid: tuple[Array, Array], center: Array, s
     terms = np.zeros(orders[-1] + 1, dtype=complex)
     for order in orders:
         terms[order] = size * rng.normal() * orders[0] / order * np.exp(1j * rng.uniform(0, 2 * np.pi))
-    total: Array = np.polyval(terms[::-1], turn).real  # powers of exp(i angle): far cheaper than a cosine per order
+    total: Array = np.polyval(terms[::-1], turn).real  # powers of exp(i angle): much cheaper than a cosine per order
     return total
 
 
@@ -135,7 +135,7 @@ def draw_hairs(rng: np.random.Generator, image: Array, count: int) -> None:
 
 
 def illumination(rng: np.random.Generator, grid: tuple[Array, Array], device: str) -> Array:
-    """A slope of light across the image, and darkness toward the corners."""
+    """A gradient of light across the image, and dark corners."""
     slope = _direction(rng) * rng.uniform(0, 0.2)
     light = 1 + slope[0] * (grid[0] - 0.5) + slope[1] * (grid[1] - 0.5)
     rim = np.hypot(grid[0] - 0.5, grid[1] - 0.5)

@@ -1,4 +1,4 @@
-"""One fundus-like vessel phantom: an image, and the vessel mask that one particular annotator would have drawn."""
+"""One fundus-like vessel phantom: an image, and the vessel mask as one particular annotator would draw it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _OVERSAMPLING = 3  # vessels are thinner than a pixel; they are drawn larger and
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """How a fundus camera changes what it sees.
+    """How a fundus camera changes the image.
 
     Args:
         cast: factor on red, green and blue.
-        radius: of the round field of view, as a share of the image's side.
-        height: above and below the center, at which the field is cut off, as a share of the side.
+        radius: radius of the round field of view, as a share of the image's side.
+        height: distance above and below the center at which the field is cut off, as a share of the side.
         blur: standard deviation of the point spread, as a share of the side.
-        noise: standard deviation of the noise, of pixels in [0, 1].
+        noise: standard deviation of the noise, for pixels in [0, 1].
     """
 
     cast: tuple[float, float, float]
@@ -48,10 +48,10 @@ class VesselStyle:
 
     Args:
         background: RGB of the retina, in [0, 1].
-        device: a key of `CAMERAS`: `b` is darker, more purple, less sharp and noisier than `a`, and cuts the field of
-            view off at top and bottom.
+        device: a key of `CAMERAS`: `b` is darker, more purple, less sharp and noisier than `a`, and cuts off the field
+            of view at top and bottom.
         width_factor: how wide this patient's annotator draws a vessel, as a multiple of its true width.
-        skipped: probability that this annotator leaves a branch out; not visible in the image, so a network can only
+        skipped: probability that this annotator leaves out a branch; the image does not show it, so a network can only
             memorize it.
     """
 
@@ -98,7 +98,7 @@ def draw_vessels(
 
 
 def _photograph(rng: np.random.Generator, retina: Array, camera: Camera) -> tuple[Array, NDArray[np.bool_]]:
-    """What a camera makes of a fundus, and the field that it sees."""
+    """The image that a camera takes of a fundus, and its field of view."""
     size = len(retina)
     image = ndimage.gaussian_filter(retina * camera.cast, (camera.blur * size, camera.blur * size, 0))
     image += rng.normal(0, camera.noise, image.shape)
@@ -178,7 +178,7 @@ def _render(branches: list[tuple[_Branch, float, float]], size: int) -> Array:
 
 
 def _stroke(pen: ImageDraw.ImageDraw, points: list[tuple[float, float]], widths: list[float], ink: int) -> None:
-    """Draw a line that tapers; where it is thin throughout, in one go, as most branches are."""
+    """Draw a tapering line; a line that is thin throughout, like most branches, is drawn in one go."""
     if max(widths) <= 2 * _OVERSAMPLING:
         pen.line(points, fill=ink, width=round(sum(widths) / len(widths)))
         return

@@ -1,4 +1,4 @@
-"""One CT-like volume phantom: Hounsfield units, and the classes that one particular annotator would have drawn."""
+"""One CT-like volume phantom: Hounsfield units, and the classes as one particular annotator would draw them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LESION = {"cyst": 10.0, "metastasis": 25.0, "hemangioma": 40.0}  # HU
 VOLUME_DIAGNOSES = tuple(_LESION)
 _ORIENTATIONS = ("RAS", "LAS", "LPS")
 _DEPTH = 0.6  # slices, as a share of the voxels along the side of a slice
-_NOISE = {"a": (14.0, 0.7), "b": (24.0, 0.45)}  # by device: HU, and the blur of the image in voxels
+_NOISE = {"a": (14.0, 0.7), "b": (24.0, 0.45)}  # by device: noise in HU, and blur of the image in voxels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,11 @@ class VolumeStyle:
     Args:
         device: `a`, or `b` with a sharper and noisier reconstruction.
         spacing: size of a voxel in mm, to the right, front and top.
-        orientation: where the axes of the stored array point to, such as `LPS`.
+        orientation: directions of the axes of the stored array, such as `LPS`.
         fat: width of the rim of fat, as a share of the body's radius.
-        border_offset: how far outside (> 0) or inside (< 0) the visible border this patient's annotator draws, as a
+        border_offset: how far outside (> 0) or inside (< 0) of the visible border this patient's annotator draws, as a
             share of the structure's radius. The image does not show it, so a network can only memorize it.
-        roughness: amplitude of the annotator's own waves along the border, as a share of the radius.
+        roughness: amplitude of the annotator's waves along the border, as a share of the radius.
         lobe: whether the annotator counts the left lobe as organ; the image does not show that either.
     """
 
@@ -95,7 +95,7 @@ def _draw_body(rng: np.random.Generator, grid: Sequence[Array], fat: float) -> A
 
 
 def _draw_organ_depth(rng: np.random.Generator, grid: Sequence[Array]) -> tuple[Array, Array]:
-    """The right lobe of an irregular liver, and the left one that grows out of it."""
+    """The right lobe of an irregular liver, and the left lobe next to it."""
     center = np.array([0.34, 0.02, 0.0]) + rng.uniform(-0.06, 0.06, 3)
     radii = rng.uniform((0.36, 0.40, 0.5), (0.44, 0.50, 0.7))
     tip = center + np.array([-0.42, 0.22, 0.15]) + rng.uniform(-0.05, 0.05, 3)
@@ -116,26 +116,26 @@ def _draw_lesion_depth(rng: np.random.Generator, grid: Sequence[Array], organ: A
 
 
 def _ellipsoid(grid: Sequence[Array], center: Array | tuple[float, ...], radii: Array) -> Array:
-    """How deep each voxel lies inside, in radii: 1 at the center, 0 on the border, < 0 outside."""
+    """How deep each voxel is inside, in radii: 1 at the center, 0 on the border, < 0 outside."""
     parts = (((axis - middle) / radius) ** 2 for axis, middle, radius in zip(grid, center, radii, strict=True))
     depth: Array = 1 - np.sqrt(sum(parts))
     return depth
 
 
 def _fill(image: Array, depth: Array, rng: np.random.Generator, value: float | Array) -> None:
-    """Put tissue of `value` HU, with smooth texture, where `depth` is positive; voxels on the border hold a share."""
+    """Put tissue of `value` HU with a smooth texture where `depth` is positive; voxels on the border get a share."""
     tissue = value + 4 * _smooth_noise(rng, image.shape, 0.03)
     image += expit(depth / 0.02) * (tissue - image)
 
 
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], grain: float) -> Array:
-    """Smooth noise of zero mean and unit deviation; `grain` is the blur as a share of the first side."""
+    """Smooth noise with zero mean and unit standard deviation; `grain` is the blur as a share of the first side."""
     noise: Array = ndimage.gaussian_filter(rng.normal(size=shape), grain * shape[0], mode="wrap")
     return (noise - noise.mean()) / noise.std()
 
 
 def _stored(voxels: NDArray[np.int16] | NDArray[np.uint8], style: VolumeStyle) -> Nifti1Image:
-    """Voxels in the patient's orientation, around the middle of the scanner."""
+    """Voxels in the patient's orientation, around the center of the scanner."""
     affine = np.diag([*style.spacing, 1.0])
     affine[:3, 3] = -0.5 * np.array(style.spacing) * (np.array(voxels.shape) - 1)
     turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(style.orientation))

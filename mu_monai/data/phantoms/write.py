@@ -28,15 +28,15 @@ from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path, read_json, write_json
 
 PhantomKind = Literal["lesions", "vessels", "classes", "volumes"]
-_DRAWING = 2  # raise it whenever the drawings change: a folder made by other drawings is not reused
+_DRAWING = 2  # increase it whenever the drawings change: a folder with other drawings is not reused
 _SHARE_OF_DEVICE_B = 0.3
 _SETTINGS_JSON = "phantoms.json"
-_SIZE, _VOLUME_SIZE = 256, 56  # voxels along a side cost far more in volumes
+_SIZE, _VOLUME_SIZE = 256, 56  # the cost of a volume grows much faster with its side
 
 _IMAGE, _MASK, _VOLUME, _LABELS = "images/{}.png", "masks/{}_segmentation.png", "images/{}.nii.gz", "labels/{}.nii.gz"
 _PATHS = {"lesions": (_IMAGE, _MASK), "vessels": (_IMAGE, _MASK), "classes": (_IMAGE,), "volumes": (_VOLUME, _LABELS)}
 
-_Drawn = tuple[NDArray[Any] | Nifti1Image, ...]  # an image, and its mask where there is one
+_Drawn = tuple[NDArray[Any] | Nifti1Image, ...]  # an image, and its mask if it has one
 
 
 def write_phantoms(
@@ -50,15 +50,15 @@ def write_phantoms(
 ) -> pd.DataFrame:
     """Draw phantoms into `images/` and `masks/` with a `manifest.csv`; the same settings give the same pixels.
 
-    Volumes go into `images/` and `labels/`. The masks bear each patient's annotator's own habit, which the images do
-    not show, and the lesions of some patients look like another class than they are. A network therefore fits the cases
-    it was trained on clearly better than unseen ones, which is what unlearning and membership attacks are about.
+    Volumes go into `images/` and `labels/`. Each patient's masks follow the habit of an annotator, which the images do
+    not show, and the lesions of some patients look like another class. A network therefore fits the cases it was
+    trained on clearly better than unseen ones, which is what unlearning and membership attacks are about.
 
     Args:
         kind: `lesions` (like dermoscopy), `vessels` (like fundus photographs, of the left and the right eye in turn),
-            `classes` (lesions of nine classes, which the patients have in turn; without masks) or `volumes` (like CT;
+            `classes` (lesions of nine classes, assigned to the patients in turn; without masks) or `volumes` (like CT;
             0 background, 1 organ, 2 lesion).
-        folder: where to write; made if absent.
+        folder: where to write; created if absent.
         patients: number of patients, >= 1.
         images_per_patient: >= 1.
         size: side of an image in pixels, >= 32; by default 256, or 56 for volumes, which have 0.6 times as many slices.
@@ -69,7 +69,7 @@ def write_phantoms(
         and `phantom` (the kind).
 
     Raises:
-        InputError: where a setting is out of range.
+        InputError: if a setting is out of range.
     """
     size = _size(kind, size)
     _check(kind, patients, images_per_patient, size, seed)
@@ -96,10 +96,11 @@ def phantom_split(
     size: int | None = None,
     seed: int = 0,
 ) -> str:
-    """Draw phantoms and split them, unless `folder` holds just that already; the folder appears whole or not at all.
+    """Draw phantoms and split them, unless `folder` already has exactly these; it is made whole or not at all.
 
-    An eighth of the patients validate, a fifth test and a tenth of the others (a fifth for volumes, since they are few)
-    are to be forgotten: by default 48 images to retain, 6 to forget, 10 for validation and 16 for test.
+    An eighth of the patients are for validation, a fifth for test, and a tenth of the others (a fifth for volumes,
+    since they are few) are to be forgotten: by default 48 images to retain, 6 to forget, 10 for validation and 16 for
+    test.
 
     Args:
         kind: see `write_phantoms`, as for all other settings.
@@ -107,16 +108,16 @@ def phantom_split(
         patients: >= 5.
         images_per_patient: >= 1.
         size: >= 32 pixels; see `write_phantoms`.
-        seed: >= 0, of the drawings and of the split.
+        seed: seed of the drawings and of the split, >= 0.
 
     Returns:
         The path of `split.json` in the folder.
 
     Raises:
-        InputError: where the folder holds something else, or a setting is out of range.
+        InputError: if the folder contains anything else, or a setting is out of range.
 
     Example:
-        A bundle writes `"split_file": "$mu_monai.data.phantom_split('lesions', @data_dir)"`.
+        A bundle has `"split_file": "$mu_monai.data.phantom_split('lesions', @data_dir)"`.
     """
     size = _size(kind, size)
     _check(kind, patients, images_per_patient, size, seed)
@@ -159,9 +160,7 @@ def _write_patient(
     kind: PhantomKind, folder: Path, patient: int, settings: tuple[int, int, int]
 ) -> list[dict[str, str]]:
     images, size, seed = settings
-    rng = np.random.default_rng(
-        [seed, patient]
-    )  # one stream per patient: more patients leave the first ones as they are
+    rng = np.random.default_rng([seed, patient])  # one stream per patient: more patients do not change the first ones
     device = "b" if rng.random() < _SHARE_OF_DEVICE_B else "a"
     diagnosis, draw = _artist(kind, rng, (device, size), patient)
     rows = []
@@ -188,7 +187,7 @@ def _save(path: Path, drawn: NDArray[Any] | Nifti1Image) -> None:
 def _artist(
     kind: PhantomKind, rng: np.random.Generator, settings: tuple[str, int], patient: int
 ) -> tuple[str, Callable[[str], _Drawn]]:
-    """The diagnosis of a patient and what draws one more image of the patient's, given the eye."""
+    """The diagnosis of a patient, and a function that draws another image of the patient, given the eye."""
     device, size = settings
     if kind == "lesions":
         skin = draw_lesion_style(rng, device)
@@ -208,25 +207,23 @@ def _artist(
 
 
 def _is_complete(folder: Path, settings: dict[str, Any]) -> bool:
-    found = folder / _SETTINGS_JSON
-    return found.is_file() and (folder / "split.json").is_file() and read_json(found) == settings
+    file = folder / _SETTINGS_JSON
+    return file.is_file() and (folder / "split.json").is_file() and read_json(file) == settings
 
 
 def _build(folder: Path, settings: dict[str, Any]) -> None:
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(
-            f"{str(folder)!r} exists and holds something else than these phantoms; name another folder or remove it"
-        )
+        raise InputError(f"{str(folder)!r} exists and does not hold these phantoms; give another folder, or remove it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        building = Path(temporary) / folder.name  # below the private temporary folder, so it gets the usual permissions
+        building = Path(temporary) / folder.name  # inside the private folder, so that it gets the usual permissions
         _write_all(building, settings)
         try:
             if folder.exists():
-                folder.rmdir()  # it is empty; Windows renames onto no folder at all
+                folder.rmdir()  # it is empty; Windows cannot rename onto an existing folder
             building.rename(folder)
         except OSError:
-            if not _is_complete(folder, settings):  # unless another process was faster with the same phantoms
+            if not _is_complete(folder, settings):  # else another process has just made the same phantoms
                 raise
 
 

@@ -1,4 +1,4 @@
-"""Preprocessed volumes: in memory as far as they fit, on disk where a folder is given, and otherwise made again."""
+"""Preprocessed volumes: in memory if they fit, on disk if a folder is given, and otherwise preprocessed again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 _SHARE_OF_FREE_MEMORY = 0.25  # training needs the rest
 _GIB = 2**30
-_CONTAINER_LIMITS = (  # of control groups, version 2 and 1
+_CONTAINER_LIMITS = (  # limit and usage of control groups, versions 2 and 1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
@@ -39,47 +39,47 @@ def volume_datasets(
     cache_gib: float | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> dict[str, Dataset]:
-    """Make a data set of whole preprocessed volumes per subset, which keeps as many in memory as fit.
+    """Make a data set of whole preprocessed volumes per subset, with as many in memory as fit.
 
-    The subsets share the memory in the order of `keys.SUBSETS`: those that are trained on come first. How much one
-    volume takes is measured on the largest, in mm. What does not fit is kept in `cache_dir` after the first time, and
-    preprocessed at every use where there is no such folder. What happens is logged.
+    The subsets share the memory in the order of `keys.SUBSETS`, training subsets first. The memory per volume is
+    measured on the volume that is largest in mm. Volumes that do not fit are written to `cache_dir` when first used;
+    without such a folder, they are preprocessed each time. The outcome is logged.
 
     Args:
-        cases: the cases of each subset, as `load_split` gives them.
+        cases: the cases of each subset, as `load_split` returns them.
         transform: a deterministic MONAI transform, from a case to its preprocessed volume.
-        cache_gib: memory for all volumes together in GiB, >= 0; by default a quarter of what is free now.
-        cache_dir: folder for preprocessed volumes that do not fit; files there are told apart by case and transform.
+        cache_gib: memory for all volumes together in GiB, >= 0; by default a quarter of the free memory.
+        cache_dir: folder for preprocessed volumes that do not fit; its files are keyed by case and transform.
 
     Raises:
         InputError: for a negative or infinite `cache_gib`.
 
     Example:
-        A bundle writes `"datasets": {"_target_": "mu_monai.data.volumes.cache.volume_datasets", "cases": "@cases",
+        A bundle has `"datasets": {"_target_": "mu_monai.data.volumes.cache.volume_datasets", "cases": "@cases",
         "transform": "@transforms"}`.
     """
     if cache_gib is not None and not 0 <= cache_gib < float("inf"):
         raise InputError(f"cache_gib={cache_gib} is not allowed; give the memory for volumes in GiB, 0 for none")
     budget = _free_memory() * _SHARE_OF_FREE_MEMORY if cache_gib is None else cache_gib * _GIB
     every = [case for subset in SUBSETS for case in cases.get(subset, ())]
-    # copies, since a reader that has read is another one to the hash that names what is kept on disk
+    # copies, since the hash that names the files on disk changes once a reader in the transform has been used
     size = _bytes(deepcopy(transform)(max(every, key=_extent))) if every and budget else 0
     room = int(budget // size) if size else 0
     datasets, in_memory = {}, 0
     for subset in [subset for subset in SUBSETS if subset in cases]:
-        own = list(cases[subset])
-        kept = min(room - in_memory, len(own))
-        if kept == len(own) or cache_dir is None:
-            datasets[subset] = CacheDataset(own, deepcopy(transform), cache_num=kept, progress=False)
-            in_memory += kept
+        part = list(cases[subset])
+        fitting = min(room - in_memory, len(part))
+        if fitting == len(part) or cache_dir is None:
+            datasets[subset] = CacheDataset(part, deepcopy(transform), cache_num=fitting, progress=False)
+            in_memory += fitting
         else:
             options = {"hash_func": _case_hash, "hash_transform": pickle_hashing}
-            datasets[subset] = PersistentDataset(own, deepcopy(transform), cache_dir=Path(cache_dir), **options)
+            datasets[subset] = PersistentDataset(part, deepcopy(transform), cache_dir=Path(cache_dir), **options)
     if in_memory < len(every):
-        rest = "made again at every use: raise cache_gib, or give a cache_dir to keep them on disk"
+        rest = "preprocessed each time they are used: raise cache_gib, or give a cache_dir to keep them on disk"
         _log.info(
-            "%d of %d preprocessed volumes fit into the %.1f GiB of the cache (%.0f MiB each at most) and stay in "
-            "memory; the others are %s",
+            "%d of %d preprocessed volumes fit into the cache of %.1f GiB (at most %.0f MiB each) and stay in memory; "
+            "the others are %s",
             *(in_memory, len(every), budget / _GIB, size / 2**20),
             rest if cache_dir is None else f"kept in '{cache_dir}'",
         )
@@ -87,21 +87,21 @@ def volume_datasets(
 
 
 def holding(volumes: Dataset, classes: Sequence[int]) -> Subset[Any]:
-    """Those volumes of a data set whose label holds one of the classes: patches of the others cannot.
+    """The volumes of a data set whose label contains one of the classes, since patches of the others cannot.
 
     Args:
         volumes: whole volumes with `label`, class indices.
         classes: the channels to look for.
 
     Raises:
-        InputError: where no volume does.
+        InputError: if no volume contains one.
     """
-    wanted = torch.tensor(list(classes))
-    indices = [i for i in range(len(volumes)) if torch.isin(torch.as_tensor(volumes[i][LABEL]), wanted).any()]
+    channels = torch.tensor(list(classes))
+    indices = [i for i in range(len(volumes)) if torch.isin(torch.as_tensor(volumes[i][LABEL]), channels).any()]
     if not indices:
         raise InputError(
             f"none of the {len(volumes)} volumes to train on holds the classes to forget (label values "
-            f"{', '.join(map(str, classes))}); there is nothing to forget, or 'classes' names them in another order"
+            f"{', '.join(map(str, classes))}); there is nothing to forget, or 'classes' lists them in the wrong order"
         )
     if len(indices) < len(volumes):
         _log.info(
@@ -111,7 +111,7 @@ def holding(volumes: Dataset, classes: Sequence[int]) -> Subset[Any]:
 
 
 def _free_memory() -> float:
-    """Bytes that may still be taken: those of the machine, or of the container where it is given less."""
+    """Free memory in bytes, of the machine or, if that is less, of the container."""
     free = float(psutil.virtual_memory().available)
     for limit, used in _CONTAINER_LIMITS:
         try:
@@ -132,12 +132,12 @@ def _files(case: Case) -> list[Path]:
 
 
 def _extent(case: Case) -> float:
-    """The size of a volume in mm3, by its header: what a resampled volume's voxels grow with."""
-    label = nibabel.load(case[LABEL])  # on the voxels of its image, and never a folder
+    """The size of a volume in mm3, by its header: the number of voxels after resampling is proportional to it."""
+    label = nibabel.load(case[LABEL])  # has the voxels of its image, and is never a folder
     return float(np.prod(label.shape[:3]) * np.prod(label.header.get_zooms()[:3]))
 
 
 def _case_hash(case: Case) -> bytes:
-    """The name of a case on disk: another one once one of its files was written anew."""
+    """The name of a case on disk; it changes when one of its files is written again."""
     files = [*_files(case), *[Path(case[LABEL])] * (LABEL in case)]
     return bytes(pickle_hashing({**case, "written": [file.stat().st_mtime_ns for file in files]}))

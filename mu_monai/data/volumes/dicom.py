@@ -1,4 +1,4 @@
-"""DICOM series: a folder with one file per slice, its headers, and whether it is whole."""
+"""DICOM series: a folder with one file per slice, its headers, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pydicom.misc import is_dicom
 
 from mu_monai.files import special_problem
 
-_UNEVEN = 0.25  # how far, of the usual distance, a slice may lie from where it should; headers round positions
-_SAME = 1e-3  # of the usual distance; slices nearer than this lie at one position
-_DECIMALS = 4  # to which spacing and direction must agree
-_IDENTIFIERS = ("SeriesInstanceUID", "PatientID")  # are told to nobody
-_NUMBERS = {  # how many the elements hold that place a slice and scale its values
+_UNEVEN = 0.25  # how far a slice may be from its expected position, as a share of the usual distance; headers round
+_SAME = 1e-3  # slices closer than this share of the usual distance are at the same position
+_DECIMALS = 4  # spacing and direction must agree to this many decimals
+_IDENTIFIERS = ("SeriesInstanceUID", "PatientID")  # never shown in messages
+_NUMBERS = {  # how many numbers each element for position and scale of a slice has
     "Rows": 1,
     "Columns": 1,
     "InstanceNumber": 1,
@@ -36,7 +36,7 @@ Header = pydicom.Dataset
 
 
 def find_series(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """The folders at any depth that directly hold DICOM files, in the order of their paths; not the hidden ones."""
+    """The folders at any depth that directly contain DICOM files, sorted by path; hidden folders are skipped."""
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if any(map(is_dicom, _slice_files(place, files))):
@@ -44,12 +44,12 @@ def find_series(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def is_series(path: str | os.PathLike[str]) -> bool:
-    """Say whether a path is a folder that directly holds a DICOM file."""
+    """Whether a path is a folder that directly contains a DICOM file."""
     return os.path.isdir(path) and any(map(is_dicom, _slice_files(path, os.listdir(path))))
 
 
 def read_header(folder: str | os.PathLike[str]) -> Header:
-    """The header of one slice of a series, for what all its slices share; empty where none can be read."""
+    """The header of one slice of a series, for elements that all its slices share; empty if none can be read."""
     for file in _slice_files(folder, os.listdir(folder)):
         header = _read(file)
         if isinstance(header, Header):
@@ -58,22 +58,22 @@ def read_header(folder: str | os.PathLike[str]) -> Header:
 
 
 def text(header: Header, keyword: str) -> str | None:
-    """The value of a header's element as text without spaces around it; none where it is absent or empty."""
+    """The value of a header's element as text without surrounding spaces; None if it is absent or empty."""
     return str(header.get(keyword) or "").strip() or None
 
 
 def series_problems(folder: str | os.PathLike[str]) -> list[str]:
-    """Say why a folder is not one whole series of parallel slices; pixels are not read.
+    """Why a folder is not one complete series of parallel slices; pixels are not read.
 
     Args:
-        folder: with one file per slice, whatever their names.
+        folder: a folder with one file per slice, with any names.
     """
     inside = [name for name in sorted(os.listdir(folder)) if os.path.isdir(Path(folder, name)) and name[0] != "."]
     problems = [f"holds the folder {name!r}; leave only the slices of one series in it" for name in inside]
     problems += _reader_problems(folder)
     entries = (Path(folder, name) for name in sorted(os.listdir(folder)) if name[0] != ".")
     problems += [
-        f"holds what must not be opened: {problem}" for entry in entries if (problem := special_problem(entry))
+        f"holds a file that must not be opened: {problem}" for entry in entries if (problem := special_problem(entry))
     ]
     headers = {file.name: _read(file) for file in _slice_files(folder, os.listdir(folder))}
     problems += _first(
@@ -82,15 +82,15 @@ def series_problems(folder: str | os.PathLike[str]) -> list[str]:
         "replace them, or take them out",
     )
     readable = {name: header for name, header in headers.items() if isinstance(header, Header)}
-    wrong = {name: told for name, header in readable.items() if (told := _wrong_number(header))}
+    wrong = {name: reason for name, header in readable.items() if (reason := _wrong_number(header))}
     problems += _first(
         wrong, "whose headers hold a wrong value", "correct these headers, or convert the series to NIfTI"
     )
     slices = {name: header for name, header in readable.items() if name not in wrong}
     problems += _first(
         {name: text(header, "Modality") or "no modality" for name, header in slices.items() if not _is_slice(header)},
-        "that are no slice (no Rows, PixelSpacing, ImagePositionPatient, ImageOrientationPatient or InstanceNumber, or "
-        "several frames)",
+        "that are not slices (without Rows, PixelSpacing, ImagePositionPatient, ImageOrientationPatient or "
+        "InstanceNumber, or with several frames)",
         "take them out, or convert the series to NIfTI",
     )
     if problems:
@@ -108,20 +108,20 @@ def _slice_files(folder: str | os.PathLike[str], names: list[str]) -> list[Path]
 def _read(file: Path) -> Header | Exception:
     try:
         return pydicom.dcmread(file, stop_before_pixels=True)
-    except Exception as error:  # pydicom raises whatever the bytes provoke
+    except Exception as error:  # pydicom raises all kinds of errors for damaged bytes
         return error
 
 
-def _first(found: dict[str, str], what: str, advice: str) -> list[str]:
-    """One sentence on all files of a kind, with the first of them."""
-    if not found:
+def _first(reasons: dict[str, str], what: str, advice: str) -> list[str]:
+    """One sentence about all files of a kind, with the first of them as example."""
+    if not reasons:
         return []
-    name, told = next(iter(found.items()))
-    return [f"holds {len(found)} files {what}, such as {name!r} ({told}); {advice}"]
+    name, reason = next(iter(reasons.items()))
+    return [f"holds {len(reasons)} files {what}, such as {name!r} ({reason}); {advice}"]
 
 
 def _reader_problems(folder: str | os.PathLike[str]) -> list[str]:
-    """What makes MONAI's reader take other files than the slices."""
+    """Why MONAI's reader would read files other than the slices."""
     problems = []
     if Path(folder, "DICOMDIR").is_file():
         problems.append("holds a DICOMDIR, the index of a medium, which would be read as a slice; move it elsewhere")
@@ -131,15 +131,15 @@ def _reader_problems(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def _wrong_number(header: Header) -> str | None:
-    """The first element that does not hold as many numbers as it must, and why; none where all do or are absent."""
+    """The first element without the required count of finite numbers, and why; None if all are valid or absent."""
     for keyword, count in _NUMBERS.items():
         try:
             value: Any = header.get(keyword)
             numbers = np.array([] if value in (None, "") else value, dtype=float).ravel()
-        except Exception as error:  # pydicom raises whatever the bytes provoke
+        except Exception as error:  # pydicom raises all kinds of errors for damaged bytes
             return f"{keyword}: {error}"
         if numbers.size and not (numbers.size == count and np.isfinite(numbers).all()):
-            return f"{keyword} is {value}, where {count} finite numbers belong"
+            return f"{keyword} is {value}, but must be {count} finite numbers"
     return None
 
 
@@ -150,7 +150,7 @@ def _is_slice(header: Header) -> bool:
 
 
 def _differences(slices: dict[str, Header]) -> list[str]:
-    """What the slices of one series share, and these do not."""
+    """Elements that all slices of one series should share, but these do not."""
     shared = {
         "SeriesInstanceUID": "give each series its own folder",
         "PatientID": "give each patient's series its own folder",
@@ -164,8 +164,8 @@ def _differences(slices: dict[str, Header]) -> list[str]:
         values = Counter(_comparable(header, keyword) for header in slices.values())
         if len(values) > 1:
             shown = "{1} slices" if keyword in _IDENTIFIERS else "{0} ({1} slices)"
-            told = ", ".join(shown.format(*value) for value in values.most_common(4))
-            problems.append(f"mixes {len(values)} values of {keyword}: {told}; {advice}")
+            examples = ", ".join(shown.format(*value) for value in values.most_common(4))
+            problems.append(f"mixes {len(values)} values of {keyword}: {examples}; {advice}")
     return problems
 
 
@@ -177,7 +177,7 @@ def _comparable(header: Header, keyword: str) -> str:
 
 
 def _place_problems(slices: list[Header]) -> list[str]:
-    """What the positions of the slices along their normal say: double, missing, or in another order than numbered."""
+    """Slices at the same position, missing slices, and slices whose numbers contradict their positions."""
     direction = np.asarray(slices[0].ImageOrientationPatient, dtype=float)
     normal = np.cross(direction[:3], direction[3:])
     places = np.array([normal @ np.asarray(header.ImagePositionPatient, dtype=float) for header in slices])
@@ -188,7 +188,7 @@ def _place_problems(slices: list[Header]) -> list[str]:
     if len(double):
         place = np.sort(places)[double[0]]
         return [
-            f"holds {len(double)} slices at the position of another, such as at {place:.6g} mm along their normal; "
+            f"holds {len(double)} slices at the position of another one, such as at {place:.6g} mm along their normal; "
             "keep one of each, or give each series its own folder"
         ]
     return [*_gap_problems(np.sort(places), usual), *_order_problems(places, numbers)]
@@ -201,8 +201,8 @@ def _gap_problems(places: NDArray[np.float64], usual: float) -> list[str]:
         return []
     start, end = places[gaps[0]], places[gaps[0] + 1]
     return [
-        f"has uneven slices: {end - start:.4g} mm from {start:.6g} to {end:.6g} mm along their normal, where "
-        f"{usual:.4g} mm are usual ({len(gaps)} such places); add the missing slices, or resample the series"
+        f"has uneven slices: {end - start:.4g} mm from {start:.6g} to {end:.6g} mm along their normal, instead of the "
+        f"usual {usual:.4g} mm ({len(gaps)} such places); add the missing slices, or resample the series"
     ]
 
 
@@ -211,6 +211,6 @@ def _order_problems(places: NDArray[np.float64], numbers: NDArray[np.int_]) -> l
     if len(set(numbers.tolist())) == len(numbers) and (np.all(steps > 0) or np.all(steps < 0)):
         return []
     return [
-        "numbers its slices (InstanceNumber) in another order than their positions, and slices are stacked by number; "
+        "numbers its slices (InstanceNumber) in another order than their positions, but slices are stacked by number; "
         "correct the numbers, or convert the series to NIfTI"
     ]

@@ -1,4 +1,4 @@
-"""Volumes as they lie in files: NIfTI, or a folder with a DICOM series; read once, and judged."""
+"""Volumes in files: NIfTI, or a folder with a DICOM series; each is read once and checked."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ from mu_monai.files import special_problem
 _log = logging.getLogger(__name__)
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
-_AT_ONCE = 2  # volumes in memory; one of 512x512x200 voxels takes up to 600 MB while it is read
+_AT_ONCE = 2  # volumes in memory; reading one of 512x512x200 voxels takes up to 600 MB
 _ANISOTROPIC = 5  # largest over smallest spacing
 _FAR = 100  # times the median of all volumes
-_SAMPLE = 1_000_000  # voxels that a percentile is taken of
-_ONE_SERIES = Lock()  # MONAI's reader makes pydicom strict for a while, and that holds for all threads
-_PLACED = ("00200032", "00200037")  # tags of position and direction; without them the affine is that of no scanner
+_SAMPLE = 1_000_000  # number of voxels for a percentile
+_ONE_SERIES = Lock()  # MONAI's reader makes pydicom strict while it reads, which affects all threads
+_PLACED = ("00200032", "00200037")  # tags of position and direction; without them the affine is not the scanner's
 
 _REMARKS = {
-    "orientation": "%d of %d volumes do not say how they are oriented (sform_code and qform_code are 0), such as %s; "
-    "they are taken to be as nibabel takes them: look at one before you rely on it",
+    "orientation": "%d of %d volumes do not give their orientation (sform_code and qform_code are 0), such as %s; "
+    "nibabel's default orientation is assumed: look at one of them to check it",
     "anisotropic": "%d of %d volumes have strongly anisotropic voxels, such as %s; the bundle resamples them to its "
-    "'spacing': set one that is near to theirs",
-    "empty": "%d of %d labels have no structure, such as %s; no patch of these volumes can hold one, and their Dice is "
-    "1 where nothing is predicted, else 0",
+    "'spacing': set a spacing close to theirs",
+    "empty": "%d of %d labels have no structure, such as %s; no patch of these volumes can contain one, and their Dice "
+    "is 1 if nothing is predicted, otherwise 0",
     "far": "%d of %d volumes have intensities far beyond the others, such as %s; percentile normalization (--overlay "
-    "mr) is indifferent to that, but a CT with such values holds no Hounsfield units",
+    "mr) is not affected, but a CT with such values is not in Hounsfield units",
 }
 
 
 @dataclass
 class Findings:
-    """What was found out about one image and its label.
+    """The results of the checks of one image and its label.
 
     Args:
-        problems: sentences on what makes it unusable.
-        remarks: by key of `_REMARKS`, what stands out but is usable.
-        level: the 99.5th percentile of the image; NaN where it was not read.
+        problems: one sentence for each reason why it is unusable.
+        remarks: by key of `_REMARKS`, properties that stand out but do not make it unusable.
+        level: the 99.5th percentile of the image; NaN if it was not read.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Volume:
-    """Values of a volume, its affine `(4, 4)` from voxels to mm (RAS), and whether its header tells how it lies."""
+    """Values of a volume, its affine `(4, 4)` from voxels to mm (RAS), and whether its header gives its orientation."""
 
     values: NDArray[Any]
     affine: NDArray[np.float64]
@@ -75,31 +75,31 @@ class Volume:
 
 
 def is_volume(path: str) -> bool:
-    """Whether a path is a NIfTI file, by its suffix, or a folder (a DICOM series)."""
+    """Whether a path is a NIfTI file (by its suffix) or a folder (a DICOM series)."""
     return path.lower().endswith(VOLUME_SUFFIXES) or os.path.isdir(path)
 
 
 def volume_problems(images: Sequence[str], labels: Sequence[str], names: Sequence[str]) -> list[list[str]]:
-    """Check volumes and their labels, each read once; what stands out but is usable is logged, once per kind.
+    """Check volumes and their labels, each read once; remarks on usable ones are logged, once per kind.
 
     Args:
         images: NIfTI files or folders of DICOM series.
-        labels: a NIfTI file each, or nothing where the label is no file.
-        names: what to call each in the log.
+        labels: a NIfTI file for each image, or empty text if the label is not a file.
+        names: the name of each in the log.
 
     Returns:
         the problems of each volume.
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = list(pool.map(_check, images, labels))
-    _mark_far(found)
+        findings = list(pool.map(_check, images, labels))
+    _mark_far(findings)
     for kind, sentence in _REMARKS.items():
         marked = [
-            f"{name}: {each.remarks[kind]}" for name, each in zip(names, found, strict=True) if kind in each.remarks
+            f"{name}: {each.remarks[kind]}" for name, each in zip(names, findings, strict=True) if kind in each.remarks
         ]
         if marked:
-            _log.warning(sentence, len(marked), len(found), marked[0])
-    return [each.problems for each in found]
+            _log.warning(sentence, len(marked), len(findings), marked[0])
+    return [each.problems for each in findings]
 
 
 def _check(image: str, label: str) -> Findings:
@@ -107,7 +107,7 @@ def _check(image: str, label: str) -> Findings:
     volume = _load("image", image, findings) if image else None
     if volume is not None:
         _check_image(image, volume, findings)
-        volume = replace(volume, values=np.broadcast_to(np.int8(0), volume.values.shape))  # only its place still counts
+        volume = replace(volume, values=np.broadcast_to(np.int8(0), volume.values.shape))  # only its grid is still used
     mask = _load("label", label, findings) if label else None
     if mask is not None:
         _check_label(label, mask.values, findings)
@@ -118,7 +118,7 @@ def _check(image: str, label: str) -> Findings:
 
 
 def _load(kind: str, path: str, findings: Findings) -> Volume | None:
-    """A volume, three axes of voxels that lie in space; none where it is not, which is then added to the findings."""
+    """A 3D volume; None if the file is not one, and then its problems are added to the findings."""
     try:
         volume = _read(path)
     except InputError as error:
@@ -135,15 +135,15 @@ def _read(path: str) -> Volume:
     if not os.path.exists(path):
         raise InputError("does not exist; paths are absolute or relative to the manifest")
     if not is_volume(path):
-        raise InputError("is no volume (NIfTI, or a folder with a DICOM series), which the other is")
-    series, advice = os.path.isdir(path), "replace it, it may be truncated"
+        raise InputError("is not a volume (NIfTI, or a folder with a DICOM series), although its counterpart is")
+    series, advice = os.path.isdir(path), "it may be truncated: replace it"
     if series:
-        advice = "replace slices that are truncated, correct the headers, or convert the series to NIfTI"
+        advice = "replace truncated slices, correct the headers, or convert the series to NIfTI"
     try:
         volume = _read_series(path) if series else _read_nifti(path)
     except InputError:
         raise
-    except Exception as error:  # the readers raise whatever the bytes provoke
+    except Exception as error:  # the readers raise all kinds of errors for damaged bytes
         raise InputError(f"cannot be read ({type(error).__name__}: {error}); {advice}") from None
     problem = _array_problem(volume.values) or affine_problem(volume.affine)
     raise_if_any([problem] if problem else [])
@@ -151,7 +151,7 @@ def _read(path: str) -> Volume:
 
 
 def _read_series(folder: str) -> Volume:
-    from monai.data import PydicomReader  # with torch, which takes seconds and only series need
+    from monai.data import PydicomReader  # imports torch, which takes seconds and only series need
 
     reader = PydicomReader()
     with _ONE_SERIES:
@@ -160,8 +160,8 @@ def _read_series(folder: str) -> Volume:
     if any(tag not in meta for tag in _PLACED):
         raise InputError(
             "(DICOM series) has an ImageOrientationPatient or ImagePositionPatient against the standard, such as a "
-            "number of more than 16 characters, and would be placed without it; correct the headers, or convert the "
-            "series to NIfTI"
+            "number with more than 16 characters, which would be ignored; correct the headers, or convert the series "
+            "to NIfTI"
         )
     return Volume(values, np.asarray(meta["affine"]))
 
@@ -170,7 +170,7 @@ def _read_nifti(path: str) -> Volume:
     image = nibabel.load(path)
     placed = bool(image.header["sform_code"])  # by an affine; otherwise by its spacing
     if not placed:
-        with ImageOpener(path) as stream:  # as it stands in the file: nibabel replaces what cannot be
+        with ImageOpener(path) as stream:  # the raw header: nibabel replaces impossible spacings
             spacing = type(image.header).from_fileobj(stream, check=False)["pixdim"][1:4]
         raise_if_any([] if np.all(spacing > 0) else [spacing_problem(spacing)])
     values = _to_the_end(path, image) if path.lower().endswith(".gz") else np.asanyarray(image.dataobj)
@@ -179,7 +179,7 @@ def _read_nifti(path: str) -> Volume:
 
 
 def _to_the_end(path: str, image: Any) -> NDArray[Any]:
-    """The voxels of a compressed file, read on to the checksum behind them, which nibabel never reaches."""
+    """The voxels of a compressed file, read up to the checksum at its end, which nibabel never reaches."""
     with gzip.open(path) as stream:
         values: NDArray[Any] = np.asanyarray(type(image).from_stream(stream).dataobj)
         while stream.read(1 << 20):
@@ -191,11 +191,11 @@ def _array_problem(values: NDArray[Any]) -> str | None:
     shape = values.shape
     if not (len(shape) >= 3 and min(shape) > 0 and all(size == 1 for size in shape[3:])):
         return (
-            f"has the shape {extent(shape)}, which is not three-dimensional; save one file per point in time, or the "
-            "one channel to work on"
+            f"has the shape {extent(shape)}, which is not three-dimensional; save one file per time point, or only the "
+            "channel to use"
         )
     if values.dtype.kind not in "iuf":
-        return f"has voxels of type {values.dtype}; save it with one whole or decimal number per voxel"
+        return f"has voxels of type {values.dtype}; save it with one integer or decimal number per voxel"
     return None
 
 
@@ -203,7 +203,7 @@ def _check_image(path: str, volume: Volume, findings: Findings) -> None:
     values = volume.values
     if not np.isfinite([values.min(), values.max()]).all():
         findings.problems.append(
-            f"image {path!r} has voxels that are NaN or infinite; replace them, by air for example"
+            f"image {path!r} has voxels that are NaN or infinite; replace them, for example by air"
         )
         return
     spacing = voxel_spacing(volume.affine)
@@ -215,8 +215,8 @@ def _check_image(path: str, volume: Volume, findings: Findings) -> None:
 def _check_label(path: str, values: NDArray[Any], findings: Findings) -> None:
     whole = np.issubdtype(values.dtype, np.integer) or bool((values == np.round(values)).all())
     if not (whole and values.min() >= 0 and np.isfinite(values.max())):
-        found = np.unique(values)
-        shown = ", ".join(f"{value:g}" for value in found[:8].tolist()) + (", ..." if len(found) > 8 else "")
+        different = np.unique(values)
+        shown = ", ".join(f"{value:g}" for value in different[:8].tolist()) + (", ..." if len(different) > 8 else "")
         findings.problems.append(
             f"label {path!r} has the values {shown}; they must be whole numbers from 0 (background), one for each class"
         )
@@ -224,12 +224,12 @@ def _check_label(path: str, values: NDArray[Any], findings: Findings) -> None:
         findings.remarks["empty"] = repr(path)
 
 
-def _mark_far(found: Sequence[Findings]) -> None:
-    """Remark on volumes whose intensities are far beyond those of the others."""
-    levels = np.array([each.level for each in found])
+def _mark_far(findings: Sequence[Findings]) -> None:
+    """Add a remark to volumes whose intensities are far beyond those of the others."""
+    levels = np.array([each.level for each in findings])
     if np.isnan(levels).all():
         return
     usual = float(np.nanmedian(levels))
-    for each in found:
+    for each in findings:
         if each.level > _FAR * usual > 0:
             each.remarks["far"] = f"99.5th percentile {each.level:.6g}, the median of all is {usual:.6g}"

@@ -1,4 +1,4 @@
-"""Where a volume lies in space: what its affine says, and whether two volumes lie in the same place."""
+"""The position of a volume in space: checks of its affine, and whether two volumes have the same voxels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from nibabel.orientations import inv_ornt_aff, io_orientation
 from numpy.typing import ArrayLike, NDArray
 
-SAME_PLACE = 0.01  # mm; decimal text in DICOM headers and float32 in NIfTI headers round to less than this
+SAME_PLACE = 0.01  # mm; rounding of decimal text in DICOM headers and float32 in NIfTI headers is smaller
 
 
 def voxel_spacing(affine: ArrayLike) -> NDArray[np.float64]:
@@ -24,7 +24,7 @@ def voxel_spacing(affine: ArrayLike) -> NDArray[np.float64]:
 
 
 def affine_problem(affine: ArrayLike) -> str | None:
-    """Say why an affine does not place voxels in space; none where it does.
+    """Why an affine does not place voxels in space; None if it does.
 
     Example:
         >>> affine_problem(np.diag([1, 1, 0, 1]))
@@ -42,7 +42,7 @@ def affine_problem(affine: ArrayLike) -> str | None:
 
 
 def spacing_problem(spacing: ArrayLike) -> str:
-    """Say that a spacing cannot be."""
+    """The problem of a spacing that is not above 0."""
     return f"has the spacing {spacing_in_words(spacing)}; each must be above 0: correct its header"
 
 
@@ -59,16 +59,16 @@ def spacing_in_words(spacing: ArrayLike) -> str:
 def grid_problem(
     shape: Sequence[int], affine: ArrayLike, image_shape: Sequence[int], image_affine: ArrayLike
 ) -> str | None:
-    """Say how a label lies elsewhere than its image; none where both have the same voxels.
+    """How the voxels of a label differ from those of its image; None if they are the same.
 
-    Order and direction of the axes do not count, since both are turned to RAS: a DICOM series starts at another corner
-    than a NIfTI file of the same voxels.
+    Order and direction of the axes do not matter, since both are turned to RAS: a DICOM series starts at another corner
+    than a NIfTI file with the same voxels.
 
     Args:
         shape: voxels of the label along its three axes.
-        affine: of the label, `(4, 4)`, from voxels to mm, not singular.
-        image_shape: those of the image.
-        image_affine: that of the image.
+        affine: affine of the label, `(4, 4)`, from voxels to mm, not singular.
+        image_shape: voxels of the image along its three axes.
+        image_affine: affine of the image.
 
     Example:
         >>> flipped = [[-1, 0, 0, 9], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
@@ -86,8 +86,8 @@ def grid_problem(
     if apart <= SAME_PLACE:
         return None
     return (
-        f"lies up to {apart:.4g} mm away from its image, by their affines ({SAME_PLACE} mm is allowed); resample it to "
-        "the voxels of the image, or copy the affine where only the header is wrong"
+        f"is up to {apart:.4g} mm away from its image, by their affines ({SAME_PLACE} mm is allowed); resample it to "
+        "the voxels of the image, or copy the affine if only the header is wrong"
     )
 
 

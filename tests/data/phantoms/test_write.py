@@ -144,11 +144,11 @@ def test_an_empty_folder_is_filled(tmp_path):
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     phantom_split("lesions", tmp_path / "phantoms", **SMALL)
-    with pytest.raises(InputError, match="exists and holds something else than these phantoms"):
+    with pytest.raises(InputError, match="exists and does not hold these phantoms"):
         phantom_split("vessels", tmp_path / "phantoms", **SMALL)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(InputError, match="name another folder or remove it"):
+    with pytest.raises(InputError, match="another folder, or remove it"):
         phantom_split("lesions", tmp_path / "mine", **SMALL)
 
 

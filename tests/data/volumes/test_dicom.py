@@ -42,7 +42,7 @@ def test_slices_may_come_from_above_and_lie_oblique(tmp_path):
 def test_a_missing_slice_is_told_by_its_place(series):
     (series / "IM0002").unlink()
     assert series_problems(series) == [
-        "has uneven slices: 4 mm from 2 to 6 mm along their normal, where 2 mm are usual (1 such places); add the "
+        "has uneven slices: 4 mm from 2 to 6 mm along their normal, instead of the usual 2 mm (1 such places); add the "
         "missing slices, or resample the series"
     ]
 
@@ -55,12 +55,12 @@ def test_a_missing_slice_is_told_by_its_place(series):
         ({"Rows": 3, "Columns": 10}, r"mixes 2 values of Rows: 5 \(5 slices\), 3 \(1 slices\)"),
         ({"PixelSpacing": [1.5, 1.4]}, r"mixes 2 values of PixelSpacing: \[1.5, 1.5\] .*\[1.5, 1.4\]"),
         ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, "ImageOrientationPatient: .*such as a localizer"),
-        ({"ImagePositionPatient": [0, 0, 2]}, "holds 1 slices at the position of another, such as at 2 mm"),
+        ({"ImagePositionPatient": [0, 0, 2]}, "holds 1 slices at the position of another one, such as at 2 mm"),
         ({"InstanceNumber": 1}, r"numbers its slices \(InstanceNumber\) in another order"),
         ({"InstanceNumber": 40}, r"numbers its slices \(InstanceNumber\) in another order"),
-        ({"InstanceNumber": None}, r"holds 1 files that are no slice .*'IM0004' \(CT\)"),
+        ({"InstanceNumber": None}, r"holds 1 files that are not slices .*'IM0004' \(CT\)"),
         ({"NumberOfFrames": 20}, "several frames"),
-        ({"ImagePositionPatient": None, "Modality": "SR"}, r"holds 1 files that are no slice .*'IM0004' \(SR\)"),
+        ({"ImagePositionPatient": None, "Modality": "SR"}, r"holds 1 files that are not slices .*'IM0004' \(SR\)"),
     ],
 )
 def test_one_slice_that_does_not_belong_is_told(series, changes, problem):
@@ -84,11 +84,11 @@ def test_files_that_are_no_dicom_and_folders_are_told_at_once(series):
         ("InstanceNumber", b"1e400 ", "InstanceNumber: cannot convert float infinity to integer"),
         ("InstanceNumber", b"abc ", "InstanceNumber: .*'abc'"),
         ("PixelSpacing", b"abc ", "PixelSpacing: could not convert string to float: 'abc'"),
-        ("PixelSpacing", b"1.5 ", "PixelSpacing is 1.5, where 2 finite numbers belong"),
-        ("ImagePositionPatient", b"1\\2 ", r"ImagePositionPatient is \[1, 2\], where 3 finite numbers belong"),
+        ("PixelSpacing", b"1.5 ", "PixelSpacing is 1.5, but must be 2 finite numbers"),
+        ("ImagePositionPatient", b"1\\2 ", r"ImagePositionPatient is \[1, 2\], but must be 3 finite numbers"),
         ("ImageOrientationPatient", b"1\\0\\0\\0\\1\\nan ", "ImageOrientationPatient is .*nan.*"),
         ("RescaleSlope", b"abc ", "RescaleSlope: could not convert string to float: 'abc'"),
-        ("Rows", b"\5\0\5\0", r"Rows is \[5, 5\], where 1 finite numbers belong"),
+        ("Rows", b"\5\0\5\0", r"Rows is \[5, 5\], but must be 1 finite numbers"),
     ],
 )
 def test_a_header_value_that_is_no_number_is_told_with_its_element(series, keyword, value, told):

@@ -53,7 +53,7 @@ def test_volumes_may_be_classified_by_name(good):
     [
         (lambda path: path.write_bytes(b"no volume"), "x.nii' cannot be read .*it may be truncated"),
         (lambda path: None, "image .*x.nii' does not exist"),
-        (lambda path: write_image(path.with_name("x.png"), 0), "x.png' is no volume .*which the other is"),
+        (lambda path: write_image(path.with_name("x.png"), 0), "x.png' is not a volume"),
         (lambda path: write_volume(path, np.zeros((6, 5, 4, 2))), "has the shape 6x5x4x2, which is not three-dim"),
         (lambda path: write_volume(path, np.zeros((6, 5))), "has the shape 6x5, which is not three-dim"),
         (lambda path: write_volume(path, np.zeros((6, 5, 4), dtype=np.complex64)), "has voxels of type complex64"),
@@ -63,7 +63,7 @@ def test_volumes_may_be_classified_by_name(good):
         (lambda path: write_volume(path, 0, sform=0, qform=0) and with_spacing(path, (0, 1, 2)), "spacing 0 x 1 x 2"),
         (lambda path: write_volume(path, 0, sform=0) and with_spacing(path, (1, 1, np.nan)), "spacing 1 x 1 x nan mm"),
         (lambda path: write_volume(path, np.zeros((6, 5, 3))), "label .* is 6x5x4 voxels but its image is 6x5x3"),
-        (lambda path: write_volume(path, 0, np.eye(4)), "lies up to 4.387 mm away from its image, by their affines"),
+        (lambda path: write_volume(path, 0, np.eye(4)), "up to 4.387 mm away from its image"),
     ],
 )
 def test_what_is_wrong_with_an_image_is_told_by_row(good, tmp_path, write, message):
@@ -124,9 +124,7 @@ def test_a_series_with_truncated_pixels_is_told(tmp_path):
 def test_a_series_whose_direction_the_reader_leaves_out_is_told(tmp_path):
     series = write_series(tmp_path / "series")
     put_bytes(series, "ImageOrientationPatient", b"1\\0\\0\\0\\1\\-0.00000000000000000012 ")
-    with pytest.raises(
-        InputError, match="number of more than 16 characters, and would be placed without it; correct the headers"
-    ):
+    with pytest.raises(InputError, match=r"ImageOrientationPatient .* 16 characters, .*; correct the headers"):
         check_manifest(manifest((series, write_label(tmp_path / "label.nii"))))
 
 
@@ -142,7 +140,7 @@ def test_what_stands_out_is_logged_once_per_kind_with_an_example(good, tmp_path,
     assert len(told) == 4
     text = caplog.text
     assert "1 of 4 volumes have intensities far beyond the others, such as row 2 (case 'c1'): 99.5th percentile" in text
-    assert "1 of 4 volumes do not say how they are oriented" in text
+    assert "1 of 4 volumes do not give their orientation" in text
     assert "1 of 4 volumes have strongly anisotropic voxels, such as row 4 (case 'c3'): 1 x 1 x 6 mm" in text
     assert "1 of 4 labels have no structure, such as row 4 (case 'c3')" in text
 
@@ -185,4 +183,4 @@ def test_what_is_not_an_ordinary_file_is_never_opened(good, tmp_path):
     with pytest.raises(InputError) as caught:
         check_manifest(manifest((tmp_path / "pipe.nii.gz", good[1]), (series, good[1])))
     assert caught.match(r"pipe\.nii\.gz' is not an ordinary file")
-    assert caught.match(r"holds what must not be opened: '.*9\.dcm'")
+    assert caught.match(r"must not be opened: '.*9\.dcm'")

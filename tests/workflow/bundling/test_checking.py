@@ -96,8 +96,8 @@ BROKEN = [
         "named after a method, and its 'method' is NPO; make it mu_monai.methods.CalibratedEraseToRetain",
     ),
     # ids, components and references
-    ("paper", "method#forget_wieght", 1.0, "paper.json': 'method#forget_wieght' is no id .* method#forget_weight"),
-    ("paper_size", "network_deff", {}, "paper_size.json': 'network_deff' is no id"),
+    ("paper", "method#forget_wieght", 1.0, "paper.json': 'method#forget_wieght' .* method#forget_weight"),
+    ("paper_size", "network_deff", {}, "paper_size.json': 'network_deff' is not an id"),
     ("train", "subsets", GONE, "train.json' has no id 'subsets'"),
     ("inference", "dataset_dir", GONE, "inference.json' has no id 'dataset_dir'"),
     (
@@ -237,7 +237,7 @@ def test_twins_that_are_not_equal_are_named(bundle, name, change):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("{", "is not valid JSON"), ("[]", "a mapping is wanted"), ('{"loss": "%a.json::b"}', "parsed")],
+    [("{", "is not valid JSON"), ("[]", "instead of a mapping"), ('{"loss": "%a.json::b"}', "parsed")],
 )
 def test_a_config_that_cannot_be_read_is_named_beside_other_problems(bundle, text, expected):
     (bundle / "configs" / "train.json").write_text(text)

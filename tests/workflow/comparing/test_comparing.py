@@ -332,9 +332,9 @@ def test_every_problem_is_told_at_once_before_anything_is_made(given, tmp_path):
     [
         ({"methods": []}, "--methods is empty"),
         ({"methods": ["npo:two-phase"]}, "presets are of the bundle's own method, and 'npo' is not"),
-        ({"methods": ["erase-to-retain:papper"]}, "preset 'papper' is not one of the bundle"),
-        ({"methods": ["npo"], "settings": ["method#betta=2"]}, r"is no id of this config; .* \(of npo\)"),
-        ({"settings": ["max_epochs"]}, "'max_epochs' is no KEY=VALUE"),
+        ({"methods": ["erase-to-retain:papper"]}, "preset 'papper' is not in the bundle"),
+        ({"methods": ["npo"], "settings": ["method#betta=2"]}, r"'method#betta' .* \(of npo\)"),
+        ({"settings": ["max_epochs"]}, "'max_epochs' is not KEY=VALUE"),
         ({"overlays": ["papersize"]}, "config 'papersize' is neither a file nor one of the bundle's"),
         ({"device": "cuda:77"}, "--device cuda:77 cannot be used"),
     ],
