@@ -63,7 +63,7 @@ def test_an_audit_reads_it_once(seen, unlearned):
     for counter in seen:
         counter.clear()
     with pytest.raises(InputError, match="--by nothing is no column"):
-        workflow.audit(run, by=["nothing"], quiet=True)
+        workflow.audit(run, options=workflow.AuditOptions(by=["nothing"], quiet=True))
     assert seen[0][Path(split).resolve()] == 1
 
 

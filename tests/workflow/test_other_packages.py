@@ -13,7 +13,7 @@ from mu_monai.bundle.config import read_config
 from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.errors import InputError
 from mu_monai.files import read_json, write_json
-from mu_monai.runs import write_record
+from mu_monai.runs import RunRecord, read_record, write_record
 from mu_monai.workflow.auditing.shadows import _unlearning
 from mu_monai.workflow.unlearning import unable_problems
 
@@ -118,8 +118,8 @@ def test_it_is_compared_with_ours(installed, fading, mu_monai, places, tmp_path)
 )
 def test_shadow_models_repeat_it(said, run, places, tmp_path):
     record = read_json(run / "run.json")
-    write_record(run, record | {"method": record["method"] | said})
-    overlay = _unlearning(run, read_json(run / "run.json"), STRANGER)
+    write_record(run, RunRecord.from_json(record | {"method": record["method"] | said}))
+    overlay = _unlearning(run, read_record(run), STRANGER)
     assert overlay["method"]["_target_"] == "hospital_forget.Fading"
     write_json(tmp_path / "overlay.json", overlay)
     _, split, _, teacher = places("isic")
@@ -136,9 +136,11 @@ def test_a_run_of_somebody_elses_class_is_not_repeated_with_ours(run):
     with pytest.raises(
         InputError, match=r"the method 'elsewhere.EraseToRetain' of .* is neither one that an installed"
     ):
-        _unlearning(run, record | {"method": theirs}, STRANGER)
+        _unlearning(run, RunRecord.from_json(record | {"method": theirs}), STRANGER)
     ours = theirs | {"target": "mu_monai.methods.erase_to_retain.EraseToRetain"}
-    assert _unlearning(run, record | {"method": ours}, STRANGER)["method"]["_target_"].startswith("mu_monai.methods.")
+    assert _unlearning(run, RunRecord.from_json(record | {"method": ours}), STRANGER)["method"]["_target_"].startswith(
+        "mu_monai.methods."
+    )
 
 
 @pytest.mark.parametrize("how", ["target", "config"])
@@ -154,9 +156,9 @@ def test_what_a_received_run_names_is_not_imported(how, run, tmp_path, monkeypat
         record["files"].pop("config.json")
         record = {key: value for key, value in record.items() if key != "format"} | {"format": 1}
         record["sha256"]["config"] = None
-        write_record(run, record)
+        write_record(run, RunRecord.from_json(record))
     with pytest.raises(InputError, match=r"'harmful.Method' of .* a run cannot say by itself whose code is executed"):
-        _unlearning(run, record, STRANGER)
+        _unlearning(run, RunRecord.from_json(record), STRANGER)
     assert "harmful" not in sys.modules
 
 
@@ -168,11 +170,11 @@ def test_a_bundle_may_name_a_class_that_no_package_registers(
     bundle, out = own_bundle("beside.Fading"), tmp_path / "run"
     code, _, error = mu_monai("unlearn", bundle, *places("isic"), "--out", out, *QUICK)
     assert code == 0, error
-    overlay = _unlearning(out, read_json(out / "run.json"), Trust(bundle=bundle))
+    overlay = _unlearning(out, read_record(out), Trust(bundle=bundle))
     assert overlay["method"]["_target_"] == "beside.Fading"
     with pytest.raises(InputError, match=r"'beside.Fading' of .* name the bundle whose config has it \(--bundle\)"):
-        _unlearning(out, read_json(out / "run.json"), STRANGER)
-    trusted = _unlearning(out, read_json(out / "run.json"), Trust(config=True))
+        _unlearning(out, read_record(out), STRANGER)
+    trusted = _unlearning(out, read_record(out), Trust(config=True))
     assert trusted["method"]["_target_"] == "beside.Fading"
     sys.modules.pop("beside")
 

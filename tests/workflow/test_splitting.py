@@ -73,7 +73,7 @@ def test_a_request_on_a_split_of_an_earlier_version_keeps_what_it_tells(phantom_
     content = read_json(source)
     content["provenance"] = {"sha256": content["provenance"]["sha256"], "of another version": [1]}
     write_json(source, content)
-    summary = workflow.split(source, out=tmp_path / "request.json", forget={"fraction": 0.5})
+    summary = workflow.split(source, out=tmp_path / "request.json", forget=workflow.ForgetChoice(fraction=0.5))
     assert summary.startswith("layout not known\nretain ")
     found = read_json(tmp_path / "request.json")["provenance"]
     assert found["of another version"] == [1]

@@ -13,7 +13,7 @@ from mu_monai.bundle.trust import STRANGER
 from mu_monai.data import load_split, phantom_split, read_split
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
-from mu_monai.runs import RunRecord, write_record
+from mu_monai.runs import RunRecord, read_record, write_record
 from mu_monai.workflow import AuditOptions
 from mu_monai.workflow.auditing.shadows import _unlearning, complete, shadow_scores
 
@@ -120,7 +120,7 @@ def test_every_method_is_repeated_with_the_settings_of_the_run(method, split, te
 
 
 def overlay_of(run, folder):
-    (folder / "overlay.json").write_text(json.dumps(_unlearning(run, read_json(run / "run.json"), STRANGER)))
+    (folder / "overlay.json").write_text(json.dumps(_unlearning(run, read_record(run), STRANGER)))
     return str(folder / "overlay.json")
 
 
