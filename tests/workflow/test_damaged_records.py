@@ -17,6 +17,7 @@ STRANGE = {"null": None, "list": [], "mapping": {}, "text": "text", "number": 7,
 # What only the one who signs knows: a well-formed text or number in its place cannot be told from a true one.
 OF_THE_SIGNER = (
     *(("bundle", "name"), ("bundle", "task"), ("preset",), ("method", "settings"), ("runs",), ("created",)),
+    *(("method", part) for part in ("target", "package", "version")),
     *(("audit", part) for part in ("command", "versions", "n_resamples", "attacks", "notes", "records")),
     *(("release_search", "findings"), ("limitations",), ("split", "patients", "validation"), ("split", "phantom")),
 )
