@@ -14,7 +14,7 @@ _NOTHING = 1e-10  # relative spread of features below which a layer answers ever
 
 
 def linear_cka(first: ArrayLike, second: ArrayLike) -> float:
-    r"""The linear centred kernel alignment of two sets of features of the same cases.
+    r"""The linear centered kernel alignment of two sets of features of the same cases.
 
     .. math:: \frac{\mathrm{HSIC}(XX^T, YY^T)}{\sqrt{\mathrm{HSIC}(XX^T, XX^T) \, \mathrm{HSIC}(YY^T, YY^T)}}
 
@@ -41,24 +41,24 @@ def linear_cka(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def gram(features: ArrayLike) -> Array:
-    """The inner products `(n, n)` of all pairs of cases' features, centred; all 0 where every case has the same."""
+    """The inner products `(n, n)` of all pairs of cases' features, centered; all 0 where every case has the same."""
     values = np.asarray(features, dtype=float)
-    centred = values - values.mean(axis=0)
-    if np.abs(centred).max() <= _NOTHING * np.abs(values).max():
+    centered = values - values.mean(axis=0)
+    if np.abs(centered).max() <= _NOTHING * np.abs(values).max():
         return np.zeros((len(values), len(values)))
-    return np.asarray(centred @ centred.T)
+    return np.asarray(centered @ centered.T)
 
 
 def alignment(first: Array, second: Array) -> float:
     """The CKA of two Gram matrices of the same cases; see `linear_cka`."""
     if len(first) < LEAST_CASES:
         return math.nan
-    one, other = _centred(first), _centred(second)
+    one, other = _centered(first), _centered(second)
     size = math.sqrt(float((one**2).sum()) * float((other**2).sum()))
     return float((one * other).sum()) / size if size > 0 else math.nan
 
 
-def _centred(kernel: Array) -> Array:
+def _centered(kernel: Array) -> Array:
     """Centre so that the inner product of two such matrices is the unbiased HSIC times n (n - 3); the diagonal is out.
 
     Source: Székely and Rizzo, arXiv 1310.2926, definition 2 (U-centring).
@@ -66,6 +66,6 @@ def _centred(kernel: Array) -> Array:
     n = len(kernel)
     off = kernel - np.diag(np.diag(kernel))
     rows = off.sum(axis=1)
-    centred = off - (rows[:, None] + rows[None, :]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
-    np.fill_diagonal(centred, 0)
-    return np.asarray(centred)
+    centered = off - (rows[:, None] + rows[None, :]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
+    np.fill_diagonal(centered, 0)
+    return np.asarray(centered)

@@ -43,7 +43,7 @@ def likelihood_ratios(target: ArrayLike, shadows: ArrayLike, trained: ArrayLike)
         `(patients,)`: the higher, the more like a member; above 0 membership is the more likely of the two.
 
     Raises:
-        ValueError: where shapes do not fit, or a patient has fewer than 2 models of a kind.
+        ValueError: if shapes do not fit, or a patient has fewer than 2 models of a kind.
 
     Source: LiRA: Carlini et al., arXiv 2112.03570, algorithm 1; U-LiRA: Hayes et al., arXiv 2403.01218. Both fit the
         log odds of classifiers; for masks we take the mean over pixels.

@@ -238,7 +238,7 @@ def _doubts(first: Cells, table: pd.DataFrame) -> Iterator[str]:
 
 
 def _chances(trials: Sequence[Cells]) -> str:
-    """How many settings the methods had to choose among; empty where none had a choice."""
+    """How many settings the methods had to choose among; empty if none had a choice."""
     numbers = Counter(trial["label"] for trial in trials)
     if max(numbers.values(), default=1) == 1:
         return ""
@@ -329,7 +329,7 @@ def _trial(trial: Cells) -> Cells:
 
 
 def _plots(content: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Plot]:
-    """The figure of the gaps; none where no method has them."""
+    """The figure of the gaps; None if no method has them."""
     shown = table.dropna(subset=[f"size_{FORGET}", f"size_{RETAIN}"])
     shown = shown[shown["label"] != RETRAINED]
     shown = shown.assign(label=[_part(row, len(content["seeds"])) for row in as_rows(shown)])

@@ -22,7 +22,7 @@ from mu_monai.workflow.recipe import FORGET_CLASSES
 
 
 def classes_to_forget(parser: ConfigParser, overrides: Mapping[str, Any]) -> list[str]:
-    """The classes of a mask that a config with overrides asks to forget; none where it forgets cases."""
+    """The classes of a mask that a config with overrides asks to forget; None if it forgets cases."""
     names = overrides.get(FORGET_CLASSES, parser.get(FORGET_CLASSES) or [])
     return list(names) if isinstance(names, list) else [str(names)]
 
@@ -31,7 +31,7 @@ def class_problems(parser: ConfigParser, overrides: Mapping[str, Any]) -> list[s
     """Why classes of a mask cannot be forgotten.
 
     Raises:
-        InputError: where they are none of the classes, or all of them.
+        InputError: if they are none of the classes, or all of them.
     """
     names = classes_to_forget(parser, overrides)
     if not names:
@@ -102,7 +102,7 @@ def usable_split(path: str | Path | None, needed: Sequence[str]) -> tuple[Split 
     """A split whose files are as they were, read once for a whole command, or what is wrong with it.
 
     Args:
-        path: the split file; none where a command takes the bundle's phantoms.
+        path: the split file; None if a command takes the bundle's phantoms.
         needed: the subsets that must not be empty.
 
     Returns:
@@ -120,7 +120,7 @@ def usable_split(path: str | Path | None, needed: Sequence[str]) -> tuple[Split 
 
 
 def weight_problems(parser: ConfigParser, weights: str | Path) -> list[str]:
-    """Why weights do not fit the config's network; empty where they do."""
+    """Why weights do not fit the config's network; empty if they do."""
     try:
         network = built_network(parser)
         return [
@@ -136,7 +136,7 @@ def changed_problems(run: Path, record: RunRecord, split: Split | None, weights:
     Args:
         run: the run folder.
         record: its `run.json`.
-        split: the split that the run is to be used with; none where it is known to be broken.
+        split: the split that the run is to be used with; None if it is known to be broken.
         weights: files by role.
     """
     digests = {record.role: "weights"} | ({TEACHER: "starting_weights"} if record.role == STUDENT else {})

@@ -51,9 +51,9 @@ def compose(
         fine_tune: `all` weights or the `head` alone.
         settings: `KEY=VALUE` overrides of config ids, such as `max_epochs=2`.
         resume: go on with an interrupted run.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         quiet: no progress bar.
-        trust: what is known of where the runs come from.
+        trust: how far the runs are trusted.
 
     Returns:
         the run folder.
@@ -150,7 +150,7 @@ def _changed(folder: Path, file: Path, opened: Split | None) -> list[str]:
     Args:
         folder: the run folder.
         file: the split file that is used.
-        opened: what it holds; none where it is broken.
+        opened: what it holds; None if it is broken.
     """
     record = open_run(folder).record
     if record.role != STUDENT:

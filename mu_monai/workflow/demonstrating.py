@@ -87,7 +87,7 @@ def demo(*, out: str | Path, volume: bool = False, quiet: bool = False) -> Path:
         the path of the report.
 
     Raises:
-        InputError: where `out` exists and is not empty.
+        InputError: if `out` exists and is not empty.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -25,8 +25,8 @@ def scored_instead(run: str | Path, bundle: str | Path, device: str | None, trus
     Args:
         run: the run folder.
         bundle: the bundle that it is made with.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        trust: what is known of where the run comes from.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        trust: how far the run is trusted.
 
     Returns:
         whether it was scored, and nothing is left to do.
@@ -46,15 +46,15 @@ def evaluate(
 
     Args:
         run: the folder of a finished run.
-        split: another `split.json` than the run's, such as one whose files have moved.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        trust: what is known of where the run comes from.
+        split: a `split.json` to use instead of the run's, such as one whose files have moved.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        trust: how far the run is trusted.
 
     Returns:
         the path of `scores.csv`.
 
     Raises:
-        InputError: where the run is not finished, its split, weights or teacher are missing, or are not those that the
+        InputError: if the run is not finished, its split, weights or teacher are missing, or are not those that the
             run was made with: the scores would be filed under digests that are not theirs.
     """
     run = Path(run)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
 from mu_monai.metrics import gram, linear_cka
-from mu_monai.metrics.alignment import _centred
+from mu_monai.metrics.alignment import _centered
 
 seeds = st.integers(0, 10_000)
 
@@ -34,7 +34,7 @@ def test_it_is_the_unbiased_estimator(seed, other):
     x, y = features(seed), features(other, channels=7)
     expected = slow_hsic(x, y) / math.sqrt(slow_hsic(x, x) * slow_hsic(y, y))
     assert linear_cka(x, y) == pytest.approx(expected, abs=1e-9)
-    assert (_centred(gram(x)) * _centred(gram(y))).sum() / (12 * 9) == pytest.approx(slow_hsic(x, y), abs=1e-9)
+    assert (_centered(gram(x)) * _centered(gram(y))).sum() / (12 * 9) == pytest.approx(slow_hsic(x, y), abs=1e-9)
 
 
 @given(seeds, st.floats(-100, 100).filter(lambda scale: abs(scale) > 0.01), st.floats(-50, 50))

@@ -52,7 +52,7 @@ def adopt(
         out: the run folder to make.
         teacher: the original model's weights or run folder; its cases are scored as well.
         options: of the audit that is to follow; what is wrong with them is said before anything is scored.
-        trust: what is known of where run folders come from.
+        trust: how far run folders are trusted.
 
     Returns:
         the run folder: `run.json` with the verb `audit`, `config.json`, `model.pt`, `scores.csv` and `examples.npz`.

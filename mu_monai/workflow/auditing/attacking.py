@@ -230,7 +230,7 @@ class _Arena:
         return pd.concat(tables, ignore_index=True)
 
     def _hindered(self, name: str) -> str:
-        """Why an attack cannot run here; empty where it can."""
+        """Why an attack cannot run here; empty if it can."""
         if STUDENT not in self._models:
             return "there is no student to attack"
         if name == RELEARNING and not _size(self._known):
@@ -256,7 +256,7 @@ class _Arena:
             if hindered:
                 yield f"{name} was not run: {hindered}"
         if RETRAINED not in self._models:
-            yield "without a retrained model nobody can say how much of what came back is no more than generalisation"
+            yield "without a retrained model nobody can say how much of what came back is no more than generalization"
         if ADAPTER_REMOVAL in chosen and not self._hindered(ADAPTER_REMOVAL):
             yield self._rebuilt()
         if LINEAR_PROBE in chosen and not self._hindered(LINEAR_PROBE) and TEACHER in self._models:

@@ -27,7 +27,7 @@ def decision_table(evaluation: Evaluation, scores: pd.DataFrame, *, seed: int = 
         one row per model and case: `model`, `subset`, `case_id`, `x`, `y`, `label`, `predicted`.
 
     Raises:
-        InputError: where the head of the network is not known.
+        InputError: if the head of the network is not known.
 
     Source:
         *Perturbed Sign Gradient* (arXiv 2505.21872, Figure 4): t-SNE of penultimate features.

@@ -63,12 +63,12 @@ def open_evaluation(
     Args:
         run: the folder of a finished run; network, transforms, loss and inferer are those that it was made with.
         weights: weights files or run folders by role.
-        split: another `split.json` than the run's, such as one whose files have moved.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        trust: what is known of where the run comes from.
+        split: a `split.json` to use instead of the run's, such as one whose files have moved.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        trust: how far the run is trusted.
 
     Raises:
-        InputError: where the run is not finished, or weights do not fit the network.
+        InputError: if the run is not finished, or weights do not fit the network.
     """
     parser = _config(run, split=split, device=device, trust=trust)
 

@@ -30,10 +30,10 @@ class AuditInputs:
     Args:
         run: the folder of the student's run.
         record: its `run.json`.
-        split: the split of the run; none where it is no longer there, or another one by now.
-        teacher: the original model's weights or run folder; none where they are not known.
+        split: the split of the run; None if it is no longer there, or another one by now.
+        teacher: the original model's weights or run folder; None if they are not known.
         options: how it is audited.
-        trust: what is known of where the runs come from.
+        trust: how far the runs are trusted.
     """
 
     run: Path
@@ -74,7 +74,7 @@ class AuditInputs:
 
     @cached_property
     def cases(self) -> pd.DataFrame | None:
-        """All cases with their further columns; none where the split is not at hand."""
+        """All cases with their further columns; None if the split is not at hand."""
         return None if self.split is None else self.split.table.drop(columns=SUBSET)
 
     @property
@@ -98,7 +98,7 @@ def read_inputs(run: str | Path, *, teacher: str | Path | None, options: AuditOp
         run: the folder of the student's run.
         teacher: what was given as the original model.
         options: how it is to be audited.
-        trust: what is known of where the runs come from.
+        trust: how far the runs are trusted.
 
     Raises:
         InputError: every problem: a run that is not an unlearned model of patients, models of other splits or in other
@@ -128,7 +128,7 @@ def unscored_problems(out: Path, split: Split | None, options: AuditOptions) -> 
 
     Args:
         out: the run folder that is to be made.
-        split: its split; none where that is broken, and nothing can be compared with it.
+        split: its split; None if that is broken, and nothing can be compared with it.
         options: how it is to be audited.
     """
     if split is None:

@@ -88,7 +88,7 @@ def audit(
         teacher: the original model's weights or run folder, where they are no longer where the run found them.
         out: the file to write; by default `audit.json` in the run folder.
         options: how it is audited: beside which models, with which attacks.
-        trust: what is known of where the runs come from.
+        trust: how far the runs are trusted.
 
     Returns:
         the path of the file.
@@ -269,7 +269,7 @@ def _searched(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
 
 
 def _original(inputs: AuditInputs) -> dict[str, torch.Tensor] | None:
-    """The weights of the original; none where they are not known, gone, or no longer those of the run."""
+    """The weights of the original; None if they are not known, gone, or no longer those of the run."""
     if inputs.teacher is None or not inputs.teacher.exists():
         return None
     state = read_weights(inputs.teacher)

@@ -78,7 +78,7 @@ def shadow_scores(
         options: of the audit: how many shadow models, in which folder, and on which device they are trained.
         teacher: the run that trained the audited model; by default the teacher's run, as the audited run names it.
         split: another split than the run's, such as one whose files have moved; by default the run's own is read.
-        trust: what is known of where the runs come from.
+        trust: how far the runs are trusted.
 
     Returns:
         the rows of every shadow model on the forgotten and unseen patients, as `audit.shadow_records` reads them.
@@ -233,7 +233,7 @@ def _method_of(run: Path, record: RunRecord, trust: Trust) -> tuple[type[Unlearn
     What the run says leads to no import: it is looked up among the registered methods and in the bundle's configs.
 
     Raises:
-        InputError: where it is in neither.
+        InputError: if it is in neither.
     """
     configured, bundle = received_config(run).get("method"), trust.bundle_of(record)
     method = record.method

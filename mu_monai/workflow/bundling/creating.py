@@ -63,7 +63,7 @@ def new_bundle(folder: str | Path, *, source: str | Path = "isic") -> Path:
         the folder.
 
     Raises:
-        InputError: where the folder exists, its name cannot be a bundle's or is that of a shipped one, or the bundle
+        InputError: if the folder exists, its name cannot be a bundle's or is that of a shipped one, or the bundle
             to make it from is missing or does not pass `check_bundle`.
     """
     folder, origin = Path(folder).resolve(), find_bundle(source)

@@ -37,7 +37,7 @@ class BundleConfigs:
         overlays: what every other config sets, by name.
         overlaid: each overlay laid over a config that it is for.
         bases: the names of these configs.
-        metadata: the content of `metadata.json`; empty where it cannot be read.
+        metadata: the content of `metadata.json`; empty if it cannot be read.
         problems: why files cannot be read.
     """
 
@@ -78,7 +78,7 @@ def value_at(parser: ConfigParser, key: str) -> Any:
 
 
 def target_name(component: Any) -> str | None:
-    """The last name of what a component is made by, such as `Student`; none where it is not a component."""
+    """The last name of what a component is made by, such as `Student`; None if it is not a component."""
     target = component.get("_target_") if isinstance(component, Mapping) else None
     return target.rpartition(".")[2] if isinstance(target, str) else None
 
@@ -120,7 +120,7 @@ def _content(path: Path, found: BundleConfigs) -> dict[str, Any] | None:
 
 
 def _parsed(found: BundleConfigs, name: str, *files: Path) -> ConfigParser | None:
-    """Config files with their macros and relative ids resolved; none where these lead nowhere."""
+    """Config files with their macros and relative ids resolved; None if these lead nowhere."""
     parser = ConfigParser()
     try:
         parser = read_config([str(file) for file in files])

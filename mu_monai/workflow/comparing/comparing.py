@@ -63,7 +63,7 @@ def compare(
         teacher: the run folder of the original model; with `references` also a weights file.
         out: the folder of the comparison: new, or one of the same comparison to go on with.
         options: which methods, seeds and settings.
-        trust: what is known of where the teacher's run comes from.
+        trust: how far the teacher's run is trusted.
 
     Returns:
         the path of `comparison.json`, with `index.html`, `comparison.csv` and `comparison.tex` beside it. Runs that

@@ -59,7 +59,7 @@ class Entry:
 
     @property
     def preset(self) -> str | None:
-        """The bundle's preset; none for the method's own settings."""
+        """The bundle's preset; None for the method's own settings."""
         return self.label.partition(":")[2] or None
 
 
@@ -76,7 +76,7 @@ class Plan:
         entries: the methods.
         left_out: why methods are not among them, by name.
         options: how they are compared, with the seeds and attacks that the folder has as well.
-        trust: what is known of where the teacher's run comes from; its bundle is the one that is compared.
+        trust: how far the teacher's run is trusted; its bundle is the one that is compared.
         earlier: what the folder's `comparison.json` holds; empty of a new one.
     """
 
@@ -198,7 +198,7 @@ def _chosen(methods: Sequence[str], task: str) -> tuple[list[str], dict[str, str
 
 
 def _unfit(kind: type[UnlearningMethod], task: str) -> str:
-    """Why a method cannot be compared; empty where it can."""
+    """Why a method cannot be compared; empty if it can."""
     if task not in kind.tasks:
         return f"it cannot forget in a {task} task"
     return "it starts from two finished runs" if _TWO_RUNS in kind.needs else ""

@@ -40,8 +40,8 @@ class Trial:
         number: its place among those of the method, from 1.
         settings: what it sets, as `KEY=VALUE`.
         run: its run folder.
-        reason: why it failed; empty where it did not.
-        found: what it is chosen by, as `mu_monai.metrics.choice` gives it; empty where nothing is chosen.
+        reason: why it failed; empty if it did not.
+        found: what it is chosen by, as `mu_monai.metrics.choice` gives it; empty if nothing is chosen.
     """
 
     number: int
@@ -62,8 +62,8 @@ def retrained_models(plan: Plan) -> dict[int, Path]:
     They lie in the cache under a digest of split and training config, so that a folder serves whatever fits it.
 
     Raises:
-        InputError: where the teacher's config holds code that the bundle's does not.
-        FloatingPointError: where a training breaks; without retrained models there is nothing to compare with.
+        InputError: if the teacher's config holds code that the bundle's does not.
+        FloatingPointError: if a training breaks; without retrained models there is nothing to compare with.
     """
     if plan.references:
         return {seed: plan.references[place % len(plan.references)] for place, seed in enumerate(plan.options.seeds)}

@@ -33,8 +33,8 @@ def verdict_problems(
         words: whether its sentences must be these as well; those of other versions may be put otherwise.
 
     Raises:
-        InputError: where the records do not tell what a verdict rests on.
-        TypeError, ValueError, KeyError: where they are no audit records.
+        InputError: if the records do not tell what a verdict rests on.
+        TypeError, ValueError, KeyError: if they are no audit records.
     """
     known = [_record(entry) for entry in records]
     found = without_nan(asdict(verdict(known, n_unseen=_unseen(known))))

@@ -32,8 +32,8 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
         config: a bundle's config, from anybody.
 
     Raises:
-        ForeignNetworkError: where it describes anything else, such as a class of the sender's own.
-        InputError: where there is none, or it cannot be built.
+        ForeignNetworkError: if it describes anything else, such as a class of the sender's own.
+        InputError: if there is none, or it cannot be built.
 
     Example:
         >>> config = {"network_def": {"_target_": "UNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1,

@@ -40,14 +40,14 @@ def merge(run: str | Path, *, out: str | Path, teacher: str | Path | None = None
     Args:
         run: the folder of a finished unlearning run.
         out: the weights file to write; it must not exist.
-        teacher: the teacher's weights, where they are no longer where the run found them.
-        trust: what is known of where the run comes from.
+        teacher: the teacher's weights, if they are no longer where the run found them.
+        trust: how far the run is trusted.
 
     Returns:
         the path of the weights.
 
     Raises:
-        InputError: where the run is no unlearning run, the teacher is missing or another one, `out` exists, or the
+        InputError: if the run is no unlearning run, the teacher is missing or another one, `out` exists, or the
             weights that come out are not those of the run.
     """
     return _write(_student(run, out, teacher, trust).merged(), run, STUDENT, out)
@@ -71,14 +71,14 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
     Args:
         run: the folder of a finished unlearning run.
         out: the folder to make, with `bundle/` and `release.json` in it.
-        teacher: the teacher's weights, where they are no longer where the run found them.
-        trust: what is known of where the run comes from.
+        teacher: the teacher's weights, if they are no longer where the run found them.
+        trust: how far the run is trusted.
 
     Returns:
         the folder.
 
     Raises:
-        InputError: where the run is no unlearning run, failed a check of its own, weights are missing, others, or those
+        InputError: if the run is no unlearning run, failed a check of its own, weights are missing, others, or those
             of the teacher, `out` exists, the released config does not make a network that the weights fit or does not
             answer, or the search finds what the teacher can be rebuilt from; nothing is written.
     """
@@ -152,7 +152,7 @@ def _answers(folder: Path, record: RunRecord) -> str:
     """Load what was written as its receiver will, and let it answer a case that was not forgotten; says what was done.
 
     Raises:
-        InputError: where the weights do not fit the network of the config, or the bundle does not answer.
+        InputError: if the weights do not fit the network of the config, or the bundle does not answer.
     """
     config = folder / "configs" / "inference.json"
     load_weights(built_network(ConfigParser(read_json(config))), folder / "models" / MODEL_PT)
@@ -172,7 +172,7 @@ def _answers(folder: Path, record: RunRecord) -> str:
 
 
 def _known_image(record: RunRecord) -> Path | None:
-    """An image that nobody asked to forget, for a try; none where there is none that a config can name."""
+    """An image that nobody asked to forget, for a try; None if there is none that a config can name."""
     split = Path(record.split.file)
     cases = load_split(split) if split.is_file() else {}
     images = [Path(case[IMAGE]) for subset in (TEST, VALIDATION, RETAIN) for case in cases.get(subset, [])]

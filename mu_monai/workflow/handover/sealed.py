@@ -31,10 +31,10 @@ def plain_inference(run: str | Path, bundle: Bundle, trust: Trust) -> dict[str, 
     Args:
         run: the folder of a finished run.
         bundle: its bundle.
-        trust: what is known of where the run comes from.
+        trust: how far the run is trusted.
 
     Raises:
-        InputError: where the run's config is not taken, or the bundle's own `inference.json` needs parts of mu_monai
+        InputError: if the run's config is not taken, or the bundle's own `inference.json` needs parts of mu_monai
             that MONAI has none for.
     """
     layered = LayeredConfig(bundle, "inference")
@@ -145,7 +145,7 @@ def own_file(bundle: Bundle, name: str) -> Path:
     """A file of a bundle that is to go into a release.
 
     Raises:
-        InputError: where it is a link, or lies in one: what it leads to is not the bundle's.
+        InputError: if it is a link, or lies in one: what it leads to is not the bundle's.
     """
     path = bundle.folder / name
     if path.resolve() != bundle.folder.resolve() / name:

@@ -63,7 +63,7 @@ def seal(runs: Runs, folder: str | Path, *, key: str | Path) -> Path:
         the path of the record; `salt_path` gives that of the salt.
 
     Raises:
-        InputError: where the folder is no release of this student or holds more than was released, a record or a salt
+        InputError: if the folder is no release of this student or holds more than was released, a record or a salt
             is there already, the audit is of other weights or says what its numbers do not, a text names a patient, or
             the key cannot be used; then nothing is written.
     """

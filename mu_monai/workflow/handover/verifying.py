@@ -99,7 +99,7 @@ def verify(
         one check per thing, in the order in which they are looked at.
 
     Raises:
-        InputError: where a file to check with, or the record, is missing.
+        InputError: if a file to check with, or the record, is missing.
     """
     folder, signer = Path(folder), public_key(key)
     if split is not None and not Path(split).is_file():
