@@ -133,9 +133,7 @@ def test_shadow_models_repeat_it(said, run, places, tmp_path):
 def test_a_run_of_somebody_elses_class_is_not_repeated_with_ours(run):
     record = read_json(run / "run.json")
     theirs = {"name": "EraseToRetain", "settings": {}, "target": "elsewhere.EraseToRetain"}
-    with pytest.raises(
-        InputError, match=r"the method 'elsewhere.EraseToRetain' of .* --bundle.* --trust-config"
-    ):
+    with pytest.raises(InputError, match=r"the method 'elsewhere.EraseToRetain' of .* --bundle.* --trust-config"):
         _unlearning(run, record | {"method": theirs}, STRANGER)
     ours = theirs | {"target": "mu_monai.methods.erase_to_retain.EraseToRetain"}
     assert _unlearning(run, record | {"method": ours}, STRANGER)["method"]["_target_"].startswith("mu_monai.methods.")

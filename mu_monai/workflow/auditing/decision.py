@@ -1,4 +1,4 @@
-"""The decision plot of classifiers: where each model places the forgotten cases among the others."""
+"""The decision picture of classifiers: where each model places the forgotten cases among the others."""
 
 from __future__ import annotations
 

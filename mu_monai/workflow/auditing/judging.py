@@ -220,7 +220,7 @@ def _decision(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any]
     try:
         table = decision_table(evaluation, inputs.scores, seed=inputs.options.seed)
     except InputError as error:  # a network whose head is not known
-        return _Part(notes=[f"no decision plot: {error}"])
+        return _Part(notes=[f"no decision picture: {error}"])
     return _Part(content={"decision": {"file": DECISION_CSV}}, tables={DECISION_CSV: table})
 
 

@@ -53,7 +53,7 @@ def test_every_attack_runs_on_whom_it_is_meant_for(results, opened):
     expected = dict.fromkeys(ATTACK_NAMES, both) | alone
     if opened[1].name != "isic":
         del expected["relearning"]
-        assert results.notes[0].startswith("relearning was not run: ") and "patient" in results.notes[0]
+        assert results.notes[0].startswith("relearning was not run: ")
     assert who == expected
     assert set(results.settings) == set(expected) - {""}
     assert results.settings["int4"] == {"bits": 4}
@@ -143,7 +143,7 @@ def test_what_cannot_run_is_said(opened, tmp_path):
 
 
 def test_unknown_attacks_are_refused():
-    with pytest.raises(InputError, match=r"attack 'int9' is not known; use all or some of .*did you mean 'int"):
+    with pytest.raises(InputError, match=r"attack 'int9' is not known.* relearning, .*did you mean 'int"):
         chosen_attacks(["int9"])
     assert chosen_attacks(["all"]) == list(ATTACK_NAMES)
 

@@ -83,7 +83,7 @@ def test_attacks_of_the_audit_that_is_replaced_are_named(student, caplog):
     workflow.audit(student, options=replace(options, attacks=["int8", "int4"]))
     assert "replaces it" not in caplog.text
     workflow.audit(student, options=replace(options, attacks=["int4"]))
-    assert "had int8: not in this audit" in caplog.text
+    assert "had int8" in caplog.text
     assert "--attacks int4,int8 " in caplog.text
 
 
@@ -129,7 +129,7 @@ def test_shadow_models_need_a_pool(student):
 
 
 def test_a_model_that_forgot_nothing_is_refused(teachers):
-    with pytest.raises(InputError, match="is the run of a teacher.* give an unlearning run"):
+    with pytest.raises(InputError, match=r"is the run of a teacher.* give an unlearning run"):
         workflow.audit(teachers["isic"])
 
 
@@ -141,7 +141,7 @@ def test_where_a_class_was_forgotten_nobody_is_to_be_told(student):
 
 
 def test_another_model_than_the_original_is_no_teacher(runs, student, tmp_path):
-    with pytest.raises(InputError, match=r"is not the model that '.*' was made from"):
+    with pytest.raises(InputError, match=r"--teacher .* is not the model that .*SHA-256"):
         workflow.audit(student, teacher=runs / "retrained")
     with pytest.raises(InputError, match="do not exist"):
         workflow.audit(student, teacher=tmp_path / "none.pt")
@@ -183,7 +183,7 @@ def test_without_the_original_it_says_what_is_not_known(runs, phantom_splits, tm
 
 
 def test_what_was_adopted_is_not_scored_again(runs, student, phantom_splits):
-    with pytest.raises(InputError, match="is already a run.* --weights .*--split: mu-monai audit"):
+    with pytest.raises(InputError, match=r"is already a run.* --weights .*--split: mu-monai audit"):
         workflow.adopt("isic", weights=runs / "student", split=phantom_splits["isic"], out=student)
 
 

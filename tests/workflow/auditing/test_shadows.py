@@ -162,7 +162,7 @@ def test_a_pool_for_something_else_is_refused(pool, split, tmp_path):
     elsewhere = phantom_split("lesions", tmp_path / "others", patients=11, images_per_patient=1, size=32)
     with pytest.raises(InputError, match="are for another split"):
         shadow_scores(other, options=AuditOptions(shadows=4, pool=pool), split=read_split(elsewhere))
-    with pytest.raises(InputError, match="holds files and is not a pool.* --pool"):
+    with pytest.raises(InputError, match=r"holds files and is not a pool.* --pool"):
         shadow_scores(other, options=AuditOptions(shadows=4, pool=other))
 
 
