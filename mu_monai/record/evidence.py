@@ -116,6 +116,6 @@ def read_evidence(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read it with the very numbers that were written.
 
     Raises:
-        InputError: if it is no table.
+        InputError: if it is not a table.
     """
     return read_scores(path)

@@ -135,8 +135,8 @@ def _chosen_by_condition(split: Split | None) -> bool:
 def trained_otherwise(split: Split | None, teacher: str | Path | None) -> list[str]:
     """Why a split does not fit what a teacher's run trained on, image by image.
 
-    Nothing can be forgotten that was never trained on, and a case that was is no unseen one. It cannot be told where
-    the teacher is a bare weights file, or its split is gone.
+    A case that was never trained on cannot be forgotten, and a case that was trained on is not unseen. This cannot be
+    checked if the teacher is a bare weights file, or its split is gone.
     """
     if split is None or teacher is None or not is_run(teacher):
         return []

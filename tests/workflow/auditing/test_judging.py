@@ -114,7 +114,7 @@ def test_every_problem_at_once_and_nothing_is_written(runs, student, teachers):
         f"--reference '{teachers['isic']}' is the run of a teacher; give that of a retrained model",
         "--sibling",
         "attack 'int9' is not known",
-        "--by scanner is no column of the split",
+        "--by scanner is not a column of the split",
         "--shadows 2 is not allowed",
         "--seed -1 is not allowed",
         "--device nowhere cannot be used",
