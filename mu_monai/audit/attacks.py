@@ -59,7 +59,7 @@ def attack_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed
         seed: seed of the draws.
 
     Raises:
-        InputError: where columns are missing, or an attacked model has no scores before the attack.
+        InputError: if columns are missing, or an attacked model has no scores before the attack.
 
     Source: anamnesis index: Chundawat et al., arXiv 2201.05629.
 

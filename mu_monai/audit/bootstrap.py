@@ -36,7 +36,7 @@ class Interval:
 
     @property
     def note(self) -> str:
-        """Why there is no interval; empty where there is one."""
+        """Why there is no interval; empty if there is one."""
         return "" if self.n_patients >= 2 else f"no interval: it takes at least 2 patients, here is {self.n_patients}"
 
 
@@ -53,7 +53,7 @@ class Sample:
         patients: the patient of each case `(n_cases,)`.
 
     Raises:
-        ValueError: where the sample is empty, not finite, or the lengths differ.
+        ValueError: if the sample is empty, not finite, or the lengths differ.
     """
 
     def __init__(self, values: ArrayLike, patients: ArrayLike | Sequence[object]) -> None:
@@ -85,7 +85,7 @@ def mean_interval(sample: Sample, *, n_resamples: int = N_RESAMPLES, seed: int =
         seed: seed of the draws; the same seed draws the same patients.
 
     Raises:
-        ValueError: where `n_resamples` is below 1.
+        ValueError: if `n_resamples` is below 1.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; drawing whole patients keeps the
         cases of one patient, which resemble each other, from counting as independent.
@@ -109,7 +109,7 @@ def paired_gap(first: Sample, second: Sample, *, n_resamples: int = N_RESAMPLES,
         seed: seed of the draws.
 
     Raises:
-        ValueError: where the two samples are not of the same cases.
+        ValueError: if the two samples are not of the same cases.
 
     Example:
         >>> result = paired_gap(Sample([0.6, 0.7], ["a", "b"]), Sample([0.8, 0.9], ["a", "b"]))

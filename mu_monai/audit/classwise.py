@@ -27,7 +27,7 @@ class ResampledF1:
         seed: seed of the draws; the same seed draws the same patients, so that two models on the same cases are paired.
 
     Raises:
-        ValueError: where `n_resamples` is below 1.
+        ValueError: if `n_resamples` is below 1.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13, as for the means of scores.
 

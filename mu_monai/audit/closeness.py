@@ -52,7 +52,7 @@ def closeness_records(
         teacher. None without a retrained model, or where forget, retain or test is empty.
 
     Raises:
-        InputError: where the models were scored on different patients.
+        InputError: if the models were scored on different patients.
 
     Example:
         >>> scores = pd.DataFrame([

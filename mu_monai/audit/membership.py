@@ -41,7 +41,7 @@ def membership_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, 
         patients can show are left out, as `membership_notes` says. None without forgotten or unseen patients.
 
     Raises:
-        InputError: where the models were scored on different patients.
+        InputError: if the models were scored on different patients.
 
     Source: threshold attacks: Yeom et al., arXiv 1709.01604; rates at few errors: Carlini et al., arXiv 2112.03570.
 

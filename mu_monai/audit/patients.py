@@ -25,7 +25,7 @@ def patient_table(scores: pd.DataFrame) -> pd.DataFrame:
         ranks in [0, 1], `gap` to the retrained model's rank or, where there is none, to 0.5, and `exposure`, its size.
 
     Raises:
-        InputError: where the student has no scores of forgotten or of unseen cases.
+        InputError: if the student has no scores of forgotten or of unseen cases.
 
     Example:
         >>> scores = pd.DataFrame({"model": "student", "subset": ["forget", "forget", "test", "test"],

@@ -66,13 +66,13 @@ class Record:
         high: upper end of its 95 % interval.
         n_patients: patients of the subset; of an F1, those with cases of the class.
         n_cases: cases of the subset; of an F1, those of the class.
-        reference: what it is compared with, as `<model>/<subset>`; empty where there is nothing to compare it with.
+        reference: what it is compared with, as `<model>/<subset>`; empty if there is nothing to compare it with.
         gap: value minus the reference's value.
         gap_low: lower end of the gap's 95 % interval.
         gap_high: upper end of the gap's 95 % interval.
         ideal: the value to be at; NaN where none is known. The Dice of a class that was to be forgotten should be 0
             where no retrained model tells.
-        attack: the attack after which the model was measured, such as `relearning`; empty where it is as it was made.
+        attack: the attack after which the model was measured, such as `relearning`; empty if it is as it was made.
     """
 
     model: str
@@ -116,7 +116,7 @@ def utility_records(
         seed: seed of the draws.
 
     Raises:
-        InputError: where columns or numbers are missing, a forgotten class has no scores, a case has two rows of one
+        InputError: if columns or numbers are missing, a forgotten class has no scores, a case has two rows of one
             model, or the models disagree about the cases, their subset, their patient or their class.
 
     Example:

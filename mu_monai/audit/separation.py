@@ -144,7 +144,7 @@ def separation_records(
         seed: seed of the draws.
 
     Raises:
-        InputError: where the models were scored on different patients.
+        InputError: if the models were scored on different patients.
 
     Example:
         >>> made = Groups(pd.Series([0.3, 0.2]), pd.Series([0.1, 0.4]), 2)

@@ -41,7 +41,7 @@ def shadow_records(
         patients can show.
 
     Raises:
-        InputError: where a table has no `logit_confidence`, there are fewer than 4 shadow models or fewer than 2 of
+        InputError: if a table has no `logit_confidence`, there are fewer than 4 shadow models or fewer than 2 of
             each kind for a patient, or they were not scored on every forgotten and unseen patient.
 
     Source: Carlini et al., arXiv 2112.03570; Hayes et al., arXiv 2403.01218, who unlearn one example at a time.

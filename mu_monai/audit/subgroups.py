@@ -127,7 +127,10 @@ def case_groups(cases: pd.DataFrame, by: Sequence[str] = (), *, classes: bool = 
 def _by_problems(by: Sequence[str], columns: dict[str, Any], varied: dict[str, Any]) -> Iterator[str]:
     for name in by:
         if name not in columns:
-            yield f"--by {name} is no column of the split ({', '.join(columns) or 'none'}){did_you_mean(name, columns)}"
+            yield (
+                f"--by {name} is not a column of the split "
+                f"({', '.join(columns) or 'none'}){did_you_mean(name, columns)}"
+            )
         elif name not in varied:
             found = columns[name][columns[name] != UNKNOWN].nunique()
             yield f"--by {name} has {found} values; a column to group by needs 2 to {_GROUPS[-1]}"

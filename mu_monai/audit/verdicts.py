@@ -34,7 +34,7 @@ class Verdict:
         sentence: the label in words, with its numbers.
         evidence: the records that it rests on: the student's, the teacher's, and those that speak against it.
         needed_patients: about how many forgotten patients it would take to tell, or to tell whether there is a
-            baseline; none where it can be told, or where more of them would not help.
+            baseline; None if it can be told, or where more of them would not help.
         but: what else was measured that speaks against the label, or that nothing did, and whether the model lost what
             it was to keep; never empty.
     """
@@ -88,7 +88,7 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
         tolerance: the largest gap of the AUC that counts as none, in (0, 0.5).
 
     Raises:
-        InputError: where the tolerance is not allowed, or no record tells the student's AUC of the loss.
+        InputError: if the tolerance is not allowed, or no record tells the student's AUC of the loss.
 
     Source: two one-sided tests after Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987; the AUC as
         the chance that a forgotten patient ranks before an unseen one after Hanley and McNeil, Radiology 143, 1982.

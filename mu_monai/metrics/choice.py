@@ -37,7 +37,7 @@ def choice(scores: pd.DataFrame) -> Choice:
 
     A is the AUC of the loss of forgotten against validation patients; d_r and d_v are the shares of the teacher's Dice,
     or accuracy, on retained and validation cases that are lost: a student that lost all of either scores 0, and so does
-    one whose levels are no numbers. Test cases and retrained models, by which methods are compared afterwards, have no
+    one whose levels are not numbers. Test cases and retrained models, by which methods are compared afterwards, have no
     part in it.
 
     Args:

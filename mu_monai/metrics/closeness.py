@@ -53,14 +53,14 @@ def zrf(divergences: ArrayLike, *, compat: bool = False) -> Array:
 
     .. math:: 1 - \mathrm{JS}(p(x), p_{random}(x)) / \log 2
 
-    1: like the random network. That is no aim in itself: a retrained model is not at 1 either, and what it reaches is
-    where to be.
+    1: like the random network. That is not an aim in itself: a retrained model is not at 1 either, and what it reaches
+    is where to be.
 
     Args:
         divergences: the Jensen-Shannon divergence of each case to a network with random weights, in nats. The metric is
             the mean of what is returned.
         compat: as in the reference code, for divergences of `mu_monai.engine.answer_distance(..., compat=True)`: these
-            are no Jensen-Shannon divergences and not in bits.
+            are not Jensen-Shannon divergences in bits.
 
     Source: Chundawat et al., arXiv 2205.08096. The divergence is taken in bits, so that the number is in [0, 1].
 

@@ -146,7 +146,7 @@ def logistic_scores(members: pd.DataFrame, non_members: pd.DataFrame, *, seed: i
         seed: seed of the folds.
 
     Returns:
-        the scores of members and non-members; none where a group has fewer than `LEAST_PATIENTS`.
+        the scores of members and non-members; None if a group has fewer than `LEAST_PATIENTS`.
 
     Example:
         >>> members, others = (pd.DataFrame({"loss": start + np.arange(9.0)}) for start in (10, 0))

@@ -27,8 +27,8 @@ def likelihood_ratios(target: ArrayLike, shadows: ArrayLike, trained: ArrayLike)
     """The evidence that a model was trained on each patient: `log N(z; mu_in, s_in) - log N(z; mu_out, s_out)`.
 
     z is what the attacked model answers, as log odds of the truth; both Gaussians are those of the shadow models that
-    were trained on this patient, and that were not. So a patient whom every model finds easy is no member for that.
-    Below 64 shadow models, each of the two standard deviations is that of all patients together.
+    were trained on this patient, and that were not. So a patient whom every model finds easy does not count as a member
+    for that reason. Below 64 shadow models, each of the two standard deviations is that of all patients together.
 
     With shadow models from which the patients were unlearned again in the place of those trained on them, this is
     U-LiRA: the evidence that the patient was *unlearned*, and not simply never there.
@@ -43,7 +43,7 @@ def likelihood_ratios(target: ArrayLike, shadows: ArrayLike, trained: ArrayLike)
         `(patients,)`: the higher, the more like a member; above 0 membership is the more likely of the two.
 
     Raises:
-        ValueError: where shapes do not fit, or a patient has fewer than 2 models of a kind.
+        ValueError: if shapes do not fit, or a patient has fewer than 2 models of a kind.
 
     Source: LiRA: Carlini et al., arXiv 2112.03570, algorithm 1; U-LiRA: Hayes et al., arXiv 2403.01218. Both fit the
         log odds of classifiers; for masks we take the mean over pixels.

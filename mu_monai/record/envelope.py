@@ -52,18 +52,18 @@ def open_envelope(content: Any) -> Envelope:
     """The envelope that JSON holds; its signature is not looked at.
 
     Raises:
-        InputError: where it is no DSSE envelope with a payload of JSON.
+        InputError: if it is not a DSSE envelope with a payload of JSON.
     """
     try:
         envelope = Envelope.from_dict(content)
         json.loads(envelope.payload)
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error, FormatError) as error:
-        raise InputError(f"it is no DSSE envelope ({type(error).__name__}: {error})") from error
+        raise InputError(f"it is not a DSSE envelope ({type(error).__name__}: {error})") from error
     return envelope
 
 
 def signature_problem(envelope: Envelope, key: SSlibKey) -> str:
-    """Why an envelope is not signed by a key; empty where it is."""
+    """Why an envelope is not signed by a key; empty if it is."""
     if envelope.payload_type != PAYLOAD_TYPE:
         return f"the payload has the type {envelope.payload_type!r} and not {PAYLOAD_TYPE!r}"
     if key.keyid not in envelope.signatures:
@@ -85,7 +85,7 @@ def private_key(path: str | os.PathLike[str]) -> CryptoSigner:
         path: a PEM file, Ed25519, ECDSA on P-256 or RSA.
 
     Raises:
-        InputError: where it is missing, is no such key, or the passphrase is wrong or cannot be asked for.
+        InputError: if it is missing, is not such a key, or the passphrase is wrong or cannot be asked for.
     """
     data = _read(path, "private key")
     secret = (os.environ.get(PASSPHRASE) or _asked(path)).encode() if b"ENCRYPTED" in data else None
@@ -102,7 +102,7 @@ def public_key(path: str | os.PathLike[str]) -> SSlibKey:
     """Read the public key that a record must be signed with.
 
     Raises:
-        InputError: where it is missing, or is no public key of a kind that is known.
+        InputError: if it is missing, or is not a public key of a known kind.
     """
     data = _read(path, "public key")
     try:

@@ -67,7 +67,7 @@ def write_salt(path: str | os.PathLike[str], salt: bytes) -> None:
     """Write a salt in hexadecimal into a new file that its owner alone can read.
 
     Raises:
-        FileExistsError: where there is such a file.
+        FileExistsError: if there is such a file.
     """
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="ascii") as stream:
@@ -78,7 +78,7 @@ def read_salt(path: str | os.PathLike[str]) -> bytes:
     """Read a salt that `write_salt` wrote.
 
     Raises:
-        InputError: where the file is missing or holds something else.
+        InputError: if the file is missing or holds something else.
     """
     if not Path(path).is_file():
         raise InputError(
@@ -116,6 +116,6 @@ def read_evidence(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read it with the very numbers that were written.
 
     Raises:
-        InputError: where it is no table.
+        InputError: if it is not a table.
     """
     return read_scores(path)

@@ -12,9 +12,9 @@ from mu_monai.record.evidence import pseudonym
 
 HIDDEN = "<id>"
 _LEAST = 4  # letters and digits of an id that no word holds by chance
-_LEAST_DIGITS = 6  # of a number that is no year, count or size
+_LEAST_DIGITS = 6  # of a number that is not a year, count or size
 _BETWEEN = r"[\s_.\-]{0,2}"
-_START, _END = r"(?<![^\W_])", r"(?![^\W_])"  # the ends of a word; a line below is none of its letters
+_START, _END = r"(?<![^\W_])", r"(?![^\W_])"  # the ends of a word; an underscore is not part of it
 _NUMBER_START, _NUMBER_END = r"(?<!\d)(?<!\d[.,])(?<!\d[eE])(?<!\d[eE][-+])", r"(?!\d)(?![.,]\d)"
 _DIGESTS = re.compile(r"(?<![0-9A-Za-z])(?:patient-|case-)?[0-9a-f]{64}(?![0-9A-Za-z])")
 

@@ -49,7 +49,7 @@ def predicate(
         release: `release.json` of the released folder.
         records: audit records that were computed from the evidence, as mappings, by kind.
         draws: `n_resamples` and `seed` that they were computed with.
-        audit: `audit.json` of the student's run; none where it was not audited.
+        audit: `audit.json` of the student's run; None if it was not audited.
         salt: of the commitments; auditors get it.
 
     Example:

@@ -23,7 +23,7 @@ _NUMERIC = frozenset(("--shadows", "--trials"))
 _SUFFIX = r"\.(?:csv|dcm|gz|jpe?g|json|nii|npz|png|pth?|tiff?|txt|zip)(?!\w)"
 _QUOTED = rf"""(?<!\w)(?P<quote>['"])[^'"\n]*(?:[\\/][^'"\n]*|{_SUFFIX})(?P=quote)(?!\w)"""
 _ABSOLUTE = r"(?<![\w/])(?:~?/|\.{1,2}/|[A-Za-z]:[\\/]|\\\\)[^\s'\",;()\[\]{}]+"
-_RELATIVE = r"(?<![\w./-])(?:[\w.-]+/)+[\w.-]+\.[A-Za-z]\w*"  # known by its suffix: "and/or" and "2/3" are no paths
+_RELATIVE = r"(?<![\w./-])(?:[\w.-]+/)+[\w.-]+\.[A-Za-z]\w*"  # known by its suffix: "and/or" and "2/3" are not paths
 _PATH = re.compile(rf"{_QUOTED}|{_ABSOLUTE}|{_RELATIVE}|(?<![\w./-])[\w.-]*\w{_SUFFIX}")
 _CASES = re.compile(r"(?<![\w.])\d[\d,]*(?=(?: of the)?(?: [a-z]+){0,2} (?:cases?|images?|volumes?)\b)")
 

@@ -51,7 +51,7 @@ def statement(
 
 
 def type_problem(content: Any) -> str:
-    """Why something is no Statement with a record of unlearning; empty where it is one.
+    """Why something is not a Statement with a record of unlearning; empty if it is one.
 
     Example:
         >>> type_problem({"_type": STATEMENT_TYPE, "predicateType": "https://slsa.dev/provenance/v1"})

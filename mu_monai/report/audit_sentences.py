@@ -16,7 +16,7 @@ SIGNALS = {column.name: f"the {column.in_text}" for column in COLUMNS if not col
 }
 DISTANCES = {
     "average_gap": "The mean size of the gaps to the retrained model (Dice or accuracy on forget, retain and test, "
-    "AUC of the loss); 0 is no gap.",
+    "AUC of the loss); 0 means no gap.",
     "tow": "Tug of war of forgetting, keeping and generalizing; 1 is at the retrained model.",
     "tow_mia": "The same with the AUC of the loss in the place of the forgotten cases; 1 is at the retrained model.",
     "klom": "How differently several unlearned and several retrained models answer the same cases; small is alike.",
@@ -28,7 +28,8 @@ DISTANCES = {
     "weight_distance": "How far the weights are from the retrained model's; two trainings are never at 0.",
     "weight_distance_relative": "The same as a share of the size of the retrained model's weights.",
     "statistics_distance": "How far the statistics of the normalization layers are from the retrained model's.",
-    "rebound": "How far the attack moved the AUC of the loss; what it moves that of the retrained model is no memory.",
+    "rebound": "How far the attack moved the AUC of the loss; the same change in the retrained model is "
+    "generalization, not memory.",
     "relearning_steps": "How many steps it takes until known forgotten cases are answered nearly as the original did.",
     "anamnesis": "Steps of the student over those of the retrained model: 1 learns alike, below 1 it remembers.",
     "dice": "What the attack costs: the mean Dice after it.",

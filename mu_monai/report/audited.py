@@ -27,7 +27,7 @@ _SHOWN_PATIENTS, _SHOWN_GROUPS = 10, 20
 
 
 def audit_content(tables: ReportTables) -> dict[str, Any] | None:
-    """What the section shows, by the names that its template uses; none where nobody was to be forgotten."""
+    """What the section shows, by the names that its template uses; None if nobody was to be forgotten."""
     runs = tables.runs
     if STUDENT not in runs.by_role or runs.forget_classes:
         return None

@@ -24,7 +24,7 @@ def class_subsets(forget_classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def class_content(table: pd.DataFrame, forget_classes: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """A table of every class per subset; empty where there is none.
+    """A table of every class per subset; empty if there is none.
 
     Args:
         table: what `tables.class_table` gives.
@@ -76,7 +76,7 @@ def _row(records: list[dict[str, Any]], forget_classes: Sequence[str]) -> dict[s
 
 
 def class_sentence(rows: Sequence[Mapping[str, Any]], *, others: bool = False) -> str:
-    """Which classes differ from their reference beyond the interval; empty where nothing is compared.
+    """Which classes differ from their reference beyond the interval; empty if nothing is compared.
 
     Args:
         rows: rows of `tables.class_table` of the student on one subset.

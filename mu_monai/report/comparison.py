@@ -225,7 +225,7 @@ def _doubts(first: Cells, table: pd.DataFrame) -> Iterator[str]:
     """Why the nearest method may be no good one."""
     others = table.dropna(subset="average_gap").set_index("model")["average_gap"]
     if TEACHER in others and first["average_gap"] >= others[TEACHER]:
-        yield f"That is no nearer than the original model, with {number(others[TEACHER])}."
+        yield f"That is not nearer than the original model, with {number(others[TEACHER])}."
     if RETRAINED in others and first["average_gap"] <= others[RETRAINED]:
         yield f"That is within what seeds alone make, {number(others[RETRAINED])}."
     if first["gap_auc_logistic"] > _TOLERANCE:
@@ -238,14 +238,14 @@ def _doubts(first: Cells, table: pd.DataFrame) -> Iterator[str]:
 
 
 def _chances(trials: Sequence[Cells]) -> str:
-    """How many settings the methods had to choose among; empty where none had a choice."""
+    """How many settings the methods had to choose among; empty if none had a choice."""
     numbers = Counter(trial["label"] for trial in trials)
     if max(numbers.values(), default=1) == 1:
         return ""
     usual = Counter(numbers.values()).most_common(1)[0][0]
     fewer = [f"{label} {number}" for label, number in numbers.items() if number != usual]
     text = f"Every method was given {count(usual, 'setting')} to choose among"
-    why = "what is set for all is no choice any more, or --trials was another"
+    why = "settings fixed for all methods are not varied, or --trials was different"
     return f"{text}, but {listed(fewer)}: {why}." if fewer else f"{text}."
 
 
@@ -329,7 +329,7 @@ def _trial(trial: Cells) -> Cells:
 
 
 def _plots(content: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Plot]:
-    """The figure of the gaps; none where no method has them."""
+    """The figure of the gaps; None if no method has them."""
     shown = table.dropna(subset=[f"size_{FORGET}", f"size_{RETAIN}"])
     shown = shown[shown["label"] != RETRAINED]
     shown = shown.assign(label=[_part(row, len(content["seeds"])) for row in as_rows(shown)])

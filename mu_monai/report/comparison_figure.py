@@ -43,7 +43,7 @@ def draw_pareto(table: pd.DataFrame, metric: str, floor: Gaps | None, theme: The
     Args:
         table: `label`, `model`, `size_forget` and `size_retain`, a row per model.
         metric: the name of what the gaps are of.
-        floor: the gaps that seeds alone make; none where they are not known.
+        floor: the gaps that seeds alone make; None if they are not known.
         theme: the colors.
     """
     gaps = table[[f"size_{FORGET}", f"size_{RETAIN}"]].clip(lower=_LEAST).to_numpy()

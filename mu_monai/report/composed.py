@@ -13,7 +13,7 @@ from mu_monai.runs.scores import LEADING
 
 
 def composed_content(tables: ReportTables) -> dict[str, Any] | None:
-    """The section by the names that the template uses; none where the student was not composed of two runs."""
+    """The section by the names that the template uses; None if the student was not composed of two runs."""
     found = tables.measurements.get("composition")
     if not found:
         return None

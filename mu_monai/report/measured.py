@@ -11,7 +11,7 @@ from mu_monai.report.tables import ReportTables, as_rows
 
 
 def measured_content(tables: ReportTables) -> dict[str, Any]:
-    """The sections about weights and restoration, by the names that the template uses; none where nothing is known."""
+    """The sections about weights and restoration, by the names that the template uses; None if nothing is known."""
     return {"drift": _drift(tables), "restoration": _restoration(tables)}
 
 
@@ -77,7 +77,7 @@ def delta_sentence(delta: float, *, over: str, gone: str = "") -> str:
     Args:
         delta: mean |p_s - p_t|, in [0, 1].
         over: what the mean is over; where `classes` are among it, their probabilities sum to 1.
-        gone: the classes that were forgotten; none where cases were.
+        gone: the classes that were forgotten; empty if cases were.
     """
     most = "2 divided by the number of classes" if "classes" in over else "1"
     return (

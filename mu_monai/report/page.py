@@ -64,8 +64,8 @@ def write_report(runs: Runs, records: pd.DataFrame, out: str | Path, *, images: 
         the path of `index.html`.
 
     Raises:
-        InputError: where `out` is a file, or a folder with anything but an earlier report by its own mark.
-        ValueError: where `records` lacks a column.
+        InputError: if `out` is a file, or a folder with anything but an earlier report by its own mark.
+        ValueError: if `records` lacks a column.
     """
     out = Path(out)
     absent = [name for name in RECORD_COLUMNS if name not in records.columns]

@@ -55,7 +55,7 @@ _ANY_TERM = "A term of the method's loss, under the method's own name for it."
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with a true minus sign; a dash where there is none.
+    """A number with a true minus sign; a dash if there is none.
 
     Example:
         >>> number(-0.12345), number(float("nan"))
@@ -87,7 +87,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def between(low: float, high: float, *, show: Any = number) -> str:
-    """An interval; empty where there is none.
+    """An interval; empty if there is none.
 
     Example:
         >>> between(-0.1, 0.2, show=signed), between(float("nan"), float("nan"))
@@ -97,7 +97,7 @@ def between(low: float, high: float, *, show: Any = number) -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share of 1 in percent; a dash where there is none.
+    """A share of 1 in percent; a dash if there is none.
 
     Example:
         >>> percent(0.125), percent(-0.0293, 2), percent(None)
@@ -119,7 +119,7 @@ def count(n: int, noun: str) -> str:
 
 
 def reference_name(reference: str) -> str:
-    """A record's reference in words; empty where there is none.
+    """A record's reference in words; empty if there is none.
 
     Example:
         >>> reference_name("student/test")
@@ -178,7 +178,7 @@ def gap_sentence(row: Mapping[str, Any]) -> str:
 
 
 def drop_sentence(row: Mapping[str, Any]) -> str:
-    """The paper's own criterion for a subset, teacher minus student; empty where unknown or said by the gap."""
+    """The paper's own criterion for a subset, teacher minus student; empty if unknown or said by the gap."""
     drop = row.get("drop", math.nan)
     if math.isnan(drop) or (
         row["subset"] != FORGET and Group.parse(row["reference"]).model == TEACHER

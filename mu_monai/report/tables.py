@@ -125,7 +125,7 @@ class ReportTables:
 
     @property
     def measurements(self) -> Mapping[str, Any]:
-        """What the unlearning run measured on itself; empty where it did not."""
+        """What the unlearning run measured on itself; empty if it did not."""
         return self.runs.by_role[STUDENT].record.measurements if STUDENT in self.runs.by_role else {}
 
     @cached_property
@@ -263,7 +263,7 @@ def leading(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _parent_scores(parent: Mapping[str, Any]) -> pd.DataFrame | None:
-    """The scores of one of the two runs; none where it is gone, or another run has taken its place."""
+    """The scores of one of the two runs; None if it is gone, or another run has taken its place."""
     folder = Path(parent["run"])
     try:
         run = open_run(folder)

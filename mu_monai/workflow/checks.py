@@ -1,4 +1,4 @@
-"""What is checked before anything starts: splits, places, devices, numbers, classes and weights, as sentences."""
+"""Checks before anything starts: splits, paths, devices, numbers, classes and weights; problems are sentences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mu_monai.workflow.recipe import FORGET_CLASSES
 
 
 def classes_to_forget(parser: ConfigParser, overrides: Mapping[str, Any]) -> list[str]:
-    """The classes of a mask that a config with overrides asks to forget; none where it forgets cases."""
+    """The classes of a mask that a config with overrides asks to forget; None if it forgets cases."""
     names = overrides.get(FORGET_CLASSES, parser.get(FORGET_CLASSES) or [])
     return list(names) if isinstance(names, list) else [str(names)]
 
@@ -31,7 +31,7 @@ def class_problems(parser: ConfigParser, overrides: Mapping[str, Any]) -> list[s
     """Why classes of a mask cannot be forgotten.
 
     Raises:
-        InputError: where they are none of the classes, or all of them.
+        InputError: if they are not among the classes, or are all of them.
     """
     names = classes_to_forget(parser, overrides)
     if not names:
@@ -39,17 +39,17 @@ def class_problems(parser: ConfigParser, overrides: Mapping[str, Any]) -> list[s
     if FORGET_CLASSES not in parser:
         return [
             f"--forget-class {', '.join(names)} is not for this bundle: its config has no id '{FORGET_CLASSES}', since "
-            "its masks have no classes to forget; use volume3d or a bundle like it, or choose cases with the split's "
+            "its masks have no classes to forget; use volume3d or a similar bundle, or choose cases with the split's "
             "--forget"
         ]
     if not isinstance(overrides.get(FORGET_CLASSES, []), list):
-        return [f"--set {FORGET_CLASSES}={names[0]} is no list of classes; use --forget-class {names[0]}"]
+        return [f"--set {FORGET_CLASSES}={names[0]} is not a list of classes; use --forget-class {names[0]}"]
     class_indices(names, overrides.get("classes", parser.get("classes")))
     return []
 
 
 def mask_class_problems(parser: ConfigParser, overrides: Mapping[str, Any], split: Split | None) -> list[str]:
-    """Why the bundle calls the values of masks otherwise than the source that a split was made from."""
+    """Why the bundle's names for the mask values do not match those of the split's source."""
     classes = overrides.get("classes", parser.get("classes"))
     if split is None or classes is None:
         return []
@@ -57,13 +57,13 @@ def mask_class_problems(parser: ConfigParser, overrides: Mapping[str, Any], spli
     if not named or named == classes or not is_file_label(split.table[LABEL]).all():
         return []
     return [
-        f"the masks of '{split.path}' hold the classes {json.dumps(named)}, as their source names them, and the "
-        f"bundle's 'classes' are {json.dumps(classes)}; give --set classes='{json.dumps(named)}'"
+        f"the masks of '{split.path}' have the classes {json.dumps(named)} in their source, and the bundle's 'classes' "
+        f"are {json.dumps(classes)}; give --set classes='{json.dumps(named)}'"
     ]
 
 
 def number_problems(overrides: Mapping[str, Any]) -> list[str]:
-    """Why numbers of epochs or patches cannot be run."""
+    """Why numbers of epochs or patches are not allowed."""
     return [
         f"--set {name}={overrides[name]} is not allowed; use a whole number of at least 1"
         for name in ("max_epochs", "patches_per_volume")
@@ -72,9 +72,9 @@ def number_problems(overrides: Mapping[str, Any]) -> list[str]:
 
 
 def place_problems(places: Mapping[str, str | Path | None]) -> list[str]:
-    """Why a config cannot name a file or folder: MONAI reads `#` as a step into the config, and a first sign as code.
+    """Why a config cannot name a file or folder: MONAI reads `#` as a config id, and `$`, `@` or `%` in front as code.
 
-    Every path that a config is going to see goes through here, also one that a run folder names.
+    Every path that enters a config is checked here, including paths that a run folder names.
 
     Example:
         >>> place_problems({"--out": "runs/#1", "--split": "split.json"})  # doctest: +ELLIPSIS
@@ -99,14 +99,14 @@ def device_problems(device: str | None) -> list[str]:
 
 
 def usable_split(path: str | Path | None, needed: Sequence[str]) -> tuple[Split | None, list[str]]:
-    """A split whose files are as they were, read once for a whole command, or what is wrong with it.
+    """A split whose files are unchanged, read once for a whole command, or what is wrong with it.
 
     Args:
-        path: the split file; none where a command takes the bundle's phantoms.
+        path: the split file; None if a command takes the bundle's phantoms.
         needed: the subsets that must not be empty.
 
     Returns:
-        the split, none where there is none or it cannot be used; and why not.
+        the split, or None if there is none or it cannot be used; and the problems.
     """
     if path is None:
         return None, []
@@ -120,7 +120,7 @@ def usable_split(path: str | Path | None, needed: Sequence[str]) -> tuple[Split 
 
 
 def weight_problems(parser: ConfigParser, weights: str | Path) -> list[str]:
-    """Why weights do not fit the config's network; empty where they do."""
+    """Why weights do not fit the config's network; empty if they do."""
     try:
         network = built_network(parser)
         return [
@@ -131,12 +131,12 @@ def weight_problems(parser: ConfigParser, weights: str | Path) -> list[str]:
 
 
 def changed_problems(run: Path, record: RunRecord, split: Split | None, weights: Mapping[str, str]) -> list[str]:
-    """What is no longer as the run's record says: weights by their digest, the split by its cases.
+    """What no longer matches the run's record: weights by their digest, the split by its cases.
 
     Args:
         run: the run folder.
         record: its `run.json`.
-        split: the split that the run is to be used with; none where it is known to be broken.
+        split: the split that the run is to be used with; None if it is known to be broken.
         weights: files by role.
     """
     digests = {record.role: "weights"} | ({TEACHER: "starting_weights"} if record.role == STUDENT else {})
@@ -152,18 +152,18 @@ def changed_problems(run: Path, record: RunRecord, split: Split | None, weights:
 def _other_weights(run: Path, role: str, path: str, wanted: str | None) -> list[str]:
     found = weights_sha256(read_weights(path))
     problems = [
-        f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {found}, in its record "
-        f"{wanted}); put the original file back"
+        f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {found}; its record "
+        f"names {wanted}); put the original file back"
     ]
     return [] if found == wanted else problems
 
 
 def _other_cases(run: Path, record: RunRecord, split: Split) -> list[str]:
-    """Why another split file than the run's is not the same split, whose images alone may have moved."""
+    """Why a split file is not the run's split; only the paths of its images may differ."""
     if not has_scores(run) or changed_files(run, record, [scores_file(run).name]):
         return [
-            f"'{split.path}' is another file than the split of '{run}', and whether it has the same cases cannot be "
-            "told, since the run's score table is missing or changed; give the very file that the run was made with"
+            f"'{split.path}' is not the split file of '{run}', and whether it has the same cases is unknown, since the "
+            "run's score table is missing or changed; give the file that the run was made with"
         ]
     before = read_scores(scores_file(run))[[SUBSET, PATIENT_ID, CASE_ID]]
     scored = set(before.drop_duplicates().itertuples(index=False, name=None))
@@ -173,5 +173,5 @@ def _other_cases(run: Path, record: RunRecord, split: Split) -> list[str]:
     some = ", ".join(f"{case} in {subset}" for subset, _, case in sorted(scored ^ now)[:5])
     return [
         f"the split '{split.path}' holds other cases or subsets than '{run}' was made with ({some}); give the same "
-        "split, whose files alone may have moved"
+        "split; only its image paths may differ"
     ]

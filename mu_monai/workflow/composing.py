@@ -1,4 +1,4 @@
-"""Put two unlearned models of one teacher together."""
+"""Compose one model of two unlearned models of one teacher."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ def compose(
 
     Args:
         good_retain: folder of the run whose features are kept.
-        good_forget: folder of the run whose head, or share, is taken.
+        good_forget: folder of the run whose head, or share of the weights, is taken.
         out: the run folder to make.
         how: `head`, `weights` or `adapters`, see `mu_monai.methods.Composition`.
-        share: that of `good_forget`, in [0, 1]; by default 0.5.
-        fine_tune: `all` weights or the `head` alone.
+        share: the share of `good_forget`, in [0, 1]; by default 0.5.
+        fine_tune: `all` weights, or only the `head`.
         settings: `KEY=VALUE` overrides of config ids, such as `max_epochs=2`.
         resume: go on with an interrupted run.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         quiet: no progress bar.
-        trust: what is known of where the runs come from.
+        trust: how far the runs are trusted.
 
     Returns:
         the run folder.
 
     Raises:
-        InputError: every problem of the input, before anything is trained: runs that are not finished or no unlearning
-            of patients, or differ in teacher, split, bundle, network or transforms; weights that have changed.
+        InputError: every problem of the input, before anything is trained: runs that are not finished, did not unlearn
+            patients, or differ in teacher, split, bundle, network or transforms; weights that have changed.
     """
     if resume and scored_instead(out, trust.bundle_of(read_record(good_retain)).folder, device, trust):
         return Path(out)
@@ -108,7 +108,7 @@ def _parent_problems(folder: Path) -> Iterator[str]:
             "forgot patients"
         )
     elif not record.teacher:
-        yield f"'{folder}' does not know its teacher; compose runs that 'mu-monai unlearn' made"
+        yield f"'{folder}' does not name its teacher; compose runs that 'mu-monai unlearn' made"
 
 
 def _pair_problems(folders: Sequence[Path], first: RunRecord, second: RunRecord) -> Iterator[str]:
@@ -128,11 +128,11 @@ def _pair_problems(folders: Sequence[Path], first: RunRecord, second: RunRecord)
 
 
 def _config_problems(folders: Sequence[Path], bundle: Bundle, trust: Trust) -> list[str]:
-    """Which ids that a model is used with differ between the runs."""
+    """Which config ids of the model's use differ between the runs."""
     first, second = (inherited(folder, bundle, trust=trust) for folder in folders)
     return [
         f"config id '{key}' is {first.get(key)!r} in '{folders[0]}' and {second.get(key)!r} in '{folders[1]}'; compose "
-        "runs whose models are used alike"
+        "runs whose models are used the same way"
         for key in sorted(first.keys() | second.keys())
         if first.get(key) != second.get(key)
     ]
@@ -141,16 +141,16 @@ def _config_problems(folders: Sequence[Path], bundle: Bundle, trust: Trust) -> l
 def _share_problems(how: str, share: float | None) -> list[str]:
     if share is None or how != "head":
         return []
-    return [f"--share {share} means nothing with --how head, which takes the head whole; leave it out, or use another"]
+    return [f"--share {share} has no effect with --how head, which takes the whole head; omit it, or use another"]
 
 
 def _changed(folder: Path, file: Path, opened: Split | None) -> list[str]:
-    """What is no longer as it was when the run was made: its own weights, its teacher's, or its split.
+    """What has changed since the run was made: its own weights, its teacher's, or its split.
 
     Args:
         folder: the run folder.
-        file: the split file that is used.
-        opened: what it holds; none where it is broken.
+        file: the split file in use.
+        opened: its content; None if it is broken.
     """
     record = open_run(folder).record
     if record.role != STUDENT:

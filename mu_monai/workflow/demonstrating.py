@@ -1,4 +1,4 @@
-"""The whole job on built-in phantoms: split, teacher, retrained model, unlearning, audit, report."""
+"""The whole workflow on built-in phantoms: split, teacher, retrained model, unlearning, audit, report."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from mu_monai.workflow.reporting import report
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
 
-_IMAGE = (
-    "image_size=[96, 96]"  # a quarter of the bundle's default cost twice over: the demo shall take minutes on a CPU
-)
+_IMAGE = "image_size=[96, 96]"  # 1/7 of the bundle's default pixels: the demo should take minutes on a CPU
 # The paper's 15 epochs of batches of 64 at 1e-4 are hundreds of steps on ISIC and 15 on the phantoms: smaller batches
 # and a larger rate stand in for the missing steps. Weight and epochs were chosen where the Dice of the forget cases
 # meets that of the validation cases; the paper's weight of 3 drives it to 0 here, far below any unseen case.
@@ -32,21 +30,21 @@ _VOLUME = (
     *("spacing=[3.0, 3.0, 4.0]", "patch_size=[32, 32, 32]"),
     *("network_def#channels=[8, 16, 32, 64]", "network_def#strides=[2, 2, 2]"),
 )
-# Chosen likewise, among the weights 0.3 and 1 and up to 10 epochs: the Dice of the forget cases falls from 0.94 to that
-# of the validation cases, and the retained ones keep theirs.
+# Chosen the same way, among the weights 0.3 and 1 and up to 10 epochs: the Dice of the forget cases falls from 0.94 to
+# that of the validation cases, and the retained ones keep theirs.
 _VOLUME_UNLEARNING = ("max_epochs=7", "learning_rate=0.001", "score_interval=3", "method#forget_weight=0.3")
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """What is done with the phantoms of a kind.
+    """The settings of the demo for one kind of phantom.
 
     Args:
         bundle: a shipped one.
         patients: how many, with `images_per_patient` each.
         training: settings of teacher and retrained model.
-        unlearning: settings of the unlearning, beside those that the teacher's run brings along.
+        unlearning: settings of the unlearning, besides those taken from the teacher's run.
     """
 
     bundle: str
@@ -76,18 +74,18 @@ _JOBS: dict[PhantomKind, _Job] = {
 
 @writes("out")
 def demo(*, out: str | Path, volume: bool = False, quiet: bool = False) -> Path:
-    """Run the whole job in a few minutes on a CPU.
+    """Run the whole workflow in a few minutes on a CPU.
 
     Args:
         out: the folder to make: `phantoms/`, `runs/` and `report/`.
-        volume: on volumes like CT with two structures, instead of on images of lesions.
+        volume: use CT-like volumes with two structures instead of images of lesions.
         quiet: no progress bars.
 
     Returns:
         the path of the report.
 
     Raises:
-        InputError: where `out` exists and is not empty.
+        InputError: if `out` exists and is not empty.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -106,7 +104,7 @@ def demo(*, out: str | Path, volume: bool = False, quiet: bool = False) -> Path:
     student = unlearn(
         job.bundle, split=split, teacher=teacher, out=runs / "unlearned", settings=job.unlearning, quiet=quiet
     )
-    logger.info("5/6 auditing: can it still be told who was forgotten?")
+    logger.info("5/6 auditing: can the forgotten patients still be recognized?")
     audit(student, options=AuditOptions(references=[retrained], quiet=quiet))
     logger.info("6/6 writing the report")
     return report([teacher, retrained, student], out=out / "report")

@@ -1,4 +1,4 @@
-"""Score every case of a run's split again, from the files of the run alone."""
+"""Score every case of a run's split again, using only the files of the run."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ logger = logging.getLogger(__name__)
 
 
 def scored_instead(run: str | Path, bundle: str | Path, device: str | None, trust: Trust = STRANGER) -> bool:
-    """Score a run that is to be resumed where that is all that it lacks: it was killed after its training.
+    """Score a resumed run if only its scores are missing, because it was killed after its training.
 
     Args:
         run: the run folder.
-        bundle: the bundle that it is made with.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        trust: what is known of where the run comes from.
+        bundle: the bundle that it was made with.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        trust: how far the run is trusted.
 
     Returns:
-        whether it was scored, and nothing is left to do.
+        whether it was scored, so that nothing is left to do.
     """
     if not is_finished(run) or is_complete(run):
         return False
@@ -46,16 +46,16 @@ def evaluate(
 
     Args:
         run: the folder of a finished run.
-        split: another `split.json` than the run's, such as one whose files have moved.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        trust: what is known of where the run comes from.
+        split: a `split.json` to use instead of the run's, such as one whose files have moved.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        trust: how far the run is trusted.
 
     Returns:
         the path of `scores.csv`.
 
     Raises:
-        InputError: where the run is not finished, its split, weights or teacher are missing, or are not those that the
-            run was made with: the scores would be filed under digests that are not theirs.
+        InputError: if the run is not finished, or its split, weights or teacher are missing or not those that the run
+            was made with: the scores would be recorded under the wrong digests.
     """
     run = Path(run)
     record = open_run(run).record

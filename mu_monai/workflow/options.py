@@ -23,7 +23,7 @@ class ForgetChoice:
         fraction: share of the training patients, in (0, 1).
         ids: a file of patient or case ids, one a line.
         where: a condition over the columns of the manifest, such as `device == 'a'`.
-        share: with `where`, that of the training patients found, in (0, 1); none for all.
+        share: with `where`, that of the training patients found, in (0, 1); None for all.
 
     Example:
         >>> ForgetChoice(where="device == 'a'", share=0.5)
@@ -51,7 +51,7 @@ class AuditOptions:
         seed: seed of draws and attacks, >= 0.
         n_resamples: bootstrap draws per interval.
         distances: whether to compare the networks with the retrained model's, which takes minutes.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         quiet: no progress bars.
 
     Example:
@@ -103,7 +103,7 @@ class CompareOptions:
         attacks: names of attacks for the audits, or `all`.
         settings: `KEY=VALUE` overrides of config ids, the same for all methods.
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         n_resamples: bootstrap draws per interval of the audits.
 
     Example:

@@ -34,14 +34,14 @@ def predict(
         run: the folder of a finished run; of an unlearning run, the student answers.
         images: files, or folders that hold one DICOM series each.
         out: the folder to make. Images of several folders keep their folders in it.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        trust: what is known of where the run comes from.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        trust: how far the run is trusted.
 
     Returns:
         the folder.
 
     Raises:
-        InputError: where the run is not finished, images are missing or would be written to one name, or the folder
+        InputError: if the run is not finished, images are missing or would be written to one name, or the folder
             holds something.
     """
     run, out, paths = Path(run), Path(out), [Path(image).absolute() for image in images]

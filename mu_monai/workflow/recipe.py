@@ -34,7 +34,7 @@ def class_options(forget_classes: Sequence[str]) -> dict[str, Any]:
 
 
 def own_settings(bundle: Bundle, method: str | None) -> list[str]:
-    """The bundle's own settings of a method: the config of its name; none where the bundle has none.
+    """The bundle's own settings of a method: the config of its name; None if the bundle has none.
 
     A method of another package may be called as a config is that has to do with another method.
     """
@@ -45,7 +45,7 @@ def own_settings(bundle: Bundle, method: str | None) -> list[str]:
 
 
 def configured(parser: ConfigParser) -> type[UnlearningMethod] | None:
-    """The class of the method that a bundle's config names; none where it is not one of `UnlearningMethod`."""
+    """The class of the method that a bundle's config names; None if it is not one of `UnlearningMethod`."""
     return imported(parser.get("method::_target_"))
 
 

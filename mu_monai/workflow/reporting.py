@@ -29,7 +29,7 @@ def report(
             retrained model's.
         out: the folder to write; an earlier report there is replaced.
         images: show example images of patients.
-        record: the folder that `release` wrote; none for no record.
+        record: the folder that `release` wrote; None for no record.
         key: the private key to sign the record with.
 
     Returns:

@@ -41,14 +41,14 @@ def train(
 
     Args:
         bundle: folder, or name of a shipped bundle.
-        split: a `split.json`; none for the bundle's built-in phantoms.
+        split: a `split.json`; None for the bundle's built-in phantoms.
         out: the run folder to make.
         subsets: what to train on: `retain` and `forget` for the teacher, `retain` for the retrained model.
         forget_classes: classes of a mask to train without: the retrained model, where these are unlearned.
         settings: `KEY=VALUE` overrides of config ids.
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
         resume: go on with an interrupted run.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         quiet: no progress bar.
 
     Returns:

@@ -60,21 +60,21 @@ def unlearn(
 
     Args:
         bundle: folder, or name of a shipped bundle.
-        split: a `split.json`; none for the bundle's built-in phantoms.
-        teacher: a run folder or weights file; none for the bundle's own weights.
+        split: a `split.json`; None for the bundle's built-in phantoms.
+        teacher: a run folder or weights file; None for the bundle's own weights.
         out: the run folder to make.
-        method: one of `mu_monai.workflow.methods()`; none for that of the preset, or of the bundle. Its settings are
+        method: one of `mu_monai.workflow.methods()`; None for that of the preset, or of the bundle. Its settings are
             those of the bundle's config of that name, where it has one.
-        preset: one of the bundle's presets, such as `paper`, `paper-code` or `two-phase`; none for the bundle's own
+        preset: one of the bundle's presets, such as `paper`, `paper-code` or `two-phase`; None for the bundle's own
             settings.
         lora_targets: a regular expression over full layer names, or `decoder`, `head` or `all`: where adapters go.
         forget_classes: classes of a mask to forget in all training cases, instead of the forget cases.
         settings: `KEY=VALUE` overrides of config ids, such as `method#forget_weight=2`.
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
         resume: go on with an interrupted run.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         quiet: no progress bar.
-        trust: what is known of where the teacher's run comes from.
+        trust: how far the teacher's run is trusted.
 
     Returns:
         the run folder.
@@ -135,8 +135,8 @@ def _chosen_by_condition(split: Split | None) -> bool:
 def trained_otherwise(split: Split | None, teacher: str | Path | None) -> list[str]:
     """Why a split does not fit what a teacher's run trained on, image by image.
 
-    Nothing can be forgotten that was never trained on, and a case that was is no unseen one. It cannot be told where
-    the teacher is a bare weights file, or its split is gone.
+    A case that was never trained on cannot be forgotten, and a case that was trained on is not unseen. This cannot be
+    checked if the teacher is a bare weights file, or its split is gone.
     """
     if split is None or teacher is None or not is_run(teacher):
         return []
@@ -197,7 +197,7 @@ def method_problems(method: str | None, preset: str | None = None, tuned: Sequen
     """Why a method's name is not known, with the nearest that are, or why it has no such preset.
 
     Args:
-        method: the name; none for that of the bundle.
+        method: the name; None for that of the bundle.
         preset: the name of a preset that was asked for.
         tuned: the bundle's own settings of the method; presets are of the bundle's own method.
     """
@@ -216,7 +216,7 @@ def teacher_file(teacher: str | Path) -> Path:
     """The weights of a teacher, given as run folder or as file.
 
     Raises:
-        InputError: where a folder holds no weights.
+        InputError: if a folder holds no weights.
     """
     path = Path(teacher)
     if path.is_dir():

@@ -160,7 +160,7 @@ class TestRefusals:
             unlearn(forget_classes=names)
 
     def test_a_name_that_is_no_list_is_refused(self, unlearn):
-        with pytest.raises(InputError, match="--set forget_classes=organ is no list of classes; use --forget-class"):
+        with pytest.raises(InputError, match=r"--set forget_classes=organ .*; use --forget-class"):
             unlearn("forget_classes=organ", forget_classes=[])
 
     def test_another_class_is_no_way_to_resume(self, unlearn, monkeypatch):

@@ -115,7 +115,7 @@ def test_the_latex_table_is_escaped_and_the_best_is_bold(content):
 
 def test_the_page_says_what_failed_and_runs_no_code_of_others(content, tmp_path):
     page = write_comparison(content, tmp_path).read_text(encoding="utf-8")
-    assert "far came nearest to the retrained model, with an average gap of 0.300. That is no nearer than the" in page
+    assert "far came nearest to the retrained model, with an average gap of 0.300. That is not nearer than the" in page
     assert "1 of 2 seeds" in page
     assert f"{signed(-0.3)} ± 0.141" in page
     assert "the loss is &lt;b&gt;not&lt;/b&gt; finite" in page

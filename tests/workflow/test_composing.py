@@ -120,7 +120,7 @@ def test_runs_that_do_not_belong_together_are_refused_with_every_problem(unlearn
         "differ in their starting weights",
         "differ in their split",
         "differ in their bundle (isic, chase)",
-        "--share 0.3 means nothing with --how head",
+        "--share 0.3 has no effect with --how head",
         "--set 'max_epoch' is not an id of this config; the closest are max_epochs",
     ):
         assert expected in told
@@ -132,7 +132,7 @@ def test_runs_that_do_not_belong_together_are_refused_with_every_problem(unlearn
     [
         ({"status": "interrupted"}, "is interrupted, not finished"),
         ({"forget_classes": ["lesion"]}, "forgot the classes lesion in every case; compose runs that forgot patients"),
-        ({"teacher": None}, "does not know its teacher"),
+        ({"teacher": None}, "does not name its teacher"),
         ({"sha256": {"weights": "c" * 64}}, "are not those that the run made"),
     ],
 )

@@ -42,17 +42,17 @@ def adopt(
 ) -> Path:
     """Score every case of a split under given weights, and write a run folder of the role `student`.
 
-    Network, transforms, image size and loss are those of the run that `weights`, `teacher` or the first reference is
-    the folder of, the first of them that is one; else the bundle's own.
+    Network, transforms, image size and loss are taken from the first of `weights`, `teacher` and the first reference
+    that is a run folder; if none is, from the bundle.
 
     Args:
         bundle: folder, or name of a shipped bundle.
         weights: the weights file or run folder of the model.
-        split: the `split.json` that says which patients the model was to forget.
+        split: the `split.json` that says which patients the model should forget.
         out: the run folder to make.
         teacher: the original model's weights or run folder; its cases are scored as well.
-        options: of the audit that is to follow; what is wrong with them is said before anything is scored.
-        trust: what is known of where run folders come from.
+        options: options of the audit that follows; they are checked before anything is scored.
+        trust: how far run folders are trusted.
 
     Returns:
         the run folder: `run.json` with the verb `audit`, `config.json`, `model.pt`, `scores.csv` and `examples.npz`.
@@ -83,7 +83,7 @@ def adopt(
             lambda: unscored_problems(out, opened, options),
         )
     )
-    assert opened is not None  # else it is broken
+    assert opened is not None  # otherwise it is broken
     began, started = time.monotonic(), datetime.now(UTC)
     run_config(config.files, config.overrides)
     states = {role: read_weights(path) for role, path in models.items()}
@@ -117,7 +117,7 @@ def adopt(
         command=command_line(),
         files=file_digests(out),
     )
-    write_record(out, record)  # last: without it the folder is not a run
+    write_record(out, record)  # last: without it, the folder is not a run
     return out
 
 
@@ -128,7 +128,7 @@ def _file(path: str | Path) -> Path:
 
 def _target_problems(out: Path) -> list[str]:
     if is_run(out):
-        return [f"--out '{out}' is a run already; audit it without --weights and --split: mu-monai audit {out}"]
+        return [f"--out '{out}' is already a run; audit it without --weights and --split: mu-monai audit {out}"]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        return [f"--out '{out}' exists; give another folder: the scores of the model are written there as a run"]
+        return [f"--out '{out}' exists; give another folder, where the scores of the model are written as a run"]
     return []

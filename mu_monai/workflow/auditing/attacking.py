@@ -1,4 +1,4 @@
-"""Run attacks on the models of a finished run, score what they make, and keep every score table for a resume."""
+"""Attack the models of a finished run, score the results, and keep every score table so that a killed run resumes."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ ATTACKS_DIR = "attacks"
 ATTACK, STAGE, KNOWN = "attack", "stage", "known"
 RELEARNING, ADAPTER_REMOVAL = "relearning", "adapter-removal"
 RELEARNING_ATTACK = Relearning()
-_EVERY_STEP, _STRIDE = 10, 5  # up to which step the known cases are looked at after each, and how often from there
+_EVERY_STEP, _STRIDE = 10, 5  # the known cases are scored after each step up to the first number, then every so many
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttackResults:
-    """What attacks made of the models.
+    """The models after the attacks: scores, settings, and what could not be measured.
 
     Args:
         scores: `attack`, `stage` (the step of the attack), `model`, `subset` and the columns of `scores.csv`, or
-            `probe`. Rows with an empty `attack` are of the models as they are. The subset `known` is of the forgotten
-            patients that the attacker had; `forget` holds the others alone wherever there is a `known`.
+            `probe`. Rows with an empty `attack` are of the models before any attack. The subset `known` holds the
+            forgotten patients that the attacker had; wherever there is a `known`, `forget` holds only the others.
         settings: the settings of every attack that ran, by name.
-        notes: what did not run and why, and what no number says; one sentence each.
+        notes: what did not run and why, and what the numbers do not show; one sentence each.
     """
 
     scores: pd.DataFrame
@@ -66,17 +66,17 @@ class AttackResults:
 
 
 def chosen_attacks(names: Sequence[str]) -> list[str]:
-    """The attacks that are meant, in their order; `all` are all of them.
+    """The requested attacks, in their order; `all` selects every attack.
 
     Raises:
-        InputError: for a name that is none.
+        InputError: for an unknown name.
 
     Example:
         >>> chosen_attacks(["int4", "int8"])
         ['int8', 'int4']
     """
     raise_if_any(
-        f"attack '{name}' is not known; use {ALL} or some of {', '.join(ATTACK_NAMES)}"
+        f"attack '{name}' is not known; use {ALL} or one or more of {', '.join(ATTACK_NAMES)}"
         f"{did_you_mean(name, ATTACK_NAMES)}"
         for name in names
         if name not in (*ATTACK_NAMES, ALL)
@@ -93,24 +93,24 @@ def run_attacks(
     seed: int = 0,
     quiet: bool = False,
 ) -> AttackResults:
-    """Attack the student and, for comparison, the retrained model, and score forgotten and unseen cases after it.
+    """Attack the student and, for comparison, the retrained model; score forgotten and unseen cases after each attack.
 
-    Every score table is kept under `attacks/` in the run folder, under a digest of weights, attack, seed and cases and
-    one of its content, so that a run which was killed goes on where it was, one that is asked again takes seconds, and
-    a table that was changed is made again.
+    Every score table is kept under `attacks/` in the run folder. Its name holds a digest of weights, attack, seed and
+    cases, and a digest of its content. So a killed run resumes where it stopped, the same attacks take seconds the
+    second time, and a table that was changed is made again.
 
     Args:
         evaluation: the models by role, and the cases.
-        run: the student's run folder: where tables are kept, and where its adapters are looked for.
+        run: the student's run folder: tables are kept in it, and its adapters are looked for in it.
         names: attacks, or `all`.
-        scores: the scores of all these models as they are, on `forget` and `test`, in the order of the loaders; made
-            where they are not given.
-        seed: seed of the attacks.
+        scores: the scores of all these models before any attack, on `forget` and `test`, in the order of the loaders;
+            computed if not given.
+        seed: the attacks' seed.
         quiet: no progress bar.
 
     Raises:
-        InputError: for unknown attacks or scores in another order, where there are no forgotten or no unseen cases, or
-            where classes were forgotten.
+        InputError: for unknown attacks, for scores in another order, if there are no forgotten or no unseen cases, or
+            if classes were forgotten.
     """
     chosen = chosen_attacks(names)
     raise_if_any(_problems(evaluation))
@@ -127,11 +127,11 @@ def run_attacks(
 
 
 def _kept(start: Path) -> Path | None:
-    """The table that was kept under a name; one whose content is not that of its name is made again."""
+    """The table kept under a name; it is made again if its content does not match the digest in its name."""
     for file in sorted(start.parent.glob(f"{start.name}-*.csv")):
         if file.stem == f"{start.name}-{_short_digest(file.read_bytes())}":
             return file
-        logger.warning("'%s' was changed after it was written; the attack is run again", file)
+        logger.warning("'%s' was changed after it was written; the attack runs again", file)
     return None
 
 
@@ -167,7 +167,7 @@ class _Arena:
         )
 
     def roles(self, name: str) -> list[str]:
-        """Whom an attack is run on: the teacher only where it is what the others are compared with."""
+        """The models an attack runs on: the teacher only if the others are compared with it."""
         if self._hindered(name):
             return []
         if name in (LINEAR_PROBE, RELEARNING):
@@ -176,7 +176,7 @@ class _Arena:
         return [role for role in wanted if role in self._models]
 
     def attacked(self, name: str, role: str) -> pd.DataFrame:
-        """The scores of one model after one attack, read where they are kept."""
+        """The scores of one model after one attack, read from the kept table if there is one."""
         weights = weights_sha256(self._models[role].state_dict())
         key = json.dumps([weights, name, _settings(name), self._seed, self._cases, role == TEACHER])
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -201,7 +201,7 @@ class _Arena:
             yield self._answers(ATTACKS[name](network, self._data), self._scorer.loaders[FORGET])
 
     def _relearning(self, network: nn.Module, *, only_now: bool) -> Iterator[pd.DataFrame]:
-        """How fast the known cases come back, and how the others are answered on the way."""
+        """How fast the known cases come back, and how the other cases score along the way."""
         attack = RELEARNING_ATTACK
         if only_now:
             yield self._known_answers(network, 0)
@@ -216,8 +216,8 @@ class _Arena:
         scores = self._scorer.score(network, self._known, measure=False)
         if set(scores[PATIENT_ID].astype(str)) != set(self._drawn):
             raise InputError(
-                "the given scores are not in the order of the forget cases, so nobody can say which patients the "
-                "attacker knows; give the rows as 'mu-monai evaluate' writes them"
+                "the scores are not in the order of the forget cases, so it is unknown which patients the attacker "
+                "has; give the rows as 'mu-monai evaluate' writes them"
             )
         return _labeled(scores, subset=KNOWN, stage=step)
 
@@ -230,18 +230,19 @@ class _Arena:
         return pd.concat(tables, ignore_index=True)
 
     def _hindered(self, name: str) -> str:
-        """Why an attack cannot run here; empty where it can."""
+        """Why an attack cannot run here; empty if it can."""
         if STUDENT not in self._models:
             return "there is no student to attack"
         if name == RELEARNING and not _size(self._known):
-            return "a single patient was forgotten, and the attack needs others to test than those that it knows"
+            return "only one patient was forgotten, and the attack needs patients to test besides those that it knows"
         if name == ADAPTER_REMOVAL and not has_adapter(self._run):
-            return "the folder holds no adapters: nothing is there to take off"
+            return "the folder holds no adapters, so there is nothing to remove"
         if name == LINEAR_PROBE:
             empty = [subset for subset in (RETAIN, VALIDATION) if not len(self._scorer.loaders[subset])]
             if empty:
                 return (
-                    f"it learns from {RETAIN} and {VALIDATION} cases, and there are no {' and no '.join(empty)} cases"
+                    f"it learns from {RETAIN} and {VALIDATION} cases, and the split has no {' and no '.join(empty)} "
+                    "cases"
                 )
             try:
                 feature_layer(self._models[STUDENT])
@@ -250,13 +251,13 @@ class _Arena:
         return ""
 
     def notes(self, chosen: Sequence[str]) -> Iterator[str]:
-        """What did not run, what is missing for comparison, and what no number says."""
+        """What did not run, what is missing for comparison, and what the numbers do not show."""
         for name in chosen:
             hindered = self._hindered(name)
             if hindered:
                 yield f"{name} was not run: {hindered}"
         if RETRAINED not in self._models:
-            yield "without a retrained model nobody can say how much of what came back is no more than generalization"
+            yield "without a retrained model it is unknown how much of what came back is only generalization"
         if ADAPTER_REMOVAL in chosen and not self._hindered(ADAPTER_REMOVAL):
             yield self._rebuilt()
         if LINEAR_PROBE in chosen and not self._hindered(LINEAR_PROBE) and TEACHER in self._models:
@@ -269,10 +270,10 @@ class _Arena:
             far, before = (self._distance(state) for state in (rebuilt, self._models[STUDENT].state_dict()))
             if far > 0.01 * before:
                 return (
-                    f"subtracting adapter/ from model.pt leaves a largest difference of {far:.1e} to the original's "
-                    f"weights, after {before:.1e} before: the original does not come back by this alone"
+                    "after subtracting adapter/ from model.pt, the largest difference to the original's weights is "
+                    f"{far:.1e}, and before it was {before:.1e}: this alone does not restore the original"
                 )
-            text += f" gives its weights back, the largest difference being {far:.1e}"
+            text += f" restores its weights, with a largest difference of {far:.1e}"
         return f"{text}. Release the model with 'mu-monai release', which leaves adapters out, never the run folder"
 
     def _distance(self, state: Mapping[str, torch.Tensor]) -> float:
@@ -284,8 +285,9 @@ class _Arena:
         teacher, student = (scores.loc[scores[MODEL] == role, "probe"].to_numpy() for role in (TEACHER, STUDENT))
         if np.allclose(teacher, student, rtol=1e-4, atol=1e-6):
             return (
-                "the encoder of the student is that of the teacher (adapters in the decoder leave it as it was): its "
-                "features tell about the forgotten patients exactly what the teacher's do"
+                "the encoder of the student is the teacher's (adapters in the decoder do not change it): its features "
+                "reveal "
+                "exactly what the teacher's reveal about the forgotten patients"
             )
         return "the encoder of the student differs from that of the teacher"
 
@@ -323,7 +325,7 @@ def _drawn(patients: NDArray[np.str_], seed: int) -> list[str]:
 
 
 def _some_of(loader: Batches, places: NDArray[np.int64]) -> Batches:
-    """The same cases in the same way, but only those at some places."""
+    """A loader like the given one, of the cases at some positions only."""
     return DataLoader(
         Subset(loader.dataset, places.tolist()), batch_size=loader.batch_size, collate_fn=loader.collate_fn
     )
@@ -333,16 +335,16 @@ def _problems(evaluation: Evaluation) -> Iterator[str]:
     scorer = evaluation.scorer
     if scorer.forget_classes:
         yield (
-            f"classes were forgotten ({', '.join(scorer.forget_classes)}), and no patients; the attacks ask whether "
-            "forgotten patients come back, so leave --attacks out"
+            f"classes were forgotten ({', '.join(scorer.forget_classes)}), not patients; attacks test whether "
+            "forgotten patients come back, so omit --attacks"
         )
         return
     for subset in (FORGET, TEST):
         if not len(scorer.loaders.get(subset, ())):
-            yield f"the split has no cases in '{subset}': the attacks compare forgotten with unseen cases; add some"
+            yield f"the split has no cases in '{subset}': attacks compare forgotten with unseen cases; add some"
     whole, batches = (_size(loader) for loader in (scorer.loaders[FORGET], evaluation.forget_batches))
     if whole != batches:
         yield (
-            f"the scorer has {whole} forget cases and the method {batches}; the attacks need both to hold the same "
-            "cases in the same order"
+            f"the scorer has {whole} forget cases and the method {batches}; attacks need the same cases in the same "
+            "order in both"
         )

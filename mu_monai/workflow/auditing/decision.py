@@ -1,4 +1,4 @@
-"""The decision picture of classifiers: where forgotten cases lie among the others, in the eyes of each model."""
+"""The decision picture of classifiers: where each model places the forgotten cases among the others."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from mu_monai.workflow.auditing.evaluation import Evaluation
 
 
 def decision_table(evaluation: Evaluation, scores: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """Lay out all forget cases and a draw of the others by the features that each model decides from.
+    """Lay out all forget cases and a random sample of the others by the features that each model decides from.
 
-    Every model has a plane of its own, as in the paper: features of models that were trained apart have no axes in
-    common, and one plane for all would show which model a case went through and little else.
+    Every model has its own plane, as in the paper. Features of separately trained models share no axes: a common plane
+    would mostly show which model a case went through.
 
     Args:
         evaluation: the models and the cases of a classifier.
         scores: the scores of all models.
-        seed: of the draw and of the layouts.
+        seed: seed of the sample and the layouts.
 
     Returns:
         one row per model and case: `model`, `subset`, `case_id`, `x`, `y`, `label`, `predicted`.
 
     Raises:
-        InputError: where the head of the network is not known.
+        InputError: if the head of the network is not known.
 
     Source:
         *Perturbed Sign Gradient* (arXiv 2505.21872, Figure 4): t-SNE of penultimate features.

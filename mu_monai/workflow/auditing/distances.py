@@ -1,4 +1,4 @@
-"""How far a student is from the retrained model: everything that is measured on the networks themselves."""
+"""How far a student is from the retrained model: everything measured on the networks themselves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Distances:
-    """What was measured, as `mu_monai.audit.distance_records` takes it.
+    """The measurements, as `mu_monai.audit.distance_records` takes them.
 
     Args:
         cases: one row per pair of models and case: `model`, `against`, `subset`, `patient_id`, `case_id`, `js` (nats)
@@ -39,15 +39,15 @@ class Distances:
 def measure_distances(evaluation: Evaluation, *, seed: int = 0) -> Distances:
     """Measure how far teacher and student are from the retrained model, and student and retrained from the teacher.
 
-    Further models `retrained-2`, `retrained-3` and so on, made with other seeds, are compared with `retrained`: what
-    seeds alone make.
+    Further models `retrained-2`, `retrained-3` and so on, trained with other seeds, are compared with `retrained` to
+    show what the seed alone changes.
 
     Args:
         evaluation: the models and the cases; every case goes through every model once, forget and test twice.
         seed: seed of the random network.
 
     Returns:
-        tables, empty where there is nothing to compare.
+        the tables, empty if there is nothing to compare.
     """
     models: dict[str, nn.Module] = dict(evaluation.models)
     pairs = [pair for pair in _COMPARED if {*pair} <= {*models}]

@@ -1,4 +1,4 @@
-"""The models and the data of a finished run, made again as its bundle makes them: where audits and attacks start."""
+"""The models and data of a finished run, rebuilt as its bundle builds them, for audits and attacks."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ Batches = DataLoader[Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Models of one network on the cases of one split.
+    """Models of one architecture and the cases of one split.
 
     Args:
         models: a network per role (`teacher`, `retrained`, `student`), each with its weights, in evaluation mode.
-        scorer: whole cases of every subset and how they are scored; its `loaders` neither shuffle nor augment.
-        retain_batches: what unlearning trains on of the retain cases: shuffled batches, of volumes patches.
-        forget_batches: the same of the forget cases.
+        scorer: whole cases of every subset and how they are scored; its `loaders` do not shuffle or augment.
+        retain_batches: the shuffled retain batches that unlearning trains on; patches, for volumes.
+        forget_batches: the same for the forget cases.
         inferer: how a network is applied to such a batch.
         loss: the supervised loss.
-        softmax: whether the outputs are one softmax over channels, or independent sigmoids.
+        softmax: whether the outputs are a softmax over channels; otherwise, they are independent sigmoids.
         device: where the networks are.
     """
 
@@ -61,14 +61,14 @@ def open_evaluation(
     """Load models into the network of a run, and its data as the bundle's `unlearn.json` reads them.
 
     Args:
-        run: the folder of a finished run; network, transforms, loss and inferer are those that it was made with.
+        run: the folder of a finished run; its network, transforms, loss and inferer are used.
         weights: weights files or run folders by role.
-        split: another `split.json` than the run's, such as one whose files have moved.
-        device: such as `cpu` or `cuda:0`; by default a GPU where there is one.
-        trust: what is known of where the run comes from.
+        split: a `split.json` to use instead of the run's, such as one whose files have moved.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        trust: how far the run is trusted.
 
     Raises:
-        InputError: where the run is not finished, or weights do not fit the network.
+        InputError: if the run is not finished, or weights do not fit the network.
     """
     parser = _config(run, split=split, device=device, trust=trust)
 
@@ -88,7 +88,7 @@ def open_evaluation(
 
 
 def _config(run: str | Path, *, split: str | Path | None, device: str | None, trust: Trust) -> ConfigParser:
-    """The config of a run's bundle for unlearning, with all that the run's model needs to be used as it was made."""
+    """The unlearning config of a run's bundle, with the run's settings that its model needs."""
     record = open_run(run).record
     bundle, split = trust.bundle_of(record), split or record.split.file
     raise_if_any(place_problems({"--split": split, "the bundle": bundle.folder}))

@@ -1,4 +1,4 @@
-"""What an audit starts from: the run and the models beside it, read and checked before anything is computed."""
+"""The inputs of an audit, the run and the models it is compared with: read and checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from mu_monai.workflow.options import AuditOptions
 
 @dataclass(frozen=True, kw_only=True)
 class AuditInputs:
-    """What is audited, and beside what.
+    """What is audited, and what it is compared with.
 
     Args:
         run: the folder of the student's run.
         record: its `run.json`.
-        split: the split of the run; none where it is no longer there, or another one by now.
-        teacher: the original model's weights or run folder; none where they are not known.
+        split: the split of the run; None if it is gone or was replaced by another one.
+        teacher: the original model's weights or run folder; None if they are not known.
         options: how it is audited.
-        trust: what is known of where the runs come from.
+        trust: how far the runs are trusted.
     """
 
     run: Path
@@ -45,7 +45,7 @@ class AuditInputs:
 
     @property
     def references(self) -> list[Path]:
-        """Folders of retrained models; the first is what the student is compared with."""
+        """Folders of retrained models; the student is compared with the first."""
         return [Path(folder) for folder in self.options.references]
 
     @property
@@ -74,7 +74,7 @@ class AuditInputs:
 
     @cached_property
     def cases(self) -> pd.DataFrame | None:
-        """All cases with their further columns; none where the split is not at hand."""
+        """All cases with their further columns; None if the split is not available."""
         return None if self.split is None else self.split.table.drop(columns=SUBSET)
 
     @property
@@ -87,7 +87,7 @@ class AuditInputs:
 
     @property
     def needs_models(self) -> bool:
-        """Whether networks are looked at, and not their scores alone."""
+        """Whether the networks themselves are examined, and not only their scores."""
         return bool((self.options.distances and self.references) or self.options.attacks)
 
 
@@ -96,13 +96,13 @@ def read_inputs(run: str | Path, *, teacher: str | Path | None, options: AuditOp
 
     Args:
         run: the folder of the student's run.
-        teacher: what was given as the original model.
+        teacher: the file or folder given as the original model.
         options: how it is to be audited.
-        trust: what is known of where the runs come from.
+        trust: how far the runs are trusted.
 
     Raises:
-        InputError: every problem: a run that is not an unlearned model of patients, models of other splits or in other
-            roles, unknown attacks or columns, weights that are not those of the runs, too few shadow models.
+        InputError: every problem: a run that did not unlearn patients, models of other splits or with other roles,
+            unknown attacks or columns, weights that are not those of the runs, too few shadow models.
     """
     run, record = Path(run), open_run(run, MODEL_PT, ADAPTER_DIR).record
     source = teacher or record.teacher
@@ -124,11 +124,11 @@ def read_inputs(run: str | Path, *, teacher: str | Path | None, options: AuditOp
 
 
 def unscored_problems(out: Path, split: Split | None, options: AuditOptions) -> list[str]:
-    """Why an audit of a model that is yet to be scored would be refused.
+    """Why an audit of a model that is not scored yet would be refused.
 
     Args:
         out: the run folder that is to be made.
-        split: its split; none where that is broken, and nothing can be compared with it.
+        split: its split; None if it is broken, so that nothing can be compared with it.
         options: how it is to be audited.
     """
     if split is None:
@@ -141,7 +141,7 @@ def unscored_problems(out: Path, split: Split | None, options: AuditOptions) -> 
 
 
 def _option_problems(inputs: AuditInputs) -> list[str]:
-    """What is wrong with the options, whether the model is scored already or not."""
+    """What is wrong with the options, whether or not the model is scored already."""
     return collect(
         lambda: other_problems(inputs.references, RETRAINED, inputs.record.sha256.split, "--reference"),
         lambda: other_problems(inputs.siblings, STUDENT, inputs.record.sha256.split, "--sibling"),
@@ -154,13 +154,13 @@ def _option_problems(inputs: AuditInputs) -> list[str]:
 def _role_problems(run: Path, record: RunRecord) -> Iterator[str]:
     if record.role != STUDENT:
         yield (
-            f"'{run}' is the run of a {record.role}, and an audit asks what a model has forgotten; give an "
-            "unlearning run, or a bundle with --weights for a model that was not unlearned here"
+            f"'{run}' is the run of a {record.role}, and an audit tests what a model has forgotten; give an unlearning "
+            "run, or a bundle with --weights for a model that was not unlearned by mu-monai"
         )
     elif record.forget_classes:
         yield (
-            f"'{run}' forgot the classes {', '.join(record.forget_classes)} in every case and no patient, so nobody "
-            "is to be told apart; the report has a table of the classes"
+            f"'{run}' forgot the classes {', '.join(record.forget_classes)} in every case, not patients, so membership "
+            "cannot be audited; the report has a table of the classes"
         )
 
 
@@ -175,7 +175,7 @@ def _score_problems(inputs: AuditInputs) -> list[str]:
 
 
 def other_problems(folders: Sequence[Path], role: str, split: str, option: str) -> list[str]:
-    """Why runs that are given beside another are not of its split (SHA-256), or not of the wanted role."""
+    """Why further runs are not of the run's split (SHA-256), or do not have the required role."""
     problems = []
     for folder in folders:
         run = open_run(folder, MODEL_PT)
@@ -184,37 +184,37 @@ def other_problems(folders: Sequence[Path], role: str, split: str, option: str) 
         if other.role != role:
             problems.append(f"{option} '{folder}' is the run of a {other.role}; give that of a {role} model")
         if other.sha256.split != split:
-            problems.append(f"{option} '{folder}' is of another split than the run; give one of the same split")
+            problems.append(f"{option} '{folder}' was made with another split; give a run of the same split")
     return problems
 
 
 def _by_problems(inputs: AuditInputs) -> list[str]:
     by = inputs.options.by
     if inputs.cases is None:
-        split = f"split '{inputs.split_file}' is no longer there, and with it the columns to group by"
+        split = f"split '{inputs.split_file}', which has the columns to group by, no longer exists"
         return [f"--by {', '.join(by)}: the {split}; put it back"] if by else []
-    scored = has_scores(inputs.run)  # else a label may be a class
+    scored = has_scores(inputs.run)  # otherwise, a label may be a class
     return unless_raised(case_groups(inputs.cases, by, classes=not scored or LABEL in inputs.scores.columns))
 
 
 def _teacher_problems(inputs: AuditInputs, given: str | Path | None) -> list[str]:
-    """Why what was given as the original model is not that of the run; where models are looked at, all are checked."""
+    """Why the given original model is not the run's; if networks are examined, all weights are checked."""
     if given is None or inputs.needs_models:
         return []
     found, wanted = weights_sha256(read_weights(given)), inputs.record.sha256.starting_weights
     if wanted in (None, found):
         return []
     return [
-        f"--teacher '{given}' is not the model that '{inputs.run}' was made from (SHA-256 {found}, in its run.json "
+        f"--teacher '{given}' is not the model that '{inputs.run}' started from (SHA-256 {found}; run.json names "
         f"{wanted}); give the original"
     ]
 
 
 def _weight_problems(inputs: AuditInputs) -> list[str]:
-    """Models are looked at only where they and the split are those of the run."""
+    """Networks are examined only if they and the split are the run's own."""
     if not inputs.needs_models:
         return []
     if not inputs.split_file.is_file():
-        raise InputError(f"the split '{inputs.split_file}' of '{inputs.run}' is no longer there; put it back")
+        raise InputError(f"the split '{inputs.split_file}' of '{inputs.run}' no longer exists; put it back")
     own = {role: path for role, path in inputs.weights.items() if role in (TEACHER, STUDENT)}
     return changed_problems(inputs.run, inputs.record, inputs.split or open_split(inputs.split_file), own)

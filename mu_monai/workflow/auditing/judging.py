@@ -1,4 +1,4 @@
-"""Judge a finished run: can it still be told who was forgotten?"""
+"""Judge a finished run: can the forgotten patients still be recognized?"""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ from mu_monai.workflow.options import AuditOptions
 _PACKAGES = ("mu-monai", "torch", "monai", "scikit-learn", "numpy")
 logger = logging.getLogger(__name__)
 _BY_NAMES = (
-    "the run folder was searched by the names of files alone, since the original model is not at hand: copies of its "
-    "weights under other names are not seen; give it with --teacher"
+    "the run folder was searched by file names only, since the original model is not available: copies of its weights "
+    "under other names are not found; give it with --teacher"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """What one part of the audit found: records, sentences, further keys of `audit.json`, and tables beside it."""
+    """The results of one part of the audit: records, sentences, further keys of `audit.json`, and tables beside it."""
 
     records: Sequence[Record] = ()
     notes: Sequence[str] = ()
@@ -78,17 +78,17 @@ def audit(
     options: AuditOptions = AuditOptions(),  # noqa: B008 - frozen
     trust: Trust = STRANGER,
 ) -> Path:
-    """Judge a finished run by whether the forgotten patients can be told from unseen ones.
+    """Judge a finished run by whether the forgotten patients can be told apart from unseen ones.
 
-    The scores of the runs are all that membership, patients and groups need. Distances to the retrained model are
-    measured where one is given, unless told not to; attacks and shadow models where they are asked for.
+    Membership, patients and groups need only the scores of the runs. Distances to the retrained model are measured if
+    one is given and they are not switched off; attacks and shadow models run on request.
 
     Args:
         run: the folder of an unlearning run, or one that `adopt` made.
         teacher: the original model's weights or run folder, where they are no longer where the run found them.
         out: the file to write; by default `audit.json` in the run folder.
-        options: how it is audited: beside which models, with which attacks.
-        trust: what is known of where the runs come from.
+        options: how it is audited: which models it is compared with, and which attacks run.
+        trust: how far the runs are trusted.
 
     Returns:
         the path of the file.
@@ -136,15 +136,16 @@ def audit(
 
 
 def _say_what_goes(target: Path, attacks: Sequence[str]) -> None:
-    """Warn of attacks in an earlier audit that this one, which takes its place, does not have."""
+    """Warn of attacks in the earlier audit that the new one, which replaces it, does not have."""
     try:
         earlier = read_stamped(target).get("attacks_asked", []) if target.is_file() else []
-    except InputError:  # a damaged one goes as well
+    except InputError:  # a damaged one is replaced as well
         return
     gone = [name for name in earlier if name not in attacks]
     if gone:
         logger.warning(
-            "'%s' had %s: not in this audit, which replaces it. Their results are kept: --attacks %s has them again in "
+            "'%s' had %s, which this audit, its replacement, does not have. Their results are kept: --attacks %s adds "
+            "them again in "
             "seconds",
             target,
             ", ".join(gone),
@@ -185,7 +186,7 @@ def _patients(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
 
 def _subgroups(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
     if inputs.cases is None:
-        return _Part(notes=[f"no groups: the split '{inputs.split_file.name}' is no longer where the run found it"])
+        return _Part(notes=[f"no groups: the split '{inputs.split_file.name}' no longer exists"])
     table = subgroup_table(inputs.scores, inputs.cases, by=inputs.options.by, **draws)
     notes = [] if len(table) else ["no groups: the split has no column with 2 to 20 values, or no teacher was scored"]
     return _Part(content={"subgroups": table.to_dict("records")}, notes=notes)
@@ -194,7 +195,7 @@ def _subgroups(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
 def _closeness(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
     if not inputs.references:
         return _Part(
-            notes=["no retrained model was given (--reference): forgotten patients are compared with unseen ones alone"]
+            notes=["no retrained model was given (--reference): forgotten patients are compared only with unseen ones"]
         )
     return _Part(records=closeness_records(inputs.scores, others=inputs.tables(inputs.references[1:]), **draws))
 
@@ -202,9 +203,9 @@ def _closeness(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
 def _klom(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
     students, retrained = inputs.tables([inputs.run, *inputs.siblings]), inputs.tables(inputs.references)
     if len(retrained) < 2:
-        return _Part(notes=["no KLoM: it takes the runs of several retrained models (--reference, repeated)"])
+        return _Part(notes=["no KLoM: it needs the runs of several retrained models (--reference, repeated)"])
     if any(MARGIN not in table for table in (*students, *retrained)):
-        return _Part(notes=[f"no KLoM: not all score tables have {MARGIN}; 'mu-monai evaluate RUN' scores a run again"])
+        return _Part(notes=[f"no KLoM: some score tables lack {MARGIN}; 'mu-monai evaluate RUN' scores a run again"])
     return _Part(
         records=klom_records(klom(students, retrained), **draws), notes=[klom_note(len(students), len(retrained))]
     )
@@ -247,7 +248,7 @@ def _shadows(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
 
 
 def _models(inputs: AuditInputs) -> dict[str, dict[str, Any]]:
-    """Which weights the numbers are of."""
+    """The weights that the numbers were measured on."""
     digests = inputs.record.sha256
     found: dict[str, dict[str, Any]] = {STUDENT: {"run": str(inputs.run), "weights": digests.weights}}
     if inputs.teacher is not None:
@@ -267,7 +268,7 @@ def _searched(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
 
 
 def _original(inputs: AuditInputs) -> dict[str, torch.Tensor] | None:
-    """The weights of the original; none where they are not known, gone, or no longer those of the run."""
+    """The weights of the original; None if they are not known, gone, or no longer those of the run."""
     if inputs.teacher is None or not inputs.teacher.exists():
         return None
     state = read_weights(inputs.teacher)

@@ -1,4 +1,4 @@
-"""Shadow models: a pool of models trained as the audited one was, each without other patients, kept and used again."""
+"""Shadow models: a pool of models trained like the audited one, each without other patients, kept for later audits."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
 
 POOL_JSON, OVERLAY_JSON, SPLIT_JSON = "pool.json", "overlay.json", "split.json"
-# Of a run's config, what each shadow model has of its own, and what only says how a run is watched and written.
+# Ids of a run's config that each shadow model sets for itself, or that only say how a run is logged and written.
 _OWN = {
     *("bundle_name", "bundle_root", "dataset_dir", "run_dir", "split", "device", "teacher", "seed", "subsets"),
     *("imports", "cases", "scorer", "run_folder", "handlers", "initialize", "run", "preset", "method"),
@@ -62,35 +62,35 @@ def shadow_scores(
     split: Split | None = None,
     trust: Trust = STRANGER,
 ) -> pd.DataFrame:
-    """Train the shadow models that a pool still lacks, and give the scores of all: what LiRA and U-LiRA compare with.
+    """Train the shadow models that a pool still lacks, and return the scores of all, for LiRA and U-LiRA.
 
     Every shadow model is trained with the config of the teacher's run on all retained patients and on half of the
     forgotten and unseen ones (`test`), drawn by patient. So it sees about as many patients as the teacher did, and only
-    those differ that the attack is about. Shadow models come in pairs of which one is trained on what the other is not:
-    each patient is in exactly half of an even number. Where the audited run was unlearned, every shadow model unlearns
-    its half again, by the same method and settings. `validation` is never trained on.
+    the attacked patients differ. Shadow models come in pairs; one is trained on the half that the other is not, so each
+    patient is in exactly half of an even number. If the audited run was unlearned, every shadow model unlearns its half
+    again, with the same method and settings. `validation` is never trained on.
 
     A pool belongs to one split and one training config and serves every run of them. It may be interrupted at any time
-    and be made larger later; what is finished is not made again.
+    and enlarged later; finished models are not trained again.
 
     Args:
         run: the audited run.
-        options: of the audit: how many shadow models, in which folder, and on which device they are trained.
-        teacher: the run that trained the audited model; by default the teacher's run, as the audited run names it.
-        split: another split than the run's, such as one whose files have moved; by default the run's own is read.
-        trust: what is known of where the runs come from.
+        options: options of the audit: how many shadow models, in which folder, and on which device they are trained.
+        teacher: the run that trained the audited model; by default the teacher's run that the audited run names.
+        split: a split to use instead of the run's, such as one whose files have moved.
+        trust: how far the runs are trusted.
 
     Returns:
         the rows of every shadow model on the forgotten and unseen patients, as `audit.shadow_records` reads them.
 
     Raises:
         InputError: for fewer than 4 shadow models, no pool or one of another split or config, a teacher whose training
-            is not known, a split with nobody to tell apart, or settings that would execute code.
+            is not known, a split with too few patients, or settings that would execute code.
 
     Source: LiRA: arXiv 2112.03570; U-LiRA: arXiv 2403.01218. We draw the halves of the attacked patients only.
     """
     if options.pool is None:
-        raise InputError("shadow models are kept in a folder, which serves later audits as well; name it with --pool")
+        raise InputError("shadow models are kept in a folder that later audits use again; name it with --pool")
     record = open_run(run).record
     trained = _training_run(run, record, teacher)
     training = open_run(trained).record
@@ -117,10 +117,10 @@ class _Shadow:
     def __init__(self, folder: Path, number: int, training: RunRecord, options: AuditOptions, trust: Trust) -> None:
         self.folder, self.number, self.training, self.options, self.trust = folder, number, training, options, trust
         self.split = folder / SPLIT_JSON
-        self.seed = f"seed={(training.seed or 0) + 1 + number}"  # another one than the teacher's
+        self.seed = f"seed={(training.seed or 0) + 1 + number}"  # not the teacher's seed
 
     def divide(self, split: Split) -> None:
-        """Write its split, the same each time: `forget` is the half that it is trained on, `test` the other half."""
+        """Write its split, always the same: `forget` is the half that it is trained on, `test` the other half."""
         write_split(self.split, _shadow_split(split, self.number, self.training.seed or 0))
 
     def train(self, overlay: Mapping[str, Any]) -> None:
@@ -141,7 +141,7 @@ class _Shadow:
         )
 
     def unlearn(self, run: Path, record: RunRecord) -> str:
-        """Unlearn its half as an audited run did; gives the name of the folder, which is that of the settings."""
+        """Unlearn its half as an audited run did; returns the name of the folder, which depends on the settings."""
         overlay = _unlearning(run, record, self.trust)
         name = f"unlearned-{digest(overlay)[:12]}"
         file = self._write_overlay(name, overlay)
@@ -163,7 +163,7 @@ class _Shadow:
         return name
 
     def scores(self, name: str, model: str) -> pd.DataFrame:
-        """How it answers the attacked patients."""
+        """Its scores on the attacked patients."""
         table = open_run(self.folder / name).scores
         chosen = table[(table[MODEL] == model) & table[SUBSET].isin((FORGET, TEST))]
         return chosen.assign(**{SHADOW: self.number})
@@ -183,7 +183,7 @@ def _training_run(run: str | Path, record: RunRecord, teacher: str | Path | None
     if not is_run(folder) or open_run(folder).record.verb != "train":
         raise InputError(
             f"how the model of '{run}' was trained is not known, since '{folder}' is not the folder of a training run; "
-            "shadow models are trained alike: give its run as --teacher"
+            "shadow models are trained the same way: give its training run as --teacher"
         )
     return folder
 
@@ -192,7 +192,7 @@ def _problems(record: RunRecord, split: Split) -> Iterator[str]:
     if record.forget_classes:
         yield (
             f"the run forgets the class {', '.join(record.forget_classes)} of all patients, and shadow models tell "
-            "patients apart; leave out --shadows"
+            "patients apart; omit --shadows"
         )
     yield from split.problems()
     patients = {name: len(split.patients(name)) for name in (FORGET, TEST)}
@@ -204,7 +204,7 @@ def _problems(record: RunRecord, split: Split) -> Iterator[str]:
 
 
 def changed_settings(run: str | Path, record: RunRecord, config: str, trust: Trust) -> dict[str, Any]:
-    """What a run's config has otherwise than its bundle's, as an overlay."""
+    """The values in a run's config that differ from its bundle's, as an overlay."""
     bundle = trust.bundle_of(record)
     bundled, ran = read_config(bundle.files(config)).get(), received_config(run)
     changed = [key for key, value in ran.items() if key not in _OWN and value != bundled.get(key)]
@@ -213,11 +213,12 @@ def changed_settings(run: str | Path, record: RunRecord, config: str, trust: Tru
 
 
 def _unlearning(run: Path, record: RunRecord, trust: Trust) -> dict[str, Any]:
-    """How a run was unlearned, as an overlay: its method with all settings, and all else that its bundle has not."""
+    """How a run was unlearned, as an overlay: its method with all settings, and all values that its bundle lacks."""
     assert record.method is not None  # an unlearning run has one
     settings = record.method.settings
     raise_if_any(
-        f"the record of '{run}' holds code where the settings of a method are data ({text}); do not trust this run"
+        f"the record of '{run}' holds code in the settings of the method ({text}), which must be data; do not trust "
+        "this run"
         for text in literal_problems(settings, "method.settings")
     )
     bundle = trust.bundle_of(record)
@@ -230,10 +231,11 @@ def _unlearning(run: Path, record: RunRecord, trust: Trust) -> dict[str, Any]:
 def _method_of(run: Path, record: RunRecord, trust: Trust) -> tuple[type[UnlearningMethod], list[str]]:
     """The class of a run's method, and the bundle's own settings of it.
 
-    What the run says leads to no import: it is looked up among the registered methods and in the bundle's configs.
+    The name in the run never causes an import: it is looked up among the registered methods and in the bundle's
+    configs.
 
     Raises:
-        InputError: where it is in neither.
+        InputError: if neither has it.
     """
     configured, bundle = received_config(run).get("method"), trust.bundle_of(record)
     method = record.method
@@ -249,15 +251,15 @@ def _method_of(run: Path, record: RunRecord, trust: Trust) -> tuple[type[Unlearn
         if found is not None and target in (own["_target_"], target_of(found)):
             return found, [] if name == "unlearn" else [name]
     raise InputError(
-        f"the method '{target}' of '{run}' is neither one that an installed package registers nor in a config of the "
-        f"bundle '{bundle.folder}', and a run cannot say by itself whose code is executed: install the package that it "
-        "comes from, name the bundle whose config has it (--bundle), or where you know who made the run, use its "
-        "config as it is (--trust-config)"
+        f"the method '{target}' of '{run}' is not registered by an installed package and not in a config of the bundle "
+        f"'{bundle.folder}', and a run alone cannot choose the code that is executed: install the method's package, "
+        "name the bundle whose config has it (--bundle), or, if you know who made the run, use its config as it is "
+        "(--trust-config)"
     )
 
 
 def _claim(pool: Path, training: RunRecord, overlay: Mapping[str, Any], split: Split, trust: Trust) -> None:
-    """Say in the pool what it is for; refuse one that is for something else."""
+    """Record in the pool what it is for; refuse a pool that is for something else."""
     now = {
         "format": 1,
         "bundle": training.bundle.name,
@@ -269,7 +271,7 @@ def _claim(pool: Path, training: RunRecord, overlay: Mapping[str, Any], split: S
     file = pool / POOL_JSON
     if not file.is_file():
         if pool.is_dir() and any(pool.iterdir()):
-            raise InputError(f"'{pool}' holds files and is no pool of shadow models; give a new folder as --pool")
+            raise InputError(f"'{pool}' holds files and is not a pool of shadow models; give a new folder as --pool")
         write_json(file, now)
     before = read_json(file, dict)
     raise_if_any(
@@ -280,13 +282,13 @@ def _claim(pool: Path, training: RunRecord, overlay: Mapping[str, Any], split: S
 
 
 def training_digest(training: RunRecord, overlay: Mapping[str, Any], trust: Trust) -> str:
-    """The digest of the config that a run was trained with, without what each model has of its own."""
+    """The digest of the config that a run was trained with, without the ids that each model sets for itself."""
     bundled = read_config(trust.bundle_of(training).files("train")).get()
     return digest({key: value for key, value in (bundled | overlay).items() if key not in (*_OWN, "_meta_")})
 
 
 def _people(split: Split) -> list[list[str]]:
-    """Who is in which subset with which image, wherever the files lie."""
+    """Which image of which patient is in which subset, regardless of file paths."""
     digests = {name: split.digests(name) for name in SUBSETS}
     return sorted(
         [name, case[PATIENT_ID], case[CASE_ID], digests[name][case[CASE_ID]]]
@@ -296,19 +298,19 @@ def _people(split: Split) -> list[list[str]]:
 
 
 def digest(content: Any) -> str:
-    """SHA-256 of what a JSON file would hold."""
+    """SHA-256 of a value as JSON."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def complete(folder: Path, make: Callable[[Path, bool], object], trust: Trust = STRANGER) -> None:
-    """Make a run, go on with it where it was interrupted, or leave it where it is finished."""
+    """Start a run, resume it if it was interrupted, or leave it if it is finished."""
     if is_finished(folder):
         if not is_complete(folder):
             evaluate(folder, trust=trust)
         return
     resume = has_checkpoint(folder / CHECKPOINTS_DIR)
     if not resume:
-        shutil.rmtree(folder, ignore_errors=True)  # its first epoch never ended
+        shutil.rmtree(folder, ignore_errors=True)  # its first epoch never finished
     make(folder, resume)
 
 
@@ -331,7 +333,7 @@ def _shadow_split(split: Split, number: int, seed: int) -> dict[str, Any]:
 
 
 def _half(groups: pd.Series[str], subsets: pd.Series[str], number: int, seed: int) -> list[str]:
-    """Half of the groups of each subset; that of an odd number is what the one before it left."""
+    """Half of the groups of each subset; an odd shadow model gets the half that the one before it left out."""
     rng = np.random.default_rng([seed, number // 2])
     half: list[str] = []
     for subset in (FORGET, TEST):

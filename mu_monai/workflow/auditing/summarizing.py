@@ -1,4 +1,4 @@
-"""What an audit says at once: the verdict, the main numbers, the worst patients."""
+"""The summary of an audit on the command line: the verdict, the main numbers, the most exposed patients."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SHAPE = {
 
 
 def audit_summary(file: str | Path) -> str:
-    """The verdict in words, the main numbers with what each means, the three most exposed patients, and flagged groups.
+    """The verdict in words, the main numbers with their ideals, the three most exposed patients, and flagged groups.
 
     Args:
         file: an `audit.json`.

@@ -1,1 +1,1 @@
-"""Bundles of users' own: made from a shipped one, and held to what runs and their reports rely on."""
+"""A user's own bundles: created from a shipped one, and checked for what runs and their reports rely on."""

@@ -1,4 +1,4 @@
-"""What must be equal in a bundle: twins, what configs share, how images are prepared, and what presets say they are."""
+"""What must agree in a bundle: duplicated files, shared config ids, preprocessing, and the names of presets."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from mu_monai.workflow.bundling.reading import INFERENCE, TRAIN, UNLEARN, Bundle
 
 TWINS = ("unlearn.json", "metadata.json", "logging.conf")
 _DATA = ("dataset_dir", "split", "device", "cases", "datasets")
-_APART = ("keys", "track_meta")  # in which the same step on an image may differ: a mask is put back by its metadata
+_APART = ("keys", "track_meta")  # may differ between equal steps: a mask is inverted by its metadata
 _SHOWN = 120
 
 
 def twin_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """Which files beside `configs/` are not equal to those in it; MONAI's short command reads them."""
+    """Which files beside `configs/` differ from those in it; MONAI's short command reads them."""
     for name in TWINS:
         twins = (bundle.folder / "configs" / name, bundle.folder / name)
         contents = [file.read_bytes() if file.is_file() else None for file in twins]
         if None in contents or contents[0] != contents[1]:
-            yield f"'{name}' and 'configs/{name}' are not equal; copy the one in configs/ whenever you have changed it"
+            yield f"'{name}' and 'configs/{name}' differ; after each edit in configs/, copy the file over the other one"
 
 
 def name_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """Where a config is not called as the folder is: MONAI's command would take another bundle for it."""
+    """Which configs do not have the folder's name: MONAI's command would look for another bundle."""
     name = bundle.folder.name
     wanted = {"bundle_name": name, "bundle_root": f"$mu_monai.bundle_root('{name}')"}
     for config, parser in bundle.whole.items():
@@ -37,12 +37,12 @@ def name_problems(bundle: BundleConfigs) -> Iterator[str]:
             if parser.get(key, value) != value:
                 yield (
                     f"'configs/{config}.json' has {key} = {parser.get(key)!r}, and the bundle's folder is '{name}'; "
-                    f"make it {value!r}, or rename the folder"
+                    f"set it to {value!r}, or rename the folder"
                 )
 
 
 def shared_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """Which ids that say how a model is made and used, and what these refer to, differ between the configs."""
+    """Which ids that define the model and its use, including the ids that they refer to, differ between the configs."""
     contents = {name: parser.get() for name, parser in bundle.whole.items()}
     shared = [key for content in contents.values() for key in with_references(content, INHERITED)]
     for key in dict.fromkeys((*_DATA, *shared)):
@@ -52,11 +52,11 @@ def shared_problems(bundle: BundleConfigs) -> Iterator[str]:
                 values.setdefault(json.dumps(content[key], sort_keys=True), []).append(f"{name}.json")
         if len(values) > 1:
             told = "; ".join(f"{value:.{_SHOWN}} in {', '.join(names)}" for value, names in values.items())
-            yield f"the configs differ in '{key}', which must be equal in all that have it: {told}"
+            yield f"the configs differ in '{key}', which must be the same in all that have it: {told}"
 
 
 def preparation_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """Where `inference.json` prepares images otherwise than the network was trained on."""
+    """Where the preprocessing of `inference.json` differs from that of the training."""
     if TRAIN not in bundle.whole or INFERENCE not in bundle.whole:
         return
     trained = [step for step in _steps(bundle.whole[TRAIN], "transforms") if IMAGE in _keys(step)]
@@ -66,8 +66,8 @@ def preparation_problems(bundle: BundleConfigs) -> Iterator[str]:
         if not _same_on_images(one, other):
             yield (
                 f"step {number + 1} on an image is {_told(one)} in 'transforms' of train.json and {_told(other)} in "
-                "'preprocessing' of inference.json; a network answers well only what is prepared as in its training: "
-                "make them the same"
+                "'preprocessing' of inference.json; a network works only on images prepared as in its training: make "
+                "them the same"
             )
             return
 
@@ -85,7 +85,7 @@ def _keys(step: Mapping[str, Any]) -> list[Any]:
 
 
 def _same_on_images(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two steps do the same to an image; an argument may be given once, or for each of the keys."""
+    """Whether two steps do the same to an image; an argument may be a single value, or one for each key."""
     if (one.keys() | other.keys()) - {*_APART} != (one.keys() & other.keys()) - {*_APART}:
         return False
     return all(
@@ -96,7 +96,7 @@ def _same_on_images(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _of_the_image(step: Mapping[str, Any], key: str) -> list[Any]:
-    """What an argument may be for the image: itself, or its part where it has one for each of several keys."""
+    """The value of an argument for the image: the argument itself, or its element if it has one for each key."""
     value, keys = step[key], _keys(step)
     each = isinstance(value, list) and len(value) == len(keys) > 1
     return [value, value[keys.index(IMAGE)]] if each and IMAGE in keys else [value]
@@ -107,34 +107,36 @@ def _told(step: Mapping[str, Any]) -> str:
 
 
 def overlay_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """Which presets and settings of methods are not what their names say."""
+    """Which presets and method configs do not match their names."""
     for name, overlay in bundle.overlays.items():
         preset = overlay.get("preset")
         if preset not in (None, name):
-            yield f"'configs/{name}.json' says that it is the preset {preset!r}; make it {name!r}, the name of its file"
+            yield (
+                f"'configs/{name}.json' says that it is the preset {preset!r}; set it to {name!r}, the name of its file"
+            )
         wanted = METHODS[name].__name__ if name in METHODS else None
         made = target_name(overlay.get("method"))
         if wanted and made != wanted:
             yield (
-                f"'configs/{name}.json' is named after a method, and its 'method' is {made}; make it "
-                f"mu_monai.methods.{wanted}, or give the file another name"
+                f"'configs/{name}.json' is named after a method, and its 'method' is {made}; set it to "
+                f"mu_monai.methods.{wanted}, or rename the file"
             )
 
 
 def default_preset_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """Where `unlearn.json` says that it is a preset, and is not: its runs would be filed under a wrong name."""
+    """Whether `unlearn.json` claims to be a preset that it is not: its runs would be recorded under a wrong name."""
     name = bundle.get(UNLEARN, "preset")
     if name is None:
         return
     if name not in list(bundle.overlays):
         yield (
-            f"'configs/unlearn.json' says that it is the preset {name!r}, and there is no 'configs/{name}.json'; make "
-            "'preset' null, or the name of one"
+            f"'configs/unlearn.json' says that it is the preset {name!r}, and there is no 'configs/{name}.json'; set "
+            "'preset' to null, or to the name of a preset"
         )
         return
     other = [key for key, value in bundle.overlays[name].items() if bundle.get(UNLEARN, key) != value]
     if other:
         yield (
-            f"'configs/unlearn.json' says that it is the preset {name!r}, whose file has another {', '.join(other)}; "
-            "make them the same, or 'preset' null"
+            f"'configs/unlearn.json' says that it is the preset {name!r}, whose file has a different "
+            f"{', '.join(other)}; make them the same, or set 'preset' to null"
         )

@@ -1,4 +1,4 @@
-"""Whether a bundle's network, loss, method, metadata and weights speak of the same answers."""
+"""Whether a bundle's network, loss, method, metadata and weights agree about the network's outputs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _LOSSES = {"CrossEntropyLoss": SOFTMAX, "NLLLoss": SOFTMAX, "BCEWithLogitsLoss":
 _DESCRIBED = ("changelog", "required_packages_version", "task", "description", "authors", "copyright")
 _CHANNELS = "network_data_format::{}::num_channels"
 _IN, _OUT = "inputs::image", "outputs::pred"
-_POWER, _ANY = 5, 64  # what MONAI makes of a spatial_shape that is said as "2**p*n" or "*"
+_POWER, _ANY = 5, 64  # what MONAI computes from a spatial_shape given as "2**p*n" or "*"
 
 
 def task_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """Where the tasks that configs and methods name are not one."""
+    """Where configs and methods name different tasks."""
     told = {
         f"run_folder::bundle::task of {name}.json": bundle.get(name, "run_folder::bundle::task")
         for name in (TRAIN, UNLEARN)
@@ -39,16 +39,16 @@ def task_problems(bundle: BundleConfigs) -> Iterator[str]:
             yield f"{place} is {task!r}; use {' or '.join(TASKS)}"
     if any(task != other for task, other in pairwise(told.values())):
         every = ", ".join(f"{task!r} as {place}" for place, task in told.items())
-        yield f"the configs name several tasks; make them one: {every}"
+        yield f"the configs name several tasks; use one: {every}"
     methods = {method.__name__: method for method in METHODS.values()}
     for name, parser in bundle.unlearning():
         method, task = methods.get(str(target_name(parser.get("method")))), value_at(parser, "method::task")
         if method is not None and task in TASKS and task not in method.tasks:
-            yield f"'configs/{name}.json': {method.__name__} is for {' and '.join(method.tasks)}, and not for {task}"
+            yield f"'configs/{name}.json': {method.__name__} is for {' and '.join(method.tasks)}, not for {task}"
 
 
 def activation_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """Where loss, method and inference take the network's outputs for different things."""
+    """Where loss, method and inference apply different activations to the network's outputs."""
     told = {f"the loss of {name}.json": _of_loss(parser) for name, parser in bundle.whole.items()}
     told |= {
         f"method::softmax of {name}.json": SOFTMAX if value_at(parser, "method::softmax") else SIGMOID
@@ -59,7 +59,7 @@ def activation_problems(bundle: BundleConfigs) -> Iterator[str]:
     found = {activation for activation in told.values() if activation is not None}
     if len(found) > 1:
         every = ", ".join(f"{activation} by {place}" for place, activation in told.items() if activation is not None)
-        yield f"the network's outputs are taken for different things; make them one: {every}"
+        yield f"different activations are applied to the network's outputs; use one: {every}"
     yield from _mask_problems(bundle, found)
 
 
@@ -76,22 +76,22 @@ def _of_postprocessing(bundle: BundleConfigs) -> str | None:
 
 
 def _mask_problems(bundle: BundleConfigs, activations: set[str]) -> Iterator[str]:
-    """Masks are one channel of a sigmoid, or several of a softmax whose classes are named."""
+    """Masks must be one sigmoid channel, or several softmax channels with named classes."""
     if bundle.get(TRAIN, "run_folder::bundle::task") != SEGMENTATION:
         return
     channels = _described(bundle, _OUT, "num_channels")
     if activations == {SIGMOID} and channels not in (None, 1):
         yield (
-            f"masks are one channel of a sigmoid, and metadata.json has {channels}; use a softmax of several channels, "
+            f"sigmoid masks have one channel, and metadata.json has {channels}; use a softmax for several channels, "
             "background first"
         )
     for name in (TRAIN, UNLEARN, EVALUATE) if activations == {SOFTMAX} else ():
         if name in bundle.whole and bundle.get(name, "scorer::classes") is None:
-            yield f"'configs/{name}.json' has no scorer::classes; name the channels of the softmax, background first"
+            yield f"'configs/{name}.json' has no scorer::classes; name the softmax channels, background first"
 
 
 def metadata_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """What `metadata.json` lacks, or says otherwise than the configs."""
+    """What `metadata.json` lacks, and where it contradicts the configs."""
     if not bundle.metadata:
         return
     monais = [str(entry["id"]).removeprefix(f"_meta_{SEPARATOR}") for entry in MetaProperties.values()]
@@ -102,7 +102,10 @@ def metadata_problems(bundle: BundleConfigs) -> Iterator[str]:
             yield f"'configs/metadata.json' has no '{key}'; MONAI and the records of runs read it"
     version, changes = bundle.metadata.get("version"), bundle.metadata.get("changelog")
     if isinstance(changes, Mapping) and str(version) not in changes:
-        yield f"'configs/metadata.json': the changelog says nothing of version {version!r}; add what it brings"
+        yield (
+            f"'configs/metadata.json': the changelog has no entry for version {version!r}; add one that says what "
+            "changed"
+        )
     yield from _channel_problems(bundle)
 
 
@@ -111,11 +114,11 @@ def _channel_problems(bundle: BundleConfigs) -> Iterator[str]:
     if not isinstance(names, Mapping):
         return
     if number is not None and len(names) != number:
-        yield f"'configs/metadata.json' names {len(names)} channels of the answer and counts {number}; make them agree"
+        yield f"'configs/metadata.json' names {len(names)} output channels and counts {number}; make them agree"
     classes = bundle.get(TRAIN, "classes")
     if isinstance(classes, list) and classes != list(names.values()):
         yield (
-            f"'configs/metadata.json' names the channels of the answer {', '.join(map(str, names.values()))}, and the "
+            f"'configs/metadata.json' names the output channels {', '.join(map(str, names.values()))}, and the "
             f"configs have the classes {', '.join(map(str, classes))}; make them the same, in the same order"
         )
 
@@ -125,9 +128,9 @@ def _described(bundle: BundleConfigs, part: str, key: str) -> Any:
 
 
 def network_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """Why the network cannot be built, does not answer as the metadata says, or does not take the bundle's weights.
+    """Why the network cannot be built, its output does not match the metadata, or the bundle's weights do not fit.
 
-    The network is built, so the expressions in `network_def` and what it refers to are executed.
+    The network is built, so the expressions in `network_def` and in the ids that it refers to are executed.
     """
     parser = bundle.whole.get(INFERENCE)
     if parser is None or "network_def" not in parser:
@@ -145,15 +148,16 @@ def network_problems(bundle: BundleConfigs) -> Iterator[str]:
 
 
 def _answer_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """Why one image of noise, of the form that the metadata says, is not answered in the form that it says."""
+    """Why the output for one noise image of the metadata's input format does not have the metadata's output format."""
     configs = bundle.folder / "configs"
-    logging.getLogger("monai.bundle.scripts").setLevel(logging.ERROR)  # it prints what it was called with
+    logging.getLogger("monai.bundle.scripts").setLevel(logging.ERROR)  # it prints its arguments
     files = {"meta_file": str(configs / "metadata.json"), "config_file": str(configs / "inference.json")}
     try:
         verify_net_in_out(net_id="network_def", device="cpu", p=_POWER, any=_ANY, **files)
-    except Exception as error:  # a network refuses an image with whatever it likes
+    except Exception as error:  # a network may raise anything for an image
         told = str(error).splitlines() or [type(error).__name__]
         yield (
-            f"the network does not answer as 'configs/metadata.json' says ({told[0]}); correct network_data_format, or "
+            f"the network's output is not what 'configs/metadata.json' says ({told[0]}); correct network_data_format, "
+            "or "
             "network_def"
         )

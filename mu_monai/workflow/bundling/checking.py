@@ -1,4 +1,4 @@
-"""Hold a bundle to what runs, their records and their reports rely on."""
+"""Check a bundle for everything that runs, their records and their reports rely on."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ _RULES = (
 
 
 def check_bundle(bundle: str | Path) -> list[str]:
-    """Check that a bundle is one that commands can train, unlearn, evaluate and predict with.
+    """Check that commands can train, unlearn, evaluate and predict with a bundle.
 
-    Nothing is written and nothing is trained. The modules of its components are imported, the network is built and
-    answers one image of noise, for which its `imports` and the expressions of `network_def` are executed; no others.
+    Nothing is written or trained. The modules of its components are imported, and the network is built and run on one
+    noise image. For this, its `imports` and the expressions of `network_def` are executed, and no others.
 
     Args:
         bundle: folder, or name of a shipped bundle.
 
     Returns:
-        what was found in order, a sentence each.
+        what was checked and found right, one sentence each.
 
     Raises:
-        InputError: everything that a command or a report would stumble over, or silently get wrong.
+        InputError: everything that would make a command or a report fail, or be silently wrong.
 
     Example:
         >>> check_bundle("chase")[0]
-        'configs train, unlearn, evaluate, inference are whole and agree'
+        'configs train, unlearn, evaluate, inference are complete and agree'
     """
     folder = find_bundle(bundle)
     configs = read_configs(folder)
@@ -83,10 +83,10 @@ def check_bundle(bundle: str | Path) -> list[str]:
 
 
 def _found(configs: BundleConfigs) -> Iterator[str]:
-    yield f"configs {', '.join(CONFIGS)} are whole and agree"
+    yield f"configs {', '.join(CONFIGS)} are complete and agree"
     if configs.overlays:
         yield f"overlays {', '.join(configs.overlays)} fit them"
     if (configs.folder / "models" / MODEL_PT).exists():
-        yield "the network answers as the metadata says, and models/model.pt fits it"
+        yield "the network's output is what the metadata says, and models/model.pt fits it"
     else:
-        yield "the network answers as the metadata says; without models/model.pt, 'unlearn' needs --teacher"
+        yield "the network's output is what the metadata says; without models/model.pt, 'unlearn' needs --teacher"

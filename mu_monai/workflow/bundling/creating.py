@@ -1,4 +1,4 @@
-"""A bundle of a user's own: the configs of another one, under a new name."""
+"""A user's own bundle: the configs of another one, under a new name."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NAMED = ("bundle_name", "bundle_root", "dataset_dir", "run_dir", "output_dir")  # ids that hold the bundle's name
 _README = """# {name}
 
-A MONAI bundle that was made from the bundle `{source}` of mu_monai {version}. Say here what it finds, in which images,
-and on what its weights were trained.
+A MONAI bundle that was made from the bundle `{source}` of mu_monai {version}. Describe here what it finds, in which
+images, and on what its weights were trained.
 
-It has no weights yet. Without any of your own data, this trains on drawings:
+It has no weights yet. Without data of your own, these commands train on built-in phantoms:
 
 ```
 mu-monai train {name} --out runs/teacher
@@ -34,8 +34,8 @@ mu-monai unlearn {name} --teacher runs/teacher --out runs/unlearned
 mu-monai evaluate runs/unlearned --bundle {name}
 ```
 
-Give `--split split.json` for your own. `model.pt` of a finished run, copied to `models/model.pt`, becomes the bundle's
-own teacher. After every edit:
+Give `--split split.json` for your own data. Copied to `models/model.pt`, the `model.pt` of a finished run becomes the
+bundle's own teacher. After every edit:
 
 ```
 mu-monai bundle check {name}
@@ -43,17 +43,17 @@ mu-monai bundle check {name}
 
 ## License
 
-The configs are those of `{source}`, under the license in `LICENSE`. Weights and whatever else you add are yours to
-license; say it here.
+The configs are those of `{source}`, under the license in `LICENSE`. You choose the license of the weights and of
+everything else that you add; name it here.
 """
 
 
 @writes("folder")
 def new_bundle(folder: str | Path, *, source: str | Path = "isic") -> Path:
-    """Make a bundle of one's own from another one: its configs under a new name, that of the folder.
+    """Make a new bundle from another one: its configs under a new name, that of the folder.
 
-    Weights are left behind: they are those of what the other bundle was trained on, and would silently be the teacher
-    of whoever names none.
+    Weights are not copied: they were trained on the other bundle's data, and would silently become the teacher if no
+    other is given.
 
     Args:
         folder: the folder to make; its name is the bundle's.
@@ -63,8 +63,8 @@ def new_bundle(folder: str | Path, *, source: str | Path = "isic") -> Path:
         the folder.
 
     Raises:
-        InputError: where the folder exists, its name cannot be a bundle's or is that of a shipped one, or the bundle
-            to make it from is missing or does not pass `check_bundle`.
+        InputError: if the folder exists, its name cannot be a bundle's or is that of a shipped one, or the source
+            bundle is missing or does not pass `check_bundle`.
     """
     folder, origin = Path(folder).resolve(), find_bundle(source)
     raise_if_any(collect(lambda: _problems(folder), lambda: unless_raised(check_bundle(origin))))
@@ -87,7 +87,7 @@ def _problems(folder: Path) -> Iterator[str]:
     if folder.exists():
         yield f"'{folder}' exists; give another folder, or remove it"
     if not _NAME.fullmatch(folder.name):
-        yield f"'{folder.name}' cannot be the name of a bundle; use letters, digits, - and _ alone"
+        yield f"'{folder.name}' cannot be the name of a bundle; use only letters, digits, - and _"
     if folder.name in shipped_bundles():
         yield (
             f"'{folder.name}' is the name of a shipped bundle, which later commands would use for its runs; give "
@@ -97,7 +97,7 @@ def _problems(folder: Path) -> Iterator[str]:
 
 
 def _renamed(config: dict[str, Any], name: str, old: str) -> dict[str, Any]:
-    """A config whose ids that hold the bundle's name hold the new one."""
+    """A config with the new name in every id that holds the bundle's name."""
     whole_word = re.compile(rf"(?<![\w-]){re.escape(old)}(?![\w])")
     return {
         key: whole_word.sub(name, value) if key in _NAMED and isinstance(value, str) else value
@@ -106,7 +106,7 @@ def _renamed(config: dict[str, Any], name: str, old: str) -> dict[str, Any]:
 
 
 def _described(metadata: dict[str, Any], name: str, old: str) -> dict[str, Any]:
-    """Metadata that says what is known of a new bundle, and what is still to be said of it."""
+    """Metadata with what is known about a new bundle, and placeholders for the rest."""
     first = "0.1.0"
     return metadata | {
         "version": first,

@@ -1,4 +1,4 @@
-"""The configs of a bundle as they stand in their files: read and laid over one another, and nothing is executed."""
+"""The configs of a bundle as data: read and laid over one another, and never executed."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _MACRO_ERRORS = (
     IndexError,
     OSError,
     RuntimeError,
-)  # of a macro or relative id that leads nowhere
+)  # raised for a macro or relative id that does not resolve
 
 
 @dataclass(frozen=True)
 class BundleConfigs:
-    """What a bundle's configs say.
+    """The content of a bundle's configs.
 
     Args:
-        folder: that of the bundle.
-        whole: the four configs that commands run, by name; those that can be read.
+        folder: the bundle's folder.
+        whole: the readable ones of the four configs that commands run, by name.
         overlays: what every other config sets, by name.
-        overlaid: each overlay laid over a config that it is for.
+        overlaid: each overlay, merged into the config that it is for.
         bases: the names of these configs.
-        metadata: the content of `metadata.json`; empty where it cannot be read.
-        problems: why files cannot be read.
+        metadata: the content of `metadata.json`; empty if it cannot be read.
+        problems: why some files cannot be read.
     """
 
     folder: Path
@@ -50,18 +50,18 @@ class BundleConfigs:
     problems: list[str] = field(default_factory=list)
 
     def get(self, config: str, key: str) -> Any:
-        """What a config has at an id; nothing where there is no such config or id."""
+        """The value of a config at an id; None if there is no such config or id."""
         return value_at(self.whole[config], key) if config in self.whole else None
 
     def unlearning(self) -> Iterator[tuple[str, ConfigParser]]:
-        """Everything that `unlearn` runs: its config, and each overlay on it."""
+        """All configs that `unlearn` can run: its own, and each overlay on it."""
         if UNLEARN in self.whole:
             yield UNLEARN, self.whole[UNLEARN]
         yield from ((name, parser) for name, parser in self.overlaid.items() if self.bases[name] == UNLEARN)
 
 
 def value_at(parser: ConfigParser, key: str) -> Any:
-    """What a config has at an id; what it refers to where that is a single reference; nothing where it has no such id.
+    """The value of a config at an id, or the value that a single reference leads to; None if there is no such id.
 
     Example:
         >>> value_at(ConfigParser({"scale": {"keys": "image"}, "steps": ["@scale"]}), "steps::0::keys") is None
@@ -69,7 +69,7 @@ def value_at(parser: ConfigParser, key: str) -> Any:
         >>> value_at(ConfigParser({"scale": {"keys": "image"}, "steps": ["@scale"]}), "steps::0")
         {'keys': 'image'}
     """
-    for _ in range(len(parser.get())):  # a reference to itself is never followed to its end
+    for _ in range(len(parser.get())):  # a circular reference ends, too
         value = parser.get(key)
         if not (isinstance(value, str) and value.startswith("@")):
             return value
@@ -78,7 +78,7 @@ def value_at(parser: ConfigParser, key: str) -> Any:
 
 
 def target_name(component: Any) -> str | None:
-    """The last name of what a component is made by, such as `Student`; none where it is not a component."""
+    """The last part of a component's `_target_`, such as `Student`; None if it is not a component."""
     target = component.get("_target_") if isinstance(component, Mapping) else None
     return target.rpartition(".")[2] if isinstance(target, str) else None
 
@@ -90,14 +90,12 @@ def read_configs(folder: Path) -> BundleConfigs:
         folder: one with `configs/metadata.json`.
 
     Returns:
-        what can be read, and why the rest cannot.
+        the configs that can be read, and why the others cannot.
     """
     found = BundleConfigs(folder)
     files = {path.stem: path for path in sorted((folder / "configs").glob("*.json"))}
     for name in [name for name in (*CONFIGS, METADATA) if name not in files]:
-        found.problems.append(
-            f"'configs/{name}.json' is missing; take it over from the shipped bundle nearest to yours"
-        )
+        found.problems.append(f"'configs/{name}.json' is missing; copy it from the shipped bundle nearest to yours")
     contents = {name: content for name, path in files.items() if (content := _content(path, found)) is not None}
     if METADATA not in contents:  # every config is read with it
         return found
@@ -122,7 +120,7 @@ def _content(path: Path, found: BundleConfigs) -> dict[str, Any] | None:
 
 
 def _parsed(found: BundleConfigs, name: str, *files: Path) -> ConfigParser | None:
-    """Config files with their macros and relative ids resolved; none where these lead nowhere."""
+    """Config files with their macros and relative ids resolved; None if one does not resolve."""
     parser = ConfigParser()
     try:
         parser = read_config([str(file) for file in files])
@@ -130,14 +128,14 @@ def _parsed(found: BundleConfigs, name: str, *files: Path) -> ConfigParser | Non
     except _MACRO_ERRORS as error:
         found.problems.append(
             f"'configs/{name}.json' cannot be parsed ({type(error).__name__}: {error}); a macro (%) or a relative id "
-            "leads nowhere: correct it"
+            "does not resolve: correct it"
         )
         return None
     return parser
 
 
 def _lay_over(found: BundleConfigs, name: str, files: Mapping[str, Path]) -> None:
-    """Find the config that an overlay is for, the first that has all of its ids, and lay it over that one."""
+    """Find the config that an overlay is for (the first that has all its ids), and merge the overlay into it."""
     overlay = found.overlays[name]
     bases = [UNLEARN] if name in METHODS or "preset" in overlay else list(CONFIGS)
     unknown = {

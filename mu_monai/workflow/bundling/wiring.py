@@ -1,4 +1,4 @@
-"""How the parts of a bundle's configs hang together: ids, components, references, handlers, records and subsets."""
+"""How the parts of a bundle's configs are connected: ids, components, references, handlers, records and subsets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TRAINING = (
     *("bundle_name", "split", "seed", "quiet", "run_dir", "resume", "network_def", "network", "loss", "cases"),
     *("transforms", "datasets", "scorer", "run_folder", "handlers", "train::dataloader", "run"),
 )
-_NEEDED = {  # what commands set or use, beside what MONAI asks for
+_NEEDED = {  # ids that commands set or use, besides those that MONAI requires
     TRAIN: (*_TRAINING, "subsets"),
     UNLEARN: (*_TRAINING, "teacher", "preset", "optimizer", "method::forget_loader", "method::task", "method::softmax"),
     EVALUATE: ("bundle_root", "split", "device", "run_dir", "weights", "network_def", "datasets", "scorer", "run"),
@@ -38,9 +38,9 @@ _RECORDED_OF = {
     TRAIN: {**_RECORDED, "subsets": "@subsets"},
     UNLEARN: {**_RECORDED, "method": "@method", "teacher": "@teacher", "preset": "@preset"},
 }
-_SOURCES = ("cases", "datasets", "scorer", "split")  # which hold every subset
+_SOURCES = ("cases", "datasets", "scorer", "split")  # these hold every subset
 _NAMED = re.compile(rf"['\"]({'|'.join(SUBSETS)})['\"]|{SEPARATOR}({'|'.join(SUBSETS)})\b")
-_SEEN: dict[str, dict[str, tuple[str, ...]]] = {  # the subsets that a part of a config may see
+_SEEN: dict[str, dict[str, tuple[str, ...]]] = {  # the subsets that each part of a config may see
     TRAIN: {"train::dataset": TRAINING_SUBSETS, "train::dataloader": TRAINING_SUBSETS},
     UNLEARN: {
         "train::dataset": TRAINING_SUBSETS,
@@ -59,13 +59,12 @@ def id_problems(bundle: BundleConfigs) -> Iterator[str]:
         for key in dict.fromkeys((*monais, *_NEEDED[name])):
             if key not in parser:
                 yield (
-                    f"'configs/{name}.json' has no id '{key}', which commands set or use; take it over from a shipped "
-                    "bundle"
+                    f"'configs/{name}.json' has no id '{key}', which commands set or use; copy it from a shipped bundle"
                 )
 
 
 def component_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """Which components cannot be imported, each said once."""
+    """Which components cannot be imported, each reported once."""
     parsers = bundle.whole | bundle.overlaid
     told: set[str] = set()
     for name, parser in parsers.items():
@@ -73,8 +72,8 @@ def component_problems(bundle: BundleConfigs) -> Iterator[str]:
             if target not in told and not _can_be_imported(parser, target):
                 told.add(target)
                 yield (
-                    f"'configs/{name}.json': {place} is made by '{target}', which cannot be imported; correct it, or "
-                    "install what it is in"
+                    f"'configs/{name}.json': {place} has the _target_ '{target}', which cannot be imported; correct "
+                    "it, or install its package"
                 )
 
 
@@ -94,7 +93,7 @@ def _items(config: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _can_be_imported(parser: ConfigParser, target: str) -> bool:
-    with warnings.catch_warnings(action="ignore"):  # of names that MONAI has twice
+    with warnings.catch_warnings(action="ignore"):  # about names that MONAI has twice
         path = ConfigComponent({"_target_": target}, locator=parser.locator).resolve_module_name()
         try:
             return callable(locate(path))
@@ -103,7 +102,7 @@ def _can_be_imported(parser: ConfigParser, target: str) -> bool:
 
 
 def reference_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """Which references lead nowhere; of an overlay those that the config below it does not have."""
+    """Which references do not resolve; for an overlay, those that the config below it does not have."""
     for name, parser in (bundle.whole | bundle.overlaid).items():
         below = bundle.whole[bundle.bases[name]] if name in bundle.bases else None
         known = set() if below is None else set(_references(below))
@@ -134,24 +133,24 @@ def _texts(config: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def handler_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """Where handlers stand in another order than resuming, stopping and the record of a run rely on."""
+    """Where the order of handlers breaks resuming, stopping or the record of a run."""
     for name in (TRAIN, UNLEARN):
         found = _handlers(bundle, name)
         if found is None:
             continue
         place = f"'configs/{name}.json': handlers are {', '.join(found)};"
         if found[:1] != ["Reseed"]:
-            yield f"{place} put mu_monai.engine.Reseed first, since whatever draws before it differs in a resumed run"
+            yield f"{place} put mu_monai.engine.Reseed first, since random draws before it differ in a resumed run"
         if found[-2:] != ["ScoreSubsets", "RunFolder"]:
-            yield f"{place} end with '@scorer' and '@run_folder', in this order, since the curve takes the scores"
+            yield f"{place} end with '@scorer' and '@run_folder', in this order, since the curve records the scores"
         if "StopOnNonFinite" not in found:
-            yield f"{place} add mu_monai.engine.StopOnNonFinite, or a run goes on with weights that are not numbers"
+            yield f"{place} add mu_monai.engine.StopOnNonFinite, or a run continues with weights that are not numbers"
         if name == UNLEARN and "method" not in found[: (*found, "StopOnNonFinite").index("StopOnNonFinite")]:
             yield f"{place} put '@method' before StopOnNonFinite, so that its terms are checked too"
 
 
 def _handlers(bundle: BundleConfigs, name: str) -> list[str] | None:
-    """The handlers by the last name of what they are made by, and the method as such."""
+    """The handlers by the last part of their `_target_`, and the method as `@method`."""
     handlers = bundle.get(name, "handlers")
     if not isinstance(handlers, list):
         return None
@@ -162,7 +161,7 @@ def _handlers(bundle: BundleConfigs, name: str) -> list[str] | None:
 
 
 def trainer_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """Where a trainer, a student, a record or the order of a run is not what runs rely on."""
+    """Where the trainer, the student, the record or the order of a run is not as runs need it."""
     for name in (TRAIN, UNLEARN):
         if name in bundle.whole:
             yield from (f"'configs/{name}.json': {text}" for text in _trainer_problems(bundle.whole[name], name))
@@ -170,17 +169,17 @@ def trainer_problems(bundle: BundleConfigs) -> Iterator[str]:
 
 def _trainer_problems(parser: ConfigParser, name: str) -> Iterator[str]:
     if parser.get("train::trainer::decollate") is not False:
-        yield "train::trainer::decollate must be false, since the method reads whole batches"
+        yield "train::trainer::decollate must be false, since the method needs whole batches"
     if parser.get("train::trainer::train_handlers") not in ("@handlers", "$@handlers"):
-        yield "train::trainer::train_handlers must be '$@handlers', or nothing is scored and written"
+        yield "train::trainer::train_handlers must be '$@handlers', or nothing is scored or written"
     for key, wanted in _RECORDED_OF[name].items():
         value = parser.get(f"run_folder{SEPARATOR}{key}")
         if value != wanted:
-            yield f"run_folder::{key} is {value!r}; make it '{wanted}', so that the record says what was run"
+            yield f"run_folder::{key} is {value!r}; set it to '{wanted}', so that the record says what was run"
     if name == UNLEARN and target_name(parser.get("network")) != "Student":
-        yield "network must be a mu_monai.adapters.Student, so that the teacher is given back bit for bit"
+        yield "network must be a mu_monai.adapters.Student, so that the teacher can be restored bit for bit"
     if name == UNLEARN and "@network.trainable()" not in str(parser.get("optimizer::params")):
-        yield "optimizer::params must take '@network.trainable()', so that the teacher's weights stay as they are"
+        yield "optimizer::params must take '@network.trainable()', so that the teacher's weights do not change"
     yield from _order_problems(parser)
 
 
@@ -190,11 +189,13 @@ def _order_problems(parser: ConfigParser) -> Iterator[str]:
     trained = [number for number, step in enumerate(steps) if "@train::trainer.run()" in step]
     scored = [number for number, step in enumerate(steps) if "@scorer.write(" in step]
     if not (trained and scored and trained[-1] < scored[0]):
-        yield "run must call '@train::trainer.run()' and then '@scorer.write(...)', so that the scores are of the end"
+        yield (
+            "run must call '@train::trainer.run()' and then '@scorer.write(...)', so that the final weights are scored"
+        )
 
 
 def subset_problems(bundle: BundleConfigs) -> Iterator[str]:
-    """Which parts see cases that they must not: a method that saw test cases would be judged on what it knows."""
+    """Which parts see cases that they must not see: a method must not be judged on cases that it has seen."""
     parsers = [(TRAIN, TRAIN, bundle.whole[TRAIN])] if TRAIN in bundle.whole else []
     parsers += [(name, UNLEARN, parser) for name, parser in bundle.unlearning()]
     for name, kind, parser in parsers:
@@ -203,14 +204,14 @@ def subset_problems(bundle: BundleConfigs) -> Iterator[str]:
             if wrong:
                 yield (
                     f"'configs/{name}.json': {place} sees {' and '.join(wrong)} cases; it may see "
-                    f"{' and '.join(allowed)} alone, or what is measured on the others is not worth anything"
+                    f"{' and '.join(allowed)} only, or measurements on the others are invalid"
                 )
         if kind == UNLEARN and FORGET not in _subsets(parser, "method::forget_loader"):
             yield f"'configs/{name}.json': method::forget_loader sees no forget cases; give it \"$@datasets['forget']\""
 
 
 def _subsets(parser: ConfigParser, start: str) -> set[str]:
-    """The subsets that are named at an id and wherever it leads, but for what holds all of them."""
+    """The subsets named at an id and at all ids that it leads to, except those that hold every subset."""
     found: set[str] = set()
     waiting, done = [start], set()
     while waiting:

@@ -33,7 +33,7 @@ from mu_monai.workflow.options import CompareOptions
 _FORMAT = 1
 _PACKAGES = ("mu-monai", "torch", "monai", "numpy")
 _AUCS = {"auc": AUC_OF_LOSS, "auc_logistic": AUC_OF_ALL}
-_OF_THE_FOLDER = "adapter-removal"  # says what the run folder gives away, and nothing of the released model
+_OF_THE_FOLDER = "adapter-removal"  # measures what the run folder reveals, not what the released model reveals
 _UNSEEN = "unseen cases"
 Row = dict[str, Any]
 Rows = dict[tuple[str, int], Row]  # by label, and seed or number of the setting
@@ -50,24 +50,24 @@ def compare(
     options: CompareOptions = CompareOptions(),  # noqa: B008 - frozen
     trust: Trust = STRANGER,
 ) -> Path:
-    """Unlearn the forget cases with many methods and seeds, audit every run, and put all into one table and page.
+    """Unlearn the forget cases with many methods and seeds, audit every run, and write one table and page.
 
     Every method is run with the same number of settings and the first seed; the best by `mu_monai.metrics.choice`,
-    which sees validation cases alone, is run with the other seeds. The yardstick of each seed is a model that was
-    retrained with it. What is finished is not made again, and what was interrupted goes on. What a folder has of other
-    methods stays in the table, and the methods that are named get the seeds and attacks that the folder has as well.
+    which uses only validation cases, is run with the other seeds. Each seed is compared with a model retrained with
+    that seed. Finished runs are kept, and interrupted ones resume. Other methods in the folder stay in the table, and
+    the named methods also get the folder's seeds and attacks.
 
     Args:
         bundle: folder, or name of a shipped bundle.
         split: a `split.json`.
         teacher: the run folder of the original model; with `references` also a weights file.
-        out: the folder of the comparison: new, or one of the same comparison to go on with.
+        out: the folder of the comparison: a new one, or that of the same comparison to continue.
         options: which methods, seeds and settings.
-        trust: what is known of where the teacher's run comes from.
+        trust: how far the teacher's run is trusted.
 
     Returns:
-        the path of `comparison.json`, with `index.html`, `comparison.csv` and `comparison.tex` beside it. Runs that
-        failed are in it with their reason.
+        the path of `comparison.json`, with `index.html`, `comparison.csv` and `comparison.tex` beside it. It lists
+        failed runs with their reason.
 
     Raises:
         InputError: every problem of the input, before anything is trained.
@@ -96,7 +96,7 @@ def compare(
 
 
 def comparison_summary(file: str | Path) -> str:
-    """The means of a comparison as lines of text; the page has spreads, gaps and costs.
+    """The means of a comparison as lines of text; the page also has spreads, gaps and costs.
 
     Args:
         file: a `comparison.json`.
@@ -107,7 +107,7 @@ def comparison_summary(file: str | Path) -> str:
 
 
 def _head(plan: Plan) -> dict[str, Any]:
-    """What the results are of."""
+    """The models and data that the results belong to."""
     return {
         "format": _FORMAT,
         "status": "running",
@@ -128,7 +128,7 @@ def _head(plan: Plan) -> dict[str, Any]:
 
 
 def _by(plan: Plan, part: str, key: str) -> Rows:
-    """What the folder has of an earlier call, until it is replaced."""
+    """The rows of an earlier call in the folder, until they are replaced."""
     return {(row["label"], row[key]): row for row in plan.earlier.get(part, [])}
 
 
@@ -138,7 +138,7 @@ def _keep(plan: Plan, content: Mapping[str, Any], rows: Rows, tries: Rows) -> No
 
 
 def _cells(plan: Plan, entry: Entry, trial: Trial, retrained: Mapping[int, Path]) -> Iterator[Row]:
-    """A row for each seed of a method; that of the first is the chosen trial's."""
+    """A row for each seed of a method; the first seed's row is the chosen trial's."""
     for seed, reference in retrained.items():
         head = {"model": STUDENT, "label": entry.label, "paper": registered()[entry.method].paper, "seed": seed}
         if trial.reason:
@@ -149,7 +149,7 @@ def _cells(plan: Plan, entry: Entry, trial: Trial, retrained: Mapping[int, Path]
 
 
 def _still(plan: Plan, row: Row, retrained: Mapping[int, Path]) -> Row:
-    """The row of a method that was not named this time, beside the retrained model and with the attacks of now."""
+    """The row of a method that was not named this time, with the present retrained model and attacks."""
     if row["status"] != "finished":
         return row
     head = {name: row[name] for name in ("model", "label", "paper", "seed")}
@@ -157,7 +157,7 @@ def _still(plan: Plan, row: Row, retrained: Mapping[int, Path]) -> Row:
 
 
 def _cell(plan: Plan, head: Row, run: Path, reference: Path, make: Callable[[], object] | None = None) -> Row:
-    """The row of a run, made where it is yet to be; of one that fails, its reason."""
+    """The row of a run, which is made if it is missing; the reason, if it fails."""
     try:
         if make is not None:
             make()
@@ -179,14 +179,14 @@ def _cell(plan: Plan, head: Row, run: Path, reference: Path, make: Callable[[], 
 
 
 def _on_validation(rows: Sequence[Row]) -> list[str]:
-    """The methods that look at validation cases while they unlearn."""
+    """The methods that use validation cases while they unlearn."""
     labels = dict.fromkeys(row["label"] for row in rows)
     known = {label: registered().get(label.partition(":")[0]) for label in labels}
     return [label for label, method in known.items() if method is not None and _UNSEEN in method.needs]
 
 
 def _yardstick(plan: Plan, rows: Sequence[Row], retrained: Mapping[int, Path]) -> Iterator[Row]:
-    """Rows of the teacher, where it was scored, and of the retrained model of every seed."""
+    """Rows of the teacher, if it was scored, and of the retrained model of every seed."""
     own = plan.teacher if is_run(plan.teacher) else None
     levels: dict[int, Row] = {}
     for seed, reference in retrained.items():
@@ -203,7 +203,7 @@ def _yardstick(plan: Plan, rows: Sequence[Row], retrained: Mapping[int, Path]) -
 
 
 def _records(plan: Plan, rows: Sequence[Row], seed: int, reference: Path) -> list[Row]:
-    """What is known of teacher and retrained model: an audit with both, or their own scores where none was finished."""
+    """The metrics of teacher and retrained model: from an audit with both, or their own scores if no audit finished."""
     run = next((row["run"] for row in rows if row["seed"] == seed and row["status"] == "finished"), None)
     if run is not None:
         found: list[Row] = read_stamped(plan.out / run / AUDIT_JSON, {"records": [dict]})["records"]
@@ -221,7 +221,7 @@ def _records(plan: Plan, rows: Sequence[Row], seed: int, reference: Path) -> lis
 
 
 def _between(row: Row, other: Row) -> Row:
-    """How far a retrained model is from another, signs left out: what seeds alone make."""
+    """The absolute differences between retrained models, which come from the seeds alone."""
     gaps = {name: abs(row[name] - other[name]) for name in (*SUBSETS, "auc") if None not in (row[name], other[name])}
     sizes = [gaps.get(name, math.nan) for name in (FORGET, RETAIN, TEST)]
     return {f"gap_{name}": gap for name, gap in gaps.items()} | {
@@ -231,12 +231,12 @@ def _between(row: Row, other: Row) -> Row:
 
 
 def _distinct(rows: Iterable[Row]) -> dict[str, Row]:
-    """The models of rows, each once: seeds may share a retrained one."""
+    """The models of rows, each once: seeds may share a retrained model."""
     return {row["run"]: row for row in rows}
 
 
 def _numbers(records: Sequence[Row], role: str) -> Row:
-    """What an audit says of a model: its levels, their gaps to the retrained model, and all in one number."""
+    """An audit's results for a model: its values, their gaps to the retrained model, and one summary number."""
     own = [record for record in records if record["model"] == role and not record["attack"]]
     by_metric = {(record["metric"], record["subset"]): record for record in own}
     if not by_metric:
@@ -267,7 +267,7 @@ def _after_attacks(found: Mapping[str, Any]) -> float | None:
 
 
 def _cost(run: Path | None) -> Row:
-    """What a run took."""
+    """The cost of a run."""
     record = None if run is None else read_record(run)
     return {name: getattr(record, name, None) for name in ("seconds", "cpu_seconds", "peak_memory_mib", "device")}
 
@@ -281,9 +281,9 @@ def _with_ratios(rows: Rows) -> Rows:
 
 
 def _clock(rows: Sequence[Row], retraining: Sequence[Row]) -> str:
-    """The time that all seeds of a method have: the CPU's where it did all work, else the clock's.
+    """The kind of time that all seeds of a method have: CPU time if the CPU did all work, otherwise wall-clock time.
 
-    None where they ran on another device than retraining, or a time is not known.
+    None if they ran on a different device than retraining, or a time is not known.
     """
     runs = [*rows, *retraining]
     devices = {str(run.get("device")).partition(":")[0] for run in runs}
@@ -303,7 +303,7 @@ def _finished(plan: Plan, run: Path) -> Row:
 
 
 def _relative(plan: Plan, run: Path) -> str:
-    """Where a run lies, seen from the comparison where it is in it."""
+    """The path of a run, relative to the comparison if it lies in it."""
     run, out = run.absolute(), plan.out.absolute()
     return run.relative_to(out).as_posix() if run.is_relative_to(out) else str(run)
 

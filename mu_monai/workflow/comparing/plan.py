@@ -1,4 +1,4 @@
-"""What a comparison is to do: methods, settings to try, seeds and models, all checked before anything is trained."""
+"""The plan of a comparison: methods, settings to try, seeds and models, all checked before anything is trained."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ SHAPE = {
     "rows": [{"seed": int, **dict.fromkeys(("label", "model", "paper", "status", "run"), str)}],
 }
 TRIALS = 4
-_TOLD = ("source", "phantom", "selector", "group_by", "seed", "counts")  # of the split's provenance
+_TOLD = ("source", "phantom", "selector", "group_by", "seed", "counts")  # keys of the split's provenance
 _TWO_RUNS = "two runs"
 _NEVER = 10**6  # epochs between scores: only the last epoch is scored, so that times are those of unlearning
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One method of a comparison.
+    """One method in a comparison.
 
     Args:
-        label: its name, with `:preset` where a preset was asked for.
+        label: its name, with `:preset` if a preset was requested.
         trials: the settings to choose among, as `KEY=VALUE`.
     """
 
@@ -59,25 +59,25 @@ class Entry:
 
     @property
     def preset(self) -> str | None:
-        """The bundle's preset; none for the method's own settings."""
+        """The bundle's preset; None for the method's own settings."""
         return self.label.partition(":")[2] or None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is compared with what.
+    """The methods to compare, and the models to compare them with.
 
     Args:
         bundle: the bundle.
         split: the split file.
-        told: what the results say of how the split came about.
+        told: what the results report about how the split was made.
         teacher: the run folder or weights of the original model.
         out: the folder of the comparison.
         entries: the methods.
-        left_out: why methods are not among them, by name.
-        options: how they are compared, with the seeds and attacks that the folder has as well.
-        trust: what is known of where the teacher's run comes from; its bundle is the one that is compared.
-        earlier: what the folder's `comparison.json` holds; empty of a new one.
+        left_out: the methods that are not compared, with the reason.
+        options: how they are compared, including the folder's own seeds and attacks.
+        trust: how far the teacher's run is trusted; its bundle is the one that is compared.
+        earlier: the content of the folder's `comparison.json`; empty for a new folder.
     """
 
     bundle: Bundle
@@ -98,12 +98,12 @@ class Plan:
 
     @property
     def references(self) -> list[Path]:
-        """Runs of retrained models; none to train one for each seed."""
+        """Runs of retrained models; empty to train one for each seed."""
         return [Path(folder) for folder in self.options.references]
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What all results in the folder of a comparison share."""
+        """What all results in a comparison's folder have in common."""
         files = self.bundle.files("unlearn", self.options.overlays)
         return {
             "bundle": read_config(files).get("bundle_name"),
@@ -175,20 +175,20 @@ def read_plan(
 
 
 def _label_problems(file: Path, earlier: Mapping[str, Any]) -> Iterator[str]:
-    """Which rows of an earlier comparison are of nothing that can be compared: their labels go into page and paper."""
+    """Which rows of an earlier comparison name no known method: their labels go into the page and the LaTeX table."""
     labels = dict.fromkeys(row["label"] for key in ("rows", "trials") for row in earlier.get(key, []))
     for label in labels:
         method, colon, preset = label.partition(":")
         named = method_named(method) is not None and (not colon or re.fullmatch(r"[\w-]+", preset))
         if label not in (TEACHER, RETRAINED) and not named:
             yield (
-                f"'{file}' has the label {label!r}, which is not a method here: its package is not installed, or the "
-                "file is damaged; install it, or compare anew"
+                f"'{file}' has the label {label!r}, which is not a known method: its package is not installed, or the "
+                "file is damaged; install the package, or start a new comparison"
             )
 
 
 def _chosen(methods: Sequence[str], task: str) -> tuple[list[str], dict[str, str]]:
-    """The names that are meant, in their order, and why others are not where all were asked for."""
+    """The requested names, in their order; if all were requested, also why some are left out."""
     left_out, able = {}, []
     if ALL in methods:
         reasons = {name: _unfit(kind, task) for name, kind in registered().items()}
@@ -198,14 +198,14 @@ def _chosen(methods: Sequence[str], task: str) -> tuple[list[str], dict[str, str
 
 
 def _unfit(kind: type[UnlearningMethod], task: str) -> str:
-    """Why a method cannot be compared; empty where it can."""
+    """Why a method cannot be compared; empty if it can."""
     if task not in kind.tasks:
         return f"it cannot forget in a {task} task"
     return "it starts from two finished runs" if _TWO_RUNS in kind.needs else ""
 
 
 def _trials(label: str, number: int, fixed: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
-    """The settings to choose among; what a user has fixed is no choice, so that fewer may be left."""
+    """The settings to choose among; those that the user has fixed are not varied, so there may be fewer."""
     method = method_named(label.partition(":")[0])
     found = [{k: v for k, v in trial.items() if k not in fixed} for trial in method.trials[:number]] if method else []
     unique = [trial for place, trial in enumerate(found) if trial not in found[:place]]
@@ -215,7 +215,7 @@ def _trials(label: str, number: int, fixed: Mapping[str, Any]) -> tuple[tuple[st
 
 
 def _name_problems(plan: Plan, label: str, task: str) -> list[str]:
-    """Why a method cannot be compared as it was asked for."""
+    """Why a method cannot be compared as requested."""
     name, _, preset = label.partition(":")
     kind = method_named(name)
     if kind is None:
@@ -223,7 +223,7 @@ def _name_problems(plan: Plan, label: str, task: str) -> list[str]:
         listed = ", ".join((ALL, *(other for other in known if not _unfit(known[other], task))))
         return [f"method '{name}' is not known; use some of {listed}{did_you_mean(name, known)}"]
     if _unfit(kind, task):
-        return [f"method '{name}' cannot be compared here: {_unfit(kind, task)}; leave it out"]
+        return [f"method '{name}' cannot be compared here: {_unfit(kind, task)}; omit it"]
     tuned = own_settings(plan.bundle, name)
     problems = method_problems(name, preset or None, tuned)
     if problems:
@@ -232,20 +232,20 @@ def _name_problems(plan: Plan, label: str, task: str) -> list[str]:
     config = LayeredConfig(plan.bundle, "unlearn", presets=base, overlays=overlays)
     made = {} if tuned else recipe_of(kind, plan.bundle, config.read())
     if made and preset:
-        return [f"'{label}': presets are of the bundle's own method, and '{name}' is not; leave ':{preset}' out"]
+        return [f"'{label}': presets belong to the bundle's own method, and '{name}' is another one; omit ':{preset}'"]
     config.lay("recipe", made)
     return [f"{text} (of {label})" for text in unknown_ids(config.read(), list(parse_settings(plan.options.settings)))]
 
 
 def _number_problems(plan: Plan, given: CompareOptions, fixed: Mapping[str, Any]) -> Iterator[str]:
-    """Why the numbers, as they were given, cannot be compared with."""
+    """Why the numbers of trials, seeds or methods are not allowed."""
     if not 1 <= given.trials <= TRIALS:
         yield f"--trials {given.trials} is not allowed; use 1 to {TRIALS} settings per method"
     if not given.seeds or min(given.seeds) < 0 or len(set(given.seeds)) < len(given.seeds):
         listed = ",".join(map(str, given.seeds))
-        yield f"--seeds {listed or 'of none'} is not allowed; use different ones of 0, 1, 2 ..., such as 0,1,2"
+        yield f"--seeds {listed or 'of none'} is not allowed; use distinct seeds of 0, 1, 2 ..., such as 0,1,2"
     if not plan.entries:
-        yield "--methods is empty; use all, or names with commas"
+        yield "--methods is empty; use all, or names separated by commas"
     yield from (
         f"--set {name}= contradicts the comparison; use --{name}s" for name in ("seed", "method") if name in fixed
     )
@@ -253,7 +253,7 @@ def _number_problems(plan: Plan, given: CompareOptions, fixed: Mapping[str, Any]
 
 
 def _teacher_problems(plan: Plan, bundle: str) -> list[str]:
-    """Why the original is not known well enough: its weights, and how a retrained model is to be trained."""
+    """Why the original model cannot be used: its weights, or its training, which the retrained models repeat."""
     file = teacher_file(plan.teacher)
     foreign = _bundle_problems("--teacher", [plan.teacher], bundle) if is_run(plan.teacher) else []
     if foreign:
@@ -261,8 +261,8 @@ def _teacher_problems(plan: Plan, bundle: str) -> list[str]:
     if not is_run(plan.teacher) or open_run(plan.teacher).record.verb != "train":
         if not plan.references:
             return [
-                f"how the teacher '{plan.teacher}' was trained is not known, so that no model can be retrained alike; "
-                "give the folder of its training run, or retrained models as --reference"
+                f"how the teacher '{plan.teacher}' was trained is not known, so no model can be retrained the same "
+                "way; give the folder of its training run, or retrained models as --reference"
             ]
         config = LayeredConfig(plan.bundle, "unlearn", overlays=plan.options.overlays)
         config.lay("settings", parse_settings(plan.options.settings))
@@ -284,20 +284,21 @@ def _reference_problems(plan: Plan, bundle: str) -> Iterator[str]:
 
 
 def _bundle_problems(option: str, folders: Sequence[Path], bundle: str) -> list[str]:
-    """Which runs are of another bundle, whose network, images or loss differ."""
+    """Which runs were made with another bundle, whose network, images or loss differ."""
     names = {folder: open_run(folder).record.bundle.name for folder in folders}
     return [
-        f"{option} '{folder}' is a run of the bundle '{name}', and '{bundle}' is compared; give one of that bundle"
+        f"{option} '{folder}' is a run of the bundle '{name}', and the comparison uses '{bundle}'; give a run of that "
+        "bundle"
         for folder, name in names.items()
         if name != bundle
     ]
 
 
 def _folder_problems(plan: Plan) -> Iterator[str]:
-    """Why the folder cannot take the results; results of the same comparison are gone on with."""
+    """Why the folder cannot take the results; one with the same comparison is continued."""
     if not plan.earlier:
         if plan.out.is_file() or (plan.out.is_dir() and any(plan.out.iterdir())):
-            yield f"'{plan.out}' holds files and is no comparison; give a new folder as --out"
+            yield f"'{plan.out}' holds files and is not a comparison; give a new folder as --out"
         return
     before, now = plan.earlier["identity"], json.loads(json.dumps(plan.identity))
     advice = "give another --out, or the same as before"
@@ -310,7 +311,7 @@ def _folder_problems(plan: Plan) -> Iterator[str]:
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Which `--set` differ, as they are given; what a comparison sets by itself is none of them."""
+    """Which `--set` options differ; ids that a comparison sets by itself do not count."""
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     shown = [{key: found[key] for key in keys if found.get(key) not in (None, _NEVER)} for found in (before, now)]
     return "; ".join(

@@ -1,4 +1,4 @@
-"""The runs of a comparison: retrained models, trials and cells, each made once, resumed and kept."""
+"""The runs of a comparison: retrained models, trials and runs of each seed, made once, resumed and kept."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ class Trial:
     """One setting of a method, run with the first seed.
 
     Args:
-        number: its place among those of the method, from 1.
+        number: its number among the method's settings, from 1.
         settings: what it sets, as `KEY=VALUE`.
         run: its run folder.
-        reason: why it failed; empty where it did not.
-        found: what it is chosen by, as `mu_monai.metrics.choice` gives it; empty where nothing is chosen.
+        reason: why it failed; empty if it did not.
+        found: the criterion of the choice, as `mu_monai.metrics.choice` returns it; empty if there is nothing to
+            choose.
     """
 
     number: int
@@ -52,18 +53,18 @@ class Trial:
 
     @property
     def rank(self) -> tuple[bool, float, int]:
-        """By which trials are ordered, the best highest: one that did not fail, by its score, then the earlier."""
+        """The sort key of trials, the best highest: successful ones first, then by score, then the earlier one."""
         return not self.reason, self.found.get("score", 0.0), -self.number
 
 
 def retrained_models(plan: Plan) -> dict[int, Path]:
-    """A model without the forgotten patients for every seed, trained as the teacher was; those that there are, if any.
+    """A model without the forgotten patients for every seed, trained as the teacher was; the given ones, if any.
 
-    They lie in the cache under a digest of split and training config, so that a folder serves whatever fits it.
+    They are cached under a digest of split and training config, so that one cache can serve many comparisons.
 
     Raises:
-        InputError: where the teacher's config holds code that the bundle's does not.
-        FloatingPointError: where a training breaks; without retrained models there is nothing to compare with.
+        InputError: if the teacher's config holds code that the bundle's config does not.
+        FloatingPointError: if a training diverges; without retrained models there is nothing to compare with.
     """
     if plan.references:
         return {seed: plan.references[place % len(plan.references)] for place, seed in enumerate(plan.options.seeds)}
@@ -97,7 +98,7 @@ def retrained_models(plan: Plan) -> dict[int, Path]:
 
 
 def tried(plan: Plan, entry: Entry) -> list[Trial]:
-    """Run every setting of a method with the first seed, and score what it is chosen by, the best first."""
+    """Run every setting of a method with the first seed, and score it by the choice's criterion, the best first."""
     trials = []
     for number, settings in enumerate(entry.trials, start=1):
         run = _cell(plan, entry, number, plan.options.seeds[0])
@@ -113,7 +114,7 @@ def tried(plan: Plan, entry: Entry) -> list[Trial]:
 
 
 def unlearned(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
-    """The run of a method's setting with a seed: made, gone on with, or left as it is where it is finished."""
+    """The run of a method's setting with a seed: made, resumed, or kept if it is finished."""
     settings = [*entry.trials[number - 1], f"seed={seed}", *plan.options.settings]
     folder = _cell(plan, entry, number, seed)
     _claim(folder.parent, plan, entry, entry.trials[number - 1])
@@ -138,7 +139,7 @@ def unlearned(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
 
 
 def audited(plan: Plan, run: Path, reference: Path) -> dict[str, Any]:
-    """The audit of a run beside a retrained model; made where there is none of these weights with these attacks."""
+    """The audit of a run against a retrained model; made if there is none of these weights with these attacks."""
     file = run / AUDIT_JSON
     if not _is_current(plan, file, run, reference):
         options = AuditOptions(
@@ -166,7 +167,7 @@ def _cell(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
 
 
 def _claim(folder: Path, plan: Plan, entry: Entry, settings: tuple[str, ...]) -> None:
-    """Say what a trial's runs are made of; runs of something else, such as an earlier version's, make room."""
+    """Record what a trial's runs are made from; runs of anything else, such as an earlier version's, are removed."""
     method = registered()[entry.method]
     now = {"method": entry.label, "settings": [*settings, *plan.options.settings], "recipe": dict(method.recipe)}
     now = json.loads(json.dumps(now))
@@ -179,9 +180,9 @@ def _claim(folder: Path, plan: Plan, entry: Entry, settings: tuple[str, ...]) ->
 
 
 def _made(folder: Path, make: Callable[[Path, bool], Path], name: str, trust: Trust) -> Path:
-    """Make a run, or leave it where it is finished; says what it took where it was made."""
+    """Make a run, or keep it if it is finished; records its cost if it was made."""
     if not is_complete(folder):
-        gc.collect()  # what is left of the run before would count as memory of this one
+        gc.collect()  # leftovers of the previous run would count as memory of this one
         began = time.monotonic()
         with _silent():
             complete(folder, make, trust)
@@ -191,7 +192,7 @@ def _made(folder: Path, make: Callable[[Path, bool], Path], name: str, trust: Tr
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep what a run warns of out of the lines of progress: its `run.json` holds it, and the page shows it."""
+    """Keep a run's warnings out of the progress lines: `run.json` holds them, and the page shows them."""
     engine = logging.getLogger("mu_monai.engine")
     level = engine.level
     engine.setLevel(logging.CRITICAL)
@@ -202,7 +203,7 @@ def _silent() -> Iterator[None]:
 
 
 def _is_current(plan: Plan, file: Path, run: Path, reference: Path) -> bool:
-    """Whether an audit is there, whole, of these models, and with all that is asked for now."""
+    """Whether there is a complete audit of these models with everything that is requested now."""
     try:
         content = read_stamped(file, {"models": dict})
     except InputError:

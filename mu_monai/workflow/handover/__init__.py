@@ -1,1 +1,1 @@
-"""What leaves a run, signed, and what a receiver can check of it."""
+"""Release a model, sign a record of it, and verify both."""

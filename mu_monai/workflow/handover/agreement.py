@@ -1,4 +1,4 @@
-"""Whether a record says what the files say that it is handed over with."""
+"""Whether a record agrees with the files that are released with it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mu_monai.workflow.handover.sealed import raised_version
 
 
 def release_problems(folder: Path, said: Mapping[str, Any]) -> Iterator[str]:
-    """Where a record does not agree with `release.json` and the bundle's `metadata.json`.
+    """Where a record contradicts `release.json` or the bundle's `metadata.json`.
 
     Args:
-        folder: what was handed over, with its files as they were signed.
+        folder: the released folder, with its files as they were signed.
         said: the predicate.
     """
     release, metadata = (read_json(folder / name) for name in (RELEASE_JSON, f"{BUNDLE}/configs/metadata.json"))
@@ -33,7 +33,7 @@ def release_problems(folder: Path, said: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_metadata(said: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Fields of a record that the metadata has as well, with what both say."""
+    """The fields that both the record and the metadata have, with both values."""
     block, bundle = metadata["unlearning"], said["bundle"]
     found = {
         "method.name": (said["method"]["name"], block["method"]),
@@ -53,10 +53,10 @@ def _of_metadata(said: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[s
 
 
 def evidence_problems(scores: pd.DataFrame, said: Mapping[str, Any]) -> Iterator[str]:
-    """Where a record counts other patients than its evidence has rows of."""
+    """Where a record's numbers of patients differ from those in its evidence."""
     counted = scores.groupby(SUBSET)[PATIENT_ID].nunique()
     patients = said["split"].get("patients")
-    if not patients:  # a record of format 1, or of a split that does not count
+    if not patients:  # a record of format 1, or of a split without counts
         return
     for subset, found in counted.items():
         if patients.get(str(subset)) != found:

@@ -1,4 +1,4 @@
-"""What follows from the numbers of an audit by the public rules, and whether it is what is said."""
+"""Derives the verdict and gaps of an audit from its numbers by the public rules, and compares them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mu_monai.runs.numbers import AUC, AUC_OF_ALL, F1, Group, Metric
 from mu_monai.runs.scores import UTILITY
 
 _TOLERANCE = 1e-9
-_SCORES = 1e-6  # between the student's numbers in the audit and those from the evidence, which pandas reads anew
+_SCORES = 1e-6  # tolerance between the student's numbers in the audit and those from the evidence, read back by pandas
 _KEY = ("model", "metric", "subset", "attack")
-_PLAIN = (AUC, F1, *UTILITY)  # what a gap is a plain difference of
+_PLAIN = (AUC, F1, *UTILITY)  # quantities whose gap is a plain difference
 _DRAWN = (AUC_OF_ALL,)  # depends on the order of patients
 _DECIDED = ("label", "needed_patients", "evidence")
 _WORDED = ("rule", "sentence", "but")
@@ -25,16 +25,16 @@ _WORDED = ("rule", "sentence", "but")
 def verdict_problems(
     said: Mapping[str, Any], records: Sequence[Mapping[str, Any]], *, words: bool = True
 ) -> Iterator[str]:
-    """Where a verdict is not what the public rules make of the records that it stands with.
+    """Where a verdict does not follow from its records by the public rules.
 
     Args:
-        said: the verdict, as `audit.json` or a record has it.
+        said: the verdict in `audit.json` or in a record.
         records: the audit's records.
-        words: whether its sentences must be these as well; those of other versions may be put otherwise.
+        words: whether its sentences must also match; other versions may word them differently.
 
     Raises:
-        InputError: where the records do not tell what a verdict rests on.
-        TypeError, ValueError, KeyError: where they are no audit records.
+        InputError: if the records lack the numbers that a verdict is based on.
+        TypeError, ValueError, KeyError: if they are not audit records.
     """
     known = [_record(entry) for entry in records]
     found = without_nan(asdict(verdict(known, n_unseen=_unseen(known))))
@@ -48,7 +48,7 @@ def verdict_problems(
 
 
 def gap_problems(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Where a gap is not the difference to the number that it is said to be to.
+    """Where a gap is not the difference to its stated reference.
 
     Args:
         records: the audit's records, or a record's.
@@ -61,17 +61,17 @@ def gap_problems(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             continue
         if not same(entry["gap"], entry["value"] - other, _SCORES):
             name = f"{entry['metric']} of the {entry['model']} on {entry['subset']}"
-            yield f"the gap of {name} is {entry['gap']}, and {entry['value'] - other} by the numbers"
+            yield f"the gap of {name} is {entry['gap']}, and the numbers give {entry['value'] - other}"
 
 
 def student_problems(
     audited: Sequence[Mapping[str, Any]], computed: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> Iterator[str]:
-    """Where the audit gives the student other values than the score table does.
+    """Where the audit's values for the student differ from those of the score table.
 
     Args:
         audited: the audit's records.
-        computed: records by kind that follow from the score table.
+        computed: the records computed from the score table, by kind.
     """
     ours = {tuple(entry[key] for key in _KEY): entry["value"] for found in computed.values() for entry in found}
     for entry in audited:
@@ -80,11 +80,11 @@ def student_problems(
             continue
         if not same(entry.get("value"), ours[key], _SCORES):
             name = f"{key[1]} of the student on {key[2]}"
-            yield f"{name} is {entry.get('value')} in the audit, and {ours[key]} by the scores"
+            yield f"{name} is {entry.get('value')} in the audit, and the scores give {ours[key]}"
 
 
 def same(one: Any, other: Any, tolerance: float = _TOLERANCE) -> bool:
-    """Whether two parts of a record are equal, numbers to a tolerance and of one kind.
+    """Whether two parts of a record are equal, numbers within a tolerance, and of the same type.
 
     Example:
         >>> same({"a": [1.0, None]}, {"a": [1.0 + 1e-12, None]}), same(1, True), same(10**400, 1.0)
@@ -104,7 +104,7 @@ def same(one: Any, other: Any, tolerance: float = _TOLERANCE) -> bool:
 
 
 def _record(entry: Mapping[str, Any]) -> Record:
-    """An audit record as it was before JSON, which has no NaN; what a record leaves out is the number of cases."""
+    """An audit record as it was before JSON, which has no NaN; a signed record lacks only the number of cases."""
     numbers = {field.name for field in fields(Record) if field.type == "float"}
     nans = {key: math.nan for key, value in entry.items() if value is None and key in numbers}
     content: dict[str, Any] = {"n_cases": 0, **entry, **nans}
@@ -116,6 +116,6 @@ def _bare(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unseen(records: Sequence[Record]) -> int:
-    """How many patients the student was tested on that it never saw."""
+    """The number of unseen patients that the student was tested on."""
     found = [r.n_patients for r in records if (r.model, r.metric, r.subset, r.attack) == (STUDENT, "loss", TEST, "")]
     return max(found, default=0)

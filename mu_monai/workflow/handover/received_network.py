@@ -1,4 +1,4 @@
-"""The network of a bundle that somebody handed over, built without running its config."""
+"""The network of a received bundle, built without running its config."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from mu_monai.bundle.trust import is_argument, is_argument_name
 from mu_monai.errors import InputError
 
 _NETS = nets.__name__
-_COUNTED = "$len(@classes)"  # how the shipped bundles say their number of outputs
+_COUNTED = "$len(@classes)"  # the shipped bundles' expression for the number of outputs
 
 
 class ForeignNetworkError(InputError):
-    """A network that is described by code of whoever wrote the config, and not by data."""
+    """A network that is described by code from the config's author, not by data."""
 
 
 def received_network(config: Mapping[str, Any]) -> nn.Module:
-    """Build the `network_def` of a config: a network of MONAI that is known, with numbers and plain names as arguments.
+    """Build the `network_def` of a config: a known MONAI network, with numbers and plain names as arguments.
 
-    The network has shapes and no weights: it takes no memory, whatever the arguments ask for, where MONAI's network can
-    be built so.
+    The network has shapes but no weights. If MONAI's network can be built this way, it takes no memory, whatever its
+    arguments are.
 
     Args:
-        config: a bundle's config, from anybody.
+        config: a bundle's config, from any source.
 
     Raises:
-        ForeignNetworkError: where it describes anything else, such as a class of the sender's own.
-        InputError: where there is none, or it cannot be built.
+        ForeignNetworkError: if it describes anything else, such as the sender's own class.
+        InputError: if there is none, or it cannot be built.
 
     Example:
         >>> config = {"network_def": {"_target_": "UNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1,
@@ -51,10 +51,10 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
     network = _class(target)
     if network is None:
         if "." not in target and not hasattr(nets, target):
-            raise InputError(f"MONAI has no network {target!r:.80}, so that the bundle cannot be used")
+            raise InputError(f"MONAI has no network {target!r:.80}, so the bundle cannot be used")
         raise ForeignNetworkError(
-            f"the network {target!r:.80} is not one of those of MONAI whose parts are known "
-            f"({', '.join(kind.__name__ for kind in NETWORKS)}): it may be code of whoever wrote the config, and is "
+            f"the network {target!r:.80} is not one of the known MONAI networks "
+            f"({', '.join(kind.__name__ for kind in NETWORKS)}): it may be code from the config's author, and is "
             "not built"
         )
     arguments = {key: _counted(value, config) for key, value in found.items() if key != "_target_"}
@@ -63,19 +63,19 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
     ]
     if wrong:
         raise ForeignNetworkError(
-            f"the network {target} has the arguments {', '.join(wrong)}; only numbers and plain names are data, the "
-            "rest is code of whoever wrote the config, and is not built"
+            f"the network {target} has the arguments {', '.join(wrong)}; only numbers and plain names are data; the "
+            "rest may be code from the config's author, and is not built"
         )
     try:
         return _without_weights(network, arguments)
-    except Exception as error:  # a network refuses its arguments with whatever it likes
+    except Exception as error:  # a network may raise anything for its arguments
         raise InputError(f"the network {target} cannot be built ({type(error).__name__}: {error})") from error
 
 
 def _class(target: str) -> type[nn.Module] | None:
-    """One of the networks whose parts are known, by its name, alone or with its module.
+    """A known network by its name, with or without its module.
 
-    MONAI has others, some of which load weights from places that their arguments name.
+    MONAI has further networks, some of which load weights from paths or addresses in their arguments.
     """
     found = getattr(nets, target.removeprefix(f"{_NETS}."), None)
     known = inspect.isclass(found) and issubclass(found, tuple(NETWORKS))
@@ -91,5 +91,5 @@ def _without_weights(network: type[nn.Module], arguments: Mapping[str, Any]) -> 
     try:
         with torch.device("meta"):
             return network(**arguments)
-    except (RuntimeError, NotImplementedError):  # a few look at values while they are built
+    except (RuntimeError, NotImplementedError):  # a few read values while they are built
         return network(**arguments)

@@ -1,4 +1,4 @@
-"""What leaves an unlearning run: plain weights, merged (the student) or reverted (the teacher), and a sealed bundle."""
+"""What an unlearning run hands over: plain weights, merged (student) or reverted (teacher), and a sealed bundle."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def merge(run: str | Path, *, out: str | Path, teacher: str | Path | None = None
     Args:
         run: the folder of a finished unlearning run.
         out: the weights file to write; it must not exist.
-        teacher: the teacher's weights, where they are no longer where the run found them.
-        trust: what is known of where the run comes from.
+        teacher: the teacher's weights, if they are no longer where the run found them.
+        trust: how far the run is trusted.
 
     Returns:
         the path of the weights.
 
     Raises:
-        InputError: where the run is no unlearning run, the teacher is missing or another one, `out` exists, or the
-            weights that come out are not those of the run.
+        InputError: if the run is not an unlearning run, the teacher is missing or not the run's, `out` exists, or the
+            resulting weights are not those of the run.
     """
     return _write(_student(run, out, teacher, trust).merged(), run, STUDENT, out)
 
 
 def revert(run: str | Path, *, out: str | Path, teacher: str | Path | None = None, trust: Trust = STRANGER) -> Path:
-    """Write the teacher as plain weights: the run's network without its adapters, bit for bit what it started from.
+    """Write the teacher as plain weights: the run's network without adapters, bit for bit its starting weights.
 
     Args and errors are those of `merge`.
     """
@@ -63,24 +63,24 @@ def revert(run: str | Path, *, out: str | Path, teacher: str | Path | None = Non
 
 @writes("out")
 def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = None, trust: Trust = STRANGER) -> Path:
-    """Write a sealed MONAI bundle of the student, and show that nothing in it rebuilds the teacher.
+    """Write a sealed MONAI bundle of the student, and check that nothing in it rebuilds the teacher.
 
     The bundle holds the merged weights under the network's own names, an inference config in MONAI's own parts,
-    metadata with a raised version, a page and the license: no adapter, no state of an optimizer, no teacher, no ids.
+    metadata with a raised version, a page and the license: no adapter, no optimizer state, no teacher, no ids.
 
     Args:
         run: the folder of a finished unlearning run.
         out: the folder to make, with `bundle/` and `release.json` in it.
-        teacher: the teacher's weights, where they are no longer where the run found them.
-        trust: what is known of where the run comes from.
+        teacher: the teacher's weights, if they are no longer where the run found them.
+        trust: how far the run is trusted.
 
     Returns:
         the folder.
 
     Raises:
-        InputError: where the run is no unlearning run, failed a check of its own, weights are missing, others, or those
-            of the teacher, `out` exists, the released config does not make a network that the weights fit or does not
-            answer, or the search finds what the teacher can be rebuilt from; nothing is written.
+        InputError: if the run is not an unlearning run or failed its self-check, weights are missing, replaced, or the
+            teacher's, `out` exists, the weights do not fit the released config or the bundle does not predict, or the
+            search finds something that the teacher can be rebuilt from. Then nothing is written.
     """
     run, out = Path(run), Path(out)
     record = open_run(run, CONFIG_JSON, MODEL_PT).record
@@ -129,7 +129,7 @@ def _other_weights(record: RunRecord, states: Mapping[str, State], run: Path, te
 
 def _unmoved(states: Mapping[str, State]) -> list[str]:
     moved = _changed(states[TEACHER], states[STUDENT])
-    return [] if moved else ["the student's weights are the teacher's, so nothing was unlearned; there is no release"]
+    return [] if moved else ["the student's weights are the teacher's, so nothing was unlearned or released"]
 
 
 def _changed(teacher: State, student: State) -> list[str]:
@@ -149,30 +149,28 @@ def _write_bundle(folder: Path, bundle: Bundle, config: Mapping[str, Any], recor
 
 
 def _answers(folder: Path, record: RunRecord) -> str:
-    """Load what was written as its receiver will, and let it answer a case that was not forgotten; says what was done.
+    """Load the bundle as its receiver will, and predict a case that was not forgotten; returns what was done.
 
     Raises:
-        InputError: where the weights do not fit the network of the config, or the bundle does not answer.
+        InputError: if the weights do not fit the network of the config, or the bundle does not predict.
     """
     config = folder / "configs" / "inference.json"
     load_weights(built_network(ConfigParser(read_json(config))), folder / "models" / MODEL_PT)
     image = _known_image(record)
     if image is None:
-        return "it was loaded, and answered no case: the split or its images are no longer where the run found them"
+        return "it was loaded, but predicted no case: the split or its images were moved"
     with tempfile.TemporaryDirectory() as place:
         try:
             run_config([str(config)], {"bundle_root": str(folder), "images": [str(image)], "output_dir": place})
         except RuntimeError as error:
-            raise InputError(
-                f"nothing is released: the bundle does not answer a case of its split ({error})"
-            ) from error
+            raise InputError(f"nothing is released: the bundle cannot predict a case of its split ({error})") from error
         if not any(path.is_file() for path in Path(place).rglob("*")):
-            raise InputError("nothing is released: the bundle writes no answer to a case of its split")
-    return "it was loaded, and answered a case of its split"
+            raise InputError("nothing is released: the bundle writes no prediction for a case of its split")
+    return "it was loaded, and predicted a case of its split"
 
 
 def _known_image(record: RunRecord) -> Path | None:
-    """An image that nobody asked to forget, for a try; none where there is none that a config can name."""
+    """An image of a case that was not forgotten, for a test; None if there is none that a config can name."""
     split = Path(record.split.file)
     cases = load_split(split) if split.is_file() else {}
     images = [Path(case[IMAGE]) for subset in (TEST, VALIDATION, RETAIN) for case in cases.get(subset, [])]
@@ -190,7 +188,7 @@ def _proof(teacher: State, released: State, files: Mapping[str, str], told: str)
         "tensors": {"changed": changed, "as_before": before},
         "search": {"files": dict(files), "findings": []},
         "told": [
-            f"{len(changed)} of {len(released)} tensors differ from the teacher's; {len(before)} are as they were",
+            f"{len(changed)} of {len(released)} tensors differ from the teacher's; {len(before)} are unchanged",
             f"nothing that the teacher can be rebuilt from was found in the {len(files)} files",
             told,
         ],
@@ -202,7 +200,7 @@ def _student(run: str | Path, out: str | Path, teacher: str | Path | None, trust
         raise InputError(f"'{out}' exists; give another file or remove it")
     record = open_run(run).record
     if record.verb != "unlearn":
-        raise InputError(f"{_no_unlearning(run, record)}; only an unlearning run has adapters to merge or take off")
+        raise InputError(f"{_no_unlearning(run, record)}; only an unlearning run has adapters to merge or remove")
     source = teacher or record.teacher
     if source is None:
         raise InputError(f"'{run}' does not name its teacher; give the weights that it started from as --teacher")
@@ -212,10 +210,10 @@ def _student(run: str | Path, out: str | Path, teacher: str | Path | None, trust
 
 
 def _no_unlearning(run: str | Path, record: RunRecord) -> str:
-    """Why a run is none; that of an audit without a run holds a model that was made elsewhere."""
+    """Why a run is not an unlearning run; an adopted model was made elsewhere."""
     if record.verb == AUDIT:
-        return f"'{run}' holds the audit of a model that was not unlearned here, so no adapter of it is known"
-    return f"'{run}' is no unlearning run (its verb is {record.verb})"
+        return f"'{run}' holds the audit of a model that was not unlearned by mu-monai, so its adapters are unknown"
+    return f"'{run}' is not an unlearning run (its verb is {record.verb})"
 
 
 def _write(network: nn.Module, run: str | Path, role: str, out: str | Path) -> Path:
@@ -226,9 +224,9 @@ def _write(network: nn.Module, run: str | Path, role: str, out: str | Path) -> P
 
 
 def _unlike(state: State, run: Path, role: str) -> Iterator[str]:
-    """Why weights are not those that a run made or started from.
+    """Why weights are not those that a run produced or started from.
 
-    Adapters that are merged on another device than the run's give other last digits than `model.pt` has.
+    If adapters are merged on another device than the run's, the last digits can differ from those of `model.pt`.
     """
     digests = read_record(run).sha256
     wanted = digests.weights if role == STUDENT else digests.starting_weights
@@ -242,6 +240,6 @@ def _unlike(state: State, run: Path, role: str) -> Iterator[str]:
         ):
             return
     yield (
-        f"the weights of the {role} that come out of '{run}' have the SHA-256 {found}, and its record names "
-        f"{wanted}; a file of the run was changed: nothing is written"
+        f"the {role} weights computed from '{run}' have the SHA-256 {found}, and its record names {wanted}; a file of "
+        "the run was changed, so nothing is written"
     )

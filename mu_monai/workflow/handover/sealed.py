@@ -1,4 +1,4 @@
-"""A bundle of the student alone, in MONAI's own parts: it runs where there is no mu_monai."""
+"""A bundle with only the student, built from MONAI's own classes: it runs without mu_monai."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _READERS = {"PILReader": "pillow", "NibabelReader": "nibabel", "PydicomReader": 
 
 
 def plain_inference(run: str | Path, bundle: Bundle, trust: Trust) -> dict[str, Any]:
-    """The inference config of a run's bundle, with the run's network, sizes and intensities and MONAI's parts alone.
+    """The inference config of a run's bundle, with its network, sizes and intensities, and only MONAI's classes.
 
-    It answers as `mu-monai predict` does. What refuses unfit volumes is left out: MONAI has nothing for it.
+    It predicts as `mu-monai predict` does, but without the check of volumes, which MONAI does not have.
 
     Args:
         run: the folder of a finished run.
         bundle: its bundle.
-        trust: what is known of where the run comes from.
+        trust: how far the run is trusted.
 
     Raises:
-        InputError: where the run's config is not taken, or the bundle's own `inference.json` needs parts of mu_monai
-            that MONAI has none for.
+        InputError: if the run's config is refused, or the bundle's own `inference.json` needs parts of mu_monai that
+            MONAI cannot replace.
     """
     layered = LayeredConfig(bundle, "inference")
     known, taken, file = layered.read(), inherited(run, bundle, trust=trust), layered.files[0]
@@ -57,8 +57,8 @@ def plain_inference(run: str | Path, bundle: Bundle, trust: Trust) -> dict[str, 
     }
     config["imports"] = list(dict.fromkeys(config["imports"]))
     raise_if_any(
-        f"'{file}' needs {text!r}, for which plain MONAI has no part; write it with MONAI's own, so that the model "
-        f"runs without {_PACKAGE}"
+        f"'{file}' needs {text!r}, which plain MONAI cannot replace; write it with MONAI's own classes, so that the "
+        f"model runs without {_PACKAGE}"
         for text in sorted(set(_texts(config)))
         if _PACKAGE in text
     )
@@ -74,7 +74,7 @@ def _texts(config: Any) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    """A part of a config with MONAI's classes in the place of ours that do the same on an image alone."""
+    """A part of a config with our classes replaced by MONAI's that do the same on an image alone."""
     if isinstance(value, list):
         return [_plain(item) for item in value if not (isinstance(item, Mapping) and item.get("_target_") == _CHECK)]
     if not isinstance(value, Mapping):
@@ -104,8 +104,8 @@ def sealed_metadata(bundle: Bundle, config: Mapping[str, Any], record: RunRecord
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
         "required_packages_version": {name: version(name) for name in ("pytorch-ignite", *_readers(config))},
-        "description": f"{metadata.get('name', metadata['task'])}: {done}. What was measured stands in the record that "
-        "was handed over with it.",
+        "description": f"{metadata.get('name', metadata['task'])}: {done}. The measurements are in the signed record "
+        "that was handed over with it.",
         "data_source": "built-in phantoms" if phantom else "the images of those who made this model",
         "unlearning": block,
     }
@@ -120,8 +120,8 @@ def sealed_metadata(bundle: Bundle, config: Mapping[str, Any], record: RunRecord
 def unlearning_block(record: RunRecord) -> dict[str, Any]:
     """What was unlearned, by method and by numbers of patients.
 
-    Nothing else about the request: whoever remakes the split of a guess could compare its digest, and a number of cases
-    can be a single patient's.
+    Nothing else about the request is included: a digest of the split could be compared with that of a guessed split,
+    and a number of cases can identify a single patient.
     """
     counts = record.provenance.get("counts") or {}
     patients = {name: {"patients": found["patients"]} for name, found in counts.items() if "patients" in found}
@@ -135,22 +135,22 @@ def unlearning_block(record: RunRecord) -> dict[str, Any]:
 
 
 def _shipped_preset(record: RunRecord) -> str | None:
-    """The preset where it is one of a shipped bundle: one of the user's own may have the name of a patient."""
+    """The preset, if a shipped bundle has it: a user's own may be named after a patient."""
     preset = record.preset
     names = {name for folder in shipped_bundles().values() for name in Bundle(folder).presets}
     return preset if preset in names else None
 
 
 def own_file(bundle: Bundle, name: str) -> Path:
-    """A file of a bundle that is to go into a release.
+    """A file of a bundle that goes into a release.
 
     Raises:
-        InputError: where it is a link, or lies in one: what it leads to is not the bundle's.
+        InputError: if it is a link, or lies in one: the target is not part of the bundle.
     """
     path = bundle.folder / name
     if path.resolve() != bundle.folder.resolve() / name:
         raise InputError(
-            f"'{path}' is a link to '{path.resolve()}', and a release holds no file from elsewhere; put the file "
+            f"'{path}' is a link to '{path.resolve()}', and a release contains no files from elsewhere; put the file "
             "itself into the bundle"
         )
     return path
@@ -193,7 +193,7 @@ def _readers(config: Mapping[str, Any]) -> list[str]:
 
 
 def _set_shapes(formats: dict[str, Any], config: Mapping[str, Any]) -> None:
-    """Size and classes as the run has them; what is no image keeps its shape."""
+    """Size and classes of the run; other formats than images keep their shape."""
     image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
     size = config.get("patch_size", config.get("image_size"))
     for part in (image, pred):
@@ -210,24 +210,24 @@ def _set_shapes(formats: dict[str, Any], config: Mapping[str, Any]) -> None:
 
 _README = """# {name}, version {version}
 
-A MONAI bundle for inference. Its weights `models/model.pt` come out of unlearning {forgotten} with {method}.
-Nothing else of the run is in it: no adapter, no state of an optimizer, no original weights.
+A MONAI bundle for inference. Its weights `models/model.pt` are the result of unlearning {forgotten} with {method}.
+It contains nothing else of the run: no adapter, no optimizer state, no original weights.
 
-It needs MONAI and the packages that `configs/metadata.json` names, nothing else:
+It needs only MONAI and the packages that `configs/metadata.json` names:
 
 ```
 python -m monai.bundle run --config_file BUNDLE/configs/inference.json --bundle_root BUNDLE \\
     --dataset_dir IMAGES --output_dir PREDICTIONS
 ```
 
-`IMAGES` is a folder of images, or of folders with one DICOM series each. Give a `PREDICTIONS` outside of this bundle: a
-file that is added to it makes it another one than the one that was signed.
+`IMAGES` is a folder of images, or of folders with one DICOM series each. Choose a folder `PREDICTIONS` outside of this
+bundle: with a file added, it no longer is the bundle that was signed.
 
-Images are taken as they are. Whether a volume is what the model was trained on, such as a CT in Hounsfield units, is
-not checked.
+Images are not checked: make sure that a volume is of the kind that the model was trained on, such as a CT in Hounsfield
+units.
 
 The SHA-256 of the weights, over names and values, is `{weights_sha256}`.
 
-Unlearning is approximate: what was measured of it stands in the signed record that was handed over with this bundle,
-and no more than that. {use}.
+Unlearning is approximate. The signed record that was handed over with this bundle says what was measured, and only that
+is known. {use}.
 """

@@ -63,7 +63,7 @@ def seal(runs: Runs, folder: str | Path, *, key: str | Path) -> Path:
         the path of the record; `salt_path` gives that of the salt.
 
     Raises:
-        InputError: where the folder is no release of this student or holds more than was released, a record or a salt
+        InputError: if the folder is not a release of this student or holds more than was released, a record or a salt
             is there already, the audit is of other weights or says what its numbers do not, a text names a patient, or
             the key cannot be used; then nothing is written.
     """
@@ -203,7 +203,7 @@ def _problems(folder: Path, run: Run) -> Iterator[str]:
             f"audit {run.folder}"
         )
     if not (folder / RELEASE_JSON).is_file():
-        yield f"'{folder}' is no released folder; make one with: mu-monai release {run.folder} --out {folder}"
+        yield f"'{folder}' is not a released folder; make one with: mu-monai release {run.folder} --out {folder}"
         return
     if (folder / RECORD_JSON).exists():
         yield f"'{folder}' has a record already ({RECORD_JSON}); release the run again into another folder"
@@ -235,7 +235,9 @@ def _file_problems(folder: Path, searched: Mapping[str, str]) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            yield f"'{name}' in '{folder}' is no plain file, and what it leads to may change; put the file in its place"
+            yield (
+                f"'{name}' in '{folder}' is not a plain file, and its target may change; replace it by the file itself"
+            )
         elif path.is_file() and name not in {*searched, RELEASE_JSON, EVIDENCE}:
             yield f"'{name}' was added to '{folder}' after the release, and nobody has searched it; remove it"
     for name, digest in searched.items():

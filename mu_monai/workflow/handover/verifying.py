@@ -1,4 +1,4 @@
-"""Is a released folder what its record says? Every check is one line."""
+"""Check a released folder against its record; every check is one line."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def verify(
         one check per thing, in the order in which they are looked at.
 
     Raises:
-        InputError: where a file to check with, or the record, is missing.
+        InputError: if a file to check with, or the record, is missing.
     """
     folder, signer = Path(folder), public_key(key)
     if split is not None and not Path(split).is_file():
@@ -130,7 +130,7 @@ def verify(
 
 
 def _age(created: Any) -> str:
-    """When a record was made, and how long ago: an old one can be shown again in the place of a newer one."""
+    """When a record was made, and how long ago: an old record can be presented instead of a newer one."""
     days = _days_ago(created)
     if days is None:
         return "at a time that cannot be read"
@@ -149,7 +149,7 @@ def _days_ago(created: Any) -> int | None:
 def _record(folder: Path, said: Mapping[str, Any], files: Check) -> Check:
     """Whether the record is whole, and says what the other files of the release say."""
     problems = record_problems(said)
-    if not problems and said["draws"] != DRAWS:  # else whoever signs could choose those that look best
+    if not problems and said["draws"] != DRAWS:  # otherwise the signer could choose those that look best
         problems = [f"'draws' is {said['draws']}, and those of every record are {DRAWS}"]
     if not problems:
         days = _days_ago(said["created"])
@@ -170,7 +170,7 @@ def _looked_at(name: str, look: Callable[[], Check], files: Check | None = None)
         return look()
     except InputError as error:
         return Check(name, FAILED, "; ".join(error.problems))
-    except Exception as error:  # a record may lack anything, and a network refuses its arguments with whatever it likes
+    except Exception as error:  # a record may lack anything, and a network may raise anything for its arguments
         return Check(name, FAILED, f"it cannot be checked ({_one_line(error)})")
 
 
@@ -237,7 +237,7 @@ def _recomputed(evidence: Path, said: Mapping[str, Any], without: bool) -> Itera
         found = without_nan(computed_records(scores, said["forget_classes"], DRAWS))
         found = found if said["format"] == 1 else without_cases(found)
         counts = list(evidence_problems(scores, said))
-    except Exception as error:  # whatever a table that is none makes pandas stumble over
+    except Exception as error:  # pandas may raise anything for a broken table
         why = f"{EVIDENCE} cannot be audited: {_one_line(error)}"
         yield from (Check(kind, FAILED, why) for kind in (*_COMPUTED, "verdict"))
         return

@@ -53,7 +53,7 @@ def test_every_attack_runs_on_whom_it_is_meant_for(results, opened):
     expected = dict.fromkeys(ATTACK_NAMES, both) | alone
     if opened[1].name != "isic":
         del expected["relearning"]
-        assert results.notes[0].startswith("relearning was not run: a single patient was forgotten")
+        assert results.notes[0].startswith("relearning was not run: ")
     assert who == expected
     assert set(results.settings) == set(expected) - {""}
     assert results.settings["int4"] == {"bits": 4}
@@ -138,12 +138,12 @@ def test_other_weights_are_attacked_anew(opened, results):
 def test_what_cannot_run_is_said(opened, tmp_path):
     evaluation, _ = opened
     found = run_attacks(evaluation, tmp_path, ["adapter-removal"], quiet=True)
-    assert found.notes == ["adapter-removal was not run: the folder holds no adapters: nothing is there to take off"]
+    assert [note.split(": ")[0] for note in found.notes] == ["adapter-removal was not run"]
     assert set(found.scores["attack"]) == {""}
 
 
 def test_unknown_attacks_are_refused():
-    with pytest.raises(InputError, match=r"attack 'int9' is not known; use all or some of .*did you mean 'int"):
+    with pytest.raises(InputError, match=r"attack 'int9' is not known.* relearning, .*did you mean 'int"):
         chosen_attacks(["int9"])
     assert chosen_attacks(["all"]) == list(ATTACK_NAMES)
 

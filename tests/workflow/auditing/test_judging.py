@@ -83,7 +83,7 @@ def test_attacks_of_the_audit_that_is_replaced_are_named(student, caplog):
     workflow.audit(student, options=replace(options, attacks=["int8", "int4"]))
     assert "replaces it" not in caplog.text
     workflow.audit(student, options=replace(options, attacks=["int4"]))
-    assert "had int8: not in this audit" in caplog.text
+    assert "had int8" in caplog.text
     assert "--attacks int4,int8 " in caplog.text
 
 
@@ -101,7 +101,7 @@ def test_several_seeds_of_both_models_tell_how_alike_they_are(runs, student):
     assert 0.0 not in ideal
     assert any("KLoM is of 2 unlearned and 2 retrained models" in note for note in content["notes"])
     content = read_json(workflow.audit(student, options=replace(options, references=())))
-    assert any("no KLoM: it takes the runs of several retrained models" in note for note in content["notes"])
+    assert any(note.startswith("no KLoM") and "--reference, repeated" in note for note in content["notes"])
 
 
 def test_every_problem_at_once_and_nothing_is_written(runs, student, teachers):
@@ -114,7 +114,7 @@ def test_every_problem_at_once_and_nothing_is_written(runs, student, teachers):
         f"--reference '{teachers['isic']}' is the run of a teacher; give that of a retrained model",
         "--sibling",
         "attack 'int9' is not known",
-        "--by scanner is no column of the split",
+        "--by scanner is not a column of the split",
         "--shadows 2 is not allowed",
         "--seed -1 is not allowed",
         "--device nowhere cannot be used",
@@ -129,19 +129,19 @@ def test_shadow_models_need_a_pool(student):
 
 
 def test_a_model_that_forgot_nothing_is_refused(teachers):
-    with pytest.raises(InputError, match="is the run of a teacher, and an audit asks what a model has forgotten"):
+    with pytest.raises(InputError, match=r"is the run of a teacher.* give an unlearning run"):
         workflow.audit(teachers["isic"])
 
 
 def test_where_a_class_was_forgotten_nobody_is_to_be_told(student):
     record = read_json(student / "run.json") | {"forget_classes": ["lesion"]}
     write_record(student, RunRecord.from_json({**record, "files": file_digests(student)}))
-    with pytest.raises(InputError, match="forgot the classes lesion in every case and no patient"):
+    with pytest.raises(InputError, match="forgot the classes lesion in every case"):
         workflow.audit(student)
 
 
 def test_another_model_than_the_original_is_no_teacher(runs, student, tmp_path):
-    with pytest.raises(InputError, match=r"is not the model that '.*' was made from"):
+    with pytest.raises(InputError, match=r"--teacher .* is not the model that .*SHA-256"):
         workflow.audit(student, teacher=runs / "retrained")
     with pytest.raises(InputError, match="do not exist"):
         workflow.audit(student, teacher=tmp_path / "none.pt")
@@ -167,7 +167,7 @@ def test_a_model_that_was_not_unlearned_here(runs, teachers, phantom_splits, tmp
     content = read_json(workflow.audit(adopted, options=options))
     assert content["verdict"]["label"] == "CANNOT TELL"
     assert not content["searched"]
-    assert not any("by the names of files alone" in note for note in content["notes"])
+    assert not any(note.startswith("the run folder was searched") and "--teacher" in note for note in content["notes"])
     report = workflow.report([adopted, runs / "retrained"], out=tmp_path / "report")
     assert "Can it still be told" in report.read_text(encoding="utf-8")
 
@@ -178,12 +178,12 @@ def test_without_the_original_it_says_what_is_not_known(runs, phantom_splits, tm
     content = read_json(workflow.audit(adopted, options=options))
     assert "not known whether these patients ever had" in content["verdict"]["but"]
     assert set(content["models"]) == {"student"}
-    assert any("searched by the names of files alone" in note for note in content["notes"])
+    assert any(note.startswith("the run folder was searched") and "--teacher" in note for note in content["notes"])
     assert all(math.isfinite(row["exposure"]) for row in content["patients"])
 
 
 def test_what_was_adopted_is_not_scored_again(runs, student, phantom_splits):
-    with pytest.raises(InputError, match="is a run already; audit it without --weights and --split: mu-monai audit"):
+    with pytest.raises(InputError, match=r"is already a run.* --weights .*--split: mu-monai audit"):
         workflow.adopt("isic", weights=runs / "student", split=phantom_splits["isic"], out=student)
 
 
@@ -226,5 +226,5 @@ def test_a_search_without_the_original_says_so(student, teachers, tmp_path, gone
         torch.save(state, place)
     write_record(student, RunRecord.from_json({**(record | {"teacher": str(place)}), "files": file_digests(student)}))
     content = read_json(workflow.audit(student, options=AuditOptions(n_resamples=5, quiet=True)))
-    assert any("searched by the names of files alone" in note for note in content["notes"])
+    assert any(note.startswith("the run folder was searched") and "--teacher" in note for note in content["notes"])
     assert any(found["file"].startswith("adapter/") for found in content["searched"])

@@ -85,15 +85,15 @@ BROKEN = [
         "paper-code",
         "preset",
         "released",
-        "paper-code.json' says that it is the preset 'released'; make it 'paper-code'",
+        "paper-code.json' says that it is the preset 'released'; .* 'paper-code'",
     ),
-    ("unlearn", "network::r", 4, "says that it is the preset 'paper', whose file has another network::r"),
+    ("unlearn", "network::r", 4, "says that it is the preset 'paper', whose file .* network::r"),
     ("unlearn", "preset", "unheard", "the preset 'unheard', and there is no 'configs/unheard.json'"),
     (
         "calibrated-erase-to-retain",
         "method::_target_",
         "mu_monai.methods.NPO",
-        "named after a method, and its 'method' is NPO; make it mu_monai.methods.CalibratedEraseToRetain",
+        "named after a method, and its 'method' is NPO; .* mu_monai.methods.CalibratedEraseToRetain",
     ),
     # ids, components and references
     ("paper", "method#forget_wieght", 1.0, "paper.json': 'method#forget_wieght' .* method#forget_weight"),
@@ -104,11 +104,11 @@ BROKEN = [
         "unlearn",
         "optimizer::_target_",
         "torch.optim.Adamm",
-        "optimizer is made by 'torch.optim.Adamm', which cannot be",
+        "optimizer .* 'torch.optim.Adamm', which cannot be imported",
     ),
-    ("evaluate", "loss::_target_", "DiceCE", "evaluate.json': loss is made by 'DiceCE', which cannot be imported"),
-    ("paper_size", "network_def::_target_", "nowhere.Net", "paper_size.json': network_def is made by 'nowhere.Net'"),
-    ("train", "loss::_target_", "torch.nn", "loss is made by 'torch.nn', which cannot be imported"),
+    ("evaluate", "loss::_target_", "DiceCE", "evaluate.json': loss .* 'DiceCE', which cannot be imported"),
+    ("paper_size", "network_def::_target_", "nowhere.Net", "paper_size.json': network_def .* 'nowhere.Net'"),
+    ("train", "loss::_target_", "torch.nn", "loss .* 'torch.nn', which cannot be imported"),
     (
         "unlearn",
         "method::unseen_loader::dataset",
@@ -131,15 +131,15 @@ BROKEN = [
     ("train", "train::trainer::decollate", True, "decollate must be false"),
     ("unlearn", "train::trainer::decollate", GONE, "decollate must be false"),
     ("train", "train::trainer::train_handlers", GONE, r"train_handlers must be '\$@handlers'"),
-    ("unlearn", "run_folder::teacher", None, "run_folder::teacher is None; make it '@teacher'"),
-    ("train", "run_folder::seed", 3, "run_folder::seed is 3; make it '@seed'"),
+    ("unlearn", "run_folder::teacher", None, "run_folder::teacher is None; .* '@teacher'"),
+    ("train", "run_folder::seed", 3, "run_folder::seed is 3; .* '@seed'"),
     ("unlearn", "network::_target_", "mu_monai.adapters.load_student", "network must be a mu_monai.adapters.Student"),
     ("unlearn", "optimizer::params", "$@network.parameters()", "optimizer::params must take '@network.trainable"),
     ("train", "run", ["$@scorer.write({}, @run_dir)", "$@train::trainer.run()"], "run must call '@train::trainer.run"),
     ("unlearn", "run", ["$@train::trainer.run()"], "run must call"),
     # subsets
     ("unlearn", "train::dataset", "$@datasets['validation']", "train::dataset sees validation cases"),
-    ("train", "subsets", ["retain", "test"], "train::dataset sees test cases; it may see retain and forget alone"),
+    ("train", "subsets", ["retain", "test"], "train::dataset sees test cases; it may see retain and forget"),
     ("unlearn", "method::unseen_loader::dataset", "$@datasets['test']", "method::unseen_loader sees test cases"),
     ("unlearn", "method::extra", "$@scorer.loaders['test']", "method sees test cases"),
     ("unlearn", "method::forget_loader::dataset", "$@datasets['retain']", "method::forget_loader sees no forget cases"),
@@ -154,20 +154,20 @@ BROKEN = [
         "unlearn",
         "method::task",
         "classification",
-        "several tasks; make them one: .*'classification' as method::task of u",
+        "several tasks; .*'classification' as method::task of u",
     ),
     ("train", "run_folder::bundle::task", "detection", "is 'detection'; use segmentation or classification"),
     (
         "unlearn",
         "method::_target_",
         "mu_monai.methods.BoundaryExpand",
-        "is for classification, and not for segmentation",
+        "is for classification, .*not for segmentation",
     ),
     (
         "unlearn",
         "method::softmax",
         True,
-        "different things; .*sigmoid by the loss of train.json.*softmax by method::softm",
+        "different activations .*sigmoid by the loss of train.json.*softmax by method::softm",
     ),
     (
         "inference",
@@ -176,7 +176,7 @@ BROKEN = [
         "softmax by the postpr",
     ),
     ("metadata", "version", GONE, "metadata.json' has no 'version'"),
-    ("metadata", "changelog", {}, "the changelog says nothing of version '0.1.0'"),
+    ("metadata", "changelog", {}, "the changelog has no entry .* '0.1.0'"),
     (
         "metadata",
         "network_data_format::outputs::pred::num_channels",
@@ -187,20 +187,20 @@ BROKEN = [
         "metadata",
         "network_data_format::outputs::pred::num_channels",
         2,
-        "masks are one channel of a sigmoid, and .* has 2",
+        "masks have one channel, and .* has 2",
     ),
-    ("metadata", "network_data_format::outputs::pred::num_channels", 2, "names 1 channels of the answer and counts 2"),
+    ("metadata", "network_data_format::outputs::pred::num_channels", 2, "names 1 .*channels and counts 2"),
     (
         "metadata",
         "network_data_format::outputs::pred::num_channels",
         2,
-        r"does not answer as .*channel number `1` doesn",
+        r"output is not what .*channel number `1` doesn",
     ),
     (
         "metadata",
         "network_data_format::inputs::image::num_channels",
         1,
-        "the network does not answer as 'configs/metad",
+        "the network's output is not what 'configs/metad",
     ),
     ("inference", "network_def::channels", [16], "the network cannot be built"),
     ("inference", "network_def::num_res_units", 1, "model.pt' do not fit the bundle's network"),
@@ -232,7 +232,7 @@ def test_twins_that_are_not_equal_are_named(bundle, name, change):
         with pytest.raises(InputError, match=r"is neither a folder with configs/metadata\.json"):
             workflow.check_bundle(bundle)
     else:
-        assert [text for text in problems(bundle) if text.startswith(f"'{name}' and 'configs/{name}' are not equal")]
+        assert [text for text in problems(bundle) if text.startswith(f"'{name}' and 'configs/{name}' differ")]
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_classes_are_those_of_the_metadata_in_their_order(tmp_path):
     bundle = copied("isic_classification", tmp_path)
     edit(bundle, "metadata", "network_data_format::outputs::pred::channel_def::0", "nevus")
     (found,) = problems(bundle)
-    assert "names the channels of the answer nevus, basal cell carcinoma" in found
+    assert "channels nevus, basal cell carcinoma" in found
 
 
 def test_an_overlay_that_refers_to_what_only_its_base_has_is_in_order(bundle):

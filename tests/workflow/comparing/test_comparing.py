@@ -331,10 +331,10 @@ def test_every_problem_is_told_at_once_before_anything_is_made(given, tmp_path):
     ("change", "message"),
     [
         ({"methods": []}, "--methods is empty"),
-        ({"methods": ["npo:two-phase"]}, "presets are of the bundle's own method, and 'npo' is not"),
-        ({"methods": ["erase-to-retain:papper"]}, "preset 'papper' is not in the bundle"),
+        ({"methods": ["npo:two-phase"]}, "'npo:two-phase': presets .*'npo'.*omit ':two-phase'"),
+        ({"methods": ["erase-to-retain:papper"]}, "papper"),
         ({"methods": ["npo"], "settings": ["method#betta=2"]}, r"'method#betta' .* \(of npo\)"),
-        ({"settings": ["max_epochs"]}, "'max_epochs' is not KEY=VALUE"),
+        ({"settings": ["max_epochs"]}, "'max_epochs' .* KEY=VALUE"),
         ({"overlays": ["papersize"]}, "config 'papersize' is neither a file nor one of the bundle's"),
         ({"device": "cuda:77"}, "--device cuda:77 cannot be used"),
     ],
@@ -369,7 +369,7 @@ def test_models_of_another_bundle_and_a_number_of_them_that_fits_no_seeds_are_re
     with pytest.raises(InputError) as told:
         workflow.compare("isic", **given | {"teacher": foreign[0]}, out=tmp_path / "out", options=options)
     text = str(told.value)
-    assert f"--teacher '{foreign[0]}' is a run of the bundle 'chase', and 'isic' is compared" in text
+    assert f"--teacher '{foreign[0]}' is a run of the bundle 'chase', and " in text
     assert f"--reference '{foreign[1]}' is a run of the bundle 'chase'" in text
     assert "--reference is given 2 times for 3 seeds (0, 1, 2); give one retrained model for all seeds, or one" in text
 
@@ -383,7 +383,7 @@ def test_a_folder_of_something_else_is_refused(chosen, given, tmp_path):
             "isic", **given, out=file.parent, options=replace(options, settings=[*TINY, "score_interval=1"])
         )
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(InputError, match="holds files and is no comparison"):
+    with pytest.raises(InputError, match="holds files and is not a comparison"):
         workflow.compare("isic", **given, out=tmp_path)
 
 

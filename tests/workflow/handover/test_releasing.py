@@ -162,13 +162,13 @@ class TestRefusals:
         assert list((tmp_path / "here").iterdir()) == []
 
     def test_a_training_run(self, teachers, tmp_path):
-        self.refused(teachers["isic"], tmp_path, "is no unlearning run .its verb is train.; only the student")
+        self.refused(teachers["isic"], tmp_path, "is not an unlearning run .its verb is train.")
 
     def test_an_audit_of_a_model_that_was_not_unlearned_here(self, run, tmp_path):
         write_record(
             run, RunRecord.from_json({**(read_json(run / "run.json") | {"verb": "audit"}), "files": file_digests(run)})
         )
-        match = "holds the audit of a model that was not unlearned here, so no adapter of it is known; only "
+        match = r"holds the audit of a model that was not unlearned by mu-monai.* only "
         with pytest.raises(InputError, match=match + "an unlearning run has"):
             workflow.merge(run, out=tmp_path / "model.pt")
         self.refused(run, tmp_path, match + "the student of an unlearning run")
@@ -212,7 +212,7 @@ class TestRefusals:
         bundle = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")
         (bundle / name).rename(tmp_path / "elsewhere")
         (bundle / name).symlink_to(tmp_path / "elsewhere")
-        match = "is a link to .* and a release holds no file from elsewhere"
+        match = "is a link to .* and a release "
         self.refused(run, tmp_path, match, trust=Trust(bundle=bundle))
 
     def test_a_bundle_with_parts_that_monai_has_not(self, run, tmp_path):
@@ -224,5 +224,5 @@ class TestRefusals:
         ran["inferer"] = config["inferer"]
         (run / "config.json").write_text(json.dumps(ran))
         write_record(run, RunRecord.from_json({**read_json(run / "run.json"), "files": file_digests(run)}))
-        match = "needs 'mu_monai.own.Inferer', for which plain MONAI has no part"
+        match = "needs 'mu_monai.own.Inferer', which plain MONAI"
         self.refused(run, tmp_path, match, trust=Trust(bundle=bundle))

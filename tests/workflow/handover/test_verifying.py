@@ -301,7 +301,7 @@ class TestRefusals:
         self.refused("hold none \\(teacher\\)", [teachers["isic"]], out, keys / "own.pem")
 
     def test_no_released_folder(self, unlearned, keys, tmp_path):
-        self.refused("is no released folder", [unlearned("isic")], tmp_path / "none", keys / "own.pem")
+        self.refused("is not a released folder", [unlearned("isic")], tmp_path / "none", keys / "own.pem")
 
     def test_another_runs_release(self, unlearned, released, keys, tmp_path):
         out = shutil.copytree(released("chase"), tmp_path / "out")
@@ -323,7 +323,7 @@ class TestRefusals:
         config = out / "bundle/configs/inference.json"
         config.rename(tmp_path / "inference.json")
         config.symlink_to(tmp_path / "inference.json")
-        self.refused("inference.json' in .* is no plain file", [unlearned("isic")], out, keys / "own.pem")
+        self.refused("inference.json' in .* is not a plain file", [unlearned("isic")], out, keys / "own.pem")
 
     def test_a_key_that_is_none(self, unlearned, out, keys):
         self.refused("private key '.*' cannot be used", [unlearned("isic")], out, keys / "own.pub")
