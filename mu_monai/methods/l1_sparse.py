@@ -71,6 +71,6 @@ class L1Sparse(RetainFineTuning):
         super().load_state_dict(state, engine)
         if state["max_epochs"] != self._epochs:
             raise InputError(
-                f"max_epochs={self._epochs} differs from the {state['max_epochs']} epochs that the run was started with "
-                f"and its penalty fades over; resume with max_epochs={state['max_epochs']}"
+                f"max_epochs={self._epochs} differs from the {state['max_epochs']} epochs that the run was started "
+                f"with, over which the penalty fades; resume with max_epochs={state['max_epochs']}"
             )
