@@ -95,7 +95,7 @@ class LoraWeight(nn.Module, LoraLayer):
         if config.use_dora or isinstance(config.init_lora_weights, str):
             raise ValueError(
                 f"{type(self).__name__} supports plain LoRA only, not use_dora={config.use_dora}, "
-                f"init_lora_weights={config.init_lora_weights!r}; use use_dora=False and init_lora_weights=True or False"
+                f"init_lora_weights={config.init_lora_weights!r}; use use_dora=False, and true or false for the other"
             )
         if config.lora_bias and self._base.bias is None:
             raise ValueError(

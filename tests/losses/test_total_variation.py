@@ -1,4 +1,4 @@
-"""The total-variation term: mean absolute difference of neighbouring probabilities."""
+"""The total-variation term: mean absolute difference of neighboring probabilities."""
 
 from __future__ import annotations
 

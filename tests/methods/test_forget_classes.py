@@ -60,7 +60,7 @@ class TestSettings:
             ({"forget_classes": ["organ"]}, "use channels from 1 on"),
             ({"softmax": False}, "needs masks that are a softmax over classes"),
             ({"task": "classification", "forget_terms": {"uniform": 1}}, "needs masks that are a softmax over classes"),
-            ({"guard_reduction": "sum"}, "have no sum per case; use guard_reduction=mean"),
+            ({"guard_reduction": "sum"}, "guard_reduction=sum is not defined; use mean"),
             ({"schedule": "two_phase"}, "cannot be restored: .* use the schedule joint"),
             (
                 {"forget_terms": {"total_variation": 1}},
@@ -140,7 +140,7 @@ class TestRuns:
 
 class TestRefusals:
     def test_a_trainer_that_teaches_the_class_is_refused(self, unlearn):
-        with pytest.raises(InputError, match="the trainer's labels hold classes of method#forget_classes="):
+        with pytest.raises(InputError, match="the trainer's labels .* method#forget_classes="):
             unlearn("method#forget_classes=[1]", forget_classes=[])
 
     def test_a_channel_that_the_network_does_not_have_is_refused(self, unlearn):
