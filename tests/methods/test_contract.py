@@ -431,7 +431,7 @@ def test_it_warns_when_nothing_happened(unlearn, job):
 def test_a_network_without_adapters_is_refused(unlearn, job):
     plain = "$mu_monai.adapters.load_weights(@network_def, @teacher)"
     parameters = "$list(@network.parameters())"
-    with pytest.raises(InputError, match="wrap it in mu_monai.adapters.Student"):
+    with pytest.raises(InputError, match=r"wrap it in mu_monai.adapters.Student"):
         unlearn(job, extra=[f"network={plain}", f"optimizer#params={parameters}"])
 
 

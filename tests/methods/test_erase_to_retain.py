@@ -120,7 +120,7 @@ class TestTerms:
         assert curve[term].notna().all()
 
     def test_repulsion_of_features_that_no_adapter_reaches_is_refused(self, unlearn):
-        with pytest.raises(InputError, match="the term 'repulsion' .* network#scope=all"):
+        with pytest.raises(InputError, match=r"the term 'repulsion' .* network#scope=all"):
             unlearn('method#forget_terms={"repulsion": 1}')
 
     def test_an_unknown_feature_layer_is_refused(self, unlearn):
@@ -150,7 +150,7 @@ class TestSchedules:
             assert any(not torch.equal(runs[first][name], runs[second][name]) for name in runs[first])
 
     def test_a_run_without_an_epoch_to_unlearn_is_refused(self, unlearn):
-        with pytest.raises(InputError, match="max_epochs=3 leaves no epoch to unlearn.* method#restore_epochs=3"):
+        with pytest.raises(InputError, match=r"max_epochs=3 leaves no epoch to unlearn.* method#restore_epochs=3"):
             unlearn("method#schedule=two_phase", "method#restore_epochs=3")
 
 

@@ -135,7 +135,8 @@ def test_cases_that_do_not_fit_into_memory_are_left_out_and_said(small, monkeypa
     run.run()
     assert run.trainer.state.terms["fisher_cases"][0] == 3
     (warning,) = run.trainer.state.warnings
-    assert "from 3 retained cases" in warning and "method#max_cases allows 1000" in warning
+    assert "from 3 retained cases" in warning
+    assert "method#max_cases allows 1000" in warning
 
 
 def test_no_more_cases_are_held_than_asked_for(small):

@@ -27,7 +27,7 @@ def test_values_that_are_not_allowed_are_refused(setting, message):
 
 def test_adapters_are_refused(small):
     run = small(SelectiveSynapticDampening, options={"network": {"trainable": "adapters"}})
-    with pytest.raises(InputError, match="SelectiveSynapticDampening .* use network#trainable=all"):
+    with pytest.raises(InputError, match=r"SelectiveSynapticDampening .* use network#trainable=all"):
         run.run()
 
 

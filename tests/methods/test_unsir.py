@@ -31,7 +31,7 @@ def test_values_that_are_not_allowed_are_refused(setting, message):
 
 
 def test_a_run_without_an_epoch_of_repair_is_refused(small):
-    with pytest.raises(InputError, match="max_epochs=2 leaves no epoch to repair.* method#impair_epochs=2"):
+    with pytest.raises(InputError, match=r"max_epochs=2 leaves no epoch to repair.* method#impair_epochs=2"):
         small(UNSIR, options={"epochs": 2}, impair_epochs=2).run()
 
 
