@@ -1,4 +1,4 @@
-"""LoRA adapters for the convolutions of MONAI networks: where they go, how they act, how they are kept."""
+"""LoRA adapters for the convolutions of MONAI networks: where they go, how they act, how they are saved."""
 
 from mu_monai.adapters.arithmetic import summed
 from mu_monai.adapters.drift import LayerDrift, clip_drift, layer_drifts, total_drift

@@ -29,13 +29,13 @@ def summed(network: nn.Module, folders: Sequence[str | os.PathLike[str]], weight
     Args:
         network: the network without adapters, with its weights; it is changed in place.
         folders: `adapter/` folders that `Student.save` wrote, one or more.
-        weights: the factor on each of them, any number.
+        weights: the factor of each folder, any number.
 
     Returns:
         the plain network with the sum in its weights.
 
     Raises:
-        InputError: every folder that holds copies of weights, or more than adapters, or belongs to other weights.
+        InputError: for every folder that holds copies of weights, or more than adapters, or belongs to other weights.
 
     Source:
         Task arithmetic (Ilharco et al., arXiv 2212.04089) on the updates of LoRA (arXiv 2106.09685).
@@ -62,11 +62,11 @@ def _problems(folder: Path, config: LoraConfig, base_sha256: str) -> Iterator[st
     yield from rank_problems(config, folder)
     if copies_all(config) or config.modules_to_save:
         kind = "copies of all weights" if copies_all(config) else "copies of moved statistics"
-        yield f"'{folder}' holds {kind}, which adapters cannot be added to; interpolate the weights instead"
+        yield f"'{folder}' holds {kind}, to which adapters cannot be added; interpolate the weights instead"
     if (folder / RESTORATION).is_dir():
         yield f"'{folder}' holds a second adapter, a restored head; interpolate the weights instead"
     if base != base_sha256:
         yield (
-            f"the adapter in '{folder}' belongs to weights with SHA-256 {base}, and the network has {base_sha256}; add "
-            "up adapters of one network"
+            f"the adapter in '{folder}' belongs to weights with SHA-256 {base}, but the network has {base_sha256}; add "
+            "adapters of the same network"
         )

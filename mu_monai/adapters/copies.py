@@ -14,15 +14,15 @@ from mu_monai.errors import raise_if_any
 
 
 def copies_all(config: LoraConfig) -> bool:
-    """Whether a configuration is that of `all_weights`."""
+    """Whether a configuration was made by `all_weights`."""
     return bool(config.target_modules == DUMMY_TARGET_MODULES)
 
 
 def all_weights(network: nn.Module) -> tuple[LoraConfig, Placement]:
-    """What makes a copy of every layer's weights train, and which layers these are.
+    """The configuration with which a copy of every layer's weights trains, and the placement of these layers.
 
     Raises:
-        InputError: where the names of layers cannot be told apart.
+        InputError: if names of layers cannot be distinguished by peft.
     """
     layers = tuple(
         name for name, module in network.named_modules() if name and not list(module.children()) and _own(module)
@@ -47,15 +47,15 @@ def batch_norms(network: nn.Module) -> list[str]:
 
 
 def ambiguous(network: nn.Module, chosen: Sequence[str]) -> Iterator[str]:
-    """Why layers cannot be copied: peft finds them by the ends of their names, and other names end alike.
+    """Why layers cannot be copied: peft finds them by the ends of their names, and other layers' names end alike.
 
-    Layers that hold nothing, such as `nn.Identity` in MONAI's EfficientNet, may have such a name: a copy is the same.
+    Layers without state, such as `nn.Identity` in MONAI's EfficientNet, may have such a name: their copy is identical.
     """
     for name, module in network.named_modules():
         if chosen and name not in chosen and name.endswith(tuple(chosen)) and module.state_dict():
             yield (
-                f"the layer {name!r} has a name that ends like that of a layer which is to be copied, and peft cannot "
-                "tell the two apart; rename one of them, or leave bn_mode at 'eval' and trainable at 'adapters'"
+                f"the name of the layer {name!r} ends with the name of a layer that must be copied, and peft cannot "
+                "distinguish the two; rename one of them, or leave bn_mode at 'eval' and trainable at 'adapters'"
             )
 
 

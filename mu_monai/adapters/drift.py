@@ -20,10 +20,10 @@ class LayerDrift:
 
     Args:
         layer: name of the layer in the network.
-        rank: rank of its adapter; 0 for a head that was restored and has no adapter, and where all weights train.
-        norm: Frobenius norm of the weight's update, the head's restoration included.
+        rank: rank of its adapter; 0 for a restored head without an adapter, and if all weights train.
+        norm: Frobenius norm of the weight's update, including the head's restoration.
         spectral_norm: largest singular value of the update as a matrix `(out, in * kernel)`.
-        bound: the adapter's bound on `norm`, from its factors alone, 0 without one; a restored head may be beyond it.
+        bound: the adapter's bound on `norm`, from its factors alone, 0 without one; a restored head may exceed it.
     """
 
     layer: str
@@ -41,13 +41,13 @@ def layer_drifts(network: nn.Module, adapter: str = "default") -> list[LayerDrif
 
     Args:
         network: a network with adapters.
-        adapter: the adapter whose factors the bound is taken from.
+        adapter: the adapter whose factors give the bound.
 
     Source:
-        *Erase to Retain* (arXiv 2511.16574, section 3) states the bound for one layer and leaves the scale alpha / r
-        out. With the Frobenius norms of A and B the root of r would not be needed; with spectral norms, as here, it is.
-        Grouped transposed convolutions have a block per group; their bound is the root of the blocks' squared bounds.
-        The head's restoration is no low-rank product, so `bound` leaves it out, and `norm` does not.
+        *Erase to Retain* (arXiv 2511.16574, section 3) states the bound for one layer and omits the scale alpha / r.
+        With the Frobenius norms of A and B the root of r would not be needed; with spectral norms, as here, it is.
+        Grouped transposed convolutions have a block per group; their bound is the root of the sum of the blocks'
+        squared bounds. The head's restoration is not a low-rank product, so `bound` excludes it; `norm` includes it.
 
     Example:
         >>> from monai.networks.nets import UNet
@@ -87,7 +87,7 @@ def total_drift(network: nn.Module) -> float:
 
     .. math:: \|\theta_s - \theta_t\|_2 = \Big( \sum_l \|\Delta W_l\|_F^2 \Big)^{1/2}
 
-    Biases count as well where they train; BatchNorm statistics, where they are not frozen, are no weights.
+    Biases count if they train; BatchNorm statistics do not count, even if they are not frozen.
     """
     squared = 0.0
     for _, layer in _adapted(network):
@@ -99,10 +99,10 @@ def total_drift(network: nn.Module) -> float:
 
 @torch.no_grad()
 def clip_drift(network: nn.Module, limit: float, adapter: str = "default") -> None:
-    """Shrink an adapter or copied weights, all layers alike, so that they are at most `limit` away from the teacher's.
+    """Shrink an adapter or copied weights, all layers by one factor, to at most `limit` away from the teacher's.
 
     Each update is linear in its factor B, so one multiplication of all B brings the total drift to `limit`, exactly up
-    to rounding. The head's restoration is left as it is.
+    to rounding. The head's restoration is not changed.
     """
     layers = [layer for _, layer in _adapted(network) if adapter in layer.lora_A]
     copies = [layer for _, layer in _copied(network)]
@@ -127,7 +127,7 @@ def _copied(network: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _moves(layer: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """What a copied layer's weights and biases differ from the original's by, by name."""
+    """The differences of a copied layer's weights and biases from the original's, by name."""
     for (name, _), (own, original) in zip(layer.original_module.named_parameters(), _pairs(layer), strict=True):
         yield name, own - original
 

@@ -11,7 +11,7 @@ from torch import nn
 
 @contextmanager
 def captured(network: nn.Module, layer: str | None, *, inputs: bool = False) -> Iterator[list[torch.Tensor]]:
-    """Collect what a layer returns, or with `inputs` what it is given, one tensor per pass; nothing without a layer.
+    """Collect what a layer returns, or its input with `inputs`, one tensor per pass; nothing without a layer.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
@@ -25,7 +25,7 @@ def captured(network: nn.Module, layer: str | None, *, inputs: bool = False) -> 
         yield outputs
         return
     hook = network.get_submodule(layer).register_forward_hook(
-        lambda _module, given, output: outputs.append(given[0] if inputs else output)
+        lambda _module, arguments, output: outputs.append(arguments[0] if inputs else output)
     )
     try:
         yield outputs

@@ -21,11 +21,12 @@ class LoraWeight(nn.Module, LoraLayer):
     .. math:: \tilde W = W + \frac{\alpha}{r} B A, \qquad \tilde b = b + \frac{\alpha}{r} b_B
 
     `A` starts as Kaiming-uniform and `B` as zero, so that the update starts as zero. `b_B`, the bias of `B`, exists
-    with peft's `lora_bias=True` alone.
+    only with peft's `lora_bias=True`.
 
-    Outside training the layer runs once, with the weight and bias above, which are the very numbers that `merge`
-    stores: merged and unmerged outputs are equal bit for bit. In training, dropout acts on the input of the low-rank
-    branch alone, as in peft, and the branches are added. Several adapters may be active at once; their updates add up.
+    Outside training the layer runs once, with the weight and bias above, which are exactly the numbers that `merge`
+    stores: merged and unmerged outputs are equal bit for bit. In training, dropout acts only on the input of the
+    low-rank branch, as in peft, and the branches are added. Several adapters may be active at once; their updates are
+    summed.
 
     Args:
         base_layer: the layer to adapt.
@@ -36,8 +37,8 @@ class LoraWeight(nn.Module, LoraLayer):
         lora_alpha: numerator of the scale, `alpha / r` (or `alpha / sqrt(r)` with rsLoRA).
 
     Raises:
-        ValueError: for a rank below 1, for `lora_bias` on a layer without a bias, or for options (DoRA, special
-            initializations) it does not have.
+        ValueError: for a rank below 1, for `lora_bias` on a layer without a bias, or for options that it does not
+            support (DoRA, special initializations).
 
     Source:
         Hu et al., LoRA, arXiv 2106.09685; *Erase to Retain*, arXiv 2511.16574, eq. 1, which omits the scale alpha / r
@@ -93,12 +94,12 @@ class LoraWeight(nn.Module, LoraLayer):
             raise ValueError(f"LoRA rank r={r} is not allowed; use an integer of at least 1")
         if config.use_dora or isinstance(config.init_lora_weights, str):
             raise ValueError(
-                f"{type(self).__name__} has plain LoRA only: leave use_dora off and init_lora_weights true or false, "
-                f"not use_dora={config.use_dora}, init_lora_weights={config.init_lora_weights!r}"
+                f"{type(self).__name__} supports plain LoRA only, not use_dora={config.use_dora}, "
+                f"init_lora_weights={config.init_lora_weights!r}; use use_dora=False, and true or false for the other"
             )
         if config.lora_bias and self._base.bias is None:
             raise ValueError(
-                f"lora_bias=True needs a layer with a bias to add to, and {self._base} has none; leave it off there"
+                f"lora_bias=True needs a layer with a bias, and {self._base} has none; use lora_bias=False for it"
             )
 
     def get_delta_weight(self, adapter: str) -> torch.Tensor:
@@ -107,7 +108,7 @@ class LoraWeight(nn.Module, LoraLayer):
         return (b.weight.flatten(1) @ a.weight.flatten(1)).view_as(self._base.weight) * self.scaling[adapter]
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Add the update to weight and bias, keeping both so that `unmerge` restores their very bits."""
+        """Add the update to weight and bias; the originals are kept, so that `unmerge` restores them bit for bit."""
         names = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.lora_A]
         if not names:
             return
@@ -134,7 +135,7 @@ class LoraWeight(nn.Module, LoraLayer):
             self.merged_adapters.clear()
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Run the layer on `x` with the adapted weight; with the base weight where adapters are off."""
+        """Run the layer on `x` with the adapted weight, or with the base weight if adapters are off."""
         base = self._base
         active = [name for name in self.active_adapters if name in self.lora_A]
         if self.disable_adapters:
@@ -177,12 +178,12 @@ class LoraWeight(nn.Module, LoraLayer):
 class LoraConv(LoraWeight):
     """The low-rank update of one convolution.
 
-    `A` has the shape of the convolution's weight with the rank in place of the output channels, `B` is
+    `A` has the shape of the convolution's weight with the rank instead of the output channels, `B` is
     `(out, r, 1, ...)`. For plain convolutions these are the factors of peft's own layer, so stock peft reads them. A
     transposed convolution keeps `A` as `(in, r, k, ...)`, its own layout.
 
     peft 0.21 has no layer for transposed convolutions, fails to merge 1x1x1 `Conv3d`, fails in the forward pass with
-    dilation, merges `padding_mode="reflect"` to another function and cannot merge groups; this layer does all of them.
+    dilation, merges `padding_mode="reflect"` incorrectly and cannot merge groups; this layer supports all of them.
 
     Args:
         base_layer: the convolution to adapt, any of `CONVOLUTIONS`, with shapes `(B, C, H[, W[, D]])`. The other

@@ -54,12 +54,12 @@ class Anatomy:
     """Where the parts of a network are.
 
     Args:
-        decoder: what the names of the decoder's layers start with; the head belongs to it. For a classifier: the last
-            stage and the head.
-        head: name of the layer that makes the logits.
+        decoder: name prefixes of the decoder's layers, including the head. For a classifier: the last stage and the
+            head.
+        head: name of the layer that computes the logits.
         features: name of the module that gives the features: the last encoder stage, or what a classifier pools.
-        idle: what the names of layers start with that do not act on the logits of a frozen network, such as the heads
-            of deep supervision. They take no adapter, since it would never learn.
+        idle: name prefixes of layers that do not affect the logits of a frozen network, such as deep supervision heads.
+            They take no adapter, since it would never learn.
     """
 
     decoder: tuple[str, ...]
@@ -73,12 +73,12 @@ def place(network: nn.Module, scope: str = "decoder") -> Placement:
 
     Args:
         network: a network without adapters.
-        scope: `decoder` (up-sampling path and head; in a classifier the last stage and head), `head` (the layer that
-            makes the logits), `all` (every convolution and linear layer), or a regular expression that is matched
+        scope: `decoder` (upsampling path and head; in a classifier the last stage and head), `head` (the layer that
+            computes the logits), `all` (every convolution and linear layer), or a regular expression that is matched
             against full layer names.
 
     Raises:
-        InputError: where the network's decoder is not known, or nothing matches; the candidates are listed.
+        InputError: if the network's decoder is not known, or nothing matches; the candidates are listed.
 
     Source:
         *Erase to Retain* (arXiv 2511.16574, section 5.2): "decoder convolutions and segmentation head". Its released
@@ -135,21 +135,21 @@ def capacity(layer: nn.Module) -> int:
 
 
 def head(network: nn.Module) -> str:
-    """Name of the layer that makes the logits.
+    """Name of the layer that computes the logits.
 
     Raises:
-        InputError: where the network is not known, or was built without a head.
+        InputError: if the network is not known, or was built without a head.
     """
     return _existing(network, anatomy(network).head, "head")
 
 
 def feature_layer(network: nn.Module) -> str:
-    """Name of the module whose output is the last encoder stage; in a classifier, of what is pooled.
+    """Name of the module whose output is the last encoder stage or, in a classifier, what is pooled.
 
-    The output is `(B, C, H, W[, D])`, and `(B, tokens, C)` where it comes from a transformer.
+    The output is `(B, C, H, W[, D])`, or `(B, tokens, C)` if it comes from a transformer.
 
     Raises:
-        InputError: where the network is not known.
+        InputError: if the network is not known.
     """
     return _existing(network, anatomy(network).features, "feature layer")
 
@@ -158,15 +158,15 @@ def anatomy(network: nn.Module) -> Anatomy:
     """Where the parts of `network` are, by the first entry of `NETWORKS` that it is an instance of.
 
     Raises:
-        InputError: where there is no such entry; the layers to choose from are listed.
+        InputError: if there is no such entry; the layers to choose from are listed.
     """
-    found = _find(network)
-    if found is None:
+    known = _find(network)
+    if known is None:
         raise InputError(
             f"the decoder of {type(network).__name__} is not known (known: {', '.join(k.__name__ for k in NETWORKS)}); "
             f"give scope 'all' or a regular expression (--lora-targets REGEX) over these layers: {_listed(network)}"
         )
-    return found
+    return known
 
 
 def _find(network: nn.Module) -> Anatomy | None:
@@ -201,9 +201,9 @@ def _scope(network: nn.Module, scope: str) -> Callable[[str], bool]:
 
 
 def _adaptable(network: nn.Module) -> list[str]:
-    """Layers that can take an adapter: torch's attention reads the weights of its linear layer past its forward."""
-    found = _find(network)
-    idle = found.idle if found else ()
+    """Layers that can take an adapter; not torch's attention, which reads its linear layer's weights directly."""
+    known = _find(network)
+    idle = known.idle if known else ()
     return [
         name
         for name, module in network.named_modules()
@@ -215,7 +215,7 @@ def _adaptable(network: nn.Module) -> list[str]:
 
 
 def _listed(network: nn.Module) -> str:
-    return ", ".join(_adaptable(network)) or "there are none"
+    return ", ".join(_adaptable(network)) or "(no layer can take an adapter)"
 
 
 def _unet(network: Any) -> Anatomy:
@@ -244,7 +244,7 @@ def _attention_unet(network: Any) -> Anatomy:
 
 
 def _flexible_unet(network: Any) -> Anatomy:
-    """Its EfficientNet encoders keep the classifier that they have no use for."""
+    """Its EfficientNet encoders keep a classifier that they do not use."""
     efficient = isinstance(network.encoder, nets.EfficientNetBNFeatures)
     return Anatomy(
         decoder=("decoder.", "segmentation_head."),

@@ -1,4 +1,4 @@
-"""Saved adapters: read as data alone, since a folder may come from anybody."""
+"""Saved adapters: read as data only, since a folder may come from an untrusted source."""
 
 from __future__ import annotations
 
@@ -35,28 +35,31 @@ _WRITTEN = {
     "lora_bias": bool,
 }
 _UNUSED = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type")
-_MADE_AGAIN = "it is damaged, or was not written by this program; restore it, or unlearn again"
+_DAMAGED = "it is damaged, or was not written by this program; restore it, or unlearn again"
 
 
 def write_base(folder: Path, sha256: str, scope: str) -> None:
-    """Write beside saved adapters whose weights they change, how they were placed, and the digests of their files."""
+    """Write, next to saved adapters, the SHA-256 of the base weights, their scope, and the digests of their files."""
     write_json(folder / BASE_JSON, {"sha256": sha256, "scope": scope, _FILES: _digests(folder)})
 
 
 def read_base(folder: Path) -> tuple[str, str]:
-    """The SHA-256 of the weights that adapters belong to, and the scope that they were placed by.
+    """The SHA-256 of the weights that adapters belong to, and the scope that placed them.
 
     Raises:
-        InputError: where the folder is not that of adapters, or is damaged.
+        InputError: if the folder is not an adapter folder, or is damaged.
     """
     missing = [name for name in (BASE_JSON, CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME) if not (folder / name).is_file()]
     if missing:
-        raise InputError(f"'{folder}' is no adapter folder of an unlearning run: it holds no {', '.join(missing)}")
+        raise InputError(
+            f"'{folder}' is not an adapter folder of an unlearning run ({', '.join(missing)} missing); give the "
+            "adapter/ folder of a run, or unlearn again"
+        )
     base = read_json(folder / BASE_JSON, {"sha256": str, "scope": str})
-    if _FILES in base:  # adapters of earlier versions have none
-        now, said = _digests(folder), read_json(folder / BASE_JSON, {_FILES: dict})[_FILES]
-        changed = sorted(name for name in now.keys() | said.keys() if now.get(name) != said.get(name))
-        raise_if_any(f"'{folder / name}' is not as it was saved: {_MADE_AGAIN}" for name in changed)
+    if _FILES in base:  # earlier versions saved no digests
+        now, saved = _digests(folder), read_json(folder / BASE_JSON, {_FILES: dict})[_FILES]
+        changed = sorted(name for name in now.keys() | saved.keys() if now.get(name) != saved.get(name))
+        raise_if_any(f"'{folder / name}' is not as it was saved: {_DAMAGED}" for name in changed)
     return base["sha256"], base["scope"]
 
 
@@ -66,44 +69,44 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def read_config(folder: Path, network: nn.Module) -> LoraConfig:
-    """The configuration of saved adapters, as far as `Student.save` writes it; nothing is imported or looked up.
+    """The configuration of saved adapters, limited to what `Student.save` writes; nothing is imported or downloaded.
 
-    peft's own reader takes any key: some name code to import, some a model to download. Here a key that is not written
-    must be as it is by default.
+    peft's own reader accepts any key, including names of code to import and of models to download. Here every key that
+    `Student.save` does not set must have its default value.
 
     Args:
-        folder: with `adapter_config.json`.
-        network: the network that they were made for.
+        folder: the folder with `adapter_config.json`.
+        network: the network that the adapters were made for.
 
     Raises:
-        InputError: listing every key and value that is not allowed.
+        InputError: for every key and value that is not allowed.
     """
     file = folder / CONFIG_NAME
     content = read_json(file, _WRITTEN)
     problems = [*_key_problems(content), *_value_problems(content, network)]
-    raise_if_any(f"'{file}' {problem}: {_MADE_AGAIN}" for problem in problems)
+    raise_if_any(f"'{file}' {problem}: {_DAMAGED}" for problem in problems)
     config = LoraConfig(**{name: content[name] for name in _WRITTEN})
     config._register_custom_module(dict(ADAPTABLE))
     return config
 
 
 def load_adapter(student: PeftModel, folder: Path, name: str) -> None:
-    """Put the saved tensors of an adapter into a network that has it already, name by name and shape by shape.
+    """Load the saved tensors of an adapter into a network that already has it, name by name and shape by shape.
 
     Raises:
-        InputError: where the file is damaged, or its tensors are others than those of the adapter.
+        InputError: if the file is damaged, or its tensors do not match those of the adapter.
     """
     file = folder / SAFETENSORS_WEIGHTS_NAME
     with biases_allowed():
-        own = get_peft_model_state_dict(student, adapter_name=name)
+        expected = get_peft_model_state_dict(student, adapter_name=name)
     state = read_tensors(file)
-    raise_if_any(f"'{file}' {problem}: {_MADE_AGAIN}" for problem in _tensor_problems(state, own))
+    raise_if_any(f"'{file}' {problem}: {_DAMAGED}" for problem in _tensor_problems(state, expected))
     set_peft_model_state_dict(student, state, name)
 
 
 @contextmanager
 def biases_allowed() -> Iterator[None]:
-    """Keep peft from warning of a factor's bias, one-dimensional by nature, as of a broken weight."""
+    """Silence peft's warning about a factor's bias, whose single dimension it takes for a broken weight."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"(?s).*invalid shape: .*lora_B\.bias")
         yield
@@ -113,7 +116,7 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file.
 
     Raises:
-        InputError: where it is missing or damaged.
+        InputError: if it is missing or damaged.
     """
     raise_if_any(filter(None, [special_problem(file)]))
     try:
@@ -121,21 +124,21 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError:
         raise InputError(f"'{file}' does not exist; restore it, or unlearn again") from None
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, OverflowError) as error:
-        raise InputError(f"'{file}' cannot be read as tensors ({error}): {_MADE_AGAIN}") from error
+        raise InputError(f"'{file}' cannot be read as tensors ({error}): {_DAMAGED}") from error
 
 
 def rank_problems(config: LoraConfig, folder: Path) -> list[str]:
-    """Where the ranks of a configuration are not those of the tensors: nothing larger than the file is then made."""
+    """Where the ranks of a configuration differ from the tensors': checked so that no layer exceeds the file's size."""
     file = folder / SAFETENSORS_WEIGHTS_NAME
     if copies_all(config):
         return []
     state, problems = read_tensors(file), []
     for layer in _layers(str(config.target_modules)):
         rank = (config.rank_pattern or {}).get(_whole(layer), config.r)
-        found = state.get(f"base_model.model.{layer}.lora_A.weight")
-        if found is None or rank not in found.shape[:2]:  # of transposed convolutions the second
-            told = "nothing" if found is None else f"a factor of shape {tuple(found.shape)}"
-            problems.append(f"'{file}' holds {told} for '{layer}', whose rank is {rank}: {_MADE_AGAIN}")
+        factor = state.get(f"base_model.model.{layer}.lora_A.weight")
+        if factor is None or rank not in factor.shape[:2]:  # the second one in transposed convolutions
+            held = "nothing" if factor is None else f"a factor of shape {tuple(factor.shape)}"
+            problems.append(f"'{file}' holds {held} for '{layer}', whose rank is {rank}: {_DAMAGED}")
     return problems
 
 
@@ -165,7 +168,7 @@ def _value_problems(content: Mapping[str, Any], network: nn.Module) -> Iterator[
     ):
         yield from (f"has {name} {value!r}; allowed is {allowed}" for value in values.values() if not fits(value))
     strange = (ranks.keys() | alphas.keys()) - set(map(_whole, layers))
-    yield from (f"has a rank or alpha for {key!r}, which is none of its layers" for key in sorted(strange))
+    yield from (f"has a rank or alpha for {key!r}, which is not one of its layers" for key in sorted(strange))
 
 
 def _unknown(content: Mapping[str, Any], names: set[str]) -> list[str]:
@@ -184,17 +187,14 @@ def _counts(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _tensor_problems(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> Iterator[str]:
-    other = sorted(state.keys() ^ own.keys())
+def _tensor_problems(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> Iterator[str]:
+    other = sorted(state.keys() ^ expected.keys())
     if other:
         yield f"holds other tensors than the adapter has (only in one of them: {', '.join(map(repr, other[:4]))})"
-    for name in sorted(state.keys() & own.keys()):
-        wanted, found = own[name], state[name]
-        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
-            yield (
-                f"holds {name!r} as {found.dtype} {tuple(found.shape)} where {wanted.dtype} {tuple(wanted.shape)} is "
-                "wanted"
-            )
+    for name in sorted(state.keys() & expected.keys()):
+        ours, saved = expected[name], state[name]
+        if (saved.shape, saved.dtype) != (ours.shape, ours.dtype):
+            yield f"holds {name!r} as {saved.dtype} {tuple(saved.shape)}, not {ours.dtype} {tuple(ours.shape)}"
 
 
 def exactly(names: Sequence[str]) -> str:
@@ -203,7 +203,7 @@ def exactly(names: Sequence[str]) -> str:
 
 
 def _layers(pattern: str) -> list[str]:
-    r"""The names that `exactly` made a pattern of.
+    r"""The names in a pattern made by `exactly`.
 
     Example:
         >>> _layers(exactly(("model.0", "model.1.conv")))

@@ -16,11 +16,11 @@ ADAPTED = (BaseTunerLayer, ModulesToSaveWrapper)
 
 
 class SharedPrefix:
-    """Keeps what the frozen layers before the first adapted one gave, so that a second pass need not run them.
+    """Caches the outputs of the frozen layers before the first adapted one, so that a second pass need not run them.
 
-    Teacher and student differ in adapted layers alone: whatever ran before the first of them gives the same for both.
-    Which layers these are is seen while the network runs, so it holds for any network and any placement. In the second
-    pass they return what they returned in the first; everything else runs as always.
+    Teacher and student differ only in adapted layers: everything that runs before the first of them gives the same
+    result for both. These layers are detected while the network runs, so this works for any network and placement. In
+    the second pass they return what they returned in the first; everything else runs as usual.
 
     Args:
         network: a network with adapters, whose frozen layers are deterministic (in evaluation mode).
@@ -31,26 +31,26 @@ class SharedPrefix:
         self.forget()
 
     def forget(self) -> None:
-        """Let go of what is kept."""
+        """Clear the cache."""
         self._image: torch.Tensor | None = None
         self._autocast = False
         self._outputs: dict[nn.Module, list[Any]] = {}
         self._returned: dict[int, int] = {}  # the version of each tensor when a layer last returned it, by its id
         self._versions: list[int] | None = None
-        self._spoilt = False
+        self._spoiled = False
 
     def holds(self, image: torch.Tensor) -> bool:
-        """Whether the outputs kept are those of this very tensor, unchanged since by operations in place."""
+        """Whether the cached outputs belong to this very tensor, unchanged since by in-place operations."""
         return (
             self._image is image
-            and not self._spoilt
+            and not self._spoiled
             and self._autocast == torch.is_autocast_enabled(image.device.type)
             and self._versions == self._current_versions()
         )
 
     @contextmanager
     def recording(self, image: torch.Tensor) -> Iterator[None]:
-        """Keep what the frozen layers return until the first adapted one runs."""
+        """Cache what the frozen layers return until the first adapted one runs."""
         self.forget()
         self._image, self._autocast = image, torch.is_autocast_enabled(image.device.type)
 
@@ -68,9 +68,9 @@ class SharedPrefix:
             def run(*args: Any, **kwargs: Any) -> Any:
                 if self._versions is None:
                     self._versions = self._current_versions()
-                    # changed by the network itself between its layers: a second pass would change it again
-                    kept = _tensors(list(self._outputs.values()))
-                    self._spoilt = any(tensor._version != self._returned[id(tensor)] for tensor in kept)
+                    # changed in place by the network itself between its layers: a second pass would change it again
+                    cached = _tensors(list(self._outputs.values()))
+                    self._spoiled = any(tensor._version != self._returned[id(tensor)] for tensor in cached)
                 return forward(*args, **kwargs)
 
             return run
@@ -85,7 +85,7 @@ class SharedPrefix:
 
     @contextmanager
     def replaying(self) -> Iterator[None]:
-        """Let the frozen layers return what they returned before; it is let go of afterwards."""
+        """Let the frozen layers return what they returned before; the cache is cleared afterwards."""
 
         def recall(layer: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
             outputs = iter(self._outputs[layer])
@@ -93,7 +93,7 @@ class SharedPrefix:
             def run(*args: Any, **kwargs: Any) -> Any:
                 for output in outputs:
                     return _same(output)
-                return forward(*args, **kwargs)  # a layer may run again behind the first adapted one
+                return forward(*args, **kwargs)  # a layer may run again after the first adapted one
 
             return run
 
@@ -112,7 +112,7 @@ def _tensors(output: Any) -> list[torch.Tensor]:
 
 
 def _same(output: Any) -> Any:
-    """The same tensors, in lists and tuples of their own, which the network may empty or turn around."""
+    """The same tensors in new lists and tuples, because the network may empty or reverse them."""
     return tree_map(lambda leaf: leaf, output)
 
 
@@ -134,7 +134,7 @@ def _parts(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
 def _replaced(
     layers: list[nn.Module], make: Callable[[nn.Module, Callable[..., Any]], Callable[..., Any]]
 ) -> Iterator[None]:
-    """Put another `forward` onto layers for a while: unlike a hook, it can leave the computation out."""
+    """Temporarily replace the `forward` of layers: unlike a hook, this can skip the computation."""
     layers = list(dict.fromkeys(layers))
     try:
         for layer in layers:

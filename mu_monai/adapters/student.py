@@ -1,4 +1,4 @@
-"""The student: the teacher's network, frozen, with what trains beside it; switched off, it is the teacher."""
+"""The student: the teacher's network, frozen, plus trainable adapters; with these switched off, it is the teacher."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ _ADAPTER = "default"
 class Student(PeftModel):
     """A network whose weights are frozen and whose adapters train.
 
-    Freezing covers statistics: a frozen layer stays in evaluation mode through `train()`, so BatchNorm's running
-    mean and variance do not move and switching the adapters off gives the teacher back, bit for bit.
+    Freezing includes statistics: a frozen layer stays in evaluation mode through `train()`, so BatchNorm's running
+    mean and variance do not move, and switching the adapters off restores the teacher bit for bit.
 
     Args:
         network: the trained network; it is changed in place and must not be used elsewhere.
@@ -54,20 +54,19 @@ class Student(PeftModel):
         r: LoRA rank, at least 1.
         lora_alpha: numerator of the scale `lora_alpha / r`, above 0.
         lora_dropout: probability in [0, 1), applied to the input of the low-rank branch while training.
-        clamp_rank: give a layer no more rank than its update can have, at the same scale; `False` keeps `r` everywhere.
-        bn_mode: `eval`: BatchNorm is frozen. `train`: it normalizes by batch and its statistics move, on a copy that
-            is switched off together with the adapters, so that the teacher is still kept.
-        trainable: `adapters`, or `all`: a copy of every layer's weights trains instead of adapters, whatever the scope;
-            it is switched off, merged and saved like adapters are, and `scope`, `r`, `lora_alpha`, `lora_dropout` and
-            `clamp_rank` mean nothing.
+        clamp_rank: limit a layer's rank to what its update can have, at the same scale; `False` keeps `r` everywhere.
+        bn_mode: `eval`: BatchNorm is frozen. `train`: it normalizes by batch and its statistics move, in a copy that
+            is switched off together with the adapters, so that the teacher is still preserved.
+        trainable: `adapters`, or `all`: a copy of every layer's weights trains instead of adapters; it is switched off,
+            merged and saved like adapters, and `scope`, `r`, `lora_alpha`, `lora_dropout` and `clamp_rank` are ignored.
 
     Raises:
-        InputError: where the scope matches no layer, or a value is outside these ranges.
+        InputError: if the scope matches no layer, or a value is outside these ranges.
 
     Source:
         *Erase to Retain* (arXiv 2511.16574, sections 4 and 5.2): r=8, alpha=32, dropout 0.05. Its released code lets
-        BatchNorm statistics of the frozen network drift, which is `bn_mode="train"`; there the teacher is lost with
-        them, here it is not.
+        BatchNorm statistics of the frozen network drift, as with `bn_mode="train"`; there this loses the teacher, here
+        it does not.
 
     Example:
         >>> from monai.networks.nets import UNet
@@ -100,7 +99,7 @@ class Student(PeftModel):
         raise_if_any(ambiguous(network, batch_norms(network)) if bn_mode == "train" else [])
         placement = place(network, scope)
         limits = {name: min(r, capacity(network.get_submodule(name))) for name in placement.targets}
-        # whole names: peft takes the first pattern that the end of a name matches, and a file sorts them
+        # full names: peft takes the first pattern that the end of a name matches, and saving reorders the patterns
         ranks = {f"^{exactly((name,))}": rank for name, rank in limits.items()} if clamp_rank else {}
         config = LoraConfig(
             r=r,
@@ -125,7 +124,7 @@ class Student(PeftModel):
         self.train(False)
 
     def train(self, mode: bool = True) -> Student:
-        """Put the adapters into training mode; everything frozen stays in evaluation mode."""
+        """Set the adapters to training mode; everything frozen stays in evaluation mode."""
         super().train(False)
         for module in self.modules():
             if isinstance(module, BaseTunerLayer):
@@ -155,7 +154,7 @@ class Student(PeftModel):
     def teacher(self, image: torch.Tensor) -> torch.Tensor:
         """The teacher's logits for `image`, `(B, C, H, W[, D])`: the same network with the adapters switched off.
 
-        Right after a training pass over this very tensor, the layers before the first adapted one are not run again.
+        Directly after a training pass over this very tensor, the layers before the first adapted one are not run again.
         """
         shared = self._shared.replaying() if self._shared.holds(image) else nullcontext()
         with self._without_adapters(), shared:
@@ -163,7 +162,7 @@ class Student(PeftModel):
 
     @contextmanager
     def _without_adapters(self) -> Iterator[None]:
-        """Switch the adapters off; peft's own way of doing so makes frozen ones trainable when it ends."""
+        """Switch the adapters off; peft's own context manager would make frozen ones trainable when it ends."""
         layers = [module for module in self.modules() if isinstance(module, ADAPTED)]
         try:
             for layer in layers:
@@ -176,18 +175,19 @@ class Student(PeftModel):
             self._switched_off = False
 
     def add_restoration(self) -> list[nn.Parameter]:
-        """Give the head a change of its own, which starts at zero, and return what it is made of.
+        """Give the head a separate change, which starts at zero, and return its parameters.
 
         It is a second LoRA adapter of full rank whose factor B is fixed to the identity, so that its factor A is the
-        change of the head's weight and B's bias that of its bias: switched off, merged and saved like any adapter.
+        change of the head's weight, and B's bias the change of its bias. It is switched off, merged and saved like any
+        adapter.
 
         Raises:
-            InputError: where placement does not know the network's head.
+            InputError: if the network's head is not known to `placement`.
         """
         if self.head is None:
             raise InputError(
-                f"the head of {type(self.get_base_model()).__name__} is not known, so it cannot be restored alone; "
-                "use another schedule than two_phase"
+                f"the head of {type(self.get_base_model()).__name__} is not known, so it cannot be restored "
+                "separately; use a schedule other than two_phase"
             )
         if RESTORATION not in self.peft_config:
             layer = self._layer(self.head)
@@ -228,7 +228,7 @@ class Student(PeftModel):
         self._let_train(lambda name: f".{_ADAPTER}." in name and (".lora_" in name or self.trains_all))
 
     def train_head(self) -> None:
-        """Let the head's own change train, and nothing else, statistics included; `add_restoration` comes first."""
+        """Let only the head's own change train, not even statistics; call `add_restoration` first."""
         self._head_alone = True
         self._let_train(_restores)
 
@@ -241,7 +241,7 @@ class Student(PeftModel):
             parameter.requires_grad_(chosen(name))
 
     def own_state(self) -> dict[str, torch.Tensor]:
-        """What the student has beyond the teacher: adapters, the head's change, statistics that moved; by name."""
+        """What the student has in addition to the teacher: adapters, the head's change, moved statistics; by name."""
         return {
             name: value.detach()
             for name, value in self.state_dict().items()
@@ -255,12 +255,11 @@ class Student(PeftModel):
     def budget(self) -> dict[str, int | float | str]:
         """Parameter counts: base network, trainable, total, share of trainable in total, and the coverage line.
 
-        `trainable` counts the adapters and, where there is one, the head's own change. `share` is
-        trainable / (base + trainable), as in the paper's Table 1; where all weights train they take the place of the
-        base's, and it is trainable / base.
+        `trainable` counts the adapters and, if there is one, the head's own change. `share` is
+        trainable / (base + trainable), as in the paper's Table 1; if all weights train, it is trainable / base.
         """
-        own = {name: parameter for name, parameter in self.named_parameters() if ".lora_" in name or self.trains_all}
-        trainable = _count(p for name, p in own.items() if f".{_ADAPTER}." in name or _restores(name))
+        added = {name: parameter for name, parameter in self.named_parameters() if ".lora_" in name or self.trains_all}
+        trainable = _count(p for name, p in added.items() if f".{_ADAPTER}." in name or _restores(name))
         total = self.base_size if self.trains_all else self.base_size + trainable
         return {
             "base": self.base_size,
@@ -273,21 +272,21 @@ class Student(PeftModel):
         }
 
     def _clamped(self) -> str:
-        """Which layers hold less rank than was asked for, in words; empty where none does."""
+        """Which layers have a lower rank than requested, in words; empty if there are none."""
         config: Any = self.peft_config[_ADAPTER]
-        wanted, ranks = config.r, {name: self._layer(name).r[_ADAPTER] for name in self.placement.targets}
-        less = [f"{name} {rank}" for name, rank in ranks.items() if rank < wanted]
-        return f"; rank {wanted} clamped to what a layer can hold: {', '.join(less)}" if less else ""
+        requested, ranks = config.r, {name: self._layer(name).r[_ADAPTER] for name in self.placement.targets}
+        less = [f"{name} {rank}" for name, rank in ranks.items() if rank < requested]
+        return f"; rank {requested} clamped to what a layer can hold: {', '.join(less)}" if less else ""
 
     def merged(self) -> nn.Module:
-        """A plain copy of the network with the adapters merged into its weights; the student stays as it is."""
+        """A plain copy of the network with the adapters merged into its weights; the student is not changed."""
         return copy.deepcopy(self).merge_and_unload()
 
     def reverted(self) -> nn.Module:
         """A plain copy of the teacher: the network without its adapters."""
         plain = copy.deepcopy(self)
         for module in plain.modules():
-            if isinstance(module, ModulesToSaveWrapper):  # whose trained copy peft's unload would leave in the network
+            if isinstance(module, ModulesToSaveWrapper):  # peft's unload would leave the trained copy in the network
                 module.modules_to_save[_ADAPTER] = module.original_module
         return plain.unload()
 
@@ -297,7 +296,7 @@ class Student(PeftModel):
         The folder appears whole or not at all.
 
         Raises:
-            OSError: where it cannot be written.
+            OSError: if it cannot be written.
         """
         folder = Path(folder)
         temporary = folder.with_name(f".{folder.name}.part")
@@ -305,7 +304,7 @@ class Student(PeftModel):
         try:
             with biases_allowed():
                 self.save_pretrained(str(temporary))
-            (temporary / "README.md").unlink(missing_ok=True)  # peft's model-card template, all blanks
+            (temporary / "README.md").unlink(missing_ok=True)  # peft's model card template, not filled in
             write_base(temporary, self.base_sha256, self.placement.scope)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
@@ -316,26 +315,26 @@ class Student(PeftModel):
 
 
 def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainable: bool = False) -> Student:
-    """Put saved adapters onto the network that they were made for.
+    """Load saved adapters into the network that they were made for.
 
     Args:
         network: the teacher, with its weights; it is changed in place.
         folder: an `adapter/` folder that `Student.save` wrote.
-        trainable: whether the adapters shall train on.
+        trainable: whether the adapters can be trained further.
 
     Raises:
-        InputError: where the folder is no adapter, is damaged or is not as its run wrote it, or the network has other
-            weights than those that it was made for.
+        InputError: if the folder is not an adapter folder, is damaged or was changed after its run wrote it, or if the
+            network has other weights than those that the adapters were made for.
     """
     folder = Path(folder)
     if is_run(folder.parent):
         raise_if_any(changed_files(folder.parent, read_record(folder.parent), [folder.name]))
     base_sha256, scope = read_base(folder)
-    found = weights_sha256(network.state_dict())
-    if found != base_sha256:
+    digest = weights_sha256(network.state_dict())
+    if digest != base_sha256:
         raise InputError(
-            f"the adapter in '{folder}' belongs to weights with SHA-256 {base_sha256}, and the given network has "
-            f"{found}; give the teacher that the run started from"
+            f"the adapter in '{folder}' belongs to weights with SHA-256 {base_sha256}, but the given network has "
+            f"{digest}; give the teacher that the run started from"
         )
     config = read_config(folder, network)
     raise_if_any(rank_problems(config, folder))
@@ -356,7 +355,7 @@ def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainabl
 
 
 def _placed(network: nn.Module, scope: str, config: LoraConfig) -> Placement:
-    """Where saved adapters are; a pattern that chose their layers is not run again: anybody may have written it."""
+    """The placement of saved adapters; a custom scope pattern is not run again, since it may not be trusted."""
     if scope in SCOPES:
         return place(network, scope)
     return replace(place(network, str(config.target_modules)), scope=scope)
@@ -365,7 +364,7 @@ def _placed(network: nn.Module, scope: str, config: LoraConfig) -> Placement:
 def _setting_problems(
     r: int, lora_alpha: int, lora_dropout: float, clamp_rank: bool, bn_mode: str, trainable: str
 ) -> Iterator[str]:
-    if clamp_rank not in (True, False):  # a text such as "False" would count as true
+    if clamp_rank not in (True, False):  # text such as "False" would count as true
         yield f"clamp_rank={clamp_rank!r} is not allowed; use true or false"
     if not isinstance(r, int) or r < 1:
         yield f"LoRA rank r={r} is not allowed; use an integer of at least 1"
@@ -379,7 +378,7 @@ def _setting_problems(
 
 
 def _known(find: Callable[[nn.Module], str], network: nn.Module) -> str | None:
-    """What placement knows of a network; none where it does not know the network, which only some methods mind."""
+    """What placement knows about a network, or `None` if the network is unknown, which only some methods require."""
     try:
         return find(network)
     except InputError:
@@ -387,7 +386,7 @@ def _known(find: Callable[[nn.Module], str], network: nn.Module) -> str | None:
 
 
 def _restores(name: str) -> bool:
-    """Whether a parameter belongs to the head's own change; its factor B is the identity and stays it."""
+    """Whether a parameter belongs to the head's own change; its factor B stays the identity and does not train."""
     return name.endswith((f".lora_A.{RESTORATION}.weight", f".lora_B.{RESTORATION}.bias"))
 
 

@@ -1,4 +1,4 @@
-"""Plain weights: loading them into a network that they must fit, and their identity."""
+"""Plain weights: loading them into a network that they must fit, and their SHA-256."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHOWN = 8
 
 
 def weights_sha256(state: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of a state dict, whatever the file format or device.
+    """SHA-256 over names, types, shapes and bytes of a state dict, independent of file format and device.
 
     Example:
         >>> a, b = nn.Linear(2, 2), nn.Linear(2, 2)
@@ -42,7 +42,7 @@ def write_tensors(target: str | os.PathLike[str], content: Mapping[str, Any]) ->
     """Write tensors and plain values as a torch file, whole or not at all; the same content gives the same bytes.
 
     Raises:
-        OSError: where it cannot be written, with the file's name.
+        OSError: if it cannot be written, with the file's name.
 
     Example:
         >>> import tempfile
@@ -52,41 +52,44 @@ def write_tensors(target: str | os.PathLike[str], content: Mapping[str, Any]) ->
         >>> (folder / "a.pt").read_bytes() == (folder / "b").read_bytes()
         True
     """
-    with atomic_path(target) as path, path.open("wb") as stream:  # by name, the name would be in the bytes
+    with (
+        atomic_path(target) as path,
+        path.open("wb") as stream,
+    ):  # given a path, torch would put its name into the bytes
         try:
             torch.save(content, stream)
-        except RuntimeError as error:  # torch's own word for a file that takes no more
+        except RuntimeError as error:  # torch's error for a file that cannot be written further
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from error
             raise
 
 
 def read_torch(path: Path, device: torch.device | str = "cpu") -> Any:
-    """Read what a torch file holds; nothing is unpickled, and a damaged archive is known by its checksums.
+    """Read the content of a torch file; nothing is unpickled, and a damaged archive is detected by its checksums.
 
     Raises:
-        InputError: where it is damaged, or holds more than tensors and plain values.
+        InputError: if it is damaged, or holds more than tensors and plain values.
     """
     try:
         if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:  # torch itself reads past wrong checksums
+            with zipfile.ZipFile(path) as archive:  # torch itself ignores wrong checksums
                 if (damaged := archive.testzip()) is not None:
                     raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
         return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises half a dozen types for files that are no weights
+    except Exception as error:  # torch raises many types of errors for files that do not hold weights
         raise InputError(
             f"weights '{path}' cannot be read as plain weights ({type(error).__name__}); save them with "
-            "torch.save(network.state_dict(), path), or restore the file where it is damaged"
+            "torch.save(network.state_dict(), path), or restore the file if it is damaged"
         ) from error
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
-    """Read a plain state dict, or one kept under `model` or `network` in a checkpoint; nothing is unpickled.
+    """Read a plain state dict, or one stored under `model` or `network` in a checkpoint; nothing is unpickled.
 
-    The weights of a run must be those that its `run.json` names.
+    The weights of a run must match the digest in its `run.json`.
 
     Raises:
-        InputError: where the file is missing, is no weights file, holds no state dict, or lies in a run that wrote
+        InputError: if the file is missing, is not a weights file, holds no state dict, or belongs to a run that wrote
             other weights.
     """
     path = Path(path)
@@ -100,7 +103,10 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not _is_state(content):
-        raise InputError(f"weights '{path}' hold {type(content).__name__} and no state dict of tensors")
+        raise InputError(
+            f"weights '{path}' hold a {type(content).__name__}, not a state dict of tensors; save them with "
+            "torch.save(network.state_dict(), path)"
+        )
     odd = [name for name, value in content.items() if not _is_plain(value)]
     raise_if_any(
         f"weights '{path}' hold {name!r} in a form that no network has (sparse, quantized, or without numbers of its "
@@ -116,7 +122,7 @@ def _is_state(content: Mapping[Any, Any]) -> bool:
 
 
 def _is_plain(value: torch.Tensor) -> bool:
-    """Whether a tensor holds its numbers: it is not sparse, quantized, without data, or one number many times over."""
+    """Whether a tensor stores all of its numbers: it is not sparse, quantized, without data, or expanded."""
     if value.layout is not torch.strided or value.is_quantized or value.is_meta:
         return False
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
@@ -128,10 +134,10 @@ def _other_than_recorded(path: Path, state: Mapping[str, torch.Tensor]) -> Itera
     record = read_record(path.parent)
     changed = changed_files(path.parent, record, [MODEL_PT])
     yield from changed
-    wanted, found = record.sha256.weights, weights_sha256(state)
-    if not changed and wanted not in (None, found):
+    recorded, digest = record.sha256.weights, weights_sha256(state)
+    if not changed and recorded not in (None, digest):
         yield (
-            f"the weights '{path}' are not those that the run made (SHA-256 {found}, in its record {wanted}); put "
+            f"the weights '{path}' are not those that the run made (SHA-256 {digest}, in its record {recorded}); put "
             "the original file back"
         )
 
@@ -165,17 +171,17 @@ def load_models(
 
 def misfits(network: nn.Module, state: Mapping[str, torch.Tensor]) -> list[str]:
     """Every difference in names and shapes between a network and a state dict, in words."""
-    own = network.state_dict()
-    found = [
-        f"'{name}' has shape {tuple(state[name].shape)} in the file and {tuple(own[name].shape)} in the network"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
+    ours = network.state_dict()
+    problems = [
+        f"'{name}' has shape {tuple(state[name].shape)} in the file and {tuple(ours[name].shape)} in the network"
+        for name in ours
+        if name in state and state[name].shape != ours[name].shape
     ]
-    found += [f"'{name}' is missing in the file" for name in own if name not in state]
-    found += [f"'{name}' is not in the network" for name in state if name not in own]
-    if len(found) > _SHOWN:
-        found = [
-            *found[:_SHOWN],
-            f"and {len(found) - _SHOWN} more; is this the network that the weights were made with?",
+    problems += [f"'{name}' is missing in the file" for name in ours if name not in state]
+    problems += [f"'{name}' is not in the network" for name in state if name not in ours]
+    if len(problems) > _SHOWN:
+        problems = [
+            *problems[:_SHOWN],
+            f"and {len(problems) - _SHOWN} more; is this the network that the weights were made with?",
         ]
-    return found
+    return problems

@@ -1,4 +1,4 @@
-"""Taking adapters off: what whoever holds the run folder, and not only the released model, can do."""
+"""Adapter removal: an attack by somebody who has the run folder, not only the released model."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class AdapterRemoval(Attack):
 
     .. math:: W_\mathrm{teacher} = W_\mathrm{student} - \frac{\alpha}{r} B A
 
-    No file of the teacher is needed: a run folder with `model.pt` and `adapter/` gives the original back by itself, up
-    to rounding. Without a folder, or without adapters in it, nothing changes. Where all weights trained, the folder
-    holds no adapters, and normalization statistics that moved do not come back.
+    The teacher's file is not needed: a run folder with `model.pt` and `adapter/` is enough to restore the original, up
+    to rounding. Without a folder, or without adapters in it, nothing changes. If all weights trained, the folder holds
+    no adapters. Normalization statistics that moved are not restored.
     """
 
     summary = "subtracts the adapters that lie beside the merged weights; needs the run folder, not the teacher"
@@ -43,7 +43,7 @@ class AdapterRemoval(Attack):
 
 
 def has_adapter(folder: Path | None) -> bool:
-    """Whether low-rank adapters lie in a folder; copies of all weights, as `trainable: all` saves them, are none."""
+    """Whether a folder holds low-rank adapters; copies of all weights, as saved by `trainable: all`, do not count."""
     file = Path(folder or "") / ADAPTER_DIR / SAFETENSORS_WEIGHTS_NAME
     if folder is None or not file.is_file():
         return False
@@ -51,13 +51,13 @@ def has_adapter(folder: Path | None) -> bool:
 
 
 def _without(network: nn.Module, adapter: Path) -> nn.Module:
-    """Put the adapters on once more, the other way round, and merge; the attacker signs the base for himself."""
+    """Merge the adapters once more with the opposite sign; the attacker rewrites the digest in `base.json` to fit."""
     merged = copy.deepcopy(network).cpu()
     with tempfile.TemporaryDirectory() as place:
         forged = shutil.copytree(adapter, Path(place) / ADAPTER_DIR)
         record = read_json(forged / "base.json", dict)
         write_json(forged / "base.json", record | {"sha256": weights_sha256(merged.state_dict())})
-        with torch.random.fork_rng(devices=[]):  # layers start with random numbers before they are loaded
+        with torch.random.fork_rng(devices=[]):  # layers are initialized randomly before they are loaded
             student = load_student(merged, forged)
     for layer in student.modules():
         if isinstance(layer, LoraLayer):

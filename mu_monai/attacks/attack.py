@@ -1,4 +1,4 @@
-"""What every attack is: a function from a model to a model."""
+"""The base class of attacks: a function from a model to a model."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class AttackData:
 
     Args:
         retain: retain cases to train on.
-        known: the forgotten cases that the attacker has, to train on; never the ones that are tested.
+        known: the forgotten cases that the attacker has, to train on; never those that are tested.
         loss: the supervised loss.
         inferer: how a network is applied to a batch.
         device: where the networks are.
-        seed: seed of whatever is drawn.
-        folder: the folder that the model came in, where the attacker holds it.
+        seed: seed of all random draws.
+        folder: the folder that the model came in, if the attacker has it.
     """
 
     retain: Batches
@@ -46,27 +46,27 @@ class AttackData:
 
 @dataclass(frozen=True, kw_only=True)
 class Attack(ABC):
-    """One way to bring the forgotten back; settings are keyword-only fields with defaults.
+    """One way to bring the forgotten cases back; settings are keyword-only fields with defaults.
 
-    The model that is attacked stays as it is, bit for bit: `stages` works on a copy. `summary` says in a sentence what
-    the attacker does and needs.
+    The attacked model is not changed: `stages` works on a copy. `summary` is one sentence on what the attacker does and
+    needs.
     """
 
     summary: ClassVar[str]
 
     def __call__(self, network: nn.Module, data: AttackData) -> nn.Module:
-        """The model that the attack ends with, in evaluation mode; the given one stays as it is."""
+        """The model at the end of the attack, in evaluation mode; `network` is not changed."""
         return deque(self.stages(network, data), maxlen=1).pop()[1]
 
     def stages(self, network: nn.Module, data: AttackData) -> Iterator[tuple[int, nn.Module]]:
-        """Every state of the attacked model that is worth a look, with its step; the last one is the result."""
+        """The states of the attacked model to test, each with its step; the last one is the result."""
         attacked = copy.deepcopy(network).eval().requires_grad_(True)
         for step in self.act(attacked, data):
             yield step, attacked.eval()
 
     @abstractmethod
     def act(self, network: nn.Module, data: AttackData) -> Iterator[int]:
-        """Change the network in place, yielding the number of every step after it."""
+        """Change the network in place; yield the number of each step after it."""
 
     def settings(self) -> dict[str, Any]:
         """The settings, by name."""
@@ -74,11 +74,11 @@ class Attack(ABC):
 
 
 def endless(loader: Batches, batch_size: int, seed: int) -> Iterator[Mapping[str, Any]]:
-    """Batches of a loader's data in an order of our own, over and over.
+    """Endless batches of a loader's data, shuffled with a seed.
 
     Args:
-        loader: whose data and way of collating is taken.
-        batch_size: items of the data set in a batch; fewer where the data set has fewer.
+        loader: the loader whose data set and collate function are used.
+        batch_size: items per batch; fewer if the data set has fewer.
         seed: seed of the order and of random transforms.
     """
     dataset: TorchDataset[Any] = loader.dataset

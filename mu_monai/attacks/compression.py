@@ -1,4 +1,4 @@
-"""Compression: rounding or cutting weights, which may undo a small change and leave the large rest."""
+"""Compression: rounding or pruning weights, which may undo a small change and leave the rest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Quantization(Attack):
         bits: b, 2 to 8.
 
     Source:
-        Zhang et al., arXiv 2410.16454: 4-bit rounding brings forgotten text back, as small updates fall under a step.
+        Zhang et al., arXiv 2410.16454: 4-bit rounding brings forgotten text back, because small updates are below one
+        rounding step.
 
     Example:
         >>> layer = nn.Linear(3, 1, bias=False)
@@ -52,10 +53,10 @@ class Quantization(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class Pruning(Attack):
-    """Set the smallest weights of all convolutions and linear layers together to zero.
+    """Set the smallest weights to zero, over all convolutions and linear layers together.
 
     Args:
-        share: of the weights, in (0, 1).
+        share: share of the weights, in (0, 1).
 
     Example:
         >>> layer = nn.Linear(4, 1, bias=False)
@@ -70,7 +71,7 @@ class Pruning(Attack):
 
     @torch.no_grad()
     def act(self, network: nn.Module, data: AttackData) -> Iterator[int]:
-        """Cut, for good."""
+        """Prune permanently."""
         layers = [(layer, "weight") for layer in _layers(network)]
         prune.global_unstructured(layers, prune.L1Unstructured, amount=self.share)
         for layer, name in layers:

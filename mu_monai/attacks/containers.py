@@ -1,4 +1,4 @@
-"""What a file holds, without running any of it: tensors, the names they are kept under, and the bytes of every part."""
+"""The content of a file, read without executing any of it: tensors, their names, and the bytes of every part."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from mu_monai.files import ARCHIVE_ERRORS
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-_DEEPEST = 4  # archives within archives; what lies deeper is not understood
-_ROOM = 1 << 29  # bytes by which all that a file unpacks to may be larger than the file
-_OF_JSON = 16  # bytes of numbers in Python for each byte of text
+_DEEPEST = 4  # nesting of archives within archives; deeper content is not searched
+_ROOM = 1 << 29  # bytes by which the unpacked content of a file may exceed its size
+_OF_JSON = 16  # bytes that parsed numbers take in Python per byte of text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +31,11 @@ class Part:
     """One file, or one member of an archive.
 
     Args:
-        name: the path of the file, with members behind a slash.
+        name: the path of the file; members of archives follow a slash.
         data: its bytes, unpacked.
-        tensors: what could be read of it as tensors, by name.
+        tensors: everything in it that could be read as tensors, by name.
         keys: every key of the dictionaries in a torch file.
-        problem: why it was not understood; empty where it was.
+        problem: why it could not be read; empty if it could.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Part:
 
 @dataclass
 class Room:
-    """How many bytes may still be unpacked of one file, all archives within it together."""
+    """The number of bytes that may still be unpacked from one file, including all archives within it."""
 
     left: int
 
     def take(self, size: int) -> None:
-        """Have room for `size` bytes more, or raise a `ValueError`."""
+        """Reserve `size` bytes, or raise a `ValueError` if they do not fit."""
         if size > self.left:
             raise ValueError(_TOO_LARGE)
         self.left -= size
@@ -62,16 +62,16 @@ _TOO_LARGE = "not searched: the file unpacks to more than 512 MiB beyond its own
 
 
 def read_parts(name: str, data: bytes, depth: int = 0, room: Room | None = None) -> Iterator[Part]:
-    """Take a file apart, archives member by member; its kind is told by its bytes, not by its name.
+    """Read the parts of a file, archives member by member; its type is recognized by its bytes, not by its name.
 
     Nothing is unpickled and no code is run: torch files are read with `weights_only=True`, arrays with
-    `allow_pickle=False`, and of TorchScript archives the bare storages, as numbers of every floating type.
+    `allow_pickle=False`. Only the raw storages of TorchScript archives are read, as numbers of every floating type.
 
     Args:
-        name: how the file is called in what is returned.
+        name: the name of the file in the result.
         data: its bytes.
-        depth: how many archives it lies in.
-        room: what may still be unpacked; what does not fit is a part with that problem.
+        depth: the number of archives that it is nested in.
+        room: the bytes that may still be unpacked; content that does not fit becomes a part with that problem.
 
     Example:
         >>> buffer = io.BytesIO()
@@ -108,7 +108,7 @@ def _tar_parts(name: str, data: bytes, depth: int, room: Room) -> Iterator[Part]
 
 
 def _member(name: str, size: int, read: Callable[[], bytes], depth: int, room: Room) -> Iterator[Part]:
-    """A member of an archive; one that does not fit is told, and the others are still looked at."""
+    """A member of an archive; one that does not fit is reported, and the others are still searched."""
     try:
         room.take(size)
     except ValueError as error:
@@ -156,17 +156,17 @@ def _zip_parts(name: str, data: bytes, depth: int, room: Room) -> Iterator[Part]
 
 def _torch_part(name: str, data: bytes) -> Part:
     try:
-        with warnings.catch_warnings(action="ignore"):  # of pickle protocols that torch does not write itself
+        with warnings.catch_warnings(action="ignore"):  # about pickle protocols that torch itself does not write
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the bytes make it stumble over
+    except Exception as error:  # damaged bytes can raise almost anything in torch
         return Part(
-            name=name, data=data, problem=f"it cannot be read without running what it holds ({type(error).__name__})"
+            name=name, data=data, problem=f"it cannot be read without executing its content ({type(error).__name__})"
         )
     return Part(name=name, data=data, tensors=dict(_tensors(content)), keys=frozenset(_keys(content)))
 
 
 def _storage(member: str, data: bytes) -> dict[str, torch.Tensor]:
-    """The numbers of a bare storage, read as every floating type that its size allows."""
+    """The numbers of a raw storage, read as every floating type that its size allows."""
     if not member.rpartition("/")[2].isdigit() or not data:
         return {}
     numbers = bytearray(data)
@@ -178,11 +178,13 @@ def _storage(member: str, data: bytes) -> dict[str, torch.Tensor]:
 
 
 def _text_parts(name: str, data: bytes, _: int, room: Room) -> Iterator[Part]:
-    """Text; the numbers of JSON are tensors like any other."""
+    """Text; numbers in JSON are read as tensors."""
     if b"\x00" in data:
-        raise ValueError("it is neither text nor a format that is known")
+        raise ValueError("it is neither text nor a known format")
     text = data.decode("utf-8")
-    if text.lstrip().startswith(("{", "[")) and _OF_JSON * len(text) > room.left:  # which it gives back at once
+    if (
+        text.lstrip().startswith(("{", "[")) and _OF_JSON * len(text) > room.left
+    ):  # not taken: the memory is freed again
         raise ValueError(_TOO_LARGE)
     try:
         content = json.loads(text)
@@ -193,13 +195,13 @@ def _text_parts(name: str, data: bytes, _: int, room: Room) -> Iterator[Part]:
 
 
 def _tensors(content: Any, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor of nested dictionaries and lists, named by its place."""
+    """Every tensor of nested dictionaries and lists, named by its keys and indices."""
     if isinstance(content, torch.Tensor):
         yield prefix, _plain(content.detach())
     elif isinstance(content, np.ndarray):
         if content.dtype.kind in "fiu":
-            kept = content.dtype.itemsize <= 8  # torch has no longer numbers
-            native = content.astype(content.dtype.newbyteorder("=") if kept else np.float64)
+            fits = content.dtype.itemsize <= 8  # torch has no wider numbers
+            native = content.astype(content.dtype.newbyteorder("=") if fits else np.float64)
             yield prefix, torch.from_numpy(native)
     elif isinstance(content, Mapping):
         for key, value in content.items():

@@ -1,4 +1,4 @@
-"""Training on: on retain cases alone, or on the few forgotten cases that an attacker happens to have."""
+"""Further training: only on retain cases, or on a few forgotten cases that an attacker has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Training(Attack):
 
     Args:
         steps: steps of the optimizer, at least 1.
-        learning_rate: of AdamW, above 0.
+        learning_rate: learning rate of AdamW, above 0.
         batch_size: cases in a step, at least 1.
     """
 
@@ -45,18 +45,18 @@ class _Training(Attack):
 
 @dataclass(frozen=True, kw_only=True)
 class RetainFinetuning(_Training):
-    """Fine-tune on retain cases alone: what any user does who trains the model a little further.
+    """Fine-tune only on retain cases, as any user might who trains the model a little further.
 
-    No forgotten case is used. What comes back was never gone, only pushed aside.
+    No forgotten case is used. Whatever comes back was never forgotten, only suppressed.
 
     Args:
         steps: steps of the optimizer, at least 1.
-        learning_rate: of AdamW, above 0.
+        learning_rate: learning rate of AdamW, above 0.
         batch_size: retain cases in a step, at least 1.
     """
 
     steps: int = 60
-    summary = "trains on with retained cases alone, as any user may; needs none of the forgotten"
+    summary = "trains further on retained cases only, as any user may; needs no forgotten case"
 
     def _cases(self, data: AttackData) -> Batches:
         return data.retain
@@ -69,18 +69,19 @@ class Relearning(_Training):
     A model that never saw any of them learns the known ones and nothing about the others.
 
     Args:
-        patients: how many forgotten patients the attacker has; half of them where there are fewer than twice as many.
+        patients: number of forgotten patients that the attacker has; half of all forgotten patients if there are fewer
+            than twice that number.
         steps: steps of the optimizer, at least 1.
-        learning_rate: of AdamW, above 0.
+        learning_rate: learning rate of AdamW, above 0.
         batch_size: known cases in a step, at least 1.
-        shown: the steps after which the other forgotten patients are tested, besides the last.
+        shown: the steps after which the other forgotten patients are tested, in addition to the last.
     """
 
     patients: int = 4
     steps: int = 40
     batch_size: int = 4
     shown: tuple[int, ...] = (0, 5, 10, 20)
-    summary = "trains on with a few forgotten patients that the attacker has; tested on the other forgotten ones"
+    summary = "trains further on a few forgotten patients that the attacker has; tested on the other forgotten patients"
 
     def _cases(self, data: AttackData) -> Batches:
         return data.known

@@ -1,4 +1,4 @@
-"""A linear probe: whether the encoder still tells who was trained on, whatever the answers say."""
+"""A linear probe: whether the encoder's features still reveal who was trained on, whatever the answers are."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ SUMMARY = "reads membership off the encoder's features with a linear model; need
 def probe_scores(
     network: nn.Module, loaders: Mapping[str, Batches], inferer: Apply | None, device: torch.device
 ) -> pd.DataFrame:
-    """Fit a logistic regression on the encoder's features that tells `retain` from `validation`, and apply it.
+    """Fit a logistic regression on the encoder's features that separates `retain` from `validation`, and apply it.
 
-    It learns from cases that are known to be members and non-members, and is tested on `forget` and `test`, of which
-    it saw none. Adapters in the decoder leave the encoder as it was: the probe then finds in the student exactly what
-    it finds in the teacher.
+    It learns from cases that are known to be members and non-members, and is tested on cases of `forget` and `test`,
+    which it never saw. Adapters in the decoder do not change the encoder: the probe then finds exactly the same in the
+    student as in the teacher.
 
     Args:
         network: a network whose last encoder stage is known; it must be in evaluation mode.
         loaders: whole cases of `retain`, `validation`, `forget` and `test`.
-        inferer: how the network is applied to a whole image; of a sliding window the features are averaged.
+        inferer: how the network is applied to a whole image; the features of a sliding window are averaged.
         device: where the network is.
 
     Returns:
@@ -43,7 +43,7 @@ def probe_scores(
         member.
 
     Raises:
-        InputError: where the last encoder stage of the network is not known.
+        InputError: if the last encoder stage of the network is not known.
 
     Source: Alain and Bengio, Understanding intermediate layers using linear classifier probes, arXiv 1610.01644.
     """

@@ -1,4 +1,4 @@
-"""Search a folder for anything that the original model can be rebuilt from."""
+"""Search a folder for anything from which the original model can be rebuilt."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from mu_monai.errors import InputError
 ORIGINAL, DIFFERENCE, FACTOR = "original", "difference", "factor"
 ADAPTER, OPTIMIZER, CHECKPOINT, STRANGE = "adapter", "optimizer state", "checkpoint", "not understood"
 KINDS = (ORIGINAL, DIFFERENCE, FACTOR, ADAPTER, OPTIMIZER, CHECKPOINT, STRANGE)
-_NEAR = 0.1  # of the way between original and student: what is nearer than this stands for the one it is near to
-_FEW = 16  # numbers below which closeness can be chance, so that equality alone counts; also the bytes' window
+_NEAR = 0.1  # as a share of the distance between original and student: a tensor nearer than this matches
+_FEW = 16  # with fewer numbers, closeness can be chance, so only equality counts; also the window of the byte search
 _SHOWN = 3
 _ADAPTER_NAME = re.compile(r"\blora_[AB]\b|\bmodules_to_save\b")
 _POSITION = {"trainer", "epoch", "iteration", "optimizer", "scaler", "lr_scheduler", "scheduler"}
 _MOMENTS = {"exp_avg", "exp_avg_sq", "momentum_buffer"}
 _WHAT = {
     ORIGINAL: "holds {n} of the original model's tensors that unlearning changed",
-    DIFFERENCE: "holds the change itself of {n} tensors: taking it off the released weights gives the original back",
-    FACTOR: "holds a low-rank factor of the change of {n} tensors: with its other factor the original comes back",
-    ADAPTER: "is an adapter by its names ({n} of them): taken off, the original comes back",
-    OPTIMIZER: "holds an optimizer's state ({n} entries), which tells which way the weights moved",
-    CHECKPOINT: "is a checkpoint of training ({n} entries of its position): weights of a moment before the last",
-    STRANGE: "could not be read, so nobody can say that it holds nothing",
+    DIFFERENCE: "holds the change itself of {n} tensors: undoing it in the released weights restores the original",
+    FACTOR: "holds a low-rank factor of the change of {n} tensors: with the other factor it restores the original",
+    ADAPTER: "is an adapter by its names ({n} of them): removing it from the weights restores the original",
+    OPTIMIZER: "holds an optimizer's state ({n} entries), which reveals the direction in which the weights moved",
+    CHECKPOINT: "is a training checkpoint ({n} entries of its position): it holds weights from before the end",
+    STRANGE: "could not be read, so its content is unknown",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing in a folder that should not leave the house.
+    """One thing in a folder that should not be released.
 
     Args:
-        file: the file's path in the folder, with members of archives behind a slash.
+        file: the file's path in the folder; members of archives follow a slash.
         kind: one of `KINDS`.
         what: one sentence for a reader.
-        tensors: the tensors of the original model that come back from it; empty where names alone gave it away.
+        tensors: the tensors of the original model that it restores; empty if it was found only by names.
     """
 
     file: str
@@ -52,7 +52,7 @@ class Finding:
 
     @property
     def rebuilds(self) -> bool:
-        """Whether the original, or part of it, was shown to come back from it."""
+        """Whether it was shown to restore the original, or part of it."""
         return self.kind in (ORIGINAL, DIFFERENCE, FACTOR)
 
 
@@ -61,27 +61,26 @@ def search_folder(
     teacher: Mapping[str, torch.Tensor] | None = None,
     student: Mapping[str, torch.Tensor] | None = None,
 ) -> list[Finding]:
-    r"""Look through every file of a folder, hidden ones and members of archives included.
+    r"""Search every file of a folder, including hidden files and members of archives.
 
-    A tensor :math:`x` stands for the original's :math:`t` where it is much nearer to it than the released :math:`s` is,
-    and for the change where it is parallel to :math:`t - s`:
+    A tensor :math:`x` matches the original's :math:`t` if it is much nearer to it than the released :math:`s` is, and
+    matches the change if it is parallel to :math:`t - s`:
 
     .. math:: \|x - t\| \le 0.1 \, \|s - t\|, \qquad 1 - \cos^2(x, t - s) \le 0.01
 
-    A matrix whose rows span all but 1 % of the energy of the change is a low-rank factor of it. Besides, the original's
-    numbers are looked for in the raw bytes of every file, as float32, float16, bfloat16 and float64, so that formats
-    that are not read are searched as well.
+    A matrix whose rows span all but 1 % of the energy of the change is a low-rank factor of it. In addition, the
+    original's numbers are searched in the raw bytes of every file, as float32, float16, bfloat16 and float64, so that
+    unknown formats are covered as well.
 
-    What is encrypted, quantized, or written as text other than JSON is not found; files that could not be read are
-    listed.
+    Content that is encrypted, quantized, or text other than JSON is not found; files that could not be read are listed.
 
     Args:
-        folder: what is to be handed on.
-        teacher: the original model's state dict; without it only the kinds of files can be told.
-        student: the released model's; without it every tensor of the original counts as one that must not be there.
+        folder: the folder to be released.
+        teacher: the original model's state dict; without it only the kinds of files are recognized.
+        student: the released model's state dict; without it no tensor of the original may be in the folder.
 
     Raises:
-        InputError: where the folder does not exist, or a student is given without its teacher.
+        InputError: if the folder does not exist, or a student is given without its teacher.
 
     Example:
         >>> import tempfile
@@ -96,9 +95,9 @@ def search_folder(
     """
     root = Path(folder)
     if not root.is_dir():
-        raise InputError(f"'{folder}' is no folder; give the folder that is to be released")
+        raise InputError(f"'{folder}' is not a folder; give the folder that is to be released")
     if teacher is None and student is not None:
-        raise InputError("a student's weights alone tell nothing about the original; give the teacher's as well")
+        raise InputError("a student's weights alone say nothing about the original; give the teacher's as well")
     secrets = _secrets(teacher or {}, student)
     findings: list[Finding] = []
     for path in sorted(root.rglob("*")):
@@ -106,7 +105,7 @@ def search_folder(
         if path.is_file():
             findings += _in_file(path, name, secrets)
         elif path.is_symlink() or not path.is_dir():
-            findings.append(_finding(name, STRANGE, [], "a link that leads nowhere or to a folder, or no plain file"))
+            findings.append(_finding(name, STRANGE, [], "a broken link, a link to a folder, or not a regular file"))
     return findings
 
 
@@ -119,7 +118,7 @@ def _in_file(path: Path, name: str, secrets: Sequence[_Secret]) -> list[Finding]
 
 
 class _Secret:
-    """A tensor of the original that unlearning changed, and how to know it again."""
+    """A tensor of the original that unlearning changed, and how to recognize it."""
 
     def __init__(self, name: str, original: torch.Tensor, released: torch.Tensor | None) -> None:
         self.name = name
@@ -133,7 +132,7 @@ class _Secret:
         return bool((found - to).norm() <= self.reach)
 
     def match(self, found: torch.Tensor, flat: torch.Tensor) -> str:
-        """Which kind of secret a tensor is; empty where it is none, such as the released weight itself."""
+        """The kind of secret that a tensor is; empty if it is not one, such as the released weight itself."""
         if len(flat) == len(self.original):
             if self.released is not None and self.is_near(flat, self.released):
                 return ""
@@ -145,7 +144,7 @@ class _Secret:
 
     @cached_property
     def matrices(self) -> list[torch.Tensor]:
-        """The change as a matrix `(out, in * kernel)`: of plain layers, and of transposed convolutions."""
+        """The change as matrices `(out, in * kernel)`: as for plain layers, and as for transposed convolutions."""
         shape = self._typed[0].shape
         if len(shape) < 2:
             return []
@@ -165,23 +164,23 @@ class _Secret:
 
     @cached_property
     def needles(self) -> list[bytes]:
-        """A few of the original's numbers in a row, as bytes of every type; none that the released ones have too."""
+        """A few consecutive numbers of the original, as bytes of every type, unless the released ones are the same."""
         moved = self.change.nonzero().flatten()
         start = max(0, min(int(moved[len(moved) // 2]), len(self.original) - _FEW))
         values = self.original[start : start + _FEW]
         if len(values.unique()) < 4:
             return []
         other = None if self.released is None else self.released[start : start + _FEW]
-        found = []
+        needles = []
         for dtype in FLOATS:
             needle = _bytes(values, dtype)
             if other is None or needle != _bytes(other, dtype):
-                found.append(needle)
-        return [*found, values.numpy().astype(">f8").tobytes(), values.numpy().astype(">f4").tobytes()]
+                needles.append(needle)
+        return [*needles, values.numpy().astype(">f8").tobytes(), values.numpy().astype(">f4").tobytes()]
 
 
 def _secrets(teacher: Mapping[str, torch.Tensor], student: Mapping[str, torch.Tensor] | None) -> list[_Secret]:
-    """What must not be there; a tensor of one repeated number tells nothing and is no secret."""
+    """The tensors that must not be there; one that repeats a single number reveals nothing and is left out."""
     released = {name: value for name, value in (student or {}).items() if name in teacher}
     return [
         _Secret(name, value, released.get(name) if _same_shape(released.get(name), value) else None)
@@ -200,7 +199,7 @@ def _findings(part: Part, secrets: Sequence[_Secret]) -> Iterator[Finding]:
     matches: dict[str, set[str]] = {}
     largest = max((len(secret.original) for secret in secrets), default=0)
     for found in part.tensors.values():
-        if 1 < found.numel() <= largest:  # neither an original nor its change or a factor of it is larger
+        if 1 < found.numel() <= largest:  # originals, changes and factors are not larger
             flat = found.double().flatten()
             for secret in secrets:
                 matches.setdefault(secret.match(found, flat), set()).add(secret.name)
@@ -217,7 +216,7 @@ def _findings(part: Part, secrets: Sequence[_Secret]) -> Iterator[Finding]:
 
 
 def _kinds(part: Part) -> Iterator[Finding]:
-    """What names alone give away."""
+    """Findings by names alone."""
     names = set(part.tensors) | part.keys
     adapters = sorted(name for name in part.tensors if _ADAPTER_NAME.search(name))
     if Path(part.name).name == "adapter_config.json":

@@ -1,4 +1,4 @@
-"""What a resume needs: the trainer's position, what trains, and the optimizer's state after the last whole epoch."""
+"""The checkpoint: the trainer's position, the trained weights and the optimizer's state after the last full epoch."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _FILE = "last.pt"
 
 
 class Resumable(Protocol):
-    """What has a state of its own besides weights and optimizer: an unlearning method."""
+    """An object with state besides weights and optimizer: an unlearning method."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values alone: nothing is unpickled."""
+        """Only tensors and plain values, because nothing is unpickled."""
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
-        """Go on from it; the trainer is already where the checkpoint was made."""
+        """Continue from it; the trainer is already at the position of the checkpoint."""
 
 
 def save_checkpoint(engine: SupervisedTrainer, folder: Path, method: Resumable | None = None) -> None:
-    """Replace the checkpoint by the state after the epoch that just ended, atomically."""
+    """Atomically replace the checkpoint with the state after the epoch that just ended."""
     content = {
         "trainer": engine.state_dict(),
         "network": _trained_state(engine.network),
@@ -41,15 +41,15 @@ def save_checkpoint(engine: SupervisedTrainer, folder: Path, method: Resumable |
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether there is something to resume from."""
+    """Whether the folder holds a checkpoint to resume from."""
     return (folder / _FILE).is_file()
 
 
 def restore_checkpoint(engine: SupervisedTrainer, folder: Path, method: Resumable | None = None) -> None:
-    """Put trainer, network, optimizer and method back to where the checkpoint was made.
+    """Restore trainer, network, optimizer and method to the state of the checkpoint.
 
     Raises:
-        InputError: where it is damaged, or of another run.
+        InputError: if it is damaged, or belongs to another run.
     """
     content = read_torch(folder / _FILE, engine.state.device)
     try:
@@ -58,8 +58,8 @@ def restore_checkpoint(engine: SupervisedTrainer, folder: Path, method: Resumabl
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         raise InputError(
-            f"the checkpoint '{folder / _FILE}' is damaged, or of another run ({type(error).__name__}: {error}); start "
-            "a new run"
+            f"the checkpoint '{folder / _FILE}' is damaged, or belongs to another run ({type(error).__name__}: "
+            f"{error}); start a new run"
         ) from error
 
 
@@ -67,14 +67,14 @@ def _restore(engine: SupervisedTrainer, content: Any, folder: Path, method: Resu
     max_epochs = engine.state.max_epochs  # the config may ask for more epochs than the interrupted run did
     position = [value for key, value in content["trainer"].items() if key in ("iteration", "epoch", "epoch_length")]
     if not position or not all(isinstance(value, int) and value >= 0 for value in position):
-        raise ValueError(f"it stands at {position}, which is not a place in a run")
+        raise ValueError(f"its position is {position}, which does not exist in a run")
     engine.load_state_dict(content["trainer"])
     engine.state.max_epochs = max_epochs
-    expected, found = set(_trained_state(engine.network)), set(content["network"])
-    if expected != found:
+    expected, saved = set(_trained_state(engine.network)), set(content["network"])
+    if expected != saved:
         raise InputError(
-            f"the checkpoint in '{folder}' is of other trained weights than the config's (only in one of them: "
-            f"{', '.join(sorted(expected ^ found)[:8])}); resume with the same config, or start a new run"
+            f"the trained weights in the checkpoint in '{folder}' are not those of the config (only in one of them: "
+            f"{', '.join(sorted(expected ^ saved)[:8])}); resume with the same config, or start a new run"
         )
     engine.network.load_state_dict(content["network"], strict=not isinstance(engine.network, Student))
     engine.optimizer.load_state_dict(content["optimizer"])
@@ -85,5 +85,5 @@ def _restore(engine: SupervisedTrainer, content: Any, folder: Path, method: Resu
 
 
 def _trained_state(network: nn.Module) -> dict[str, torch.Tensor]:
-    """A student's frozen weights are the teacher's and are read from there, never copied into the run."""
+    """The weights that train; a student's frozen weights are read from the teacher, never copied into the run."""
     return network.own_state() if isinstance(network, Student) else network.state_dict()

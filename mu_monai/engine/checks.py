@@ -1,4 +1,4 @@
-"""What a finished run proves about itself."""
+"""The self-checks of a finished run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mu_monai.runs.record import SelfCheck
 
 
 def self_checks(network: nn.Module, image: torch.Tensor, *, selective: bool = False) -> tuple[SelfCheck, ...]:
-    """Check the weights and, for a student, what its adapters promise.
+    """Check the weights and, for a student, the properties of its adapters.
 
     Args:
         network: the trained network.
         image: a batch `(B, C, H, W[, D])` to probe it with.
-        selective: whether layers may stand still, as methods that choose their weights let them.
+        selective: whether some layers may stay unchanged, as with methods that choose their weights.
 
     Returns:
         one entry per check.
@@ -39,10 +39,10 @@ def _finite(network: nn.Module) -> SelfCheck:
 
 def _student_checks(student: Student, image: torch.Tensor, selective: bool) -> Iterator[SelfCheck]:
     reverted = student.reverted()
-    found = weights_sha256(reverted.state_dict())
-    same = found == student.base_sha256
+    digest = weights_sha256(reverted.state_dict())
+    same = digest == student.base_sha256
     yield _check(
-        "the teacher's weights and statistics did not move", same, f"SHA-256 {found}" + ("" if same else " differs")
+        "the teacher's weights and statistics did not move", same, f"SHA-256 {digest}" + ("" if same else " differs")
     )
     off = torch.equal(student.teacher(image), reverted.eval()(image))
     yield _check("adapters off equal the teacher bit for bit", off, f"on {len(image)} probe image(s)")
@@ -67,7 +67,7 @@ def _still(student: Student) -> list[str]:
 
 
 def _moved(layer: Any) -> bool:
-    """Whether the adapter moved; the head's restoration may have been taken back."""
+    """Whether the adapter moved; the head's restoration is not counted, since it may have been undone."""
     return all(bool(layer.get_delta_weight(name).any()) for name in layer.lora_A if name != RESTORATION)
 
 

@@ -18,10 +18,10 @@ def record_term(engine: Engine, name: str, value: torch.Tensor | float, weight: 
     """Add a value to the running epoch mean of the column `name`.
 
     Args:
-        engine: the trainer; the sums live in its state and start over with every epoch.
+        engine: the trainer; the sums are kept in its state and reset every epoch.
         name: the column of `curve.csv`.
         value: a scalar; a tensor is detached and stays on its device until the epoch ends.
-        weight: how many cases the value is a mean of.
+        weight: number of cases that the value is a mean of.
     """
     terms = getattr(engine.state, _TERMS, None)
     if terms is None:
@@ -33,7 +33,7 @@ def record_term(engine: Engine, name: str, value: torch.Tensor | float, weight: 
 
 
 def epoch_terms(engine: Engine) -> dict[str, float]:
-    """The mean of every recorded column since the last call; the sums start over."""
+    """The mean of every recorded column since the last call; resets the sums."""
     terms = getattr(engine.state, _TERMS, None) or {}
     setattr(engine.state, _TERMS, {})
     return {name: float(total) / count for name, (total, count) in terms.items()}
@@ -43,7 +43,7 @@ class Curve:
     """The table `curve.csv`, rewritten whole after every epoch.
 
     Args:
-        path: where it is kept.
+        path: path of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,11 +51,11 @@ class Curve:
         self.rows: list[dict[str, float]] = []
 
     def restore(self, epoch: int) -> None:
-        """Read the rows up to `epoch`; later ones belong to an epoch that was not finished."""
+        """Read the rows up to `epoch`; later rows belong to an unfinished epoch."""
         if self.path.is_file() and epoch > 0:
             table = read_table(self.path, ["epoch"], numbers=True)
-            kept = table[table["epoch"] <= epoch]
-            self.rows = [{str(k): v for k, v in row.items() if pd.notna(v)} for row in kept.to_dict("records")]
+            finished = table[table["epoch"] <= epoch]
+            self.rows = [{str(k): v for k, v in row.items() if pd.notna(v)} for row in finished.to_dict("records")]
 
     def append(self, row: dict[str, float]) -> None:
         """Add one epoch and write the file."""

@@ -1,4 +1,4 @@
-"""Small handlers for any MONAI trainer: seeds per epoch and before the first, a stop at NaN, and a progress bar."""
+"""Small handlers for any MONAI trainer: seeds for each epoch and before the first, a stop at NaN, a progress bar."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from mu_monai.keys import LOSS
 
 
 class Reseed:
-    """Start each epoch anew: seed every random generator with `seed + epoch`, and begin a fresh pass over the data.
+    """At the start of each epoch, seed every random generator with `seed + epoch` and begin a new pass over the data.
 
-    An epoch then depends on the weights and its number alone, also where it is shorter or longer than the data, so a
-    resumed run repeats exactly what an uninterrupted one does, without saving the state of any generator.
+    An epoch then depends only on the weights and its number, even if it is shorter or longer than the data. A resumed
+    run therefore repeats exactly what an uninterrupted run does, without saving the state of any generator.
 
     Args:
         seed: the run's seed, an integer of 0 or more.
@@ -40,15 +40,15 @@ class Reseed:
         """Seed torch, numpy, random and the random transforms of the trainer's data set, and restart its loader."""
         set_determinism(self.seed + engine.state.epoch)
         set_rnd(getattr(engine.state.dataloader, "dataset", None), self.seed + engine.state.epoch)
-        engine.set_data(engine.state.dataloader)  # else ignite goes on with a pass that has not ended
+        engine.set_data(engine.state.dataloader)  # otherwise ignite continues an unfinished pass
 
 
 @contextmanager
 def seeded(*datasets: Any) -> Iterator[None]:
-    """Draw from the run's own seed, as before the first epoch, and leave torch's generators as they were.
+    """Draw from the run's own seed, as before the first epoch, and restore torch's generators afterwards.
 
     Args:
-        datasets: whose random transforms are seeded as well; they stay so until an epoch seeds them again.
+        datasets: data sets whose random transforms are seeded as well; they stay seeded until the next epoch.
     """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices):
@@ -61,12 +61,12 @@ def seeded(*datasets: Any) -> Iterator[None]:
 class StopOnNonFinite:
     """Stop the run with an error at the first loss, or the first epoch's weights, that are NaN or infinite.
 
-    The loss is looked at before it reaches the weights, the weights before they reach a checkpoint: attach it after the
-    method and before the run folder.
+    The loss is checked before it changes the weights, and the weights before they are saved in a checkpoint: attach it
+    after the method and before the run folder.
     """
 
     def attach(self, engine: SupervisedTrainer) -> None:
-        """Hook to the finished loss and to the end of every epoch."""
+        """Hook to the completed loss and to the end of every epoch."""
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self.check_loss)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.check_weights)
 
@@ -86,13 +86,13 @@ class StopOnNonFinite:
     def _stop(self, engine: SupervisedTrainer, what: str) -> None:
         raise FloatingPointError(
             f"{what} in epoch {engine.state.epoch}, iteration {engine.state.iteration}; look for NaN in the images, or "
-            "start a new run with a lower learning rate (--set learning_rate=...); the checkpoint of the epoch before "
-            "is kept"
+            "start a new run with a lower learning rate (--set learning_rate=...); the checkpoint of the previous "
+            "epoch is kept"
         )
 
 
 class Progress:
-    """A progress bar over the run's epochs with the losses; silent where the output is no terminal.
+    """A progress bar over the run's epochs with the losses; shown only on a terminal.
 
     Args:
         quiet: no bar even on a terminal.
@@ -108,6 +108,6 @@ class Progress:
 
 
 def _loss(output: Any) -> dict[str, float]:
-    """The loss of an iteration's output, which MONAI splits into a list of cases unless told not to."""
+    """The loss of an iteration's output, which MONAI by default splits into a list of cases."""
     case = output[0] if isinstance(output, list) else output
     return {LOSS: torch.as_tensor(case[LOSS]).item()}

@@ -1,4 +1,4 @@
-"""Where a typed command writes: a folder of its own each time."""
+"""The output folder of a command: a new one each time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 def own_folder(name: str | Path, *, resume: bool = False) -> str:
-    """Make the first of `name`, `name-2`, `name-3` ... that does not exist, for a config that is told no place.
+    """Make the first of `name`, `name-2`, `name-3` ... that does not exist, for a config without an output folder.
 
-    It is made at once, so that two commands never share it, and removed at the end of the program if nothing was
+    It is created immediately, so that two commands never share it, and removed at the end of the program if nothing was
     written into it.
 
     Args:
@@ -31,7 +31,7 @@ def own_folder(name: str | Path, *, resume: bool = False) -> str:
         the folder.
 
     Raises:
-        InputError: where there is nothing to resume.
+        InputError: if there is nothing to resume.
 
     Example:
         >>> import tempfile
@@ -68,10 +68,10 @@ def _newest_to_resume(name: Path) -> Path:
     numbers = (path.name.removeprefix(f"{name.name}-") for path in name.parent.glob("*"))
     last = max((int(number) for number in numbers if number.isdecimal()), default=1)
     folders = [folder for folder, _ in zip(_numbered(name), range(last), strict=False)]
-    found = [folder for folder in folders if has_checkpoint(folder / CHECKPOINTS_DIR)]
-    if not found:
+    resumable = [folder for folder in folders if has_checkpoint(folder / CHECKPOINTS_DIR)]
+    if not resumable:
         raise InputError(
-            f"none of '{name}', '{name}-2' ... holds a checkpoint to resume from: none was begun here, all are "
+            f"none of '{name}', '{name}-2' ... holds a checkpoint to resume from: no run was started here, all are "
             "finished, or their first epoch never ended; leave out --resume, or name the folder with --run_dir"
         )
-    return found[-1]
+    return resumable[-1]

@@ -1,4 +1,4 @@
-"""Per-case scores: every case through the network alone, without augmentation, one row each."""
+"""Per-case scores: every case through the network separately, without augmentation, one row each."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def predict_scores(
     inferer: Callable[[torch.Tensor, Predict], torch.Tensor] | None = None,
     spacing: Sequence[float] | None = None,
 ) -> pd.DataFrame:
-    """Score every case of a loader; logits `(B, K)` are those of a classifier, any others those of masks.
+    """Score every case of a loader; logits `(B, K)` come from a classifier, all others are masks.
 
     Args:
         predict: images `(B, C, H, W[, D])` to logits `(B, C, H, W[, D])` of masks or `(B, K)` of K classes; a network
@@ -77,7 +77,7 @@ def predict_scores(
         `signals.class_signals`, and the classes `label` and `predicted`.
 
     Raises:
-        InputError: where a classifier has a single output, or another number of outputs than there are `classes`.
+        InputError: if a classifier has a single output, or its number of outputs differs from the number of `classes`.
 
     Example:
         >>> batch = {"image": torch.tensor([[0.0, 2.0]]), "label": torch.tensor([1]), "case_id": ["c"],
@@ -109,11 +109,11 @@ class ScoreSubsets:
         device: where the network is.
         interval: epochs between the scores that go into the curve, at least 1.
         batch_size: cases that go through the network at once, at least 1.
-        num_workers: processes that read cases beside this one; 0 for none.
+        num_workers: additional processes that read cases; 0 reads them in this process.
         classes: the names of the output channels, in their order; by default their numbers.
         inferer: how a network is applied to a whole image, such as `SlidingWindowInferer`; by default at once.
         spacing: the size of a voxel in mm, for distances and volumes of the classes of a mask.
-        forget_classes: the names of classes of a mask that are to be forgotten in all cases; none where cases are.
+        forget_classes: the names of classes of a mask to forget in all cases; empty if cases are forgotten.
 
     Attributes:
         loaders: the batches of each subset.
@@ -175,7 +175,7 @@ class ScoreSubsets:
             self(engine)
 
     def _try(self, engine: Engine) -> None:
-        """Score one batch before anything is trained: what cannot be scored is refused now, not after an epoch."""
+        """Score one batch before training: what cannot be scored is refused now, not after an epoch."""
         engine.network.eval()
         loader = next((loader for subset, loader in self.loaders.items() if subset != TEST and len(loader)), None)
         if loader is None:
@@ -184,13 +184,12 @@ class ScoreSubsets:
             self.score(engine.network, islice(loader, 1))
         except (RuntimeError, ValueError) as error:
             raise InputError(
-                f"the first case cannot be scored ({type(error).__name__}: {error}); sizes that do not match come from "
-                "an image_size or patch_size that the network's strides do not divide, or a spacing of another number "
-                "of axes"
+                f"the first case cannot be scored ({type(error).__name__}: {error}); if sizes do not match, choose an "
+                "image_size or patch_size that the network's strides divide, and a spacing with one number per axis"
             ) from None
 
     def _warn_where_nothing_happened(self, engine: Engine) -> None:
-        """Say it where all is answered as before: the most dangerous result is the silent one."""
+        """Warn if everything is answered as before: unnoticed, this would be the most dangerous result."""
         subsets = (RETAIN, FORGET) if self.forget_classes else (FORGET,)
         loaders = [self.loaders[subset] for subset in subsets if len(self.loaders.get(subset, ()))]
         if not isinstance(engine.network, Student) or not loaders:
@@ -204,11 +203,11 @@ class ScoreSubsets:
         what = f"Dice of {', '.join(self.forget_classes)}" if self.forget_classes else "loss of the forget cases"
         old, new = (float(scores[columns].mean().mean()) for scores in (before, after))
         if abs(new - old) < 0.01 * abs(old):
-            trained = "more epochs, smaller batches or a larger learning rate act stronger"
+            trained = "more epochs, smaller batches or a larger learning rate have a stronger effect"
             warn(
                 engine,
-                f"the {what} moved by less than 1 % (teacher {old:.4f}, student {new:.4f}): hardly anything was "
-                f"forgotten; {trained if engine.state.epoch else 'other settings of the method act stronger'}",
+                f"the {what} changed by less than 1 % (teacher {old:.4f}, student {new:.4f}): hardly anything was "
+                f"forgotten; {trained if engine.state.epoch else 'choose other settings of the method'}",
             )
 
     def write(self, models: Mapping[str, Predict], folder: str | Path) -> pd.DataFrame:
@@ -237,7 +236,7 @@ class ScoreSubsets:
         return table
 
     def score(self, predict: Predict, loader: Iterable[Mapping[str, Any]], *, measure: bool = True) -> pd.DataFrame:
-        """Score a loader; distances and volumes take longer than a forward pass, and the curve does without."""
+        """Score a loader; `measure` adds distances and volumes, which take longer than a forward pass."""
         spacing = self.spacing if measure else None
         return predict_scores(predict, loader, self.loss_function, self.device, self.classes, self.inferer, spacing)
 
@@ -248,13 +247,13 @@ def _are_sizes(spacing: object) -> bool:
 
 
 def _warn_of_absent_classes(scores: pd.DataFrame) -> None:
-    """Say which classes no label holds: where they are not predicted either, their Dice of 1 raises every mean."""
+    """Warn about classes that no label holds: if not predicted either, their Dice of 1 raises every mean."""
     metrics = {column: Metric.parse(str(column)) for column in scores.columns}
     volumes = {column: metric.of for column, metric in metrics.items() if metric.quantity == TRUE_VOLUME}
     absent = [name for column, name in volumes.items() if not scores[column].any()]
     if absent:
         logger.warning(
-            "no label holds %s; a Dice of 1 counts where it is not predicted. Name the classes that the labels have: "
-            "--set classes='[\"background\", ...]'",
+            "no label holds %s; cases in which it is not predicted either count with a Dice of 1. Name the classes "
+            "that the labels have: --set classes='[\"background\", ...]'",
             " or ".join(map(repr, absent)),
         )

@@ -1,4 +1,4 @@
-"""The run folder: everything that a training or unlearning leaves behind, and what resumes it."""
+"""The run folder: everything that a training or unlearning run writes, and how it is resumed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ from mu_monai.runs.record import (
 )
 from mu_monai.runs.stamp import command_line, package_versions, told_provenance
 
-# What may differ when a run is resumed: where things are, how long it goes on, and what is looked at meanwhile. Split
+# What may differ when a run is resumed: paths, the number of epochs, and what is only observed during the run. Split
 # and weights are compared by content.
 _FREE = {
     *("resume", "run_dir", "bundle_root", "dataset_dir", "split", "teacher", "device"),
@@ -73,7 +73,7 @@ logger = logging.getLogger(__name__)
 
 
 class Method(Resumable, Protocol):
-    """What the run folder wants to know of an unlearning method."""
+    """What the run folder needs from an unlearning method."""
 
     selective: ClassVar[bool]
 
@@ -81,13 +81,13 @@ class Method(Resumable, Protocol):
         """The hyper-parameters by name."""
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
-        """What it measured on the finished run."""
+        """What it measures on the finished run."""
 
 
 class RunFolder:
     """Writes a run folder while a `SupervisedTrainer` runs, and resumes the trainer from it.
 
-    Attach it last: an epoch is kept once everything else that belongs to it has happened.
+    Attach it last: an epoch is saved after everything else that belongs to it has happened.
 
     Args:
         folder: the run folder; it must not exist, unless the run is resumed.
@@ -95,11 +95,11 @@ class RunFolder:
         split: path of the `split.json` in use.
         seed: the run's seed.
         subsets: the subsets that are trained on.
-        method: the unlearning method; none for a training run.
-        teacher: path of the starting weights; none for a training run.
-        preset: name of the preset that the method's settings came from; none where they came from no preset.
-        forget_classes: the classes of a mask that are unlearned, or that training leaves out as if there were none.
-        resume: go on from the folder's checkpoint.
+        method: the unlearning method; `None` for a training run.
+        teacher: path of the starting weights; `None` for a training run.
+        preset: name of the preset that the method's settings came from; `None` if there was no preset.
+        forget_classes: the classes of a mask that are unlearned, or that training treats as background.
+        resume: continue from the folder's checkpoint.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class RunFolder:
         resume: bool = False,
     ) -> None:
         self.folder, self.method, self.resume = Path(folder), method, resume
-        # absolute, since the run is read again from other working directories
+        # absolute, since the run may be read from other working directories
         self.split, self.teacher = Path(split).absolute(), None if teacher is None else str(Path(teacher).absolute())
         self.curve = Curve(self.folder / CURVE_CSV)
         self._probe: torch.Tensor | None = None  # an image for the self-checks
-        self._clock = math.nan  # when the run began, interruptions left out; NaN before it has begun
-        self._began = self._cpu_began = 0.0  # when the trainer was made: what methods do at its start counts as well
+        self._clock = math.nan  # start of the run, without interruptions; NaN before it starts
+        self._began = self._cpu_began = 0.0  # at attach, so that what methods do at the start counts
         self.run_record = RunRecord(
             verb=TRAIN if method is None else UNLEARN,
             status=RUNNING,
@@ -156,12 +156,12 @@ class RunFolder:
                 raise InputError(f"'{self.folder}' holds no checkpoint to resume from: {_why_not(self.folder)}")
         elif existing:
             raise InputError(
-                f"the run folder '{self.folder}' exists; give another one, remove it, or go on with it through --resume"
+                f"the run folder '{self.folder}' exists; give another one, remove it, or continue it with --resume"
             )
 
     def _start(self, engine: SupervisedTrainer) -> None:
         self._lock.enter_context(writing(self.folder))
-        self._check_folder()  # again: another command may have written it meanwhile
+        self._check_folder()  # again: another command may have written to it in the meantime
         network, config = engine.network, running_config()
         self._note(
             max_epochs=engine.state.max_epochs,
@@ -194,12 +194,12 @@ class RunFolder:
         before, now = (
             record.to_json(),
             json.loads(json.dumps(self.run_record.to_json())),
-        )  # as it reads once it is written
-        for said in (before, now):  # where a method's class lies may change, and earlier versions do not say
-            said["method"] = said["method"] and {key: said["method"][key] for key in ("name", "settings")}
+        )  # as it will be read back
+        for content in (before, now):  # the module of a method's class may change, and earlier versions do not store it
+            content["method"] = content["method"] and {key: content["method"][key] for key in ("name", "settings")}
         problems = [
-            f"the {name} differ from those that '{self.folder}' was started with ({before['sha256'].get(name)}, now "
-            f"{now['sha256'][name]}); resume with the same, or start a new run"
+            f"the SHA-256 of {name} was {before['sha256'].get(name)} when '{self.folder}' was started, and is now "
+            f"{now['sha256'][name]}; resume with the same, or start a new run"
             for name in ("split", "starting_weights")
             if before["sha256"].get(name) != now["sha256"][name]
         ]
@@ -214,8 +214,8 @@ class RunFolder:
         restore_checkpoint(engine, self.folder / CHECKPOINTS_DIR, self.method)
         if engine.state.epoch > engine.state.max_epochs:
             raise InputError(
-                f"max_epochs={engine.state.max_epochs}, but '{self.folder}' has {engine.state.epoch} epochs behind it; "
-                "resume with at least as many, or start a new run"
+                f"max_epochs={engine.state.max_epochs}, but '{self.folder}' has already finished {engine.state.epoch} "
+                f"epochs; resume with max_epochs={engine.state.epoch} or more, or start a new run"
             )
         self.curve.restore(engine.state.epoch)
         self._note(
@@ -274,15 +274,17 @@ class RunFolder:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What the run says of itself by now, as `run.json` has it; configs look things up in it."""
+        """The run's record so far, as in `run.json`; configs look up values in it."""
         return self.run_record.to_json()
 
     def _note(self, **known: Any) -> None:
-        """Put what is known by now into the record."""
+        """Add values to the record."""
         self.run_record = replace(self.run_record, **known)
 
     def _write(self) -> None:
-        cpu = None if self.resume else round(time.process_time() - self._cpu_began, 3)  # of a killed part, unknown
+        cpu = (
+            None if self.resume else round(time.process_time() - self._cpu_began, 3)
+        )  # unknown for an interrupted part
         self._note(
             seconds=round(time.monotonic() - self._clock, 3),
             cpu_seconds=cpu,
@@ -292,10 +294,11 @@ class RunFolder:
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Which ids of the config would make the rest of a run another one than its beginning."""
+    """Why the rest of a run would differ from its beginning: the config ids that changed."""
     ids = sorted(key for key in before.keys() | now.keys() if key not in _FREE and before.get(key) != now.get(key))
     return [
-        f"config id '{key}' was {before.get(key)!r} and is now {now.get(key)!r}; resume with the same, or start anew"
+        f"config id '{key}' was {before.get(key)!r} and is now {now.get(key)!r}; resume with the same, or start a new "
+        "run"
         for key in ids
     ]
 
@@ -310,7 +313,7 @@ def _why_not(folder: Path) -> str:
 
 
 def role_of(subsets: Sequence[str], forget_classes: Sequence[str] = (), *, unlearning: bool = False) -> str:
-    """The role of a model by what it was trained on: `student`, `teacher` (all that is to forget) or `retrained`.
+    """The role of a model by what it was trained on: `student`, `teacher` (also the forget cases) or `retrained`.
 
     Example:
         >>> role_of(["retain"]), role_of(["retain", "forget"], ["lesion"])
@@ -322,7 +325,7 @@ def role_of(subsets: Sequence[str], forget_classes: Sequence[str] = (), *, unlea
 
 
 def running_config() -> dict[str, Any] | None:
-    """The config of the MONAI workflow that is running now, overrides included; none outside a workflow.
+    """The config of the MONAI workflow that is running, including overrides; `None` outside a workflow.
 
     A MONAI config cannot refer to itself as a whole, so the workflow is looked up among the callers.
     """
@@ -342,7 +345,7 @@ def _parameters(network: torch.nn.Module) -> dict[str, Any]:
 
 
 def _forget_peak_memory(device: torch.device) -> None:
-    """Begin anew with the peak, where several runs share a process; only Linux can."""
+    """Reset the peak, because several runs may share a process; for the process this works only on Linux."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with suppress(OSError):
@@ -350,12 +353,12 @@ def _forget_peak_memory(device: torch.device) -> None:
 
 
 def _peak_memory_mib(device: torch.device) -> float:
-    """The peak of the GPU that the run is on, else of the process."""
+    """The peak memory of the run's GPU, or of the process on a CPU, in MiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset / 2**20
-    import resource  # which Windows does not have
+    import resource  # does not exist on Windows
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

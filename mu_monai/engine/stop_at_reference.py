@@ -1,4 +1,4 @@
-"""The end of forgetting: where forgotten cases are answered like unseen ones."""
+"""The end of forgetting: the epoch at which forgotten cases are answered like unseen ones."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ REFERENCE, REWIND = "reference", "rewind"
 
 @dataclass
 class ReferenceWatch:
-    r"""Follows how well losses tell forget cases from unseen ones, and says when they no longer do.
+    r"""Tracks how well losses distinguish forget cases from unseen ones, and reports when they no longer do.
 
     .. math:: A = P(L_{forget} < L_{unseen}) + \tfrac12 P(L_{forget} = L_{unseen})
 
-    over patients. A model that remembers has `A` near 1; one that never saw the forget cases has 0.5; below, it answers
-    them worse than cases that it never saw, which gives them away as well.
+    over patients. A model that remembers has `A` near 1; one that never saw the forget cases has 0.5. Below 0.5, it
+    answers them worse than cases that it never saw, which reveals them as well.
 
     Args:
         tolerance: how far from 0.5 `A` may be to count as reached, in (0, 0.5).
-        epochs: what was seen: `epoch`, `forget_auc`, `forget_loss` and `unseen_loss` (medians) of each.
-        nearest: the epoch whose `A` is nearest to 0.5; none before the first.
+        epochs: `epoch`, `forget_auc`, `forget_loss` and `unseen_loss` (medians) of each epoch so far.
+        nearest: the epoch whose `A` is nearest to 0.5; `None` before the first.
 
     Source:
-        Ours. The losses are those that a loss-threshold attack uses (arXiv 1709.01604); the unseen cases are those of
+        Ours. The losses are those used by a loss-threshold attack (arXiv 1709.01604); the unseen cases are those of
         `validation`, so that `test` stays unseen for the audit.
 
     Example:
@@ -52,7 +52,7 @@ class ReferenceWatch:
     nearest: int | None = None
 
     def see(self, epoch: int, forget: Sequence[float], unseen: Sequence[float]) -> float:
-        """Take note of the losses after an epoch, one per patient; returns `A`."""
+        """Record the losses after an epoch, one per patient; returns `A`."""
         auc = loss_auc(forget, unseen)
         best = min((abs(seen["forget_auc"] - 0.5) for seen in self.epochs), default=float("inf"))
         if abs(auc - 0.5) < best:
@@ -64,7 +64,7 @@ class ReferenceWatch:
 
     @property
     def reached(self) -> bool:
-        """Whether the losses after the last epoch no longer tell forget cases from unseen ones."""
+        """Whether the losses after the last epoch no longer distinguish forget cases from unseen ones."""
         return bool(self.epochs) and abs(self.epochs[-1]["forget_auc"] - 0.5) <= self.tolerance
 
     @property
@@ -73,7 +73,7 @@ class ReferenceWatch:
         return bool(self.epochs) and self.epochs[-1]["forget_auc"] < 0.5 - self.tolerance
 
     def warnings(self) -> list[str]:
-        """What a user must know of the finished run."""
+        """What a user must know about the finished run."""
         if not self.epochs:
             return []
         auc = next(seen["forget_auc"] for seen in self.epochs if seen["epoch"] == self.nearest)
@@ -82,11 +82,11 @@ class ReferenceWatch:
         what = "are still answered better" if auc > 0.5 else "are answered worse"
         return [
             f"the run ended before it reached its reference: forget cases {what} than unseen ones (AUC {auc:.3f}, "
-            f"sought 0.5 within {self.tolerance:g}); give it more epochs, or a weaker or stronger forget side"
+            f"target 0.5 within {self.tolerance:g}); give it more epochs, or change the strength of the forget side"
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as JSON holds it; `ReferenceWatch(**content)` is its inverse."""
+        """All fields as JSON content; `ReferenceWatch(**content)` is the inverse."""
         return asdict(self)
 
 
@@ -101,19 +101,19 @@ def loss_auc(forget: Sequence[float], unseen: Sequence[float]) -> float:
 
 
 class StopAtReference:
-    """Looks after every epoch where a run is on its way to its reference, and leads it back to the nearest epoch.
+    """Compares a run with its reference after every epoch, and at the end goes back to the nearest epoch.
 
     The curve gets `forget_auc`, the `A` of `ReferenceWatch`. At the end, the student is that of the nearest epoch.
 
     Args:
-        stop_at: `reference`: end the run where forget cases are like unseen ones; `rewind`: let it go on.
+        stop_at: `reference`: end the run when forget cases are answered like unseen ones; `rewind`: run to the end.
         tolerance: how far from 0.5 the AUC may be to count as reached, in (0, 0.5).
-        comes_back: whether the run itself leads cases that were forgotten too far back, so that it need not end there.
-        cases: the cases that a trainer's run is measured on.
-        unseen: cases that were never trained on, whole ones where there are any; none where there is no such case.
+        comes_back: whether the method itself brings back cases that were forgotten too far, so that the run continues.
+        cases: returns the cases that a trainer's run is measured on.
+        unseen: cases that were never trained on, whole cases if there are any; `None` if there are no such cases.
 
     Raises:
-        InputError: where there are no unseen cases.
+        InputError: if there are no unseen cases.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class StopAtReference:
     ) -> None:
         if unseen is None or not len(unseen):
             raise InputError(
-                f"method#stop_at='{stop_at}' compares with unseen cases, and there is none: give the split validation "
+                f"method#stop_at='{stop_at}' compares with unseen cases, and the split has none: give it validation "
                 "cases (--validation), or leave stop_at out"
             )
         self._stop_at, self._comes_back, self._cases, self._unseen = stop_at, comes_back, cases, unseen
@@ -135,12 +135,12 @@ class StopAtReference:
         self._nearest: dict[str, torch.Tensor] = {}  # the student where the reference was nearest
 
     def attach(self, engine: SupervisedTrainer) -> None:
-        """Hook to the end of every epoch, and of the run; attach it behind whatever changes weights there."""
+        """Hook to the end of every epoch and of the run; attach it after all handlers that change weights there."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._look)
         engine.add_event_handler(Events.COMPLETED, self._go_back)
 
     def _look(self, engine: SupervisedTrainer) -> None:
-        """Compare the losses of forget and unseen cases, keep the nearest student, and stop where they are alike."""
+        """Compare the losses of forget and unseen cases, keep the nearest student, and stop if they are alike."""
         cases = self._cases(engine)
         forget = patient_losses(engine, engine.network, cases.forget, cases.inferer)
         unseen = patient_losses(engine, engine.network, self._unseen, cases.inferer)
@@ -159,11 +159,11 @@ class StopAtReference:
         warn(engine, *self.watch.warnings())
 
     def state_dict(self) -> dict[str, Any]:
-        """What was seen, and the nearest student."""
+        """The epochs so far, and the nearest student."""
         return {"steering": self.watch.as_dict(), "nearest": self._nearest}
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
-        """Go on from where `state_dict` was taken."""
+        """Continue from the state that `state_dict` returned."""
         self._nearest = dict(state.get("nearest", {}))  # a checkpoint of an earlier version has none
         self.watch = ReferenceWatch(**state["steering"])
         self._end_where_it_arrived(engine)

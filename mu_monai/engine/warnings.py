@@ -1,4 +1,4 @@
-"""What a user must know of a run, gathered while it runs; `run.json` keeps it."""
+"""Warnings about a run, collected while it runs and stored in `run.json`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from mu_monai.keys import WARNINGS
 
 
 def warned(engine: Engine) -> list[str]:
-    """The sentences so far."""
+    """The warnings so far."""
     return list(getattr(engine.state, WARNINGS, []))
 
 
 def warn(engine: Engine, *sentences: str) -> None:
-    """Add sentences, each of which says what happened and what to do."""
+    """Add warnings; each is a sentence that says what happened and what to do."""
     setattr(engine.state, WARNINGS, [*warned(engine), *sentences])

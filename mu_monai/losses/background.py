@@ -1,4 +1,4 @@
-"""The background term: every pixel of a forget case shall be background."""
+"""The background term: every pixel of a forget case should be background."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Background(nn.Module):
     .. math:: L = -\frac{1}{n} \sum_i \log p_i(\text{background}), \quad
         \text{sigmoid: } L = \frac{1}{n} \sum_i \mathrm{BCE}(\sigma(z_i), 0) = \frac{1}{n} \sum_i \log(1 + e^{z_i})
 
-    Range [0, inf), in nats; 0 where every pixel is surely background.
+    Range [0, inf), in nats; 0 if every pixel is background with certainty.
 
     Args:
         softmax: whether the channels are one softmax, whose class 0 is background, or independent sigmoid outputs.

@@ -1,4 +1,4 @@
-"""The distillation term: on retained cases the student shall answer as the teacher does."""
+"""The distillation term: on retained cases the student should answer as the teacher does."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Distillation(nn.Module):
     over the batch. Range [0, inf), for `js` [0, T^2 log 2], in nats; 0 if and only if student and teacher agree.
 
     Args:
-        temperature: `T` > 0; larger values weigh the teacher's doubts more.
-        direction: `forward` (to all that the teacher holds possible), `reverse` (to nothing that it does not) or `js`
-            (symmetric, bounded).
+        temperature: `T` > 0; larger values give the teacher's uncertainty more weight.
+        direction: `forward` (cover every outcome that the teacher considers possible), `reverse` (avoid every outcome
+            that it does not) or `js` (symmetric, bounded).
         softmax: whether the channels are one softmax or independent sigmoid outputs.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The entropy term: on forget cases the student shall be as unsure as it can be."""
+"""The entropy term: on forget cases the student should be as uncertain as possible."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from mu_monai.losses.outcomes import divergence, log_probabilities, uniform
 
 
 class Entropy(nn.Module):
-    r"""What the entropy of the student's answer lacks to its greatest value.
+    r"""The difference between the maximum entropy and the entropy of the student's answer.
 
     .. math:: L = \log K - H(p) = \log K + \sum_k p_k \log p_k = \mathrm{KL}(p \,\|\, u)
 
     averaged over places; `K` outcomes, 2 in every channel of a sigmoid output. Range [0, log K], in nats; 0 if and only
-    if every outcome is equally probable. Being bounded, it hardly moves an answer that is very sure; `Uniform` does.
+    if every outcome is equally probable. Because it is bounded, it hardly moves a very confident answer; `Uniform`
+    does.
 
     Args:
         softmax: whether the channels are one softmax or independent sigmoid outputs.
 
     Source:
-        *Erase to Retain* (arXiv 2511.16574), eq. 9 and section 3. Eq. 9 is printed as `H` to be added to a loss that is
-        lowered, which would make the student *surer*; the text wants the opposite, so `-H` is lowered here, with log K
-        added so that the best value is 0.
+        *Erase to Retain* (arXiv 2511.16574), eq. 9 and section 3. Eq. 9 prints `H` as a term of a loss that is
+        minimized, which would make the student *more* confident; the text wants the opposite, so `-H` is minimized
+        here, with log K added so that the minimum is 0.
 
     Example:
         >>> Entropy(softmax=True)(torch.zeros(1, 9)).item()
         0.0
-        >>> round(Entropy(softmax=True)(torch.tensor([[1000.0] + 8 * [0.0]])).item(), 4)  # sure: log 9
+        >>> round(Entropy(softmax=True)(torch.tensor([[1000.0] + 8 * [0.0]])).item(), 4)  # certain: log 9
         2.1972
     """
 

@@ -1,4 +1,4 @@
-"""The forget terms by name: what each takes, which answer it favors, and which of them cannot be had together."""
+"""The forget terms by name: what each takes, which answer it favors, and which of them cannot be combined."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class ForgetTerm:
 
     Args:
         make: builds the term; takes the keyword `softmax` and the term's own settings.
-        inputs: what `forward` takes, by name: of `student` (logits), `label`, `teacher` (logits), `student_features`,
-            `teacher_features`.
-        answer: where its minimum lies, a key of `ANSWERS`; none where it favors no answer.
-        tasks: the tasks in which it has a meaning.
-        whole: why it cannot be restricted to some of an image's places; none where it is a mean over places.
+        inputs: what `forward` takes, by name: some of `student` (logits), `label`, `teacher` (logits),
+            `student_features`, `teacher_features`.
+        answer: the answer at its minimum, a key of `ANSWERS`; `None` if it favors no answer.
+        tasks: the tasks that it applies to.
+        whole: why it cannot be restricted to some of an image's places; `None` if it is a mean over places.
     """
 
     make: Callable[..., nn.Module]
@@ -76,18 +76,18 @@ FORGET_TERMS: dict[str, ForgetTerm] = {
 
 
 def contradictions(terms: Collection[str], task: str, *, mixed_targets: bool = False) -> list[str]:
-    """Say what forbids forget terms together: one sentence per problem, none where they fit.
+    """Why forget terms cannot be combined: one sentence per problem, empty if they can.
 
     Args:
         terms: names of forget terms.
         task: `segmentation` or `classification`.
-        mixed_targets: whether terms that pull to different answers may be summed.
+        mixed_targets: whether terms that pull toward different answers may be summed.
 
     Example:
         >>> contradictions(["entropy", "repulsion"], "classification")
         []
         >>> contradictions(["background"], "classification")
-        ["the forget term 'background' has no meaning for classification; use one of label_flip,
+        ["the forget term 'background' does not apply to classification; use one of label_flip,
         teacher_contradiction, entropy, repulsion, uniform, random_label"]
     """
     known = [name for name in terms if name in FORGET_TERMS]
@@ -98,7 +98,7 @@ def contradictions(terms: Collection[str], task: str, *, mixed_targets: bool = F
     ]
     fitting = [name for name, term in FORGET_TERMS.items() if task in term.tasks]
     problems += [
-        f"the forget term {name!r} has no meaning for {task}; use one of {', '.join(fitting)}"
+        f"the forget term {name!r} does not apply to {task}; use one of {', '.join(fitting)}"
         for name in known
         if name not in fitting
     ]
@@ -106,7 +106,7 @@ def contradictions(terms: Collection[str], task: str, *, mixed_targets: bool = F
 
 
 def unrestrictable(terms: Collection[str]) -> Iterator[str]:
-    """Say which forget terms cannot act on the voxels of some classes alone, and why.
+    """Say which forget terms cannot be restricted to the voxels of some classes, and why.
 
     Example:
         >>> list(unrestrictable(["background"]))
@@ -133,6 +133,6 @@ def _different_answers(terms: Collection[str]) -> Iterator[str]:
     if len(pulls) > 1:
         listed = ", ".join(f"{' and '.join(names)} {ANSWERS[answer]}" for answer, names in pulls.items())
         yield (
-            f"the forget terms pull to different answers, so that their sum reaches none of them: {listed}; choose "
+            f"the forget terms pull toward different answers, so their sum reaches none of them: {listed}; choose "
             "one, or set method#mixed_targets=true to sum them as section 3 of arXiv 2511.16574 does"
         )

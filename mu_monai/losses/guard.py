@@ -1,4 +1,4 @@
-"""The guard term: on retained cases the student's logits shall stay where the teacher's are."""
+"""The guard term: on retained cases the student's logits should stay where the teacher's are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Guard(nn.Module):
 
     Args:
         reduction: `mean` over everything, or `sum` over the pixels and channels of a case and mean over cases, which is
-            larger by the number of pixels and channels and needs a weight that is smaller by as much.
+            larger by the number of pixels times channels and needs a weight that is smaller by the same factor.
 
     Raises:
         InputError: for another reduction.

@@ -12,8 +12,8 @@ class Hinge(nn.Module):
     .. math:: L = \frac1B \sum_i \max(0,\, t_i - \ell_i), \quad
         L_{two\text{-}sided} = \frac1B \sum_i |t_i - \ell_i|
 
-    It is 0, with a gradient of 0, as soon as every case has reached its target: unlike an ascent on the loss it cannot
-    run away. Two-sided it also leads cases back that are beyond their target.
+    It is 0, with a zero gradient, as soon as every case has reached its target: unlike gradient ascent on the loss, it
+    cannot diverge. The two-sided hinge also brings back cases that are beyond their target.
 
     Source:
         Ours. Bounded ascent is known from unlearning by a loss threshold ("stop at the loss of unseen data"); here the
@@ -30,8 +30,8 @@ class Hinge(nn.Module):
 
         Args:
             losses: the loss of each forget case, `(B,)`, in the loss's own unit.
-            targets: what it shall reach, `(B,)`, in the same unit.
-            two_sided: whether a loss beyond its target is led back.
+            targets: the losses to reach, `(B,)`, in the same unit.
+            two_sided: whether a loss beyond its target is brought back.
         """
         missing = targets - losses
         return (missing.abs() if two_sided else missing.relu()).mean()

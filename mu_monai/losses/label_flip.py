@@ -1,4 +1,4 @@
-"""The label-flip term: on forget cases the student shall answer anything but the truth."""
+"""The label-flip term: on forget cases the student should answer anything but the truth."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ class LabelFlip(nn.Module):
     .. math:: L = -\frac{1}{K - 1} \sum_{k \ne y} \log p_k, \quad \text{sigmoid: } L = \mathrm{BCE}(p, 1 - y)
 
     averaged over places; `K` outcomes, 2 in every channel of a sigmoid output. With more than two classes the target is
-    spread evenly over the wrong ones. Range [log(K - 1), inf), in nats: 0 at best for sigmoid, reached where every
-    answer is surely the flipped one, and log(K - 1) where the wrong classes share all probability evenly.
+    spread evenly over the wrong ones. Range [log(K - 1), inf), in nats: for sigmoid the minimum is 0, reached if every
+    answer is the flipped one with certainty; for softmax it is log(K - 1), reached if the wrong classes share all
+    probability evenly.
 
     Args:
         softmax: whether the channels are one softmax or independent sigmoid outputs.
 
     Source:
         *Erase to Retain* (arXiv 2511.16574), section 3. Ascended, as printed there, a cross-entropy to `1 - y` would
-        push the answer back to `y`; here it is lowered, which pushes it to `1 - y`. Several classes: our extension.
+        push the answer back to `y`; here it is minimized, which pushes it to `1 - y`. Several classes are our
+        extension.
 
     Example:
         >>> label = torch.tensor([[[[0.0, 1.0]]]])

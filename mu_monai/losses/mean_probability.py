@@ -1,4 +1,4 @@
-"""The mean-probability term: over a forget image the answers shall balance out."""
+"""The mean-probability term: over a forget image the probabilities should average to even odds."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class MeanProbability(nn.Module):
         \bar p_{b,c} = \frac{1}{n} \sum_i p_{b,c,i}
 
     with the mean over the pixels `i` of one case taken first. A sigmoid output has `K = 2` in every channel, a softmax
-    `K = C`. Range [0, 1/4] for sigmoid, [0, (K - 1) / K^2] for softmax; 0 where the mean is even, which half of the
-    image surely present and half surely absent satisfies as well as doubt everywhere.
+    `K = C`. Range [0, 1/4] for sigmoid, [0, (K - 1) / K^2] for softmax; 0 if the mean is even. An image that is
+    certainly present in one half and certainly absent in the other satisfies this as well as uncertainty everywhere.
 
     Args:
         softmax: whether the channels are one softmax or independent sigmoid outputs.
 
     Source:
-        *Erase to Retain* (arXiv 2511.16574), section 3, where the squared norm is part of an objective that is ascended
-        and would so be raised; here it is lowered, as the text wants. The norm is divided by the number of channels,
-        so that a sigmoid output and a softmax over two classes agree.
+        *Erase to Retain* (arXiv 2511.16574), section 3, where the squared norm is part of an objective that is
+        maximized; here it is minimized, as the text wants. The norm is divided by the number of channels, so that a
+        sigmoid output and a softmax over two classes agree.
 
     Example:
         >>> MeanProbability()(torch.full((1, 1, 4, 4), -1000.0)).item()

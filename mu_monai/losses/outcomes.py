@@ -1,7 +1,7 @@
 """One view of every output: log-probabilities over the outcomes of a place, in dimension 1.
 
-A softmax output has its K classes as outcomes. A sigmoid output has two in every channel: absent (0) and present (1). A
-term that is written over outcomes is thereby the same formula for masks of either kind, 2D or 3D, and for classes.
+A softmax output has its K classes as outcomes. A sigmoid output has two in every channel: absent (0) and present (1).
+Therefore a term over outcomes is the same formula for masks of either kind, 2D or 3D, and for classes.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def log_probabilities(logits: torch.Tensor, softmax: bool) -> torch.Tensor:
     """
     if softmax and logits.shape[1] < 2:
         raise InputError(
-            f"a softmax over {logits.shape[1]} channel is always 1 and teaches nothing; it needs 2 channels or more, "
-            "and a single channel is a sigmoid output: use softmax=False"
+            f"a softmax over {logits.shape[1]} channel is always 1, so nothing is learned; a softmax needs 2 channels "
+            "or more, and a single channel is a sigmoid output: use softmax=False"
         )
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if softmax:
@@ -46,7 +46,7 @@ def log_probabilities(logits: torch.Tensor, softmax: bool) -> torch.Tensor:
 
 
 def probabilities(logits: torch.Tensor, softmax: bool) -> torch.Tensor:
-    """Probabilities of the channels, `(B, C, ...)` as the logits: of each class, or of presence.
+    """Probabilities of the channels, `(B, C, ...)` like the logits: of each class, or of presence.
 
     Example:
         >>> probabilities(torch.zeros(1, 1), softmax=False).item()
@@ -88,13 +88,13 @@ def outcome_count(logits: torch.Tensor, softmax: bool) -> int:
 
 
 def shifted(label: torch.Tensor, logits: torch.Tensor, softmax: bool, shift: torch.Tensor) -> torch.Tensor:
-    r"""The label `(y + shift) mod K`, in the form that it was given in; `K` as in `outcome_count`.
+    r"""The label `(y + shift) mod K`, in the same form as `label`; `K` as in `outcome_count`.
 
     Args:
         label: as in `label_outcomes`.
         logits: `(B, C, ...)`.
         softmax: whether the channels are one softmax or independent sigmoid outputs.
-        shift: integers, one per case `(B,)` or one per place; what is no multiple of `K` gives a wrong label.
+        shift: integers, one per case `(B,)` or one per place; one that is not a multiple of `K` gives a wrong label.
 
     Example:
         >>> shifted(torch.tensor([0, 2]), torch.zeros(2, 3), True, torch.tensor([1, 2]))
@@ -120,7 +120,7 @@ def uniform(log_p: torch.Tensor) -> torch.Tensor:
 
 
 def others(p: torch.Tensor) -> torch.Tensor:
-    """Every outcome in proportion to what is not on it, `(1 - p) / (K - 1)`: the opposite of an answer `p`.
+    """The opposite of an answer `p`, `(1 - p) / (K - 1)`: each outcome in proportion to the probability of the others.
 
     Example:
         >>> others(torch.tensor([[1.0, 0.0, 0.0]]))

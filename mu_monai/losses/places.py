@@ -1,4 +1,4 @@
-"""Terms on some of a mask's places: those that a label, or a network, gives to chosen classes."""
+"""Terms on some of a mask's places: those that a label, or a network, assigns to chosen classes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def answered(logits: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
 
 
 def at_places(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """The values at N chosen places, `(N, C)`, as if each place were a case: a mean over places is one over them.
+    """The values at N chosen places, `(N, C)`, as if each place were a case, for terms that are a mean over places.
 
     Args:
         values: logits or a label, `(B, C, H, W[, D])`.
@@ -45,7 +45,7 @@ def at_places(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
 
 
 def over_places(term: nn.Module, chosen: torch.Tensor, *inputs: torch.Tensor) -> torch.Tensor:
-    """A term's mean over chosen places; 0, with a gradient of zeros, where nothing is chosen.
+    """A term's mean over chosen places; 0, with a zero gradient, if no place is chosen.
 
     Args:
         term: takes `inputs` and returns a mean over places.

@@ -1,4 +1,4 @@
-"""The random-label term: on forget cases the student shall learn labels that mean nothing."""
+"""The random-label term: on forget cases the student should learn random labels."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from mu_monai.losses.outcomes import label_outcomes, log_probabilities
 
 
 class RandomLabel(nn.Module):
-    r"""Cross-entropy of the student's answer to a label drawn anew at every call.
+    r"""Cross-entropy of the student's answer to a label redrawn at every call.
 
     .. math:: L = -\frac{1}{n} \sum_i \log p_i(\tilde y_i)
 
     With softmax the draw is uniform over all classes but the true one, once per case for classes and once per pixel for
-    masks. With sigmoid it is a fair coin per pixel and channel, which does not look at the label. Range [0, inf), in
-    nats. Averaged over draws its minimum is the undecided answer for sigmoid, and for softmax an even one over the
-    wrong classes; a single step follows its own draw. The draws come from torch's global generator.
+    masks. With sigmoid it is a fair coin per pixel and channel, regardless of the label. Range [0, inf), in nats.
+    Averaged over draws, the answer at the minimum is even odds for sigmoid, and evenly spread over the wrong classes
+    for softmax; a single step follows its own draw. The draws come from torch's global generator.
 
     Args:
         softmax: whether the channels are one softmax or independent sigmoid outputs.
 
     Source:
         *Erase to Retain* (arXiv 2511.16574), eq. 8, which does not say whether the true class may be drawn (here: no)
-        nor when (here: at every step). Masks: our extension.
+        or when labels are drawn (here: at every step). Masks are our extension.
 
     Example:
-        >>> sure = torch.tensor([[1000.0, 0.0, 0.0]])
-        >>> RandomLabel(softmax=True)(sure, torch.tensor([0])).item()  # the true class 0 is never drawn
+        >>> confident = torch.tensor([[1000.0, 0.0, 0.0]])
+        >>> RandomLabel(softmax=True)(confident, torch.tensor([0])).item()  # the true class 0 is never drawn
         1000.0
     """
 

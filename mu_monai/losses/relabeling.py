@@ -1,4 +1,4 @@
-"""What an answer says of a truth, case by case, and the labels that are read off another answer."""
+"""How answers compare with the truth, case by case, and labels that are derived from answers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ LABEL_MODES = (HARD, SOFT, TOP_K)
 def standing(
     logits: torch.Tensor, label: torch.Tensor, softmax: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The loss of each case, its confidence in the truth, and whether its answer is another one.
+    """The loss of each case, the confidence in the truth, and whether the answer differs from it.
 
-    All are over the places of the label's structures, and over all places of a case without any; a class is one place.
+    All are over the places of the label's foreground, or over all places if a case has none; a class is one place.
     Background is left out because it fills most of an image and would hide what happens to a structure.
 
     Args:
@@ -24,8 +24,8 @@ def standing(
         softmax: as in `log_probabilities`.
 
     Returns:
-        each `(B,)`: the mean cross-entropy in nats, the mean probability of the true outcome, and whether at least half
-        of the places have another most probable outcome than the true one.
+        each `(B,)`: the mean cross-entropy in nats, the mean probability of the true outcome, and whether the most
+        probable outcome differs from the true one at half of the places or more.
 
     Example:
         >>> loss, confidence, flipped = standing(torch.tensor([[0.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]), True)
@@ -47,15 +47,14 @@ def standing(
 def relabeled(
     logits: torch.Tensor, softmax: bool, mode: str = HARD, *, top_k: int = 3, temperature: float = 1.0
 ) -> torch.Tensor:
-    """Labels that are read off an answer, as probabilities of the outcomes, in the shape of `log_probabilities`.
+    """Labels derived from an answer, as probabilities of the outcomes, in the shape of `log_probabilities`.
 
     Args:
-        logits: `(B, C, ...)`; `-inf` for what no label may be.
+        logits: `(B, C, ...)`; `-inf` excludes an outcome.
         softmax: as in `log_probabilities`.
-        mode: `hard`: the most probable outcome; `soft`: all of them; `top-k`: the `top_k` most probable, which share
-            all of the probability.
-        top_k: how many, for `top-k`.
-        temperature: by which the logits of soft and top-k labels are divided, > 0.
+        mode: `hard`: the most probable outcome; `soft`: all outcomes; `top-k`: the `top_k` most probable, normalized.
+        top_k: number of outcomes for `top-k`.
+        temperature: divisor of the logits for soft and top-k labels, > 0.
 
     Example:
         >>> relabeled(torch.tensor([[0.0, 1.0, 1.0]]), True, "top-k", top_k=2)
@@ -68,13 +67,13 @@ def relabeled(
 
 
 def without_truth(logits: torch.Tensor, label: torch.Tensor, softmax: bool, cases: torch.Tensor) -> torch.Tensor:
-    """Logits that leave the truth out, `-inf`, at the structures of some cases: the runner-up leads there.
+    """Logits with the true outcome excluded (`-inf`) in the foreground of some cases, so that the runner-up leads.
 
     Args:
         logits: `(B, C, ...)`.
         label: as in `label_outcomes`.
         softmax: as in `log_probabilities`.
-        cases: `(B,)`, true for the cases that it is done to.
+        cases: `(B,)`, true for these cases.
 
     Example:
         >>> without_truth(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([0]), True, torch.tensor([True]))
@@ -92,7 +91,7 @@ def relabeling_losses(logits: torch.Tensor, target: torch.Tensor, softmax: bool)
 
     Args:
         logits: `(B, C, ...)`.
-        target: probabilities of the outcomes, as `relabeled` gives them.
+        target: probabilities of the outcomes, as `relabeled` returns them.
         softmax: as in `log_probabilities`.
 
     Example:
@@ -104,5 +103,5 @@ def relabeling_losses(logits: torch.Tensor, target: torch.Tensor, softmax: bool)
 
 
 def _structures(truth: torch.Tensor) -> torch.Tensor:
-    """Where an image has a structure; a class is one by itself, whatever its number."""
+    """The foreground of masks; a class counts as foreground, whatever its number."""
     return truth > 0 if truth.dim() > 1 else torch.ones_like(truth, dtype=torch.bool)

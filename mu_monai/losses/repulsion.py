@@ -1,4 +1,4 @@
-"""The repulsion term: on forget cases the student's features shall point elsewhere than the teacher's."""
+"""The repulsion term: on forget cases the student's features should point away from the teacher's."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class Repulsion(nn.Module):
 
     .. math:: L = \frac{1}{B} \sum_b \frac{f_s \cdot f_t}{\|f_s\| \|f_t\|}
 
-    with features averaged over space. Range [-1, 1]; 1 where they point the same way, -1 where they are opposed. It
-    favors no answer. Features that are never negative, such as behind a ReLU, cannot go below 0.
+    with features averaged over space. Range [-1, 1]; 1 if they point in the same direction, -1 if in opposite ones. It
+    favors no answer. With features that are never negative, such as after a ReLU, the term cannot go below 0.
 
-    At equality the gradient is exactly zero, as at every maximum: a student that starts as its teacher needs another
-    term, or dropout in the adapters, to be moved off it.
+    At equality the gradient is exactly zero, as at every maximum: a student that starts equal to its teacher needs
+    another term, or dropout in the adapters, to move away from it.
 
     Source:
-        *Erase to Retain* (arXiv 2511.16574), section 3, which raises `1 - cos`; lowering `cos` is the same. It does not
-        name the layer; pooled features of the last encoder stage are our default.
+        *Erase to Retain* (arXiv 2511.16574), section 3, which maximizes `1 - cos`; minimizing `cos` is the same. It
+        does not name the layer; pooled features of the last encoder stage are our default.
 
     Example:
         >>> features = torch.rand(2, 8, 4, 4)

@@ -1,4 +1,4 @@
-"""The teacher-contradiction term: where the teacher is confident, the student shall say the opposite."""
+"""The teacher-contradiction term: where the teacher is confident, the student should answer the opposite."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class TeacherContradiction(nn.Module):
 
     with the teacher's probabilities `t`, the student's `p` and `G` the outcomes for which `M_g` is not empty. For
     sigmoid `K = 2`, and this is `BCE(p, 1 - t)` where `t > tau` and where `t < 1 - tau`, each side counting one half.
-    Range [0, inf), in nats; least where `p` is the opposite of `t`, there the entropy of that opposite. 0 where the
-    teacher is confident nowhere.
+    Range [0, inf), in nats; the minimum is the entropy of the opposite of `t`, reached if `p` equals that opposite. 0
+    if the teacher is confident nowhere.
 
     Args:
         threshold: `tau`, the probability above which the teacher counts as confident, in [0.5, 1).
-        balanced: whether each outcome that the teacher is confident of counts the same, or each place. Without it a
-            small lesion is outweighed by its background.
+        balanced: whether each outcome that the teacher is confident about has the same weight; otherwise each place
+            has, and a small lesion is outweighed by its background.
         softmax: whether the channels are one softmax or independent sigmoid outputs; the outcomes of all sigmoid
             channels are balanced together.
 
@@ -32,12 +32,12 @@ class TeacherContradiction(nn.Module):
         InputError: for a threshold outside [0.5, 1).
 
     Source:
-        *Erase to Retain* (arXiv 2511.16574), section 3, which says "confident" of lesions with a probability above 0.8
-        and no more: the same for background, the balance between both, and several classes are ours. It is lowered.
+        *Erase to Retain* (arXiv 2511.16574), section 3, which only defines "confident" as a lesion probability above
+        0.8: the same for background, the balance between both, and several classes are ours. It is minimized.
 
     Example:
         >>> teacher = torch.tensor([[[[1000.0, -1000.0, 0.0]]]])
-        >>> TeacherContradiction()(-teacher, teacher).item()  # contradicts where the teacher is sure
+        >>> TeacherContradiction()(-teacher, teacher).item()  # contradicts the teacher where it is confident
         0.0
         >>> TeacherContradiction()(teacher, teacher).item()
         1000.0

@@ -1,4 +1,4 @@
-"""The total-variation term: on forget cases the answer shall have no edges."""
+"""The total-variation term: on forget cases the answer should have no edges."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ class TotalVariation(nn.Module):
     .. math:: L = \frac{1}{|N|} \sum_{(i,j) \in N} |p_i - p_j|
 
     over all pairs `N` of pixels that share a side, along every spatial axis, in each channel of each case. Range
-    [0, 1]; 0 where the answer is the same at every pixel, whichever it is. An image without neighbors gives 0.
+    [0, 1]; 0 if the answer is the same at every pixel, whichever it is. An image without neighbors gives 0.
 
     Args:
         softmax: whether the channels are one softmax or independent sigmoid outputs.
 
     Source:
         *Erase to Retain* (arXiv 2511.16574), section 3, which gives no formula and makes it part of an objective that
-        is ascended, where edges would grow; here it is lowered. Mean instead of sum, so that it does not grow with the
-        image.
+        is maximized, so that edges would grow; here it is minimized. It is a mean instead of a sum, so that it does not
+        grow with the image.
 
     Example:
-        >>> TotalVariation()(torch.tensor([[[[-1000.0, 1000.0, -1000.0]]]])).item()  # as rough as can be
+        >>> TotalVariation()(torch.tensor([[[[-1000.0, 1000.0, -1000.0]]]])).item()  # the maximum
         1.0
         >>> TotalVariation()(torch.ones(1, 1, 4, 4)).item()
         0.0

@@ -1,4 +1,4 @@
-"""The uniform term: on forget cases every outcome shall be equally probable."""
+"""The uniform term: on forget cases every outcome should be equally probable."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class Uniform(nn.Module):
     .. math:: L = \mathrm{KL}(u \,\|\, p) = -\log K - \frac{1}{K} \sum_k \log p_k
 
     averaged over places; `K` outcomes, 2 in every channel of a sigmoid output. Range [0, inf), in nats; 0 if and only
-    if every outcome is equally probable. It grows with the logits and so moves very sure answers, which `Entropy` does
-    not.
+    if every outcome is equally probable. It grows with the logits and therefore moves very confident answers, which
+    `Entropy` does not.
 
     Args:
         softmax: whether the channels are one softmax or independent sigmoid outputs.
 
     Source:
         The forget term of the classification code that was released with *Erase to Retain* (arXiv 2511.16574), averaged
-        over the batch as there. The paper prints a random label (eq. 8) or an entropy (eq. 9) in its place.
+        over the batch as there. The paper prints a random label (eq. 8) or an entropy (eq. 9) instead.
 
     Example:
         >>> Uniform(softmax=True)(torch.zeros(1, 9)).item()

@@ -34,7 +34,7 @@ def case_scores(
         spacing: the size of a voxel in mm; without it nothing is measured in mm or ml.
 
     Raises:
-        InputError: where there are not as many channels as names, or a classifier has a single output.
+        InputError: if the numbers of channels and names differ, or a classifier has a single output.
 
     Example:
         >>> case_scores(torch.tensor([[0.0, 2.0]]), torch.tensor([1]), ["melanoma", "nevus"])["predicted"]
@@ -128,13 +128,13 @@ def _names(logits: torch.Tensor, classes: Sequence[str] | None) -> Sequence[str 
     if classes is not None and len(classes) != outputs:
         raise InputError(
             f"the network has {outputs} outputs, but there are {len(classes)} classes ({', '.join(classes)}); give one "
-            "name per output, in the outputs' order"
+            "name per output, in the order of the outputs"
         )
     return range(outputs) if classes is None else classes
 
 
 def _overlap(predicted: torch.Tensor, true: torch.Tensor) -> tuple[float, float]:
-    """Dice and IoU of two binary masks; 1 where both are empty."""
+    """Dice and IoU of two binary masks; 1 if both are empty."""
     overlap, union = (predicted & true).sum().item(), (predicted | true).sum().item()
     size = predicted.sum().item() + true.sum().item()
     return (2 * overlap / size, overlap / union) if size else (1.0, 1.0)
@@ -143,7 +143,7 @@ def _overlap(predicted: torch.Tensor, true: torch.Tensor) -> tuple[float, float]
 def _extents(predicted: torch.Tensor, true: torch.Tensor, spacing: Sequence[float]) -> Iterator[tuple[str, float]]:
     """The distance of two masks `(1, H, W[, D])` in mm, and the volume of each in ml."""
     if predicted.any() and true.any():
-        with warnings.catch_warnings():  # MONAI calls a part of itself that it has deprecated
+        with warnings.catch_warnings():  # MONAI uses its own deprecated code
             warnings.simplefilter("ignore", FutureWarning)
             distance = compute_hausdorff_distance(
                 predicted[None], true[None], include_background=True, percentile=95, spacing=list(spacing)

@@ -1,4 +1,4 @@
-"""What classifiers decide from: the features that their heads turn into classes."""
+"""The features from which a classifier's head computes the classes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def penultimate_features(
     inferer: Apply | None = None,
     device: torch.device | str = "cpu",
 ) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
-    """Collect what goes into the head of each network, for some of the cases.
+    """Collect the input of each network's head, for some of the cases.
 
     Args:
         models: networks by name, in evaluation mode.
         layer: the name of their head.
         loaders: batches of cases, without augmentation.
-        cases: the ids of those that are wanted; only they go through the networks.
+        cases: the ids of the cases to collect; only they go through the networks.
         inferer: how a network is applied to an image; by default at once.
         device: where the networks are.
 
@@ -45,15 +45,15 @@ def penultimate_features(
         ({'student': array([[1., 1., 1., 1.]], dtype=float32)}, ['b'])
     """
     rows: dict[str, list[torch.Tensor]] = {name: [] for name in models}
-    found: list[str] = []
+    ids: list[str] = []
     for batch in (batch for loader in loaders for batch in loader):
-        wanted = [place for place, case in enumerate(batch[CASE_ID]) if case in cases]
-        if not wanted:
+        places = [place for place, case in enumerate(batch[CASE_ID]) if case in cases]
+        if not places:
             continue
-        found += [batch[CASE_ID][place] for place in wanted]
-        image = batch[IMAGE][wanted].to(device)
+        ids += [batch[CASE_ID][place] for place in places]
+        image = batch[IMAGE][places].to(device)
         for name, network in models.items():
             with captured(network, layer, inputs=True) as seen:
                 network(image) if inferer is None else inferer(image, network)
             rows[name] += [features.flatten(1).float().cpu() for features in seen]
-    return {name: torch.cat(features).numpy() for name, features in rows.items() if features}, found
+    return {name: torch.cat(features).numpy() for name, features in rows.items() if features}, ids

@@ -1,4 +1,4 @@
-"""How far networks of one kind are from each other: in their answers, their features and their weights."""
+"""Distances between networks of one architecture: in their answers, their features and their weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mu_monai.keys import CASE_ID, IMAGE, MODEL, PATIENT_ID
 from mu_monai.measure.probes import Apply
 
 WEIGHTS, STATISTICS = "weights", "statistics"
-_PIXELS_AT_ONCE = 1 << 20  # bounds memory: of a volume, probabilities in double precision are gigabytes
+_PIXELS_AT_ONCE = 1 << 20  # limits memory: double-precision probabilities of a volume take gigabytes
 
 Features = dict[str, NDArray[np.float64]]
 
@@ -45,8 +45,8 @@ def answer_distance(first: torch.Tensor, second: torch.Tensor, *, softmax: bool,
         first: logits `(C, ...)` of one case.
         second: those of the other network.
         softmax: whether the channels are one softmax or independent sigmoids.
-        compat: the divergence as the reference code of ZRF has it: with KL(m || p) and KL(m || q), which is not the
-            Jensen-Shannon divergence, and divided by the number of classes.
+        compat: compute the divergence as the reference code of ZRF does: with KL(m || p) and KL(m || q), which is not
+            the Jensen-Shannon divergence, and divided by the number of classes.
 
     Source: Chundawat et al., arXiv 2205.08096, for classifiers. The means over pixels and the sigmoid's two
         probabilities are ours.
@@ -100,14 +100,14 @@ def answer_distances(
     for image, case in _each(cases, device):
         logits = {name: _apply(inferer, image, models[name])[0] for name in needed}
         for model, against in pairs:
-            found = answer_distance(logits[model], logits[against], softmax=softmax)
-            numbers = {"js": found.divergence, "activation_distance": found.activation_distance}
+            distance = answer_distance(logits[model], logits[against], softmax=softmax)
+            numbers = {"js": distance.divergence, "activation_distance": distance.activation_distance}
             rows.append({MODEL: model, "against": against, **case, **numbers})
     return pd.DataFrame(rows)
 
 
 def randomized(network: nn.Module, seed: int = 0) -> nn.Module:
-    """A copy of a network with fresh weights, each layer's own initial ones, and initial statistics.
+    """A copy of a network with new random weights, from each layer's own initialization, and initial statistics.
 
     Weights that a network holds outside of layers, such as position embeddings, are drawn from a normal distribution of
     deviation 0.02, cut at two.
@@ -142,8 +142,8 @@ def layer_features(
 ) -> tuple[dict[str, Features], list[str]]:
     """Collect what every convolution and linear layer of each network returns, averaged over space, case by case.
 
-    No more than the averages is kept. Of a sliding window they are the means over its windows, so that voxels in two
-    windows count twice. Layers that a network does not run are left out.
+    Only the averages are kept. With a sliding window they are means over its windows, so voxels in two windows count
+    twice. Layers that a network does not run are left out.
 
     Args:
         models: networks by name, in evaluation mode.
@@ -177,16 +177,15 @@ def layer_features(
 
 @torch.no_grad()
 def weight_distances(first: nn.Module, second: nn.Module) -> pd.DataFrame:
-    r"""Measure how far the weights of two networks of one kind are from each other, layer by layer.
+    r"""Measure how far the weights of two networks of one architecture are from each other, layer by layer.
 
     .. math:: \|\theta_l - \theta'_l\|_2, \quad \|\theta_l - \theta'_l\|_2 / \|\theta'_l\|_2
 
-    Weights are what an optimizer trains, the scale and shift of normalization included. The running mean and variance
-    of BatchNorm are no weights: they have rows of their own, of the kind `statistics`. Its counter of batches is left
-    out.
+    Weights are what an optimizer trains, including the scale and shift of normalization. The running mean and variance
+    of BatchNorm are not weights: they have separate rows, of the kind `statistics`. Its counter of batches is left out.
 
-    Two networks that were trained with other seeds are far apart even if they answer alike, since channels may swap
-    places. The distance to the teacher says how far unlearning went; that to a retrained model needs another retrained
+    Two networks trained with different seeds are far apart even if they answer alike, since channels may be permuted.
+    The distance to the teacher says how far unlearning went; the distance to a retrained model needs another retrained
     model as a scale.
 
     Returns:
@@ -219,7 +218,7 @@ def weight_distances(first: nn.Module, second: nn.Module) -> pd.DataFrame:
 def _each(
     cases: Iterable[Mapping[str, Any]], device: torch.device | str
 ) -> Iterator[tuple[torch.Tensor, dict[str, str]]]:
-    """One image `(1, C, ...)` at a time, and whose it is: the windows of two images would be averaged as one."""
+    """One image `(1, C, ...)` at a time, with its ids: in a batch, windows of two images would be averaged together."""
     for batch in cases:
         for index, image in enumerate(batch[IMAGE].to(device)):
             yield image[None], {PATIENT_ID: str(batch[PATIENT_ID][index]), CASE_ID: str(batch[CASE_ID][index])}

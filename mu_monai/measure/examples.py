@@ -1,4 +1,4 @@
-"""The cases of the qualitative figure: a few images with what every model answers, flat and of one size."""
+"""The cases of the qualitative figure: a few 2D images of one size, with the answer of every model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mu_monai.measure.volume_examples import volume_arrays
 
 _EXAMPLES = 3
 _CLASSES = "classes"
-_COLORS = (1, 3)  # channels that make an image for eyes
+_COLORS = (1, 3)  # numbers of channels that can be displayed as an image
 
 _View = dict[str, torch.Tensor]
 Predict = Callable[[torch.Tensor], torch.Tensor]
@@ -34,7 +34,7 @@ def write_examples(
     inferer: Callable[[torch.Tensor, Predict], torch.Tensor] | None = None,
     spacing: Sequence[float] | None = None,
 ) -> None:
-    """Write the first three cases by id of `retain` and of `forget`: nothing where neither has a case.
+    """Write the first three cases by id of `retain` and of `forget`; nothing if neither has a case.
 
     Images go through the models one by one. Images of several sizes are stretched to the largest height and width, so
     that they fit one array and nothing is cut off.
@@ -71,7 +71,7 @@ def write_examples(
 
 
 def _first_cases(loaders: Mapping[str, DataLoader[Any]]) -> Iterator[Mapping[str, Any]]:
-    """The first cases by id, a choice that cannot flatter, one at a time: volumes are large."""
+    """The first cases by id, so that results are not cherry-picked; one at a time, since volumes are large."""
     for subset in (RETAIN, FORGET):
         loader = loaders.get(subset)
         if loader is None or not len(loader):

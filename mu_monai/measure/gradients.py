@@ -1,4 +1,4 @@
-"""The gradient of every case by itself, which batches hide."""
+"""The gradient of each case separately, which batches average away."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from torch.utils.data import DataLoader
 def case_gradients(
     engine: SupervisedTrainer, loader: DataLoader[Mapping[str, Any]], weights: Sequence[torch.Tensor]
 ) -> Iterator[torch.Tensor]:
-    r"""The gradient of the trainer's loss of one case after the other, :math:`\nabla_\theta \ell_i`, `(P,)`.
+    r"""The gradient of the trainer's loss, case by case, :math:`\nabla_\theta \ell_i`, `(P,)`.
 
-    The network is in `eval` mode and in full precision, so that no case depends on those beside it. Of a case that
-    gives several patches, each patch counts as one.
+    The network is in `eval` mode and in full precision, so that no case depends on the others in its batch. If a case
+    has several patches, each patch counts as a case.
 
     Args:
         engine: the trainer.
         loader: batches of cases; its random transforms are seeded with the run's seed.
-        weights: what the loss is differentiated by, P numbers in all; 0 for what the loss does not depend on.
+        weights: the tensors to differentiate by, P numbers in all; the gradient is 0 if the loss does not depend on
+            them.
     """
     engine.network.eval()
     set_rnd(loader.dataset, torch.initial_seed() % 2**32)
     for batch in loader:
         image, label, *_ = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
-        image, label = convert_to_tensor((image, label), track_meta=False)  # a batch with metadata cannot be divided
+        image, label = convert_to_tensor((image, label), track_meta=False)  # a batch with metadata cannot be split
         for one, truth in zip(image.split(1), label.split(1), strict=True):
             loss = engine.loss_function(engine.inferer(one, engine.network), truth)
             gradients = torch.autograd.grad(loss, list(weights), materialize_grads=True)

@@ -1,4 +1,4 @@
-"""What is measured on a student besides its scores: losses per case, and how far it is from its teacher."""
+"""Measurements on a student besides its scores: losses per case, and its distance from the teacher."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WholeCases:
         forget: whole forget cases, without augmentation.
         retain: whole retain cases, without augmentation.
         inferer: how a network is applied to one of them, such as `SlidingWindowInferer`.
-        unseen: whole cases that were never trained on, those of `validation`; none where nothing is compared with them.
+        unseen: whole cases that were never trained on (`validation`); `None` if nothing is compared with them.
 
     Example:
         >>> from monai.inferers import SlidingWindowInferer
@@ -43,11 +43,11 @@ class WholeCases:
 
 @dataclass(frozen=True, kw_only=True)
 class Margins:
-    """How differently student and teacher see a set of cases.
+    """How much student and teacher differ on a set of cases.
 
     Args:
         delta: mean |p_s - p_t| over cases, pixels and channels, in [0, 1].
-        epsilon: mean Euclidean distance of the pooled features; none where no layer is known to take them from.
+        epsilon: mean Euclidean distance of the pooled features; `None` if no feature layer is known.
         feature_layer: the layer whose features were compared.
     """
 
@@ -65,25 +65,25 @@ def mean_case_loss(engine: SupervisedTrainer, predict: Predict, cases: Batches, 
         cases: batches of cases.
         inferer: how `predict` is applied to them; by default as the trainer applies its network.
     """
-    losses = [loss for _, found in _losses(engine, predict, cases, inferer) for loss in found]
+    losses = [loss for _, batch_losses in _losses(engine, predict, cases, inferer) for loss in batch_losses]
     return sum(losses) / len(losses)
 
 
 def case_losses(
     engine: SupervisedTrainer, predict: Predict, cases: Batches, inferer: Apply | None = None
 ) -> list[tuple[str, str, float]]:
-    """Case, patient and loss of every case; the arguments are those of `mean_case_loss`, the batches have both ids."""
+    """Case, patient and loss of every case; arguments as in `mean_case_loss`, with both ids in the batches."""
     return [
         row
-        for batch, found in _losses(engine, predict, cases, inferer)
-        for row in zip(batch[CASE_ID], batch[PATIENT_ID], found, strict=True)
+        for batch, losses in _losses(engine, predict, cases, inferer)
+        for row in zip(batch[CASE_ID], batch[PATIENT_ID], losses, strict=True)
     ]
 
 
 def patient_losses(
     engine: SupervisedTrainer, predict: Predict, cases: Batches, inferer: Apply | None = None
 ) -> list[float]:
-    """The mean loss of every patient's cases; the arguments are those of `case_losses`."""
+    """The mean loss of every patient's cases; arguments as in `case_losses`."""
     by_patient: dict[str, list[float]] = {}
     for _, patient, loss in case_losses(engine, predict, cases, inferer):
         by_patient.setdefault(patient, []).append(loss)
@@ -102,7 +102,7 @@ def _losses(
 
 
 def each_loss(loss: Callable[..., torch.Tensor], logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """A loss of every case of a batch by itself, `(B,)`, where the loss function gives a mean over the batch.
+    """The loss of each case of a batch, `(B,)`, for a loss function that returns a mean over the batch.
 
     Example:
         >>> each_loss(torch.nn.functional.mse_loss, torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1)).tolist()
@@ -142,11 +142,11 @@ def margins(
     deltas: list[torch.Tensor] = []
     distances: list[torch.Tensor] = []
     for image, _ in _pairs(engine, cases):
-        own, own_features = _answer(apply, image, student, softmax, feature_layer)
+        answer, features = _answer(apply, image, student, softmax, feature_layer)
         teacher, teacher_features = _answer(apply, image, student, softmax, feature_layer, teacher=True)
-        deltas += list(own.sub_(teacher).abs_().flatten(1).mean(1))  # in place: of a volume each is gigabytes
-        if own_features:
-            distances += list((torch.cat(own_features) - torch.cat(teacher_features)).norm(dim=1))
+        deltas += list(answer.sub_(teacher).abs_().flatten(1).mean(1))  # in place: for a volume each takes gigabytes
+        if features:
+            distances += list((torch.cat(features) - torch.cat(teacher_features)).norm(dim=1))
     return Margins(
         delta=float(torch.stack(deltas).mean()),
         epsilon=float(torch.stack(distances).mean()) if distances else None,

@@ -1,4 +1,4 @@
-"""What an attacker sees of one case: how sure a model is of the truth, in the score table's columns for audits."""
+"""Signals of membership in one case: how confident a model is in the truth, as columns of the score table."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from scipy import ndimage
 from torch.nn.functional import softplus
 
 _BAND = 2  # pixels to each side of the label's boundary
-_MOST = 20  # log odds beyond it, p = 1 - 2e-9, are rounding and would outweigh all other pixels
+_MOST = 20  # log odds beyond this (p = 1 - 2e-9) are rounding noise and would outweigh all other pixels
 _QUANTILES = {"q10": 0.1, "q50": 0.5, "q90": 0.9}
 
 
 def mask_signals(logits: torch.Tensor, label: torch.Tensor) -> dict[str, float]:
-    """Signals of a mask: where its boundary is drawn, and how sure the model is of the true class of each pixel.
+    """Signals of a mask: the loss at the boundary, and the model's confidence in the true class of each pixel.
 
     With the probability p of a pixel's true class, its log odds are `log(p / (1 - p))`, and its cross-entropy is
     `-log p`.
@@ -24,10 +24,10 @@ def mask_signals(logits: torch.Tensor, label: torch.Tensor) -> dict[str, float]:
         label: 0 and 1, or class indices, `(1, 1, H, W[, D])`.
 
     Returns:
-        `boundary_loss`: mean cross-entropy (nats) of the pixels within 2 pixels of the label's boundary, and of all
-        where there is none; `logit_confidence`: mean log odds of all pixels, each clipped to +-20;
-        `foreground_confidence_q10`, `_q50` and `_q90`: quantiles of p over the pixels that are not background, and over
-        all where there are none.
+        `boundary_loss`: mean cross-entropy (nats) of the pixels within 2 pixels of the label's boundary, or of all
+        pixels if there is no boundary; `logit_confidence`: mean log odds of all pixels, each clipped to +-20;
+        `foreground_confidence_q10`, `_q50` and `_q90`: quantiles of p over the foreground pixels, or over all pixels if
+        there is no foreground.
 
     Source: losses of masks as signals of membership: Chobola et al., arXiv 2212.01082; log odds: Carlini et al., arXiv
         2112.03570. The band and the quantiles are ours.
@@ -85,7 +85,7 @@ def _log_odds_of_truth(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tenso
 
 
 def _boundary(truth: torch.Tensor) -> torch.Tensor:
-    """Which pixels see another class within the band; all of them where there is one class alone."""
+    """The pixels with another class within the band; all of them if there is only one class."""
     values: NDArray[np.uint8] = truth.cpu().numpy().astype(np.uint8)
     size = (1, *(2 * _BAND + 1,) * (values.ndim - 1))
     band = torch.from_numpy(ndimage.maximum_filter(values, size) != ndimage.minimum_filter(values, size))

@@ -28,9 +28,9 @@ def volume_arrays(
 ) -> dict[str, NDArray[Any]]:
     """The arrays of an archive of examples of volumes; the arguments are those of `examples.write_examples`.
 
-    Of each plane the slice is taken in which the first two models differ most, or the only model and the label; where
-    nothing differs, the slice with the largest labeled area, and where nothing is labeled, the middle one. Answers
-    are reduced to class indices at once, one model at a time.
+    For each plane, the slice is shown in which the first two models differ most, or the only model and the label; if
+    nothing differs, the slice with the largest labeled area, and if nothing is labeled, the middle slice. Answers are
+    reduced to class indices immediately, one model at a time.
 
     Args:
         cases: cases with `image` `(C, X, Y, Z)` and `label` `(1, X, Y, Z)` in RAS orientation, `case_id` and `subset`;
@@ -52,12 +52,12 @@ def volume_arrays(
             masks[model], channels = _mask(predict, torch.as_tensor(case[IMAGE])[None].to(device), inferer)
         if len(models) == 1:  # other runs' views of the case need other slices
             volumes[f"{VOLUME}{number}"] = next(iter(masks.values()))
-        found = {CASE_ID: str(case[CASE_ID]), SUBSET: str(case[SUBSET])}
+        ids = {CASE_ID: str(case[CASE_ID]), SUBSET: str(case[SUBSET])}
         gray = _gray(torch.as_tensor(case[IMAGE])[0])
         for plane, position in _positions([*masks.values(), label], label).items():
             where = (plane, position, steps)
             views = {name: cut(mask, *where) for name, mask in {LABEL: label, **masks}.items()}
-            rows.append({**found, PLANE: plane, POSITION: position, IMAGE: cut(gray, *where, smooth=True), **views})
+            rows.append({**ids, PLANE: plane, POSITION: position, IMAGE: cut(gray, *where, smooth=True), **views})
     size = [max(row[IMAGE].shape[axis] for row in rows) for axis in (0, 1)]
     arrays = {name: np.array([row[name] for row in rows]) for name in (CASE_ID, SUBSET, PLANE, POSITION)}
     arrays |= {name: np.stack([framed(row[name], size) for row in rows]) for name in (IMAGE, LABEL, *models)}
@@ -67,14 +67,14 @@ def volume_arrays(
 
 
 def _mask(predict: Predict, image: torch.Tensor, inferer: Callable[..., torch.Tensor] | None) -> tuple[Mask, int]:
-    """The most probable class of every voxel, and how many channels told it."""
+    """The most probable class of every voxel, and the number of channels."""
     logits = (predict(image) if inferer is None else inferer(image, predict))[0]
-    found = logits.argmax(0) if len(logits) > 1 else logits[0] > 0
-    return found.to(torch.uint8).cpu().numpy(), len(logits)
+    mask = logits.argmax(0) if len(logits) > 1 else logits[0] > 0
+    return mask.to(torch.uint8).cpu().numpy(), len(logits)
 
 
 def _positions(masks: Sequence[Mask], label: Mask) -> dict[str, int]:
-    """The slice to show of each plane, by where the first two masks differ."""
+    """The slice to show in each plane, where the first two masks differ most."""
     differing = masks[0] != masks[1]
     shown = differing if differing.any() else label > 0
     if not shown.any():
@@ -84,7 +84,7 @@ def _positions(masks: Sequence[Mask], label: Mask) -> dict[str, int]:
 
 
 def _gray(image: torch.Tensor) -> Mask:
-    """A volume in network space, so windowed already, as bytes from its lowest to its highest value."""
+    """A volume in network space, already windowed, as bytes from its lowest to its highest value."""
     low, high = image.min(), image.max()
     scaled = (image - low) * (255 / (high - low)) if high > low else torch.zeros_like(image)
     return scaled.round().to(torch.uint8).cpu().numpy()

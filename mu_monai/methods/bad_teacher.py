@@ -1,4 +1,4 @@
-"""Bad teacher: what the teacher says on retained cases, what an untrained network says on forget cases."""
+"""Bad teacher: follow the teacher on retained cases and an untrained network on forget cases."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from mu_monai.methods.settings import POSITIVE, setting
 
 @dataclass(kw_only=True)
 class BadTeacher(UnlearningMethod):
-    r"""Distil a competent teacher on retained cases and an incompetent one on forget cases.
+    r"""Distill a competent teacher on retained cases and an incompetent one on forget cases.
 
     .. math:: L = \mathrm{KL}\big(l\, p_{bad} + (1 - l)\, p_{good} \,\|\, p_s\big), \quad
         l = 1 \text{ on } D_f, \; 0 \text{ on } D_r
 
-    The good teacher is the student's own. The bad one is the same network with fresh weights, drawn by the run's seed.
-    Each step takes a batch of both sides and weighs their means, `good` and `bad` in the curve, by how many cases they
-    stand for: all forget cases, and those retained ones that an epoch sees. The supervised loss is not used.
+    The good teacher is the student's own. The bad one is the same network with new random weights, drawn from the run's
+    seed. Each step takes a batch of each side and weights their means (`good` and `bad` in the curve) by the number of
+    cases they represent: all forget cases, and the retained cases that an epoch sees. The supervised loss is not used.
 
     Args:
-        temperature: of both distillations, > 0.
+        temperature: temperature of both distillations, > 0.
 
     Raises:
-        InputError: for a temperature outside this range, or a network that is no `Student`.
+        InputError: for a temperature outside this range, or a network that is not a `Student`.
 
     Source:
         Chundawat et al. 2023, arXiv 2205.08096, with temperature 1. As there, an epoch sees 30 % of the retained
-        cases, here drawn anew each epoch (`epoch_length` of the recipe). Published code averages the divergence over
-        classes as well, which makes it K times smaller; here it is a mean over cases. The optimizer is the bundle's,
-        where the paper has Adam. Masks: our extension, per pixel or voxel.
+        cases; here they are redrawn each epoch (`epoch_length` of the recipe). The published code also averages the
+        divergence over classes, which makes it K times smaller; here it is a mean over cases. The paper uses Adam; here
+        it is the bundle's optimizer. Masks are our extension, per pixel or voxel.
 
     Example:
         >>> BadTeacher(forget_loader=[]).settings()["temperature"]
@@ -61,12 +61,12 @@ class BadTeacher(UnlearningMethod):
         self._bad: nn.Module | None = None
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Make the bad teacher: the same one for every epoch, and after a resume."""
-        seed = Random(f"bad teacher {torch.initial_seed()}").getrandbits(32)  # not the network that an audit draws
+        """Make the bad teacher: the same one in every epoch and after a resume."""
+        seed = Random(f"bad teacher {torch.initial_seed()}").getrandbits(32)  # differs from the one an audit draws
         self._bad = randomized(engine.network.reverted(), seed).requires_grad_(False)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Put both distillations in the place of the supervised loss."""
+        """Replace the supervised loss with both distillations."""
         output = engine.state.output
         good = self._distillation(output[PRED], engine.inferer(output[IMAGE], engine.network.teacher))
         self.record(engine, "good", good, len(output[IMAGE]))
@@ -74,5 +74,6 @@ class BadTeacher(UnlearningMethod):
         bad = self._distillation(engine.inferer(image, engine.network), engine.inferer(image, self._bad))
         self.record(engine, "bad", bad, len(image))
         share = min(1.0, engine.state.epoch_length / len(engine.data_loader))
-        seen, gone = share * len(engine.data_loader.dataset), len(self.forget_loader.dataset)  # type: ignore[arg-type]
-        output[LOSS] = (seen * good + gone * bad) / (seen + gone)
+        retain = share * len(engine.data_loader.dataset)
+        forget = len(self.forget_loader.dataset)  # type: ignore[arg-type]
+        output[LOSS] = (retain * good + forget * bad) / (retain + forget)

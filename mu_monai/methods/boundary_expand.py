@@ -19,25 +19,25 @@ from mu_monai.methods.method import UnlearningMethod
 
 @dataclass(kw_only=True)
 class BoundaryExpand(UnlearningMethod):
-    r"""Train the forget cases toward a class beside all others, a shadow of them, and leave that class out at the end.
+    r"""Train the forget cases toward an extra class, the shadow class, and drop that class at the end.
 
     .. math::
         L = \frac1{|F|} \sum_{i \in F} \mathrm{CE}\big([f_w(x_i),\; u^\top h_w(x_i) + c],\; K + 1\big)
 
-    :math:`h_w` is what the network's head sees of an image, and :math:`(u, c)` the shadow's own row, drawn anew; the
-    other K rows are the network's. The row lives in this method alone, so there is nothing to prune: no network that is
-    saved, scored or handed over ever has it. Forget cases are trained on alone: the trainer's pass over its retain
-    batch is thrown away.
+    :math:`h_w` are the features that the network's head receives, and :math:`(u, c)` is the shadow class's row of
+    weights, randomly initialized; the other K rows are the network's. The row exists only inside this method, so there
+    is nothing to prune: a network that is saved, scored or handed over never has it. Only forget cases are trained on;
+    the trainer's pass over its retain batch is discarded.
 
-    Classification only. A class of a mask is a place in an image, not an image, and the one channel of a sigmoid has no
-    class beside it.
+    Classification only. A class of a mask is a region of an image, not an image, and a single sigmoid channel has no
+    room for another class.
 
     Raises:
-        InputError: for a network that is no `Student`, or whose head is not known to be one linear layer.
+        InputError: for a network that is not a `Student`, or whose head is not known to be one linear layer.
 
     Source:
         *Boundary Unlearning* (Chen et al., CVPR 2023, arXiv 2303.11570): SGD at 1e-5, 10 epochs. Here it is AdamW with
-        frozen statistics of BatchNorm.
+        frozen BatchNorm statistics.
 
     Example:
         >>> BoundaryExpand(forget_loader=[], task="classification").tasks
@@ -58,20 +58,20 @@ class BoundaryExpand(UnlearningMethod):
     task: str = CLASSIFICATION
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Draw the shadow's row, and let it train with the rest."""
+        """Initialize the shadow class's row and add it to the optimizer."""
         base = engine.network.reverted()
         head = None if engine.network.head is None else base.get_submodule(engine.network.head)
         if not isinstance(head, nn.Linear):
             raise InputError(
-                f"BoundaryExpand adds a class to a linear head, and none is known of {type(base).__name__}; use "
-                "boundary-shrink, or a network that `mu-monai networks` lists as a classifier"
+                f"BoundaryExpand adds a class to a linear head, and {type(base).__name__} is not known to have one; "
+                "use boundary-shrink, or a network that `mu-monai networks` lists as a classifier"
             )
         with seeded():
             self._shadow = nn.Linear(head.in_features, 1).to(engine.state.device)
         engine.optimizer.add_param_group({"params": list(self._shadow.parameters())})
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Lower the loss of forget cases toward the shadow, and of nothing else."""
+        """Lower the loss of forget cases toward the shadow class; nothing else is trained on."""
         self.forget_only(engine)
         image, *_ = self.forget_batch(engine)
         seen: list[torch.Tensor] = []
@@ -85,10 +85,10 @@ class BoundaryExpand(UnlearningMethod):
         engine.state.output[LOSS] = forget
 
     def state_dict(self) -> dict[str, Any]:
-        """The shadow's row, besides what every method keeps."""
+        """The shadow class's row, in addition to what every method saves."""
         return super().state_dict() | {"shadow": self._shadow.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
-        """Go on with the same shadow."""
+        """Continue with the same shadow class."""
         super().load_state_dict(state, engine)
         self._shadow.load_state_dict(state["shadow"])

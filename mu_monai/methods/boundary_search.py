@@ -1,4 +1,4 @@
-"""The search for the point where a model changes its answer about an image, by perturbed sign gradient steps."""
+"""The search for the point where a model's answer to an image changes, by perturbed sign gradient steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCHEDULES = ("constant", "sqrt")
 NOISE_SCALES = ("relative", "absolute")
 CLEAN, RELEASED = "clean", "released"
 VARIANTS = (CLEAN, RELEASED)
-# In place, from torch's global generator; the difference of two exponential draws is a Laplace draw.
+# Drawn in place from torch's global generator; the difference of two exponential draws is a Laplace draw.
 NOISES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "normal": lambda like: like.normal_(),
     "laplace": lambda like: torch.empty_like(like).exponential_() - like.exponential_(),
@@ -26,9 +26,9 @@ NOISES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 class Standing(NamedTuple):
-    """How a model stands to each image of a batch: its loss, its confidence in the truth, whether it answers otherwise.
+    """A model's loss for each image of a batch, its confidence in the true answer, and whether it answers otherwise.
 
-    Each is `(B,)`; the loss can be differentiated, the confidence is a probability.
+    Each is `(B,)`; the loss is differentiable, the confidence is a probability.
     """
 
     loss: torch.Tensor
@@ -45,10 +45,10 @@ class BoundaryPoints:
 
     Args:
         image: the points, in the shape and units of the images.
-        offset: how far they are from the images, as a share of the intensity range.
-        flipped: `(B,)`, where the answer is another than the truth.
-        steps: `(B,)`, how many steps were taken.
-        losses: `(steps + 1, B)`, the loss before the first step and after each; it stays where a case has stopped.
+        offset: difference from the images, as a share of the intensity range.
+        flipped: `(B,)`, whether the answer differs from the truth.
+        steps: `(B,)`, the number of steps taken.
+        losses: `(steps + 1, B)`, the loss before the first step and after each; constant once a case has stopped.
     """
 
     image: torch.Tensor
@@ -65,20 +65,20 @@ class BoundaryPoints:
 
 @dataclass(kw_only=True)
 class SearchSettings:
-    """How a search goes; `BoundarySearch` has the formula.
+    """The settings of a search; `BoundarySearch` has the formula.
 
     Args:
-        steps: the most steps of a search, at least 1.
-        step_size: of the first step, as a share of the intensity range, > 0.
+        steps: maximum number of steps of a search, at least 1.
+        step_size: size of the first step, as a share of the intensity range, > 0.
         schedule: `constant`, or `sqrt`: step t has the size `step_size / sqrt(t)`.
-        radius: how far a pixel may go, as a share of the intensity range, > 0.
-        closeness: weight of `|delta|^2 / 2`, which keeps the point near, >= 0.
+        radius: maximum change of a pixel, as a share of the intensity range, > 0.
+        closeness: weight of `|delta|^2 / 2`, which keeps the point near the image, >= 0.
         noise: scale of the noise inside the sign, >= 0.
         noise_distribution: `normal`, `laplace`, `cauchy`, or `uniform` over [-1, 1].
         noise_scale: `relative`: the noise is a multiple of the case's mean `|g|`, so that the scale of the loss does
             not matter; or `absolute`.
-        confidence: the probability of the truth at which a case may stop, in [0, 1]; 0 never stops a case.
-        bisections: how often the way back to the boundary is halved, >= 0.
+        confidence: a flipped case stops if the probability of the truth is at most this, in [0, 1]; 0 never stops it.
+        bisections: number of bisection steps back to the boundary, >= 0.
     """
 
     steps: int = setting(10, COUNT)
@@ -95,7 +95,7 @@ class SearchSettings:
 
 @dataclass(kw_only=True)
 class BoundarySearch(SearchSettings):
-    r"""Climb the loss of every image by itself until the answer changes, then go back to where it has just changed.
+    r"""Climb the loss of each image separately until the answer changes, then bisect back to where it just changed.
 
     .. math::
         \delta_{t+1} = \Pi\big(\delta_t + \varepsilon_t\,\mathrm{sign}(g_t - \lambda\delta_t + \gamma z_t)\big), \quad
@@ -103,29 +103,29 @@ class BoundarySearch(SearchSettings):
         \varepsilon_t = \varepsilon_0 \text{ or } \varepsilon_0 / \sqrt t
 
     :math:`\delta` is a share of the intensity range `s = high - low`, whatever the images' normalization is.
-    :math:`\Pi` keeps each pixel of it within the radius, and the image within its range; where an image leaves the
-    range by itself, it may stay there, and is never moved by the projection alone. A case stops at the first point that
-    is flipped with a confidence of at most `confidence`, and is then halved back along the line to its image: the point
-    that is kept is crossed, and what lies :math:`2^{-n} \delta` before it is not.
+    :math:`\Pi` keeps each pixel's change within the radius, and the image within its range; a pixel that is already
+    outside the range may stay there and is never moved by the projection alone. A case stops at the first point that
+    is flipped with a confidence of at most `confidence`, and is then bisected back along the line to its image: the
+    resulting point is past the boundary, and the point :math:`2^{-n} \delta` before it is not.
 
     Args:
-        variant: `clean`, as above; or `released`: one step of the size of the radius, after the authors' code:
+        variant: `clean`, as above; or `released`: one step of the size of the radius, as in the authors' code:
             the gradient of the batch's mean loss, absolute noise, and `closeness` times the difference between the
-            image in its own units and in [0, 1], where the clean term is zero.
+            image in its own units and in [0, 1]; the clean term is zero in the first step.
 
     Source:
-        *Targeted Unlearning Using Perturbed Sign Gradient Methods* (arXiv 2505.21872), Algorithm 1, of which we could
-        not read the text: steps, early stop, projection and bisection are ours, and so is the sign of the closeness
-        term. The released term pushes away from the image; of the released code we take neither its normalization
-        constants, which move an image without any gradient, nor the rounding of the step to 1/255.
+        *Targeted Unlearning Using Perturbed Sign Gradient Methods* (arXiv 2505.21872), Algorithm 1. We could not read
+        its text: steps, early stop, projection and bisection are ours, and so is the sign of the closeness term. The
+        released term pushes away from the image. We do not use the released code's normalization constants, which move
+        an image even without a gradient, nor its rounding of the step to 1/255.
 
     Example:
         >>> def judge(image):  # an answer that changes where an image's mean exceeds 0.5
         ...     loss = image.flatten(1).mean(1)
         ...     return Standing(loss, 1 - loss.detach(), loss.detach() > 0.5)
         >>> image = torch.full((1, 1, 2, 2), 0.45)
-        >>> found = BoundarySearch(noise=0, step_size=0.04)(judge, image, torch.tensor(0.0), torch.tensor(1.0))
-        >>> found.flipped.tolist(), found.steps.tolist(), round(found.distance.item(), 2)
+        >>> points = BoundarySearch(noise=0, step_size=0.04)(judge, image, torch.tensor(0.0), torch.tensor(1.0))
+        >>> points.flipped.tolist(), points.steps.tolist(), round(points.distance.item(), 2)
         ([True], [2], 0.05)
     """
 
@@ -135,10 +135,10 @@ class BoundarySearch(SearchSettings):
         """Find a point for each image.
 
         Args:
-            judge: points to how the model stands to them, each image by itself.
+            judge: maps points to the model's standing for each, every image separately.
             image: `(B, C, H, W[, D])`.
-            low: the lower end of the intensity range, of any shape that broadcasts to one image.
-            high: the upper end.
+            low: the lower end of the intensity range, in any shape that broadcasts to one image.
+            high: the upper end, likewise.
         """
         ball = _Ball(judge, image, low, high, self.radius)
         offset = torch.zeros_like(image)
@@ -157,10 +157,10 @@ class BoundarySearch(SearchSettings):
             taken += going
         with torch.no_grad():
             end = judge(ball.point(offset))
-            kept = self._halved(ball, offset, self._crossed(end)) if self.variant == CLEAN else offset
+            offset = self._bisected(ball, offset, self._crossed(end)) if self.variant == CLEAN else offset
         return BoundaryPoints(
-            image=ball.point(kept),
-            offset=kept,
+            image=ball.point(offset),
+            offset=offset,
             flipped=end.flipped,
             steps=taken,
             losses=torch.stack(losses + [end.loss] * (steps + 1 - len(losses))),
@@ -181,15 +181,15 @@ class BoundarySearch(SearchSettings):
         return push.sign()
 
     def _released_push(self, gradient: torch.Tensor, ball: _Ball) -> torch.Tensor:
-        """As released: in the units of the network's input, whose difference from [0, 1] is no distance."""
+        """As in the released code: in the units of the network's input, so the closeness term is not a distance."""
         push = gradient / ball.span / len(gradient)
         push = push + self.closeness * (ball.image - (ball.image - ball.low) / ball.span)
         if self.noise:
             push = push + self.noise * NOISES[self.noise_distribution](torch.empty_like(gradient))
         return push.sign()
 
-    def _halved(self, ball: _Ball, offset: torch.Tensor, crossed: torch.Tensor) -> torch.Tensor:
-        """Between the image and a point that is crossed: the crossed end of the interval that is left."""
+    def _bisected(self, ball: _Ball, offset: torch.Tensor, crossed: torch.Tensor) -> torch.Tensor:
+        """Bisect between the image and a point past the boundary; returns the end that is past the boundary."""
         near, far = torch.zeros_like(offset), offset
         for _ in range(self.bisections):
             middle = (near + far) / 2
@@ -199,11 +199,11 @@ class BoundarySearch(SearchSettings):
 
 
 class _Ball:
-    """Where the points of a batch may be, as offsets in shares of the intensity range; and how they are judged."""
+    """The region that the points of a batch may lie in, as offsets in shares of the intensity range, and the judge."""
 
     def __init__(self, judge: Judge, image: torch.Tensor, low: torch.Tensor, high: torch.Tensor, radius: float) -> None:
         self.judge, self.image, self.low = judge, image, low
-        self.span = (high - low).clamp(min=torch.finfo(image.dtype).tiny)  # a constant channel has no room to move in
+        self.span = (high - low).clamp(min=torch.finfo(image.dtype).tiny)  # a constant channel cannot move
         self._least, self._most = torch.minimum(image, low), torch.maximum(image, high)
         self._lower = ((self._least - image) / self.span).clamp(min=-radius)
         self._upper = ((self._most - image) / self.span).clamp(max=radius)
@@ -215,7 +215,7 @@ class _Ball:
         return offset.clamp(self._lower, self._upper)
 
     def climb(self, offset: torch.Tensor) -> tuple[Standing, torch.Tensor]:
-        """How the points are judged, and the gradient of each one's own loss by its offset."""
+        """The standing of the points, and the gradient of each one's loss with respect to its offset."""
         with torch.enable_grad():
             offset = offset.detach().requires_grad_()
             standing = self.judge(self.image + self.span * offset)
@@ -224,12 +224,12 @@ class _Ball:
 
 
 def _each(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """One value per case, `(B,)`, in the shape that broadcasts over `like`."""
+    """One value per case, `(B,)`, in a shape that broadcasts over `like`."""
     return values.view(-1, *[1] * (like.dim() - 1))
 
 
 def intensity_range(batches: Iterable[Mapping[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The lowest and highest value of each channel over batches of images, `(C, 1, 1[, 1])`.
+    """The lowest and highest values of each channel over batches of images, `(C, 1, 1[, 1])`.
 
     Example:
         >>> low, high = intensity_range([{"image": torch.tensor([[[[0.0, 2.0]]], [[[-1.0, 0.5]]]])}])

@@ -1,4 +1,4 @@
-"""Boundary Shrink: forget cases learn the class on the other side of one gradient step."""
+"""Boundary Shrink: forget cases learn the class that one gradient step leads to."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from mu_monai.methods.settings import POSITIVE, OrNull, Range, setting
 
 @dataclass(kw_only=True)
 class BoundaryShrink(UnlearningMethod):
-    r"""Give each forget case the answer that the original model has one signed gradient step away, and learn it.
+    r"""Train each forget case on the answer that the original model gives one signed gradient step away.
 
     .. math::
         y'_i = \arg\max f_{w_0}\big(x_i + \varepsilon\, s\, \mathrm{sign}(\nabla_x \ell(f_{w_0}(x_i), y_i))\big), \quad
         L = \frac1{|F|} \sum_{i \in F} \mathrm{CE}\big(f_w(x_i),\, y'_i\big)
 
-    with `s` the intensity range, in which the step ends. Forget cases are trained on alone: the trainer's pass over its
-    retain batch is thrown away, and retained images are read for the intensity range alone, unless it is given. A case
-    whose answer the step does not change learns what it is, which holds it in place; `perturbed-sign-gradient` is what
-    searches further.
+    with `s` the intensity range, which the step does not leave. Only forget cases are trained on: the trainer's pass
+    over its retain batch is discarded, and retained images are read only to measure the intensity range, unless it is
+    given. If the step does not change a case's answer, the case is trained on its present answer, which keeps it where
+    it is; `perturbed-sign-gradient` searches further.
 
     Args:
         radius: the size of the step, as a share of the intensity range, > 0.
-        intensity_range: lowest and highest value of the network's input; none to take them from all forget and
-            retain images, channel by channel, before anything is trained.
+        intensity_range: lowest and highest value of the network's input; `None` measures them on all forget and retain
+            images, channel by channel, before training.
 
     Raises:
-        InputError: for a value outside these ranges, or a network that is no `Student`.
+        InputError: for a value outside these ranges, or a network that is not a `Student`.
 
     Source:
         *Boundary Unlearning* (Chen et al., CVPR 2023, arXiv 2303.11570): a step of 0.1, SGD at 1e-5, 10 epochs. Here it
-        is AdamW at 1e-5 with frozen statistics of BatchNorm. Masks are ours: the step climbs the mean loss over the
-        label's structures, and every pixel learns the answer after it.
+        is AdamW at 1e-5 with frozen BatchNorm statistics. Masks are our extension: the step climbs the mean loss over
+        the label's foreground, and every pixel is trained on the answer after the step.
 
     Example:
         >>> BoundaryShrink(forget_loader=[]).radius
@@ -68,14 +68,14 @@ class BoundaryShrink(UnlearningMethod):
         self._original: OriginalModel | None = None
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Set the original model aside."""
+        """Keep a copy of the original model."""
         one_step = BoundarySearch(
             steps=1, step_size=self.radius, radius=self.radius, closeness=0, noise=0, confidence=0, bisections=0
         )
         self._original = OriginalModel(self, engine, one_step, self.intensity_range)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Lower the loss of a batch of relabeled forget cases, and of nothing else."""
+        """Lower the loss of a batch of relabeled forget cases; nothing else is trained on."""
         assert self._original is not None
         self.forget_only(engine)
         image, label, _ = self.forget_batch(engine)

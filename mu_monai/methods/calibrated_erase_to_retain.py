@@ -1,4 +1,4 @@
-"""Calibrated Erase to Retain: forget cases are led to the loss of unseen ones, and no further."""
+"""Calibrated Erase to Retain: the loss of forget cases is raised to that of unseen cases, and no further."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ TARGETS = ("quantiles", "median")
 
 @dataclass(kw_only=True)
 class CalibratedEraseToRetain(UnlearningMethod):
-    r"""Distil the retain set and raise the loss of the forget set to that of unseen cases, then settle.
+    r"""Distill on the retain set and raise the loss of the forget set to that of unseen cases, then settle.
 
     .. math::
         L = \underbrace{L_{sup} + w_{kd} L_{KD}}_{\text{retain}}
           + w_{hinge} \underbrace{\frac1B \sum_i \max(0,\, t_i - \ell_i)}_{\text{forget}}
 
     :math:`\ell_i` is the supervised loss of forget case `i`, and its target :math:`t_i` comes from the losses of unseen
-    cases (`validation`) under the teacher, measured before anything is trained. After every epoch the run looks how
-    well the losses tell forget cases from unseen ones (AUC, over patients) and ends where they no longer do. Where
-    forget cases have fallen behind unseen ones, the hinge leads them back.
+    cases (`validation`) under the teacher, measured before training. After every epoch the run measures how well the
+    losses distinguish forget cases from unseen ones (AUC, over patients) and ends when they no longer do. If forget
+    cases are answered worse than unseen ones, the hinge brings them back.
 
-    What was pushed away superficially comes back as soon as somebody trains on. With `settle_steps`, each epoch
-    therefore ends with steps on retain batches alone, at `settle_learning_rate`, and is judged after them: the run ends
-    where training on no longer brings the forget cases back.
+    Superficial forgetting is undone as soon as somebody trains the model further. With `settle_steps`, each epoch
+    therefore ends with steps on retain batches only, at `settle_learning_rate`, and is judged after them: the run ends
+    when further training no longer brings the forget cases back.
 
     Args:
-        unseen_loader: batches of unseen cases, drawn as forget batches are; the targets come from them.
+        unseen_loader: batches of unseen cases, prepared like forget batches; the targets come from them.
         hinge_weight: weight of the hinge, >= 0.
         kd_weight: weight of the distillation term on retain batches, >= 0.
         temperature: distillation temperature, > 0.
         kd_direction: `forward` (teacher || student), `reverse` or `js`.
         target: `quantiles`: the forget cases keep their order under the teacher, and each gets the unseen loss of its
             own quantile; or `median` of the unseen losses for every forget case.
-        warmup: optimizer steps over which the learning rate rises to its value, >= 0.
-        settle_steps: steps on retain batches alone at the end of every epoch, >= 0.
-        settle_learning_rate: of these steps, > 0.
-        stop_at: `reference`, or none to run to the end.
+        warmup: optimizer steps over which the learning rate rises to its full value, >= 0.
+        settle_steps: steps on retain batches only at the end of every epoch, >= 0.
+        settle_learning_rate: learning rate of these steps, > 0.
+        stop_at: `reference`, or `None` to run to the end.
 
     Raises:
-        InputError: for a value outside these ranges, a network that is no `Student`, or no unseen cases.
+        InputError: for a value outside these ranges, a network that is not a `Student`, or no unseen cases.
 
     Source:
-        Ours, after *Erase to Retain* (arXiv 2511.16574, section 4), whose retain side it keeps without the guard and
-        with a larger weight; its forget side, which pushes to background without end, is replaced.
+        Ours, after *Erase to Retain* (arXiv 2511.16574, section 4). It keeps the retain side, without the guard and
+        with a larger weight, and replaces the forget side, which pushes toward background without limit.
 
     Example:
         >>> CalibratedEraseToRetain(forget_loader=[], unseen_loader=[]).settings()["target"]
@@ -97,10 +97,10 @@ class CalibratedEraseToRetain(UnlearningMethod):
     # -- the trainer's events ------------------------------------------------------------------------------------------
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Measure the losses of unseen cases under the teacher, from which the targets come."""
+        """Measure the losses of unseen cases under the teacher and derive the targets."""
         if self.unseen_loader is None or not len(self.unseen_loader):
             raise InputError(
-                "the calibrated method needs unseen cases to take its targets from, and there is none: give the split "
+                "CalibratedEraseToRetain takes its targets from unseen cases, and the split has none: give the split "
                 "validation cases (--validation)"
             )
         self._learning_rates = [group["lr"] for group in engine.optimizer.param_groups]
@@ -117,7 +117,7 @@ class CalibratedEraseToRetain(UnlearningMethod):
         output[LOSS] = output[LOSS] + self.kd_weight * distillation + self.hinge_weight * self._forget_loss(engine)
 
     def on_epoch(self, engine: SupervisedTrainer) -> None:
-        """Settle: train on retain batches alone, as anybody could who has the model."""
+        """Settle: train on retain batches only, as anybody who has the model could."""
         if not self.settle_steps:
             return
         self.set_learning_rates(engine, [self.settle_learning_rate] * len(self._learning_rates))
@@ -144,12 +144,12 @@ class CalibratedEraseToRetain(UnlearningMethod):
         return hinge
 
     def _teacher_losses(self, engine: SupervisedTrainer, loader: Any) -> dict[str, float]:
-        """The teacher's loss on every case; of a case that gives several patches their mean."""
+        """The teacher's loss on every case; for a case with several patches, their mean."""
         set_rnd(loader.dataset, torch.initial_seed() % 2**32)
-        found: dict[str, list[float]] = {}
+        by_case: dict[str, list[float]] = {}
         for case, _, loss in case_losses(engine, engine.network.teacher, loader):
-            found.setdefault(case, []).append(loss)
-        return {case: sum(losses) / len(losses) for case, losses in found.items()}
+            by_case.setdefault(case, []).append(loss)
+        return {case: sum(losses) / len(losses) for case, losses in by_case.items()}
 
     def _warm_up(self, engine: SupervisedTrainer) -> None:
         share = min(1.0, engine.state.iteration / self.warmup) if self.warmup else 1.0
@@ -158,24 +158,24 @@ class CalibratedEraseToRetain(UnlearningMethod):
     # -- what is kept --------------------------------------------------------------------------------------------------
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
-        """What every method measures, and the range of the targets."""
+        """What every method measures, plus the range of the targets."""
         targets = list(self._targets.values())
         return super().measurements(engine) | {
             "targets": {"lowest": min(targets), "median": median(targets), "highest": max(targets)}
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The targets, besides what every method keeps."""
+        """The targets, in addition to what every method saves."""
         return super().state_dict() | {"targets": self._targets}
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
-        """Go on with the same targets."""
+        """Continue with the same targets."""
         super().load_state_dict(state, engine)
         self._targets = dict(state["targets"])
 
 
 def case_targets(forget: Mapping[str, float], unseen: list[float], target: str) -> dict[str, float]:
-    """The loss that each forget case shall reach, from losses under the teacher.
+    """The loss that each forget case should reach, from losses under the teacher.
 
     Args:
         forget: the losses of the forget cases, by case.

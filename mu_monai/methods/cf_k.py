@@ -1,4 +1,4 @@
-"""CF-k: the last k layers train on the retained cases, and forget by neglect; all before them is frozen."""
+"""CF-k: only the last k layers train on the retained cases and forget by neglect; all earlier layers are frozen."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from mu_monai.methods.settings import COUNT, setting
 
 @dataclass(kw_only=True)
 class CFk(RetainFineTuning):
-    r"""Go on training the last `k` layers on the retained cases.
+    r"""Continue training the last `k` layers on the retained cases.
 
     .. math:: L = \ell(D_r), \quad \theta_{1 \dots n-k} \text{ fixed}
 
-    Layers are convolutions and linear layers, in the order in which the network runs them; norm layers and activations
-    with weights train where they come behind the first of the `k`. With adapters it is those of these layers that
-    train. The names of what trained are in the record, as `trained_layers`.
+    Layers are convolutions and linear layers, in the order in which the network runs them; normalization layers and
+    activations with weights train if they come after the first of the `k`. With adapters, the adapters of these layers
+    train. The names of the trained layers are in the record, as `trained_layers`.
 
     Args:
-        k: how many layers train, 1, 2 ...
+        k: number of layers that train, at least 1.
 
     Raises:
-        InputError: for a value outside this range, more layers than the network has, adapters beside moving statistics
-            of BatchNorm, or a network that is no `Student`.
+        InputError: for a value outside this range, more layers than the network has, adapters together with moving
+            BatchNorm statistics, or a network that is not a `Student`.
 
     Source:
         Goel et al., *Towards Adversarial Evaluations for Inexact Machine Unlearning* (arXiv 2201.06640), catastrophic
-        forgetting of the last k layers; `k` is chosen there for each network. Others use the last block with SGD at
-        0.01 for 10 epochs. Here it is the bundle's AdamW at 1e-4 with BatchNorm's statistics frozen.
+        forgetting of the last k layers; the paper chooses `k` for each network. Others use the last block with SGD at
+        0.01 for 10 epochs. Here it is the bundle's AdamW at 1e-4 with frozen BatchNorm statistics.
 
     Example:
         >>> CFk(forget_loader=[]).settings()["k"]
@@ -57,15 +57,15 @@ class CFk(RetainFineTuning):
         copied = [layer for layer in adapted(engine.network).values() if isinstance(layer, ModulesToSaveWrapper)]
         if copied and not engine.network.trains_all:
             raise InputError(
-                f"{type(self).__name__} holds all but the last layers, and with network#bn_mode=train adapters leave "
-                "the statistics of every BatchNorm in motion; use network#bn_mode=eval, or network#trainable=all"
+                f"{type(self).__name__} freezes all but the last layers, but with network#bn_mode=train and adapters "
+                "the statistics of every BatchNorm layer move; use network#bn_mode=eval, or network#trainable=all"
             )
         image, *_ = next(self.retain_batches(engine))
         order = running_order(engine, image)
         ends = [place for place, layer in enumerate(order.values()) if isinstance(_plain(layer), tuple(ADAPTABLE))]
         if self.k > len(ends):
             raise InputError(
-                f"method#k={self.k} is not allowed for a network of which {len(ends)} layers can train; use 1 to "
+                f"method#k={self.k} is not allowed for a network with {len(ends)} trainable layers; use 1 to "
                 f"{len(ends)}"
             )
         self._layers = dict(list(order.items())[ends[-self.k] :])
@@ -74,13 +74,13 @@ class CFk(RetainFineTuning):
                 layer.requires_grad_(False)
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
-        """What every method measures, and which layers trained."""
+        """What every method measures, plus the names of the trained layers."""
         return super().measurements(engine) | {"trained_layers": list(self._layers)}
 
 
 @torch.no_grad()
 def running_order(engine: SupervisedTrainer, image: torch.Tensor) -> dict[str, nn.Module]:
-    """The layers of a student that can train, by their names in the plain network, in the order in which they run."""
+    """The trainable layers of a student, by their names in the plain network, in the order in which they run."""
     student: Student = engine.network
     names = {layer: name for name, layer in adapted(student).items()}
     order: dict[str, nn.Module] = {}
@@ -105,6 +105,6 @@ def adapted(student: Student) -> dict[str, Any]:
 
 
 def _plain(layer: Any) -> nn.Module:
-    """What an adapted or copied layer was before."""
+    """The original layer inside an adapted or copied one."""
     plain: nn.Module = getattr(layer, "original_module", None) or layer.get_base_layer()
     return plain

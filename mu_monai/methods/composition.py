@@ -28,7 +28,7 @@ _RUN = {"sha256": dict.fromkeys(_DIGESTS, str), "method": {"name": str}}
 
 @dataclass(kw_only=True)
 class Composition(UnlearningMethod):
-    r"""Put two unlearned models of one teacher together, then fine-tune on the retain set.
+    r"""Combine two unlearned models of one teacher, then fine-tune on the retain set.
 
     .. math::
         \theta = \begin{cases}
@@ -38,26 +38,26 @@ class Composition(UnlearningMethod):
         \end{cases}
 
     `R` is the model that retains well, `F` the one that forgets well, `T` the teacher of both. The forget set is not
-    looked at. The fine-tuning is that of a model that forgot, and brings the forgotten back where it goes on for long:
-    the curve has the scores of every epoch.
+    used. Long fine-tuning brings the forgotten cases back, as with any model that forgot; check the curve, which has
+    the scores of every epoch.
 
     Args:
         good_retain: folder of the finished run of `R`.
         good_forget: folder of the finished run of `F`.
         how: `head`, as published; `weights` interpolates; `adapters` adds up the runs' adapters.
-        share: `s`, in [0, 1]; means nothing for `head`.
-        fine_tune: `all` weights, or the `head` alone.
+        share: `s`, in [0, 1]; not used for `head`.
+        fine_tune: `all` weights, or only the `head`.
 
     Raises:
-        InputError: for a value outside these ranges, a network that is no `Student` or whose weights do not all train,
-            runs that did not start from its teacher or are of different splits, a head that is not known, or runs
-            without adapters to add up.
+        InputError: for a value outside these ranges, a network that is not a `Student` or whose weights do not all
+            train, runs that did not start from its teacher or used different splits, an unknown head, or runs without
+            adapters to add.
 
     Source:
         *Perturbed Sign Gradient* (arXiv 2505.21872, first version, and its released code): the classifier of one model
         on the features of the other, then at most 5 epochs with Adam at 1e-4. Here the optimizer is the bundle's AdamW,
-        and BatchNorm's statistics stay those of `R`. `weights` and `adapters` are ours. With shares that add up to 1
-        the sum of adapters would be the interpolation, so that `adapters` keeps the whole of `R`.
+        and the BatchNorm statistics stay those of `R`. `weights` and `adapters` are ours. If the shares added up to 1,
+        the sum of adapters would equal the interpolation, so `adapters` keeps all of `R`.
 
     Example:
         >>> Composition(forget_loader=[]).settings()["how"]
@@ -74,7 +74,7 @@ class Composition(UnlearningMethod):
         {"method::how": "weights"},
         {"method::how": "weights", "method::share": 0.75},
     )
-    selective = True  # what neither run changed stays, where the head alone is fine-tuned
+    selective = True  # weights that neither run changed stay as they are if only the head is fine-tuned
 
     good_retain: str = setting("", RUN)
     good_forget: str = setting("", RUN)
@@ -84,30 +84,30 @@ class Composition(UnlearningMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._made: dict[str, Any] = {}  # what was put together, as it stands in the run's record
+        self._sources: dict[str, Any] = {}  # what was combined, as the run's record has it
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Put the composed weights into the student, and choose what is fine-tuned."""
+        """Load the combined weights into the student and choose what is fine-tuned."""
         student: Student = engine.network
         raise_if_any(self._start_problems(student))
         records = {name: open_run(folder, MODEL_PT, ADAPTER_DIR).record for name, folder in self._parents().items()}
         raise_if_any(
-            f"'{self._parents()[name]}' is the run of a {record.role} that unlearned nothing here; give a run that "
-            "'mu-monai unlearn' made"
+            f"'{self._parents()[name]}' is not an unlearning run: its role is {record.role}; give a run made by "
+            "'mu-monai unlearn'"
             for name, record in records.items()
             if record.method is None or record.sha256.starting_weights is None
         )
         raise_if_any(
             f"the run '{self._parents()[name]}' started from weights with SHA-256 "
-            f"{record.sha256.starting_weights}, and the teacher here has {student.base_sha256}; compose runs of "
-            "one teacher"
+            f"{record.sha256.starting_weights}, but this teacher has {student.base_sha256}; compose runs of the same "
+            "teacher"
             for name, record in records.items()
             if record.sha256.starting_weights != student.base_sha256
         )
         first, second = (record.sha256.split for record in records.values())
         if first != second:
             raise InputError(
-                f"the runs '{self.good_retain}' and '{self.good_forget}' are of different splits (SHA-256 {first} and "
+                f"the runs '{self.good_retain}' and '{self.good_forget}' used different splits (SHA-256 {first} and "
                 f"{second}); compose runs that forgot the same cases"
             )
         state = composed(student, **self._parents(), how=self.how, share=self.share)
@@ -117,7 +117,7 @@ class Composition(UnlearningMethod):
             copies.load_state_dict({name: state[f"{layer}.{name}"] for name in copies.state_dict()})
         for name, parameter in student.trainable().items():
             parameter.requires_grad_(self.fine_tune == "all" or name.startswith(f"base_model.model.{student.head}."))
-        self._made = {
+        self._sources = {
             name: {
                 "run": str(self._parents()[name]),
                 "method": record.method.name if record.method else "",
@@ -125,7 +125,7 @@ class Composition(UnlearningMethod):
             }
             for name, record in records.items()
         }
-        self._made["transplanted"] = _of_layer(state, student.head) if self.how == "head" else []
+        self._sources["transplanted"] = _of_layer(state, student.head) if self.how == "head" else []
 
     def _parents(self) -> dict[str, Path]:
         return {"good_retain": Path(self.good_retain), "good_forget": Path(self.good_forget)}
@@ -133,49 +133,49 @@ class Composition(UnlearningMethod):
     def _start_problems(self, student: Student) -> Iterator[str]:
         if not student.trains_all:
             yield (
-                "a composition holds weights of two models, which adapters of one cannot; leave network#trainable at "
-                "'all'"
+                "a composition combines the weights of two models, which adapters of one model cannot hold; leave "
+                "network#trainable at 'all'"
             )
         for name, folder in self._parents().items():
             if not is_run(folder):
                 yield (
-                    f"method#{name}='{getattr(self, name)}' is no run folder; a composition takes two finished "
+                    f"method#{name}='{getattr(self, name)}' is not a run folder; a composition takes two finished "
                     "unlearning runs: mu-monai compose GOOD_RETAIN GOOD_FORGET --out RUN"
                 )
         if student.head is None and "head" in (self.how, self.fine_tune):
             yield (
                 f"the head of {type(student.get_base_model()).__name__} is not known, so it cannot be taken from a "
-                "run or fine-tuned alone; use how 'weights' or 'adapters' and fine_tune 'all'"
+                "run or fine-tuned on its own; use how 'weights' or 'adapters' and fine_tune 'all'"
             )
 
     # -- what is kept --------------------------------------------------------------------------------------------------
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
-        """What every method measures, and what was put together."""
-        return super().measurements(engine) | {"composition": self._made}
+        """What every method measures, plus what was combined."""
+        return super().measurements(engine) | {"composition": self._sources}
 
     def state_dict(self) -> dict[str, Any]:
-        """What was put together, besides what every method keeps."""
-        return super().state_dict() | {"composition": self._made}
+        """What was combined, in addition to what every method saves."""
+        return super().state_dict() | {"composition": self._sources}
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
-        """Go on with the same composition; the weights are those of the checkpoint."""
+        """Continue with the same composition; the weights come from the checkpoint."""
         super().load_state_dict(state, engine)
-        self._made = dict(state["composition"])
+        self._sources = dict(state["composition"])
 
 
 def composed(student: Student, good_retain: Path, good_forget: Path, *, how: str, share: float) -> State:
-    """The plain weights of two runs put together.
+    """The combined plain weights of two runs.
 
     Args:
-        student: of the teacher of both, whose head and weights are read.
+        student: a student of the teacher of both runs; its head and weights are read.
         good_retain: run folder of the model whose features are kept.
-        good_forget: run folder of the model whose head, or share, is taken.
+        good_forget: run folder of the model whose head, or a share of whose weights, is taken.
         how: one of `HOWS`.
-        share: that of `good_forget`, in [0, 1].
+        share: share of `good_forget`, in [0, 1].
 
     Raises:
-        InputError: where a folder holds no weights, or no adapters to add up.
+        InputError: if a folder holds no weights, or no adapters to add.
     """
     if how == "adapters":
         folders = [folder / ADAPTER_DIR for folder in (good_retain, good_forget)]

@@ -1,4 +1,4 @@
-"""Erase to Retain: low-rank adapters distil the teacher on retained cases and unlearn its answers on forget cases."""
+"""Erase to Retain: low-rank adapters distill the teacher on retained cases and unlearn its answers on forget cases."""
 
 from __future__ import annotations
 
@@ -46,26 +46,27 @@ REDUCTIONS = ("mean", "sum")
 
 @dataclass(kw_only=True)
 class EraseToRetain(UnlearningMethod):
-    r"""Distil the retain set and unlearn the forget set, through adapters; then, if asked, restore the head.
+    r"""Distill on the retain set and unlearn the forget set, through adapters; then, if requested, restore the head.
 
     .. math::
         L = \underbrace{L_{sup} + w_{kd} L_{KD} + w_{guard} L_{guard}}_{\text{retain}}
           + \underbrace{w_{forget} \sum_k w_k L_k}_{\text{forget}}
 
-    The forget terms `L_k` are those of `mu_monai.losses.FORGET_TERMS`; by default it is the background term alone. Each
-    term is recorded under its own name without its weight, and so are `supervised`, `distillation` and `guard`.
+    The forget terms `L_k` are those of `mu_monai.losses.FORGET_TERMS`; by default only the background term is used.
+    Each term is recorded under its own name without its weight, and so are `supervised`, `distillation` and `guard`.
 
     With `forget_classes`, classes of a mask are forgotten instead of cases. The forget terms then act on the voxels
-    with the label of such a class; distillation and guard, on forget batches too, on those that neither label nor
-    teacher gives to one. What the teacher alone takes for one is left to the supervised loss: distilling it teaches it.
+    labeled as such a class. Distillation and guard act, also on forget batches, on the voxels that neither the label
+    nor the teacher assigns to one. Voxels that only the teacher assigns to one are left to the supervised loss, because
+    distillation would teach the class.
 
     Args:
-        forget_loader: batches of forget cases, or to forget classes of training cases that contain them, with labels.
-            Labels are used to forget classes, and by the terms `label_flip` and `random_label`.
-        forget_classes: channels of a softmax mask, from 1 on, that are forgotten in all cases; the labels of the
+        forget_loader: batches of forget cases with labels; to forget classes, batches of training cases that contain
+            them. Labels are used to forget classes, and by the terms `label_flip` and `random_label`.
+        forget_classes: channels of a softmax mask, 1 or higher, that are forgotten in all cases; the labels of the
             trainer's own batches must have them as background. Empty to forget cases.
         forget_terms: the forget terms by name with their weights, >= 0.
-        mixed_targets: allow forget terms that pull to different answers, as section 3 of the paper sums them.
+        mixed_targets: allow forget terms that pull toward different answers, as section 3 of the paper sums them.
         forget_weight: weight of all forget terms together, >= 0 (the paper's lambda).
         kd_weight: weight of the distillation term, >= 0 (the paper's alpha).
         temperature: distillation temperature, > 0.
@@ -73,28 +74,28 @@ class EraseToRetain(UnlearningMethod):
         guard_weight: weight of the guard term, >= 0 (the paper's beta).
         guard_reduction: `mean` or `sum` over pixels; the weight is meant for `mean`.
         confidence: the teacher's probability above which `teacher_contradiction` contradicts it, in [0.5, 1).
-        feature_layer: the layer whose pooled output `repulsion` and the measured margin compare; by default the last
-            encoder stage.
+        feature_layer: the layer whose pooled output is compared by `repulsion` and in the measured margin; by default
+            the last encoder stage.
         schedule: `joint`: one retain and one forget batch in every step (section 4, eq. 11); `alternate_step`: a step
             on a forget batch after each step on a retain batch (section 3); `alternate_epoch`: all retain batches, then
-            all forget batches (the released code); `two_phase`: `joint`, then `restore_epochs` epochs in which the head
-            alone learns the retain set (abstract).
-        restore_epochs: how many of the run's last epochs restore, at least 1; for `two_phase`.
-        restore_learning_rate: of these epochs, > 0; for `two_phase`.
-        restore_tolerance: restoration stops when the loss of the forget cases has come back by more than this share of
-            the way to the teacher's, in [0, 1]; none to watch without stopping. The epoch with the lowest loss on
+            all forget batches (the released code); `two_phase`: `joint`, then `restore_epochs` epochs in which only the
+            head trains, on the retain set (abstract).
+        restore_epochs: number of the run's last epochs that restore, at least 1; for `two_phase`.
+        restore_learning_rate: learning rate of these epochs, > 0; for `two_phase`.
+        restore_tolerance: restoration stops when the loss of the forget cases has returned by more than this share of
+            the way to the teacher's, in [0, 1]; `None` to monitor without stopping. The epoch with the lowest loss on
             retained cases within the tolerance is kept.
-        max_adapter_norm: keep the adapted weights at most this far from the teacher's (Frobenius norm over all layers,
-            the head's restoration aside), > 0; none for no limit.
+        max_adapter_norm: maximum distance of the adapted weights from the teacher's (Frobenius norm over all layers,
+            without the head's restoration), > 0; `None` for no limit.
 
     Raises:
-        InputError: for a value outside these ranges, forget terms that contradict each other or mean nothing for the
-            task or for `forget_classes`, or a network that is no `Student`.
+        InputError: for a value outside these ranges, forget terms that contradict each other or do not apply to the
+            task or to `forget_classes`, or a network that is not a `Student`.
 
     Source:
         arXiv 2511.16574: section 4, eqs. 2-12, with the settings of section 5.2, are the defaults; the forget terms
         of section 3 as a descent objective, since its signs do not fit the ascent that it prints; the two phases of the
-        abstract, whose restoration has no number in the paper (epochs, rate and tolerance are ours). Forgetting
+        abstract, for whose restoration the paper gives no numbers (epochs, rate and tolerance are ours). Forgetting
         classes of a mask is our extension. The teacher's logits come from the same network with its adapters off.
 
     Example:
@@ -108,7 +109,7 @@ class EraseToRetain(UnlearningMethod):
     trials = ({}, {"method::forget_weight": 0.3}, {"learning_rate": 3e-4}, {"learning_rate": 1e-3})
     forgets_classes = True
 
-    forget_classes: Sequence[int] = setting([], Several(COUNT, "channels from 1 on, as 0 is the background"))
+    forget_classes: Sequence[int] = setting([], Several(COUNT, "channels from 1 up, as 0 is the background"))
     forget_terms: Mapping[str, float] = setting({"background": 1.0}, Weights(FORGET_TERMS))
     mixed_targets: bool = setting(False, FLAG)
     forget_weight: float = setting(3.0, Interval(0))
@@ -151,7 +152,7 @@ class EraseToRetain(UnlearningMethod):
     # -- the trainer's events ------------------------------------------------------------------------------------------
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Refuse what cannot work before anything is trained, and make room for the restoration."""
+        """Refuse what cannot work before training starts, and set up the restoration."""
         if self.feature_layer is None:
             self.feature_layer = engine.network.feature_layer
         raise_if_any(misfits(self, engine))
@@ -160,21 +161,21 @@ class EraseToRetain(UnlearningMethod):
             engine.optimizer.add_param_group({"params": head, "lr": self.restore_learning_rate})
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
-        """Begin a fresh pass over the forget set and, in the second phase, let the head train alone."""
+        """Begin a new pass over the forget set and, in the second phase, let only the head train."""
         super().on_epoch_start(engine)
         if self._restoration is not None:
             self._restoration.begin_epoch(engine)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Add the retain terms and, where both share a step, the forget terms to the supervised loss."""
+        """Add the retain terms and, if both share a step, the forget terms to the supervised loss."""
         output = engine.state.output
         self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
         if self._restores(engine):
             return
         if self.forget_classes and labeled(output[LABEL], output[PRED], self.forget_classes).any():
             raise InputError(
-                f"the trainer's labels hold classes of method#forget_classes={self.forget_classes}, which would be "
-                "learned again; make them background there, as the id forget_classes of a bundle does"
+                f"the trainer's labels contain classes of method#forget_classes={self.forget_classes}, which would be "
+                "learned again; make them background in the labels, as a bundle's config id forget_classes does"
             )
         teacher = engine.inferer(output[IMAGE], engine.network.teacher)
         distillation, guard = self._retain_terms(engine, output[PRED], teacher, output[LABEL])
@@ -184,7 +185,7 @@ class EraseToRetain(UnlearningMethod):
         output[LOSS] = total
 
     def on_step(self, engine: SupervisedTrainer) -> None:
-        """Keep the adapters within their limit; if they alternate by step, follow with a step on a forget batch."""
+        """Take a step on a forget batch if they alternate by step, and keep the adapters within their limit."""
         if self._restores(engine):
             return
         if self.schedule == "alternate_step":
@@ -192,7 +193,7 @@ class EraseToRetain(UnlearningMethod):
         self._limit(engine)
 
     def on_epoch(self, engine: SupervisedTrainer) -> None:
-        """Pass once over the forget set if they alternate by epoch; judge the epoch if it restored."""
+        """Pass once over the forget set if they alternate by epoch; evaluate the epoch if it restored."""
         if self.schedule == "alternate_epoch":
             engine.network.train()
             for _ in range(len(self.forget_loader)):
@@ -202,7 +203,7 @@ class EraseToRetain(UnlearningMethod):
             self._restoration.judge_epoch(engine)
 
     def on_end(self, engine: SupervisedTrainer) -> None:
-        """Go back to the best epoch of the restoration, and say where it could not be watched."""
+        """Go back to the best epoch of the restoration, and warn if it could not be monitored."""
         if self._restoration is not None:
             self._restoration.end(engine)
 
@@ -215,9 +216,9 @@ class EraseToRetain(UnlearningMethod):
         self, engine: SupervisedTrainer, student: torch.Tensor, teacher: torch.Tensor, label: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if self.forget_classes:
-            kept = ~(labeled(label, teacher, self.forget_classes) | answered(teacher, self.forget_classes))
+            others = ~(labeled(label, teacher, self.forget_classes) | answered(teacher, self.forget_classes))
             distillation, guard = (
-                over_places(term, kept, student, teacher) for term in (self._distillation, self._guard)
+                over_places(term, others, student, teacher) for term in (self._distillation, self._guard)
             )
         else:
             distillation, guard = self._distillation(student, teacher), self._guard(student, teacher)
@@ -234,7 +235,7 @@ class EraseToRetain(UnlearningMethod):
             if self._inputs & {"teacher", "teacher_features"}:
                 values["teacher"] = engine.inferer(image, student.teacher)
         if layer is not None:
-            half = len(features) // 2  # a sliding window passes several times
+            half = len(features) // 2  # a sliding window runs the layer several times
             values |= {"student_features": torch.cat(features[:half]), "teacher_features": torch.cat(features[half:])}
         total = retained = torch.zeros((), device=image.device)
         if self.forget_classes:
@@ -261,22 +262,22 @@ class EraseToRetain(UnlearningMethod):
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
         """How far the weights, answers and features moved, and what restoration did."""
-        found = super().measurements(engine)
-        found["drift"]["limit"] = self.max_adapter_norm
-        return found | {"restoration": self._restored()["watch"]}
+        measured = super().measurements(engine)
+        measured["drift"]["limit"] = self.max_adapter_norm
+        return measured | {"restoration": self._restored()["watch"]}
 
     def measured_margins(self, engine: SupervisedTrainer) -> Margins:
-        """How differently student and teacher see the forget cases or, where classes are forgotten, all of them."""
+        """How much student and teacher differ on the forget cases or, if classes are forgotten, on all cases."""
         whole = self.measured(engine)
         cases = chain(whole.retain, whole.forget) if self.forget_classes else whole.forget
         return margins(engine, cases, softmax=self.is_softmax, feature_layer=self.feature_layer, inferer=whole.inferer)
 
     def state_dict(self) -> dict[str, Any]:
-        """The restoration so far, besides what every method keeps."""
+        """The restoration so far, in addition to what every method saves."""
         return super().state_dict() | self._restored()
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
-        """Go on with the restoration where it was."""
+        """Continue the restoration where it was."""
         super().load_state_dict(state, engine)
         if self._restoration is not None:
             self._restoration.load_state_dict(state, engine)

@@ -1,4 +1,4 @@
-"""What does not go together in Erase to Retain: settings with each other, and with data and network."""
+"""What cannot be combined in Erase to Retain: settings with each other, and with data and network."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ TWO_PHASE = "two_phase"
 
 
 def conflicts(method: EraseToRetain) -> Iterator[str]:
-    """Why settings do not go together, as sentences.
+    """Why settings cannot be combined, as sentences.
 
     Args:
-        method: its task, forget terms and classes are allowed, each by itself.
+        method: its task, forget terms and classes are each allowed on their own.
 
     Example:
         >>> from mu_monai.methods import EraseToRetain
@@ -30,8 +30,8 @@ def conflicts(method: EraseToRetain) -> Iterator[str]:
     """
     if method.stop_at is not None and method.schedule == TWO_PHASE:
         yield (
-            f"method#stop_at='{method.stop_at}' chooses among epochs of one kind, and two_phase restores in "
-            "its last ones; use another schedule, or leave stop_at out"
+            f"method#stop_at='{method.stop_at}' needs epochs that all do the same, but method#schedule='two_phase' "
+            "restores in its last ones; use another schedule, or leave stop_at out"
         )
     yield from contradictions(method.forget_terms, method.task, mixed_targets=method.mixed_targets is True)
     if method.forget_classes:
@@ -39,48 +39,48 @@ def conflicts(method: EraseToRetain) -> Iterator[str]:
 
 
 def _class_conflicts(method: EraseToRetain) -> Iterator[str]:
-    """What does not go together with forgetting classes of a mask."""
+    """What cannot be combined with forgetting classes of a mask."""
     what = f"method#forget_classes={method.forget_classes}"
     if method.task != SEGMENTATION or not method.softmax:
         yield f"{what} needs masks that are a softmax over classes; use it with task=segmentation and softmax=true"
     if method.guard_reduction == "sum":
-        yield f"{what} leaves some voxels to the guard, which have no sum per case; use guard_reduction=mean"
+        yield f"{what} restricts the guard to some voxels, for which guard_reduction=sum is not defined; use mean"
     if method.schedule == TWO_PHASE:
         yield (
-            f"{what} cannot be restored: whether it comes back would be judged by the loss of whole cases, where "
-            "all classes count; use the schedule joint, alternate_epoch or alternate_step"
+            f"{what} cannot be restored by the schedule two_phase: the return of a class would be judged by the loss "
+            "of whole cases, to which all classes contribute; use the schedule joint, alternate_epoch or alternate_step"
         )
     if method.stop_at is not None:
-        yield f"{what} has no unseen cases to compare with, since a class is forgotten in all; leave stop_at out"
+        yield f"{what} leaves no unseen cases to compare with: a class is forgotten in all cases; leave stop_at out"
     yield from unrestrictable(method.forget_terms)
 
 
 def misfits(method: EraseToRetain, engine: SupervisedTrainer) -> Iterator[str]:
-    """What only the data and the network can tell: does a pass over forget cases give what the terms need?"""
+    """What only shows with the data and the network: does a pass over forget cases give what the terms need?"""
     if method.schedule == TWO_PHASE and engine.state.max_epochs <= method.restore_epochs:
         yield (
-            f"max_epochs={engine.state.max_epochs} leaves no epoch to unlearn before the {method.restore_epochs} of "
-            "method#restore_epochs; raise the one or lower the other"
+            f"max_epochs={engine.state.max_epochs} leaves no epoch to unlearn, because "
+            f"method#restore_epochs={method.restore_epochs}; raise max_epochs or lower method#restore_epochs"
         )
     if method.schedule == "alternate_step" and engine.accumulation_steps > 1:
         yield (
-            f"method#schedule='alternate_step' takes a step after every retain batch, and the trainer one after "
-            f"{engine.accumulation_steps}; use accumulation_steps=1 or another schedule"
+            "method#schedule='alternate_step' takes a step after every retain batch, but the trainer accumulates "
+            f"{engine.accumulation_steps} batches per step; use accumulation_steps=1 or another schedule"
         )
     layers = dict(engine.network.get_base_model().named_modules())
     if method.feature_layer is not None and method.feature_layer not in layers:
         listed = ", ".join(name for name in layers if name and "lora_" not in name and "base_layer" not in name)
-        yield f"method#feature_layer={method.feature_layer!r} is no layer; choose one of {listed}"
+        yield f"method#feature_layer={method.feature_layer!r} is not a layer of the network; choose one of {listed}"
         return
     if "repulsion" in method.forget_terms and method.feature_layer is None:
-        yield "the last encoder stage of this network is not known; name a layer by method#feature_layer"
+        yield "the last encoder stage of this network is not known; name a layer with method#feature_layer"
         return
     yield from _answer_problems(method, engine)
 
 
 def _answer_problems(method: EraseToRetain, engine: SupervisedTrainer) -> Iterator[str]:
     image, *_ = method.forget_batch(engine)
-    engine.network.eval()  # a look must not move the statistics of BatchNorm
+    engine.network.eval()  # a check must not move the BatchNorm statistics
     with captured(engine.network.get_base_model(), method.feature_layer) as features:
         logits = engine.inferer(image, engine.network)
     if (logits.dim() == 2) != (method.task == CLASSIFICATION):
@@ -90,12 +90,12 @@ def _answer_problems(method: EraseToRetain, engine: SupervisedTrainer) -> Iterat
         )
     if max(method.forget_classes, default=0) >= logits.shape[1]:
         yield (
-            f"method#forget_classes={method.forget_classes} is not allowed for a network of {logits.shape[1]} "
+            f"method#forget_classes={method.forget_classes} is not allowed for a network with {logits.shape[1]} "
             f"channels; use channels from 1 to {logits.shape[1] - 1}"
         )
     if "repulsion" in method.forget_terms and not features[0].requires_grad:
         yield (
-            f"the term 'repulsion' cannot act: no adapter lies before the layer {method.feature_layer!r}, so its "
-            "features are the teacher's for good; choose network#scope=all, or a method#feature_layer behind the "
+            f"the term 'repulsion' has no effect: no adapter comes before the layer {method.feature_layer!r}, so its "
+            "features always equal the teacher's; choose network#scope=all, or a method#feature_layer after the "
             "first adapter"
         )

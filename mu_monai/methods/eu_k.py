@@ -1,4 +1,4 @@
-"""EU-k: the last k layers start anew and are trained on the retained cases; all before them is frozen."""
+"""EU-k: the last k layers are reinitialized and trained on the retained cases; all earlier layers are frozen."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from mu_monai.methods.method import UnlearningMethod
 
 @dataclass(kw_only=True)
 class EUk(CFk):
-    r"""Initialize the last `k` layers anew and train them on the retained cases.
+    r"""Reinitialize the last `k` layers and train them on the retained cases.
 
     .. math:: \theta_{n-k+1 \dots n} \sim \text{init}, \quad L = \ell(D_r), \quad \theta_{1 \dots n-k} \text{ fixed}
 
-    What these layers knew of the forget cases is gone for certain; what the layers before them know stays. Layers are
-    counted as in `CFk`. Each is initialized as torch does it (`reset_parameters`). Statistics of BatchNorm are reset
-    as well, measured once over the retained cases before the first step, and then frozen as those of other layers are.
+    What these layers knew about the forget cases is certainly gone; what the earlier layers know stays. Layers are
+    counted as in `CFk`. Each is initialized as torch does it (`reset_parameters`). BatchNorm statistics are reset as
+    well, measured once over the retained cases before the first step, and then frozen like those of other layers.
 
     Args:
-        k: how many layers start anew and train, 1, 2 ...
+        k: number of layers that are reinitialized and train, at least 1.
 
     Raises:
         InputError: for a value outside this range, more layers than the network has, a layer that cannot be
-            initialized anew, BatchNorm without a batch to measure it on, adapters in place of all weights, or a network
-            that is no `Student`.
+            reinitialized, BatchNorm without a batch to measure it on, adapters instead of all weights, or a network
+            that is not a `Student`.
 
     Source:
         Goel et al., *Towards Adversarial Evaluations for Inexact Machine Unlearning* (arXiv 2201.06640), exact
-        unlearning of the last k layers, there with SGD. Some released code resets the layers to their trained weights,
-        which is CF-k; here they really start anew. The bundle's AdamW at 3e-3 for 10 epochs, since the layers are
-        trained from nothing.
+        unlearning of the last k layers, with SGD. Some released code resets the layers to their trained weights, which
+        is CF-k; here they really are reinitialized. The optimizer is the bundle's AdamW at 3e-3 for 10 epochs, since
+        the layers are trained from scratch.
 
     Example:
         >>> EUk(forget_loader=[]).settings()["k"]
@@ -51,19 +51,19 @@ class EUk(CFk):
     trials = ({}, {"method::k": 1}, {"method::k": 6}, {"learning_rate": 1e-3})
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Freeze all but the last layers, and let these start anew."""
+        """Freeze all but the last layers, and reinitialize these."""
         if not engine.network.trains_all:
             raise InputError(
-                "EUk initializes layers anew, which no adapter of low rank can express; use network#trainable=all, or "
-                "the method cf-k"
+                "EUk reinitializes layers, which a low-rank adapter cannot express; use network#trainable=all, or the "
+                "method cf-k"
             )
         super().on_start(engine)
         copies: dict[str, Any] = {name: self._copy(layer) for name, layer in self._layers.items()}
         fixed = [name for name, layer in copies.items() if not hasattr(layer, "reset_parameters")]
         if fixed:
             raise InputError(
-                f"{', '.join(fixed)} cannot be initialized anew: there is no reset_parameters in "
-                f"{type(copies[fixed[0]]).__name__}; use a smaller method#k, or the method cf-k"
+                f"{', '.join(fixed)} cannot be reinitialized: {type(copies[fixed[0]]).__name__} has no "
+                "reset_parameters; use a smaller method#k, or the method cf-k"
             )
         with seeded(engine.data_loader.dataset):
             for layer in copies.values():
@@ -97,13 +97,14 @@ class EUk(CFk):
                 measured = True
         if not measured:
             raise InputError(
-                "EUk measures the statistics of new BatchNorm layers on batches of two retained cases or more, and "
-                "there is none; retain more cases, set batch_size=1 for images, or use the method cf-k"
+                "EUk measures the statistics of reinitialized BatchNorm layers on batches of two or more retained "
+                "cases, but there is no such batch; retain more cases, set batch_size=1 for images, or use the method "
+                "cf-k"
             )
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         engine.network.eval()
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
-        """What CF-k measures, and whether statistics of BatchNorm are others."""
+        """What CF-k measures, plus whether BatchNorm statistics changed."""
         return super().measurements(engine) | {"moving_statistics": bool(self._norms())}

@@ -19,17 +19,17 @@ class GradientAscent(UnlearningMethod):
 
     .. math:: L = -\ell(D_f)
 
-    Nothing holds it: the loss has no upper bound and no retained case is looked at, so the learning rate and the number
-    of epochs decide between no effect and a model that answers nothing. `stop_at=reference` ends it where forget cases
-    are like unseen ones. An epoch is a pass over the forget set; the trainer's pass over its own batch is thrown away.
+    Nothing limits it: the loss has no upper bound and no retained case is used, so the learning rate and the number of
+    epochs decide between no effect and a destroyed model. `stop_at=reference` ends it when forget cases are answered
+    like unseen ones. An epoch is a pass over the forget set; the trainer's pass over its own batch is discarded.
 
     Raises:
-        InputError: for a network that is no `Student`.
+        InputError: for a network that is not a `Student`.
 
     Source:
         Graves et al., *Amnesiac Machine Learning* (arXiv 2010.10981), and Thudi et al., *Unrolling SGD* (arXiv
         2109.13398); also called NegGrad. Papers use SGD at 1e-4 for about 5 epochs; here it is the bundle's AdamW at
-        1e-5, whose steps do not shrink with the gradient, with BatchNorm's statistics frozen.
+        1e-5, whose steps do not shrink with the gradient, with frozen BatchNorm statistics.
 
     Example:
         >>> GradientAscent(forget_loader=[]).needs
@@ -47,7 +47,7 @@ class GradientAscent(UnlearningMethod):
     trials = ({}, {"learning_rate": 3e-6}, {"learning_rate": 3e-5}, {"learning_rate": 1e-4})
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Take the negative loss of a forget batch in place of the supervised loss."""
+        """Replace the supervised loss with the negative loss of a forget batch."""
         self.forget_only(engine)
         engine.state.output[LOSS] = -self._forget_loss(engine)
 

@@ -20,18 +20,18 @@ class GradientDifference(GradientAscent):
 
     .. math:: L = \alpha \, \ell(D_r) - (1 - \alpha) \, \ell(D_f)
 
-    The forget loader is cycled. With `alpha=1` this is retain fine-tuning, with `alpha=0` gradient ascent.
+    The forget loader is repeated. With `alpha=1` this is retain fine-tuning, with `alpha=0` gradient ascent.
 
     Args:
-        alpha: share of the retained cases, in [0, 1].
+        alpha: weight of the retained cases, in [0, 1].
 
     Raises:
-        InputError: for a value outside this range, or a network that is no `Student`.
+        InputError: for a value outside this range, or a network that is not a `Student`.
 
     Source:
         NegGrad+ of Kurmanji et al., *Towards Unbounded Machine Unlearning* (arXiv 2302.09880): alpha = 0.95 for small
         data sets and 0.9999 for large ones, SGD at 0.01 without weight decay. Here it is the bundle's AdamW at 1e-4
-        with BatchNorm's statistics frozen.
+        with frozen BatchNorm statistics.
 
     Example:
         >>> GradientDifference(forget_loader=[]).settings()["alpha"]

@@ -16,36 +16,36 @@ from mu_monai.measure import case_gradients
 from mu_monai.methods.method import UnlearningMethod
 from mu_monai.methods.settings import COUNT, POSITIVE, setting
 
-_HELD = 2**32  # bytes of gradients that are held
-_WIDENED = 2**24  # numbers of them that are in double precision at a time
+_HELD = 2**32  # bytes of gradients that are kept in memory
+_WIDENED = 2**24  # numbers of them that are converted to double precision at a time
 
 
 @dataclass(kw_only=True)
 class InfluenceUnlearning(UnlearningMethod):
-    r"""Take the influence of the forget cases out of the weights, to first order, in one stroke.
+    r"""Remove the influence of the forget cases from the weights, to first order, in one step.
 
     .. math::
         \theta \leftarrow \theta_o + \alpha \hat H^{-1} (g_f - g_r), \qquad
         g_f = \frac1N \sum_{D_f} \nabla \ell_i, \quad
         g_r = \frac{|D_f|}{N |D_r|} \sum_{D_r} \nabla \ell_i, \quad N = |D_f| + |D_r|
 
-    Where training has ended in an optimum, this is a Newton step on the loss of the retained cases. The Hessian is
-    taken as the empirical Fisher information of retained cases with damping, see `damped_fisher_solve`. Its
-    gradients are held in memory, 4 bytes for each weight and case, no more than 4 GiB: of large networks fewer cases
-    are used, which the run warns of. The curve has the number of `fisher_cases` and the length of the `shift`.
+    If training ended in an optimum, this is a Newton step on the loss of the retained cases. The Hessian is
+    approximated by the damped empirical Fisher information of retained cases, see `damped_fisher_solve`. Its gradients
+    are kept in memory, 4 bytes per weight and case, at most 4 GiB: for large networks fewer cases are used, and the run
+    warns about it. The curve has the number of `fisher_cases` and the norm of the `shift`.
 
     Args:
-        alpha: length of the step, > 0.
-        damping: what is added to the diagonal of the Fisher information, > 0.
-        max_cases: how many retained cases it is taken from, drawn at random, at least 1.
+        alpha: factor on the step, > 0.
+        damping: added to the diagonal of the Fisher information, > 0.
+        max_cases: maximum number of retained cases, drawn at random, for the Fisher information, at least 1.
 
     Raises:
-        InputError: for a value outside these ranges, `stop_at`, or a network that is no `Student`.
+        InputError: for a value outside these ranges, `stop_at`, or a network that is not a `Student`.
 
     Source:
         Koh and Liang 2017, arXiv 1703.04730; Izzo et al. 2021, arXiv 2002.10077; with the Fisher information of up to
-        1,000 retained cases (WoodFisher, Singh and Alistarh 2020, arXiv 2004.14340), as Jia et al. 2023, arXiv
-        2304.04934. `alpha` and `damping` are tuned there; the defaults are ours. Gradients are those of single cases,
+        1,000 retained cases (WoodFisher, Singh and Alistarh 2020, arXiv 2004.14340), as in Jia et al. 2023, arXiv
+        2304.04934. `alpha` and `damping` are tuned there; the defaults are ours. Gradients are computed case by case,
         in evaluation mode.
 
     Example:
@@ -63,12 +63,13 @@ class InfluenceUnlearning(UnlearningMethod):
     max_cases: int = setting(1000, COUNT)
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Take the step, and end the run."""
+        """Take the step and end the run."""
         weights = list(engine.network.trainable().values())
         affordable = max(1, _HELD // (4 * sum(weight.numel() for weight in weights)))
         forget, forgotten, _ = self._mean_gradient(engine, self.forget_loader, weights)
-        retain, kept, held = self._mean_gradient(engine, engine.data_loader, weights, min(self.max_cases, affordable))
-        influence = forgotten / (forgotten + kept) * (forget - retain)  # g_f - g_r
+        hold = min(self.max_cases, affordable)
+        retain, retained, held = self._mean_gradient(engine, engine.data_loader, weights, hold)
+        influence = forgotten / (forgotten + retained) * (forget - retain)  # g_f - g_r
         shift = self.alpha * damped_fisher_solve(held, influence, self.damping)
         with torch.no_grad():
             vector_to_parameters(parameters_to_vector(weights) + shift, weights)
@@ -84,9 +85,9 @@ class InfluenceUnlearning(UnlearningMethod):
         weights: Sequence[torch.nn.Parameter],
         hold: int = 0,
     ) -> tuple[torch.Tensor, int, torch.Tensor]:
-        """The mean gradient of all cases, how many they are, and the gradients of the first, `(hold, P)` or fewer."""
+        """The mean gradient of all cases, their number, and the gradients of the first `hold`, `(hold, P)` or fewer."""
         total, count = torch.zeros(sum(weight.numel() for weight in weights), device=engine.state.device), 0
-        held = total.new_empty(hold, len(total))  # at once, since a list would be there twice when it is stacked
+        held = total.new_empty(hold, len(total))  # allocated once: stacking a list would need twice the memory
         for gradient in case_gradients(engine, loader, weights):
             if count < hold:
                 held[count] = gradient
@@ -97,8 +98,8 @@ class InfluenceUnlearning(UnlearningMethod):
         if used == affordable < self.max_cases:
             warn(
                 engine,
-                f"the Fisher information was taken from {used} retained cases, where method#max_cases allows "
-                f"{self.max_cases}: the gradients of more do not fit into {_HELD // 2**30} GiB",
+                f"the Fisher information was computed from {used} retained cases, although method#max_cases allows "
+                f"{self.max_cases}: the gradients of more cases do not fit into {_HELD // 2**30} GiB",
             )
 
 
@@ -109,9 +110,9 @@ def damped_fisher_solve(gradients: torch.Tensor, vector: torch.Tensor, damping: 
         \Big( \frac1n G^\top G + \lambda I \Big)^{-1} v
             = \frac1\lambda \Big( v - G^\top (n \lambda I + G G^\top)^{-1} G v \Big)
 
-    This is the Woodbury identity: a system of `n` equations, one per case, in the place of one per weight. It is where
-    WoodFisher's recursion over cases ends, :math:`F_i^{-1} = F_{i-1}^{-1} - F_{i-1}^{-1} g_i g_i^\top F_{i-1}^{-1} /
-    (n + g_i^\top F_{i-1}^{-1} g_i)` with :math:`F_0^{-1} = I / \lambda`, without its `n^2` products of vectors.
+    This is the Woodbury identity: a system of `n` equations, one per case, instead of one per weight. It gives the
+    result of WoodFisher's recursion over cases, :math:`F_i^{-1} = F_{i-1}^{-1} - F_{i-1}^{-1} g_i g_i^\top F_{i-1}^{-1}
+    / (n + g_i^\top F_{i-1}^{-1} g_i)` with :math:`F_0^{-1} = I / \lambda`, without its `n^2` vector products.
 
     Args:
         gradients: `G`, one row per case, `(n, P)`.

@@ -1,4 +1,4 @@
-"""l1-sparse unlearning: train on the retained cases while small weights are pulled to zero."""
+"""l1-sparse unlearning: train on the retained cases while an l1 penalty pulls small weights to zero."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class L1Sparse(RetainFineTuning):
 
     .. math:: L = \ell(D_r) + \gamma_t \|\theta\|_1, \quad \gamma_t = \gamma \, \Big(1 - \frac{t - 1}{T}\Big)
 
-    in step `t` of `T`. :math:`\theta` is all that trains, biases and norm layers included; with adapters, the adapters'
-    own factors. The penalty is recorded as `l1`, the norm without its weight.
+    in step `t` of `T`. :math:`\theta` is everything that trains, including biases and normalization layers; with
+    adapters, it is the adapters' factors. The penalty is recorded as `l1`, the norm without its weight.
 
     Args:
         gamma: weight of the penalty in the first step, >= 0.
 
     Raises:
-        InputError: for a value outside this range, a network that is no `Student`, or a run that is resumed with
-            another number of epochs.
+        InputError: for a value outside this range, a network that is not a `Student`, or a run that is resumed with a
+            different number of epochs.
 
     Source:
         Jia et al., *Model Sparsity Can Simplify Machine Unlearning* (arXiv 2304.04934), with its linearly decreasing
-        weight; SGD at 0.01 for 10 epochs with a gamma of about 5e-4. Here the weight decreases by step, with the
-        bundle's AdamW at 1e-4, whose steps have the size of the learning rate however small the penalty's gradient:
-        weights that the loss hardly depends on move toward zero by up to 1e-4 in each. BatchNorm's statistics are
+        weight; SGD at 0.01 for 10 epochs with a gamma of about 5e-4. Here the weight decreases step by step, with the
+        bundle's AdamW at 1e-4. Its steps have the size of the learning rate however small the penalty's gradient is:
+        weights that the loss hardly depends on move toward zero by up to 1e-4 per step. BatchNorm statistics are
         frozen.
 
     Example:
@@ -49,12 +49,12 @@ class L1Sparse(RetainFineTuning):
     gamma: float = setting(5e-4, Interval(0))
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Note over how many epochs the penalty fades."""
+        """Remember over how many epochs the penalty fades."""
         super().on_start(engine)
         self._epochs: int = engine.state.max_epochs
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Add the penalty, by what is left of its weight."""
+        """Add the penalty, with the remaining part of its weight."""
         super().on_loss(engine)
         state = engine.state
         norm = torch.stack([weight.abs().sum() for weight in engine.network.trainable().values()]).sum()
@@ -63,14 +63,14 @@ class L1Sparse(RetainFineTuning):
         state.output[LOSS] = state.output[LOSS] + self.gamma * left * norm
 
     def state_dict(self) -> dict[str, Any]:
-        """Over how many epochs the penalty fades, besides what every method keeps."""
+        """The number of epochs over which the penalty fades, in addition to what every method saves."""
         return super().state_dict() | {"max_epochs": self._epochs}
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
-        """Go on with the penalty, which must fade as it did."""
+        """Continue with the penalty, which must fade over the same number of epochs."""
         super().load_state_dict(state, engine)
         if state["max_epochs"] != self._epochs:
             raise InputError(
-                f"max_epochs={self._epochs} is another number than the run was started with, and its penalty fades "
-                f"over {state['max_epochs']} epochs; resume with max_epochs={state['max_epochs']}"
+                f"max_epochs={self._epochs} differs from the {state['max_epochs']} epochs that the run was started "
+                f"with, over which the penalty fades; resume with max_epochs={state['max_epochs']}"
             )

@@ -1,4 +1,4 @@
-"""What every unlearning method is: hyper-parameters, a forget loader, and what happens at the trainer's events."""
+"""The base class of unlearning methods: hyper-parameters, a forget loader, and actions at the trainer's events."""
 
 from __future__ import annotations
 
@@ -40,30 +40,31 @@ class UnlearningMethod:
     The trainer stays as MONAI wrote it: its batches are retain batches and its loss is the supervised loss. The
     method owns the forget loader and acts at the trainer's events.
 
-    Beside its hyper-parameters a method says of itself, for all its runs: `paper`, where it comes from; `tasks`, those
-    that its rule has a meaning for; `needs`, of `NEEDS`; `cost`, of `COSTS`; `recipe`, how it is trained where a bundle
-    has no settings of its own for it, by config id; `trials`, four settings that `mu-monai compare` may choose among on
-    validation cases, its own first; `selective`, whether it leaves some weights as they are by design;
-    `forgets_classes`, whether it can forget classes of a mask, by a setting `forget_classes`; and `comes_back`, whether
-    it leads cases that were forgotten too far back by itself.
+    Besides its hyper-parameters, a method declares for all its runs: `paper`, its source; `tasks`, those that it
+    supports; `needs`, from `NEEDS`; `cost`, from `COSTS`; `recipe`, how it is trained if a bundle has no settings of
+    its own for it, by config id; `trials`, four settings that `mu-monai compare` may choose from on validation cases,
+    the default first; `selective`, whether it leaves some weights unchanged by design; `forgets_classes`, whether it
+    can forget classes of a mask, by a setting `forget_classes`; and `comes_back`, whether it corrects by itself for
+    cases that were forgotten too far.
 
-    A setting is a field that `mu_monai.methods.settings.setting` made, which says what it may be. Only what settings
-    must be to each other is left to `problems`.
+    A setting is a field made by `mu_monai.methods.settings.setting`, which declares the allowed values. Only conditions
+    between settings are left to `problems`.
 
     Args:
         forget_loader: batches of forget cases, with the keys of the trainer's own batches.
-        unseen_loader: batches of cases that were never trained on, those of `validation`, drawn as forget batches are.
-        whole: the cases that are measured, where the batches are patches of them; by default the batches themselves.
+        unseen_loader: batches of cases that were never trained on (`validation`), prepared like forget batches.
+        whole: the whole cases to measure on, if the batches are patches of them; by default the batches themselves.
         task: `segmentation` or `classification`.
         softmax: whether the channels of a mask are one softmax or independent sigmoid outputs; classes are a softmax.
-        stop_at: `reference`: look after every epoch how well the losses tell forget cases from unseen ones, end the run
-            where they no longer do, and keep the epoch that came nearest; `rewind`: run to the end, then go back to
-            that epoch; none to run to the end and keep it.
+        stop_at: `reference`: measure after every epoch how well the losses distinguish forget cases from unseen ones,
+            end the run when they no longer do, and keep the epoch that came nearest; `rewind`: run to the end, then go
+            back to that epoch; `None`: run to the end and keep the last epoch.
         tolerance: how far from 0.5 the AUC of the forget cases against the unseen ones may be to count as reached, in
             (0, 0.5); for `stop_at`.
 
     Raises:
-        InputError: for a value outside these ranges, a network that is no `Student`, or `stop_at` without unseen cases.
+        InputError: for a value outside these ranges, a network that is not a `Student`, or `stop_at` without unseen
+            cases.
     """
 
     paper: ClassVar[str] = ""
@@ -105,21 +106,21 @@ class UnlearningMethod:
 
     @classmethod
     def allowed(cls) -> dict[str, Allowed]:
-        """What each setting may be, by name."""
+        """The allowed values of each setting, by name."""
         return declared(cls) | {"task": OneOf(*cls.tasks)}
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, as sentences; a method adds what its settings must be to each other."""
+        """What is wrong with the settings, as sentences; a method adds its conditions between settings."""
         for name, allowed in self.allowed().items():
             yield from allowed.problems(f"method#{name}", getattr(self, name))
         if self.stop_at is not None and self.cost == "one-shot":
-            yield f"method#stop_at='{self.stop_at}' chooses among epochs, and there are none; leave stop_at out"
+            yield f"method#stop_at='{self.stop_at}' needs epochs, but this method takes one step; leave stop_at out"
 
     def attach(self, engine: SupervisedTrainer) -> None:
         """Hook the method's actions to the trainer's events."""
         if len(self.forget_loader) == 0:
             raise InputError(
-                "the forget set is empty: there is nothing to unlearn; choose cases with the split's --forget"
+                "the forget set is empty, so there is nothing to unlearn; choose cases with the split's --forget"
             )
         engine.add_event_handler(Events.STARTED, self._require_student)
         engine.add_event_handler(Events.STARTED, self.on_start)
@@ -142,16 +143,16 @@ class UnlearningMethod:
         network = engine.network
         if not isinstance(network, Student):
             raise InputError(
-                f"{type(self).__name__} needs a network that knows its teacher and got {type(network).__name__}; wrap "
-                "it in mu_monai.adapters.Student"
+                f"{type(self).__name__} needs a network that includes its teacher, not a {type(network).__name__}; "
+                "wrap it in mu_monai.adapters.Student"
             )
 
     def settings(self) -> dict[str, Any]:
-        """The hyper-parameters, by name, as `run.json` keeps them."""
+        """The hyper-parameters, by name, as stored in `run.json`."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.repr}
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
-        """How far weights, answers and features of a student moved, and how the reference was reached."""
+        """How far the weights, answers and features of a student moved, and the course toward the reference."""
         return {
             "drift": {
                 "total": total_drift(engine.network),
@@ -163,7 +164,7 @@ class UnlearningMethod:
         }
 
     def measured_margins(self, engine: SupervisedTrainer) -> Margins:
-        """How differently student and teacher see the forget cases."""
+        """How much student and teacher differ on the forget cases."""
         cases = self.measured(engine)
         return margins(
             engine,
@@ -179,11 +180,11 @@ class UnlearningMethod:
         return self.softmax or self.task == CLASSIFICATION
 
     def state_dict(self) -> dict[str, Any]:
-        """What the method must know to go on with an interrupted run, besides weights and optimizer."""
+        """What the method needs to continue an interrupted run, besides weights and optimizer."""
         return {"steering": None, "nearest": {}} if self._reference is None else self._reference.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
-        """Go on from where `state_dict` was taken; called after `on_start`."""
+        """Continue from the state that `state_dict` returned; called after `on_start`."""
         if self._reference is not None:
             self._reference.load_state_dict(state, engine)
 
@@ -193,13 +194,13 @@ class UnlearningMethod:
         """Act before the first iteration."""
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
-        """Start a fresh pass over the forget set: no state crosses epochs, and resuming is exact."""
+        """Start a new pass over the forget set: no state is carried between epochs, so resuming is exact."""
         self._forget_batches = None
-        # the trainer's own data set is seeded by `Reseed`; transforms that only the forget set has are seeded here
+        # `Reseed` seeds the trainer's own data set; the transforms of the forget set are seeded here
         set_rnd(self.forget_loader.dataset, torch.initial_seed() % 2**32)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Act on `engine.state.output["loss"]`, the supervised retain loss, before it is differentiated."""
+        """Act on `engine.state.output["loss"]`, the supervised retain loss, before the backward pass."""
 
     def on_step(self, engine: SupervisedTrainer) -> None:
         """Act after the optimizer's step on a retain batch."""
@@ -211,13 +212,13 @@ class UnlearningMethod:
         """Act after the last epoch, before the run's weights are written."""
 
     def measured(self, engine: SupervisedTrainer) -> WholeCases:
-        """What is measured: whole cases where there are any, else the forget batches and the trainer's own."""
+        """The cases to measure on: whole cases if there are any, else the forget batches and the trainer's own."""
         return self.whole or WholeCases(forget=self.forget_loader, retain=engine.data_loader, inferer=engine.inferer)
 
     # -- batches and steps ---------------------------------------------------------------------------------------------
 
     def forget_batch(self, engine: SupervisedTrainer) -> Batch:
-        """The next forget images and labels on the trainer's device, and their ids; a loader that ends starts over."""
+        """The next forget images and labels on the trainer's device, and their ids; the loader is repeated."""
         batch = next(self._forget_batches, None) if self._forget_batches is not None else None
         if batch is None:
             self._forget_batches = iter(self.forget_loader)
@@ -225,7 +226,7 @@ class UnlearningMethod:
         return _prepared(engine, batch)
 
     def forget_pass(self, engine: SupervisedTrainer) -> Iterator[Batch]:
-        """Every forget batch once, as `forget_batch` gives them."""
+        """Every forget batch once, in the form that `forget_batch` returns."""
         for batch in self.forget_loader:
             yield _prepared(engine, batch)
 
@@ -238,7 +239,7 @@ class UnlearningMethod:
 
     @staticmethod
     def forget_only(engine: SupervisedTrainer) -> None:
-        """Throw the trainer's pass over its retain batch away, before a loss of forget cases alone is computed."""
+        """Discard the trainer's pass over its retain batch, before a loss of only forget cases is computed."""
         output = engine.state.output
         output[PRED], output[LOSS] = output[PRED].detach(), output[LOSS].detach()
 
@@ -249,7 +250,7 @@ class UnlearningMethod:
 
     @staticmethod
     def step(engine: SupervisedTrainer, loss: torch.Tensor) -> None:
-        """Take an optimizer step outside the trainer's iterations, with the trainer's scaler where it has one."""
+        """Take an optimizer step outside the trainer's iterations, with the trainer's scaler if it has one."""
         engine.optimizer.zero_grad(set_to_none=True)
         if engine.scaler is not None:
             engine.scaler.scale(loss).backward()
@@ -261,7 +262,7 @@ class UnlearningMethod:
 
     @staticmethod
     def set_learning_rates(engine: SupervisedTrainer, rates: Sequence[float]) -> None:
-        """Set the learning rate of every group of the optimizer."""
+        """Set the learning rate of every parameter group of the optimizer."""
         for group, rate in zip(engine.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
 

@@ -1,4 +1,4 @@
-"""Negative preference optimization: gradient ascent that slows down where a case is already forgotten."""
+"""Negative preference optimization: gradient ascent that slows down once a case is forgotten."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from mu_monai.methods.settings import POSITIVE, Interval, setting
 
 @dataclass(kw_only=True)
 class NPO(RetainFineTuning):
-    r"""Make the true labels of forget cases less probable than the teacher has them.
+    r"""Make the true labels of forget cases less probable than under the teacher.
 
     .. math::
         L = w_r \, \ell(D_r) + \frac{2}{\beta} \, \frac1B \sum_i
         \log\Big(1 + \Big(\frac{\pi_\theta(y_i)}{\pi_{ref}(y_i)}\Big)^\beta\Big)
 
-    :math:`\log \pi` is the log-probability of a case's true label, of a mask the mean over its pixels and channels. The
-    gradient is that of gradient ascent on the cross-entropy times :math:`2 r^\beta / (1 + r^\beta)` with the ratio
-    `r`: 1 at the teacher, and vanishing where a case is forgotten. As `beta` goes to 0 it is gradient ascent.
+    :math:`\log \pi` is the log-probability of a case's true label; for a mask, the mean over its pixels and channels.
+    The gradient is that of gradient ascent on the cross-entropy times :math:`2 r^\beta / (1 + r^\beta)` with the ratio
+    `r`: 1 at the teacher, and vanishing once a case is forgotten. As `beta` goes to 0 it becomes gradient ascent.
 
     Args:
         beta: how soon the ascent slows down, > 0.
-        retain_weight: weight of the supervised loss on retained cases, >= 0; 0 for forget cases alone.
+        retain_weight: weight of the supervised loss on retained cases, >= 0; with 0, only forget cases are used.
 
     Raises:
-        InputError: for a value outside these ranges, or a network that is no `Student`.
+        InputError: for a value outside these ranges, or a network that is not a `Student`.
 
     Source:
         Zhang et al., *Negative Preference Optimization* (arXiv 2404.05868), with its retain term (NPO-RT) and beta of
-        0.1, for language models. There :math:`\log \pi` is a sum over tokens; a sum over pixels would make `beta` mean
-        something else in every image size. With a mean, 0.1 is near to gradient ascent; larger values bound more. The
-        bundle's AdamW at 1e-4, BatchNorm's statistics frozen.
+        0.1, for language models. There :math:`\log \pi` is a sum over tokens; with a sum over pixels, the meaning of
+        `beta` would depend on the image size. With a mean, 0.1 is close to gradient ascent; larger values limit it
+        more. The optimizer is the bundle's AdamW at 1e-4, with frozen BatchNorm statistics.
 
     Example:
         >>> NPO(forget_loader=[]).settings()["beta"]
@@ -53,7 +53,7 @@ class NPO(RetainFineTuning):
     retain_weight: float = setting(1.0, Interval(0))
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Add the preference against the forget cases' labels to the supervised loss."""
+        """Add the negative preference for the forget cases' labels to the supervised loss."""
         super().on_loss(engine)
         image, label, _ = self.forget_batch(engine)
         student = engine.inferer(image, engine.network)
@@ -71,7 +71,7 @@ def negative_preference(
     Args:
         student: logits `(B, C, ...)`.
         teacher: logits of the same shape.
-        label: as `mu_monai.losses.outcomes.label_outcomes` takes it.
+        label: labels as `mu_monai.losses.outcomes.label_outcomes` takes them.
         beta: > 0.
         softmax: whether the channels are one softmax or independent sigmoid outputs.
 

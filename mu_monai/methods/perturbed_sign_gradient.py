@@ -1,4 +1,4 @@
-"""Perturbed Sign Gradient: forget cases learn what the original model answers where it changes its mind about them."""
+"""Perturbed Sign Gradient: forget cases learn the original model's answer just past its decision boundary."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from mu_monai.methods.settings import COUNT, POSITIVE, Interval, OneOf, OrNull, 
 RUNNER_UP, SKIP, KEEP = "runner_up", "skip", "keep"
 LABELS, TEACHER = "labels", "teacher"
 ONCE, EVERY_STEP = "once", "every_step"
-_HARDLY = 0.1  # a share of flipped cases below which the search did not do what it is for
+_HARDLY = 0.1  # the share of flipped cases below which the search counts as failed
 
 
 class Relabeled(NamedTuple):
-    """Forget cases with the labels of their boundary points, and what the search says of each case.
+    """Forget cases with the labels of their boundary points, and the search results of each case.
 
-    `weight` is 0 for a case that is skipped; `found` holds, per case, whether it flipped, its distance, how many steps
-    were taken, and its loss before the first step and after each.
+    `weight` is 0 for a case that is skipped; `found` holds, per case, whether it flipped, its distance, the number of
+    steps taken, and its loss before the first step and after each.
     """
 
     image: torch.Tensor
@@ -56,42 +56,43 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
         \min_w \frac1{|F|} \sum_{i \in F} \mathrm{CE}\big(f_w(x_i),\, y_i^b\big) + \phi\, L_{remain}, \quad
         y_i^b = \arg\max f_{w_0}(x_i + \delta_i)
 
-    where :math:`x_i + \delta_i` is the point, near :math:`x_i`, at which the original model :math:`f_{w_0}` changes its
-    answer; see `mu_monai.methods.boundary_search.BoundarySearch` for how it is found. A step takes one batch of
-    relabeled forget cases and, for :math:`\phi > 0`, one of retained cases.
+    where :math:`x_i + \delta_i` is the point, near :math:`x_i`, at which the answer of the original model
+    :math:`f_{w_0}` changes; see `mu_monai.methods.boundary_search.BoundarySearch` for how it is found. A step takes one
+    batch of relabeled forget cases and, for :math:`\phi > 0`, one of retained cases.
 
-    For masks, which the paper does not have, the search climbs the mean loss over the label's structures; a case has
-    crossed where their mean probability of the truth is at most `confidence` and half of their pixels are answered
-    otherwise; each pixel then gets the answer at that point.
+    For masks, which the paper does not cover, the search climbs the mean loss over the label's foreground. A case has
+    crossed the boundary when the mean probability of the truth there is at most `confidence` and half of these pixels
+    are answered otherwise; each pixel then gets the answer at that point.
 
-    How the search goes is set by the settings of `SearchSettings`.
+    `SearchSettings` has the settings of the search.
 
     Args:
-        on_fail: what becomes of a case that does not flip. `runner_up`: the answer next to the true one, at a mask's
-            structures; `skip`: it is left out; `keep`: the answer where the search ended, in general the true one.
-        intensity_range: lowest and highest value of the network's input; none to take them from all forget and retain
-            images, channel by channel, before anything is trained, also where `remain_weight` is 0.
-        label_mode: `hard`, the answer; `soft`, its probabilities; or `top-k`, the probabilities of its first outcomes.
-        temperature: of soft and top-k labels, > 0.
-        top_k: how many outcomes share a top-k label, at least 1; sigmoid masks have two, so that 2 or more is `soft`.
-        remain_weight: weight of the term on retained cases, >= 0; at 0 a run trains on forget cases alone.
-        remain_target: `labels`, the supervised loss; or `teacher`, cross-entropy to the teacher's probabilities, less
+        on_fail: what happens to a case that does not flip. `runner_up`: it gets the most probable wrong answer, in a
+            mask within the foreground; `skip`: it is left out; `keep`: it gets the answer where the search ended,
+            usually the true one.
+        intensity_range: lowest and highest value of the network's input; `None` measures them on all forget and retain
+            images, channel by channel, before training, even if `remain_weight` is 0.
+        label_mode: `hard`, the answer; `soft`, its probabilities; or `top-k`, the probabilities of its top outcomes.
+        temperature: temperature of soft and top-k labels, > 0.
+        top_k: number of outcomes in a top-k label, at least 1; sigmoid masks have two, so 2 or more is `soft`.
+        remain_weight: weight of the term on retained cases, >= 0; with 0, a run trains only on forget cases.
+        remain_target: `labels`, the supervised loss; or `teacher`, cross-entropy to the teacher's probabilities, minus
             their entropy.
-        relabel: `once`, before training, in one pass over the forget batches, whose images (of volumes: patches) are
-            trained on; or `every_step` anew.
-        psg_variant: `clean`, or `released`: one step as in the authors' code, labels anew at every step, and a case
+        relabel: `once`, before training, in one pass over the forget batches, whose images (for volumes: patches) are
+            then trained on; or again at `every_step`.
+        psg_variant: `clean`, or `released`: one step as in the authors' code, new labels at every step, and a case
             that does not flip keeps its answer; the settings from `steps` to `schedule`, `noise_scale`, `confidence`,
-            `bisections`, `on_fail` and `relabel` mean nothing then.
+            `bisections`, `on_fail` and `relabel` are then ignored.
 
     Raises:
-        InputError: for a value outside these ranges, or a network that is no `Student`.
+        InputError: for a value outside these ranges, or a network that is not a `Student`.
 
     Source:
-        *Targeted Unlearning Using Perturbed Sign Gradient Methods* (arXiv 2505.21872), Algorithms 1 to 3, after
+        *Targeted Unlearning Using Perturbed Sign Gradient Methods* (arXiv 2505.21872), Algorithms 1 to 3, following
         descriptions of the paper and the authors' scripts: noise 1e-2, closeness 1e-3, radius 0.1, hard labels, and 10
-        epochs over the forget set without a term on retained cases (`remain_weight=0`). Ours is a weight of 1 and
-        epochs over the retain set: the forget set alone costs much of what shall stay. They train by SGD at 1e-5 with
-        BatchNorm in training mode; here it is AdamW at 1e-4 with frozen statistics.
+        epochs over the forget set without a term on retained cases (`remain_weight=0`). Our default is a weight of 1
+        and epochs over the retain set: training only on the forget set costs much accuracy on retained cases. They
+        train with SGD at 1e-5 and BatchNorm in training mode; here it is AdamW at 1e-4 with frozen statistics.
 
     Example:
         >>> PerturbedSignGradient(forget_loader=[]).settings()["label_mode"]
@@ -119,19 +120,19 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        own = {item.name: getattr(self, item.name) for item in fields(SearchSettings)}
-        self._search = BoundarySearch(**own, variant=self.psg_variant)
+        settings = {item.name: getattr(self, item.name) for item in fields(SearchSettings)}
+        self._search = BoundarySearch(**settings, variant=self.psg_variant)
         self._released = self.psg_variant == RELEASED
         self._distillation = Distillation(1.0, "forward", self.is_softmax)
         self._original: OriginalModel | None = None
         self._set: TensorDataset | None = None  # the relabeled forget set
         self._batches: Iterator[Relabeled] = iter(())
-        self._found: list[torch.Tensor] = []  # of the last pass
+        self._found: list[torch.Tensor] = []  # search results of the last pass
 
     # -- the trainer's events ------------------------------------------------------------------------------------------
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Set the original model aside, and relabel the forget set by it if that is done once."""
+        """Keep a copy of the original model; relabel the forget set with it if that is done once."""
         self._original = OriginalModel(self, engine, self._search, self.intensity_range)
         if self._relabels_once:
             with seeded(self.forget_loader.dataset):
@@ -140,12 +141,12 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
             self._found = [batch.found.cpu() for batch in batches]
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
-        """Start a fresh pass over the forget set."""
+        """Start a new pass over the forget set."""
         super().on_epoch_start(engine)
         self._batches = self._from_set(engine) if self._relabels_once else self._from_search(engine)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Lower the loss of relabeled forget cases, beside that of retained ones."""
+        """Lower the loss of relabeled forget cases, together with that of retained ones."""
         remain = self._remain_loss(engine)
         batch = next(self._batches)
         losses = relabeling_losses(engine.inferer(batch.image, engine.network), batch.target, self.is_softmax)
@@ -157,13 +158,13 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
         engine.state.output[LOSS] = forget if remain is None else forget + self.remain_weight * remain
 
     def on_end(self, engine: SupervisedTrainer) -> None:
-        """Say so where the search hardly found a boundary."""
+        """Warn if the search hardly ever found the boundary."""
         flipped = float(torch.cat(self._found)[:, 0].mean())
         if flipped < _HARDLY:
             warn(
                 engine,
-                f"only {flipped:.0%} of the forget cases changed their answer within {self.radius:g} of the intensity "
-                "range, so that hardly any label is one of the boundary: raise method#radius (and method#steps, or "
+                f"the answer to only {flipped:.0%} of the forget cases changed within {self.radius:g} of the intensity "
+                "range, so hardly any label comes from the boundary: raise method#radius (and method#steps, or "
                 "method#step_size), or lower method#noise",
             )
 
@@ -174,15 +175,15 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
         return self.relabel == ONCE and not self._released
 
     def _from_set(self, engine: SupervisedTrainer) -> Iterator[Relabeled]:
-        """Batches of the relabeled forget set, without end, in an order of their own for every pass."""
+        """Endless batches of the relabeled forget set, shuffled in every pass."""
         assert self._set is not None
-        size = len(self._found[0])  # of a forget batch; of volumes it holds several patches per case
+        size = len(self._found[0])  # that of a forget batch, which holds several patches per case for volumes
         while True:
             for parts in DataLoader(self._set, batch_size=size, shuffle=True):
                 yield Relabeled(*(part.to(engine.state.device) for part in parts))
 
     def _from_search(self, engine: SupervisedTrainer) -> Iterator[Relabeled]:
-        """Forget batches, without end, relabeled as they come."""
+        """Endless forget batches, each relabeled when it is drawn."""
         self._found = []
         while True:
             image, label, _ = self.forget_batch(engine)
@@ -192,7 +193,9 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
 
     def _relabel(self, image: torch.Tensor, label: torch.Tensor) -> Relabeled:
         assert self._original is not None
-        image, label = (convert_to_tensor(values, track_meta=False) for values in (image, label))  # as checkpoints hold
+        image, label = (
+            convert_to_tensor(values, track_meta=False) for values in (image, label)
+        )  # plain, as in checkpoints
         points, logits = self._original.boundary(image, label)
         on_fail = KEEP if self._released else self.on_fail
         if on_fail == RUNNER_UP:
@@ -221,7 +224,7 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
     # -- what is kept --------------------------------------------------------------------------------------------------
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
-        """What every method measures, and how the search of the last pass over the forget set went."""
+        """What every method measures, plus the search results of the last pass over the forget set."""
         found = torch.cat(self._found)
         flipped, distance, steps, losses = found[:, 0] > 0, found[:, 1], found[:, 2], found[:, 3:]
         return super().measurements(engine) | {
@@ -234,23 +237,23 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """What the last search found, besides what every method keeps."""
+        """The last search results, in addition to what every method saves."""
         return super().state_dict() | {"found": self._found}
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
-        """Go on with what the last search found."""
+        """Continue with the last search results."""
         super().load_state_dict(state, engine)
         self._found = list(state["found"])
 
 
 class OriginalModel:
-    """The model that a run starts from, set aside, and where it changes its answers.
+    """A copy of the model that a run starts from, and the points where its answers change.
 
     Args:
-        method: whose cases, and whose kind of outputs.
+        method: the method that has the cases and the kind of outputs.
         engine: the trainer, whose network is a `Student`.
         search: finds the points.
-        limits: lowest and highest value of the input; none to measure them on forget and retain images.
+        limits: lowest and highest value of the input; `None` measures them on forget and retain images.
     """
 
     def __init__(
@@ -271,7 +274,7 @@ class OriginalModel:
         self._low, self._high = (end.to(engine.state.device, torch.float32) for end in ends)
 
     def boundary(self, image: torch.Tensor, label: torch.Tensor) -> tuple[BoundaryPoints, torch.Tensor]:
-        """The points where the answers about forget images change, and the logits there, in single precision."""
+        """The points where the answers to forget images change, and the logits there, in single precision."""
 
         def judge(points: torch.Tensor) -> Standing:
             return Standing(*standing(self._inferer(points, self._network), label, self._softmax))

@@ -1,4 +1,4 @@
-"""Random labels: forget cases are trained on with labels that mean nothing, retained cases with their own."""
+"""Random labels: train on forget cases with random labels, and on retained cases with their own."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ class RandomLabels(RetainFineTuning):
 
     .. math:: L_1 = \ell(D_f, \tilde y), \quad L_2 = \ell(D_r)
 
-    The labels are drawn anew in every epoch, uniformly over the other classes: once per case for classes, once per
-    pixel or voxel for masks. The two outcomes of a sigmoid channel leave one other, so that its mask is inverted; with
-    `include_true` it is a fair coin.
+    The labels are redrawn in every epoch, uniformly over the other classes: once per case in classification, once per
+    pixel or voxel for masks. A sigmoid channel has only one other outcome, so its mask is inverted; with `include_true`
+    it is a fair coin.
 
     Args:
         include_true: whether the true class may be drawn as well.
 
     Raises:
-        InputError: for a value outside these choices, or a network that is no `Student`.
+        InputError: for a value outside these choices, or a network that is not a `Student`.
 
     Source:
-        Golatkar et al., *Eternal Sunshine of the Spotless Net* (arXiv 1911.04933), in the form that the code of SalUn
-        (arXiv 2310.12508) made usual: forget pass, then retain pass. Papers differ in whether the true class may be
-        drawn; SGD at 0.01 to 0.1 for 10 epochs. Here it is the bundle's AdamW at 1e-4 with BatchNorm's statistics
-        frozen, and the bundle's loss. Masks: our extension.
+        Golatkar et al., *Eternal Sunshine of the Spotless Net* (arXiv 1911.04933), in the form that SalUn's code
+        (arXiv 2310.12508) made common: forget pass, then retain pass. Papers differ on whether the true class may be
+        drawn; they use SGD at 0.01 to 0.1 for 10 epochs. Here it is the bundle's AdamW at 1e-4 with frozen BatchNorm
+        statistics, and the bundle's loss. Masks are our extension.
 
     Example:
         >>> RandomLabels(forget_loader=[]).settings()["include_true"]
@@ -54,7 +54,7 @@ class RandomLabels(RetainFineTuning):
             with self.autocast(engine):
                 logits = engine.inferer(image, engine.network)
                 loss = engine.loss_function(logits, self._drawn(label, logits))
-            self.record(engine, "relabelled", loss, len(image))
+            self.record(engine, "relabeled", loss, len(image))
             self.step(engine, loss)
             self.on_step(engine)
 

@@ -1,4 +1,4 @@
-"""Which methods there are: ours, and those that installed packages register under the entry point group of methods."""
+"""The registry of methods: ours, and those that installed packages register under the methods' entry point group."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from mu_monai.methods import METHODS, UnlearningMethod
 from mu_monai.methods.method import COSTS, NEEDS
 from mu_monai.runs.origin import GROUP, target_of
 
-_CLASSES = "forget_classes"  # the setting of a method that forgets classes
+_CLASSES = "forget_classes"  # the setting that a method with forgets_classes must have
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_RESERVED = ("all", TEACHER, STUDENT, RETRAINED)  # what a comparison calls otherwise
+_RESERVED = ("all", TEACHER, STUDENT, RETRAINED)  # these names mean something else in a comparison
 logger = logging.getLogger(__name__)
 
 
 def registered() -> dict[str, type[UnlearningMethod]]:
     """Every method by its name on the command line: ours, then those of other packages, which are imported.
 
-    A method that a package registers wrongly is left out, with a warning.
+    A method that a package registers incorrectly is left out, with a warning.
 
     Example:
         >>> list(registered())[:2]
@@ -36,7 +36,7 @@ def registered() -> dict[str, type[UnlearningMethod]]:
 
 
 def method_named(name: str | None) -> type[UnlearningMethod] | None:
-    """A method by its name on the command line; none where there is no such. For one of ours nothing is imported.
+    """A method by its name on the command line, or `None` if unknown. For one of ours, no other package is imported.
 
     Example:
         >>> method_named("scrub").__name__, method_named("scrubb")
@@ -46,9 +46,9 @@ def method_named(name: str | None) -> type[UnlearningMethod] | None:
 
 
 def method_at(target: str) -> type[UnlearningMethod] | None:
-    """A method by the full name of its class; none where no method is registered under it.
+    """A method by the full name of its class, or `None` if no method is registered under it.
 
-    The name is only compared: it may come from anybody, and leads to no import.
+    The name is only compared and never imported: it may come from an untrusted file.
 
     Example:
         >>> method_at("mu_monai.methods.Scrub") is method_at("mu_monai.methods.scrub.Scrub")
@@ -61,7 +61,7 @@ def method_at(target: str) -> type[UnlearningMethod] | None:
 
 
 def imported(target: object) -> type[UnlearningMethod] | None:
-    """The method that a trusted config names, which is imported; none where it is no method or cannot be imported.
+    """Import the method that a trusted config names; `None` if it is not a method or cannot be imported.
 
     Args:
         target: the `_target_` of a bundle's config.
@@ -73,8 +73,8 @@ def imported(target: object) -> type[UnlearningMethod] | None:
     if not isinstance(target, str) or "." not in target:
         return None
     module, _, name = target.rpartition(".")
-    found, _ = optional_import(module, name=name)
-    return found if isinstance(found, type) and issubclass(found, UnlearningMethod) else None
+    kind, _ = optional_import(module, name=name)
+    return kind if isinstance(kind, type) and issubclass(kind, UnlearningMethod) else None
 
 
 def defaults(kind: type[UnlearningMethod]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def defaults(kind: type[UnlearningMethod]) -> dict[str, Any]:
 
 
 def declaration_problems(kind: Any) -> Iterator[str]:
-    """What a class lacks of what every method says of itself, as sentences.
+    """What is wrong with the declarations of a method's class, as sentences.
 
     Args:
         kind: what was registered as a method.
@@ -104,8 +104,8 @@ def declaration_problems(kind: Any) -> Iterator[str]:
         yield f"it cannot be imported as '{target_of(kind)}'; define it at the top of its module"
     if not all(isinstance(each, Mapping) for each in (kind.recipe, *kind.trials)):
         yield "its recipe and each of its trials must map config ids to values"
-    words = list(_word_problems(kind))
-    yield from words or _setting_problems(kind)
+    problems = list(_word_problems(kind))
+    yield from problems or _setting_problems(kind)
 
 
 def _word_problems(kind: type[UnlearningMethod]) -> Iterator[str]:
@@ -118,40 +118,40 @@ def _word_problems(kind: type[UnlearningMethod]) -> Iterator[str]:
 
 
 def _setting_problems(kind: type[UnlearningMethod]) -> Iterator[str]:
-    given, names = defaults(kind), [item.name for item in fields(kind) if item.repr]
-    yield from (f"its setting '{name}' has no default" for name in names if name not in given)
+    settings, names = defaults(kind), [item.name for item in fields(kind) if item.repr]
+    yield from (f"its setting '{name}' has no default" for name in names if name not in settings)
     for name, allowed in kind.allowed().items():
-        if name in given:
-            yield from allowed.problems(f"the default of method#{name}", given[name])
+        if name in settings:
+            yield from allowed.problems(f"the default of method#{name}", settings[name])
     if kind.forgets_classes != (_CLASSES in names):
-        yield f"it must have a setting '{_CLASSES}' where it says forgets_classes, and only there"
+        yield f"it must have a setting '{_CLASSES}' if forgets_classes is true, and only then"
 
 
 @functools.cache
 def _of_other_packages() -> tuple[tuple[EntryPoint, type[UnlearningMethod]], ...]:
     """The methods that other packages register, with their entry points, each imported once."""
-    found: dict[str, tuple[EntryPoint, type[UnlearningMethod]]] = {}
+    methods: dict[str, tuple[EntryPoint, type[UnlearningMethod]]] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda each: (each.name, _package(each))):
-        kind, reasons = _loaded(entry, [*METHODS, *found, *_RESERVED])
+        kind, reasons = _loaded(entry, [*METHODS, *methods, *_RESERVED])
         if reasons:
             logger.warning(
                 "the method '%s' of the package %s is left out: %s", entry.name, _package(entry), "; ".join(reasons)
             )
         else:
-            found[entry.name] = entry, kind
-    return tuple(found.values())
+            methods[entry.name] = entry, kind
+    return tuple(methods.values())
 
 
 def _loaded(entry: EntryPoint, taken: Collection[str]) -> tuple[Any, list[str]]:
-    """What an entry point leads to, and why it is no method that can be used."""
+    """What an entry point refers to, and why it cannot be used as a method."""
     if not _NAME.fullmatch(entry.name):
-        return None, ["its name must be of lower-case letters and digits, with hyphens between words"]
+        return None, ["its name must consist of lowercase letters and digits, with hyphens between words"]
     if entry.name in taken:
-        return None, ["its name is taken; its package must register it under another"]
+        return None, ["its name is taken; its package must register it under another name"]
     try:
         kind = entry.load()
         return kind, list(declaration_problems(kind))
-    except (Exception, SystemExit) as error:  # a package may raise whatever it likes, and breaks nothing but itself
+    except (Exception, SystemExit) as error:  # whatever a package raises must not break other methods
         return None, [f"it cannot be used ({type(error).__name__}: {error})"]
 
 

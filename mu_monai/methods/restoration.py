@@ -1,4 +1,4 @@
-"""The restoration of a model's head on retained cases, watched for whether it brings the forgotten ones back."""
+"""The restoration of a model's head on retained cases, monitored for whether it brings the forgotten ones back."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from mu_monai.measure import WholeCases, mean_case_loss
 
 @dataclass
 class RestorationWatch:
-    r"""Follows the loss of the forget cases through the epochs of a restoration.
+    r"""Tracks the loss of the forget cases over the epochs of a restoration.
 
     .. math:: \text{returned} = \frac{L_{start} - L}{L_{start} - L_{teacher}}
 
-    is 0 where restoration starts and 1 where the forget cases are answered as well as by the teacher.
+    is 0 when restoration starts and 1 when the forget cases are answered as well as by the teacher.
 
     Args:
-        tolerance: the largest share of the way back that is accepted, in [0, 1]; none to watch without stopping.
+        tolerance: the largest accepted share of the way back, in [0, 1]; `None` to monitor without stopping.
         teacher_forget_loss: mean loss of the forget cases under the teacher.
         start_forget_loss: the same under the student when restoration starts.
-        epochs: what was seen: `epoch`, `forget_loss`, `retain_loss` and `returned` of each.
+        epochs: `epoch`, `forget_loss`, `retain_loss` and `returned` of each epoch so far.
         stopped: whether the tolerance was exceeded.
-        kept_epoch: the epoch whose weights are kept: the one with the lowest retain loss within the tolerance; none for
-            the weights that restoration started from.
+        kept_epoch: the epoch whose weights are kept: the one with the lowest retain loss within the tolerance; `None`
+            for the weights that restoration started from.
 
     Source:
-        Ours; *Erase to Retain* (arXiv 2511.16574, abstract) restores without watching. Learning on retained cases alone
-        is known to bring forgotten ones back (relearning).
+        Ours; *Erase to Retain* (arXiv 2511.16574, abstract) restores without monitoring. Training only on retained
+        cases is known to bring forgotten ones back (relearning).
 
     Example:
         >>> watch = RestorationWatch(0.1, teacher_forget_loss=0.2, start_forget_loss=1.2)
@@ -52,17 +52,17 @@ class RestorationWatch:
 
     @property
     def can_judge(self) -> bool:
-        """Whether there is a way back: the student answers the forget cases worse than the teacher does."""
+        """Whether anything can come back: the student answers the forget cases worse than the teacher does."""
         return self.start_forget_loss > self.teacher_forget_loss
 
     def returned(self, forget_loss: float) -> float:
-        """The share of the way back; 0 where there is none."""
+        """The share of the way back to the teacher's loss; 0 if nothing can come back."""
         if not self.can_judge:
             return 0.0
         return (self.start_forget_loss - forget_loss) / (self.start_forget_loss - self.teacher_forget_loss)
 
     def see(self, epoch: int, *, forget_loss: float, retain_loss: float) -> bool:
-        """Take note of an epoch, and say whether its weights are the best so far."""
+        """Record an epoch; returns whether its weights are the best so far."""
         returned = self.returned(forget_loss)
         best = min((seen["retain_loss"] for seen in self.epochs), default=float("inf"))
         self.epochs.append(
@@ -77,42 +77,42 @@ class RestorationWatch:
         return False
 
     def warnings(self) -> list[str]:
-        """What a user must know of the finished restoration."""
+        """What a user must know about the finished restoration."""
         if self.can_judge:
             return []
         return [
-            "restoration could not be watched: before it began, the forget cases were answered no worse than by the "
-            f"teacher (loss {self.start_forget_loss:.4f}, teacher {self.teacher_forget_loss:.4f}), so there was "
-            "nothing that could come back"
+            "restoration could not be monitored: before it began, the forget cases were answered no worse than by the "
+            f"teacher (loss {self.start_forget_loss:.4f}, teacher {self.teacher_forget_loss:.4f}), so nothing could "
+            "come back"
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as JSON holds it; `RestorationWatch(**content)` is its inverse."""
+        """All fields as JSON content; `RestorationWatch(**content)` is the inverse."""
         return asdict(self)
 
 
 class Restoration:
-    """The last epochs of a run, in which the head alone learns the retain set and every epoch is judged.
+    """The last epochs of a run, in which only the head trains, on the retain set, and every epoch is evaluated.
 
-    The curve gets `phase`, 2 where it is on and else 1, and `forget_returned`, the share of the way back.
+    The curve gets `phase`, 2 in restoring epochs and 1 in others, and `forget_returned`, the share of the way back.
 
     Args:
-        epochs: how many of the last epochs restore, at least 1.
-        tolerance: as `RestorationWatch` has it.
-        cases: the cases that a trainer's run is measured on.
+        epochs: number of the last epochs that restore, at least 1.
+        tolerance: as in `RestorationWatch`.
+        cases: returns the cases that a trainer's run is measured on.
     """
 
     def __init__(self, epochs: int, tolerance: float | None, cases: Callable[[SupervisedTrainer], WholeCases]) -> None:
         self._epochs, self._tolerance, self._cases = epochs, tolerance, cases
-        self._watch: RestorationWatch | None = None  # none before the first of the epochs
-        self._kept: dict[str, torch.Tensor] = {}  # the head's change to go back to
+        self._watch: RestorationWatch | None = None  # None before the first restoring epoch
+        self._best: dict[str, torch.Tensor] = {}  # the head's change to go back to
 
     def is_on(self, engine: SupervisedTrainer) -> bool:
-        """Whether the present epoch restores."""
+        """Whether the current epoch restores."""
         return bool(engine.state.epoch > engine.state.max_epochs - self._epochs)
 
     def begin_epoch(self, engine: SupervisedTrainer) -> None:
-        """Let the head train alone where the epoch restores."""
+        """Let only the head train if the epoch restores."""
         record_term(engine, "phase", 2 if self.is_on(engine) else 1)
         if not self.is_on(engine):
             return
@@ -121,11 +121,11 @@ class Restoration:
             before, now = (mean_case_loss(engine, model, cases.forget, cases.inferer) for model in models)
             self._watch = RestorationWatch(self._tolerance, before, now)
             self._keep_head(engine)
-        engine.optimizer.zero_grad(set_to_none=True)  # a gradient of zero would still move what has momentum
+        engine.optimizer.zero_grad(set_to_none=True)  # a zero gradient would still move weights with momentum
         engine.network.train_head()
 
     def judge_epoch(self, engine: SupervisedTrainer) -> None:
-        """Keep the head where it is the best so far, and end the run where the forgotten came back."""
+        """Keep the head if it is the best so far, and end the run if the forgotten cases came back."""
         if self._watch is None:
             return
         cases = self._cases(engine)
@@ -138,33 +138,33 @@ class Restoration:
             engine.terminate()
 
     def end(self, engine: SupervisedTrainer) -> None:
-        """Go back to the best head, and say so where it could not be watched."""
+        """Go back to the best head, and warn if the restoration could not be monitored."""
         if self._watch is None:
             return
-        engine.network.load_state_dict(self._kept, strict=False)
+        engine.network.load_state_dict(self._best, strict=False)
         warn(engine, *self._watch.warnings())
 
     def _keep_head(self, engine: SupervisedTrainer) -> None:
-        self._kept = {name: value.clone() for name, value in engine.network.restoration_state().items()}
+        self._best = {name: value.clone() for name, value in engine.network.restoration_state().items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """What was seen, and the best head."""
-        return {"watch": None if self._watch is None else self._watch.as_dict(), "kept": self._kept}
+        """The epochs so far, and the best head."""
+        return {"watch": None if self._watch is None else self._watch.as_dict(), "kept": self._best}
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
-        """Go on from where `state_dict` was taken.
+        """Continue from the state that `state_dict` returned.
 
         Raises:
-            InputError: where the run would restore in other epochs than before.
+            InputError: if the run would restore in other epochs than before.
         """
-        self._kept = dict(state["kept"])
+        self._best = dict(state["kept"])
         if state["watch"] is None:
             return
         self._watch = RestorationWatch(**state["watch"])
         first = engine.state.epoch - len(self._watch.epochs) + 1
         if first != engine.state.max_epochs - self._epochs + 1:
             raise InputError(
-                f"max_epochs={engine.state.max_epochs} is another number than the run was started with, and its "
+                f"max_epochs={engine.state.max_epochs} differs from the number that the run was started with: its "
                 f"restoration began in epoch {first}; resume with max_epochs={first + self._epochs - 1}"
             )
         if self._watch.stopped:

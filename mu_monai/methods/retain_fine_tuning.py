@@ -1,4 +1,4 @@
-"""Retain fine-tuning: train on the retained cases alone, and let the others be forgotten by neglect."""
+"""Retain fine-tuning: train only on the retained cases, and let the others be forgotten by neglect."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from mu_monai.methods.method import UnlearningMethod
 
 @dataclass(kw_only=True)
 class RetainFineTuning(UnlearningMethod):
-    r"""Go on training on the retained cases.
+    r"""Continue training on the retained cases.
 
     .. math:: L = \ell(D_r)
 
-    The forget cases are never shown. They are forgotten as far as training on without them forgets them, which at small
-    learning rates is hardly at all.
+    The forget cases are never shown. They are forgotten only as far as further training without them overwrites them,
+    which at small learning rates is hardly at all.
 
     Raises:
-        InputError: for a network that is no `Student`.
+        InputError: for a network that is not a `Student`.
 
     Source:
-        Known as fine-tuning or catastrophic forgetting; among the baselines of Golatkar et al., *Eternal Sunshine of
+        Known as fine-tuning or catastrophic forgetting; one of the baselines of Golatkar et al., *Eternal Sunshine of
         the Spotless Net* (arXiv 1911.04933). Papers use SGD at rates of 0.001 to 0.1; here it is the bundle's AdamW at
-        1e-4 with BatchNorm's statistics frozen.
+        1e-4 with frozen BatchNorm statistics.
 
     Example:
         >>> RetainFineTuning(forget_loader=[]).cost
@@ -38,5 +38,5 @@ class RetainFineTuning(UnlearningMethod):
     cost = "retain"
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Keep the supervised loss as it is."""
+        """Record the supervised loss and keep it as it is."""
         self.record(engine, "supervised", engine.state.output[LOSS], len(engine.state.output[IMAGE]))

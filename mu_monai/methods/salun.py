@@ -1,4 +1,4 @@
-"""SalUn: random labels, learned only by the weights that the loss of the forget cases depends on most."""
+"""SalUn: random labels, learned only by the weights that affect the loss of the forget cases most."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from mu_monai.methods.settings import Interval, setting
 
 @dataclass(kw_only=True)
 class SalUn(RandomLabels):
-    r"""Random labels on a part of the weights.
+    r"""Random labels, learned by the most salient weights only.
 
     .. math:: m = \mathbb 1\big[\,|\nabla_\theta \ell(D_f)| \ge \tau\,\big], \quad
         \theta \leftarrow m \odot \theta + (1 - m) \odot \theta_o
 
-    after every step of `RandomLabels`. The threshold lets `share` of all weights move. The gradient is that of the
-    teacher, summed over all forget cases. Weights outside the mask are put back after each step, so that neither
-    momentum nor weight decay moves them; AdamW handles each weight by itself, so their gradients need no mask.
+    after every step of `RandomLabels`. The threshold is chosen so that `share` of all weights can move. The gradient is
+    the teacher's, summed over all forget cases. Weights outside the mask are reset after each step, so that neither
+    momentum nor weight decay moves them; AdamW treats each weight separately, so their gradients need no mask.
 
     Args:
         include_true: whether the true class may be drawn as well.
-        share: share of the weights that move, in (0, 1].
+        share: share of the weights that can move, in (0, 1].
 
     Raises:
-        InputError: for a value outside these ranges, adapters in place of all weights, or a network that is no
+        InputError: for a value outside these ranges, adapters instead of all weights, or a network that is not a
             `Student`.
 
     Source:
         Fan et al., *SalUn* (arXiv 2310.12508): half of the weights, random labels with SGD at 0.013 for 10 epochs. Here
-        it is the bundle's AdamW at 1e-4 with BatchNorm's statistics frozen. Adapters are refused: the factor A of a new
-        adapter has no gradient as long as B is zero, so that its saliency would mean nothing.
+        it is the bundle's AdamW at 1e-4 with frozen BatchNorm statistics. Adapters are refused: the factor A of a new
+        adapter has no gradient while B is zero, so its saliency would be meaningless.
 
     Example:
         >>> SalUn(forget_loader=[]).settings()["share"]
@@ -54,33 +54,33 @@ class SalUn(RandomLabels):
         """Choose the weights that may move."""
         if not engine.network.trains_all:
             raise InputError(
-                "SalUn chooses weights by their gradients, and one of an adapter's two factors has none at the start; "
-                "use network#trainable=all, or the method random-labels"
+                "SalUn chooses weights by their gradients, and one of an adapter's two factors has no gradient at the "
+                "start; use network#trainable=all, or the method random-labels"
             )
         self._original = {name: weight.detach().clone() for name, weight in engine.network.trainable().items()}
-        with seeded(self.forget_loader.dataset):  # the same batches where the run is resumed
+        with seeded(self.forget_loader.dataset):  # the same batches after a resume
             self._salient = self._mask(engine)
 
     def on_step(self, engine: SupervisedTrainer) -> None:
-        """Put back the weights outside the mask."""
+        """Reset the weights outside the mask."""
         with torch.no_grad():
             for name, weight in engine.network.trainable().items():
                 weight.copy_(torch.where(self._salient[name], weight, self._original[name]))
 
     def _mask(self, engine: SupervisedTrainer) -> dict[str, torch.Tensor]:
-        """Where the gradient of the forget loss is largest, by the name of the weight."""
+        """Masks of the largest gradients of the forget loss, by the name of the weight."""
         weights = engine.network.trainable()
         total = torch.zeros(sum(weight.numel() for weight in weights.values()), device=engine.state.device)
         engine.network.eval()
         for image, label, _ in self.forget_pass(engine):
             loss = len(image) * engine.loss_function(engine.inferer(image, engine.network), label)
-            found = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-            total += torch.cat([gradient.flatten() for gradient in found])
+            gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+            total += torch.cat([gradient.flatten() for gradient in gradients])
         salient = torch.zeros_like(total, dtype=torch.bool)
         salient[total.abs().topk(math.ceil(self.share * len(total))).indices] = True
         parts = salient.split([weight.numel() for weight in weights.values()])
         return {name: part.view_as(weight) for (name, weight), part in zip(weights.items(), parts, strict=True)}
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
-        """What every method measures, and how many weights could move."""
+        """What every method measures, plus the number of weights that could move."""
         return super().measurements(engine) | {"salient_weights": sum(int(m.sum()) for m in self._salient.values())}

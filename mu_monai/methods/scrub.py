@@ -1,4 +1,4 @@
-"""SCRUB: away from the teacher on forget cases, then back to it on retained ones, epoch after epoch."""
+"""SCRUB: in every epoch, away from the teacher on forget cases, then back to it on retained ones."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Scrub(UnlearningMethod):
         L_{max} = -\mathrm{KL}_T(p_t \,\|\, p_s) \text{ on } D_f, \qquad
         L_{min} = \gamma\, \ell + \alpha\, \mathrm{KL}_T(p_t \,\|\, p_s) \text{ on } D_r
 
-    Each of the first `msteps` epochs begins with a pass of steps on :math:`L_{max}`; every epoch is a pass on
-    :math:`L_{min}`. The run then goes back to the epoch whose forget losses are most like those of unseen cases
+    Each of the first `msteps` epochs begins with a pass of steps on :math:`L_{max}`; every epoch then is a pass on
+    :math:`L_{min}`. At the end, the run goes back to the epoch whose forget losses are most like those of unseen cases
     (`stop_at="rewind"`, the published SCRUB+R). The curve has :math:`\mathrm{KL}_T` as `distillation` (retain) and
     `departure` (forget).
 
@@ -33,18 +33,19 @@ class Scrub(UnlearningMethod):
         gamma: weight of the supervised loss, >= 0.
         alpha: weight of the distillation, >= 0.
         temperature: `T` of the distillation, > 0; the divergence is multiplied by its square.
-        msteps: how many epochs begin with a pass on forget cases, at least 1.
-        stop_at: `rewind`, `reference`, or none to keep the last epoch.
+        msteps: number of first epochs that begin with a pass on forget cases, at least 1.
+        stop_at: `rewind`, `reference`, or `None` to keep the last epoch.
 
     Raises:
-        InputError: for a value outside these ranges, a network that is no `Student`, or no unseen cases to rewind by.
+        InputError: for a value outside these ranges, a network that is not a `Student`, or no unseen cases to rewind
+            by.
 
     Source:
-        Kurmanji et al. 2023, arXiv 2302.09880, with the settings of its small-scale experiments. For the
-        large scale it uses gamma 0.99, alpha 0.001, T 4 and 2 of 3 epochs, against membership attacks alpha 0.5, T 4
-        and 3 of 5. The optimizer is the bundle's, where the paper has SGD or Adam at 5e-4; BatchNorm is frozen. At the
-        teacher itself the divergence has no gradient but what rounding leaves: the first steps away from it are small.
-        Masks: our extension, per pixel or voxel.
+        Kurmanji et al. 2023, arXiv 2302.09880, with the settings of its small-scale experiments. At large scale it
+        uses gamma 0.99, alpha 0.001, T 4 and 2 of 3 epochs; against membership attacks alpha 0.5, T 4 and 3 of 5. The
+        paper uses SGD or Adam at 5e-4; here it is the bundle's optimizer, and BatchNorm is frozen. At the teacher
+        itself the gradient of the divergence is zero up to rounding, so the first steps away from it are small. Masks
+        are our extension, per pixel or voxel.
 
     Example:
         >>> Scrub(forget_loader=[], unseen_loader=[]).settings()["msteps"]
@@ -52,7 +53,7 @@ class Scrub(UnlearningMethod):
     """
 
     paper = "Kurmanji et al. 2023, arXiv 2302.09880"
-    needs = ("retain labels", "forget labels", "teacher", "unseen cases")  # those of forget cases to rewind by
+    needs = ("retain labels", "forget labels", "teacher", "unseen cases")  # forget labels to rewind by
     recipe: ClassVar[Mapping[str, Any]] = {**UnlearningMethod.recipe, "max_epochs": 10, "score_interval": 10}
     trials = (
         {},
@@ -72,7 +73,7 @@ class Scrub(UnlearningMethod):
         self._distillation = Distillation(self.temperature, softmax=self.is_softmax)
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
-        """Leave the teacher on every forget batch once, in the first `msteps` epochs."""
+        """Move away from the teacher on every forget batch once, in the first `msteps` epochs."""
         super().on_epoch_start(engine)
         if engine.state.epoch > self.msteps:
             return

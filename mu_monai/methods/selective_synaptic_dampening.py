@@ -1,4 +1,4 @@
-"""Selective synaptic dampening: shrink the weights that matter to forget cases out of proportion, without training."""
+"""Selective synaptic dampening: shrink weights that are disproportionately important to forget cases; no training."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from mu_monai.methods.settings import COUNT, POSITIVE, OrNull, setting
 
 @dataclass(kw_only=True)
 class SelectiveSynapticDampening(UnlearningMethod):
-    r"""Dampen each weight that is more important to forget cases than to all, in one stroke.
+    r"""Dampen each weight that is more important to forget cases than to all cases, in one step.
 
     .. math::
         \theta \leftarrow \theta \cdot \min(\lambda I_D / I_f,\, 1) \text{ where } I_f > \alpha I_D, \qquad
         I = \frac1n \sum_i (\nabla_\theta \ell_i)^2
 
-    `I` is a weight's importance, a mean over cases of the squared gradient of the case's loss: over the forget cases
-    (:math:`I_f`) and over all training cases, the forget cases among them (:math:`I_D`). Therefore
-    :math:`I_f \le I_D |D| / |D_f|`, and an `alpha` of :math:`|D| / |D_f|` or more dampens nothing, which the run warns
-    of. The curve has the share of `dampened` weights.
+    `I` is a weight's importance, the mean over cases of the squared gradient of the case's loss: over the forget cases
+    (:math:`I_f`) and over all training cases including the forget cases (:math:`I_D`). Therefore
+    :math:`I_f \le I_D |D| / |D_f|`, and an `alpha` of :math:`|D| / |D_f|` or more dampens nothing; the run warns about
+    it. The curve has the share of `dampened` weights.
 
     Args:
         alpha: how many times more important to forget cases a weight must be, > 0.
         dampening: :math:`\lambda`, how much of a chosen weight is left, > 0.
-        max_retain_cases: take the importance from no more retained cases than this, drawn at random, at least 1; none
-            for all.
+        max_retain_cases: maximum number of retained cases, drawn at random, for the importance, at least 1; `None` uses
+            all.
 
     Raises:
-        InputError: for a value outside these ranges, `stop_at`, adapters, or a network that is no `Student`.
+        InputError: for a value outside these ranges, `stop_at`, adapters, or a network that is not a `Student`.
 
     Source:
         Foster et al. 2024, arXiv 2308.07707, with lambda 1 and alpha 10 (5 for vision transformers). Published
-        code squares the gradient of a batch mean, so that its importance depends on the batch size; here it is the
-        cases', in evaluation mode. Adapters start at zero, where scaling changes nothing, and are refused.
+        code squares the gradient of a batch mean, so its importance depends on the batch size; here it is computed case
+        by case, in evaluation mode. Adapters are refused: they start at zero, where scaling changes nothing.
 
     Example:
         >>> SelectiveSynapticDampening(forget_loader=[]).settings()["alpha"]
@@ -62,11 +62,11 @@ class SelectiveSynapticDampening(UnlearningMethod):
     max_retain_cases: int | None = setting(None, OrNull(COUNT))
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Dampen, and end the run."""
+        """Dampen the weights and end the run."""
         if not engine.network.trains_all:
             raise InputError(
-                "SelectiveSynapticDampening scales weights, and adapters start at zero, where that changes nothing; "
-                "use network#trainable=all"
+                "SelectiveSynapticDampening scales weights, which has no effect on adapters, because they start at "
+                "zero; use network#trainable=all"
             )
         weights = list(engine.network.trainable().values())
         forget = self._importance(engine, self.forget_loader, weights)
@@ -81,16 +81,16 @@ class SelectiveSynapticDampening(UnlearningMethod):
         engine.terminate()
 
     def _share(self, engine: SupervisedTrainer) -> float:
-        """The share of forget cases in all training cases; a warning where no weight can be chosen at it."""
+        """The share of forget cases in all training cases; warns if it is so large that no weight can be chosen."""
         sets: tuple[Any, Any] = (self.forget_loader.dataset, engine.data_loader.dataset)
-        forgotten, kept = map(len, sets)
-        share = forgotten / (forgotten + kept)
+        forgotten, retained = map(len, sets)
+        share = forgotten / (forgotten + retained)
         if self.alpha * share >= 1:
             warn(
                 engine,
                 f"method#alpha={self.alpha:g} dampens nothing: {100 * share:.0f} % of the training cases are to be "
-                f"forgotten, so no weight can be {self.alpha:g} times as important to them as to all; use an alpha "
-                f"below {1 / share:.1f}",
+                f"forgotten, so no weight can be {self.alpha:g} times as important to them as to all cases; use an "
+                f"alpha below {1 / share:.1f}",
             )
         return share
 

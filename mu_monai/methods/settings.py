@@ -1,4 +1,4 @@
-"""What a method's settings may be, declared once, beside their defaults, and checked and listed from there."""
+"""The allowed values of a method's settings, declared once next to their defaults, for checks and listings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ALLOWED = "allowed"  # the key of a field's metadata
 
 
 class Allowed(ABC):
-    """What a setting may be: it can tell whether a value is, and say so in words."""
+    """The allowed values of a setting: checks a value, and describes itself in words."""
 
     @abstractmethod
     def fits(self, value: Any) -> bool:
@@ -26,8 +26,8 @@ class Allowed(ABC):
         """Why a value is not allowed, as sentences.
 
         Args:
-            place: what is set, such as `method#forget_weight`.
-            value: what it is set to.
+            place: the setting, such as `method#forget_weight`.
+            value: its value.
         """
         if not self.fits(value):
             yield f"{place}={value} is not allowed; use {self}"
@@ -35,13 +35,13 @@ class Allowed(ABC):
 
 @dataclass(frozen=True)
 class Interval(Allowed):
-    """The finite numbers from one to another; what is not a number, such as text or `true`, is not among them.
+    """The finite numbers between two ends; text or `true` are not numbers.
 
     Args:
         low: the lower end.
-        high: the upper end; none for no end.
-        closed: which of the ends belong to it.
-        whole: whether only whole numbers do.
+        high: the upper end; `None` if there is none.
+        closed: which of the ends are included.
+        whole: whether only whole numbers are allowed.
 
     Example:
         >>> print(Interval(0), "|", Interval(0, closed="neither"), "|", Interval(0.5, 1, closed="left"))
@@ -73,10 +73,10 @@ class Interval(Allowed):
 
 
 class OneOf(Allowed):
-    """A choice.
+    """One of a few values.
 
     Args:
-        choices: the values that there are; `None` is null, `True` is true.
+        choices: the allowed values; `None` is written as null, `True` as true.
 
     Example:
         >>> list(OneOf(None, "reference").problems("method#stop_at", "retrained"))
@@ -101,7 +101,7 @@ class OneOf(Allowed):
 
 @dataclass(frozen=True)
 class OrNull(Allowed):
-    """What something else allows, or nothing at all.
+    """What another rule allows, or null.
 
     Example:
         >>> print(OrNull(Interval(1, whole=True)))
@@ -111,7 +111,7 @@ class OrNull(Allowed):
     inner: Allowed
 
     def fits(self, value: Any) -> bool:
-        """Whether it is null, or fits."""
+        """Whether it is null, or allowed by the inner rule."""
         return value is None or self.inner.fits(value)
 
     def __str__(self) -> str:
@@ -120,16 +120,16 @@ class OrNull(Allowed):
 
 @dataclass(frozen=True)
 class Text(Allowed):
-    """A text, such as the name of something.
+    """Text, such as a name.
 
     Args:
-        words: what it is.
+        words: what the text is.
     """
 
     words: str
 
     def fits(self, value: Any) -> bool:
-        """Whether it is a text."""
+        """Whether it is text."""
         return isinstance(value, str)
 
     def __str__(self) -> str:
@@ -138,22 +138,22 @@ class Text(Allowed):
 
 @dataclass(frozen=True)
 class Several(Allowed):
-    """A list, of any length, of what something else allows.
+    """A list, of any length, of values that another rule allows.
 
     Args:
-        inner: what each of them may be.
-        words: what they are.
+        inner: what each value may be.
+        words: what the values are.
 
     Example:
-        >>> list(Several(Interval(1, whole=True), "channels from 1 on").problems("method#forget_classes", [0, 1]))
-        ['method#forget_classes=[0, 1] is not allowed; use channels from 1 on']
+        >>> list(Several(Interval(1, whole=True), "channels from 1 up").problems("method#forget_classes", [0, 1]))
+        ['method#forget_classes=[0, 1] is not allowed; use channels from 1 up']
     """
 
     inner: Allowed
     words: str
 
     def fits(self, value: Any) -> bool:
-        """Whether it is a list of what fits."""
+        """Whether it is a list whose values are all allowed."""
         return isinstance(value, list | tuple) and all(map(self.inner.fits, value))
 
     def __str__(self) -> str:
@@ -162,7 +162,7 @@ class Several(Allowed):
 
 @dataclass(frozen=True)
 class Range(Allowed):
-    """A pair of finite numbers, of which the first is the lower one.
+    """A pair of finite numbers, the lower one first.
 
     Example:
         >>> Range().fits([-1, 1]), Range().fits([1, 1])
@@ -184,7 +184,7 @@ class Weights(Allowed):
     """Weights of 0 or more by name, at least one.
 
     Args:
-        names: the names that there are. Whether a name is one of them is not looked at here: it can depend on more.
+        names: the allowed names, for the message; names are not checked here, since that can depend on other settings.
 
     Example:
         >>> list(Weights(["entropy"]).problems("method#forget_terms", {"entropy": -1}))
@@ -202,7 +202,7 @@ class Weights(Allowed):
         return f"weights of 0 or more for some of {', '.join(self.names)}"
 
     def problems(self, place: str, value: Any) -> Iterator[str]:
-        """Which weights are not allowed, or that there is none."""
+        """Which weights are not allowed, or that there are no weights."""
         if not isinstance(value, Mapping):
             yield from super().problems(place, value)
         elif not value:
@@ -219,11 +219,11 @@ FLAG = OneOf(True, False)
 
 
 def setting(default: Any, allowed: Allowed) -> Any:
-    """A field of a method that is one of its settings.
+    """A dataclass field that is a setting of a method.
 
     Args:
-        default: its value where nobody sets it.
-        allowed: what it may be.
+        default: its default value.
+        allowed: its allowed values.
 
     Example:
         >>> @dataclass
@@ -239,5 +239,5 @@ def setting(default: Any, allowed: Allowed) -> Any:
 
 
 def declared(kind: Any) -> dict[str, Allowed]:
-    """What the settings of a dataclass may be, by name, as far as they were made by `setting`."""
+    """The allowed values of a dataclass's settings, by name, for fields made by `setting`."""
     return {item.name: item.metadata[_ALLOWED] for item in fields(kind) if _ALLOWED in item.metadata}

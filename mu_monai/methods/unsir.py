@@ -1,4 +1,4 @@
-"""UNSIR: damage what a classifier knows of whole classes with learned noise, then repair the rest."""
+"""UNSIR: damage what a classifier knows about whole classes with learned noise, then repair the rest."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from mu_monai.methods.settings import COUNT, POSITIVE, Interval, setting
 
 @dataclass(kw_only=True)
 class UNSIR(UnlearningMethod):
-    r"""Learn noise that a class is least recognized in, teach it as that class, and repair on retained cases.
+    r"""Learn noise that looks least like a class, train on it as that class, and repair on retained cases.
 
     .. math:: N_c = \arg\min_N \frac1n \sum_i \big( -\ell(f_t(N_i), c) + \lambda \|N_i\|_2^2 \big)
 
-    for each class `c` of the forget cases. The first `impair_epochs` epochs train on retained cases and as many of
-    :math:`N_c`, labeled as `c`; the others repair on retained cases alone. No image of a forget case is used. The
-    classes should be forgotten whole: where retained cases have them as well, they are learned again, and the run
-    warns.
+    for each class `c` of the forget cases. The first `impair_epochs` epochs train on retained cases and equally many
+    noise images :math:`N_c`, labeled as `c`; the others repair on retained cases only. No image of a forget case is
+    used. Classes should be forgotten whole: if retained cases have them as well, they are learned again, and the run
+    warns about it.
 
     Args:
         noise_cases: noise images per class, at least 1.
-        noise_steps: optimizer steps (Adam) that the noise is learned in, at least 1.
-        noise_learning_rate: of these steps, > 0.
+        noise_steps: optimizer steps (Adam) in which the noise is learned, at least 1.
+        noise_learning_rate: learning rate of these steps, > 0.
         noise_decay: :math:`\lambda`, >= 0.
-        impair_epochs: how many of the first epochs impair, at least 1.
-        repair_ratio: the learning rate of repair as a share of that of impair, > 0.
+        impair_epochs: number of first epochs that impair, at least 1.
+        repair_ratio: the learning rate of repair as a share of the learning rate of impair, > 0.
 
     Raises:
-        InputError: for a value outside these ranges, `stop_at`, a run without an epoch of repair, a task that is no
-            classification, or a network that is no `Student`.
+        InputError: for a value outside these ranges, `stop_at`, a run without an epoch of repair, a task other than
+            classification, or a network that is not a `Student`.
 
     Source:
         Tarun et al. 2023, arXiv 2111.08947: one epoch of each, Adam at 0.02 and 0.01, 256 noise images per class in 40
-        steps at 0.1, lambda 0.1. Here the optimizer is the bundle's, noise images are fewer, and each class's noise
-        has its own label, where the published notebook calls all of it class 0.
+        steps at 0.1, lambda 0.1. Here the optimizer is the bundle's, there are fewer noise images, and each class's
+        noise has its own label; the published notebook labels all of it class 0.
 
     Example:
         >>> UNSIR(forget_loader=[], task="classification").settings()["impair_epochs"]
@@ -80,28 +80,28 @@ class UNSIR(UnlearningMethod):
         yield from super().problems()
         if self.stop_at is not None:
             yield (
-                f"method#stop_at='{self.stop_at}' chooses among epochs of one kind, and UNSIR impairs and then "
+                f"method#stop_at='{self.stop_at}' needs epochs that all do the same, but UNSIR first impairs and then "
                 "repairs; leave stop_at out"
             )
 
     # -- the trainer's events ------------------------------------------------------------------------------------------
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Look which classes are to be forgotten, and whether they are forgotten whole."""
+        """Find the classes to forget, and check whether they are forgotten whole."""
         if engine.state.max_epochs <= self.impair_epochs:
             raise InputError(
-                f"max_epochs={engine.state.max_epochs} leaves no epoch to repair after the {self.impair_epochs} of "
-                "method#impair_epochs; raise the one or lower the other"
+                f"max_epochs={engine.state.max_epochs} leaves no epoch to repair, because "
+                f"method#impair_epochs={self.impair_epochs}; raise max_epochs or lower method#impair_epochs"
             )
         self._rates = [group["lr"] for group in engine.optimizer.param_groups]
         self._classes = sorted(_classes(self.forget_loader))
-        kept = sorted(_classes(engine.data_loader) & set(self._classes))
-        if kept:
+        shared = sorted(_classes(engine.data_loader) & set(self._classes))
+        if shared:
             warn(
                 engine,
-                f"UNSIR forgets whole classes, and retained cases have {len(kept)} of the {len(self._classes)} to be "
-                f"forgotten (outputs {', '.join(map(str, kept))}): it damages what they are recognized by and learns "
-                "it again; forget all cases of a class (--forget-where), or use another method",
+                f"UNSIR forgets whole classes, but retained cases have {len(shared)} of the {len(self._classes)} to be "
+                f"forgotten (outputs {', '.join(map(str, shared))}): it damages these classes and then learns them "
+                "again; forget all cases of a class (--forget-where), or use another method",
             )
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
@@ -113,7 +113,7 @@ class UNSIR(UnlearningMethod):
         self.set_learning_rates(engine, [share * rate for rate in self._rates])
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Teach, beside the retained cases, as many noise images as their class."""
+        """Train on equally many noise images, labeled as their class, together with the retained cases."""
         output = engine.state.output
         self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
         if not self._impairs(engine):
@@ -130,7 +130,7 @@ class UNSIR(UnlearningMethod):
         return bool(engine.state.epoch <= self.impair_epochs)
 
     def _learned_noise(self, engine: SupervisedTrainer) -> dict[str, torch.Tensor]:
-        """The noise images of every class with their labels; before its first step the student is the teacher."""
+        """The noise images of every class with their labels; the student still equals the teacher at this point."""
         sample, *_ = self.forget_batch(engine)
         labels = torch.tensor(self._classes, device=sample.device).repeat_interleave(self.noise_cases)
         engine.network.eval()
@@ -138,7 +138,7 @@ class UNSIR(UnlearningMethod):
         return {IMAGE: torch.cat(images), LABEL: labels}
 
     def _noise_of(self, engine: SupervisedTrainer, label: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """The noise images of one class, as many as labels, in the shape of an image."""
+        """The noise images of one class, one per label, in the shape of an image."""
         image = torch.randn(len(label), *like.shape, device=like.device)
         optimizer = torch.optim.Adam([image], lr=self.noise_learning_rate)
         for _ in range(self.noise_steps):
@@ -152,11 +152,11 @@ class UNSIR(UnlearningMethod):
     # -- what is kept --------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The noise, besides what every method keeps."""
+        """The noise, in addition to what every method saves."""
         return super().state_dict() | {"noise": self._noise}
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
-        """Go on with the same noise."""
+        """Continue with the same noise."""
         super().load_state_dict(state, engine)
         self._noise = dict(state["noise"])
 

@@ -36,7 +36,7 @@ TERMS = {
     "settling": "The error on retained cases in the steps that end an epoch; it should stay as low as it began.",
     "forget": "The loss of forget cases; it should rise to that of cases never trained on.",
     # a key of curves that runs of earlier versions have as well, hence its spelling
-    "relabelled": "The error on forget cases against labels that are not theirs; it should fall.",
+    "relabeled": "The error on forget cases against labels that are not theirs; it should fall.",
     "preference": "How much the true labels of forget cases are preferred; it should fall.",
     "departure": "The distance to the teacher's answers on forget cases; it should rise.",
     "good": "The distance to the teacher's answers on retained cases; it should stay near 0.",

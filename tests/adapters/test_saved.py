@@ -110,7 +110,7 @@ def test_a_damaged_header_is_told_where_nobody_knows_the_digest(network, plain, 
         ({"lora_alpha": float("inf")}, "has lora_alpha inf"),
         ({"lora_alpha": True}, "lora_alpha holds true or false"),
         ({"lora_dropout": 1.5}, "has lora_dropout=1.5"),
-        ({"rank_pattern": {"(a+)+$": 2}}, "which is none of its layers"),
+        ({"rank_pattern": {"(a+)+$": 2}}, "which is not one of its layers"),
         ({"rank_pattern": {r"^model\.2\.conv": "2"}}, "has rank_pattern '2'"),
         ({"alpha_pattern": {r"^model\.2\.conv": float("nan")}}, "has alpha_pattern nan"),
         ({"target_modules": "(a+)+$"}, "which the network does not have"),
@@ -165,7 +165,7 @@ def test_tensors_of_something_else_are_told(network, plain, change):
     else:
         state[name] = state[name][..., :1].contiguous() if change == "shape" else state[name].double()
     save_file(state, plain / TENSORS)
-    with pytest.raises(InputError, match=r"holds other tensors|holds nothing for|holds 'base_model.* instead of"):
+    with pytest.raises(InputError, match=r"holds other tensors|holds nothing for|holds 'base_model.* as .*, not "):
         loaded(network, plain)
 
 

@@ -236,7 +236,7 @@ def test_an_incomplete_adapter_folder_is_refused_and_says_what_is_missing(make_u
     student = Student(make_unet(2, 0))
     student.save(tmp_path / "adapter")
     (tmp_path / "adapter" / name).unlink()
-    with pytest.raises(InputError, match=f"is no adapter folder of an unlearning run: it holds no {name}"):
+    with pytest.raises(InputError, match=f"adapter folder of an unlearning run .*{name} missing"):
         load_student(make_unet(2, 0), tmp_path / "adapter")
 
 
@@ -519,7 +519,7 @@ class TestAllWeights:
     def test_names_that_peft_cannot_tell_apart_are_refused(self):
         inner = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2)))
         inner.add_module("x", nn.Sequential(nn.Sequential(nn.Linear(2, 2))))
-        with pytest.raises(InputError, match="ends like that of a layer which is to be copied"):
+        with pytest.raises(InputError, match="leave bn_mode at 'eval' and trainable at 'adapters'"):
             Student(inner, trainable="all")
 
 

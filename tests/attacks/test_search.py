@@ -290,7 +290,7 @@ def test_a_single_number_of_the_original_is_told_by_equality(folder):
 
 
 def test_wrong_inputs_are_refused(tmp_path, models):
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         search_folder(tmp_path / "none")
     with pytest.raises(InputError, match="give the teacher's as well"):
         search_folder(tmp_path, None, models[1])

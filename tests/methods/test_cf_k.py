@@ -41,7 +41,7 @@ def test_of_adapters_the_last_train(small):
 
 def test_adapters_beside_moving_statistics_are_refused(small):
     """They would move in layers that are held; where all weights train, held layers hold them."""
-    with pytest.raises(InputError, match="with network#bn_mode=train adapters leave the statistics"):
+    with pytest.raises(InputError, match=r"network#bn_mode=train .* network#trainable=all"):
         small(CFk, k=1, options={"network": {"trainable": "adapters", "r": 2, "bn_mode": "train"}}).run()
     assert moved(small(CFk, k=1, options={"network": {"bn_mode": "train"}})) == {"last"}
 
@@ -81,9 +81,7 @@ def test_the_last_layer_is_the_head(network):
 
 
 def test_more_layers_than_there_are_are_refused(small):
-    with pytest.raises(
-        InputError, match="method#k=4 is not allowed for a network of which 3 layers can train; use 1 to"
-    ):
+    with pytest.raises(InputError, match=r"method#k=4 is not allowed for a network with 3 .* use 1 to"):
         small(CFk, k=4).run()
 
 

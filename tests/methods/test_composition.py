@@ -139,5 +139,5 @@ def test_a_run_that_forgot_other_cases_is_refused(compose, parents, tmp_path):
     own = json.loads((parents[1] / "run.json").read_text())
     own["sha256"]["split"] = "0" * 64
     write_record(tmp_path, RunRecord.from_json({**own, "files": file_digests(tmp_path)}))
-    with pytest.raises(InputError, match=r"are of different splits .* compose runs that forgot the same cases"):
+    with pytest.raises(InputError, match=r"different splits .* compose runs that forgot the same cases"):
         compose(f"method#good_forget={tmp_path}")

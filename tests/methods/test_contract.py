@@ -92,13 +92,13 @@ TERMS = {
     "RetainFineTuning": {"supervised"},
     "GradientAscent": {"forget"},
     "GradientDifference": {"supervised", "forget"},
-    "RandomLabels": {"supervised", "relabelled"},
-    "Amnesiac": {"supervised", "relabelled"},
+    "RandomLabels": {"supervised", "relabeled"},
+    "Amnesiac": {"supervised", "relabeled"},
     "NPO": {"supervised", "preference"},
     "L1Sparse": {"supervised", "l1"},
     "CFk": {"supervised"},
     "EUk": {"supervised"},
-    "SalUn": {"supervised", "relabelled"},
+    "SalUn": {"supervised", "relabeled"},
     "Composition": set(),
 }
 # Of these, what is not written in every epoch.
@@ -246,7 +246,7 @@ def test_a_network_that_does_not_know_its_teacher_is_refused_before_anything_hap
     job.trainer.network = plain
     before = {key: value.clone() for key, value in plain.state_dict().items()}
     with pytest.raises(
-        InputError, match=f"{method.__name__} needs a network that knows its teacher and got Sequential"
+        InputError, match=f"{method.__name__} needs a network .* Sequential; wrap it in mu_monai.adapters.Student"
     ):
         job.trainer.run()
     assert all(torch.equal(value, before[key]) for key, value in plain.state_dict().items())
@@ -431,7 +431,7 @@ def test_it_warns_when_nothing_happened(unlearn, job):
 def test_a_network_without_adapters_is_refused(unlearn, job):
     plain = "$mu_monai.adapters.load_weights(@network_def, @teacher)"
     parameters = "$list(@network.parameters())"
-    with pytest.raises(InputError, match="needs a network that knows its teacher and got"):
+    with pytest.raises(InputError, match=r"wrap it in mu_monai.adapters.Student"):
         unlearn(job, extra=[f"network={plain}", f"optimizer#params={parameters}"])
 
 

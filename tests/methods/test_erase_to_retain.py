@@ -120,7 +120,7 @@ class TestTerms:
         assert curve[term].notna().all()
 
     def test_repulsion_of_features_that_no_adapter_reaches_is_refused(self, unlearn):
-        with pytest.raises(InputError, match="the term 'repulsion' cannot act: no adapter lies before the layer"):
+        with pytest.raises(InputError, match=r"the term 'repulsion' .* network#scope=all"):
             unlearn('method#forget_terms={"repulsion": 1}')
 
     def test_an_unknown_feature_layer_is_refused(self, unlearn):
@@ -150,7 +150,7 @@ class TestSchedules:
             assert any(not torch.equal(runs[first][name], runs[second][name]) for name in runs[first])
 
     def test_a_run_without_an_epoch_to_unlearn_is_refused(self, unlearn):
-        with pytest.raises(InputError, match="max_epochs=3 leaves no epoch to unlearn before the 3"):
+        with pytest.raises(InputError, match=r"max_epochs=3 leaves no epoch to unlearn.* method#restore_epochs=3"):
             unlearn("method#schedule=two_phase", "method#restore_epochs=3")
 
 
@@ -229,7 +229,7 @@ class TestRestoration:
         run = self.two_phases(unlearn, "method#forget_weight=0")
         watched = record(run)["measurements"]["restoration"]
         assert watched["start_forget_loss"] <= watched["teacher_forget_loss"]
-        assert any("could not be watched" in warning for warning in record(run)["warnings"])
+        assert any("restoration could not be" in warning for warning in record(run)["warnings"])
 
 
 class TestLimits:

@@ -47,7 +47,7 @@ def test_they_learn_the_retained_cases(small, loss_of):
 
 
 def test_adapters_are_refused(small):
-    with pytest.raises(InputError, match="which no adapter of low rank can express; use network#trainable=all"):
+    with pytest.raises(InputError, match=r"EUk .* use network#trainable=all"):
         small(EUk, options={"network": {"trainable": "adapters"}}).run()
 
 
@@ -61,12 +61,12 @@ def test_a_layer_that_cannot_start_anew_is_refused_by_name(small):
             return image * self.weight
 
     options = {"plain": lambda: torch.nn.Sequential(OrderedDict(only=torch.nn.Linear(4, 3), scale=Scale()))}
-    with pytest.raises(InputError, match="scale cannot be initialized anew: there is no reset_parameters in Scale"):
+    with pytest.raises(InputError, match=r"scale cannot .* Scale has no reset_parameters"):
         small(EUk, k=1, options=options).run()
 
 
 def test_statistics_that_no_batch_can_show_are_refused(small):
     run = small(EUk, k=3, options={"retain_batch": 4})
     del run.retain[1:]
-    with pytest.raises(InputError, match="on batches of two retained cases or more, and there is none; retain more"):
+    with pytest.raises(InputError, match=r"EUk measures the statistics .* retain more cases, set batch_size=1"):
         run.run()

@@ -56,12 +56,12 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("setting", "message"),
         [
-            ({"forget_classes": [0]}, r"forget_classes=\[0\] is not allowed; use channels from 1 on"),
-            ({"forget_classes": ["organ"]}, "use channels from 1 on"),
+            ({"forget_classes": [0]}, r"forget_classes=\[0\] is not allowed; use channels from 1 up"),
+            ({"forget_classes": ["organ"]}, "use channels from 1 up"),
             ({"softmax": False}, "needs masks that are a softmax over classes"),
             ({"task": "classification", "forget_terms": {"uniform": 1}}, "needs masks that are a softmax over classes"),
-            ({"guard_reduction": "sum"}, "have no sum per case; use guard_reduction=mean"),
-            ({"schedule": "two_phase"}, "cannot be restored: .* use the schedule joint"),
+            ({"guard_reduction": "sum"}, "guard_reduction=sum is not defined; use mean"),
+            ({"schedule": "two_phase"}, "forget_classes.* two_phase.* use the schedule joint"),
             (
                 {"forget_terms": {"total_variation": 1}},
                 "'total_variation' cannot forget classes of a mask: it compares",
@@ -140,11 +140,11 @@ class TestRuns:
 
 class TestRefusals:
     def test_a_trainer_that_teaches_the_class_is_refused(self, unlearn):
-        with pytest.raises(InputError, match="the trainer's labels hold classes of method#forget_classes="):
+        with pytest.raises(InputError, match=r"the trainer's labels .* method#forget_classes="):
             unlearn("method#forget_classes=[1]", forget_classes=[])
 
     def test_a_channel_that_the_network_does_not_have_is_refused(self, unlearn):
-        with pytest.raises(InputError, match=r"forget_classes=\[7\] is not allowed for a network of 3 channels; use"):
+        with pytest.raises(InputError, match=r"forget_classes=\[7\] is not allowed for a network with 3 channels; use"):
             unlearn("method#forget_classes=[7]", forget_classes=[])
 
     def test_a_bundle_without_classes_of_masks_is_refused(self, unlearn):

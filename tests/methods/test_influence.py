@@ -22,7 +22,7 @@ from mu_monai.methods.influence import damped_fisher_solve
         ({"alpha": 0}, "method#alpha=0 is not allowed; use a number above 0"),
         ({"damping": 0}, "method#damping=0"),
         ({"max_cases": 0}, "method#max_cases=0 is not allowed; use a whole number of 1 or more"),
-        ({"stop_at": "rewind"}, "method#stop_at='rewind' chooses among epochs, and there are none"),
+        ({"stop_at": "rewind"}, "method#stop_at='rewind' .* leave stop_at out"),
     ],
 )
 def test_values_that_are_not_allowed_are_refused(setting, message):
@@ -135,7 +135,8 @@ def test_cases_that_do_not_fit_into_memory_are_left_out_and_said(small, monkeypa
     run.run()
     assert run.trainer.state.terms["fisher_cases"][0] == 3
     (warning,) = run.trainer.state.warnings
-    assert "taken from 3 retained cases, where method#max_cases allows 1000" in warning
+    assert "from 3 retained cases" in warning
+    assert "method#max_cases allows 1000" in warning
 
 
 def test_no_more_cases_are_held_than_asked_for(small):

@@ -108,13 +108,14 @@ def test_every_forget_case_ends_on_the_answer_at_its_boundary(unlearn):
 
 def test_it_warns_where_hardly_a_case_flips_and_says_how_many(unlearn):
     run = unlearn("method#radius=1e-7", "max_epochs=1", task="volumes")
-    (warning,) = [text for text in record(run)["warnings"] if "changed their answer" in text]
+    (warning,) = [text for text in record(run)["warnings"] if "of the forget cases" in text and "method#radius" in text]
     rate = record(run)["measurements"]["boundary"]["flip_rate"]
     assert rate < 0.1
-    assert f"only {rate:.0%} of the forget cases changed their answer within 1e-07" in warning
+    assert f"only {rate:.0%} of the forget cases" in warning
+    assert "within 1e-07" in warning
     flipping = unlearn("method#radius=1", "method#step_size=0.2", "max_epochs=1", task="volumes", name="flipping")
     assert record(flipping)["measurements"]["boundary"]["flip_rate"] > 0.5
-    assert not any("changed their answer" in text for text in record(flipping)["warnings"])
+    assert not any("method#radius" in text for text in record(flipping)["warnings"])
 
 
 def test_the_remain_term_learns_labels_or_the_teacher(unlearn):
