@@ -23,7 +23,7 @@ from mu_monai.audit import (
 )
 from mu_monai.errors import InputError
 from mu_monai.metrics import choice, klom
-from mu_monai.runs import write_record
+from mu_monai.runs import RunRecord, add_files, write_record
 from mu_monai.runs.scores import read_scores
 from mu_monai.workflow import summary
 
@@ -122,11 +122,14 @@ def test_no_number_depends_on_names(tmp_path, classes, names):
 
 def test_a_summary_is_of_all_patients_whatever_they_are_called(tmp_path):
     table = named(made(classes=True), sorted(ODD))
-    write_record(tmp_path, {"status": "finished", "role": "student"})
+    write_record(tmp_path, RunRecord.from_json({"status": "finished", "role": "student"}))
     table.to_csv(tmp_path / "scores.csv", index=False)
+    add_files(tmp_path, "scores.csv")
     odd = summary(tmp_path)
     named(made(classes=True), PLAIN).to_csv(tmp_path / "scores.csv", index=False)
+    add_files(tmp_path, "scores.csv")
     assert summary(tmp_path) == odd
     (tmp_path / "scores.csv").write_text("model,subset\n")
+    add_files(tmp_path, "scores.csv")
     with pytest.raises(InputError, match="has no column 'patient_id'"):
         summary(tmp_path)
