@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from mu_monai import cli
 from mu_monai.adapters.placement import NETWORKS
 from mu_monai.attacks import ATTACK_NAMES
+from mu_monai.data import LAYOUTS
 from mu_monai.losses import FORGET_TERMS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -97,15 +98,26 @@ def lists():
 
 @pytest.mark.parametrize("name", ["attacks", "methods", "networks"])
 def test_lists_are_those_of_the_code(name, lists):
-    """`make reference` writes them anew."""
     text = (DOCS / "reference" / f"{name}.md").read_text(encoding="utf-8")
     assert "<!-- list: " in text
-    assert lists.filled(text) == text
+    assert lists.filled(text) == text, f"docs/reference/{name}.md is not what the code says; run 'make reference'"
 
 
 def test_every_attack_has_its_line():
     text = (DOCS / "reference" / "attacks.md").read_text(encoding="utf-8")
     assert [name for name in ATTACK_NAMES if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("page", ["reference/commands.md", "how-to/own-data.md"])
+def test_every_layout_is_on_the_pages_about_data(page):
+    rows = [row for row in (DOCS / page).read_text(encoding="utf-8").splitlines() if row.startswith("|")]
+    said = {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
+    assert [name for name in LAYOUTS if name not in said] == []
+
+
+def test_the_help_of_split_names_every_layout():
+    (option,) = (option for option in PROGRAM.commands["split"].params if option.name == "layout")
+    assert [name for name in LAYOUTS if not re.search(rf"(?<![\w-]){name}(?![\w-])", option.help)] == []
 
 
 def test_every_network_has_its_row():

@@ -14,7 +14,7 @@ from peft import LoraConfig
 from torch import nn
 
 from mu_monai.adapters.lora import ADAPTABLE
-from mu_monai.adapters.placement import NETWORKS, anatomy, capacity, place
+from mu_monai.adapters.placement import anatomy, capacity, place
 
 RANK, IMAGE, CLASSES = 8, 96, 2
 
@@ -64,7 +64,7 @@ def networks() -> pd.DataFrame:
         >>> int(row["decoder_layers"]), float(row["decoder_share"])
         (8, 3.07)
     """
-    return pd.DataFrame([_row(kind, dims) for kind in NETWORKS for dims in (2, 3)]).convert_dtypes()
+    return pd.DataFrame([_row(kind, dims) for kind in _EXAMPLES for dims in (2, 3)]).convert_dtypes()
 
 
 def _row(kind: type[nn.Module], dims: int) -> dict[str, Any]:

@@ -120,11 +120,15 @@ def test_no_number_depends_on_names(tmp_path, classes, names):
 
 
 def test_a_summary_is_of_all_patients_whatever_they_are_called(tmp_path):
-    write_record(tmp_path, RunRecord(status="finished", role="student"))
-
-    def summed(names):
-        named(made(classes=True), names).to_csv(tmp_path / "scores.csv", index=False)
-        add_files(tmp_path, "scores.csv")
-        return summary(tmp_path)
-
-    assert summed(sorted(ODD)) == summed(PLAIN)
+    table = named(made(classes=True), sorted(ODD))
+    write_record(tmp_path, RunRecord.from_json({"status": "finished", "role": "student"}))
+    table.to_csv(tmp_path / "scores.csv", index=False)
+    add_files(tmp_path, "scores.csv")
+    odd = summary(tmp_path)
+    named(made(classes=True), PLAIN).to_csv(tmp_path / "scores.csv", index=False)
+    add_files(tmp_path, "scores.csv")
+    assert summary(tmp_path) == odd
+    (tmp_path / "scores.csv").write_text("model,subset\n")
+    add_files(tmp_path, "scores.csv")
+    with pytest.raises(InputError, match="has no column 'patient_id'"):
+        summary(tmp_path)

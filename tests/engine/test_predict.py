@@ -16,6 +16,7 @@ from torch import nn
 from mu_monai.engine import ScoreSubsets, predict_scores
 from mu_monai.engine.curve import epoch_terms
 from mu_monai.errors import InputError
+from mu_monai.runs.scores import COLUMNS, MASK
 
 P = 1 / (1 + math.exp(-2))  # the probability of logit 2
 
@@ -285,8 +286,7 @@ class TestScoreSubsets:
         table = scorer.write({"teacher": student.teacher, "student": student.train()}, tmp_path)
         assert list(table.columns) == [
             *("model", "subset", "patient_id", "case_id"),
-            *("loss", "bce", "dice", "iou", "confidence", "boundary_loss", "logit_confidence"),
-            *("foreground_confidence_q10", "foreground_confidence_q50", "foreground_confidence_q90"),
+            *(column.name for column in COLUMNS if MASK in column.kinds),
         ]
         counts = table.groupby(["model", "subset"]).size().to_dict()
         assert counts == {

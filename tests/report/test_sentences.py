@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from mu_monai.losses import FORGET_TERMS
 from mu_monai.report import sentences
 
 
@@ -59,10 +60,8 @@ def test_drops():
 
 def test_curves():
     assert "background" in sentences.term_sentence("background", "student")
-    for term in ("label_flip", "teacher_contradiction", "entropy", "repulsion", "mean_probability", "total_variation"):
-        assert "forget" in sentences.term_sentence(term, "student")
-    for term in ("uniform", "random_label"):
-        assert "forget" in sentences.term_sentence(term, "student")
+    for term in FORGET_TERMS:
+        assert "forget cases" in sentences.TERMS[term] or "a forget image" in sentences.TERMS[term]
     assert "under the method's own name" in sentences.term_sentence("novel", "student")
     assert "optimizer lowers" in sentences.term_sentence("total", "teacher")
     assert sentences.course_sentence("dice", "student") != sentences.course_sentence("dice", "teacher")
