@@ -21,6 +21,7 @@ from mu_monai.audit import (
     subgroup_table,
     utility_records,
 )
+from mu_monai.errors import InputError
 from mu_monai.metrics import choice, klom
 from mu_monai.runs import RunRecord, add_files, write_record
 from mu_monai.runs.scores import read_scores

@@ -74,7 +74,7 @@ def test_different_answers_do_pull_apart():
 def test_what_speaks_of_pixels_has_no_meaning_for_classes(name):
     (sentence,) = contradictions([name], "classification")
     fitting = [other for other, term in FORGET_TERMS.items() if "classification" in term.tasks]
-    assert sentence == (f"the forget term '{name}' has no meaning for classification; use one of {', '.join(fitting)}")
+    assert sentence == (f"the forget term '{name}' does not apply to classification; use one of {', '.join(fitting)}")
 
 
 def test_mixed_targets_excuse_nothing_else():
