@@ -140,5 +140,5 @@ def test_a_position_that_is_none_is_refused_and_not_counted_up_to(run, make_stud
     torch.save(content | {"trainer": content["trainer"] | position}, tmp_path / "last.pt")
     other = run.trainer(make_student(), epochs=3)
     other.add_event_handler(Events.STARTED, lambda: restore_checkpoint(other, tmp_path))
-    with pytest.raises(InputError, match="is not a place in a run"):
+    with pytest.raises(InputError, match=r"damaged.* its position is .* start a new run"):
         other.run()

@@ -87,5 +87,5 @@ def test_it_goes_on_from_a_checkpoint_that_may_be_an_earlier_versions(stop_at, c
 
 @pytest.mark.parametrize("unseen", [None, []])
 def test_without_unseen_cases_there_is_nothing_to_compare_with(unseen):
-    with pytest.raises(InputError, match="method#stop_at='rewind' compares with unseen cases, and there is none"):
+    with pytest.raises(InputError, match="method#stop_at='rewind' compares with unseen cases"):
         StopAtReference(stop_at="rewind", tolerance=0.1, comes_back=False, cases=lambda engine: None, unseen=unseen)

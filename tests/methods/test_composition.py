@@ -122,7 +122,7 @@ def test_a_composition_needs_two_runs_and_all_weights(unlearn):
         unlearn("classes", "network#trainable=adapters", method="composition")
     told = caught.value.problems
     assert "leave network#trainable at 'all'" in told[0]
-    assert "method#good_retain='' is no run folder" in told[1]
+    assert "method#good_retain='' is not a run folder" in told[1]
     assert "mu-monai compose GOOD_RETAIN GOOD_FORGET" in told[2]
 
 
@@ -131,7 +131,9 @@ def test_a_run_of_another_teacher_is_refused(compose, unlearn, parents, tmp_path
     own = json.loads((parents[1] / "run.json").read_text())
     own["sha256"]["starting_weights"] = "0" * 64
     write_record(tmp_path / "foreign", RunRecord.from_json({**own, "files": file_digests(tmp_path / "foreign")}))
-    with pytest.raises(InputError, match=r"started from weights with SHA-256 0{64}, .* compose runs of one teacher"):
+    with pytest.raises(
+        InputError, match=r"started from weights with SHA-256 0{64}, .* compose runs of the same teacher"
+    ):
         compose(f"method#good_forget={tmp_path / 'foreign'}")
 
 

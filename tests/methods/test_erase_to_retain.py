@@ -124,7 +124,7 @@ class TestTerms:
             unlearn('method#forget_terms={"repulsion": 1}')
 
     def test_an_unknown_feature_layer_is_refused(self, unlearn):
-        with pytest.raises(InputError, match="method#feature_layer='nowhere' is no layer"):
+        with pytest.raises(InputError, match=r"method#feature_layer='nowhere' .* choose one of model"):
             unlearn("method#feature_layer=nowhere")
 
     @pytest.mark.parametrize("direction", ["reverse", "js"])

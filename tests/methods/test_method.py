@@ -59,7 +59,7 @@ def test_a_steered_run_keeps_the_epoch_nearest_to_the_reference(unlearn, monkeyp
 def test_steering_needs_unseen_cases_and_epochs_of_one_kind(unlearn, stop_at):
     with pytest.raises(InputError, match=f"method#stop_at='{stop_at}' compares with unseen cases"):
         unlearn("method#unseen_loader=null", f"method#stop_at={stop_at}")
-    with pytest.raises(InputError, match=r"method#stop_at=.* two_phase.* leave stop_at out"):
+    with pytest.raises(InputError, match=r"method#stop_at=.*two_phase.* leave stop_at out"):
         EraseToRetain(forget_loader=[], schedule="two_phase", stop_at=stop_at)
 
 
