@@ -64,7 +64,7 @@ def test_every_problem_comes_at_once(make_run, tmp_path):
 
 
 def test_no_folder():
-    with pytest.raises(InputError, match="no run folder is given"):
+    with pytest.raises(InputError, match="give one or more of teacher, retrained and student"):
         open_runs([])
 
 
