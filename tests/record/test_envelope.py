@@ -79,7 +79,7 @@ def test_no_signature_and_another_payload_type_are_told(signed):
 
 @pytest.mark.parametrize("content", [None, [], {}, {"payload": "?", "payloadType": "", "signatures": 3}])
 def test_what_is_no_envelope_is_told(content):
-    with pytest.raises(InputError, match="no DSSE envelope"):
+    with pytest.raises(InputError, match="not a DSSE envelope"):
         open_envelope(content)
 
 

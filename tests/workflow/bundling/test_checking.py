@@ -65,7 +65,7 @@ def test_weights_may_be_missing(name, tmp_path):
 BROKEN = [
     # copies, names and what must be equal
     ("train", "bundle_name", "other", "train.json' has bundle_name = 'other', and the bundle's folder is 'isic'"),
-    ("unlearn", "bundle_root", "$mu_monai.bundle_root('chase')", "unlearn.json' has bundle_root = .*make it"),
+    ("unlearn", "bundle_root", "$mu_monai.bundle_root('chase')", "unlearn.json' has bundle_root = .*'isic'"),
     (
         "evaluate",
         "image_size",
