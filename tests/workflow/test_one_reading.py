@@ -62,7 +62,7 @@ def test_an_audit_reads_it_once(seen, unlearned):
     split = files.read_json(run / "run.json")["split"]["file"]
     for counter in seen:
         counter.clear()
-    with pytest.raises(InputError, match="--by nothing is no column"):
+    with pytest.raises(InputError, match="--by nothing is not a column"):
         workflow.audit(run, options=workflow.AuditOptions(by=["nothing"], quiet=True))
     assert seen[0][Path(split).resolve()] == 1
 

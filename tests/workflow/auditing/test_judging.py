@@ -211,7 +211,7 @@ def test_what_the_audit_would_refuse_is_said_before_a_model_is_scored(teachers, 
     problems = "\n".join(error.value.problems)
     for text in ("attack 'int9'", "belong together", "--seed -1", "--device nowhere"):
         assert problems.count(text) == 1
-    for text in ("--reference", "--sibling", "--by scanner is no column"):
+    for text in ("--reference", "--sibling", "--by scanner is not a column"):
         assert (text in problems) == is_there
     assert not (tmp_path / "out").exists()
 
