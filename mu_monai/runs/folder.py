@@ -44,11 +44,10 @@ def is_finished(folder: str | os.PathLike[str]) -> bool:
 def is_complete(folder: str | os.PathLike[str]) -> bool:
     """Whether a run is finished and scored, and its scores and examples match the digests in its record."""
     written = (SCORES_CSV, EXAMPLES_NPZ)
-    return (
-        is_finished(folder)
-        and all((Path(folder) / name).is_file() for name in written)
-        and not changed_files(folder, read_record(folder), written)
-    )
+    if not is_run(folder) or not all((Path(folder) / name).is_file() for name in written):
+        return False
+    record = read_record(folder)
+    return record.status == FINISHED and not changed_files(folder, record, written)
 
 
 def file_digests(folder: str | os.PathLike[str]) -> dict[str, str]:

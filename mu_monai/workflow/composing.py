@@ -11,11 +11,11 @@ from mu_monai.bundle.config import parse_settings, run_config, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.data import Split, read_split
-from mu_monai.errors import collect, raise_if_any, unless_raised
+from mu_monai.errors import collect, raise_if_any
 from mu_monai.keys import ADAPTER_DIR, MODEL_PT, RETAIN, STUDENT, TEACHER
 from mu_monai.lock import writes
 from mu_monai.methods import METHODS
-from mu_monai.runs import RunRecord, open_run, read_record
+from mu_monai.runs import Run, RunRecord, open_run, read_record
 from mu_monai.workflow.checks import changed_problems, device_problems, number_problems, place_problems, usable_split
 from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import common_options, recipe_of
@@ -66,8 +66,9 @@ def compose(
         return Path(out)
     folders = [Path(good_retain).resolve(), Path(good_forget).resolve()]
     uses = (MODEL_PT, ADAPTER_DIR)
-    raise_if_any(collect(*(lambda folder=folder: unless_raised(open_run(folder, *uses)) for folder in folders)))
-    record, other = (open_run(folder).record for folder in folders)
+    runs: list[Run] = []
+    raise_if_any(collect(*(lambda folder=folder: runs.append(open_run(folder, *uses)) for folder in folders)))
+    record, other = (run.record for run in runs)
     bundle, split = trust.bundle_of(record), record.split.file
     config, given = LayeredConfig(bundle, "unlearn"), parse_settings(settings)
     config.lay("recipe", recipe_of(_METHOD, bundle, config.read()))
@@ -80,12 +81,12 @@ def compose(
     opened, broken = usable_split(split, [RETAIN])
     raise_if_any(
         collect(
-            lambda: [text for folder in folders for text in _parent_problems(folder)],
+            lambda: [text for run in runs for text in _parent_problems(run)],
             lambda: _pair_problems(folders, record, other),
             lambda: list(unknown_ids(parser, list(given))),
             lambda: _share_problems(how, share),
             lambda: broken,
-            lambda: [text for folder in folders for text in _changed(folder, Path(split), opened)],
+            lambda: [text for run in runs for text in _changed(run, Path(split), opened)],
             lambda: _config_problems(folders, bundle, trust),
             lambda: place_problems({"--out": out, "GOOD_RETAIN": good_retain, "GOOD_FORGET": good_forget}),
             lambda: place_problems({"the split": split, "the teacher": record.teacher, "the bundle": bundle.folder}),
@@ -98,8 +99,8 @@ def compose(
     return Path(out)
 
 
-def _parent_problems(folder: Path) -> Iterator[str]:
-    record = open_run(folder).record
+def _parent_problems(run: Run) -> Iterator[str]:
+    folder, record = run.folder, run.record
     if record.role != STUDENT:
         yield f"'{folder}' is the run of a {record.role}; compose two unlearning runs"
     elif record.forget_classes:
@@ -144,18 +145,18 @@ def _share_problems(how: str, share: float | None) -> list[str]:
     return [f"--share {share} has no effect with --how head, which takes the whole head; omit it, or use another"]
 
 
-def _changed(folder: Path, file: Path, opened: Split | None) -> list[str]:
+def _changed(run: Run, file: Path, opened: Split | None) -> list[str]:
     """What has changed since the run was made: its own weights, its teacher's, or its split.
 
     Args:
-        folder: the run folder.
+        run: one of the two runs.
         file: the split file in use.
         opened: its content; None if it is broken.
     """
-    record = open_run(folder).record
+    record = run.record
     if record.role != STUDENT:
         return []
     split = opened if Path(record.split.file) == file else read_split(record.split.file)
-    weights = {STUDENT: str(folder / MODEL_PT), TEACHER: record.teacher}
+    weights = {STUDENT: str(run.weights), TEACHER: record.teacher}
     known = {role: path for role, path in weights.items() if path}
-    return changed_problems(folder, record, split, known)
+    return changed_problems(run.folder, record, split, known)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ class Plan:
         """Runs of retrained models; empty to train one for each seed."""
         return [Path(folder) for folder in self.options.references]
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What all results in a comparison's folder have in common."""
         files = self.bundle.files("unlearn", self.options.overlays)
