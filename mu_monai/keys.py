@@ -20,4 +20,5 @@ RUN_JSON, CONFIG_JSON, MODEL_PT, ADAPTER_DIR = "run.json", "config.json", "model
 WARNINGS = "warnings"  # the handlers' warnings about a finished run, kept in the engine's state
 
 CURVE_CSV, SCORES_CSV, EXAMPLES_NPZ, CHECKPOINTS_DIR = "curve.csv", "scores.csv", "examples.npz", "checkpoints"
+MILESTONES_DIR = "milestones"  # weights after a few epochs of a training
 AUDIT_JSON, DECISION_CSV = "audit.json", "decision.csv"

@@ -2,6 +2,8 @@
 
 from mu_monai.engine.curve import record_term
 from mu_monai.engine.handlers import Progress, Reseed, StopOnNonFinite, seeded
+from mu_monai.engine.cost import PassCount, count_of, uncounted
+from mu_monai.engine.milestones import Milestones
 from mu_monai.engine.places import own_folder
 from mu_monai.engine.predict import ScoreSubsets, predict_scores
 from mu_monai.engine.run import RunFolder
@@ -9,6 +11,8 @@ from mu_monai.engine.stop_at_reference import ReferenceWatch, StopAtReference
 from mu_monai.engine.warnings import warn
 
 __all__ = [
+    "Milestones",
+    "PassCount",
     "Progress",
     "ReferenceWatch",
     "Reseed",
@@ -16,9 +20,11 @@ __all__ = [
     "ScoreSubsets",
     "StopAtReference",
     "StopOnNonFinite",
+    "count_of",
     "own_folder",
     "predict_scores",
     "record_term",
     "seeded",
+    "uncounted",
     "warn",
 ]

@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mu_monai.adapters import Student
+from mu_monai.engine.cost import uncounted
 from mu_monai.engine.curve import record_term
 from mu_monai.engine.warnings import warn
 from mu_monai.errors import InputError
@@ -165,7 +166,8 @@ class ScoreSubsets:
         engine.network.eval()
         for subset, loader in self.loaders.items():
             if subset != TEST and len(loader):
-                scores = self.score(engine.network, loader, measure=False)
+                with uncounted(engine):
+                    scores = self.score(engine.network, loader, measure=False)
                 for column in (LOSS, leading_metric(scores)):
                     record_term(engine, f"{subset}_{column}", float(scores[column].mean()))
 
@@ -181,7 +183,8 @@ class ScoreSubsets:
         if loader is None:
             return
         try:
-            self.score(engine.network, islice(loader, 1))
+            with uncounted(engine):
+                self.score(engine.network, islice(loader, 1))
         except (RuntimeError, ValueError) as error:
             raise InputError(
                 f"the first case cannot be scored ({type(error).__name__}: {error}); if sizes do not match, choose an "
@@ -195,10 +198,11 @@ class ScoreSubsets:
         if not isinstance(engine.network, Student) or not loaders:
             return
         engine.network.eval()
-        before, after = (
-            pd.concat([self.score(predict, loader, measure=False) for loader in loaders])
-            for predict in (engine.network.teacher, engine.network)
-        )
+        with uncounted(engine):
+            before, after = (
+                pd.concat([self.score(predict, loader, measure=False) for loader in loaders])
+                for predict in (engine.network.teacher, engine.network)
+            )
         columns = [str(Metric(DICE, name)) for name in self.forget_classes] or [LOSS]
         what = f"Dice of {', '.join(self.forget_classes)}" if self.forget_classes else "loss of the forget cases"
         old, new = (float(scores[columns].mean().mean()) for scores in (before, after))

@@ -27,6 +27,7 @@ from monai.engines.utils import IterationEvents
 from mu_monai.adapters import Student, weights_sha256, write_tensors
 from mu_monai.engine.checkpoint import Resumable, has_checkpoint, restore_checkpoint, save_checkpoint
 from mu_monai.engine.checks import self_checks
+from mu_monai.engine.cost import PassCount, count_of, uncounted
 from mu_monai.engine.curve import Curve, epoch_terms, record_term
 from mu_monai.engine.warnings import warned
 from mu_monai.errors import InputError, raise_if_any
@@ -54,6 +55,7 @@ from mu_monai.runs.record import (
     RUNNING,
     TRAIN,
     UNLEARN,
+    Cost,
     Digests,
     MadeWith,
     OfMethod,
@@ -121,6 +123,7 @@ class RunFolder:
         self.split, self.teacher = Path(split).absolute(), None if teacher is None else str(Path(teacher).absolute())
         self.curve = Curve(self.folder / CURVE_CSV)
         self._probe: torch.Tensor | None = None  # an image for the self-checks
+        self._count = PassCount()  # replaced by the trainer's at attach
         self._clock = math.nan  # start of the run, without interruptions; NaN before it starts
         self._began = self._cpu_began = 0.0  # at attach, so that what methods do at the start counts
         self.run_record = RunRecord(
@@ -143,6 +146,7 @@ class RunFolder:
         """Hook to the start, every iteration and epoch, the end and any exception of a run."""
         self._began, self._cpu_began = time.monotonic(), time.process_time()
         _forget_peak_memory(engine.state.device)
+        self._count = count_of(engine)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
@@ -218,8 +222,11 @@ class RunFolder:
                 f"epochs; resume with max_epochs={engine.state.epoch} or more, or start a new run"
             )
         self.curve.restore(engine.state.epoch)
+        last = self.curve.rows[-1] if self.curve.rows else {}
+        self._count.passes += int(last.get("passes", 0))
+        self._count.steps += int(last.get("steps", 0))
         self._note(
-            seconds=self.curve.rows[-1]["seconds"] if self.curve.rows else 0.0,
+            seconds=last.get("seconds", 0.0),
             started=record.started or self.run_record.started,
         )
         logger.info("resumed '%s' after epoch %d", self.folder, engine.state.epoch)
@@ -234,8 +241,15 @@ class RunFolder:
         save_checkpoint(engine, self.folder / CHECKPOINTS_DIR, self.method)
 
     def _row(self, engine: SupervisedTrainer) -> None:
-        row = {"epoch": engine.state.epoch, "seconds": round(time.monotonic() - self._clock, 3), **epoch_terms(engine)}
-        self.curve.append(row)
+        self.curve.append(
+            {
+                "epoch": engine.state.epoch,
+                "seconds": round(time.monotonic() - self._clock, 3),
+                "passes": self._count.passes,
+                "steps": self._count.steps,
+                **epoch_terms(engine),
+            }
+        )
 
     def _complete(self, engine: SupervisedTrainer) -> None:
         network = engine.network
@@ -246,8 +260,9 @@ class RunFolder:
             batch = next(iter(engine.data_loader))
             self._probe = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)[0]
         selective = self.method is not None and self.method.selective
-        checks = self_checks(network, self._probe[:1], selective=selective)
-        measured = {} if self.method is None else self.method.measurements(engine)
+        with uncounted(engine):
+            checks = self_checks(network, self._probe[:1], selective=selective)
+            measured = {} if self.method is None else self.method.measurements(engine)
         self._note(checks=checks, warnings=tuple(warned(engine)), measurements=measured)
         plain = network.merged() if isinstance(network, Student) else network
         state = {name: value.detach().cpu().contiguous() for name, value in plain.state_dict().items()}
@@ -272,6 +287,12 @@ class RunFolder:
         self._lock.close()
         raise error
 
+    def _share(self) -> float | None:
+        """The passes so far, as a share of those of the training that made the starting weights."""
+        folder = Path(self.teacher).parent if self.teacher else None
+        whole = read_record(folder).cost.passes if folder is not None and is_run(folder) else None
+        return self._count.passes / whole if whole else None
+
     @property
     def record(self) -> dict[str, Any]:
         """The run's record so far, as in `run.json`; configs look up values in it."""
@@ -286,6 +307,7 @@ class RunFolder:
             None if self.resume else round(time.process_time() - self._cpu_began, 3)
         )  # unknown for an interrupted part
         self._note(
+            cost=Cost(passes=self._count.passes, steps=self._count.steps, share=self._share()),
             seconds=round(time.monotonic() - self._clock, 3),
             cpu_seconds=cpu,
             peak_memory_mib=round(_peak_memory_mib(torch.device(self.run_record.device)), 1),

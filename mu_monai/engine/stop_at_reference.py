@@ -13,6 +13,7 @@ from monai.engines import SupervisedTrainer
 from scipy.stats import mannwhitneyu
 from torch.utils.data import DataLoader
 
+from mu_monai.engine.cost import count_of
 from mu_monai.engine.curve import record_term
 from mu_monai.engine.warnings import warn
 from mu_monai.errors import InputError
@@ -139,12 +140,21 @@ class StopAtReference:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._look)
         engine.add_event_handler(Events.COMPLETED, self._go_back)
 
-    def _look(self, engine: SupervisedTrainer) -> None:
-        """Compare the losses of forget and unseen cases, keep the nearest student, and stop if they are alike."""
+    def begin(self, engine: SupervisedTrainer) -> int:
+        """Measure the network as it is before the first step; returns the sample passes that this takes each time."""
+        before = count_of(engine).passes
+        self._losses(engine)
+        return count_of(engine).passes - before
+
+    def _losses(self, engine: SupervisedTrainer) -> tuple[list[float], list[float]]:
+        """The losses of forget and unseen cases, one per patient."""
         cases = self._cases(engine)
         forget = patient_losses(engine, engine.network, cases.forget, cases.inferer)
-        unseen = patient_losses(engine, engine.network, self._unseen, cases.inferer)
-        record_term(engine, "forget_auc", self.watch.see(engine.state.epoch, forget, unseen))
+        return forget, patient_losses(engine, engine.network, self._unseen, cases.inferer)
+
+    def _look(self, engine: SupervisedTrainer) -> None:
+        """Compare the losses of forget and unseen cases, keep the nearest student, and stop if they are alike."""
+        record_term(engine, "forget_auc", self.watch.see(engine.state.epoch, *self._losses(engine)))
         if self.watch.nearest == engine.state.epoch:
             self._nearest = {name: value.clone() for name, value in engine.network.own_state().items()}
         self._end_where_it_arrived(engine)

@@ -11,6 +11,7 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch import nn
 
+from mu_monai.engine import count_of
 from mu_monai.keys import IMAGE, LOSS, PRED
 from mu_monai.losses import Distillation
 from mu_monai.measure import randomized
@@ -64,6 +65,7 @@ class BadTeacher(UnlearningMethod):
         """Make the bad teacher: the same one in every epoch and after a resume."""
         seed = Random(f"bad teacher {torch.initial_seed()}").getrandbits(32)  # differs from the one an audit draws
         self._bad = randomized(engine.network.reverted(), seed).requires_grad_(False)
+        count_of(engine).watch(self._bad)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Replace the supervised loss with both distillations."""

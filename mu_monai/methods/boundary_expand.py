@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from mu_monai.engine import seeded
 from mu_monai.errors import InputError
-from mu_monai.keys import CLASSIFICATION, LOSS
+from mu_monai.keys import CLASSIFICATION, LOSS, PRED
 from mu_monai.methods.method import UnlearningMethod
 
 
@@ -70,19 +70,24 @@ class BoundaryExpand(UnlearningMethod):
             self._shadow = nn.Linear(head.in_features, 1).to(engine.state.device)
         engine.optimizer.add_param_group({"params": list(self._shadow.parameters())})
 
+        def see(_head: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:  # copies of the network share a function
+            self._seen = inputs[0]
+
+        engine.network.get_base_model().get_submodule(engine.network.head).register_forward_pre_hook(see)
+
+    def next_batch(self, engine: SupervisedTrainer) -> Mapping[str, Any] | None:
+        """Forget cases instead of retained ones."""
+        return self.next_forget()
+
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Lower the loss of forget cases toward the shadow class; nothing else is trained on."""
-        self.forget_only(engine)
-        image, *_ = self.forget_batch(engine)
-        seen: list[torch.Tensor] = []
-        head = engine.network.get_base_model().get_submodule(engine.network.head)
-        with head.register_forward_pre_hook(lambda _head, inputs: seen.append(inputs[0])):
-            logits = engine.inferer(image, engine.network)
-        expanded = torch.cat([logits, self._shadow(seen[0])], dim=1)
-        beyond = torch.full((len(image),), logits.shape[1], device=image.device)
+        """Replace the loss of a forget batch by that of the shadow class."""
+        output = engine.state.output
+        logits = output[PRED]
+        expanded = torch.cat([logits, self._shadow(self._seen)], dim=1)
+        beyond = torch.full((len(logits),), logits.shape[1], device=logits.device)
         forget = cross_entropy(expanded, beyond)
-        self.record(engine, "forget", forget, len(image))
-        engine.state.output[LOSS] = forget
+        self.record(engine, "forget", forget, len(logits))
+        output[LOSS] = forget
 
     def state_dict(self) -> dict[str, Any]:
         """The shadow class's row, in addition to what every method saves."""

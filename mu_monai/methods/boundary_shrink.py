@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from monai.engines import SupervisedTrainer
 
-from mu_monai.keys import LOSS
+from mu_monai.keys import IMAGE, LABEL, LOSS, PRED
 from mu_monai.losses.relabeling import relabeled, relabeling_losses
 from mu_monai.methods.boundary_search import BoundarySearch
 from mu_monai.methods.method import UnlearningMethod
@@ -74,15 +74,18 @@ class BoundaryShrink(UnlearningMethod):
         )
         self._original = OriginalModel(self, engine, one_step, self.intensity_range)
 
+    def next_batch(self, engine: SupervisedTrainer) -> Mapping[str, Any] | None:
+        """Forget cases instead of retained ones."""
+        return self.next_forget()
+
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Lower the loss of a batch of relabeled forget cases; nothing else is trained on."""
+        """Replace the loss of a forget batch by that of its new labels."""
         assert self._original is not None
-        self.forget_only(engine)
-        image, label, _ = self.forget_batch(engine)
-        points, logits = self._original.boundary(image, label)
-        target = relabeled(logits, self.is_softmax)
-        losses = relabeling_losses(engine.inferer(image, engine.network), target, self.is_softmax)
+        output = engine.state.output
+        image = output[IMAGE]
+        points, logits = self._original.boundary(image, output[LABEL])
+        losses = relabeling_losses(output[PRED], relabeled(logits, self.is_softmax), self.is_softmax)
         forget: torch.Tensor = losses.mean()
         self.record(engine, "forget", forget, len(image))
         self.record(engine, "flip_rate", points.flipped.float().mean(), len(image))
-        engine.state.output[LOSS] = forget
+        output[LOSS] = forget

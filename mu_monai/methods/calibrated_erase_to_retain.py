@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from statistics import median
 from typing import Any, ClassVar
 
@@ -92,7 +93,6 @@ class CalibratedEraseToRetain(UnlearningMethod):
         self._distillation = Distillation(self.temperature, self.kd_direction, self.is_softmax)
         self._hinge = Hinge()
         self._targets: dict[str, float] = {}  # by forget case
-        self._learning_rates: list[float] = []
 
     # -- the trainer's events ------------------------------------------------------------------------------------------
 
@@ -103,13 +103,11 @@ class CalibratedEraseToRetain(UnlearningMethod):
                 "CalibratedEraseToRetain takes its targets from unseen cases, and the split has none: give the split "
                 "validation cases (--validation)"
             )
-        self._learning_rates = [group["lr"] for group in engine.optimizer.param_groups]
         unseen, forget = (self._teacher_losses(engine, loader) for loader in (self.unseen_loader, self.forget_loader))
         self._targets = case_targets(forget, list(unseen.values()), self.target)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Add distillation and hinge to the supervised loss, at the learning rate of this step."""
-        self._warm_up(engine)
+        """Add distillation and hinge to the supervised loss."""
         output = engine.state.output
         self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
         distillation = self._distillation(output[PRED], engine.inferer(output[IMAGE], engine.network.teacher))
@@ -120,16 +118,17 @@ class CalibratedEraseToRetain(UnlearningMethod):
         """Settle: train on retain batches only, as anybody who has the model could."""
         if not self.settle_steps:
             return
-        self.set_learning_rates(engine, [self.settle_learning_rate] * len(self._learning_rates))
+        self.set_learning_rates(engine, [self.settle_learning_rate] * len(engine.optimizer.param_groups))
         engine.network.train()
-        batches = self.retain_batches(engine)
-        for _ in range(self.settle_steps):
-            image, label, _ = next(batches)
+        for image, label, _ in islice(self.retain_batches(engine), self.settle_steps):
             with self.autocast(engine):
                 loss = engine.loss_function(engine.inferer(image, engine.network), label)
             self.record(engine, "settling", loss, len(image))
             self.step(engine, loss)
-        self.set_learning_rates(engine, self._learning_rates)
+
+    def rate(self, engine: SupervisedTrainer) -> float:
+        """The learning rate of the step, with the warm-up."""
+        return super().rate(engine) * (min(1.0, engine.state.iteration / self.warmup) if self.warmup else 1.0)
 
     # -- its parts -----------------------------------------------------------------------------------------------------
 
@@ -150,10 +149,6 @@ class CalibratedEraseToRetain(UnlearningMethod):
         for case, _, loss in case_losses(engine, engine.network.teacher, loader):
             by_case.setdefault(case, []).append(loss)
         return {case: sum(losses) / len(losses) for case, losses in by_case.items()}
-
-    def _warm_up(self, engine: SupervisedTrainer) -> None:
-        share = min(1.0, engine.state.iteration / self.warmup) if self.warmup else 1.0
-        self.set_learning_rates(engine, [share * rate for rate in self._learning_rates])
 
     # -- what is kept --------------------------------------------------------------------------------------------------
 

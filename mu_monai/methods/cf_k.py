@@ -12,7 +12,7 @@ from torch import nn
 
 from mu_monai.adapters import Student
 from mu_monai.adapters.lora import ADAPTABLE
-from mu_monai.adapters.shared import ADAPTED
+from mu_monai.adapters.rewriting import adapted
 from mu_monai.errors import InputError
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
 from mu_monai.methods.settings import COUNT, setting
@@ -96,12 +96,6 @@ def running_order(engine: SupervisedTrainer, image: torch.Tensor) -> dict[str, n
         for hook in hooks:
             hook.remove()
     return order
-
-
-def adapted(student: Student) -> dict[str, Any]:
-    """The layers of a student that have an adapter or a copy, by their names in the plain network."""
-    layers: dict[str, Any] = dict(student.get_base_model().named_modules())
-    return {name: layer for name, layer in layers.items() if isinstance(layer, ADAPTED)}
 
 
 def _plain(layer: Any) -> nn.Module:

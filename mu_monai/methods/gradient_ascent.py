@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from monai.engines import SupervisedTrainer
 
-from mu_monai.keys import LOSS
+from mu_monai.keys import IMAGE, LOSS
 from mu_monai.methods.method import UnlearningMethod
 
 
@@ -21,7 +20,7 @@ class GradientAscent(UnlearningMethod):
 
     Nothing limits it: the loss has no upper bound and no retained case is used, so the learning rate and the number of
     epochs decide between no effect and a destroyed model. `stop_at=reference` ends it when forget cases are answered
-    like unseen ones. An epoch is a pass over the forget set; the trainer's pass over its own batch is discarded.
+    like unseen ones. An epoch is a pass over the forget set.
 
     Raises:
         InputError: for a network that is not a `Student`.
@@ -46,13 +45,12 @@ class GradientAscent(UnlearningMethod):
     }
     trials = ({}, {"learning_rate": 3e-6}, {"learning_rate": 3e-5}, {"learning_rate": 1e-4})
 
-    def on_loss(self, engine: SupervisedTrainer) -> None:
-        """Replace the supervised loss with the negative loss of a forget batch."""
-        self.forget_only(engine)
-        engine.state.output[LOSS] = -self._forget_loss(engine)
+    def next_batch(self, engine: SupervisedTrainer) -> Mapping[str, Any] | None:
+        """Forget cases instead of retained ones."""
+        return self.next_forget()
 
-    def _forget_loss(self, engine: SupervisedTrainer) -> torch.Tensor:
-        image, label, _ = self.forget_batch(engine)
-        loss: torch.Tensor = engine.loss_function(engine.inferer(image, engine.network), label)
-        self.record(engine, "forget", loss, len(image))
-        return loss
+    def on_loss(self, engine: SupervisedTrainer) -> None:
+        """Turn the supervised loss of a forget batch around."""
+        output = engine.state.output
+        self.record(engine, "forget", output[LOSS], len(output[IMAGE]))
+        output[LOSS] = -output[LOSS]

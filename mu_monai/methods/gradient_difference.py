@@ -15,7 +15,7 @@ from mu_monai.methods.settings import SHARE, setting
 
 
 @dataclass(kw_only=True)
-class GradientDifference(GradientAscent):
+class GradientDifference(UnlearningMethod):
     r"""Lower the loss of the retained cases and raise that of the forget cases.
 
     .. math:: L = \alpha \, \ell(D_r) - (1 - \alpha) \, \ell(D_f)
@@ -41,7 +41,6 @@ class GradientDifference(GradientAscent):
     paper = "Kurmanji et al. 2023, arXiv 2302.09880"
     needs = ("retain labels", "forget labels")
     cost = "both"
-    recipe: ClassVar[Mapping[str, Any]] = UnlearningMethod.recipe
     trials = ({}, {"method::alpha": 0.8}, {"method::alpha": 0.99}, {"learning_rate": 3e-4})
 
     alpha: float = setting(0.95, SHARE)
@@ -50,4 +49,7 @@ class GradientDifference(GradientAscent):
         """Subtract the loss of a forget batch from the supervised loss."""
         output = engine.state.output
         self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
-        output[LOSS] = self.alpha * output[LOSS] - (1 - self.alpha) * self._forget_loss(engine)
+        image, label, _ = self.forget_batch(engine)
+        forget: torch.Tensor = engine.loss_function(engine.inferer(image, engine.network), label)
+        self.record(engine, "forget", forget, len(image))
+        output[LOSS] = self.alpha * output[LOSS] - (1 - self.alpha) * forget

@@ -16,11 +16,14 @@ from torch.utils.data import DataLoader
 
 from mu_monai.adapters import Student, layer_drifts, total_drift
 from mu_monai.engine import StopAtReference, record_term
+from mu_monai.engine.cost import TRAINED
 from mu_monai.engine.stop_at_reference import REFERENCE, REWIND
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import CASE_ID, CLASSIFICATION, LOSS, PRED, SEGMENTATION, TASKS
+from mu_monai.keys import CASE_ID, CLASSIFICATION, IMAGE, SEGMENTATION, TASKS
 from mu_monai.measure import Margins, WholeCases, margins
-from mu_monai.methods.settings import FLAG, Allowed, Interval, OneOf, declared, setting
+from mu_monai.methods.budget import Budget
+from mu_monai.methods.schedule import CONSTANT, SCHEDULES, share_of_peak
+from mu_monai.methods.settings import FLAG, Allowed, Interval, OneOf, OrNull, declared, setting
 
 STOPS = OneOf(None, REFERENCE, REWIND)
 NEEDS = ("retain labels", "forget labels", "teacher", "unseen cases", "two runs")
@@ -61,6 +64,9 @@ class UnlearningMethod:
             back to that epoch; `None`: run to the end and keep the last epoch.
         tolerance: how far from 0.5 the AUC of the forget cases against the unseen ones may be to count as reached, in
             (0, 0.5); for `stop_at`.
+        lr_schedule: `constant`, or `one-cycle`: the learning rate rises to its full value over the first fifth of the
+            run and falls along a cosine to 0 at its end.
+        budget: the most sample passes that the run may take, see `mu_monai.engine.PassCount`; `None` for no limit.
 
     Raises:
         InputError: for a value outside these ranges, a network that is not a `Student`, or `stop_at` without unseen
@@ -98,10 +104,14 @@ class UnlearningMethod:
     softmax: bool = setting(False, FLAG)
     stop_at: str | None = setting(None, STOPS)
     tolerance: float = setting(0.05, Interval(0, 0.5, closed="neither"))
+    lr_schedule: str = setting(CONSTANT, OneOf(*SCHEDULES))
+    budget: int | None = setting(None, OrNull(Interval(1, whole=True)))
 
     def __post_init__(self) -> None:
         self._forget_batches: Iterator[Mapping[str, Any]] | None = None
         self._reference: StopAtReference | None = None
+        self._peaks: list[float] = []  # the learning rates of the config
+        self._budget = None if self.budget is None else Budget(self.budget)
         raise_if_any(self.problems())
 
     @classmethod
@@ -123,7 +133,11 @@ class UnlearningMethod:
                 "the forget set is empty, so there is nothing to unlearn; choose cases with the split's --forget"
             )
         engine.add_event_handler(Events.STARTED, self._require_student)
+        engine.add_event_handler(Events.STARTED, self._require_affordable)
         engine.add_event_handler(Events.STARTED, self.on_start)
+        engine.add_event_handler(Events.STARTED, self._keep_peaks)
+        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._replace_batch)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._set_rates)
         engine.add_event_handler(Events.EPOCH_STARTED, self.on_epoch_start)
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self.on_loss)
         engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self.on_step)
@@ -137,6 +151,8 @@ class UnlearningMethod:
                 unseen=self.unseen_loader if self.whole is None else self.whole.unseen,
             )
             self._reference.attach(engine)
+        if self._budget is not None:
+            self._budget.attach(engine)
         engine.add_event_handler(Events.COMPLETED, self.on_end)
 
     def _require_student(self, engine: SupervisedTrainer) -> None:
@@ -146,6 +162,30 @@ class UnlearningMethod:
                 f"{type(self).__name__} needs a network that includes its teacher, not a {type(network).__name__}; "
                 "wrap it in mu_monai.adapters.Student"
             )
+
+    def _require_affordable(self, engine: SupervisedTrainer) -> None:
+        if self._budget is None:
+            return
+        least = TRAINED * (len(engine.data_loader.dataset) + len(self.forget_loader.dataset))  # type: ignore[arg-type]
+        if self.cost == "one-shot" and least > self._budget.passes:
+            raise InputError(
+                f"{type(self).__name__} needs every case once, about {least} sample passes, more than its budget of "
+                f"{self._budget.passes}; raise the budget, or use a method that can end early"
+            )
+        if self._reference is not None:
+            self._budget.reserve = self._reference.begin(engine)
+
+    def _keep_peaks(self, engine: SupervisedTrainer) -> None:
+        self._peaks = [group["lr"] for group in engine.optimizer.param_groups]
+
+    def _set_rates(self, engine: SupervisedTrainer) -> None:
+        share = self.rate(engine)
+        self.set_learning_rates(engine, [share * peak for peak in self._peaks])
+
+    def _replace_batch(self, engine: SupervisedTrainer) -> None:
+        batch = self.next_batch(engine)
+        if batch is not None:
+            engine.state.batch = batch
 
     def settings(self) -> dict[str, Any]:
         """The hyper-parameters, by name, as stored in `run.json`."""
@@ -217,31 +257,51 @@ class UnlearningMethod:
 
     # -- batches and steps ---------------------------------------------------------------------------------------------
 
-    def forget_batch(self, engine: SupervisedTrainer) -> Batch:
-        """The next forget images and labels on the trainer's device, and their ids; the loader is repeated."""
+    def next_batch(self, engine: SupervisedTrainer) -> Mapping[str, Any] | None:
+        """The batch that the trainer takes its next step on; `None` for its own retain batch.
+
+        A method that trains on forget cases alone returns `self.next_forget()`: retained cases then take no pass.
+        """
+        return None
+
+    def next_forget(self) -> Mapping[str, Any]:
+        """The next batch of the forget loader, which is repeated."""
         batch = next(self._forget_batches, None) if self._forget_batches is not None else None
         if batch is None:
             self._forget_batches = iter(self.forget_loader)
             batch = next(self._forget_batches)
-        return _prepared(engine, batch)
+        return batch
+
+    def forget_batch(self, engine: SupervisedTrainer) -> Batch:
+        """The next forget images and labels on the trainer's device, and their ids; the loader is repeated."""
+        return _prepared(engine, self.next_forget())
 
     def forget_pass(self, engine: SupervisedTrainer) -> Iterator[Batch]:
-        """Every forget batch once, in the form that `forget_batch` returns."""
+        """Every forget batch once, in the form that `forget_batch` returns; fewer if the budget is spent."""
         for batch in self.forget_loader:
+            if self._is_spent(engine, len(batch[IMAGE])):
+                return
             yield _prepared(engine, batch)
 
-    @staticmethod
-    def retain_batches(engine: SupervisedTrainer) -> Iterator[Batch]:
-        """Batches of the trainer's own cases, without end."""
+    def retain_batches(self, engine: SupervisedTrainer) -> Iterator[Batch]:
+        """Batches of the trainer's own cases, without end, or until the budget is spent."""
         while True:
             for batch in engine.data_loader:
+                if self._is_spent(engine, len(batch[IMAGE])):
+                    return
                 yield _prepared(engine, batch)
 
-    @staticmethod
-    def forget_only(engine: SupervisedTrainer) -> None:
-        """Discard the trainer's pass over its retain batch, before a loss of only forget cases is computed."""
-        output = engine.state.output
-        output[PRED], output[LOSS] = output[PRED].detach(), output[LOSS].detach()
+    def _is_spent(self, engine: SupervisedTrainer, samples: int) -> bool:
+        return self._budget is not None and not self._budget.allows(engine, samples)
+
+    def progress(self, engine: SupervisedTrainer) -> float:
+        """How much of the run is over before the current step, in [0, 1): of its steps, or of its budget if more."""
+        steps = (engine.state.iteration - 1) / (engine.state.max_epochs * engine.state.epoch_length)
+        return steps if self._budget is None else max(steps, self._budget.progress(engine))
+
+    def rate(self, engine: SupervisedTrainer) -> float:
+        """The learning rate of the current step, as a share of that of the config."""
+        return share_of_peak(self.lr_schedule, self.progress(engine))
 
     @staticmethod
     def autocast(engine: SupervisedTrainer) -> torch.autocast:

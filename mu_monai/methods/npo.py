@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from monai.engines import SupervisedTrainer
 from torch.nn.functional import softplus
 
-from mu_monai.keys import LOSS
+from mu_monai.keys import IMAGE, LABEL, LOSS, PRED
 from mu_monai.losses.outcomes import label_outcomes, log_probabilities
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
-from mu_monai.methods.settings import POSITIVE, Interval, setting
+from mu_monai.methods.schedule import CONSTANT, SCHEDULES
+from mu_monai.methods.settings import POSITIVE, Interval, OneOf, setting
 
 
 @dataclass(kw_only=True)
@@ -50,17 +53,31 @@ class NPO(RetainFineTuning):
     trials = ({}, {"method::beta": 1.0}, {"method::retain_weight": 5.0}, {"learning_rate": 3e-5})
 
     beta: float = setting(0.1, POSITIVE)
+    lr_schedule: str = setting(CONSTANT, OneOf(*SCHEDULES))
     retain_weight: float = setting(1.0, Interval(0))
+
+    def next_batch(self, engine: SupervisedTrainer) -> Mapping[str, Any] | None:
+        """Without a weight on retained cases, forget cases instead of them."""
+        return None if self.retain_weight else self.next_forget()
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Add the negative preference for the forget cases' labels to the supervised loss."""
+        output = engine.state.output
+        if not self.retain_weight:
+            output[LOSS] = self._preference(engine, output[IMAGE], output[LABEL], output[PRED])
+            return
         super().on_loss(engine)
         image, label, _ = self.forget_batch(engine)
-        student = engine.inferer(image, engine.network)
+        loss = self._preference(engine, image, label, engine.inferer(image, engine.network))
+        output[LOSS] = self.retain_weight * output[LOSS] + loss
+
+    def _preference(
+        self, engine: SupervisedTrainer, image: torch.Tensor, label: torch.Tensor, student: torch.Tensor
+    ) -> torch.Tensor:
         teacher = engine.inferer(image, engine.network.teacher)
         loss = negative_preference(student, teacher, label, self.beta, self.is_softmax)
         self.record(engine, "preference", loss, len(image))
-        engine.state.output[LOSS] = self.retain_weight * engine.state.output[LOSS] + loss
+        return loss
 
 
 def negative_preference(

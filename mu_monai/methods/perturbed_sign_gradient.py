@@ -12,8 +12,8 @@ from monai.engines import SupervisedTrainer
 from monai.utils import convert_to_tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from mu_monai.engine import seeded, warn
-from mu_monai.keys import IMAGE, LOSS, PRED
+from mu_monai.engine import count_of, seeded, warn
+from mu_monai.keys import IMAGE, LABEL, LOSS, PRED
 from mu_monai.losses import Distillation
 from mu_monai.losses.relabeling import LABEL_MODES, relabeled, relabeling_losses, standing, without_truth
 from mu_monai.methods.boundary_search import (
@@ -36,13 +36,14 @@ _HARDLY = 0.1  # the share of flipped cases below which the search counts as fai
 
 
 class Relabeled(NamedTuple):
-    """Forget cases with the labels of their boundary points, and the search results of each case.
+    """Forget cases with their labels, the labels (`target`) of their boundary points, and the search results of each case.
 
     `weight` is 0 for a case that is skipped; `found` holds, per case, whether it flipped, its distance, the number of
     steps taken, and its loss before the first step and after each.
     """
 
     image: torch.Tensor
+    label: torch.Tensor
     target: torch.Tensor
     weight: torch.Tensor
     found: torch.Tensor
@@ -127,6 +128,7 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
         self._original: OriginalModel | None = None
         self._set: TensorDataset | None = None  # the relabeled forget set
         self._batches: Iterator[Relabeled] = iter(())
+        self._batch: Relabeled | None = None  # that of the current step, without retained cases
         self._found: list[torch.Tensor] = []  # search results of the last pass
 
     # -- the trainer's events ------------------------------------------------------------------------------------------
@@ -145,11 +147,22 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
         super().on_epoch_start(engine)
         self._batches = self._from_set(engine) if self._relabels_once else self._from_search(engine)
 
+    def next_batch(self, engine: SupervisedTrainer) -> Mapping[str, Any] | None:
+        """Without a weight on retained cases, relabeled forget cases instead of them."""
+        if self.remain_weight:
+            return None
+        self._batch = next(self._batches)
+        return {IMAGE: self._batch.image, LABEL: self._batch.label}
+
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Lower the loss of relabeled forget cases, together with that of retained ones."""
-        remain = self._remain_loss(engine)
-        batch = next(self._batches)
-        losses = relabeling_losses(engine.inferer(batch.image, engine.network), batch.target, self.is_softmax)
+        if self.remain_weight:
+            remain, batch = self._remain_loss(engine), next(self._batches)
+            logits = engine.inferer(batch.image, engine.network)
+        else:
+            assert self._batch is not None
+            remain, batch, logits = None, self._batch, engine.state.output[PRED]
+        losses = relabeling_losses(logits, batch.target, self.is_softmax)
         forget = (losses * batch.weight).sum() / batch.weight.sum().clamp(min=1)
         flipped, _, _, *inner = batch.found.mean(0)
         columns = {"forget": forget, "flip_rate": flipped, "inner_loss_first": inner[0], "inner_loss_last": inner[-1]}
@@ -202,15 +215,13 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
             logits = without_truth(logits, label, self.is_softmax, ~points.flipped)
         return Relabeled(
             image=image,
+            label=label,
             target=relabeled(logits, self.is_softmax, self.label_mode, top_k=self.top_k, temperature=self.temperature),
             weight=(points.flipped if on_fail == SKIP else torch.ones_like(points.flipped)).float(),
             found=torch.column_stack([points.flipped, points.distance, points.steps, points.losses.T]),
         )
 
-    def _remain_loss(self, engine: SupervisedTrainer) -> torch.Tensor | None:
-        if not self.remain_weight:
-            self.forget_only(engine)
-            return None
+    def _remain_loss(self, engine: SupervisedTrainer) -> torch.Tensor:
         output = engine.state.output
         if self.remain_target == LABELS:
             self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
@@ -265,6 +276,7 @@ class OriginalModel:
     ) -> None:
         self._search, self._inferer, self._softmax = search, engine.inferer, method.is_softmax
         self._network = engine.network.reverted().eval().requires_grad_(False)
+        count_of(engine).watch(self._network)
         if limits is None:
             cases = method.measured(engine)
             with seeded(cases.forget.dataset, cases.retain.dataset):

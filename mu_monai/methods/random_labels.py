@@ -45,6 +45,7 @@ class RandomLabels(RetainFineTuning):
     trials = ({}, {"method::include_true": True}, {"learning_rate": 3e-5}, {"learning_rate": 3e-4})
 
     include_true: bool = setting(False, FLAG)
+    lr_schedule: str = setting(CONSTANT, OneOf(*SCHEDULES))
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
         """Pass once over the forget set, with labels drawn for this epoch."""

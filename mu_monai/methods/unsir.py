@@ -73,7 +73,6 @@ class UNSIR(UnlearningMethod):
         super().__post_init__()
         self._classes: list[int] = []
         self._noise: dict[str, torch.Tensor] = {}
-        self._rates: list[float] = []
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the settings, as sentences."""
@@ -93,7 +92,6 @@ class UNSIR(UnlearningMethod):
                 f"max_epochs={engine.state.max_epochs} leaves no epoch to repair, because "
                 f"method#impair_epochs={self.impair_epochs}; raise max_epochs or lower method#impair_epochs"
             )
-        self._rates = [group["lr"] for group in engine.optimizer.param_groups]
         self._classes = sorted(_classes(self.forget_loader))
         shared = sorted(_classes(engine.data_loader) & set(self._classes))
         if shared:
@@ -105,12 +103,14 @@ class UNSIR(UnlearningMethod):
             )
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
-        """Learn the noise before the first epoch, and set the learning rate of the phase."""
+        """Learn the noise before the first epoch."""
         super().on_epoch_start(engine)
         if not self._noise:
             self._noise = self._learned_noise(engine)
-        share = 1.0 if self._impairs(engine) else self.repair_ratio
-        self.set_learning_rates(engine, [share * rate for rate in self._rates])
+
+    def rate(self, engine: SupervisedTrainer) -> float:
+        """The learning rate of the phase."""
+        return super().rate(engine) * (1.0 if self._impairs(engine) else self.repair_ratio)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Train on equally many noise images, labeled as their class, together with the retained cases."""

@@ -20,7 +20,7 @@ _DPI = 180
 _MARKERS = {TEACHER: "o", RETRAINED: "D", STUDENT: "s"}
 _LINES = {RETAIN: "-", FORGET: "--", VALIDATION: "-.", TEST: ":"}
 _MANY_EPOCHS = 20
-_NO_TERMS = ("epoch", "seconds", "phase", "forget_returned")  # the last two have a figure of their own
+_NO_TERMS = ("epoch", "seconds", "passes", "steps", "phase", "forget_returned")  # the last two have their own figure
 
 
 @dataclass(frozen=True, kw_only=True)

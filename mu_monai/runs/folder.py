@@ -16,6 +16,7 @@ from mu_monai.keys import (
     CURVE_CSV,
     DECISION_CSV,
     EXAMPLES_NPZ,
+    MILESTONES_DIR,
     MODEL_PT,
     RUN_JSON,
     SCORES_CSV,
@@ -54,7 +55,7 @@ def file_digests(folder: str | os.PathLike[str]) -> dict[str, str]:
     """SHA-256 of every result file of a run, by its name in the folder."""
     folder = Path(folder)
     names = [CONFIG_JSON, MODEL_PT, CURVE_CSV, SCORES_CSV, EXAMPLES_NPZ, AUDIT_JSON, DECISION_CSV]
-    names += _below(folder, ADAPTER_DIR)
+    names += [*_below(folder, ADAPTER_DIR), *_below(folder, MILESTONES_DIR)]
     return {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
 
 

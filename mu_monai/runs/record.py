@@ -93,6 +93,21 @@ class Parameters:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a run took, apart from measuring its result.
+
+    Args:
+        passes: sample passes: 1 for the forward pass of an image, patch or window, 3 if a backward pass follows.
+        steps: optimizer steps.
+        share: passes, as a share of those of the training that made the starting weights; None if these are unknown.
+    """
+
+    passes: int | None = None
+    steps: int | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SelfCheck:
     """The result of a check that a finished run made on itself."""
 
@@ -127,6 +142,7 @@ class RunRecord:
         warnings: the warnings of the run.
         measurements: measurements by the method, by name.
         started: the start time, in ISO 8601.
+        cost: sample passes and optimizer steps; all None in runs of earlier versions.
         seconds: wall time without interruptions.
         cpu_seconds: CPU time of the process; None if it is not known for a part of the run.
         peak_memory_mib: peak memory of the GPU, or else of the process.
@@ -160,6 +176,7 @@ class RunRecord:
     warnings: tuple[str, ...] = ()
     measurements: Mapping[str, Any] = field(default_factory=dict)
     started: str = ""
+    cost: Cost = Cost()
     seconds: float | None = None
     cpu_seconds: float | None = None
     peak_memory_mib: float | None = None

@@ -1,0 +1,117 @@
+"""Milestones: the weights that a training had after some of its epochs, before it memorized its cases."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from mu_monai.adapters.weights import read_weights
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import atomic_path, special_problem
+from mu_monai.keys import MILESTONES_DIR
+from mu_monai.runs import changed_files, is_run, read_record
+
+_SAFETENSORS = ".safetensors"
+_SUFFIXES = (_SAFETENSORS, ".pt", ".pth")
+_EPOCH = re.compile(r"epoch[=_-]?(\d+)", re.IGNORECASE)
+
+
+def milestone_epochs(number: int, max_epochs: int) -> list[int]:
+    r"""The epochs after which weights are kept, spread geometrically between the first and the last.
+
+    .. math:: e_i = \operatorname{round}(E^{\,i / (n + 1)}), \quad i = 1 \dots n
+
+    Networks learn what all cases share early and single cases late, so the distances grow. Epochs that would be equal
+    are kept once, and the last epoch is the model itself.
+
+    Args:
+        number: how many, `n`, 0 or more.
+        max_epochs: the number of epochs of the training, `E`.
+
+    Example:
+        >>> milestone_epochs(6, 40), milestone_epochs(6, 4)
+        ([2, 3, 5, 8, 14, 24], [1, 2, 3])
+    """
+    epochs = {round(max_epochs ** (place / (number + 1))) for place in range(1, number + 1)}
+    return sorted(epoch for epoch in epochs if 0 < epoch < max_epochs)
+
+
+def write_milestone(folder: str | os.PathLike[str], epoch: int, state: Mapping[str, torch.Tensor]) -> Path:
+    """Write the weights after an epoch as safetensors, whole or not at all, without the optimizer's state.
+
+    Returns:
+        the file.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    file = Path(folder) / f"epoch-{epoch:04d}{_SAFETENSORS}"
+    with atomic_path(file) as path:
+        try:  # clones: safetensors refuses tensors that share memory
+            save_file({name: value.detach().cpu().clone().contiguous() for name, value in state.items()}, path)
+        except SafetensorError as error:
+            raise OSError(f"'{file}' cannot be written ({error})") from error
+    return file
+
+
+def find_milestones(folder: str | os.PathLike[str]) -> dict[int, Path]:
+    """The milestones in a folder by their epoch, in ascending order.
+
+    A milestone is a file of weights with its epoch in the name, as this program (`epoch-0016.safetensors`) and MONAI's
+    `CheckpointSaver` (`model_epoch=16.pt`) write it. Other files are ignored. Those of a run must match its record.
+
+    Raises:
+        InputError: if there are none, two have the same epoch, or a run wrote others.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> torch.save({}, f"{folder}/model_epoch=16.pt")
+        >>> _ = write_milestone(folder, 3, {"weight": torch.ones(1)})
+        >>> [(epoch, file.name) for epoch, file in find_milestones(folder).items()]
+        [(3, 'epoch-0003.safetensors'), (16, 'model_epoch=16.pt')]
+    """
+    folder = Path(folder)
+    by_epoch: dict[int, list[Path]] = {}
+    for file in sorted(folder.iterdir()) if folder.is_dir() else []:
+        match = _EPOCH.search(file.name)
+        if match and file.suffix in _SUFFIXES:
+            by_epoch.setdefault(int(match[1]), []).append(file)
+    problems = [
+        f"'{folder}' has {len(files)} files of epoch {epoch} ({', '.join(file.name for file in files)}); leave one"
+        for epoch, files in by_epoch.items()
+        if len(files) > 1
+    ]
+    if not by_epoch:
+        problems.append(
+            f"'{folder}' holds no milestones: files such as epoch-0016.safetensors or model_epoch=16.pt; give the "
+            "folder of a run that kept them (train with milestones=6), or one that MONAI's CheckpointSaver wrote to"
+        )
+    if folder.name == MILESTONES_DIR and is_run(folder.parent):
+        problems += changed_files(folder.parent, read_record(folder.parent), [MILESTONES_DIR])
+    raise_if_any(problems)
+    return {epoch: files[0] for epoch, files in sorted(by_epoch.items())}
+
+
+def read_milestone(file: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """The weights of a milestone; nothing is unpickled.
+
+    Raises:
+        InputError: if the file is missing or damaged, or holds no weights.
+    """
+    file = Path(file)
+    if file.suffix != _SAFETENSORS:
+        return read_weights(file)
+    raise_if_any(filter(None, [special_problem(file)]))
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"milestone '{file}' cannot be read ({error}); put the original back, or leave it out"
+        ) from error

@@ -1,0 +1,80 @@
+"""A limit on what an unlearning run may cost."""
+
+from __future__ import annotations
+
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+
+from mu_monai.engine import count_of, warn
+from mu_monai.engine.cost import TRAINED
+
+
+class Budget:
+    """Ends a run before it takes more sample passes than it may.
+
+    An iteration begins only if what is left is enough for the most expensive one so far and for what follows the last
+    one (`reserve`).
+
+    Args:
+        passes: the most sample passes of the run, at least 1.
+
+    Attributes:
+        reserve: sample passes that are kept for the end of the run, such as its last measurement.
+    """
+
+    def __init__(self, passes: int) -> None:
+        self.passes, self.reserve = passes, 0
+        self._before = self._largest = 0
+        self._spent = False
+
+    def attach(self, engine: SupervisedTrainer) -> None:
+        """Hook to the iterations and to the end of the epoch; attach it after the method's own start."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._end)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_run)
+        engine.add_event_handler(Events.COMPLETED, self._check)
+
+    def left(self, engine: SupervisedTrainer) -> int:
+        """The sample passes that are left for training."""
+        return self.passes - self.reserve - count_of(engine).passes
+
+    def allows(self, engine: SupervisedTrainer, samples: int) -> bool:
+        """Whether a training batch of so many samples is within what is left."""
+        return self.left(engine) >= TRAINED * samples
+
+    def progress(self, engine: SupervisedTrainer) -> float:
+        """The share of the budget that is spent, in [0, 1]."""
+        return min(1.0, count_of(engine).passes / max(1, self.passes - self.reserve))
+
+    def _start(self, engine: SupervisedTrainer) -> None:
+        if not self.allows(engine, engine.data_loader.batch_size or 1):
+            self._spent = True
+            warn(
+                engine,
+                f"the budget of {self.passes} sample passes does not allow a single step: {count_of(engine).passes} "
+                f"were taken before the first, and {self.reserve} are kept for the last measurement",
+            )
+            engine.terminate()
+
+    def _begin(self, engine: SupervisedTrainer) -> None:
+        self._before = count_of(engine).passes
+
+    def _end(self, engine: SupervisedTrainer) -> None:
+        self._largest = max(self._largest, count_of(engine).passes - self._before)
+        if self.left(engine) < self._largest:
+            self._spent = True
+            engine.terminate_epoch()
+
+    def _end_run(self, engine: SupervisedTrainer) -> None:
+        if self._spent:
+            engine.terminate()
+
+    def _check(self, engine: SupervisedTrainer) -> None:
+        taken = count_of(engine).passes
+        if taken > self.passes:
+            warn(
+                engine,
+                f"the run took {taken} sample passes, more than its budget of {self.passes}: the method needs them "
+                "before its first step, or in one piece",
+            )

@@ -1,0 +1,41 @@
+"""The course of the learning rate over a run."""
+
+from __future__ import annotations
+
+import math
+
+CONSTANT, ONE_CYCLE = "constant", "one-cycle"
+SCHEDULES = (CONSTANT, ONE_CYCLE)
+_RISE, _START = 0.2, 1 / 25  # the share of the run that rises, and the share of the peak that it begins with
+
+
+def share_of_peak(schedule: str, progress: float) -> float:
+    r"""The learning rate at a point of a run, as a share of its highest.
+
+    .. math::
+        c(a, b, x) = b + (a - b) \frac{1 + \cos \pi x}{2}, \qquad
+        \text{one-cycle: } c(\tfrac1{25}, 1, \tfrac{t}{0.2}) \text{ up to } t = 0.2, \text{ then }
+        c(1, 0, \tfrac{t - 0.2}{0.8})
+
+    Args:
+        schedule: `constant` or `one-cycle`.
+        progress: how much of the run is over, `t`, in [0, 1].
+
+    Source:
+        Smith & Topin, *Super-Convergence* (arXiv 1708.07120), in the form of torch's `OneCycleLR`, which counts steps;
+        this one is a function of the share of a run, since runs end early and budgets are of sample passes.
+
+    Example:
+        >>> [round(share_of_peak("one-cycle", progress), 3) for progress in (0, 0.1, 0.2, 0.6, 1)]
+        [0.04, 0.52, 1.0, 0.5, 0.0]
+    """
+    if schedule == CONSTANT:
+        return 1.0
+    progress = min(max(progress, 0.0), 1.0)
+    if progress < _RISE:
+        return _between(_START, 1.0, progress / _RISE)
+    return _between(1.0, 0.0, (progress - _RISE) / (1 - _RISE))
+
+
+def _between(first: float, last: float, progress: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,0 +1,73 @@
+"""The teacher's answers to retained cases, computed once if the cases always look the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.engines import SupervisedTrainer
+from monai.transforms import Compose
+from monai.transforms.traits import RandomizableTrait
+from torch.utils.data import ConcatDataset, Subset
+
+from mu_monai.keys import CASE_ID, IMAGE
+
+_LIMIT = 2 * 2**30  # bytes of answers that are kept
+
+
+class TeacherAnswers:
+    """The teacher's logits for the trainer's batches; kept by case if the transforms are deterministic.
+
+    Args:
+        engine: the trainer, whose network is a `Student`.
+    """
+
+    def __init__(self, engine: SupervisedTrainer) -> None:
+        self._keeps = always_the_same(engine.data_loader.dataset)
+        self._kept: dict[str, torch.Tensor] = {}
+        self._size = 0
+
+    def __call__(self, engine: SupervisedTrainer) -> torch.Tensor:
+        """The logits for the images of the current step."""
+        image, cases = engine.state.output[IMAGE], list(engine.state.batch.get(CASE_ID, ()))
+        if not self._keeps or len(cases) != len(image):
+            return self._answered(engine, image)
+        new = [place for place, case in enumerate(cases) if case not in self._kept]
+        fresh = dict(zip(new, self._answered(engine, image[new]), strict=True)) if new else {}
+        logits = [fresh[place] if place in fresh else self._kept[case] for place, case in enumerate(cases)]
+        for place, answer in fresh.items():
+            self._keep(cases[place], answer)
+        return torch.stack([answer.to(image.device) for answer in logits])
+
+    def _answered(self, engine: SupervisedTrainer, image: torch.Tensor) -> torch.Tensor:
+        answers: torch.Tensor = engine.inferer(image, engine.network.teacher)
+        return answers
+
+    def _keep(self, case: str, answer: torch.Tensor) -> None:
+        self._size += answer.numel() * answer.element_size()
+        if self._size <= _LIMIT:
+            self._kept[case] = answer.detach().cpu()
+
+
+def always_the_same(dataset: Any) -> bool:
+    """Whether a data set returns the same item for the same case each time: its transforms draw nothing at random.
+
+    Transforms that are not MONAI's, and data sets without transforms, are taken to be random.
+
+    Example:
+        >>> from monai.data import Dataset
+        >>> from monai.transforms import RandFlipd, ScaleIntensityd
+        >>> always_the_same(Dataset([], Compose([ScaleIntensityd("image")])))
+        True
+        >>> always_the_same(Dataset([], Compose([ScaleIntensityd("image"), RandFlipd("image")])))
+        False
+    """
+    if isinstance(dataset, ConcatDataset):
+        return all(always_the_same(part) for part in dataset.datasets)
+    if isinstance(dataset, Subset):
+        return always_the_same(dataset.dataset)
+    transform = getattr(dataset, "transform", None)
+    if not isinstance(transform, Compose):
+        return False
+    flat = transform.flatten().transforms
+    return all(type(each).__module__.startswith("monai.") and not isinstance(each, RandomizableTrait) for each in flat)
