@@ -152,7 +152,9 @@ def _damage_adapter(layer: LoraWeight, share: float) -> tuple[float, float]:
     before = layer.get_delta_weight(_ADAPTER)
     fresh: Any = _fresh(base).weight
     change = share * (fresh.to(base.weight) - base.weight - before)
-    a, b, scale = layer.lora_A[_ADAPTER], layer.lora_B[_ADAPTER], layer.scaling[_ADAPTER]
+    a: Any = layer.lora_A[_ADAPTER]
+    b: Any = layer.lora_B[_ADAPTER]
+    scale = layer.scaling[_ADAPTER]
     transposed = isinstance(base, _ConvTransposeNd)  # its weight is (in, out, ...), and so is its A
     delta = ((before + change).transpose(0, 1) if transposed else before + change).flatten(1)
     rank = layer.r[_ADAPTER]

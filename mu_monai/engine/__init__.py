@@ -1,8 +1,8 @@
 """What runs around MONAI's trainer: seeds, scores, curve, checkpoints and the run folder."""
 
+from mu_monai.engine.cost import PassCount, count_of, uncounted
 from mu_monai.engine.curve import record_term
 from mu_monai.engine.handlers import Progress, Reseed, StopOnNonFinite, seeded
-from mu_monai.engine.cost import PassCount, count_of, uncounted
 from mu_monai.engine.milestones import Milestones
 from mu_monai.engine.places import own_folder
 from mu_monai.engine.predict import ScoreSubsets, predict_scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
@@ -33,8 +34,10 @@ class ReferenceWatch:
 
     Args:
         tolerance: how far from 0.5 `A` may be to count as reached, in (0, 0.5).
-        epochs: `epoch`, `forget_auc`, `forget_loss` and `unseen_loss` (medians) of each epoch so far.
-        nearest: the epoch whose `A` is nearest to 0.5; `None` before the first.
+        epochs: `epoch`, `forget_auc`, `forget_loss` and `unseen_loss` (medians) of each epoch so far, and
+            `settled_auc`, the `A` after further training, if that was measured.
+        nearest: the epoch whose `A` is nearest to 0.5; `None` before the first. Of an epoch with two, the larger
+            counts.
 
     Source:
         Ours. The losses are those used by a loss-threshold attack (arXiv 1709.01604); the unseen cases are those of
@@ -52,32 +55,39 @@ class ReferenceWatch:
     epochs: list[dict[str, float]] = field(default_factory=list)
     nearest: int | None = None
 
-    def see(self, epoch: int, forget: Sequence[float], unseen: Sequence[float]) -> float:
+    def see(
+        self, epoch: int, forget: Sequence[float], unseen: Sequence[float], settled_auc: float | None = None
+    ) -> float:
         """Record the losses after an epoch, one per patient; returns `A`."""
         auc = loss_auc(forget, unseen)
-        best = min((abs(seen["forget_auc"] - 0.5) for seen in self.epochs), default=float("inf"))
-        if abs(auc - 0.5) < best:
+        settled = {} if settled_auc is None else {"settled_auc": settled_auc}
+        seen = {"epoch": epoch, "forget_auc": auc, "forget_loss": median(forget), "unseen_loss": median(unseen)}
+        best = min((abs(_judged(before) - 0.5) for before in self.epochs), default=float("inf"))
+        self.epochs.append(seen | settled)
+        if abs(self.auc - 0.5) < best:
             self.nearest = epoch
-        self.epochs.append(
-            {"epoch": epoch, "forget_auc": auc, "forget_loss": median(forget), "unseen_loss": median(unseen)}
-        )
         return auc
+
+    @property
+    def auc(self) -> float:
+        """The `A` by which the last epoch is judged."""
+        return _judged(self.epochs[-1])
 
     @property
     def reached(self) -> bool:
         """Whether the losses after the last epoch no longer distinguish forget cases from unseen ones."""
-        return bool(self.epochs) and abs(self.epochs[-1]["forget_auc"] - 0.5) <= self.tolerance
+        return bool(self.epochs) and abs(self.auc - 0.5) <= self.tolerance
 
     @property
     def overshot(self) -> bool:
         """Whether forget cases were answered worse than unseen ones after the last epoch."""
-        return bool(self.epochs) and self.epochs[-1]["forget_auc"] < 0.5 - self.tolerance
+        return bool(self.epochs) and self.auc < 0.5 - self.tolerance
 
     def warnings(self) -> list[str]:
         """What a user must know about the finished run."""
         if not self.epochs:
             return []
-        auc = next(seen["forget_auc"] for seen in self.epochs if seen["epoch"] == self.nearest)
+        auc = next(_judged(seen) for seen in self.epochs if seen["epoch"] == self.nearest)
         if abs(auc - 0.5) <= self.tolerance:
             return []
         what = "are still answered better" if auc > 0.5 else "are answered worse"
@@ -89,6 +99,10 @@ class ReferenceWatch:
     def as_dict(self) -> dict[str, Any]:
         """All fields as JSON content; `ReferenceWatch(**content)` is the inverse."""
         return asdict(self)
+
+
+def _judged(seen: Mapping[str, float]) -> float:
+    return max(seen["forget_auc"], seen.get("settled_auc", 0.0))
 
 
 def loss_auc(forget: Sequence[float], unseen: Sequence[float]) -> float:
@@ -112,6 +126,8 @@ class StopAtReference:
         comes_back: whether the method itself brings back cases that were forgotten too far, so that the run continues.
         cases: returns the cases that a trainer's run is measured on.
         unseen: cases that were never trained on, whole cases if there are any; `None` if there are no such cases.
+        further: a context in which the network is as it would be after further training; an epoch is then judged by the
+            larger of both AUCs, so that forgetting that comes back does not count (`settled_auc` in the curve).
 
     Raises:
         InputError: if there are no unseen cases.
@@ -125,6 +141,7 @@ class StopAtReference:
         comes_back: bool,
         cases: Callable[[SupervisedTrainer], WholeCases],
         unseen: DataLoader[Mapping[str, Any]] | None,
+        further: Callable[[SupervisedTrainer], AbstractContextManager[None]] | None = None,
     ) -> None:
         if unseen is None or not len(unseen):
             raise InputError(
@@ -132,6 +149,7 @@ class StopAtReference:
                 "cases (--validation), or leave stop_at out"
             )
         self._stop_at, self._comes_back, self._cases, self._unseen = stop_at, comes_back, cases, unseen
+        self._further = further
         self.watch = ReferenceWatch(tolerance)
         self._nearest: dict[str, torch.Tensor] = {}  # the student where the reference was nearest
 
@@ -140,11 +158,11 @@ class StopAtReference:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._look)
         engine.add_event_handler(Events.COMPLETED, self._go_back)
 
-    def begin(self, engine: SupervisedTrainer) -> int:
-        """Measure the network as it is before the first step; returns the sample passes that this takes each time."""
+    def begin(self, engine: SupervisedTrainer) -> tuple[float, int]:
+        """Measure the network as it is before the first step; returns its AUC and the sample passes of measuring."""
         before = count_of(engine).passes
-        self._losses(engine)
-        return count_of(engine).passes - before
+        auc = loss_auc(*self._losses(engine))
+        return auc, count_of(engine).passes - before
 
     def _losses(self, engine: SupervisedTrainer) -> tuple[list[float], list[float]]:
         """The losses of forget and unseen cases, one per patient."""
@@ -154,7 +172,13 @@ class StopAtReference:
 
     def _look(self, engine: SupervisedTrainer) -> None:
         """Compare the losses of forget and unseen cases, keep the nearest student, and stop if they are alike."""
-        record_term(engine, "forget_auc", self.watch.see(engine.state.epoch, *self._losses(engine)))
+        losses = self._losses(engine)
+        settled = None
+        if self._further is not None:
+            with self._further(engine):
+                settled = loss_auc(*self._losses(engine))
+            record_term(engine, "settled_auc", settled)
+        record_term(engine, "forget_auc", self.watch.see(engine.state.epoch, *losses, settled))
         if self.watch.nearest == engine.state.epoch:
             self._nearest = {name: value.clone() for name, value in engine.network.own_state().items()}
         self._end_where_it_arrived(engine)

@@ -18,14 +18,18 @@ from mu_monai.methods.npo import NPO
 from mu_monai.methods.perturbed_sign_gradient import PerturbedSignGradient
 from mu_monai.methods.random_labels import RandomLabels
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
+from mu_monai.methods.rewind import Rewind
 from mu_monai.methods.salun import SalUn
 from mu_monai.methods.scrub import Scrub
 from mu_monai.methods.selective_synaptic_dampening import SelectiveSynapticDampening
+from mu_monai.methods.shrink_and_restore import ShrinkAndRestore
 from mu_monai.methods.unsir import UNSIR
 
 METHODS: dict[str, type[UnlearningMethod]] = {
     "erase-to-retain": EraseToRetain,
     "calibrated-erase-to-retain": CalibratedEraseToRetain,
+    "shrink-and-restore": ShrinkAndRestore,
+    "rewind": Rewind,
     "perturbed-sign-gradient": PerturbedSignGradient,
     "boundary-shrink": BoundaryShrink,
     "boundary-expand": BoundaryExpand,
@@ -67,8 +71,10 @@ __all__ = [
     "PerturbedSignGradient",
     "RandomLabels",
     "RetainFineTuning",
+    "Rewind",
     "SalUn",
     "Scrub",
     "SelectiveSynapticDampening",
+    "ShrinkAndRestore",
     "UnlearningMethod",
 ]

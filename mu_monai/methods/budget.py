@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
@@ -16,7 +19,7 @@ class Budget:
     one (`reserve`).
 
     Args:
-        passes: the most sample passes of the run, at least 1.
+        passes: the most sample passes of the run; 0 for a run that trains nothing, and only measures.
 
     Attributes:
         reserve: sample passes that are kept for the end of the run, such as its last measurement.
@@ -43,18 +46,28 @@ class Budget:
         """Whether a training batch of so many samples is within what is left."""
         return self.left(engine) >= TRAINED * samples
 
+    @contextmanager
+    def spending_reserve(self) -> Iterator[None]:
+        """What was kept for the end of the run may be spent in here."""
+        kept, self.reserve = self.reserve, 0
+        try:
+            yield
+        finally:
+            self.reserve = kept
+
     def progress(self, engine: SupervisedTrainer) -> float:
         """The share of the budget that is spent, in [0, 1]."""
         return min(1.0, count_of(engine).passes / max(1, self.passes - self.reserve))
 
     def _start(self, engine: SupervisedTrainer) -> None:
         if not self.allows(engine, engine.data_loader.batch_size or 1):
-            self._spent = True
-            warn(
-                engine,
-                f"the budget of {self.passes} sample passes does not allow a single step: {count_of(engine).passes} "
-                f"were taken before the first, and {self.reserve} are kept for the last measurement",
-            )
+            if self.passes:
+                warn(
+                    engine,
+                    f"the budget of {self.passes} sample passes does not allow a single step: "
+                    f"{count_of(engine).passes} were taken before the first, and {self.reserve} are kept for the last "
+                    "measurement",
+                )
             engine.terminate()
 
     def _begin(self, engine: SupervisedTrainer) -> None:
@@ -72,7 +85,7 @@ class Budget:
 
     def _check(self, engine: SupervisedTrainer) -> None:
         taken = count_of(engine).passes
-        if taken > self.passes:
+        if taken > self.passes > 0:
             warn(
                 engine,
                 f"the run took {taken} sample passes, more than its budget of {self.passes}: the method needs them "

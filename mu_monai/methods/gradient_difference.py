@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
+import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.keys import IMAGE, LOSS
-from mu_monai.methods.gradient_ascent import GradientAscent
 from mu_monai.methods.method import UnlearningMethod
 from mu_monai.methods.settings import SHARE, setting
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -47,8 +48,8 @@ class UnlearningMethod:
     supports; `needs`, from `NEEDS`; `cost`, from `COSTS`; `recipe`, how it is trained if a bundle has no settings of
     its own for it, by config id; `trials`, four settings that `mu-monai compare` may choose from on validation cases,
     the default first; `selective`, whether it leaves some weights unchanged by design; `forgets_classes`, whether it
-    can forget classes of a mask, by a setting `forget_classes`; and `comes_back`, whether it corrects by itself for
-    cases that were forgotten too far.
+    can forget classes of a mask, by a setting `forget_classes`; `comes_back`, whether it corrects by itself for cases
+    that were forgotten too far; and `fills_budget`, whether it trains for as long as it is given.
 
     A setting is a field made by `mu_monai.methods.settings.setting`, which declares the allowed values. Only conditions
     between settings are left to `problems`.
@@ -94,6 +95,7 @@ class UnlearningMethod:
         {"learning_rate": 1e-3},
     )
     selective: ClassVar[bool] = False
+    fills_budget: ClassVar[bool] = False
     comes_back: ClassVar[bool] = False
     forgets_classes: ClassVar[bool] = False
 
@@ -105,7 +107,7 @@ class UnlearningMethod:
     stop_at: str | None = setting(None, STOPS)
     tolerance: float = setting(0.05, Interval(0, 0.5, closed="neither"))
     lr_schedule: str = setting(CONSTANT, OneOf(*SCHEDULES))
-    budget: int | None = setting(None, OrNull(Interval(1, whole=True)))
+    budget: int | None = setting(None, OrNull(Interval(0, whole=True)))
 
     def __post_init__(self) -> None:
         self._forget_batches: Iterator[Mapping[str, Any]] | None = None
@@ -149,6 +151,7 @@ class UnlearningMethod:
                 comes_back=self.comes_back,
                 cases=self.measured,
                 unseen=self.unseen_loader if self.whole is None else self.whole.unseen,
+                further=self.further_training(),
             )
             self._reference.attach(engine)
         if self._budget is not None:
@@ -173,7 +176,9 @@ class UnlearningMethod:
                 f"{self._budget.passes}; raise the budget, or use a method that can end early"
             )
         if self._reference is not None:
-            self._budget.reserve = self._reference.begin(engine)
+            _, passes = self._reference.begin(engine)
+            further = self.further_passes(engine)
+            self._budget.reserve = passes + (passes + further if further else 0)
 
     def _keep_peaks(self, engine: SupervisedTrainer) -> None:
         self._peaks = [group["lr"] for group in engine.optimizer.param_groups]
@@ -250,6 +255,14 @@ class UnlearningMethod:
 
     def on_end(self, engine: SupervisedTrainer) -> None:
         """Act after the last epoch, before the run's weights are written."""
+
+    def further_training(self) -> Callable[[SupervisedTrainer], AbstractContextManager[None]] | None:
+        """A context in which the network is trained further, for judging whether it stays; `None` to judge as it is."""
+        return None
+
+    def further_passes(self, engine: SupervisedTrainer) -> int:
+        """The sample passes of further training, each time that it is judged."""
+        return 0
 
     def measured(self, engine: SupervisedTrainer) -> WholeCases:
         """The cases to measure on: whole cases if there are any, else the forget batches and the trainer's own."""

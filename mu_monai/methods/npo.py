@@ -12,6 +12,7 @@ from torch.nn.functional import softplus
 
 from mu_monai.keys import IMAGE, LABEL, LOSS, PRED
 from mu_monai.losses.outcomes import label_outcomes, log_probabilities
+from mu_monai.methods.method import UnlearningMethod
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
 from mu_monai.methods.schedule import CONSTANT, SCHEDULES
 from mu_monai.methods.settings import POSITIVE, Interval, OneOf, setting
@@ -50,6 +51,7 @@ class NPO(RetainFineTuning):
     paper = "Zhang et al. 2024, arXiv 2404.05868"
     needs = ("retain labels", "forget labels", "teacher")
     cost = "both"
+    recipe = UnlearningMethod.recipe
     trials = ({}, {"method::beta": 1.0}, {"method::retain_weight": 5.0}, {"learning_rate": 3e-5})
 
     beta: float = setting(0.1, POSITIVE)

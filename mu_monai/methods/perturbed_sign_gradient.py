@@ -36,7 +36,7 @@ _HARDLY = 0.1  # the share of flipped cases below which the search counts as fai
 
 
 class Relabeled(NamedTuple):
-    """Forget cases with their labels, the labels (`target`) of their boundary points, and the search results of each case.
+    """Forget cases with their labels, those of their boundary points (`target`), and the search results of each case.
 
     `weight` is 0 for a case that is skipped; `found` holds, per case, whether it flipped, its distance, the number of
     steps taken, and its loss before the first step and after each.

@@ -8,8 +8,10 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.losses.outcomes import outcome_count, shifted
+from mu_monai.methods.method import UnlearningMethod
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
-from mu_monai.methods.settings import FLAG, setting
+from mu_monai.methods.schedule import CONSTANT, SCHEDULES
+from mu_monai.methods.settings import FLAG, OneOf, setting
 
 
 @dataclass(kw_only=True)
@@ -42,6 +44,7 @@ class RandomLabels(RetainFineTuning):
     paper = "Golatkar et al. 2020, arXiv 1911.04933"
     needs = ("retain labels", "forget labels")
     cost = "both"
+    recipe = UnlearningMethod.recipe
     trials = ({}, {"method::include_true": True}, {"learning_rate": 3e-5}, {"learning_rate": 3e-4})
 
     include_true: bool = setting(False, FLAG)

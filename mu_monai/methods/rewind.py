@@ -66,7 +66,6 @@ class Rewind(GentleRestoration):
     paper = "Mu & Klabjan 2024, arXiv 2409.09778"
     needs: ClassVar[tuple[str, ...]] = ("retain labels", "teacher", "unseen cases", "milestones")
     trials = ({}, {"method::tolerance": 0.02}, {"method::kd_weight": 0.0}, {"learning_rate": 1e-3})
-    may_stand_still: ClassVar[bool] = True
 
     milestones: str | None = setting(None, OrNull(Text("a folder with weights of earlier epochs")))
     _measured: list[Milestone] = field(default_factory=list, init=False, repr=False)
@@ -108,7 +107,7 @@ class Rewind(GentleRestoration):
 
     def _measure(self, engine: SupervisedTrainer, epoch: int) -> Milestone:
         cases = self.measured(engine)
-        unseen_cases = self.unseen_loader if self.whole is None else self.whole.unseen
+        unseen_cases: Any = self.unseen_loader if self.whole is None else self.whole.unseen
         for loader in (cases.forget, unseen_cases):
             set_rnd(getattr(loader, "dataset", None), torch.initial_seed() % 2**32)
         forget, unseen = (
