@@ -123,7 +123,7 @@ class RunFolder:
         self.split, self.teacher = Path(split).absolute(), None if teacher is None else str(Path(teacher).absolute())
         self.curve = Curve(self.folder / CURVE_CSV)
         self._probe: torch.Tensor | None = None  # an image for the self-checks
-        self._count = PassCount()  # replaced by the trainer's at attach
+        self._count = PassCount()  # replaced by the trainer's when the run starts
         self._clock = math.nan  # start of the run, without interruptions; NaN before it starts
         self._began = self._cpu_began = 0.0  # at attach, so that what methods do at the start counts
         self.run_record = RunRecord(
@@ -146,7 +146,6 @@ class RunFolder:
         """Hook to the start, every iteration and epoch, the end and any exception of a run."""
         self._began, self._cpu_began = time.monotonic(), time.process_time()
         _forget_peak_memory(engine.state.device)
-        self._count = count_of(engine)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
@@ -166,6 +165,7 @@ class RunFolder:
     def _start(self, engine: SupervisedTrainer) -> None:
         self._lock.enter_context(writing(self.folder))
         self._check_folder()  # again: another command may have written to it in the meantime
+        self._count = count_of(engine)
         network, config = engine.network, running_config()
         self._note(
             max_epochs=engine.state.max_epochs,

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from mu_monai.adapters import Student, layer_drifts, total_drift
 from mu_monai.engine import StopAtReference, record_term
-from mu_monai.engine.cost import TRAINED
+from mu_monai.engine.cost import TRAINED, count_of
 from mu_monai.engine.stop_at_reference import REFERENCE, REWIND
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, CLASSIFICATION, IMAGE, SEGMENTATION, TASKS
@@ -159,6 +159,7 @@ class UnlearningMethod:
         engine.add_event_handler(Events.COMPLETED, self.on_end)
 
     def _require_student(self, engine: SupervisedTrainer) -> None:
+        count_of(engine)  # from here on, what the method does counts
         network = engine.network
         if not isinstance(network, Student):
             raise InputError(
