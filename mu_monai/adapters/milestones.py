@@ -9,16 +9,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from mu_monai.adapters.weights import read_weights
-from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import atomic_path, special_problem
+from mu_monai.adapters.weights import SAFETENSORS
+from mu_monai.errors import raise_if_any
+from mu_monai.files import atomic_path
 from mu_monai.keys import MILESTONES_DIR
 from mu_monai.runs import changed_files, is_run, read_record
 
-_SAFETENSORS = ".safetensors"
-_SUFFIXES = (_SAFETENSORS, ".pt", ".pth")
+_SUFFIXES = (SAFETENSORS, ".pt", ".pth")
 _EPOCH = re.compile(r"epoch[=_-]?(\d+)", re.IGNORECASE)
 
 
@@ -51,7 +50,7 @@ def write_milestone(folder: str | os.PathLike[str], epoch: int, state: Mapping[s
     Raises:
         OSError: if it cannot be written.
     """
-    file = Path(folder) / f"epoch-{epoch:04d}{_SAFETENSORS}"
+    file = Path(folder) / f"epoch-{epoch:04d}{SAFETENSORS}"
     with atomic_path(file) as path:
         try:  # clones: safetensors refuses tensors that share memory
             save_file({name: value.detach().cpu().clone().contiguous() for name, value in state.items()}, path)
@@ -97,21 +96,3 @@ def find_milestones(folder: str | os.PathLike[str]) -> dict[int, Path]:
         problems += changed_files(folder.parent, read_record(folder.parent), [MILESTONES_DIR])
     raise_if_any(problems)
     return {epoch: files[0] for epoch, files in sorted(by_epoch.items())}
-
-
-def read_milestone(file: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
-    """The weights of a milestone; nothing is unpickled.
-
-    Raises:
-        InputError: if the file is missing or damaged, or holds no weights.
-    """
-    file = Path(file)
-    if file.suffix != _SAFETENSORS:
-        return read_weights(file)
-    raise_if_any(filter(None, [special_problem(file)]))
-    try:
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"milestone '{file}' cannot be read ({error}); put the original back, or leave it out"
-        ) from error

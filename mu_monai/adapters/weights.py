@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from mu_monai.errors import InputError, raise_if_any
@@ -18,6 +20,7 @@ from mu_monai.files import atomic_path, special_problem
 from mu_monai.keys import MODEL_PT
 from mu_monai.runs import changed_files, is_run, read_record
 
+SAFETENSORS = ".safetensors"
 _SHOWN = 8
 
 
@@ -84,9 +87,9 @@ def read_torch(path: Path, device: torch.device | str = "cpu") -> Any:
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
-    """Read a plain state dict, or one stored under `model` or `network` in a checkpoint; nothing is unpickled.
+    """Read a plain state dict, or one stored under `model`, `network`, `net` or `state_dict` in a checkpoint.
 
-    The weights of a run must match the digest in its `run.json`.
+    Nothing is unpickled; a file that ends with `.safetensors` is read as such. The weights of a run must match the digest in its `run.json`.
 
     Raises:
         InputError: if the file is missing, is not a weights file, holds no state dict, or belongs to a run that wrote
@@ -98,8 +101,8 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     raise_if_any(filter(None, [special_problem(path)]))
     if not path.is_file():
         raise InputError(f"weights '{path}' do not exist; give a model.pt or a folder that holds one")
-    content = read_torch(path)
-    for key in ("model", "network"):
+    content = _read_safetensors(path) if path.suffix == SAFETENSORS else read_torch(path)
+    for key in ("model", "network", "net", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not _is_state(content):
@@ -115,6 +118,15 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     )
     raise_if_any(_other_than_recorded(path, content))
     return dict(content)
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"weights '{path}' cannot be read as safetensors ({error}); put the original file back if it is damaged"
+        ) from error
 
 
 def _is_state(content: Mapping[Any, Any]) -> bool:

@@ -50,6 +50,14 @@ RunBundle = Annotated[
     Path | None,
     typer.Option("--bundle", help="The folder of the bundle that the run was made with, if it is not a shipped one."),
 ]
+MilestoneFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--milestones",
+        metavar="FOLDER",
+        help="Weights of earlier epochs, such as MONAI's model_epoch=16.pt; by default those that the run kept.",
+    ),
+]
 TrustConfig = Annotated[
     bool,
     typer.Option(

@@ -23,6 +23,7 @@ from mu_monai.cli.ending import INTERRUPTED, show_error
 from mu_monai.cli.evaluate import evaluate
 from mu_monai.cli.merge import merge
 from mu_monai.cli.methods import methods
+from mu_monai.cli.milestones import milestones
 from mu_monai.cli.networks import networks
 from mu_monai.cli.predict import predict
 from mu_monai.cli.release import release
@@ -65,7 +66,7 @@ def _root(
 
 
 for _command in (  # in the order of the help page
-    *(split, train, unlearn, evaluate, predict, report, audit, compare, compose, revert, merge, release, verify),
+    *(split, train, milestones, unlearn, evaluate, predict, report, audit, compare, compose, revert, merge, release, verify),
     *(methods, networks, demo),
 ):
     app.command()(_command)

@@ -13,7 +13,8 @@ import torch
 from monai.data.utils import set_rnd
 from monai.engines import SupervisedTrainer
 
-from mu_monai.adapters.milestones import find_milestones, read_milestone
+from mu_monai.adapters import read_weights
+from mu_monai.adapters.milestones import find_milestones
 from mu_monai.adapters.rewriting import take_weights
 from mu_monai.engine import warn
 from mu_monai.engine.stop_at_reference import loss_auc
@@ -97,7 +98,7 @@ class Rewind(GentleRestoration):
         logger.info("%s", self._choice())
 
     def _take(self, engine: SupervisedTrainer, file: Path) -> None:
-        kept = take_weights(engine.network, read_milestone(file))
+        kept = take_weights(engine.network, read_weights(file))
         if kept:
             warn(
                 engine,

@@ -13,6 +13,7 @@ from mu_monai.workflow.handover.releasing import merge, release, revert
 from mu_monai.workflow.handover.signing import signed
 from mu_monai.workflow.handover.verifying import verify
 from mu_monai.workflow.listing_methods import methods
+from mu_monai.workflow.listing_milestones import milestones
 from mu_monai.workflow.listing_networks import networks
 from mu_monai.workflow.options import AuditOptions, CompareOptions, ForgetChoice
 from mu_monai.workflow.predicting import predict
@@ -37,6 +38,7 @@ __all__ = [
     "evaluate",
     "merge",
     "methods",
+    "milestones",
     "networks",
     "new_bundle",
     "predict",

@@ -1,0 +1,78 @@
+"""What the milestones of a training are worth, and when it began to memorize its cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mu_monai.adapters.milestones import find_milestones
+from mu_monai.bundle.trust import STRANGER, Trust
+from mu_monai.engine.stop_at_reference import loss_auc
+from mu_monai.errors import raise_if_any
+from mu_monai.keys import LOSS, MILESTONES_DIR, MODEL_PT, PATIENT_ID, SUBSET, TEST, TRAINING_SUBSETS, VALIDATION
+from mu_monai.runs import open_run
+from mu_monai.runs.scores import leading_metric
+from mu_monai.workflow.auditing.evaluation import Evaluation, open_evaluation
+
+
+def milestones(
+    run: str | Path,
+    *,
+    split: str | Path | None = None,
+    folder: str | Path | None = None,
+    device: str | None = None,
+    trust: Trust = STRANGER,
+) -> pd.DataFrame:
+    """Score the weights that a training kept after a few epochs, and its last ones.
+
+    A model memorizes late: while validation patients are answered better and better, the AUC tells from which epoch on
+    the losses distinguish patients that were trained on from those that were not. `test` is not looked at.
+
+    Args:
+        run: the folder of a finished training run.
+        split: a `split.json` to use instead of the run's, such as one whose files have moved.
+        folder: milestones from elsewhere, such as those of MONAI's `CheckpointSaver`; by default the run's own.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        trust: how far the run is trusted.
+
+    Returns:
+        one row per milestone and one for the run's result: `epoch`; mean `dice` or `accuracy`, and `loss`, on
+        `validation`; and `auc`, the probability that a patient who was trained on has a lower loss than one of
+        `validation`, in [0, 1].
+
+    Raises:
+        InputError: if there are no milestones, they are not those of the run, or the split has no validation cases.
+    """
+    record = open_run(run).record
+    files = find_milestones(Path(run) / MILESTONES_DIR if folder is None else folder)
+    weights = {str(epoch): str(file) for epoch, file in files.items()} | {"last": str(Path(run) / MODEL_PT)}
+    evaluation = open_evaluation(run, weights, split=split, device=device, trust=trust)
+    raise_if_any(_problems(evaluation))
+    trained = [subset for subset in TRAINING_SUBSETS if subset in record.subsets]
+    rows = [_measured(evaluation, name, trained) for name in weights]
+    return pd.DataFrame(rows).assign(epoch=[*files, record.max_epochs])
+
+
+def _problems(evaluation: Evaluation) -> Iterator[str]:
+    if not len(evaluation.scorer.loaders[VALIDATION]):
+        yield (
+            "the split has no validation cases, and milestones are compared on them; make one that has: "
+            "mu-monai split ... --validation 0.2"
+        )
+
+
+def _measured(evaluation: Evaluation, name: str, trained: list[str]) -> dict[str, Any]:
+    scorer, network = evaluation.scorer, evaluation.models[name].eval()
+    tables = [
+        scorer.score(network, loader, measure=False).assign(**{SUBSET: subset})
+        for subset, loader in scorer.loaders.items()
+        if subset in (*trained, VALIDATION) and subset != TEST and len(loader)
+    ]
+    scores = pd.concat(tables, ignore_index=True)
+    unseen = scores[scores[SUBSET] == VALIDATION]
+    losses = [part.groupby(PATIENT_ID)[LOSS].mean().tolist() for part in (scores[scores[SUBSET] != VALIDATION], unseen)]
+    metric = leading_metric(scores)
+    return {"epoch": 0, metric: unseen[metric].mean(), LOSS: unseen[LOSS].mean(), "auc": loss_auc(*losses)}
