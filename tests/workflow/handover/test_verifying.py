@@ -238,7 +238,7 @@ class TestCommands:
         assert code == 0
         assert f"record: {out / 'record.dsse.json'}" in told
         salt = tmp_path / "out.salt.txt"
-        assert re.search(rf"^salt.*: {re.escape(str(salt))}$", told, re.MULTILINE)
+        assert f": {salt}" in told
         assert re.search(r"'bundle/' to anybody.*'evidence/' and the salt to auditors", told)
         split = ("--split", phantom_splits["isic"], "--salt", salt)
         code, told, _ = mu_monai("verify", out, "--public-key", keys / "own.pub", *split)
