@@ -59,8 +59,8 @@ def predicate(
         salt: the salt of the commitments, which auditors get.
 
     Example:
-        >>> said = predicate({"student": {}}, {}, {"utility": [{"ideal": math.nan}]}, {"seed": 0}, None, salt=b"salt")
-        >>> said["records"], said["audit"], said["verdict"]
+        >>> record = predicate({"student": {}}, {}, {"utility": [{"ideal": math.nan}]}, {"seed": 0}, None, salt=b"salt")
+        >>> record["records"], record["audit"], record["verdict"]
         ({'utility': [{'ideal': None}]}, 'not audited', 'not audited')
     """
     run = runs[STUDENT]

@@ -150,18 +150,18 @@ def record_problems(said: Mapping[str, Any]) -> list[str]:
     return shape or [*_twice(said), *_inconsistent(said), *_unlimited(said)]
 
 
-def _shape_of(said: Mapping[str, Any]) -> dict[str, Any]:
+def _shape_of(predicate: Mapping[str, Any]) -> dict[str, Any]:
     """The shape of a record, which depends on its format, on its runs, and on whether it was audited."""
-    first, runs = said["format"] == 1, said.get("runs")
+    first, runs = predicate["format"] == 1, predicate.get("runs")
     record = _RECORD | ({"n_cases": COUNT} if first else {})
     seed = {"seed": COUNT | NULL} if first else {}
     run = _RUN | seed | ({"seconds": NUMBER} if first else {})
     roles = [role for role in ROLES if role == STUDENT or (isinstance(runs, Mapping) and role in runs)]
     weights = {role: {"weights": DIGEST} if first or role != RETRAINED else {} for role in roles}
-    audited = isinstance(said.get("audit"), Mapping) or isinstance(said.get("verdict"), Mapping)
+    audited = isinstance(predicate.get("audit"), Mapping) or isinstance(predicate.get("verdict"), Mapping)
     return {
         **_SHARED,
-        **_OF_FORMAT[said["format"]],
+        **_OF_FORMAT[predicate["format"]],
         "runs": {role: run | weights[role] for role in roles},
         "records": {"utility": [record], "membership": [record]},
         "audit": _AUDIT | seed | {"records": [record]} if audited else _UNAUDITED,
@@ -206,10 +206,10 @@ def _mapping_problems(value: Any, shape: Mapping[str, Any] | Each, field: str) -
         yield from _shape_problems(value[name], inner, f"{inside}{name}")
 
 
-def _twice(said: Mapping[str, Any]) -> Iterator[str]:
+def _twice(predicate: Mapping[str, Any]) -> Iterator[str]:
     """Numbers that are listed twice: one of them could be wrong."""
-    audit = said["audit"]
-    lists = {**said["records"], "audit": audit["records"] if isinstance(audit, Mapping) else []}
+    audit = predicate["audit"]
+    lists = {**predicate["records"], "audit": audit["records"] if isinstance(audit, Mapping) else []}
     for kind, records in lists.items():
         counted = Counter(tuple(record[key] for key in _KEY) for record in records)
         names = [" ".join(filter(None, key)) for key, number in counted.items() if number > 1]
@@ -217,21 +217,21 @@ def _twice(said: Mapping[str, Any]) -> Iterator[str]:
             yield f"{len(names)} numbers of {kind} are listed twice, such as {names[0]}"
 
 
-def _inconsistent(said: Mapping[str, Any]) -> Iterator[str]:
-    if (said["audit"] == NOT_AUDITED) != (said["verdict"] == NOT_AUDITED):
+def _inconsistent(predicate: Mapping[str, Any]) -> Iterator[str]:
+    if (predicate["audit"] == NOT_AUDITED) != (predicate["verdict"] == NOT_AUDITED):
         yield f"'audit' and 'verdict' disagree: only one of them is {NOT_AUDITED!r}"
-    if said["format"] == 1:
+    if predicate["format"] == 1:
         return
-    if not said["records"]["utility"]:
+    if not predicate["records"]["utility"]:
         yield "'records.utility' is empty"
-    needed = {"split", *(f"{role}.{what}" for role in said["runs"] for what in ("config", "seed"))}
-    needed |= {"retrained.weights"} if "retrained" in said["runs"] else set()
-    needed |= {"audit.seed"} if said["audit"] != NOT_AUDITED else set()
-    if set(said["commitments"]) != needed:
-        yield f"'commitments' holds {', '.join(sorted(said['commitments']))}, not {', '.join(sorted(needed))}"
+    needed = {"split", *(f"{role}.{what}" for role in predicate["runs"] for what in ("config", "seed"))}
+    needed |= {"retrained.weights"} if "retrained" in predicate["runs"] else set()
+    needed |= {"audit.seed"} if predicate["audit"] != NOT_AUDITED else set()
+    if set(predicate["commitments"]) != needed:
+        yield f"'commitments' holds {', '.join(sorted(predicate['commitments']))}, not {', '.join(sorted(needed))}"
 
 
-def _unlimited(said: Mapping[str, Any]) -> Iterator[str]:
-    missing = [sentence for sentence in limitations(said) if sentence not in said["limitations"]]
+def _unlimited(predicate: Mapping[str, Any]) -> Iterator[str]:
+    missing = [sentence for sentence in limitations(predicate) if sentence not in predicate["limitations"]]
     if missing:
         yield f"'limitations' lacks {len(missing)} that follow from the record, such as: {missing[0]}"

@@ -32,19 +32,19 @@ def release_problems(folder: Path, said: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _of_metadata(said: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _of_metadata(predicate: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The fields that both the record and the metadata have, with both values."""
-    block, bundle = metadata["unlearning"], said["bundle"]
+    block, bundle = metadata["unlearning"], predicate["bundle"]
     pairs = {
-        "method.name": (said["method"]["name"], block["method"]),
-        "weights.student": (said["weights"]["student"], block["weights_sha256"]),
+        "method.name": (predicate["method"]["name"], block["method"]),
+        "weights.student": (predicate["weights"]["student"], block["weights_sha256"]),
         "bundle.version": (raised_version(str(bundle["version"])), metadata["version"]),
     }
-    if said["forget_classes"]:
-        return pairs | {"forget_classes": (said["forget_classes"], (block["forgotten"] or {}).get("classes"))}
-    if said["format"] == 1:
+    if predicate["forget_classes"]:
+        return pairs | {"forget_classes": (predicate["forget_classes"], (block["forgotten"] or {}).get("classes"))}
+    if predicate["format"] == 1:
         return pairs
-    patients = said["split"]["patients"]
+    patients = predicate["split"]["patients"]
     counts = {RETAIN: block["retained"], FORGET: block["forgotten"]}
     return pairs | {
         f"split.patients.{subset}": (patients.get(subset), (numbers or {}).get("patients"))

@@ -145,7 +145,7 @@ def own_file(bundle: Bundle, name: str) -> Path:
     """A file of a bundle that goes into a release.
 
     Raises:
-        InputError: if it is a link, or lies in one: the target is not part of the bundle.
+        InputError: if it is a link, or inside one: the target is not part of the bundle.
     """
     path = bundle.folder / name
     if path.resolve() != bundle.folder.resolve() / name:

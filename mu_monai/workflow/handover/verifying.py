@@ -116,16 +116,16 @@ def verify(
         rest = [Check(name, NOT_CHECKED, "the record itself cannot be trusted") for name in _NAMES]
         return [Check("signature", FAILED, problem), *rest]
     content = json.loads(envelope.payload)
-    said = content["predicate"]
+    predicate = content["predicate"]
     files = _checked("files", lambda: _files(folder, content, without_evidence))
     return [
-        Check("signature", OK, f"by the key {signer.keyid[:12]}, made {_age(said.get('created'))}"),
-        _checked("record", lambda: _record(folder, said, files)),
+        Check("signature", OK, f"by the key {signer.keyid[:12]}, made {_age(predicate.get('created'))}"),
+        _checked("record", lambda: _record(folder, predicate, files)),
         files,
-        _checked("weights", lambda: _weights(folder, said), files),
+        _checked("weights", lambda: _weights(folder, predicate), files),
         _checked("search", lambda: _search(folder), files),
-        _checked("split", lambda: _split(said, split, secret)),
-        *_recomputed(folder / EVIDENCE, said, without_evidence),
+        _checked("split", lambda: _split(predicate, split, secret)),
+        *_recomputed(folder / EVIDENCE, predicate, without_evidence),
     ]
 
 
@@ -140,23 +140,23 @@ def _age(created: Any) -> str:
 
 def _days_ago(created: Any) -> int | None:
     try:
-        made = datetime.fromisoformat(created).astimezone(UTC)
+        signed = datetime.fromisoformat(created).astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
         return None
-    return (datetime.now(UTC).date() - made.date()).days
+    return (datetime.now(UTC).date() - signed.date()).days
 
 
-def _record(folder: Path, said: Mapping[str, Any], files: Check) -> Check:
+def _record(folder: Path, predicate: Mapping[str, Any], files: Check) -> Check:
     """Whether the record is complete, and agrees with the other files of the release."""
-    problems = record_problems(said)
-    if not problems and said["draws"] != DRAWS:  # otherwise the signer could choose the draws that look best
-        problems = [f"'draws' is {said['draws']}, and must be {DRAWS} in every record"]
+    problems = record_problems(predicate)
+    if not problems and predicate["draws"] != DRAWS:  # otherwise the signer could choose the draws that look best
+        problems = [f"'draws' is {predicate['draws']}, and must be {DRAWS} in every record"]
     if not problems:
-        days = _days_ago(said["created"])
+        days = _days_ago(predicate["created"])
         problems = [f"it says that it was made {-days} days in the future"] if days is not None and days < -1 else []
     if not problems and not files.failed:
-        problems = list(release_problems(folder, said))
-    if said["format"] == 1:
+        problems = list(release_problems(folder, predicate))
+    if predicate["format"] == 1:
         return _result("record", problems, _OLD)
     agrees = "" if files.failed else ", and agrees with release.json and metadata.json"
     return _result("record", problems, f"no field is missing{agrees}")
@@ -193,9 +193,9 @@ def _result(name: str, problems: Sequence[str], fine: str) -> Check:
     return Check(name, FAILED, "; ".join(problems)) if problems else Check(name, OK, fine)
 
 
-def _weights(folder: Path, said: Mapping[str, Any]) -> Check:
+def _weights(folder: Path, predicate: Mapping[str, Any]) -> Check:
     """Whether the weights are those of the record and fit the network; the config is only read, not run."""
-    bundle, recorded = folder / BUNDLE, said["weights"][STUDENT]
+    bundle, recorded = folder / BUNDLE, predicate["weights"][STUDENT]
     state = read_weights(bundle / "models" / MODEL_PT)
     digest = weights_sha256(state)
     problems = [f"they have the SHA-256 {digest}, and the record says {recorded}"] if digest != recorded else []
@@ -210,48 +210,48 @@ def _weights(folder: Path, said: Mapping[str, Any]) -> Check:
     )
 
 
-def _split(said: Mapping[str, Any], split: str | Path | None, salt: bytes | None) -> Check:
+def _split(predicate: Mapping[str, Any], split: str | Path | None, salt: bytes | None) -> Check:
     if split is None:
         return Check("split", NOT_CHECKED, "no --split was given")
     digest = file_sha256(split)
-    if said["format"] == 1:
-        recorded = said["split"]["sha256"]
+    if predicate["format"] == 1:
+        recorded = predicate["split"]["sha256"]
         other = [f"the record is about other data: '{split}' has the SHA-256 {digest}, and the record says {recorded}"]
         return _result("split", other if digest != recorded else [], f"SHA-256 {digest[:12]}")
     if salt is None:
         return Check("split", NOT_CHECKED, "no --salt was given, and without it the split cannot be compared")
     problem = f"other data or another salt: with this salt, '{split}' is not the split that the record commits to"
-    fits = commitment("split", digest, salt) == said["commitments"]["split"]
+    fits = commitment("split", digest, salt) == predicate["commitments"]["split"]
     return _result("split", [] if fits else [problem], "with this salt, it is the split that the record commits to")
 
 
-def _recomputed(evidence: Path, said: Mapping[str, Any], without: bool) -> Iterator[Check]:
+def _recomputed(evidence: Path, predicate: Mapping[str, Any], without: bool) -> Iterator[Check]:
     """The checks of what follows from the evidence, and from the numbers of the audit."""
     if not evidence.is_file():
         why = "--without-evidence was given" if without else f"{EVIDENCE} is missing"
         yield from (Check(kind, NOT_CHECKED, why) for kind in _COMPUTED)
-        yield _checked("verdict", partial(_verdict, said))
+        yield _checked("verdict", partial(_verdict, predicate))
         return
     try:
         scores = read_evidence(evidence)
-        computed = without_nan(computed_records(scores, said["forget_classes"], DRAWS))
-        computed = computed if said["format"] == 1 else without_cases(computed)
-        counts = list(evidence_problems(scores, said))
+        computed = without_nan(computed_records(scores, predicate["forget_classes"], DRAWS))
+        computed = computed if predicate["format"] == 1 else without_cases(computed)
+        counts = list(evidence_problems(scores, predicate))
     except Exception as error:  # pandas may raise anything for a broken table
         why = f"{EVIDENCE} cannot be audited: {_one_line(error)}"
         yield from (Check(kind, FAILED, why) for kind in (*_COMPUTED, "verdict"))
         return
     for kind in _COMPUTED:
-        yield _checked(kind, partial(_compared, kind, said, computed[kind], counts if kind == "utility" else []))
-    yield _checked("verdict", partial(_verdict, said, computed))
+        yield _checked(kind, partial(_compared, kind, predicate, computed[kind], counts if kind == "utility" else []))
+    yield _checked("verdict", partial(_verdict, predicate, computed))
 
 
-def _verdict(said: Mapping[str, Any], computed: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> Check:
+def _verdict(predicate: Mapping[str, Any], computed: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> Check:
     """Whether the verdict follows from the audit's numbers, and the student's numbers from the evidence."""
-    if said["verdict"] == said["audit"] == NOT_AUDITED:
+    if predicate["verdict"] == predicate["audit"] == NOT_AUDITED:
         return Check("verdict", NOT_CHECKED, f"the record says {NOT_AUDITED}")
-    verdict, audit = said["verdict"], said["audit"]
-    ours = audit["versions"].get("mu_monai") == version("mu-monai") and said["format"] > 1
+    verdict, audit = predicate["verdict"], predicate["audit"]
+    ours = audit["versions"].get("mu_monai") == version("mu-monai") and predicate["format"] > 1
     problems = [
         *verdict_problems(verdict, audit["records"], words=ours),
         *gap_problems(audit["records"]),
@@ -261,9 +261,9 @@ def _verdict(said: Mapping[str, Any], computed: Mapping[str, Sequence[Mapping[st
 
 
 def _compared(
-    kind: str, said: Mapping[str, Any], computed: Sequence[Mapping[str, Any]], counts: Sequence[str]
+    kind: str, predicate: Mapping[str, Any], computed: Sequence[Mapping[str, Any]], counts: Sequence[str]
 ) -> Check:
-    records = said["records"][kind]
+    records = predicate["records"][kind]
     problems = [*_differences(records, computed), *counts]
     if not records and not problems:
         return Check(kind, NOT_CHECKED, "the record has no such numbers")
