@@ -33,7 +33,7 @@ def predict(
     Args:
         run: the folder of a finished run; for an unlearning run, the student predicts.
         images: files, or folders that hold one DICOM series each.
-        out: the folder to make. Images from several folders keep their folders in it.
+        out: the folder to make. Images from several folders keep these folders in it.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         trust: how far the run is trusted.
 

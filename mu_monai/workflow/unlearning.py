@@ -119,8 +119,8 @@ def unlearn(
     if parser.get("method::stop_at") is not None and _chosen_by_condition(opened):
         logger.warning(
             "the forget cases were chosen by a condition (--forget-where): a model that never saw them may do better "
-            "or worse on them than on unseen cases, but this run moves their losses to those of unseen cases; compare "
-            "with a retrained model (mu-monai audit --reference)"
+            "or worse on them than on unseen cases, but this run moves their losses toward those of unseen cases; "
+            "compare with a retrained model (mu-monai audit --reference)"
         )
     run_config(config.files, overrides)
     return Path(out)

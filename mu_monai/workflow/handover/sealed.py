@@ -106,7 +106,7 @@ def sealed_metadata(bundle: Bundle, config: Mapping[str, Any], record: RunRecord
         "required_packages_version": {name: version(name) for name in ("pytorch-ignite", *_readers(config))},
         "description": f"{metadata.get('name', metadata['task'])}: {done}. The measurements are in the signed record "
         "that was handed over with it.",
-        "data_source": "built-in phantoms" if phantom else "the images of those who made this model",
+        "data_source": "built-in phantoms" if phantom else "images from the makers of this model",
         "unlearning": block,
     }
     metadata = {key: value for key, value in metadata.items() if key != "image_classes"} | changes

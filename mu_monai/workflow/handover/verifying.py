@@ -119,7 +119,7 @@ def verify(
     predicate = content["predicate"]
     files = _checked("files", lambda: _files(folder, content, without_evidence))
     return [
-        Check("signature", OK, f"by the key {signer.keyid[:12]}, made {_age(predicate.get('created'))}"),
+        Check("signature", OK, f"signed with the key {signer.keyid[:12]}, made {_age(predicate.get('created'))}"),
         _checked("record", lambda: _record(folder, predicate, files)),
         files,
         _checked("weights", lambda: _weights(folder, predicate), files),
