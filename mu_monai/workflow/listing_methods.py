@@ -10,7 +10,7 @@ from mu_monai.runs.origin import origin_of
 
 
 def methods() -> dict[str, dict[str, Any]]:
-    """Each method by its name on the command line: what it is, where it comes from, what it needs, costs and takes.
+    """Each method by its command-line name: what it is, where it comes from, what it needs and costs, its settings.
 
     Returns:
         by name, ours first and then those of other packages: `summary`, `package` with its `version`, `paper`, `tasks`,

@@ -136,7 +136,7 @@ def trained_otherwise(split: Split | None, teacher: str | Path | None) -> list[s
     """Why a split does not match the images that a teacher's run trained on.
 
     A case that was never trained on cannot be forgotten, and a case that was trained on is not unseen. This cannot be
-    checked if the teacher is a bare weights file, or its split is gone.
+    checked if the teacher is a bare weights file, or its split is missing.
     """
     if split is None or teacher is None or not is_run(teacher):
         return []

@@ -65,9 +65,9 @@ def revert(run: str | Path, *, out: str | Path, teacher: str | Path | None = Non
 def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = None, trust: Trust = STRANGER) -> Path:
     """Write a sealed MONAI bundle of the student, and check that nothing in it rebuilds the teacher.
 
-    The bundle holds the merged weights under the network's own names, an inference config that uses
-    only MONAI's classes, metadata with a raised version, a README and the license. It holds no adapter, no optimizer
-    state, no teacher and no ids.
+    The bundle holds the merged weights under the network's own names, an inference config that uses only MONAI's
+    classes, metadata with a raised version, a README and the license. It holds no adapter, no optimizer state, no
+    teacher and no ids.
 
     Args:
         run: the folder of a finished unlearning run.
@@ -80,8 +80,8 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
 
     Raises:
         InputError: if the run is not an unlearning run or failed its self-check, weights are missing, replaced, or the
-            teacher's, `out` exists, the weights do not fit the released config or the bundle does not predict, or the
-            search finds something that the teacher can be rebuilt from. Then nothing is written.
+            teacher's, `out` exists, the weights do not fit the released config, the bundle does not predict, or the
+            search finds something that the teacher can be rebuilt from. Nothing is written then.
     """
     run, out = Path(run), Path(out)
     record = open_run(run, CONFIG_JSON, MODEL_PT).record

@@ -163,7 +163,7 @@ def _record(folder: Path, predicate: Mapping[str, Any], files: Check) -> Check:
 
 
 def _checked(name: str, check: Callable[[], Check], files: Check | None = None) -> Check:
-    """Make a check. It fails if it cannot be made; one that opens files is skipped if they are not as signed."""
+    """Run a check. It fails if it cannot be run; one that opens files is skipped if they are not as signed."""
     if files is not None and files.failed:
         return Check(name, NOT_CHECKED, "the files are not those that were signed")
     try:
