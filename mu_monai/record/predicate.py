@@ -24,13 +24,8 @@ _TOLD = (
     "forgotten here, and more so the rows of the evidence, can then be compared with guesses. Who also has the "
     "original model and the training data can repeat the unlearning for a guess and compare the weights."
 )
-_METHOD = (
-    "name",
-    "target",
-    "package",
-    "version",
-    "settings",
-)  # earlier versions have only the first and the last
+# runs of earlier versions have only the name and the settings
+_METHOD = ("name", "target", "package", "version", "settings")
 _AUDIT = ("created", "command", "versions", "n_resamples", "records", "attacks", "notes")
 _RUN = ("verb", "command", "started", "max_epochs", "device", "versions", "parameters", "checks", "warnings")
 
@@ -180,7 +175,7 @@ def _commitments(
 
 
 def _split(run: Mapping[str, Any]) -> dict[str, Any]:
-    """How many patients each subset has, but not how they were chosen: that would allow to choose them again."""
+    """How many patients each subset has, but not how they were chosen: the choice could then be repeated."""
     provenance = (run.get("split") or {}).get("provenance") or {}
     counts = provenance.get("counts") or {}
     patients = {subset: numbers.get("patients") for subset, numbers in counts.items()}
