@@ -142,7 +142,7 @@ def test_a_run_that_cannot_be_composed_is_refused(unlearned, altered, tmp_path, 
 
 
 def test_a_place_that_no_config_can_name_is_refused(unlearned, second, tmp_path):
-    with pytest.raises(InputError, match=r"--out '.*c#6' cannot stand in a MONAI config"):
+    with pytest.raises(InputError, match=r"--out '.*c#6' .* MONAI config"):
         workflow.compose(unlearned("isic"), second, out=tmp_path / "c#6", quiet=True)
 
 
