@@ -197,7 +197,7 @@ class TestClassesOfMasks:
             InputError, match="forgotten class 'nose' has no scores; the score table has 'organ', 'lesi"
         ):
             utility_records(scores, forget_classes=["nose", "lesion"])
-        with pytest.raises(InputError, match="the forgotten class .*the score table has no class"):
+        with pytest.raises(InputError, match=r"the forgotten class .*the score table has no class"):
             utility_records(make_scores("student"), forget_classes=["lesion"])
         scores.loc[3, "true_volume[organ]"] = np.nan
         with pytest.raises(InputError, match="1 rows have missing or infinite scores"):

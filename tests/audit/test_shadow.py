@@ -71,7 +71,8 @@ def test_unlearning_that_arrives_leaves_nothing_to_find():
 
 def test_the_number_of_shadow_models_is_said():
     notes = shadow_notes(scores(student=0.0), pool(6, unlearned=0.0))
-    assert "6 shadow models" in notes[0] and "at least 3 were trained on it and 3 were not" in notes[0]
+    assert "6 shadow models" in notes[0]
+    assert "at least 3 were trained on it and 3 were not" in notes[0]
     assert "weaker" in notes[0]
     assert "6 shadow models that each unlearned 50 patients at once; the student unlearned 40" in notes[1]
     assert len(shadow_notes(scores(student=0.0), pool(4))) == 1
