@@ -247,7 +247,7 @@ def _chances(trials: Sequence[Cells]) -> str:
     fewer = [f"{label} {number}" for label, number in numbers.items() if number != usual]
     text = f"Settings tried per method: {usual}"
     why = "settings fixed for all methods are not varied, or --trials was different"
-    return f"{text}, but {listed(fewer)}: {why}." if fewer else f"{text}."
+    return f"{text}, except {listed(fewer)} ({why})." if fewer else f"{text}."
 
 
 def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -97,7 +97,7 @@ def epsilon_sentence(epsilon: float | None, layer: str | None, *, gone: str = ""
     if epsilon == 0:
         return (
             f"{where} are the teacher's: no adapter lies at or before that layer, so the distance is 0 "
-            f"by construction, and what the layers up to it learned from {gone or 'these cases'} is still there."
+            f"by construction, and what the layers up to it learned about {gone or 'these cases'} is still there."
         )
     return (
         f"{where} are {number(epsilon, 4)} from the teacher's (mean Euclidean distance). A large value "

@@ -136,7 +136,7 @@ class ReportTables:
 
     @cached_property
     def restoration(self) -> pd.DataFrame:
-        """The watchdog's losses: `epoch`, `forget_loss`, `retain_loss` (nats), `returned` (1 at the teacher's level)."""
+        """The watchdog's losses: `epoch`, `forget_loss`, `retain_loss` (nats), `returned` (1: the teacher's level)."""
         epochs = (self.measurements.get("restoration") or {}).get("epochs") or []
         return pd.DataFrame(epochs, columns=["epoch", "forget_loss", "retain_loss", "returned"])
 
