@@ -101,16 +101,16 @@ def attack_sentences(records: Sequence[Record]) -> list[str]:
 def _rebound_sentence(record: Record, records: Sequence[Record], moves: Sequence[Record]) -> str:
     after = next(r for r in records if (r.attack, r.model, r.metric) == (record.attack, STUDENT, AUC_OF_LOSS))
     text = (
-        f"after {record.attack} the student's AUC on the forgotten is {after.value:.2f}: it moved by "
+        f"after {record.attack} the student's AUC on forgotten patients is {after.value:.2f}: it changed by "
         f"{record.value:+.2f} ({record.low:+.2f} to {record.high:+.2f})"
     )
     if record.reference:
         text += f", the retrained model's by {record.ideal:+.2f}"
     states = {move: State.parse(move.attack) for move in moves}
-    way = [move for move, state in states.items() if state.attack == record.attack and state.step]
-    most = max(way, key=lambda move: move.value, default=record)
+    intermediate = [move for move, state in states.items() if state.attack == record.attack and state.step]
+    most = max(intermediate, key=lambda move: move.value, default=record)
     if most.value > record.value:
-        text += f"; on the way it had moved further, by {most.value:+.2f} after {states[most].step} steps"
+        text += f"; during the attack it had changed more, by {most.value:+.2f} after {states[most].step} steps"
         text += f" (the retrained model's by {most.ideal:+.2f})" if most.reference else ""
     return text
 
@@ -130,8 +130,8 @@ def _came(steps: float, where: str) -> str:
     if steps == 0:
         return f"was {where} from the start"
     if math.isinf(steps):
-        return f"never came {where}"
-    return f"took {steps:.0f} step{'' if steps == 1 else 's'} to come {where}"
+        return f"never got {where}"
+    return f"took {steps:.0f} step{'' if steps == 1 else 's'} to get {where}"
 
 
 def _of_attack(name: str, before: pd.DataFrame, after: pd.DataFrame, draws: _Draws) -> Iterator[Record]:

@@ -193,7 +193,7 @@ def _contradicts(record: Record, label: str, tolerance: float) -> bool:
 
 
 def _cost(records: Sequence[Record]) -> Record | None:
-    """The largest significant loss on cases that were not to be forgotten: a ruined model matches anything."""
+    """The largest loss, interval included, on cases that were to be kept: a ruined model matches anything."""
     lost = [
         record
         for record in records

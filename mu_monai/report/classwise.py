@@ -84,7 +84,7 @@ def _row(records: list[dict[str, Any]], forget_classes: Sequence[str]) -> dict[s
 
 
 def class_sentence(rows: Sequence[Mapping[str, Any]], *, others: bool = False) -> str:
-    """Which classes differ significantly from their reference; empty if nothing is compared.
+    """Which classes have a gap whose interval excludes 0; empty if nothing is compared.
 
     Args:
         rows: the student's rows of `tables.class_table` on one subset.
@@ -93,7 +93,8 @@ def class_sentence(rows: Sequence[Mapping[str, Any]], *, others: bool = False) -
     Example:
         >>> row = {"class": "nevus", "reference": "retrained/forget", "gap": -0.2, "gap_low": -0.3, "gap_high": -0.1}
         >>> class_sentence([row, row | {"class": "melanoma", "gap_high": 0.1}])
-        'Clearly different from the retrained model: nevus lower by 0.200. No clear difference for the other 1.'
+        'Different from the retrained model, intervals exclude 0: nevus lower by 0.200. The other 1 cannot be told
+        apart.'
     """
     compared = [row for row in rows if row["reference"] and not math.isnan(row["gap_low"])]
     if not compared:
@@ -106,7 +107,9 @@ def class_sentence(rows: Sequence[Mapping[str, Any]], *, others: bool = False) -
         f"{row['class']} {'lower' if row['gap'] < 0 else 'higher'} by {number(abs(row['gap']))}" for row in apart
     )
     rest = len(compared) - len(apart)
-    return f"Clearly different from {name}: {listed}." + (f" No clear difference for the other {rest}." if rest else "")
+    return f"Different from {name}, intervals exclude 0: {listed}." + (
+        f" The other {rest} cannot be told apart." if rest else ""
+    )
 
 
 def forgotten_sentence(row: Mapping[str, Any], teacher: float) -> str:

@@ -23,7 +23,7 @@ def test_the_whole_report(page_of, text_of):
         "Classes: forget, 4 patients, 12 cases",
         "HD95, mm",
         "Volume error, ml",
-        "Clearly different from the retrained model",
+        "Different from the retrained model",
         "Dice of each class with its 95 % interval",
         "The first 3 cases of retain and 3 of forget by id",
         "Each view is the slice in which teacher and student differ most",
