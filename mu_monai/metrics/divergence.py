@@ -129,7 +129,7 @@ def _by_subset(
 
 
 def _stacked(margins: Sequence[pd.Series[float]]) -> Array:
-    return np.stack([own.to_numpy(np.float64) for own in margins], axis=1)
+    return np.stack([model.to_numpy(np.float64) for model in margins], axis=1)
 
 
 def _clipped(margins: ArrayLike) -> Array:

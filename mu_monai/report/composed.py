@@ -36,11 +36,11 @@ def composed_sentence(runs: Runs, found: Mapping[str, Any]) -> str:
     assert method is not None  # a composed model has one
     settings = method.settings
     share, first, second = settings["share"], found["good_retain"]["run"], found["good_forget"]["run"]
-    made = {
+    composition = {
         "head": f"has the features of '{first}' and the head of '{second}' ({listed(found['transplanted'])})",
         "weights": f"lies between the weights of '{first}' ({1 - share:g}) and '{second}' ({share:g})",
         "adapters": f"has the adapters of '{first}' and {share:g} times those of '{second}' added up",
     }[settings["how"]]
     trained = "all its weights were" if settings["fine_tune"] == "all" else "its head alone was"
     epochs = count(len(runs.main.curve), "epoch")
-    return f"The student {made}. Then {trained} fine-tuned on retained cases for {epochs}."
+    return f"The student {composition}. Then {trained} fine-tuned on retained cases for {epochs}."

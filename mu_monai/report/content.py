@@ -274,7 +274,7 @@ def _paper(tables: ReportTables) -> Cells:
     values = {(row["model"], f"{row['subset']}_{row['metric']}"): row["value"] for row in as_rows(own_records)}
     rows: list[Cells] = [
         {"data": "this report", "table": bundle_name(runs), "model": model}
-        | {name: value for (found, name), value in values.items() if found == model}
+        | {name: value for (owner, name), value in values.items() if owner == model}
         for model in ROLES
         if model in set(own_records["model"])
     ]

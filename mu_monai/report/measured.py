@@ -42,21 +42,21 @@ def _restoration(tables: ReportTables) -> dict[str, Any] | None:
     restoration = tables.measurements.get("restoration")
     if not restoration or not restoration["epochs"]:
         return None
-    kept, stopped = restoration["kept_epoch"], restoration["stopped"]
+    kept_epoch, stopped = restoration["kept_epoch"], restoration["stopped"]
     rows = [
         {
             "epoch": f"{row['epoch']:.0f}",
             "forget_loss": number(row["forget_loss"], 4),
             "retain_loss": number(row["retain_loss"], 4),
             "returned": percent(row["returned"]),
-            "mark": "kept" if row["epoch"] == kept else "",
+            "mark": "kept" if row["epoch"] == kept_epoch else "",
         }
         for row in as_rows(tables.restoration)
     ]
     if stopped:
         rows[-1]["mark"] = "stopped here"
     start = {"epoch": "before", "forget_loss": number(restoration["start_forget_loss"], 4), "retain_loss": number(None)}
-    start |= {"returned": percent(0.0), "mark": "kept" if kept is None else ""}
+    start |= {"returned": percent(0.0), "mark": "kept" if kept_epoch is None else ""}
     teacher = {"epoch": "teacher", "forget_loss": number(restoration["teacher_forget_loss"], 4)}
     teacher |= {"retain_loss": number(None), "returned": percent(1.0), "mark": ""}
     return {"sentence": restoration_sentence(restoration), "rows": [teacher, start, *rows]}
@@ -134,7 +134,7 @@ def restoration_sentence(restoration: Mapping[str, Any]) -> str:
             f"The watchdog did not stop the restoration: at most {percent(most['returned'])} of the way back to the "
             f"teacher's forget loss returned, in epoch {most['epoch']:.0f}; {bound}."
         )
-    kept = restoration["kept_epoch"]
-    if kept is None:
+    kept_epoch = restoration["kept_epoch"]
+    if kept_epoch is None:
         return f"{verdict} The restoration was undone: the weights are those from before its first epoch."
-    return f"{verdict} The weights of epoch {kept:.0f} were kept."
+    return f"{verdict} The weights of epoch {kept_epoch:.0f} were kept."
