@@ -48,7 +48,7 @@ class Verdict:
 
 
 def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLERANCE) -> Verdict:
-    """Judge a student by the AUC of the loss, forgotten against unseen patients, and its gap to where it should be.
+    """Judge a student by the AUC of the loss, forgotten against unseen patients, and its gap to the ideal.
 
     The gap g is to the retrained model on the same patients or, without one, to 0.5; [l, h] is its 95 % interval and m
     the tolerance. The first row that applies decides:

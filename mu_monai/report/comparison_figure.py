@@ -58,8 +58,8 @@ def draw_pareto(table: pd.DataFrame, metric: str, floor: Gaps | None, theme: The
     axes.set_xscale("log")
     axes.set_yscale("log")
     known = floor or (math.nan, math.nan)
-    for axis, values, alone in zip((axes.xaxis, axes.yaxis), gaps.T.tolist(), known, strict=True):
-        low, high = _range(values, alone)
+    for axis, values, seed_gap in zip((axes.xaxis, axes.yaxis), gaps.T.tolist(), known, strict=True):
+        low, high = _range(values, seed_gap)
         axis.set_ticks([tick for tick in _TICKS if low <= tick <= high])
         axis.set_ticks([], minor=True)
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -84,9 +84,9 @@ def draw_pareto(table: pd.DataFrame, metric: str, floor: Gaps | None, theme: The
     return figure
 
 
-def _range(values: Sequence[float], alone: float) -> Gaps:
+def _range(values: Sequence[float], seed_gap: float) -> Gaps:
     """A range that contains all points and the floor of seeds, with a tick on both sides."""
-    least, most = (alone, alone) if alone >= 0 else (math.inf, 0.0)
+    least, most = (seed_gap, seed_gap) if seed_gap >= 0 else (math.inf, 0.0)
     low, high = max(min(*values, least), _LEAST), max(max(values) * 1.6, most * 1.25, 0.02)
     under = max(tick for tick in _TICKS if tick <= low)
     return under * 0.8, min((tick * 1.05 for tick in _TICKS if tick >= high), default=high)

@@ -39,8 +39,8 @@ def composed_sentence(runs: Runs, found: Mapping[str, Any]) -> str:
     composition = {
         "head": f"has the features of '{first}' and the head of '{second}' ({listed(found['transplanted'])})",
         "weights": f"lies between the weights of '{first}' ({1 - share:g}) and '{second}' ({share:g})",
-        "adapters": f"has the adapters of '{first}' and {share:g} times those of '{second}' added up",
+        "adapters": f"has the sum of the adapters of '{first}' and {share:g} times those of '{second}'",
     }[settings["how"]]
-    trained = "all its weights were" if settings["fine_tune"] == "all" else "its head alone was"
+    trained = "all its weights were" if settings["fine_tune"] == "all" else "only its head was"
     epochs = count(len(runs.main.curve), "epoch")
     return f"The student {composition}. Then {trained} fine-tuned on retained cases for {epochs}."

@@ -124,12 +124,12 @@ def _check_target(out: Path) -> None:
         return
     strange = sorted({path.name for path in out.iterdir()} - {INDEX_HTML, FIGURES_DIR, TABLES_DIR})
     if strange:
-        raise InputError(f"'{out}' holds '{strange[0]}', which is not part of a report; give a new or an empty folder")
+        raise InputError(f"'{out}' contains '{strange[0]}', which is not part of a report; give a new or empty folder")
     if any(out.iterdir()) and not _is_report(out / INDEX_HTML):
         state = "does not say that mu-monai wrote it" if (out / INDEX_HTML).exists() else "is missing"
         raise InputError(
             f"'{out}' is not empty and not an earlier report: its {INDEX_HTML} {state}; only a report of mu-monai is "
-            "replaced; give a new or an empty folder, or remove this one yourself"
+            "replaced; give a new or empty folder, or remove this one yourself"
         )
 
 

@@ -35,7 +35,7 @@ TERMS = {
     "hinge": "How far the losses of forget cases are below their targets, the losses of unseen cases; it should fall.",
     "settling": "The error on retained cases in the last steps of an epoch; it should stay as low as at the start.",
     "forget": "The loss of forget cases; it should rise to that of cases never trained on.",
-    # a key of curves that runs of earlier versions have as well, hence its spelling
+    # a column name in the curves of runs of earlier versions too, hence its spelling
     "relabeled": "The error on forget cases against wrong labels; it should fall.",
     "preference": "How strongly the true labels of forget cases are preferred; it should fall.",
     "departure": "The distance to the teacher's answers on forget cases; it should rise.",
