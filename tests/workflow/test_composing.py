@@ -72,7 +72,7 @@ def test_two_runs_become_one_whose_report_shows_all_three(mu_monai, unlearned, s
         workflow.report([out], out=tmp_path / "report")
     finally:
         shutil.move(tmp_path / "moved", second)
-    assert "Not shown, since the run is no longer where it was" in (tmp_path / "report" / "index.html").read_text()
+    assert "Not shown, since the run " in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_shares_and_kinds_are_passed_on(unlearned, second, tmp_path):
