@@ -17,9 +17,8 @@ from mu_monai.runs.numbers import Group
 from mu_monai.runs.scores import leading_metric
 
 _JUDGED = (FORGET, RETAIN, TEST)
-_MEASURES: dict[
-    str, Callable[[Array], Array]
-] = {  # computed from the gaps on forget, retain and test, and the gap of the AUC
+# computed from the gaps on forget, retain and test, and the gap of the AUC
+_MEASURES: dict[str, Callable[[Array], Array]] = {
     "average_gap": average_gap,
     "tow": lambda gaps: tow(gaps[:, [0, 1, 2]]),
     "tow_mia": lambda gaps: tow(gaps[:, [3, 1, 2]]),
