@@ -24,7 +24,7 @@ contracts: $(STAMP)
 	$(BIN)/lint-imports
 
 docs: $(STAMP)  ## build the documentation into build/site; a dead link or a wrong docstring is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 reference: $(STAMP)  ## write the lists of the reference pages from the code anew
 	$(BIN)/python docs/generate/lists.py

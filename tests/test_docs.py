@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 from mu_monai import cli
 from mu_monai.adapters.placement import NETWORKS
 from mu_monai.attacks import ATTACK_NAMES
+from mu_monai.bundle import shipped_bundles
 from mu_monai.data import LAYOUTS
+from mu_monai.files import read_json
 from mu_monai.losses import FORGET_TERMS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -26,6 +28,10 @@ MARKED = re.compile(r"<!-- run -->\n```\n(.*?)```", re.DOTALL)
 MARKED_PAGES = [page for page in PAGES if MARKED.search(page.read_text(encoding="utf-8"))]
 PYTHON = re.compile(r"<!-- run -->\n```python\n(.*?)```", re.DOTALL)
 PYTHON_PAGES = [page for page in PAGES if PYTHON.search(page.read_text(encoding="utf-8"))]
+ROOT = DOCS.parent
+BUNDLES = shipped_bundles()
+CONFIGS = [read_json(path) for path in sorted((BUNDLES["isic"] / "configs").glob("*.json"))]
+PRESETS = sorted({config["preset"] for config in CONFIGS if config.get("preset")})
 LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#]*)(#[^)]*)?\)")
 
 
@@ -115,9 +121,31 @@ def test_every_layout_is_on_the_pages_about_data(page):
     assert [name for name in LAYOUTS if name not in said] == []
 
 
-def test_the_help_of_split_names_every_layout():
-    (option,) = (option for option in PROGRAM.commands["split"].params if option.name == "layout")
-    assert [name for name in LAYOUTS if not re.search(rf"(?<![\w-]){name}(?![\w-])", option.help)] == []
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/own-bundle.md", "docs/reference/commands.md"])
+def test_every_shipped_bundle_is_on_the_pages_that_list_them(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert [name for name in BUNDLES if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        *("README.md", "docs/explanation/erase-to-retain.md", "docs/reference/commands.md"),
+        "bundles/isic_classification/docs/README.md",
+    ],
+)
+def test_every_preset_is_on_the_pages_that_list_them(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert [name for name in PRESETS if not re.search(rf"`{name}(\.json)?`", text)] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "names"),
+    [("split", "layout", LAYOUTS), ("train", "bundle", BUNDLES), ("unlearn", "preset", PRESETS)],
+)
+def test_the_help_of_an_option_names_all_that_it_takes(command, option, names):
+    (text,) = (parameter.help for parameter in PROGRAM.commands[command].params if parameter.name == option)
+    assert [name for name in names if not re.search(rf"(?<![\w-]){name}(?![\w-])", text)] == []
 
 
 def test_every_network_has_its_row():

@@ -152,7 +152,8 @@ def test_two_answers_of_one_name_and_what_is_not_there_are_refused(teacher, tmp_
     (tmp_path / "1.2.4").mkdir()
     with pytest.raises(InputError) as error:
         workflow.predict(teacher, [tmp_path / "1.2.3", tmp_path / "1.2.4", tmp_path / "gone.nii"], out=tmp_path / "out")
-    assert [text in str(error.value) for text in ("written to one file", "gone.nii' does not exist")] == [True, True]
+    for text in ("to the same file", "gone.nii' does not exist"):
+        assert text in str(error.value)
     assert not (tmp_path / "out").exists()
 
 

@@ -1,4 +1,4 @@
-"""Scores in, audit records with bootstrap intervals over patients out."""
+"""The audit: from score tables to records with bootstrap intervals over patients."""
 
 from __future__ import annotations
 

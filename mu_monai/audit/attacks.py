@@ -1,4 +1,4 @@
-"""Records of models after attacks: what came back, next to what the same attack brings out of the retrained model."""
+"""Records of models after attacks: what came back, compared with the same attack on the retrained model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, PROBE, Group, Metric, State
 from mu_monai.runs.scores import leading_metric
 
 REBOUND, ANAMNESIS, STEPS = "rebound", "anamnesis", "relearning_steps"
-RELEARNED = 1.05  # times the teacher's loss: what is at most that has been learned again
+RELEARNED = 1.05  # times the teacher's loss: cases at or below it count as relearned
 _ATTACK, _STAGE, _KNOWN = "attack", "stage", "known"
 _LOSS, _PROBE = {LOSS: -1}, {PROBE: 1}
 
@@ -32,29 +32,30 @@ class _Draws:
 
 
 def attack_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> list[Record]:
-    r"""Compute the records of every attack, each with its name in `attack`.
+    r"""Compute the records of every attack, each with the attack's name in `attack`.
 
-    - `auc[loss]`, and `auc[probe]` of a linear probe: whether forgotten patients are told from unseen ones after it.
-    - `rebound`: the AUC after it minus the AUC before, on the same patients. What the retrained model's AUC gains by
-      the same attack is generalization; what the student's gains beyond that was still in the weights.
+    - `auc[loss]`, and `auc[probe]` of a linear probe: how well forgotten patients can be told from unseen ones after
+      the attack.
+    - `rebound`: the AUC after the attack minus the AUC before, on the same patients. What the same attack adds to the
+      retrained model's AUC is generalization; what it adds to the student's beyond that was still in the weights.
     - `dice` or `accuracy` on `forget` and `test`: what the attack costs.
-    - `relearning_steps`: after how many steps a model's loss on the known forgotten cases is at most 5 % above the
-      teacher's; infinite where it never was.
-    - `anamnesis`: the student's such steps divided by the retrained model's,
+    - `relearning_steps`: the number of steps until a model's loss on the known forgotten cases is at most 5 % above the
+      teacher's; infinite if it never is.
+    - `anamnesis`: the student's relearning steps divided by the retrained model's,
 
     .. math:: \mathrm{AIN} = r(\mathrm{student}) / r(\mathrm{retrained})
 
-    1 where both learn alike, well below 1 where the student remembers, above it where it learns slower than a model
-    that never saw them. It is 0 where only the student got there, infinite where only the retrained model did, and NaN
-    where neither did, or the retrained model was there from the start.
+    1 if both relearn equally fast, well below 1 if the student remembers, above 1 if it learns more slowly than a model
+    that never saw the cases. It is 0 if only the student reached the loss, infinite if only the retrained model did,
+    and NaN if neither did or the retrained model was there from the start.
 
-    The states on the way have the step in their name, such as `relearning@5`; the last has none. `relearning@0` is
-    before the attack, on the patients that the attacker does not have. The last need not be the strongest: a model that
-    is trained for long on few cases forgets the others again.
+    Intermediate states have the step in their name, such as `relearning@5`; the last state has none. `relearning@0` is
+    before the attack, on the patients that the attacker does not have. The last state need not be the strongest: a
+    model that is trained for a long time on few cases forgets the others again.
 
     Args:
-        scores: one row per attack, stage, model and case; those of an empty `attack` are of the models before it.
-            Wherever there is a subset `known`, `forget` holds the other forgotten patients alone.
+        scores: one row per attack, stage, model and case; rows with an empty `attack` are from before it.
+            If there is a subset `known`, `forget` holds only the other forgotten patients.
         n_resamples: bootstrap draws per interval, at least 1.
         seed: seed of the draws.
 
@@ -71,7 +72,7 @@ def attack_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed
         >>> [(record.metric, record.value) for record in attack_records(pd.concat([before, after]))][:2]
         [('auc[loss]', 1.0), ('rebound', 0.5)]
     """
-    scores = scores.fillna({_ATTACK: ""})  # as a table that was written and read again has it
+    scores = scores.fillna({_ATTACK: ""})  # a table read from a file has NaN there
     _check(scores)
     draws = _Draws(n_resamples=n_resamples, seed=seed)
     before = scores[scores[_ATTACK] == ""]
@@ -84,7 +85,7 @@ def attack_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed
 
 
 def attack_sentences(records: Sequence[Record]) -> list[str]:
-    """One sentence per attack: what it brought back, and what it brings out of the retrained model.
+    """One sentence per attack: what it brought back, compared with the retrained model.
 
     Example:
         >>> attack_sentences([])
@@ -100,16 +101,16 @@ def attack_sentences(records: Sequence[Record]) -> list[str]:
 def _rebound_sentence(record: Record, records: Sequence[Record], moves: Sequence[Record]) -> str:
     after = next(r for r in records if (r.attack, r.model, r.metric) == (record.attack, STUDENT, AUC_OF_LOSS))
     text = (
-        f"after {record.attack} the student's AUC on the forgotten is {after.value:.2f}: it moved by "
+        f"after {record.attack} the student's AUC on forgotten patients is {after.value:.2f}: it changed by "
         f"{record.value:+.2f} ({record.low:+.2f} to {record.high:+.2f})"
     )
     if record.reference:
         text += f", the retrained model's by {record.ideal:+.2f}"
     states = {move: State.parse(move.attack) for move in moves}
-    way = [move for move, state in states.items() if state.attack == record.attack and state.step]
-    most = max(way, key=lambda move: move.value, default=record)
+    intermediate = [move for move, state in states.items() if state.attack == record.attack and state.step]
+    most = max(intermediate, key=lambda move: move.value, default=record)
     if most.value > record.value:
-        text += f"; on the way it had moved further, by {most.value:+.2f} after {states[most].step} steps"
+        text += f"; during the attack it had changed more, by {most.value:+.2f} after {states[most].step} steps"
         text += f" (the retrained model's by {most.ideal:+.2f})" if most.reference else ""
     return text
 
@@ -129,8 +130,8 @@ def _came(steps: float, where: str) -> str:
     if steps == 0:
         return f"was {where} from the start"
     if math.isinf(steps):
-        return f"never came {where}"
-    return f"took {steps:.0f} step{'' if steps == 1 else 's'} to come {where}"
+        return f"never got {where}"
+    return f"took {steps:.0f} step{'' if steps == 1 else 's'} to get {where}"
 
 
 def _of_attack(name: str, before: pd.DataFrame, after: pd.DataFrame, draws: _Draws) -> Iterator[Record]:
@@ -148,8 +149,8 @@ def _of_stage(before: pd.DataFrame, after: pd.DataFrame, draws: _Draws, *, whole
     probed = PROBE in after.columns and after[PROBE].notna().all()
     signal = _PROBE if probed else _LOSS
     groups = {model: _groups(after[after[MODEL] == model], signal) for model in _models(after)}
-    found = separation_records(next(iter(signal)), groups, n_resamples=draws.n_resamples, seed=draws.seed)
-    yield from (record for record in found if Metric.parse(record.metric).quantity == AUC)
+    records = separation_records(next(iter(signal)), groups, n_resamples=draws.n_resamples, seed=draws.seed)
+    yield from (record for record in records if Metric.parse(record.metric).quantity == AUC)
     if probed:
         return
     earlier = before[before[CASE_ID].isin(after[CASE_ID])]
@@ -171,7 +172,7 @@ def _rebounds(before: Mapping[str, Groups], after: Mapping[str, Groups], draws: 
 
 
 class _Move:
-    """How far an attack moved a model's AUC, and in each of the same draws of patients."""
+    """How far an attack moved a model's AUC, for all patients and for each draw of patients."""
 
     def __init__(self, before: Groups, after: Groups, draws: _Draws) -> None:
         first, second = (
@@ -183,7 +184,7 @@ class _Move:
         self._size = {"n_patients": len(after.members), "n_cases": after.n_cases}
 
     def interval(self, other: _Move | None = None) -> Interval:
-        """The move with its 95 % interval, or the difference to that of another model."""
+        """The move with its 95 % interval, or its difference from the move of another model."""
         value = self.value if other is None else self.value - other.value
         low = high = math.nan
         if not self._few:
@@ -197,9 +198,9 @@ def _utility(after: pd.DataFrame, draws: _Draws) -> Iterator[Record]:
     for subset in (FORGET, TEST):
         rows = after[after[SUBSET] == subset].sort_values(CASE_ID)
         samples = {
-            model: Sample(own[metric], own[PATIENT_ID].astype(str))
+            model: Sample(model_rows[metric], model_rows[PATIENT_ID].astype(str))
             for model in _models(rows)
-            for own in [rows[rows[MODEL] == model]]
+            for model_rows in [rows[rows[MODEL] == model]]
         }
         for model, sample in samples.items():
             mean = mean_interval(sample, **options)
@@ -213,7 +214,7 @@ def _utility(after: pd.DataFrame, draws: _Draws) -> Iterator[Record]:
 
 
 def _anamnesis(known: pd.DataFrame) -> Iterator[Record]:
-    """The steps of every model, and their ratio; nothing without a teacher to compare with."""
+    """The relearning steps of every model and their ratio; empty without a teacher to compare with."""
     if not (known[MODEL] == TEACHER).any():
         return
     losses = known.groupby([MODEL, _STAGE])[LOSS].mean()
@@ -223,11 +224,11 @@ def _anamnesis(known: pd.DataFrame) -> Iterator[Record]:
     size = {"n_patients": cases[PATIENT_ID].nunique(), "n_cases": len(cases)}
     compared, retrained = {STUDENT, RETRAINED} <= set(steps), Group(RETRAINED, FORGET)
     for model, number in steps.items():
-        group, found = Group(model, FORGET), alone(number, **size)
+        group, interval = Group(model, FORGET), alone(number, **size)
         if compared and model == STUDENT:
-            yield as_record(STEPS, group, found, retrained, ideal=steps[RETRAINED])
+            yield as_record(STEPS, group, interval, retrained, ideal=steps[RETRAINED])
         else:
-            yield as_record(STEPS, group, found)
+            yield as_record(STEPS, group, interval)
     if compared:
         value = _ratio(steps[STUDENT], steps[RETRAINED])
         of, gap = alone(value, **size), alone(value - 1, **size)
@@ -267,6 +268,6 @@ def _check(scores: pd.DataFrame) -> None:
     missing = sorted(attacked - set(scores.loc[scores[_ATTACK] == "", MODEL]))
     if missing:
         raise InputError(
-            f"there are no scores of the {' and the '.join(missing)} before the attacks, so nobody can say what came "
-            "back; score the models as they are, with an empty 'attack'"
+            f"there are no scores of the {' and the '.join(missing)} before the attacks, so it is unknown what "
+            "came back; score the models without an attack too, with an empty 'attack'"
         )

@@ -11,21 +11,21 @@ from numpy.typing import ArrayLike, NDArray
 
 N_RESAMPLES = 2000
 CONFIDENCE = 0.95
-_DRAWS_AT_ONCE = 1 << 22  # bounds memory (32 MiB of indices) where there are very many patients
+_DRAWS_AT_ONCE = 1 << 22  # bounds memory (32 MiB of indices) for very many patients
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean or a gap of means with its 95 % interval.
+    """A mean, or a gap between two means, with its 95 % interval.
 
     Args:
-        value: the mean over all cases (or the gap of two means), in the score's own unit.
+        value: the mean over all cases (or the gap between two means), in the score's own unit.
         low: lower end of the interval; NaN with fewer than 2 patients.
         high: upper end of the interval; NaN with fewer than 2 patients.
-        n_patients: how many patients were resampled; for a gap of two groups, the size of the smaller one.
-        n_cases: how many cases they have; for a gap of two groups, those of the smaller one.
+        n_patients: how many patients were resampled; for a gap between two groups, the size of the smaller one.
+        n_cases: how many cases they have; for a gap between two groups, those of the smaller one.
     """
 
     value: float
@@ -37,7 +37,9 @@ class Interval:
     @property
     def note(self) -> str:
         """Why there is no interval; empty if there is one."""
-        return "" if self.n_patients >= 2 else f"no interval: it takes at least 2 patients, here is {self.n_patients}"
+        return (
+            "" if self.n_patients >= 2 else f"no interval: it needs at least 2 patients, and there is {self.n_patients}"
+        )
 
 
 def alone(value: float, *, n_patients: int = 0, n_cases: int = 0) -> Interval:
@@ -46,7 +48,7 @@ def alone(value: float, *, n_patients: int = 0, n_cases: int = 0) -> Interval:
 
 
 class Sample:
-    """One score of every case of a group, and whose case it is.
+    """One score for every case of a group, with the patient of each case.
 
     Args:
         values: the scores `(n_cases,)`, finite.
@@ -65,7 +67,7 @@ class Sample:
                 f"{self.n_cases} values for {len(self.patient_index)} patients: give one patient per value"
             )
         if self.n_cases == 0 or not np.isfinite(self.values).all():
-            raise ValueError("a sample needs at least one value and finite values only; drop or repair the others")
+            raise ValueError("a sample needs at least one value and finite values only; drop or fix the others")
 
     @property
     def mean(self) -> float:
@@ -76,8 +78,8 @@ class Sample:
 def mean_interval(sample: Sample, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> Interval:
     """Give the mean of a score with its 95 % percentile bootstrap interval over patients.
 
-    Patients are drawn with replacement, as many as there are, and all their cases come along; the interval spans the
-    2.5 % and the 97.5 % quantile of the means of `n_resamples` such draws.
+    Each draw takes n of the n patients with replacement, with all their cases; the interval spans the 2.5 % and the
+    97.5 % quantile of the means of `n_resamples` draws.
 
     Args:
         sample: the scores and their patients.
@@ -100,7 +102,7 @@ def mean_interval(sample: Sample, *, n_resamples: int = N_RESAMPLES, seed: int =
 
 
 def paired_gap(first: Sample, second: Sample, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> Interval:
-    """Give mean(first) - mean(second) of two models on the same cases; both are resampled by the same patients.
+    """Give mean(first) - mean(second) of two models on the same cases; both are resampled with the same patients.
 
     Args:
         first: the scores of one model.
@@ -117,13 +119,15 @@ def paired_gap(first: Sample, second: Sample, *, n_resamples: int = N_RESAMPLES,
         (-0.2, -0.2, -0.2)
     """
     if not np.array_equal(first.patient_index, second.patient_index):
-        raise ValueError("a paired gap needs the same cases in the same order; for other groups use independent_gap")
+        raise ValueError(
+            "a paired gap needs the same cases in the same order; for different groups use independent_gap"
+        )
     difference = Sample(first.values - second.values, first.patient_index)
     return mean_interval(difference, n_resamples=n_resamples, seed=seed)
 
 
 def independent_gap(first: Sample, second: Sample, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> Interval:
-    """Give mean(first) - mean(second) of two groups of other patients; each is resampled on its own.
+    """Give mean(first) - mean(second) of two groups of different patients; each is resampled independently.
 
     Args:
         first: the scores of one group.
@@ -147,9 +151,9 @@ def independent_gap(first: Sample, second: Sample, *, n_resamples: int = N_RESAM
 
 
 def draw_patients(n_patients: int, n_resamples: int, seed: int | np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """The numbers of the patients that each resample draws, `(resamples, patients)`, in parts that fit the memory."""
+    """The numbers of the patients that each resample draws, `(resamples, patients)`, in chunks that fit into memory."""
     if n_resamples < 1:
-        raise ValueError(f"n_resamples={n_resamples} is not allowed; give at least 1, better {N_RESAMPLES}")
+        raise ValueError(f"n_resamples={n_resamples} is not allowed; give at least 1, preferably {N_RESAMPLES}")
     rng = np.random.default_rng(seed)
     step = max(1, _DRAWS_AT_ONCE // n_patients)
     for start in range(0, n_resamples, step):
@@ -157,7 +161,7 @@ def draw_patients(n_patients: int, n_resamples: int, seed: int | np.random.Gener
 
 
 def ends(resampled: Array) -> tuple[float, float]:
-    """The ends of the percentile interval; resamples in which the value is not defined, NaN, are left out."""
+    """The ends of the percentile interval; resamples whose value is undefined (NaN) are left out."""
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(resampled, [tail, 1 - tail])
     return float(low), float(high)
@@ -170,7 +174,7 @@ def _ends(n_patients: int, means: Callable[[], Array]) -> tuple[float, float]:
 
 
 def _resampled_means(sample: Sample, n_resamples: int, seed: int | np.random.Generator) -> Array:
-    shift = sample.values[0]  # sums of differences to one value stay exact where all values are the same
+    shift = sample.values[0]  # sums of differences from one value stay exact if all values are the same
     sums = np.bincount(sample.patient_index, weights=sample.values - shift)
     counts = np.bincount(sample.patient_index)
     means = [

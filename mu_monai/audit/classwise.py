@@ -14,17 +14,16 @@ from mu_monai.runs.scores import PREDICTED
 
 
 class ResampledF1:
-    """The F1 of every class in draws of a group's patients.
+    """The F1 of every class in bootstrap draws of a group's patients.
 
-    Patients are drawn with replacement, as many as there are, and all their cases come along. Draws without a case of
-    a class say nothing about it and are left out of its intervals; with fewer than 2 patients of the class there is
-    no interval.
+    Each draw takes n of the n patients with replacement, with all their cases. Draws without a case of a class say
+    nothing about it and are left out of its interval; with fewer than 2 patients of the class there is no interval.
 
     Args:
         rows: the scores of one model on one group of cases: `patient_id`, `label` and `predicted`.
         classes: the classes.
         n_resamples: how many times to draw, at least 1.
-        seed: seed of the draws; the same seed draws the same patients, so that two models on the same cases are paired.
+        seed: seed of the draws; the same seed draws the same patients, so two models on the same cases are paired.
 
     Raises:
         ValueError: if `n_resamples` is below 1.
@@ -68,7 +67,7 @@ class ResampledF1:
 
 
 def _weights(drawn: np.ndarray) -> Array:
-    """How often each draw has each patient, `(draws, patients)`."""
+    """How often each patient occurs in each draw, `(draws, patients)`."""
     rows, patients = drawn.shape
     places = drawn + patients * np.arange(rows)[:, None]
     return np.bincount(places.ravel(), minlength=drawn.size).reshape(rows, patients).astype(float)

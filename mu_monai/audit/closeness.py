@@ -1,4 +1,4 @@
-"""Records of how close a model is to the retrained one as a whole, from score tables: average gap, ToW and KLoM."""
+"""Records of how close a model is to the retrained one overall, from score tables: average gap, ToW and KLoM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from mu_monai.runs.numbers import Group
 from mu_monai.runs.scores import leading_metric
 
 _JUDGED = (FORGET, RETAIN, TEST)
-_MEASURES: dict[str, Callable[[Array], Array]] = {  # of the gaps on forget, retain and test, and of the AUC
+# computed from the gaps on forget, retain and test, and the gap of the AUC
+_MEASURES: dict[str, Callable[[Array], Array]] = {
     "average_gap": average_gap,
     "tow": lambda gaps: tow(gaps[:, [0, 1, 2]]),
     "tow_mia": lambda gaps: tow(gaps[:, [3, 1, 2]]),
@@ -33,23 +34,23 @@ def closeness_records(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> list[Record]:
-    """Sum up how close teacher and student are to the retrained model, over all subsets.
+    """Summarize how close teacher and student are to the retrained model, over all subsets.
 
     The gaps are those of Dice or accuracy on forget, retain and test, and of the membership AUC of the loss. Patients
-    are drawn again within every subset, the same for all models. Sizes of gaps are never below 0, so that chance makes
-    an average gap larger and ToW smaller, and intervals may lie on one side of the value.
+    are resampled within every subset, the same for all models. Absolute gaps are never below 0, so chance makes an
+    average gap larger and ToW smaller, and an interval may lie entirely on one side of the value.
 
     Args:
         scores: one row per case and model: `model`, `subset`, `patient_id`, `case_id`, `loss`, and `dice` or
             `accuracy`.
-        others: score tables of models that were retrained with other seeds, on the same split. What they reach is where
-            to be; without them it is the retrained model itself, where no other model can be exactly.
+        others: score tables of models that were retrained with other seeds, on the same split. Their level is the
+            ideal; without them it is the retrained model itself, which no other model can match exactly.
         n_resamples: bootstrap draws per interval, at least 1.
         seed: seed of the draws.
 
     Returns:
         `average_gap`, `tow` and `tow_mia` of teacher and student, with the subset empty; the student's gap is to the
-        teacher. None without a retrained model, or where forget, retain or test is empty.
+        teacher. Empty without a retrained model, or if forget, retain or test has no cases.
 
     Raises:
         InputError: if the models were scored on different patients.
@@ -88,16 +89,16 @@ def closeness_records(
 
 
 def klom_records(table: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> list[Record]:
-    """Sum up how differently unlearned and retrained models answer: the 95th percentile over the cases of each subset.
+    """Summarize how differently unlearned and retrained models answer: the 95th percentile over each subset's cases.
 
     Args:
-        table: what `mu_monai.metrics.klom` returns.
+        table: the table that `mu_monai.metrics.klom` returns.
         n_resamples: bootstrap draws per interval, at least 1.
-        seed: seed of the draws; patients are drawn with all their cases, while the models stay.
+        seed: seed of the draws; patients are drawn with all their cases, and the models stay the same.
 
     Returns:
-        `klom` and `klom_gaussian` of the student on every subset. Where there is a floor, what other seeds alone make,
-        it is the ideal, and the gap is to it.
+        `klom` and `klom_gaussian` of the student on every subset. If there is a floor (the effect of other seeds
+        alone), it is the ideal, and the gap is to it.
 
     Example:
         >>> table = pd.DataFrame({"subset": "forget", "patient_id": ["a", "b"], "case_id": ["1", "2"],
@@ -115,25 +116,25 @@ def klom_records(table: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: i
 
 
 def klom_note(n_students: int, n_retrained: int) -> str:
-    """How many models KLoM was computed from, and what that means for it; one sentence.
+    """How many models KLoM was computed from, and what that means for reading it; one sentence.
 
     Example:
         >>> klom_note(3, 3)
-        'KLoM is of 3 unlearned and 3 retrained models: of so few, read klom_gaussian, and with 4 retrained models its
-        floor; histograms (klom) of fewer than about 100 models hardly overlap, whatever the models are'
+        'KLoM is computed from 3 unlearned and 3 retrained models: with so few, read klom_gaussian, and with 4 retrained
+        models its floor; histograms (klom) of fewer than about 100 models hardly overlap, whatever the models are'
     """
-    text = f"KLoM is of {n_students} unlearned and {n_retrained} retrained models"
+    text = f"KLoM is computed from {n_students} unlearned and {n_retrained} retrained models"
     if min(n_students, n_retrained) >= 100:
         return text
     floor = "" if n_retrained >= 4 else ", and with 4 retrained models its floor"
     return (
-        f"{text}: of so few, read klom_gaussian{floor}; histograms (klom) of fewer than about 100 models hardly "
+        f"{text}: with so few, read klom_gaussian{floor}; histograms (klom) of fewer than about 100 models hardly "
         "overlap, whatever the models are"
     )
 
 
 def _counts(n_patients: int, n_resamples: int, seed: int) -> Array:
-    """How often each draw has each patient `(1 + draws, patients)`; the first row has everyone once."""
+    """How often each patient occurs in each draw, `(1 + draws, patients)`; the first row has every patient once."""
     rows: list[Array] = [np.ones((1, n_patients))]
     for drawn in draw_patients(n_patients, n_resamples, seed):
         places = drawn + n_patients * np.arange(len(drawn))[:, None]
@@ -144,15 +145,15 @@ def _counts(n_patients: int, n_resamples: int, seed: int) -> Array:
 def _levels(rows: pd.DataFrame, metric: str, patients: Mapping[str, pd.Index], draws: Mapping[str, Array]) -> Array:
     """One model's utility on forget, retain and test, and its AUC, in each draw `(1 + draws, 4)`."""
     rows = rows.assign(**{PATIENT_ID: rows[PATIENT_ID].astype(str)})
-    own = {subset: rows[rows[SUBSET] == subset] for subset in _JUDGED}
+    subset_rows = {subset: rows[rows[SUBSET] == subset] for subset in _JUDGED}
     levels = []
     for subset in _JUDGED:
-        of_patients = own[subset].groupby(PATIENT_ID)[metric].agg(["sum", "size"])
+        of_patients = subset_rows[subset].groupby(PATIENT_ID)[metric].agg(["sum", "size"])
         if not of_patients.index.equals(patients[subset]):
-            raise InputError(f"the models were scored on different patients of {subset}; score all on one split")
+            raise InputError(f"the models were scored on different patients of {subset}; score all on the same split")
         sums, sizes = (of_patients[name].to_numpy(float) for name in ("sum", "size"))
         levels.append((draws[subset] @ sums) / (draws[subset] @ sizes))
-    members, unseen = (attack_scores(own[subset], {"loss": -1})["loss"].to_numpy() for subset in (FORGET, TEST))
+    members, unseen = (attack_scores(subset_rows[subset], {"loss": -1})["loss"].to_numpy() for subset in (FORGET, TEST))
     wins = (members[:, None] > unseen) + (members[:, None] == unseen) / 2
     pairs = len(members) * len(unseen)
     levels.append(((draws[FORGET] @ wins) * draws[TEST]).sum(axis=1) / pairs)
@@ -163,15 +164,15 @@ def _records(
     name: str, gaps: Mapping[str, Array], seeds: Sequence[Array], size: tuple[int, int], *, enough: bool
 ) -> Iterator[Record]:
     measure = _MEASURES[name]
-    found = {model: measure(own) for model, own in gaps.items()}
-    ideal = float(np.mean([measure(own[:1]) for own in seeds])) if seeds else _AT[name]
-    for model, values in found.items():
-        group, own = Group(model), _interval(values, size, enough=enough)
-        if model == STUDENT and TEACHER in found:
-            gap = _interval(values - found[TEACHER], size, enough=enough)
-            yield as_record(name, group, own, Group(TEACHER), gap=gap, ideal=ideal)
+    results = {model: measure(model_gaps) for model, model_gaps in gaps.items()}
+    ideal = float(np.mean([measure(seed_gaps[:1]) for seed_gaps in seeds])) if seeds else _AT[name]
+    for model, values in results.items():
+        group, interval = Group(model), _interval(values, size, enough=enough)
+        if model == STUDENT and TEACHER in results:
+            gap = _interval(values - results[TEACHER], size, enough=enough)
+            yield as_record(name, group, interval, Group(TEACHER), gap=gap, ideal=ideal)
         else:
-            yield as_record(name, group, own, ideal=ideal)
+            yield as_record(name, group, interval, ideal=ideal)
 
 
 def _klom_record(name: str, subset: str, rows: pd.DataFrame, n_resamples: int, seed: int) -> Record:
@@ -181,11 +182,11 @@ def _klom_record(name: str, subset: str, rows: pd.DataFrame, n_resamples: int, s
     values = _quantiles(rows[name].to_numpy(float), counts)
     floors = rows[f"{name}_floor"].to_numpy(float)
     size, enough = (n_patients, len(rows)), n_patients >= 2
-    group, own = Group(STUDENT, subset), _interval(values, size, enough=enough)
+    group, interval = Group(STUDENT, subset), _interval(values, size, enough=enough)
     if np.isnan(floors).any():
-        return as_record(name, group, own)
+        return as_record(name, group, interval)
     gap = _interval(values - _quantiles(floors, counts), size, enough=enough)
-    return as_record(name, group, own, Group(RETRAINED, subset), gap=gap, ideal=own.value - gap.value)
+    return as_record(name, group, interval, Group(RETRAINED, subset), gap=gap, ideal=interval.value - gap.value)
 
 
 def _quantiles(values: Array, counts: Array) -> Array:
@@ -194,7 +195,7 @@ def _quantiles(values: Array, counts: Array) -> Array:
 
 
 def _interval(values: Array, size: tuple[int, int], *, enough: bool) -> Interval:
-    """The first of the values, and the interval that the others span where there are enough patients for one."""
+    """The first value, and the interval of the others if there are enough patients for one."""
     n_patients, n_cases = size
     low, high = ends(values[1:]) if enough else (math.nan, math.nan)
     return Interval(value=float(values[0]), low=low, high=high, n_patients=n_patients, n_cases=n_cases)

@@ -1,4 +1,4 @@
-"""The decision picture: which cases it shows, and where they lie."""
+"""The decision figure: which cases it shows, and where they lie."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _LEAST = 4  # cases, for neighbors to mean anything
 
 
 def shown_cases(scores: pd.DataFrame, *, limit: int = SHOWN_CASES, seed: int = 0) -> pd.DataFrame:
-    """All forget cases and a draw of the others, by subset and class as they are among all.
+    """All forget cases and a random draw of the others, stratified by subset and class.
 
     Args:
         scores: one row per case, with `subset` and `label`.
-        limit: cases in all, forget cases included; however many these are, half as many others are shown.
-        seed: of the draw.
+        limit: cases in total, forget cases included; there is always room for `limit // 2` others.
+        seed: seed of the draw.
 
     Example:
         >>> table = pd.DataFrame({"subset": ["forget"] + ["test"] * 8, "label": ["a"] + ["a", "a", "a", "b"] * 2})
@@ -30,28 +30,28 @@ def shown_cases(scores: pd.DataFrame, *, limit: int = SHOWN_CASES, seed: int = 0
     forget, others = scores[scores[SUBSET] == FORGET], scores[scores[SUBSET] != FORGET]
     drawn = others.sample(frac=1, random_state=seed)
     strata = drawn.groupby([SUBSET, LABEL], dropna=False)
-    place = (strata.cumcount() + 0.5) / strata[LABEL].transform("size")  # of each within its own, in (0, 1)
+    place = (strata.cumcount() + 0.5) / strata[LABEL].transform("size")  # of each case within its stratum, in (0, 1)
     room = max(limit - len(forget), limit // 2)
     return pd.concat([forget, drawn.loc[place.sort_values(kind="stable").index[:room]]]).sort_index()
 
 
 def plane(features: ArrayLike, *, seed: int = 0) -> NDArray[np.float64]:
-    """Lay out cases on a plane so that neighbors in feature space stay neighbors: t-SNE, `(n, 2)`.
+    """Lay out cases in two dimensions so that neighbors in feature space stay neighbors: t-SNE, `(n, 2)`.
 
-    Distances between groups, and the axes, mean nothing. Where there are fewer than four cases, or their features are
-    all alike, every case lies at the origin.
+    Distances between groups and the axes have no meaning. With fewer than four cases, or if all features are the same,
+    every case lies at the origin.
 
     Args:
         features: `(n, C)`.
-        seed: of the layout.
+        seed: seed of the layout.
 
     Source:
-        van der Maaten and Hinton, *Visualizing data using t-SNE*, JMLR 2008; perplexity 30, less for few cases.
+        van der Maaten and Hinton, *Visualizing data using t-SNE*, JMLR 2008; perplexity 30, lower for few cases.
     """
     values = np.asarray(features, dtype=np.float64)
     if len(values) < _LEAST or np.allclose(values, values[:1]):
         return np.zeros((len(values), 2))
     perplexity = min(_PERPLEXITY, (len(values) - 1) / 3)
     init = "pca" if values.shape[1] > 1 else "random"
-    found: NDArray[np.float64] = TSNE(perplexity=perplexity, init=init, random_state=seed).fit_transform(values)
-    return found
+    layout: NDArray[np.float64] = TSNE(perplexity=perplexity, init=init, random_state=seed).fit_transform(values)
+    return layout

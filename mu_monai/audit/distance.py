@@ -1,4 +1,4 @@
-"""Records of how far models are from each other in answers, features and weights, from tables of what was measured."""
+"""Records of how far models are from each other in answers, features and weights, from tables of measurements."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from mu_monai.keys import MODEL, PATIENT_ID, RETRAINED, STUDENT, SUBSET, SUBSETS
 from mu_monai.metrics import alignment, gram, zrf
 from mu_monai.runs.numbers import TO_TEACHER, Group, Metric
 
-_GROUPS = 40  # of patients that the jackknife leaves out, one after the other
-_OTHER = {RETRAINED: TEACHER, TEACHER: RETRAINED}  # whose distance to the same model is the scale
+_GROUPS = 40  # the most groups of patients that the jackknife leaves out in turn
+_OTHER = {RETRAINED: TEACHER, TEACHER: RETRAINED}  # the model whose distance to the same model gives the scale
 _SUFFIX = {RETRAINED: "", TEACHER: TO_TEACHER}
 _RANDOM = "random"
 
@@ -33,22 +33,22 @@ def distance_records(
 ) -> list[Record]:
     """Turn the tables of `mu_monai.workflow.measure_distances` into records.
 
-    Without a suffix a record is of the distance to the retrained model, with `_to_teacher` of that to the teacher. The
-    student's is compared with the distance between teacher and retrained model, which is the scale: below it, the
-    student is nearer to the retrained model than the teacher was. Two retrained models are apart as well; where there
-    are several, their mean distance is the ideal. No distance to the teacher is: a retrained model is far from it by
-    its seed alone.
+    A record without a suffix is the distance to the retrained model; with `_to_teacher`, the distance to the teacher.
+    The student's distance is compared with that between teacher and retrained model, which gives the scale: below it,
+    the student is closer to the retrained model than the teacher was. Two retrained models also differ from each other;
+    if there are several, their mean distance is the ideal. Distances to the teacher have no ideal: a retrained model is
+    far from the teacher by its seed alone.
 
     Args:
         cases: one row per pair of models and case: `model`, `against`, `subset`, `patient_id`, `case_id`, `js` and
-            `activation_distance`. The rows against `random` make `zrf`.
+            `activation_distance`. `zrf` is computed from the rows against `random`.
         layers: one row per pair of models, subset and layer: `cka` with `low`, `high`, `n_patients`, `n_cases`.
         weights: one row per pair of models, layer and kind: `distance` and `norm`.
         n_resamples: bootstrap draws per interval, at least 1.
         seed: seed of the draws.
 
     Returns:
-        `js` (nats), `activation_distance`, `cka[<layer>]`, and of no subset `weight_distance`,
+        `js` (nats), `activation_distance`, `cka[<layer>]`, and, with an empty subset, `weight_distance`,
         `weight_distance_relative` and `statistics_distance`, each with and without `_to_teacher`; and `zrf`. The gaps
         of CKA and of weights have no interval.
 
@@ -66,8 +66,8 @@ def distance_records(
 def cka_interval(first: ArrayLike, second: ArrayLike, patients: Sequence[object]) -> Interval:
     """Give the linear CKA of two sets of features with its 95 % interval over patients, by the jackknife.
 
-    The bootstrap draws patients twice, and two equal cases are a similarity that both layers share; the jackknife
-    leaves patients out instead, in at most 40 groups, one after the other. Its interval is that of Student's t.
+    The bootstrap draws some patients twice, and two identical cases look similar to both layers, which inflates CKA.
+    The jackknife instead leaves out patients, one of at most 40 groups at a time. Its interval is based on Student's t.
 
     Args:
         first: features of one layer `(cases, features)`.
@@ -88,8 +88,8 @@ def cka_interval(first: ArrayLike, second: ArrayLike, patients: Sequence[object]
     low = high = math.nan
     if len(names) >= 2 and not math.isnan(value):
         groups = patient % _GROUPS
-        kept = [np.flatnonzero(groups != group) for group in range(min(len(names), _GROUPS))]
-        left = np.array([alignment(one[np.ix_(rows, rows)], other[np.ix_(rows, rows)]) for rows in kept])
+        subsamples = [np.flatnonzero(groups != group) for group in range(min(len(names), _GROUPS))]
+        left = np.array([alignment(one[np.ix_(rows, rows)], other[np.ix_(rows, rows)]) for rows in subsamples])
         error = math.sqrt((len(left) - 1) * float(left.var()))
         half = float(t.ppf((1 + CONFIDENCE) / 2, len(left) - 1)) * error
         low, high = max(value - half, -1.0), min(value + half, 1.0)
@@ -112,9 +112,10 @@ def _mean_records(
 ) -> Iterator[Record]:
     """The mean over cases of every model and subset."""
     for subset in SUBSETS:
-        own = rows[rows[SUBSET] == subset].sort_values("case_id")
+        subset_rows = rows[rows[SUBSET] == subset].sort_values("case_id")
         samples = {
-            str(model): Sample(group[column], group[PATIENT_ID].astype(str)) for model, group in own.groupby(MODEL)
+            str(model): Sample(group[column], group[PATIENT_ID].astype(str))
+            for model, group in subset_rows.groupby(MODEL)
         }
         means = {model: sample.mean for model, sample in samples.items()}
         for model in (TEACHER, RETRAINED, STUDENT):
@@ -127,16 +128,16 @@ def _mean_records(
 def _layer_records(layers: pd.DataFrame) -> Iterator[Record]:
     if layers.empty:
         return
-    known = layers.dropna(subset="cka")  # too few cases, or a layer that answers all alike
+    known = layers.dropna(subset="cka")  # too few cases, or a layer with the same features for all
     for (against, subset, layer), rows in known.groupby(["against", SUBSET, "layer"], sort=False):
-        found = {
+        intervals = {
             str(row[MODEL]): Interval(
                 value=row["cka"], low=row["low"], high=row["high"], n_patients=row["n_patients"], n_cases=row["n_cases"]
             )
             for row in rows.to_dict("records")
         }
         metric = Metric(f"cka{_SUFFIX[str(against)]}", of=str(layer))
-        yield from _scalars(str(metric), str(subset), found, _OTHER[str(against)])
+        yield from _scalars(str(metric), str(subset), intervals, _OTHER[str(against)])
 
 
 def _weight_records(weights: pd.DataFrame) -> Iterator[Record]:
@@ -150,28 +151,28 @@ def _weight_records(weights: pd.DataFrame) -> Iterator[Record]:
         if kind == "weights":
             columns["weight_distance_relative"] = totals["distance"] / totals["norm"]
         for metric, values in columns.items():
-            found = {str(model): alone(float(value)) for model, value in values.items()}
-            yield from _scalars(f"{metric}{_SUFFIX[str(against)]}", "", found, _OTHER[str(against)])
+            intervals = {str(model): alone(float(value)) for model, value in values.items()}
+            yield from _scalars(f"{metric}{_SUFFIX[str(against)]}", "", intervals, _OTHER[str(against)])
 
 
-def _scalars(metric: str, subset: str, found: Mapping[str, Interval], reference: str) -> Iterator[Record]:
-    means = {model: interval.value for model, interval in found.items()}
+def _scalars(metric: str, subset: str, intervals: Mapping[str, Interval], reference: str) -> Iterator[Record]:
+    means = {model: interval.value for model, interval in intervals.items()}
     for model in (TEACHER, RETRAINED, STUDENT):
-        if model in found:
-            yield _record(metric, Group(model, subset), found[model], means, reference)
+        if model in intervals:
+            yield _record(metric, Group(model, subset), intervals[model], means, reference)
 
 
-def _record(metric: str, group: Group, found: Interval, means: Mapping[str, float], reference: str) -> Record:
-    """One record; a student's is compared with the model that gives the scale."""
+def _record(metric: str, group: Group, interval: Interval, means: Mapping[str, float], reference: str) -> Record:
+    """One record; the student's is compared with the model that gives the scale."""
     ideal = _ideal(means, metric)
     if group.model != STUDENT or reference not in means:
-        return as_record(metric, group, found, ideal=ideal)
-    gap = alone(found.value - means[reference])
-    return as_record(metric, group, found, Group(reference, group.subset), gap=gap, ideal=ideal)
+        return as_record(metric, group, interval, ideal=ideal)
+    gap = alone(interval.value - means[reference])
+    return as_record(metric, group, interval, Group(reference, group.subset), gap=gap, ideal=ideal)
 
 
 def _ideal(means: Mapping[str, float], metric: str) -> float:
-    """What a retrained model reaches: as far from random weights, or from a model retrained with another seed."""
+    """The retrained model's value: its ZRF, or its mean distance to models retrained with other seeds."""
     if metric == "zrf":
         return means.get(RETRAINED, math.nan)
     seeds = [value for model, value in means.items() if model.startswith(f"{RETRAINED}-")]

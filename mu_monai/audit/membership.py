@@ -23,13 +23,13 @@ from mu_monai.runs.numbers import LOGISTIC
 
 
 def membership_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> list[Record]:
-    """Attack every model of a score table: `forget` are the members to find among the unseen patients of `test`.
+    """Attack every model of a score table: find the members (`forget`) among the unseen patients (`test`).
 
     An attack is a threshold on one signal (`auc[loss]` is the main number), or a logistic regression on all of them
-    (`auc[logistic]`). An AUC of 0.5 is that of guessing; of a signal, above it the forgotten patients are answered like
-    trained ones, and below it *worse* than unseen ones, which gives them away as well. The logistic regression finds
-    both, so its AUC says how well, not on which side. Intervals are of drawing patients again; that of the logistic
-    regression leaves out that it might have been fitted on others.
+    (`auc[logistic]`). An AUC of 0.5 is guessing. For a signal, above 0.5 the forgotten patients are answered like
+    training patients, and below 0.5 *worse* than unseen ones, which also gives them away. The logistic regression finds
+    both, so its AUC says how well they can be found, not on which side. Intervals come from resampling patients; that
+    of the logistic regression ignores that it could have been fitted on other patients.
 
     Args:
         scores: one row per case and model: `model`, `subset`, `patient_id` and score columns.
@@ -37,13 +37,14 @@ def membership_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, 
         seed: seed of the draws, and of the folds of the logistic regression.
 
     Returns:
-        `auc[<signal>]`, `tpr@0.01[<signal>]` and `tpr@0.001[<signal>]` of every model; rates below what so few unseen
-        patients can show are left out, as `membership_notes` says. None without forgotten or unseen patients.
+        `auc[<signal>]`, `tpr@0.01[<signal>]` and `tpr@0.001[<signal>]` of every model; rates too small to measure with
+        so few unseen patients are left out, as `membership_notes` says. Empty without forgotten or unseen patients.
 
     Raises:
         InputError: if the models were scored on different patients.
 
-    Source: threshold attacks: Yeom et al., arXiv 1709.01604; rates at few errors: Carlini et al., arXiv 2112.03570.
+    Source: threshold attacks: Yeom et al., arXiv 1709.01604; true-positive rates at low false-positive rates: Carlini
+        et al., arXiv 2112.03570.
 
     Example:
         >>> scores = pd.DataFrame({"model": "student", "subset": ["forget", "forget", "test", "test"],
@@ -68,14 +69,14 @@ def membership_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, 
 
 
 def membership_notes(scores: pd.DataFrame) -> list[str]:
-    """What the membership records leave out, and why; one sentence each.
+    """What the membership records leave out and why, one sentence each.
 
     Example:
         >>> scores = pd.DataFrame({"model": "student", "subset": ["forget", "test"], "patient_id": ["a", "b"],
         ...     "accuracy": 1.0, "loss": [0.1, 0.2], "confidence": 0.9, "entropy": 0.3, "modified_entropy": 0.3,
         ...     "logit_confidence": 2.0})
         >>> membership_notes(scores)[1]
-        'no logistic attack: it takes at least 8 forgotten and 8 unseen patients, here are 1 and 1'
+        'no logistic attack: it needs at least 8 forgotten and 8 unseen patients, and there are 1 and 1'
     """
     return list(_notes(scores))
 
@@ -84,40 +85,42 @@ def _notes(scores: pd.DataFrame) -> Iterator[str]:
     patients = scores.groupby(SUBSET)[PATIENT_ID].nunique()
     members, others = (int(patients.get(subset, 0)) for subset in (FORGET, TEST))
     if not members or not others:
-        yield f"no membership attack: it takes forgotten and unseen (test) patients, here are {members} and {others}"
+        yield (
+            f"no membership attack: it needs forgotten and unseen (test) patients, and there are {members} and {others}"
+        )
         return
     missing = missing_signals(_attacked(scores))
     if missing:
         yield (
-            f"the attacks do without {', '.join(missing)}, which not every row of the score tables has; "
+            f"the attacks do not use {', '.join(missing)}, which some rows of the score tables lack; "
             "'mu-monai evaluate RUN' scores a run again"
         )
     hidden = [f"{fpr:.1%}".replace(".0", "").replace("%", " %") for fpr in FPRS if not allowed_errors(others, fpr)]
     if hidden:
         yield (
-            f"{others} unseen {'patient' if others == 1 else 'patients'} cannot show a false-positive rate below "
-            f"{100 * smallest_fpr(others):.3g} %: there is no true-positive rate at {' or '.join(hidden)}"
+            f"{others} unseen {'patient' if others == 1 else 'patients'} cannot resolve a false-positive rate below "
+            f"{100 * smallest_fpr(others):.3g} %, so there is no true-positive rate at {' or '.join(hidden)}"
         )
     if min(members, others) < LEAST_PATIENTS:
         yield (
-            f"no logistic attack: it takes at least {LEAST_PATIENTS} forgotten and {LEAST_PATIENTS} unseen patients, "
-            f"here are {members} and {others}"
+            f"no logistic attack: it needs at least {LEAST_PATIENTS} forgotten and {LEAST_PATIENTS} unseen patients, "
+            f"and there are {members} and {others}"
         )
 
 
 def _attacked(scores: pd.DataFrame) -> pd.DataFrame:
-    """The forgotten and unseen cases of the models that have both."""
+    """The rows of forgotten and unseen cases, for models that were scored on both."""
     rows = scores[scores[SUBSET].isin((FORGET, TEST)) & scores[MODEL].isin(ROLES)]
     return rows[rows.groupby(MODEL)[SUBSET].transform("nunique") == 2]
 
 
 def _signals(rows: pd.DataFrame, signals: Mapping[str, int], seed: int) -> tuple[pd.DataFrame, pd.DataFrame, int]:
-    """What every attack says of one model's forgotten and unseen patients, and how many cases were forgotten."""
+    """Every attack's scores of one model's forgotten and unseen patients, and the number of forgotten cases."""
     forgotten, unseen = (rows[rows[SUBSET] == subset] for subset in (FORGET, TEST))
     members, others = (attack_scores(part, signals) for part in (forgotten, unseen))
     fitted = logistic_scores(members, others, seed=seed)
     if fitted is not None:
         members, others = (
-            table.assign(**{LOGISTIC: found}) for table, found in zip((members, others), fitted, strict=True)
+            table.assign(**{LOGISTIC: log_odds}) for table, log_odds in zip((members, others), fitted, strict=True)
         )
     return members, others, len(forgotten)

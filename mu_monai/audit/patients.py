@@ -1,4 +1,4 @@
-"""Forgotten patients one by one, the most exposed first."""
+"""Forgotten patients one by one, most exposed first."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from mu_monai.keys import CASE_ID, FORGET, LOSS, MODEL, PATIENT_ID, RETRAINED, R
 
 
 def patient_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Rank every forgotten patient's loss among those of unseen patients, under every model.
+    """Rank every forgotten patient's loss among the losses of unseen patients, for every model.
 
-    A patient's loss is the mean over the images. The rank is the share of the patients of `test` whose loss is lower,
-    ties counting half: near 0 the patient is known better than unseen ones, near 1 worse, and for an unseen patient
-    every rank is as likely. `gap` is the rank that it should be at minus the student's: above 0 the patient is still
-    known, below 0 it is answered worse than it should be. Its mean over the patients is the gap of the AUC of the loss.
+    A patient's loss is the mean over the images. The rank is the share of `test` patients whose loss is lower, ties
+    counting half: near 0 the patient is known better than unseen ones, near 1 worse; for an unseen patient every rank
+    is equally likely. `gap` is the ideal rank minus the student's rank: above 0 the patient is still known, below 0 it
+    is answered worse than it should be. Its mean over the patients is the gap of the AUC of the loss.
 
     Args:
         scores: the score tables of all models: `model`, `subset`, `patient_id`, `case_id`, `loss`.
 
     Returns:
-        a row per forgotten patient, the largest `exposure` first: `patient_id`, `n_cases`, a column per model with
-        ranks in [0, 1], `gap` to the retrained model's rank or, where there is none, to 0.5, and `exposure`, its size.
+        a row per forgotten patient, largest `exposure` first: `patient_id`, `n_cases`, a column per model with ranks in
+        [0, 1], `gap` from the retrained model's rank (0.5 if there is no retrained model), and `exposure`, the absolute
+        gap.
 
     Raises:
-        InputError: if the student has no scores of forgotten or of unseen cases.
+        InputError: if the student has no scores on forgotten or unseen cases.
 
     Example:
         >>> scores = pd.DataFrame({"model": "student", "subset": ["forget", "forget", "test", "test"],
@@ -39,8 +40,8 @@ def patient_table(scores: pd.DataFrame) -> pd.DataFrame:
         table[model] = _ranks(scores[scores[MODEL] == model])
     if STUDENT not in models or table[STUDENT].isna().any() or table.empty:
         raise InputError(
-            "the score table lacks the student's cases of 'forget' or of 'test'; patients are ranked among unseen ones "
-            "of the same model: score the run again with mu-monai evaluate RUN"
+            "the score table lacks the student's cases of 'forget' or 'test', and patients are ranked among the unseen "
+            "ones of the same model; score the run again: mu-monai evaluate RUN"
         )
     table["gap"] = (table[RETRAINED] if RETRAINED in models else 0.5) - table[STUDENT]
     table["exposure"] = table["gap"].abs()
@@ -48,7 +49,7 @@ def patient_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ranks(scores: pd.DataFrame) -> pd.Series[float]:
-    """The rank of each forgotten patient of one model among its unseen ones; NaN where there are none."""
+    """The rank of each forgotten patient among the unseen ones of the same model; NaN without unseen patients."""
     losses = scores.groupby([SUBSET, PATIENT_ID])[LOSS].mean()
     forgotten, unseen = (
         losses[losses.index.get_level_values(SUBSET) == name].droplevel(SUBSET) for name in (FORGET, TEST)

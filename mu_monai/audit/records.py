@@ -1,4 +1,4 @@
-"""Audit records of utility: every model on every subset, with its gap to where it should be."""
+"""Audit records of utility: every model on every subset, with its gap to the reference."""
 
 from __future__ import annotations
 
@@ -52,27 +52,27 @@ _Samples = dict[Group, Sample]
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One number of the audit, its interval over patients and where it should be.
+    """One number of the audit with its interval over patients, its reference and its ideal.
 
     Args:
         model: `teacher`, `retrained` or `student`.
         metric: `dice`, `iou`, `accuracy` (in [0, 1]) or `loss` (nats); `<metric>_drop` is teacher minus student, the
-            criterion of the Erase to Retain paper; `f1[<class>]` is the F1 of one class, in [0, 1]. Of one class of a
+            criterion of the Erase to Retain paper; `f1[<class>]` is the F1 of one class, in [0, 1]. For one class of a
             mask: `dice[<class>]`, `hd95[<class>]` (mm), `volume[<class>]` as predicted and `volume_error[<class>]`,
             the absolute error of the volume (ml).
         subset: `retain`, `forget`, `validation` or `test`.
         value: the mean over cases, or the F1.
         low: lower end of its 95 % interval; NaN with fewer than 2 patients.
         high: upper end of its 95 % interval.
-        n_patients: patients of the subset; of an F1, those with cases of the class.
-        n_cases: cases of the subset; of an F1, those of the class.
-        reference: what it is compared with, as `<model>/<subset>`; empty if there is nothing to compare it with.
+        n_patients: patients of the subset; for an F1, those with cases of the class.
+        n_cases: cases of the subset; for an F1, those of the class.
+        reference: what the value is compared with, as `<model>/<subset>`; empty if there is nothing to compare with.
         gap: value minus the reference's value.
         gap_low: lower end of the gap's 95 % interval.
         gap_high: upper end of the gap's 95 % interval.
-        ideal: the value to be at; NaN where none is known. The Dice of a class that was to be forgotten should be 0
-            where no retrained model tells.
-        attack: the attack after which the model was measured, such as `relearning`; empty if it is as it was made.
+        ideal: the target value; NaN if it is not known. Without a retrained model, the ideal Dice of a class that was
+            to be forgotten is 0.
+        attack: the attack after which the model was measured, such as `relearning`; empty without an attack.
     """
 
     model: str
@@ -96,21 +96,21 @@ def utility_records(
 ) -> list[Record]:
     """Compute the utility records of all models of a score table.
 
-    The gap is to the retrained model on the same subset (paired by patient) where there is one. Where there is none,
-    `forget` is compared with `test` of the same model (independent patients), and every other subset with the teacher.
-    The retrained model itself is the reference; only its `forget` is compared, with its own `test`.
+    The gap is to the retrained model on the same subset (paired by patient) if there is one. Otherwise `forget` is
+    compared with `test` of the same model (independent patients), and every other subset with the teacher. The
+    retrained model is the reference; only its own `forget` is compared, with its own `test`.
 
     A classifier gets an F1 for every class that a subset has cases of. F1 depends on the mix of classes, so it is
     compared on the same cases only: `forget` without a retrained model has no reference.
 
-    Masks of several classes get a record for every class and quantity, with volumes compared on the same cases only.
-    Where classes were to be forgotten in every case, no case is: `forget` is compared with the teacher like any other
-    subset, the paper's drops are left out, `dice` is the mean over the other classes, and a forgotten class is compared
-    with a retrained model or with nothing.
+    Masks of several classes get a record for every class and quantity, with volumes compared on the same cases only. If
+    classes were to be forgotten in every case, no case was to be forgotten: `forget` is compared with the teacher like
+    any other subset, the paper's drops are left out, `dice` is the mean over the other classes, and a forgotten class
+    is compared with a retrained model or not at all.
 
     Args:
         scores: the tables `scores.csv` of all runs, one row per case and model: `model`, `subset`, `patient_id`,
-            `case_id`, `loss`, and `dice` and `iou` or, of a classifier, `accuracy`, `label` and `predicted`.
+            `case_id`, `loss`, and `dice` and `iou` or, for a classifier, `accuracy`, `label` and `predicted`.
         forget_classes: the classes of a mask that were to be forgotten in every case.
         n_resamples: bootstrap draws per interval, at least 1.
         seed: seed of the draws.
@@ -132,7 +132,7 @@ def utility_records(
     draws = {"n_resamples": n_resamples, "seed": seed}
     gone = {str(Metric(metric, name)) for metric in STRUCTURE_METRICS for name in forget_classes}
     if forget_classes and set(structures(scores)) <= set(forget_classes):
-        gone.add(DICE)  # the mean over forgotten classes alone
+        gone.add(DICE)  # the mean over forgotten classes only
     utility = [metric for metric in utility_metrics(scores) if metric != "iou" or not forget_classes]
     records: list[Record] = []
     for metric in [*utility, *structure_metrics(ordered)]:
@@ -154,7 +154,7 @@ def utility_records(
 
 
 def records_table(records: Sequence[Record]) -> pd.DataFrame:
-    """The records as a table with one column per field, as `report` takes it.
+    """The records as a table with one column per field, as `report` expects it.
 
     Example:
         >>> list(records_table([]).columns[:4])
@@ -170,9 +170,11 @@ def _in_order(samples: Iterable[Group]) -> list[Group]:
 def _record(
     metric: str, group: Group, samples: _Samples, reference: Group | None, draws: dict[str, int], ideal: float
 ) -> Record:
-    """One record; `ideal` stands where there is no reference."""
+    """One record; `ideal` is used if there is no reference."""
     mean = mean_interval(samples[group], **draws)
-    of_cases = Metric.parse(metric).quantity == VOLUME  # what is right depends on the case, so other cases tell nothing
+    of_cases = (
+        Metric.parse(metric).quantity == VOLUME
+    )  # the true volume differs by case, so other cases are not comparable
     if reference is None or (of_cases and reference.subset != group.subset):
         return as_record(metric, group, mean, ideal=ideal)
     compare = paired_gap if reference.subset == group.subset else independent_gap
@@ -192,7 +194,7 @@ def _reference(group: Group, samples: Container[Group], *, by_case: bool = True)
 
 
 def _drops(metric: str, samples: _Samples, draws: dict[str, int]) -> Iterator[Record]:
-    """The paper's criterion, teacher minus student: `forget` should drop much more than the rest."""
+    """The paper's criterion, teacher minus student: `forget` should drop much more than the other subsets."""
     for group in _in_order(samples):
         teacher = Group(TEACHER, group.subset)
         if group.model == STUDENT and teacher in samples:
@@ -202,7 +204,7 @@ def _drops(metric: str, samples: _Samples, draws: dict[str, int]) -> Iterator[Re
 
 
 def _f1_records(scores: pd.DataFrame, draws: dict[str, int]) -> Iterator[Record]:
-    """Class by class; a class that a subset has no case of has no record there."""
+    """The F1 of each class; a class without a case in a subset has no record there."""
     table = class_f1(scores)
     values = {(Group(row[MODEL], row[SUBSET]), row["class"]): row for row in table.to_dict("records")}
     classes = list(table["class"].unique())
@@ -237,7 +239,7 @@ def as_record(
     gap: Interval | None = None,
     ideal: float = math.nan,
 ) -> Record:
-    """The record of an interval and, where there is a reference, of the gap to it."""
+    """The record of an interval and, if there is a reference, of the gap to it."""
     return Record(
         model=group.model,
         metric=metric,
@@ -269,10 +271,10 @@ def _problems(scores: pd.DataFrame, forget_classes: Sequence[str]) -> Iterator[s
     for column, allowed in ((MODEL, ROLES), (SUBSET, SUBSETS)):
         strange = sorted(set(scores[column].astype(str)) - set(allowed))
         if strange:
-            yield f"{column} {', '.join(map(repr, strange))} is not known; allowed: {', '.join(allowed)}"
+            yield f"{column} {', '.join(map(repr, strange))} is unknown; allowed: {', '.join(allowed)}"
     unknown = [name for name in forget_classes if name not in structures(scores)]
     if unknown:
-        scored = ", ".join(map(repr, structures(scores))) or "no class of its own"
+        scored = ", ".join(map(repr, structures(scores))) or "no classes"
         yield f"the forgotten class {', '.join(map(repr, unknown))} has no scores; the score table has {scored}"
     numbers = scores[[*metrics, *per_class_columns(scores)]].apply(pd.to_numeric, errors="coerce")
     bad = scores[~np.isfinite(numbers).all(axis=1) | scores[list(names)].isna().any(axis=1)]
@@ -290,14 +292,17 @@ def _disagreements(scores: pd.DataFrame) -> Iterator[str]:
         several = scores.groupby(CASE_ID)[column].nunique()
         torn = several[several > 1].index
         if len(torn):
-            yield f"the models disagree on the {column} of {len(torn)} cases ({_some(torn)}); score all on one split"
+            yield (
+                f"the models disagree on the {column} of {len(torn)} cases ({_some(torn)}); score all models on the "
+                "same split"
+            )
     cases = {str(model): set(rows[CASE_ID]) for model, rows in scores.groupby(MODEL)}
     every = set().union(*cases.values())
-    for model, own in cases.items():
-        if own != every:
+    for model, scored in cases.items():
+        if scored != every:
             yield (
-                f"the {model} has no scores of {len(every - own)} cases that another model has "
-                f"({_some(sorted(every - own))}); score all models on one split"
+                f"the {model} has no scores of {len(every - scored)} cases that another model has "
+                f"({_some(sorted(every - scored))}); score all models on the same split"
             )
 
 

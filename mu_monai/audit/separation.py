@@ -1,4 +1,4 @@
-"""How well scores part two groups of patients, with intervals: what every membership attack comes down to."""
+"""How well scores separate two groups of patients, with intervals: the basis of every membership attack."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from mu_monai.runs.numbers import AUC, TPR, Group, Metric
 FPRS = (0.01, 0.001)
 _CHANCE = 0.5  # the AUC of guessing
 _Z = float(norm.ppf((1 + CONFIDENCE) / 2))
-_COUNTS_AT_ONCE = 1 << 20  # bounds memory (8 MiB an array) where there are very many patients
+_COUNTS_AT_ONCE = 1 << 20  # bounds memory (8 MiB per array) for very many patients
 
 Array = NDArray[np.float64]
 
 
 class Groups(NamedTuple):
-    """What an attack says of one model's patients: the higher a score, the more like a member."""
+    """An attack's scores of one model's patients; higher means more like a member."""
 
     members: pd.Series[float]  # by patient
     non_members: pd.Series[float]
@@ -38,9 +38,9 @@ class Groups(NamedTuple):
 
 
 class Separation:
-    """AUC and true-positive rates of scores, and the same of patients drawn again with replacement.
+    """AUC and true-positive rates of scores, and the same for patients resampled with replacement.
 
-    Members and non-members are drawn independently, as many of each as there are. The same seed draws the same
+    Members and non-members are drawn independently, and their numbers stay the same. The same seed draws the same
     patients, so two models on the same patients can be subtracted draw by draw.
 
     Args:
@@ -49,9 +49,9 @@ class Separation:
         seed: seed of the draws.
 
     Example:
-        >>> found = Separation(Groups(pd.Series([3.0, 2.0]), pd.Series([1.0, 0.0]), 2))
-        >>> low, high = found.interval("auc")  # entirely parted, which so few patients often are by chance
-        >>> found.values["auc"], round(low, 2), high
+        >>> separation = Separation(Groups(pd.Series([3.0, 2.0]), pd.Series([1.0, 0.0]), 2))
+        >>> low, high = separation.interval("auc")  # fully separated, often by chance with so few patients
+        >>> separation.values["auc"], round(low, 2), high
         (1.0, 0.39, 1.0)
     """
 
@@ -61,21 +61,21 @@ class Separation:
 
     @cached_property
     def values(self) -> dict[str, float]:
-        """Of the patients as they are: `auc`, and `tpr@<fpr>` of each rate that so many non-members can show."""
+        """The values for all patients: `auc`, and `tpr@<fpr>` for each rate that the non-members can resolve."""
         rates = {_rate(fpr): tpr_at_fpr(*self._scores, fpr) for fpr in FPRS}
         return {AUC: auc(*self._scores)} | {name: rate for name, rate in rates.items() if not math.isnan(rate)}
 
     @cached_property
     def resampled(self) -> dict[str, Array]:
-        """The same of every draw, `(n_resamples,)` each."""
+        """The same for every draw, `(n_resamples,)` each."""
         parts = [self._measure(*counts) for counts in self._counts()]
         return {name: np.concatenate([part[name] for part in parts]) for name in self.values}
 
     def interval(self, name: str) -> tuple[float, float]:
-        """The ends of the 95 % interval; NaN where a group has fewer than 2 patients.
+        """The ends of the 95 % interval; NaN if a group has fewer than 2 patients.
 
-        It is that of the draws, and never narrower than what the numbers of patients allow (`_score_interval`): where
-        the groups are parted entirely, so they are in every draw, which would claim a width of zero.
+        It is the interval of the draws, widened to what the numbers of patients allow (`_score_interval`): groups that
+        are fully separated are so in every draw, which would give a width of zero.
         """
         if min(map(len, self._scores)) < 2:
             return math.nan, math.nan
@@ -83,9 +83,9 @@ class Separation:
         return min(drawn[0], scored[0]), max(drawn[1], scored[1])
 
     def gap_interval(self, other: Separation, name: str) -> tuple[float, float]:
-        """The ends of the 95 % interval of the difference to another model on the same patients.
+        """The ends of the 95 % interval of the difference from another model on the same patients.
 
-        Where one of both is 0 or 1, and draws do not tell how certain that is, it is made of both models' intervals.
+        If either value is 0 or 1, the draws do not show its uncertainty, so both models' intervals are combined.
         """
         if min(map(len, self._scores)) < 2:
             return math.nan, math.nan
@@ -101,11 +101,11 @@ class Separation:
         value, (n_members, n_others) = self.values[name], map(len, self._scores)
         if name == AUC:
             return _auc_low(value, n_members, n_others), 1 - _auc_low(1 - value, n_members, n_others)
-        found = binomtest(round(value * n_members), n_members).proportion_ci(CONFIDENCE, method="wilson")
-        return float(found.low), float(found.high)
+        proportion = binomtest(round(value * n_members), n_members).proportion_ci(CONFIDENCE, method="wilson")
+        return float(proportion.low), float(proportion.high)
 
     def _counts(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """How many members and non-members each draw has at each value that occurs, `(draws, values)`."""
+        """How many members and non-members each draw has at each score value, `(draws, values)`."""
         _, places = np.unique(np.concatenate(self._scores), return_inverse=True)
         n_values, n_members = int(places.max()) + 1, len(self._scores[0])
         step = max(1, _COUNTS_AT_ONCE // len(places))
@@ -113,8 +113,8 @@ class Separation:
         for start in range(0, self._n_resamples, step):
             draws = min(step, self._n_resamples - start)
             first, second = (
-                _histograms(own[rng.integers(0, len(own), (draws, len(own)))], n_values)
-                for own, rng in zip((places[:n_members], places[n_members:]), streams, strict=True)
+                _histograms(group[rng.integers(0, len(group), (draws, len(group)))], n_values)
+                for group, rng in zip((places[:n_members], places[n_members:]), streams, strict=True)
             )
             yield first, second
 
@@ -124,8 +124,8 @@ class Separation:
         not_below = n_others - up_to + others
         measured: dict[str, Array] = {AUC: (members * (up_to - others / 2)).sum(axis=1) / (n_members * n_others)}
         for fpr in FPRS:
-            found = members * (not_below <= allowed_errors(n_others, fpr))
-            measured[_rate(fpr)] = found.sum(axis=1) / n_members
+            detected = members * (not_below <= allowed_errors(n_others, fpr))
+            measured[_rate(fpr)] = detected.sum(axis=1) / n_members
         return measured
 
 
@@ -134,11 +134,11 @@ def separation_records(
 ) -> list[Record]:
     """The records of one attack on every model: `auc[<signal>]` and `tpr@<fpr>[<signal>]`.
 
-    Each is compared with the retrained model, on the same drawn patients, and should be where that model is. Without
-    one, and for that model itself, it should be at chance: 0.5, or the false-positive rate.
+    Each is compared with the retrained model on the same drawn patients, whose value is the ideal. Without a retrained
+    model, and for the retrained model itself, the ideal is chance: 0.5, or the false-positive rate.
 
     Args:
-        signal: what the attack looks at.
+        signal: the signal that the attack uses.
         models: the scores by role.
         n_resamples: bootstrap draws per interval, at least 1.
         seed: seed of the draws.
@@ -147,29 +147,31 @@ def separation_records(
         InputError: if the models were scored on different patients.
 
     Example:
-        >>> made = Groups(pd.Series([0.3, 0.2]), pd.Series([0.1, 0.4]), 2)
-        >>> [(record.metric, record.value, record.ideal) for record in separation_records("loss", {"student": made})]
+        >>> groups = Groups(pd.Series([0.3, 0.2]), pd.Series([0.1, 0.4]), 2)
+        >>> [(record.metric, record.value, record.ideal) for record in separation_records("loss", {"student": groups})]
         [('auc[loss]', 0.5, 0.5)]
     """
     raise_if_any(_problems(models))
-    found = {model: Separation(models[model], n_resamples=n_resamples, seed=seed) for model in ROLES if model in models}
+    separations = {
+        model: Separation(models[model], n_resamples=n_resamples, seed=seed) for model in ROLES if model in models
+    }
     return [
-        _record(name, signal, model, models[model], found)
-        for name in dict.fromkeys(name for separation in found.values() for name in separation.values)
-        for model in found
+        _record(name, signal, model, models[model], separations)
+        for name in dict.fromkeys(name for separation in separations.values() for name in separation.values)
+        for model in separations
     ]
 
 
-def _record(name: str, signal: str, model: str, groups: Groups, found: Mapping[str, Separation]) -> Record:
-    own, reference = found[model], None if model == RETRAINED else found.get(RETRAINED)
-    value, (low, high) = own.values[name], own.interval(name)
-    made = Interval(value=value, low=low, high=high, n_patients=len(groups.members), n_cases=groups.n_cases)
+def _record(name: str, signal: str, model: str, groups: Groups, separations: Mapping[str, Separation]) -> Record:
+    separation, reference = separations[model], None if model == RETRAINED else separations.get(RETRAINED)
+    value, (low, high) = separation.values[name], separation.interval(name)
+    interval = Interval(value=value, low=low, high=high, n_patients=len(groups.members), n_cases=groups.n_cases)
     metric, group = replace(Metric.parse(name), of=signal), Group(model, FORGET)
     if reference is None:
-        return as_record(str(metric), group, made, ideal=_CHANCE if metric.rate is None else metric.rate)
-    ideal, (low, high) = reference.values[name], own.gap_interval(reference, name)
-    gap = replace(made, value=value - ideal, low=low, high=high)
-    return as_record(str(metric), group, made, Group(RETRAINED, FORGET), gap=gap, ideal=ideal)
+        return as_record(str(metric), group, interval, ideal=_CHANCE if metric.rate is None else metric.rate)
+    ideal, (low, high) = reference.values[name], separation.gap_interval(reference, name)
+    gap = replace(interval, value=value - ideal, low=low, high=high)
+    return as_record(str(metric), group, interval, Group(RETRAINED, FORGET), gap=gap, ideal=ideal)
 
 
 def _problems(models: Mapping[str, Groups]) -> Iterator[str]:
@@ -180,12 +182,12 @@ def _problems(models: Mapping[str, Groups]) -> Iterator[str]:
             if len(differ):
                 yield (
                     f"{len(differ)} patients, such as '{differ[0]}', have scores of the {first} or of the {model} but "
-                    "not of both; score all models on one split"
+                    "not of both; score all models on the same split"
                 )
 
 
 def _auc_low(value: float, n_members: int, n_others: int) -> float:
-    """The smallest AUC whose 95 % range still holds `value`: Newcombe, Statistics in Medicine 25, 2006, method 5."""
+    """The smallest AUC whose 95 % range still contains `value`: Newcombe, Statistics in Medicine 25, 2006, method 5."""
     if value <= 0:
         return 0.0
     more = (n_members + n_others) / 2 - 1

@@ -22,23 +22,23 @@ SHADOW = "shadow"
 def shadow_records(
     scores: pd.DataFrame, shadows: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = 0
 ) -> list[Record]:
-    """Attack every model by LiRA, and the student by U-LiRA where the shadow models were unlearned as well.
+    """Attack every model with LiRA, and the student with U-LiRA if the shadow models were unlearned too.
 
-    LiRA asks of each patient whether the model answers like models that were trained on it. U-LiRA asks it of the
-    student with models that were trained on the patient and then unlearned it, against models that never saw it: who
-    can tell these knows who was forgotten, even where nothing of the training is left.
+    For each patient, LiRA asks whether the model answers like models that were trained on the patient. U-LiRA compares
+    the student with models that were trained on the patient and then unlearned it, and with models that never saw the
+    patient: an attacker who can tell these apart knows who was forgotten, even if nothing of the training is left.
 
     Args:
         scores: the table of the attacked models: `model`, `subset`, `patient_id` and `logit_confidence`.
-        shadows: the tables of all shadow models, each with its number as `shadow`. `model` is `teacher` as trained and
-            `student` once unlearned; `subset` is `forget` for patients that it was trained on (and unlearned), and
-            `test` for those that it never saw.
+        shadows: the tables of all shadow models, each with its number in `shadow`. `model` is `teacher` after training
+            and `student` after unlearning; `subset` is `forget` for patients that the shadow model was trained on (and
+            unlearned), and `test` for those that it never saw.
         n_resamples: bootstrap draws per interval, at least 1.
         seed: seed of the draws.
 
     Returns:
-        `auc[lira]` of every model and `auc[u-lira]` of the student, with the true-positive rates that so many unseen
-        patients can show.
+        `auc[lira]` of every model and `auc[u-lira]` of the student, with the true-positive rates that can be measured
+        with so many unseen patients.
 
     Raises:
         InputError: if a table has no `logit_confidence`, there are fewer than 4 shadow models or fewer than 2 of
@@ -49,8 +49,8 @@ def shadow_records(
     Example:
         >>> answers = {"subset": ["forget", "test"], "patient_id": ["a", "b"], "logit_confidence": [4.0, 0.0]}
         >>> other = {**answers, "patient_id": ["b", "a"]}
-        >>> shadows = pd.concat([pd.DataFrame(made).assign(shadow=number, model="teacher")
-        ...     for number, made in enumerate([answers, other, answers, other])])
+        >>> shadows = pd.concat([pd.DataFrame(table).assign(shadow=number, model="teacher")
+        ...     for number, table in enumerate([answers, other, answers, other])])
         >>> record, = shadow_records(pd.DataFrame(answers).assign(model="teacher"), shadows)
         >>> record.metric, record.value
         ('auc[lira]', 1.0)
@@ -68,11 +68,11 @@ def shadow_records(
 
 
 def shadow_notes(scores: pd.DataFrame, shadows: pd.DataFrame) -> list[str]:
-    """How many shadow models the records rest on, and how their unlearning differs from the audited one."""
+    """How many shadow models the records are based on, and how their unlearning differs from the audited run's."""
     _, trained = _answers(shadows[shadows[MODEL] == TEACHER])
     inside, outside = shadow_counts(trained)
     notes = [
-        f"LiRA rests on {len(trained)} shadow models: of each patient, at least {inside} were trained on it and "
+        f"LiRA uses {len(trained)} shadow models: for each patient, at least {inside} were trained on it and "
         f"{outside} were not"
     ]
     if len(trained) < FEW_SHADOWS:
@@ -82,7 +82,7 @@ def shadow_notes(scores: pd.DataFrame, shadows: pd.DataFrame) -> list[str]:
         usual = unlearned.groupby(SHADOW)[PATIENT_ID].nunique().median()
         asked = scores.loc[scores[SUBSET] == FORGET, PATIENT_ID].nunique()
         notes.append(
-            f"U-LiRA rests on {unlearned[SHADOW].nunique()} shadow models that each unlearned {usual:.0f} patients at "
+            f"U-LiRA uses {unlearned[SHADOW].nunique()} shadow models that each unlearned {usual:.0f} patients at "
             f"once; the student unlearned {asked}"
         )
     return notes
@@ -94,12 +94,12 @@ def _attack(scores: pd.DataFrame, pool: pd.DataFrame) -> Groups:
     answered, trained = _answers(pool)
     evidence = likelihood_ratios(target, answered[target.index], trained[target.index])
     members = target.index.isin(rows.loc[rows[SUBSET] == FORGET, PATIENT_ID])
-    found = pd.Series(evidence, target.index)
-    return Groups(found[members], found[~members], int((rows[SUBSET] == FORGET).sum()))
+    ratios = pd.Series(evidence, target.index)
+    return Groups(ratios[members], ratios[~members], int((rows[SUBSET] == FORGET).sum()))
 
 
 def _answers(pool: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What each shadow model answers on each patient, and which was trained on which: `(shadows, patients)` both."""
+    """Each shadow model's answer for each patient, and whether it was trained on it: both `(shadows, patients)`."""
     rows = pool.assign(trained=(pool[SUBSET] == FORGET).astype(float))
     answered, trained = (
         rows.pivot_table(index=SHADOW, columns=PATIENT_ID, values=name, aggfunc="mean") for name in (MARGIN, "trained")
@@ -121,15 +121,15 @@ def _pool_problems(scores: pd.DataFrame, pool: pd.DataFrame, stage: str) -> Iter
     if len(answered) < LEAST_SHADOWS:
         yield (
             f"{len(answered)} {stage} shadow models are too few: each patient needs 2 that were trained on it and 2 "
-            f"that were not; use at least --shadows {LEAST_SHADOWS}, better 16 or more"
+            f"that were not; use at least --shadows {LEAST_SHADOWS}, preferably 16 or more"
         )
         return
     attacked = scores.loc[scores[SUBSET].isin((FORGET, TEST)), PATIENT_ID].unique()
     absent = [patient for patient in attacked if patient not in answered or answered[patient].isna().any()]
     if absent:
         yield (
-            f"{len(absent)} patients, such as '{absent[0]}', have no answer of every {stage} shadow model; they were "
-            "made for another split: give another --pool"
+            f"{len(absent)} patients, such as '{absent[0]}', do not have an answer from every {stage} shadow "
+            "model, which were made for another split; give another --pool"
         )
     elif min(shadow_counts(trained[attacked])) < 2:
         yield (

@@ -1,4 +1,4 @@
-"""Who pays for the forgetting: the change on kept and unseen cases, group by group."""
+"""The cost of forgetting by subgroup: the change on retained and unseen cases, group by group."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ def subgroup_table(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Give the change from teacher to student on cases that were not to be forgotten, for every group of them.
+    """Give the change from teacher to student on cases that were not to be forgotten, for every subgroup.
 
-    Groups are the values of the columns that the cases have beside their files, such as device, sex or diagnosis; ages
-    come in bands of 20 years. A group is flagged where the whole 95 % interval of its change lies below -0.02. Each
-    interval stands alone: of many groups without a change, one in forty has an interval below 0, and fewer one below
-    -0.02.
+    Groups are the values of the further columns of the split, such as device, sex or diagnosis; ages are grouped into
+    bands of 20 years. A group is flagged if the whole 95 % interval of its change lies below -0.02. The intervals are
+    not corrected for multiple comparisons: among groups without a change, one in forty has an interval below 0, and
+    fewer have one below -0.02.
 
     Args:
         scores: the score tables of all models.
         cases: `case_id` and the further columns of the split.
         by: the columns to group by; by default every column with 2 to 20 values.
-        n_resamples: bootstrap draws per interval.
+        n_resamples: bootstrap draws per interval, at least 1.
         seed: seed of the draws.
 
     Returns:
         a row per column, group and subset (`retain`, `test`) with the columns `COLUMNS`; `teacher` and `student` are
         means of Dice or accuracy, `change` is student minus teacher, `low` and `high` are NaN with a single patient.
-        Flagged groups first, then the largest loss. No row where there is no teacher or no column to group by.
+        Flagged groups come first, then the largest loss. Empty without a teacher or a column to group by.
 
     Raises:
         InputError: for columns in `by` that the cases do not have or that do not vary.
@@ -84,16 +84,16 @@ def subgroup_table(
         for column in groups.columns.drop(CASE_ID)
         for (group, subset), part in table.groupby([column, SUBSET])
     ]
-    found = pd.DataFrame(rows, columns=COLUMNS)
-    return found.sort_values(["flag", "change"], ascending=[False, True], kind="stable", ignore_index=True)
+    changes = pd.DataFrame(rows, columns=COLUMNS)
+    return changes.sort_values(["flag", "change"], ascending=[False, True], kind="stable", ignore_index=True)
 
 
 def _change(rows: pd.DataFrame, n_resamples: int, seed: int) -> dict[str, Any]:
     samples = (Sample(rows[model], rows[PATIENT_ID].astype(str)) for model in (STUDENT, TEACHER))
     change = paired_gap(*samples, n_resamples=n_resamples, seed=seed)
-    found = {model: float(rows[model].mean()) for model in (TEACHER, STUDENT)}
-    found |= {"change": change.value, "low": change.low, "high": change.high}
-    return found | {"n_patients": change.n_patients, "n_cases": change.n_cases, "flag": change.high < -MARGIN}
+    cells = {model: float(rows[model].mean()) for model in (TEACHER, STUDENT)}
+    cells |= {"change": change.value, "low": change.low, "high": change.high}
+    return cells | {"n_patients": change.n_patients, "n_cases": change.n_cases, "flag": change.high < -MARGIN}
 
 
 def case_groups(cases: pd.DataFrame, by: Sequence[str] = (), *, classes: bool = False) -> pd.DataFrame:
@@ -102,7 +102,7 @@ def case_groups(cases: pd.DataFrame, by: Sequence[str] = (), *, classes: bool = 
     Args:
         cases: `case_id` and the further columns of the split.
         by: the columns to group by; by default every column with 2 to 20 values.
-        classes: whether `label` is the class of a case, and no file.
+        classes: whether `label` is the class of a case rather than a file.
 
     Returns:
         `case_id` and a column of text for each column to group by.
@@ -132,12 +132,12 @@ def _by_problems(by: Sequence[str], columns: dict[str, Any], varied: dict[str, A
                 f"({', '.join(columns) or 'none'}){did_you_mean(name, columns)}"
             )
         elif name not in varied:
-            found = columns[name][columns[name] != UNKNOWN].nunique()
-            yield f"--by {name} has {found} values; a column to group by needs 2 to {_GROUPS[-1]}"
+            number = columns[name][columns[name] != UNKNOWN].nunique()
+            yield f"--by {name} has {number} values; a column to group by needs 2 to {_GROUPS[-1]}"
 
 
 def _named(values: pd.Series[Any]) -> pd.Series[str]:
-    """Values as text, ages in bands."""
+    """Values as text, with ages in bands."""
     if str(values.name).lower() in ("age", "patient_age", "age_approx"):
         years = pd.to_numeric(values.astype(str).str.rstrip("Yy"), errors="coerce")
         low = (years // _BAND * _BAND).astype("Int64")

@@ -1,4 +1,4 @@
-"""One word about the forgetting, by stated rules: does the student treat the forgotten patients as it should?"""
+"""The verdict of the audit, by stated rules: does the student treat the forgotten patients as it should?"""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ LABELS = (UNDER, MATCHED, OVER, NO_BASELINE, CANNOT_TELL)
 TOLERANCE = 0.05
 MIN_PATIENTS = 10
 _TWO_SIDED = (LOGISTIC, U_LIRA)  # near 1 for patients that stand out on either side
-_OF_THE_FOLDER = "adapter-removal"  # says what the run folder gives away, and nothing of the released model
+_OF_THE_FOLDER = "adapter-removal"  # about what the run folder gives away, not about the released model
 _CHANCE = 0.5
-_UNIFORM = 1.96 / math.sqrt(12)  # half the 95 % interval of the AUC of one patient whose rank may be any
+_UNIFORM = 1.96 / math.sqrt(12)  # half the 95 % interval of the AUC of one patient with a uniform rank
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the audit says of a student.
+    """What the audit concludes about a student.
 
     Args:
         label: one of `LABELS`.
         rule: the rule that gave the label.
         sentence: the label in words, with its numbers.
-        evidence: the records that it rests on: the student's, the teacher's, and those that speak against it.
-        needed_patients: about how many forgotten patients it would take to tell, or to tell whether there is a
-            baseline; None if it can be told, or where more of them would not help.
-        but: what else was measured that speaks against the label, or that nothing did, and whether the model lost what
-            it was to keep; never empty.
+        evidence: the records that the label is based on: the student's, the teacher's, and those that contradict it.
+        needed_patients: about how many forgotten patients it would take to decide, or to decide whether there is a
+            baseline; None if the label is decided, or if more patients would not help.
+        but: other measurements that contradict the label, or that there are none, and whether the model lost what it
+            was to keep; never empty.
     """
 
     label: str
@@ -48,50 +48,52 @@ class Verdict:
 
 
 def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLERANCE) -> Verdict:
-    """Judge a student by the AUC of the loss, forgotten against unseen patients, and its gap to where it should be.
+    """Judge a student by the AUC of the loss, forgotten against unseen patients, and its gap to the ideal.
 
-    The gap g is to the retrained model on the same patients or, where there is none, to 0.5; [l, h] is its 95 %
-    interval and m the tolerance. The first line that holds decides:
+    The gap g is to the retrained model on the same patients or, without one, to 0.5; [l, h] is its 95 % interval and m
+    the tolerance. The first row that applies decides:
 
-    | label | where |
+    | label | condition |
     |---|---|
-    | CANNOT TELL | fewer than 10 forgotten or 10 unseen patients: a bootstrap of so few claims too much |
-    | NO BASELINE | the teacher's own gap has l <= 0: no influence of these patients is measurable that could go away |
-    | MATCHED | g, l and h all lie within +-m, even where [l, h] leaves out 0: too small a gap to matter |
-    | UNDER-FORGOTTEN | l > 0 and g > m, even where l < m |
-    | OVER-FORGOTTEN | h < 0 and g < -m, even where h > -m |
+    | CANNOT TELL | fewer than 10 forgotten or 10 unseen patients: a bootstrap over so few claims too much precision |
+    | NO BASELINE | the teacher's gap has l <= 0: these patients have no measurable influence that could be removed |
+    | MATCHED | g, l and h all lie within +-m, even if [l, h] excludes 0: the gap is too small to matter |
+    | UNDER-FORGOTTEN | l > 0 and g > m, even if l < m |
+    | OVER-FORGOTTEN | h < 0 and g < -m, even if h > -m |
     | CANNOT TELL | anything else |
 
-    MATCHED is an equivalence test by inclusion. With a 95 % interval in place of the 90 % one of two one-sided tests
-    at 5 %, it errs in at most about 2.5 % of the cases; one kind of interval serves the whole audit.
+    MATCHED is an equivalence test by interval inclusion. With a 95 % interval instead of the 90 % interval of two
+    one-sided tests at 5 %, it errs in at most about 2.5 % of cases; the whole audit uses one kind of interval.
 
-    How many patients it would take follows from the width of the interval, which shrinks about with one over the root
-    of their number where unseen patients grow alike: n ((h - l) / 2m)^2, which fits where the true gap is 0. With too
-    few patients for an interval, (1.96 / (m sqrt(12)))^2, since the rank of an unseen patient among others is uniform.
+    The number of patients that would be needed follows from the width of the interval, which shrinks roughly with one
+    over the square root of their number if unseen patients increase in proportion: n ((h - l) / 2m)^2, valid if the
+    true gap is 0. With too few patients for an interval it is (1.96 / (m sqrt(12)))^2, since the rank of an unseen
+    patient among others is uniform.
 
-    NO BASELINE can mean that there are too few patients. Where the teacher's h lies beyond m, an influence up to it is
-    not excluded, and n ((h - l) / 2d)^2 patients with d = max(g, m - g) would show one of the size g or exclude one
-    beyond m. All of g, l and h are the teacher's there.
+    NO BASELINE can mean that there are too few patients. If the teacher's h is above m, an influence up to h is not
+    excluded, and n ((h - l) / 2d)^2 patients with d = max(g, m - g) would show an influence of size g or exclude one
+    beyond m. Here g, l and h are all the teacher's.
 
-    Where Dice or accuracy on kept or unseen cases has a gap whose whole interval lies below -0.02, `but` says so: a
-    model that answers everything alike would match.
+    If Dice or accuracy on retained or unseen cases has a gap whose whole interval lies below -0.02, `but` says so: a
+    model that gives every case the same answer would match.
 
-    Any other AUC of the student, by another signal or after an attack, is judged by the same rules. The one farthest
-    off that is UNDER- or OVER-FORGOTTEN against the label stands in `but`, with how many were judged: each interval
-    stands alone, and of 20 one leaves its reference by chance. A logistic regression and U-LiRA find patients that
-    stand out on either side, so they can contradict neither of these two, and never by a low AUC. Taking adapters off
-    is left out: it gives the original back wherever the run folder is at hand.
+    Any other AUC of the student, by another signal or after an attack, is judged by the same rules. The one with the
+    largest gap that is UNDER- or OVER-FORGOTTEN and contradicts the label is named in `but`, with how many were judged:
+    the intervals are not corrected for multiple comparisons, and one in 20 misses its reference by chance. A logistic
+    regression and U-LiRA find patients that stand out on either side, so they never contradict UNDER- or
+    OVER-FORGOTTEN, and a low AUC of theirs contradicts nothing. Removing the adapters is left out: it restores the
+    original wherever the run folder is available.
 
     Args:
-        records: the records of utility and membership of all models, and those after attacks.
+        records: the utility and membership records of all models, and those after attacks.
         n_unseen: how many patients `test` has.
-        tolerance: the largest gap of the AUC that counts as none, in (0, 0.5).
+        tolerance: the largest gap of the AUC that counts as no gap, in (0, 0.5).
 
     Raises:
-        InputError: if the tolerance is not allowed, or no record tells the student's AUC of the loss.
+        InputError: if the tolerance is not allowed, or no record has the student's AUC of the loss.
 
     Source: two one-sided tests after Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987; the AUC as
-        the chance that a forgotten patient ranks before an unseen one after Hanley and McNeil, Radiology 143, 1982.
+        the probability that a forgotten patient ranks before an unseen one: Hanley and McNeil, Radiology 143, 1982.
 
     Example:
         >>> record = Record(model="student", metric="auc[loss]", subset="forget", value=0.9, low=0.8, high=0.95,
@@ -104,8 +106,8 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     main = _find(records, STUDENT)
     if main is None:
         raise InputError(
-            f"no record tells the student's {AUC_OF_LOSS} on {FORGET}; score forgotten and unseen cases of the "
-            "student: mu-monai evaluate RUN"
+            f"no record has the student's {AUC_OF_LOSS} on {FORGET}; score the student on forgotten and unseen cases: "
+            "mu-monai evaluate RUN"
         )
     teacher = _find(records, TEACHER)
     label, rule = _decide(main, teacher, n_unseen, tolerance)
@@ -114,7 +116,7 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
         for record in records
         if _is_evidence(record)
         and record.attack != _OF_THE_FOLDER
-        and State.parse(record.attack).step != 0  # no attack yet, on the patients that an attacker does not have
+        and State.parse(record.attack).step != 0  # before the attack, on the patients that the attacker does not have
         and (record is not main or label == NO_BASELINE)
     ]
     against = _strongest(others, label, tolerance)
@@ -122,20 +124,20 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     if label == NO_BASELINE and teacher is not None:
         needed = _needed_for_baseline(teacher, tolerance)
     cost = _cost(records)
-    found = [record for record in (main, teacher, against, cost) if record is not None]
+    evidence = [record for record in (main, teacher, against, cost) if record is not None]
     return Verdict(
         label=label,
         rule=rule,
         sentence=_sentence(label, main, teacher, n_unseen, tolerance, needed),
-        evidence=tuple(dict.fromkeys(found)),
+        evidence=tuple(dict.fromkeys(evidence)),
         needed_patients=needed,
         but=" ".join(filter(None, (_but(others, against, teacher), _damage(cost)))),
     )
 
 
 def _find(records: Sequence[Record], model: str) -> Record | None:
-    found = [record for record in records if record.metric == AUC_OF_LOSS and _is_evidence(record, model)]
-    return next((record for record in found if not record.attack), None)
+    candidates = [record for record in records if record.metric == AUC_OF_LOSS and _is_evidence(record, model)]
+    return next((record for record in candidates if not record.attack), None)
 
 
 def _is_evidence(record: Record, model: str = STUDENT) -> bool:
@@ -143,7 +145,7 @@ def _is_evidence(record: Record, model: str = STUDENT) -> bool:
 
 
 def _gap(record: Record) -> tuple[float, float, float]:
-    """The gap with its interval: to the reference, or to 0.5 where there is none."""
+    """The gap with its interval: to the reference, or to 0.5 without one."""
     if record.reference:
         return record.gap, record.gap_low, record.gap_high
     return record.value - _CHANCE, record.low - _CHANCE, record.high - _CHANCE
@@ -176,7 +178,7 @@ def _by_gap(record: Record, tolerance: float) -> tuple[str, str]:
 
 
 def _strongest(others: Sequence[Record], label: str, tolerance: float) -> Record | None:
-    """The record farthest off that is decided otherwise than the label."""
+    """The record with the largest gap that contradicts the label."""
     apart = [
         record for record in others if record.n_patients >= MIN_PATIENTS and _contradicts(record, label, tolerance)
     ]
@@ -184,14 +186,14 @@ def _strongest(others: Sequence[Record], label: str, tolerance: float) -> Record
 
 
 def _contradicts(record: Record, label: str, tolerance: float) -> bool:
-    found = _by_gap(record, tolerance)[0]
+    decided = _by_gap(record, tolerance)[0]
     if Metric.parse(record.metric).of in _TWO_SIDED:
-        return found == UNDER and label not in (UNDER, OVER)
-    return found in {UNDER, OVER} - {label}
+        return decided == UNDER and label not in (UNDER, OVER)
+    return decided in {UNDER, OVER} - {label}
 
 
 def _cost(records: Sequence[Record]) -> Record | None:
-    """The largest loss on cases that were not to be forgotten, beyond its interval: a ruined model matches anything."""
+    """The largest loss, interval included, on cases that were to be kept: a ruined model matches anything."""
     lost = [
         record
         for record in records
@@ -223,7 +225,7 @@ def _needed(main: Record, tolerance: float) -> int | None:
 
 
 def _needed_for_baseline(teacher: Record, tolerance: float) -> int | None:
-    """How many would show the influence that the teacher seems to have, or exclude one beyond the tolerance."""
+    """How many patients would show the teacher's apparent influence, or exclude one beyond the tolerance."""
     gap, low, high = _gap(teacher)
     if not high > tolerance:
         return None
@@ -240,14 +242,14 @@ def _sentence(
             "The original model shows no measurable influence of these patients, so nothing can be attested: by its "
             f"loss, {_measured(teacher)}.{_not_excluded(teacher, needed)} By the student's loss, {_measured(main)}."
         )
-    said = {
+    sentences = {
         UNDER: f"The student still knows the forgotten patients: {measured}.",
         MATCHED: f"The student treats the forgotten patients as it should, within {tolerance:g}: {measured}.",
         OVER: "The student answers the forgotten patients worse than it should, which itself shows who was forgotten: "
         f"{measured}.",
     }
-    if label in said:
-        return said[label]
+    if label in sentences:
+        return sentences[label]
     if main.n_patients < MIN_PATIENTS:
         return f"{_few(main)} An interval of \N{PLUS-MINUS SIGN}{tolerance:g} takes about {needed} forgotten patients."
     if n_unseen < MIN_PATIENTS:
@@ -295,16 +297,16 @@ def _but(others: Sequence[Record], against: Record | None, teacher: Record | Non
     tried = _count(len(signals), "other signal")
     tried += f" and {_count(len(attacks), 'attack')}" if attacks else "; no attack was tried"
     if against is None:
-        said = f"Nothing else that was measured contradicts it ({tried})."
+        text = f"Nothing else that was measured contradicts it ({tried})."
     else:
         when = f"after {against.attack}" if against.attack else "without any attack"
         judged = sum(record.n_patients >= MIN_PATIENTS for record in others)
         rank = "the only such number" if judged == 1 else f"the strongest of {judged}"
-        said = f"By {Metric.parse(against.metric).of}, {when}, {_measured(against)}; {rank} ({tried})."
-        said += " Among so many, one in twenty differs by chance." if judged > 1 else ""
+        text = f"By {Metric.parse(against.metric).of}, {when}, {_measured(against)}; {rank} ({tried})."
+        text += " Among so many, one in twenty differs by chance." if judged > 1 else ""
     if teacher is None:
-        said += " Without the original model it is not known whether these patients ever had a measurable influence."
-    return said
+        text += " Without the original model it is not known whether these patients ever had a measurable influence."
+    return text
 
 
 def _count(n: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""Pure functions on the score table."""
+"""Metrics: pure functions of the score table and of features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How alike two layers see the same cases: linear CKA with the unbiased estimator of HSIC."""
+"""How similar the features of two layers are on the same cases: linear CKA with the unbiased HSIC estimator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 
 LEAST_CASES = 4  # the unbiased estimator divides by n - 3
-_NOTHING = 1e-10  # relative spread of features below which a layer answers every case alike
+_NOTHING = 1e-10  # relative spread below which a layer counts as having the same features for every case
 
 
 def linear_cka(first: ArrayLike, second: ArrayLike) -> float:
@@ -18,19 +18,19 @@ def linear_cka(first: ArrayLike, second: ArrayLike) -> float:
 
     .. math:: \frac{\mathrm{HSIC}(XX^T, YY^T)}{\sqrt{\mathrm{HSIC}(XX^T, XX^T) \, \mathrm{HSIC}(YY^T, YY^T)}}
 
-    1: the same up to a rotation, a shift and one common scale; about 0: nothing in common. There are few cases and
-    many features. There the usual, biased HSIC makes even unrelated features look alike; the unbiased one does not,
-    and may fall a little below 0.
+    1: the same up to a rotation, a shift and one common scale; about 0: nothing in common. With few cases and many
+    features, the usual biased HSIC makes even unrelated features look similar; the unbiased one does not, and may
+    fall slightly below 0.
 
     Args:
         first: the features of n cases, `(n, features)`, n >= 4.
-        second: those of another layer or network, `(n, other features)`.
+        second: the features of another layer or network, `(n, other features)`.
 
     Returns:
-        a number in [-1, 1]; NaN with fewer than 4 cases, and where one of both answers every case alike.
+        a number in [-1, 1]; NaN with fewer than 4 cases, or if either layer has the same features for every case.
 
-    Source: Kornblith et al., arXiv 1905.00414, with the estimator of Nguyen et al., arXiv 2010.15327, taken over
-        all cases at once instead of averaged over minibatches.
+    Source: Kornblith et al., arXiv 1905.00414, with the estimator of Nguyen et al., arXiv 2010.15327, computed
+        over all cases at once instead of averaged over minibatches.
 
     Example:
         >>> cases = np.random.default_rng(0).normal(size=(6, 3))
@@ -41,7 +41,7 @@ def linear_cka(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def gram(features: ArrayLike) -> Array:
-    """The inner products `(n, n)` of all pairs of cases' features, centered; all 0 where every case has the same."""
+    """The inner products `(n, n)` of the centered features of all pairs of cases; all 0 if every case has the same."""
     values = np.asarray(features, dtype=float)
     centered = values - values.mean(axis=0)
     if np.abs(centered).max() <= _NOTHING * np.abs(values).max():
@@ -59,7 +59,7 @@ def alignment(first: Array, second: Array) -> float:
 
 
 def _centered(kernel: Array) -> Array:
-    """Center so that the inner product of two such matrices is the unbiased HSIC times n (n - 3); the diagonal is out.
+    """Center so that the inner product of two such matrices is the unbiased HSIC times n (n - 3), without the diagonal.
 
     Source: Székely and Rizzo, arXiv 1310.2926, definition 2 (U-centering).
     """

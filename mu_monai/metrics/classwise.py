@@ -1,4 +1,4 @@
-"""How well each model tells every class from the others."""
+"""How well each model distinguishes every class from the others."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mu_monai.runs.scores import PREDICTED
 def class_f1(scores: pd.DataFrame) -> pd.DataFrame:
     """Compute precision, recall and F1 of every class for every model and subset.
 
-    F1 = 2 TP / (2 TP + FP + FN), with the class against all others; in [0, 1], 1 is best. It is NaN where the class
-    does not occur: no case of the subset is of the class, and none was predicted to be. Precision is NaN where none was
-    predicted, recall where none is.
+    F1 = 2 TP / (2 TP + FP + FN), with the class against all others; in [0, 1], 1 is best. It is NaN if the subset has
+    no case of the class and none was predicted. Precision is NaN if no case was predicted to be of the class, recall if
+    no case is.
 
     Args:
         scores: the score table of a classifier, one row per case and model: `model`, `subset`, `patient_id`, `label`
@@ -26,7 +26,7 @@ def class_f1(scores: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         one row per model, subset and class that occurs anywhere in the table: `model`, `subset`, `class`, `precision`,
-        `recall`, `f1`, and the `cases` that are of the class, and their `patients`.
+        `recall`, `f1`, the number of `cases` of the class, and the number of their `patients`.
 
     Source: Figure 3 of Erase to Retain, arXiv 2511.16574, shows the F1 of every class.
 

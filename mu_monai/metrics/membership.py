@@ -1,4 +1,4 @@
-"""How well an attacker who sees a model's answers tells the patients it was trained on from those it never saw."""
+"""How well an attacker who sees a model's answers can tell its training patients from patients it never saw."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _FOLDS, _REPEATS = 5, 10
 
 
 def membership_signals(scores: pd.DataFrame) -> dict[str, int]:
-    """The score columns that an attacker can use, each with the sign that makes a member's value the higher one.
+    """The score columns that an attacker can use, each with the sign that makes higher values mean membership.
 
-    Columns that are missing, or not finite in every row, are left out: tables of earlier versions lack some.
+    Columns that are missing, or not finite in every row, are left out; tables from earlier versions lack some.
 
     Example:
         >>> membership_signals(pd.DataFrame({"loss": [0.1], "dice": [0.9], "bce": [0.2]}))
@@ -39,28 +39,28 @@ def membership_signals(scores: pd.DataFrame) -> dict[str, int]:
 
 
 def missing_signals(scores: pd.DataFrame) -> list[str]:
-    """The signals of tables of this kind that the table does not have for every case.
+    """The signals of this task that the table does not have for every case.
 
     Example:
         >>> missing_signals(pd.DataFrame({"loss": [0.1], "accuracy": [1.0], "confidence": [0.8], "entropy": [0.4]}))
         ['modified_entropy', 'logit_confidence']
     """
-    found = membership_signals(scores)
-    return [name for name in _signals(scores) if name not in found]
+    usable = membership_signals(scores)
+    return [name for name in _signals(scores) if name not in usable]
 
 
 def attack_scores(scores: pd.DataFrame, signals: Mapping[str, int] | None = None) -> pd.DataFrame:
-    """The evidence that each patient was trained on, by every signal: the higher, the more like a member.
+    """The evidence that each patient was trained on, by every signal; higher means more like a member.
 
-    A patient's images are averaged first: people are forgotten, not images, and the images of one person are not
+    A patient's images are averaged first: patients are forgotten, not images, and the images of one patient are not
     independent evidence.
 
     Args:
-        scores: rows of one model: `patient_id` and score columns.
+        scores: the rows of one model: `patient_id` and score columns.
         signals: the columns to use and their signs; by default those of `membership_signals`.
 
     Returns:
-        one row per patient, by id; one column per signal.
+        one row per patient, indexed by id, and one column per signal.
 
     Example:
         >>> scores = pd.DataFrame({"patient_id": ["a", "a", "b"], "loss": [0.1, 0.3, 0.4], "dice": [0.9, 0.8, 0.5]})
@@ -75,7 +75,7 @@ def attack_scores(scores: pd.DataFrame, signals: Mapping[str, int] | None = None
 def auc(members: ArrayLike, non_members: ArrayLike) -> float:
     """The probability that a member scores higher than a non-member, ties counting half.
 
-    1 tells all members, 0.5 none; below 0.5 members are answered *worse* than patients never seen.
+    1 separates all members, 0.5 none; below 0.5 members are answered *worse* than patients never seen.
 
     Example:
         >>> auc([0.9, 0.5], [0.5, 0.1])
@@ -87,7 +87,7 @@ def auc(members: ArrayLike, non_members: ArrayLike) -> float:
 
 
 def smallest_fpr(n_non_members: int) -> float:
-    """The smallest false-positive rate above 0 that so many non-members can show.
+    """The smallest false-positive rate above 0 that can be measured with this many non-members.
 
     Example:
         >>> smallest_fpr(50)
@@ -97,32 +97,33 @@ def smallest_fpr(n_non_members: int) -> float:
 
 
 def tpr_at_fpr(members: ArrayLike, non_members: ArrayLike, fpr: float) -> float:
-    """The share of members found where at most a share `fpr` of non-members is taken for one.
+    """The true-positive rate at a false-positive rate: the share of members found by a threshold on the scores.
 
-    The threshold lies among the scores; where none gives `fpr` exactly, the next stricter one counts.
+    At most a share `fpr` of non-members may pass the threshold. If no threshold gives `fpr` exactly, the next stricter
+    one is used.
 
     Args:
-        members: their scores.
-        non_members: their scores.
+        members: the scores of the members.
+        non_members: the scores of the non-members.
         fpr: the false-positive rate, in (0, 1).
 
     Returns:
-        a share in [0, 1]; NaN where `fpr` is below `smallest_fpr`: the number would be that of rate 0.
+        a share in [0, 1]; NaN if `fpr` is below `smallest_fpr`: the result would be that of rate 0.
 
     Example:
         >>> tpr_at_fpr([4, 3, 2], [3, 1, 0, 0], 0.25), tpr_at_fpr([4, 3, 2], [3, 1, 0, 0], 0.01)
         (1.0, nan)
     """
-    found, false = np.asarray(members, dtype=float), np.asarray(non_members, dtype=float)
-    allowed = allowed_errors(len(false), fpr)
+    member_scores, other_scores = np.asarray(members, dtype=float), np.asarray(non_members, dtype=float)
+    allowed = allowed_errors(len(other_scores), fpr)
     if not allowed:
         return math.nan
-    strictest = np.sort(false)[::-1][allowed] if allowed < len(false) else -np.inf
-    return float((found > strictest).mean())
+    strictest = np.sort(other_scores)[::-1][allowed] if allowed < len(other_scores) else -np.inf
+    return float((member_scores > strictest).mean())
 
 
 def allowed_errors(n_non_members: int, fpr: float) -> int:
-    """How many non-members may be taken for members at a false-positive rate; 0 where it cannot be resolved.
+    """How many non-members may be mistaken for members at a false-positive rate; 0 if the rate is too small to measure.
 
     Example:
         >>> allowed_errors(250, 0.01), allowed_errors(99, 0.01)
@@ -132,17 +133,18 @@ def allowed_errors(n_non_members: int, fpr: float) -> int:
 
 
 def logistic_scores(members: pd.DataFrame, non_members: pd.DataFrame, *, seed: int = 0) -> tuple[Array, Array] | None:
-    """The score of each patient by a logistic regression on all signals, fitted on other patients only.
+    """The score of each patient from a logistic regression on all signals, fitted on other patients only.
 
-    Five folds of patients, divided ten times, with the same share of members in each; signals are standardized within
-    the training folds, and both groups weigh alike. A patient's score is the mean of its ten log odds.
+    The patients are divided into five stratified folds, ten times. Signals are standardized within the training folds,
+    and both groups have the same weight. A patient's score is the mean of its ten log odds.
 
-    The regression learns on which side members are. So it also finds members that are answered *worse* than unseen
-    patients: unlike the AUC of a signal, this one does not tell too little from too much, and is near 1 for both.
+    The regression learns on which side the members are, so it also finds members that are answered *worse* than unseen
+    patients. Unlike the AUC of a signal, its AUC does not tell under-forgetting from over-forgetting: it is near 1 for
+    both.
 
     Args:
-        members: the signals of the members, one row per patient, as `attack_scores` makes them.
-        non_members: the same of the others.
+        members: the signals of the members, one row per patient, as `attack_scores` returns them.
+        non_members: the same for the non-members.
         seed: seed of the folds.
 
     Returns:
@@ -160,14 +162,14 @@ def logistic_scores(members: pd.DataFrame, non_members: pd.DataFrame, *, seed: i
     signals = np.concatenate([members.to_numpy(float), non_members.to_numpy(float)])
     truth = np.repeat([1, 0], [len(members), len(non_members)])
     attack = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-    with warnings.catch_warnings():  # groups that can be parted exactly have no finite optimum: any is good enough
+    with warnings.catch_warnings():  # separable groups have no finite optimum: any solution is good enough
         warnings.simplefilter("ignore", ConvergenceWarning)
         repeats = [
             cross_val_predict(attack, signals, truth, cv=folds, method="decision_function")
             for folds in (StratifiedKFold(_FOLDS, shuffle=True, random_state=seed + n) for n in range(_REPEATS))
         ]
-    found: Array = np.mean(repeats, axis=0)
-    return found[: len(members)], found[len(members) :]
+    log_odds: Array = np.mean(repeats, axis=0)
+    return log_odds[: len(members)], log_odds[len(members) :]
 
 
 def _signals(scores: pd.DataFrame) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Attacks that know, of every patient, how models answer that were trained on it and models that were not."""
+"""Attacks that know, for every patient, the answers of models that were trained on it and of models that were not."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-FEW_SHADOWS = 64  # below, all patients share one variance: that of a handful of models is noise
-_NARROWEST = 1e-3  # of a standard deviation, in log odds: models that agree exactly do not make evidence infinite
+FEW_SHADOWS = 64  # below this, all patients share one variance: that of a handful of models is noise
+_NARROWEST = 1e-3  # the least standard deviation, in log odds: keeps the evidence finite if models agree exactly
 
 Array = NDArray[np.float64]
 
 
 def shadow_counts(trained: ArrayLike) -> tuple[int, int]:
-    """For the patient with the fewest, how many shadow models were trained on it, and how many were not.
+    """The fewest shadow models that were trained on any patient, and the fewest that were not.
 
     Example:
         >>> shadow_counts([[True, False], [True, True], [False, False]])
@@ -26,27 +26,28 @@ def shadow_counts(trained: ArrayLike) -> tuple[int, int]:
 def likelihood_ratios(target: ArrayLike, shadows: ArrayLike, trained: ArrayLike) -> Array:
     """The evidence that a model was trained on each patient: `log N(z; mu_in, s_in) - log N(z; mu_out, s_out)`.
 
-    z is what the attacked model answers, as log odds of the truth; both Gaussians are those of the shadow models that
-    were trained on this patient, and that were not. So a patient whom every model finds easy does not count as a member
-    for that reason. Below 64 shadow models, each of the two standard deviations is that of all patients together.
+    z is the attacked model's answer as the log odds of the truth. The two Gaussians are fitted to the answers of the
+    shadow models that were trained on this patient, and of those that were not, so a patient that every model finds
+    easy does not count as a member for that reason. Below 64 shadow models, each of the two standard deviations is
+    pooled over all patients.
 
-    With shadow models from which the patients were unlearned again in the place of those trained on them, this is
-    U-LiRA: the evidence that the patient was *unlearned*, and not simply never there.
+    With shadow models that unlearned the patients again instead of those trained on them, this is U-LiRA: the evidence
+    that the patient was *unlearned*, rather than never seen.
 
     Args:
-        target: what the attacked model answers, `(patients,)`.
-        shadows: what each shadow model answers, `(shadows, patients)`.
+        target: the answers of the attacked model, `(patients,)`.
+        shadows: the answers of each shadow model, `(shadows, patients)`.
         trained: which shadow model was trained on which patient, `(shadows, patients)` of booleans; each patient needs
             at least 2 models of each kind.
 
     Returns:
-        `(patients,)`: the higher, the more like a member; above 0 membership is the more likely of the two.
+        `(patients,)`: higher means more like a member; above 0 membership is more likely than not.
 
     Raises:
-        ValueError: if shapes do not fit, or a patient has fewer than 2 models of a kind.
+        ValueError: if the shapes do not match, or a patient has fewer than 2 models of a kind.
 
-    Source: LiRA: Carlini et al., arXiv 2112.03570, algorithm 1; U-LiRA: Hayes et al., arXiv 2403.01218. Both fit the
-        log odds of classifiers; for masks we take the mean over pixels.
+    Source: LiRA: Carlini et al., arXiv 2112.03570, algorithm 1; U-LiRA: Hayes et al., arXiv 2403.01218. Both use
+        the log odds of classifiers; for masks we take the mean over pixels.
 
     Example:
         >>> shadows = np.array([[4.0, 9.0], [6.0, 11.0], [1.0, 6.0], [-1.0, 4.0]])
@@ -57,8 +58,8 @@ def likelihood_ratios(target: ArrayLike, shadows: ArrayLike, trained: ArrayLike)
     answers, answered, members = np.asarray(target, float), np.asarray(shadows, float), np.asarray(trained, bool)
     if answered.shape != members.shape or answered.shape[1:] != answers.shape:
         raise ValueError(
-            f"shapes {answers.shape}, {answered.shape} and {members.shape} do not fit: give (patients,) and twice "
-            "(shadows, patients)"
+            f"shapes {answers.shape}, {answered.shape} and {members.shape} do not match; give (patients,), and "
+            "(shadows, patients) twice"
         )
     if min(shadow_counts(members)) < 2:
         raise ValueError("each patient needs at least 2 shadow models that were trained on it and 2 that were not")
@@ -67,7 +68,7 @@ def likelihood_ratios(target: ArrayLike, shadows: ArrayLike, trained: ArrayLike)
 
 
 def _log_density(answers: Array, answered: Array, which: NDArray[np.bool_]) -> Array:
-    """Of each patient's answer, under the Gaussian of the chosen models' answers."""
+    """The log density of each patient's answer under the Gaussian of the chosen models' answers."""
     mean = answered.mean(axis=0, where=which)
     squares = np.square(answered - mean).sum(axis=0, where=which)
     degrees = which.sum(axis=0) - 1

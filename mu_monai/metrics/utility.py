@@ -1,4 +1,4 @@
-"""How well each model does on each subset: means of per-case scores."""
+"""How well each model performs on each subset: means of per-case scores."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mu_monai.runs.scores import utility_metrics
 
 
 def subset_means(scores: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
-    """Average the per-case scores of every model and subset; every case counts once, nothing goes through batches.
+    """Average the per-case scores of every model and subset; every case counts once, whatever the batches were.
 
     Args:
         scores: the score table, one row per case and model: `model`, `subset`, `patient_id`, `case_id` and `metrics`.
-        metrics: the score columns to average; by default those of the task that the table is of.
+        metrics: the score columns to average; by default those of the table's task.
 
     Returns:
         one row per model and subset in the order of `keys.ROLES` and `keys.SUBSETS`: `model`, `subset`, `patients`,
@@ -37,6 +37,6 @@ def subset_means(scores: pd.DataFrame, metrics: Sequence[str] | None = None) -> 
 
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows by model and subset in the order of `keys.ROLES` and `keys.SUBSETS`, else as they were."""
+    """The rows by model and subset in the order of `keys.ROLES` and `keys.SUBSETS`; ties keep their order."""
     rank = {name: place for names in (ROLES, SUBSETS) for place, name in enumerate(names)}
     return table.sort_values([MODEL, SUBSET], key=lambda column: column.map(rank), ignore_index=True, kind="stable")

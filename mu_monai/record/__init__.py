@@ -1,4 +1,4 @@
-"""What was run and measured, as a statement about released files that a key of the user's signs."""
+"""What was run and measured, as a statement about released files, signed with the user's key."""
 
 from __future__ import annotations
 

@@ -20,16 +20,16 @@ from mu_monai.errors import InputError
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 PASSPHRASE = "MU_MONAI_KEY_PASSPHRASE"
-_KINDS = "Ed25519, ECDSA on P-256, or RSA"
+_KINDS = "Ed25519, ECDSA P-256 or RSA"
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 
 
 def sign(statement: Mapping[str, Any], signer: CryptoSigner) -> dict[str, Any]:
-    """A DSSE envelope with a Statement and its signature, as JSON is written of it.
+    """Sign a Statement: a DSSE envelope with its payload and signature, ready to be written as JSON.
 
     Args:
-        statement: what is signed.
-        signer: whose key signs, as `private_key` reads it.
+        statement: what to sign.
+        signer: the private key, as `private_key` reads it.
 
     Source: DSSE 1.0, https://github.com/secure-systems-lab/dsse.
 
@@ -49,10 +49,10 @@ def sign(statement: Mapping[str, Any], signer: CryptoSigner) -> dict[str, Any]:
 
 
 def open_envelope(content: Any) -> Envelope:
-    """The envelope that JSON holds; its signature is not looked at.
+    """Read an envelope from JSON content, without checking its signature.
 
     Raises:
-        InputError: if it is not a DSSE envelope with a payload of JSON.
+        InputError: if it is not a DSSE envelope with a JSON payload.
     """
     try:
         envelope = Envelope.from_dict(content)
@@ -63,12 +63,12 @@ def open_envelope(content: Any) -> Envelope:
 
 
 def signature_problem(envelope: Envelope, key: SSlibKey) -> str:
-    """Why an envelope is not signed by a key; empty if it is."""
+    """Why an envelope was not signed with a key; empty if it was."""
     if envelope.payload_type != PAYLOAD_TYPE:
-        return f"the payload has the type {envelope.payload_type!r} and not {PAYLOAD_TYPE!r}"
+        return f"the payload type is {envelope.payload_type!r}, not {PAYLOAD_TYPE!r}"
     if key.keyid not in envelope.signatures:
-        found = ", ".join(name[:12] for name in envelope.signatures) or "none"
-        return f"signed with another key (key ids {found}) than the one given ({key.keyid[:12]})"
+        key_ids = ", ".join(name[:12] for name in envelope.signatures) or "none"
+        return f"signed with another key (key ids {key_ids}), not with the given one ({key.keyid[:12]})"
     try:
         envelope.verify([key], 1)
     except VerificationError:
@@ -77,12 +77,13 @@ def signature_problem(envelope: Envelope, key: SSlibKey) -> str:
 
 
 def private_key(path: str | os.PathLike[str]) -> CryptoSigner:
-    """Read a private key that is to sign.
+    """Read a private key to sign with.
 
-    The passphrase of an encrypted one is taken from the environment variable `MU_MONAI_KEY_PASSPHRASE`, else asked for.
+    If the key is encrypted, its passphrase is read from the environment variable `MU_MONAI_KEY_PASSPHRASE`, or asked
+    for.
 
     Args:
-        path: a PEM file, Ed25519, ECDSA on P-256 or RSA.
+        path: a PEM file with an Ed25519, ECDSA P-256 or RSA key.
 
     Raises:
         InputError: if it is missing, is not such a key, or the passphrase is wrong or cannot be asked for.
@@ -93,8 +94,8 @@ def private_key(path: str | os.PathLike[str]) -> CryptoSigner:
         return CryptoSigner(load_pem_private_key(data, secret))
     except _UNREADABLE as error:
         raise InputError(
-            f"private key '{path}' cannot be used ({error}); give an unencrypted PEM file or set {PASSPHRASE} to its "
-            f"passphrase: {_KINDS}, such as from: openssl genpkey -algorithm ed25519 -out key.pem"
+            f"private key '{path}' cannot be used ({error}); give a PEM file ({_KINDS}), and set {PASSPHRASE} to its "
+            "passphrase if it is encrypted; to make a key: openssl genpkey -algorithm ed25519 -out key.pem"
         ) from error
 
 
@@ -109,8 +110,8 @@ def public_key(path: str | os.PathLike[str]) -> SSlibKey:
         return SSlibKey.from_crypto(load_pem_public_key(data))
     except _UNREADABLE as error:
         raise InputError(
-            f"public key '{path}' cannot be used ({error}); give a PEM file, {_KINDS}, such as from: openssl pkey -in "
-            "key.pem -pubout -out key.pub"
+            f"public key '{path}' cannot be used ({error}); give a PEM file ({_KINDS}); to get it from a private key: "
+            "openssl pkey -in key.pem -pubout -out key.pub"
         ) from error
 
 
@@ -119,8 +120,8 @@ def _asked(path: str | os.PathLike[str]) -> str:
         return getpass.getpass(f"passphrase of {path}: ")
     except EOFError as error:
         raise InputError(
-            f"private key '{path}' is encrypted, and there is no terminal to ask for its passphrase at; set "
-            f"{PASSPHRASE} to it"
+            f"private key '{path}' is encrypted, and there is no terminal to ask for its passphrase; set "
+            f"{PASSPHRASE} to the passphrase"
         ) from error
 
 

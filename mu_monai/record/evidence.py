@@ -1,4 +1,4 @@
-"""The score table under names that tell nobody's identity, and the salt that they were made with."""
+"""The score table with pseudonyms instead of ids, and the salt that they were made with."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _KINDS: dict[str, Literal["patient", "case"]] = {PATIENT_ID: "patient", CASE_ID:
 
 
 def pseudonym(kind: Literal["patient", "case"], identifier: str, salt: bytes) -> str:
-    r"""A name that is the same for the same patient or case, and is not found out without the salt.
+    r"""A name that is always the same for a patient or case, and cannot be traced back without the salt.
 
     $\text{kind}\,\Vert\,\text{HMAC-SHA256}(\text{salt}, \text{kind}\,\Vert\,\text{identifier})$
 
     Args:
-        kind: what the identifier is of; a patient and a case of the same id get other names.
-        identifier: as it stands in the split.
-        salt: secret bytes of one run; whoever has them can try identifiers.
+        kind: what the identifier names; a patient and a case with the same id get different pseudonyms.
+        identifier: the id, as in the split.
+        salt: secret bytes of one signing; anyone who has them can test guesses of an identifier.
 
     Source: RFC 2104.
 
@@ -40,12 +40,12 @@ def pseudonym(kind: Literal["patient", "case"], identifier: str, salt: bytes) ->
 
 
 def commitment(name: str, value: object, salt: bytes) -> str:
-    r"""What binds to a value without telling it: who has the salt can check a value, nobody else can try one.
+    r"""Commit to a value without revealing it: only someone who has the salt can check a guess.
 
     $\text{HMAC-SHA256}(\text{salt}, \text{name}\,\Vert\,\text{value})$
 
     Args:
-        name: what the value is, so that equal values of different things look different.
+        name: what the value is; equal values with different names get different commitments.
         value: what is committed to, such as the SHA-256 of a file.
         salt: secret bytes of one signing.
 
@@ -64,10 +64,10 @@ def new_salt() -> bytes:
 
 
 def write_salt(path: str | os.PathLike[str], salt: bytes) -> None:
-    """Write a salt in hexadecimal into a new file that its owner alone can read.
+    """Write a salt in hexadecimal to a new file that only its owner can read.
 
     Raises:
-        FileExistsError: if there is such a file.
+        FileExistsError: if the file exists.
     """
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="ascii") as stream:
@@ -88,15 +88,15 @@ def read_salt(path: str | os.PathLike[str]) -> bytes:
         text = stream.read(4 * _SALT_BYTES).strip()
     if not re.fullmatch(f"[0-9a-f]{{{2 * _SALT_BYTES}}}", text):
         raise InputError(
-            f"'{path}' holds no salt of {_SALT_BYTES} bytes in hexadecimal; give the file as it was written"
+            f"'{path}' does not hold a salt ({_SALT_BYTES} bytes in hexadecimal); give the file as it was written"
         )
     return bytes.fromhex(text)
 
 
 def hash_ids(scores: pd.DataFrame, salt: bytes) -> pd.DataFrame:
-    """The score table with pseudonyms for ids, its rows in an order that tells nothing of the original one.
+    """The score table with pseudonyms instead of ids, sorted so that the original order is lost.
 
-    Columns of text that a score table need not have are left out, since nobody knows whom they name.
+    Text columns that are not part of every score table are left out, since they may name somebody.
     """
     known = [name for name in scores if name in TEXT or pd.api.types.is_numeric_dtype(scores[name])]
     hashed = {
@@ -113,7 +113,7 @@ def write_evidence(scores: pd.DataFrame, path: str | os.PathLike[str]) -> None:
 
 
 def read_evidence(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read it with the very numbers that were written.
+    """Read what `write_evidence` wrote, with exactly the same numbers.
 
     Raises:
         InputError: if it is not a table.

@@ -1,4 +1,4 @@
-"""The ids of patients and cases, and where they stand in texts: as words, and inside of names that people give."""
+"""Finds the ids of patients and cases in texts, as words and inside names that people chose, and replaces them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mu_monai.keys import CASE_ID, PATIENT_ID
 from mu_monai.record.evidence import pseudonym
 
 HIDDEN = "<id>"
-_LEAST = 4  # letters and digits of an id that no word holds by chance
-_LEAST_DIGITS = 6  # of a number that is not a year, count or size
+_LEAST = 4  # an id with this many letters and digits is not part of a word by chance
+_LEAST_DIGITS = 6  # a number with this many digits is not a year, count or size
 _BETWEEN = r"[\s_.\-]{0,2}"
 _START, _END = r"(?<![^\W_])", r"(?![^\W_])"  # the ends of a word; an underscore is not part of it
 _NUMBER_START, _NUMBER_END = r"(?<!\d)(?<!\d[.,])(?<!\d[eE])(?<!\d[eE][-+])", r"(?!\d)(?![.,]\d)"
@@ -22,15 +22,15 @@ _DIGESTS = re.compile(r"(?<![0-9A-Za-z])(?:patient-|case-)?[0-9a-f]{64}(?![0-9A-
 class Identifiers:
     """The ids of a score table.
 
-    Case does not count, nor do separators between letters and digits. An id of letters and digits, four or more, is
-    found anywhere, also in the middle of a name. One of letters alone, or a shorter one, is found as a word. One of
-    digits alone is found where no digit or decimal point is beside it; up to three digits, decimal numbers and single
-    letters could be anything, and are found in quotes, beside a letter or line, after `patient` or `case`, or as a
-    whole text. Digests of 64 hexadecimal digits hold no id.
+    Upper and lower case are the same, and separators between letters and digits are ignored. An id with letters and
+    digits, four or more in all, is found anywhere, even in the middle of a name. An id of letters only, or a shorter
+    one, is found as a word. An id of digits only is found unless a digit or decimal point is next to it. Up to three
+    digits, decimal numbers and single letters could be anything: these are found only in quotes, next to letters, `_`,
+    `/` or `#`, after `patient` or `case`, or as the whole text. Digests of 64 hexadecimal digits are not searched.
 
     Args:
         scores: the score table.
-        salt: that of its pseudonyms.
+        salt: the salt of its pseudonyms.
 
     Example:
         >>> ids = Identifiers(pd.DataFrame({"patient_id": ["PAT005"], "case_id": ["PAT005_a"]}), b"a salt")
@@ -41,7 +41,7 @@ class Identifiers:
     """
 
     def __init__(self, scores: pd.DataFrame, salt: bytes) -> None:
-        columns = {"case": CASE_ID, "patient": PATIENT_ID}  # a case that is called as its patient is the patient
+        columns = {"case": CASE_ID, "patient": PATIENT_ID}  # a case with a patient's name gets the patient's pseudonym
         self._names = {
             _normal(name): pseudonym(kind, name, salt)  # type: ignore[arg-type]
             for kind, column in columns.items()
@@ -52,21 +52,21 @@ class Identifiers:
         self._squeezed = {name: _squeezed(name) for name in longest_first}
 
     def replaced(self, text: str) -> str:
-        """A text with pseudonyms in the place of ids, and with `<id>` where an id is part of a word."""
+        """A text with pseudonyms instead of ids, and with `<id>` for an id that is part of a word."""
         parts = _DIGESTS.split(text)
         digests = [match[0] for match in _DIGESTS.finditer(text)]
         done = [self._part(part) for part in parts]
         return "".join(part for pair in zip(done, [*digests, ""], strict=True) for part in pair)
 
     def surely_in(self, text: str) -> bool:
-        """Whether a text holds an id that is nothing else by chance: of letters and digits, or of many digits."""
-        found = _normal(_DIGESTS.sub(" ", text))
+        """Whether a text holds an id that cannot be there by chance: of letters and digits, or of many digits."""
+        normal = _normal(_DIGESTS.sub(" ", text))
         return any(
-            re.search(_pattern(name), found, re.IGNORECASE) for name in self._candidates(found) if _is_certain(name)
+            re.search(_pattern(name), normal, re.IGNORECASE) for name in self._candidates(normal) if _is_certain(name)
         )
 
     def _candidates(self, text: str) -> list[str]:
-        """The ids that can be in a text at all: most are ruled out without an expression of their own."""
+        """The ids that a text could hold; this rules out most of them without a regular expression."""
         squeezed = _squeezed(text)
         return [name for name, letters in self._squeezed.items() if letters in squeezed]
 
@@ -91,7 +91,7 @@ def _normal(text: str) -> str:
 
 
 def _squeezed(text: str) -> str:
-    """Letters and digits alone; a text without any is kept."""
+    """Only the letters and digits of a text; a text without any is returned unchanged."""
     return "".join(letter for letter in text.casefold() if letter.isalnum()) or text
 
 
@@ -106,7 +106,7 @@ def _is_certain(name: str) -> bool:
 
 
 def _pattern(name: str) -> str:
-    """The expression of an id in a text whose case does not count."""
+    """A regular expression for an id, to be searched for regardless of case."""
     runs = _runs(name)
     if not runs:
         return re.escape(name)
@@ -123,11 +123,13 @@ def _pattern(name: str) -> str:
 
 
 def _is_a_number(name: str) -> bool:
-    """Whether digits can as well be a count or a measured value."""
+    """Whether an id could also be a count or a measured value."""
     return bool(re.fullmatch(r"0|[1-9]\d{0,2}|\d+\.\d+", name))
 
 
-def _in_context(found: str) -> str:
+def _in_context(pattern: str) -> str:
     before = r"(?<=['\"_/#])", r"(?<=[^\W\d_]{2}-)", r"(?<=[^\W\d_]{2})", r"(?<=patient )", r"(?<=case )"
     after = r"(?=['\"_])", r"(?=\.[^\W\d_]{2})"
-    return "|".join([f"{place}{found}" for place in before] + [f"{found}{place}" for place in after] + [f"^{found}$"])
+    return "|".join(
+        [f"{place}{pattern}" for place in before] + [f"{pattern}{place}" for place in after] + [f"^{pattern}$"]
+    )

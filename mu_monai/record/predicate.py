@@ -1,4 +1,4 @@
-"""What a record says: what was run, on what, what was measured, and where that ends."""
+"""What a record states: what was run, on what, what was measured, and what that does not show."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _TOLD = (
     "forgotten here, and more so the rows of the evidence, can then be compared with guesses. Who also has the "
     "original model and the training data can repeat the unlearning for a guess and compare the weights."
 )
-_METHOD = ("name", "target", "package", "version", "settings")  # runs of earlier versions have the first and the last
+# runs of earlier versions have only the name and the settings
+_METHOD = ("name", "target", "package", "version", "settings")
 _AUDIT = ("created", "command", "versions", "n_resamples", "records", "attacks", "notes")
 _RUN = ("verb", "command", "started", "max_epochs", "device", "versions", "parameters", "checks", "warnings")
 
@@ -38,23 +39,23 @@ def predicate(
     *,
     salt: bytes,
 ) -> dict[str, Any]:
-    """The predicate of a record, limitations left out: `limitations` derives them from it.
+    """The predicate of a record without its limitations, which `limitations` derives from it.
 
-    Whoever remakes the split of a guess, or the config with its paths, could compare a plain digest of it; a seed is
-    often that of the selection; a number of cases can be a single patient's. So of digests and seeds there are
-    commitments, and of counts those of patients.
+    Anyone who guesses the forgotten patients could make their split, or the config with its paths, and compare plain
+    digests. A seed often is also that of the selection, and a number of cases can identify a single patient. So the
+    record has commitments instead of these digests and seeds, and counts only patients.
 
     Args:
         runs: `run.json` by role, the student's among them.
         release: `release.json` of the released folder.
-        records: audit records that were computed from the evidence, as mappings, by kind.
-        draws: `n_resamples` and `seed` that they were computed with.
+        records: by kind, the audit records that were computed from the evidence, as mappings.
+        draws: the `n_resamples` and `seed` that they were computed with.
         audit: `audit.json` of the student's run; None if it was not audited.
-        salt: of the commitments; auditors get it.
+        salt: the salt of the commitments, which auditors get.
 
     Example:
-        >>> said = predicate({"student": {}}, {}, {"utility": [{"ideal": math.nan}]}, {"seed": 0}, None, salt=b"salt")
-        >>> said["records"], said["audit"], said["verdict"]
+        >>> record = predicate({"student": {}}, {}, {"utility": [{"ideal": math.nan}]}, {"seed": 0}, None, salt=b"salt")
+        >>> record["records"], record["audit"], record["verdict"]
         ({'utility': [{'ideal': None}]}, 'not audited', 'not audited')
     """
     run = runs[STUDENT]
@@ -70,18 +71,18 @@ def predicate(
         "weights": dict(release.get("weights") or {}),
         "tensors": {key: len(names) for key, names in (release.get("tensors") or {}).items()},
         "release_search": release.get("search"),
-        "runs": {role: _run(role, found) for role, found in runs.items()},
+        "runs": {role: _run(role, record) for role, record in runs.items()},
         "draws": dict(draws),
-        "records": {kind: without_cases(found) for kind, found in records.items()},
+        "records": {kind: without_cases(entries) for kind, entries in records.items()},
         "audit": NOT_AUDITED if audit is None else without_cases({key: audit[key] for key in _AUDIT if key in audit}),
         "verdict": NOT_AUDITED if audit is None else without_cases(audit.get("verdict")),
     }
-    found: dict[str, Any] = without_nan(content)
-    return found
+    finite: dict[str, Any] = without_nan(content)
+    return finite
 
 
 def limitations(said: Mapping[str, Any]) -> Iterator[str]:
-    """Where what was measured ends, in sentences that follow from the record itself.
+    """What the measurements do not show, in sentences that follow from the record itself.
 
     Args:
         said: the predicate of a record.
@@ -120,12 +121,12 @@ def limitations(said: Mapping[str, Any]) -> Iterator[str]:
 def _forgotten(split: Mapping[str, Any]) -> int:
     """How many patients were forgotten; a record of format 1 counts cases as well."""
     counts = split["patients"].get(FORGET) if "patients" in split else (split.get("counts") or {}).get(FORGET)
-    found = counts.get("patients") if isinstance(counts, Mapping) else counts
-    return found if isinstance(found, int) else 0
+    patients = counts.get("patients") if isinstance(counts, Mapping) else counts
+    return patients if isinstance(patients, int) else 0
 
 
 def without_cases(content: Any) -> Any:
-    """Audit records without the number of cases that each is of.
+    """Audit records without their numbers of cases.
 
     Example:
         >>> without_cases({"records": [{"metric": "dice", "n_patients": 1, "n_cases": 5}]})
@@ -137,7 +138,7 @@ def without_cases(content: Any) -> Any:
 
 
 def without_nan(content: Any) -> Any:
-    """JSON has no NaN: it is null.
+    """Content with None instead of NaN and infinity, which JSON does not have.
 
     Example:
         >>> without_nan({"gap": [math.nan, 0.5]})
@@ -156,15 +157,15 @@ def _method(run: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _run(role: str, run: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run says of itself; the weights of the retrained model, which depend on who was left out, are not told."""
-    found = {key: run[key] for key in _RUN if key in run}
-    return found if role == RETRAINED else found | {"weights": (run.get("sha256") or {}).get("weights")}
+    """What a record states about a run; not the weights of a retrained model, which depend on who was left out."""
+    fields = {key: run[key] for key in _RUN if key in run}
+    return fields if role == RETRAINED else fields | {"weights": (run.get("sha256") or {}).get("weights")}
 
 
 def _commitments(
     runs: Mapping[str, Mapping[str, Any]], audit: Mapping[str, Any] | None, salt: bytes
 ) -> Iterator[tuple[str, str]]:
-    """By name, commitments to whatever somebody could make again for a guess and compare."""
+    """By name, commitments to the values that somebody could make again for a guess and compare."""
     digests = {role: run.get("sha256") or {} for role, run in runs.items()}
     values = {"split": digests[STUDENT].get("split"), "audit.seed": None if audit is None else audit.get("seed")}
     for role, run in runs.items():
@@ -174,8 +175,8 @@ def _commitments(
 
 
 def _split(run: Mapping[str, Any]) -> dict[str, Any]:
-    """How many patients each subset has, and nothing of how they were chosen: who knows that can choose again."""
+    """How many patients each subset has, but not how they were chosen: the choice could then be repeated."""
     provenance = (run.get("split") or {}).get("provenance") or {}
     counts = provenance.get("counts") or {}
-    patients = {subset: found.get("patients") for subset, found in counts.items()}
+    patients = {subset: numbers.get("patients") for subset, numbers in counts.items()}
     return {"patients": patients, "phantom": provenance.get("phantom")}

@@ -1,4 +1,4 @@
-"""What must not stand in a record that is handed over: names that people gave, ids, and how many cases somebody has."""
+"""Removes what a record must not reveal: names that people chose, ids, and how many cases somebody has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from mu_monai.record.identifiers import Identifiers
 
 _COMMAND, _SETTINGS = "command", "settings"
-# Written by the program in its own words, or compared by `verify` letter for letter: ids are refused there.
+# Fields that the program words itself, or that `verify` compares exactly: ids in them are refused, not replaced.
 _OWN = frozenset(
     (
         *("commitments", "created", "device", "draws", "forget_classes", "limitations", "records", "release_search"),
@@ -23,20 +23,20 @@ _NUMERIC = frozenset(("--shadows", "--trials"))
 _SUFFIX = r"\.(?:csv|dcm|gz|jpe?g|json|nii|npz|png|pth?|tiff?|txt|zip)(?!\w)"
 _QUOTED = rf"""(?<!\w)(?P<quote>['"])[^'"\n]*(?:[\\/][^'"\n]*|{_SUFFIX})(?P=quote)(?!\w)"""
 _ABSOLUTE = r"(?<![\w/])(?:~?/|\.{1,2}/|[A-Za-z]:[\\/]|\\\\)[^\s'\",;()\[\]{}]+"
-_RELATIVE = r"(?<![\w./-])(?:[\w.-]+/)+[\w.-]+\.[A-Za-z]\w*"  # known by its suffix: "and/or" and "2/3" are not paths
+_RELATIVE = r"(?<![\w./-])(?:[\w.-]+/)+[\w.-]+\.[A-Za-z]\w*"  # by its suffix: "and/or" and "2/3" are not paths
 _PATH = re.compile(rf"{_QUOTED}|{_ABSOLUTE}|{_RELATIVE}|(?<![\w./-])[\w.-]*\w{_SUFFIX}")
 _CASES = re.compile(r"(?<![\w.])\d[\d,]*(?=(?: of the)?(?: [a-z]+){0,2} (?:cases?|images?|volumes?)\b)")
 
 
 def signable(content: Any, ids: Identifiers, known: Collection[str] = ()) -> Any:
-    """JSON without what people named: commands by their options, no paths, pseudonyms for ids.
+    """JSON content without names that people chose: commands reduced to options, no paths, pseudonyms instead of ids.
 
-    Numbers of cases in sentences go as well: a patient with the only five images is told by it.
+    Numbers of cases in sentences are removed too: they identify a patient who is the only one with five images.
 
     Args:
-        content: what is to be signed. In a sentence, a path is known by a root, or the suffix of a file.
+        content: what is to be signed. In a sentence, a path is recognized by its root or by a file suffix.
         ids: the ids of the score table.
-        known: names that the program gave: of its bundles, methods, presets and attacks. They stay.
+        known: names of the program's own bundles, methods, presets and attacks; they are kept.
 
     Example:
         >>> import pandas as pd
@@ -65,10 +65,10 @@ def _signable_field(key: str, value: Any, ids: Identifiers, known: Collection[st
 
 
 def id_problems(content: Any, ids: Identifiers) -> Iterator[str]:
-    """Every name of a field, and every text, that holds an id which no pseudonym took the place of.
+    """Every field whose name or text still holds an id.
 
-    Names of settings within settings are people's; all others, and the texts that are the program's own, are only
-    refused for ids that are nothing else by chance: of letters and digits, or of many digits.
+    Names inside a setting are chosen by people, so any id in them is refused. In all other names, and in texts, only
+    ids are refused that cannot be there by chance: of letters and digits, or of many digits.
 
     Example:
         >>> import pandas as pd
@@ -77,14 +77,14 @@ def id_problems(content: Any, ids: Identifiers) -> Iterator[str]:
         ["the record's field 'forget_classes.1' h"]
     """
     return (
-        f"the record's field '{field}' holds the id of a patient or case, for every reader of it; take it out where "
-        "the field comes from (names of bundles, presets, classes and settings), then sign again"
+        f"the record's field '{field}' holds the id of a patient or case, which every reader would see; remove it at "
+        "its source (the name of a bundle, preset, class or setting), then sign again"
         for field in _named_fields(content, ids, "", 0)
     )
 
 
 def _named_fields(content: Any, ids: Identifiers, field: str, depth: int) -> Iterator[str]:
-    """The fields with an id; where a key holds one, it is told by the field that it is a key of."""
+    """The fields with an id; a key that holds one is reported as the field that contains it."""
     if isinstance(content, str):
         if ids.surely_in(content):
             yield field
@@ -102,7 +102,7 @@ def _named_fields(content: Any, ids: Identifiers, field: str, depth: int) -> Ite
 
 
 def without_paths(text: str) -> str:
-    """A sentence without the names of files and folders, which people give.
+    """A sentence without the names of files and folders, which people choose.
 
     Example:
         >>> without_paths("see /home/anna/x.png and 'for Mueller.json', and/or 2/3")
@@ -112,18 +112,18 @@ def without_paths(text: str) -> str:
 
 
 def shown_command(text: str, ids: Identifiers, known: Collection[str]) -> str:
-    """A command by its verb, the names of its options, and of values those alone that cannot name anybody.
+    """A command with its verb, the names of its options, and only those values that cannot name anybody.
 
-    Seeds are not shown: that of a run is often that of the selection as well.
+    Seeds are not shown: the seed of a run often is also that of the selection.
 
     Args:
-        text: as it was typed.
-        ids: no option is shown that holds one of them.
+        text: the command as it was typed.
+        ids: an option that holds one of these is not shown.
         known: names that are shown as they are.
     """
     try:
         program, *arguments = shlex.split(text)
-    except ValueError:  # nothing, or quotes that do not close
+    except ValueError:  # it is empty, or a quote is not closed
         return "<command>"
     shown, option = [_program(program)], ""
     for place, argument in enumerate(arguments):
@@ -141,14 +141,14 @@ def shown_command(text: str, ids: Identifiers, known: Collection[str]) -> str:
 
 
 def _program(path: str) -> str:
-    found = path.replace("\\", "/")
-    if found.endswith("monai/bundle/__main__.py"):
+    place = path.replace("\\", "/")
+    if place.endswith("monai/bundle/__main__.py"):
         return "monai.bundle"
-    return "mu-monai" if found.rpartition("/")[2] in ("mu-monai", "mu-monai.exe") else "<program>"
+    return "mu-monai" if place.rpartition("/")[2] in ("mu-monai", "mu-monai.exe") else "<program>"
 
 
 def _value(option: str, text: str, known: Collection[str]) -> str:
-    """A value where it is one of the program's own names, or a number of an option that takes one."""
+    """A value, if it is a name of the program's own or the number of an option that takes one; else a placeholder."""
     if option in _NAMED | {""} and all(part in known for part in re.split("[,:]", text)):
         return text
     if option in _NUMERIC and text.isdecimal():

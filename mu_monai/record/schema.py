@@ -1,4 +1,4 @@
-"""Which fields a record must have, and of which kind: one that lacks something says less than it seems to."""
+"""The fields that a record must have, and their kinds: a record that lacks one states less than it seems to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST = 2**53  # the largest count that JSON readers agree on
 
 
 class Shape:
-    """A kind of value: whether something is of it, and what to call it."""
+    """A kind of value: its name in messages, and a test for it."""
 
     def __init__(self, name: str, fits: Callable[[Any], bool]) -> None:
         self.name, self.fits = name, fits
@@ -27,7 +27,7 @@ class Shape:
 
 
 class Each:
-    """A mapping whose names are not fixed, all of whose values are of one kind."""
+    """A mapping without fixed names, whose values are all of one kind."""
 
     def __init__(self, shape: Any, names: Callable[[Any], bool] = lambda name: isinstance(name, str)) -> None:
         self.shape, self.names = shape, names
@@ -56,12 +56,12 @@ def _is_time(value: Any) -> bool:
 
 
 NULL = Shape("null", lambda value: value is None)
-TEXT = Shape("a text", lambda value: isinstance(value, str) and bool(value.strip()))
+TEXT = Shape("a nonempty string", lambda value: isinstance(value, str) and bool(value.strip()))
 NUMBER = Shape("a finite number", _is_number)
 COUNT = Shape("a count", lambda value: type(value) is int and 0 <= value <= _MOST)
 FLAG = Shape("true or false", lambda value: isinstance(value, bool))
 DIGEST = Shape("64 hexadecimal digits", _text("[0-9a-f]{64}"))
-TIME = Shape("a time with its zone", _is_time)
+TIME = Shape("a time with a time zone", _is_time)
 ANY = Shape("anything", lambda value: True)
 _ROLE = "|".join(ROLES)
 _PLACE = Shape("a subset", lambda value: value in ("", *SUBSETS))
@@ -80,7 +80,7 @@ _RECORD = {
     "gap_low": NUMBER | NULL,
     "gap_high": NUMBER | NULL,
     "ideal": NUMBER | NULL,
-    "attack": Shape("a text", lambda value: isinstance(value, str)),
+    "attack": Shape("a string", lambda value: isinstance(value, str)),
 }
 _SETTINGS = Each(ANY)
 _RUN = {
@@ -117,7 +117,7 @@ _SHARED = {
     "draws": {"n_resamples": COUNT, "seed": COUNT},
     "limitations": [TEXT],
 }
-_OWN: dict[int, dict[str, Any]] = {
+_OF_FORMAT: dict[int, dict[str, Any]] = {
     1: {
         "split": {
             "sha256": DIGEST,
@@ -137,7 +137,7 @@ _OWN: dict[int, dict[str, Any]] = {
 
 
 def record_problems(said: Mapping[str, Any]) -> list[str]:
-    """What a record of its format lacks, or says of itself that cannot be.
+    """What a record of its format lacks, and where it contradicts itself.
 
     Args:
         said: the predicate.
@@ -150,19 +150,19 @@ def record_problems(said: Mapping[str, Any]) -> list[str]:
     return shape or [*_twice(said), *_inconsistent(said), *_unlimited(said)]
 
 
-def _shape_of(said: Mapping[str, Any]) -> dict[str, Any]:
-    """The shape of a record; its format, whether it was audited, and which runs it has, decide on parts of it."""
-    first, runs = said["format"] == 1, said.get("runs")
+def _shape_of(predicate: Mapping[str, Any]) -> dict[str, Any]:
+    """The shape of a record, which depends on its format, on its runs, and on whether it was audited."""
+    first, runs = predicate["format"] == 1, predicate.get("runs")
     record = _RECORD | ({"n_cases": COUNT} if first else {})
     seed = {"seed": COUNT | NULL} if first else {}
     run = _RUN | seed | ({"seconds": NUMBER} if first else {})
     roles = [role for role in ROLES if role == STUDENT or (isinstance(runs, Mapping) and role in runs)]
-    told = {role: {"weights": DIGEST} if first or role != RETRAINED else {} for role in roles}
-    audited = isinstance(said.get("audit"), Mapping) or isinstance(said.get("verdict"), Mapping)
+    weights = {role: {"weights": DIGEST} if first or role != RETRAINED else {} for role in roles}
+    audited = isinstance(predicate.get("audit"), Mapping) or isinstance(predicate.get("verdict"), Mapping)
     return {
         **_SHARED,
-        **_OWN[said["format"]],
-        "runs": {role: run | told[role] for role in roles},
+        **_OF_FORMAT[predicate["format"]],
+        "runs": {role: run | weights[role] for role in roles},
         "records": {"utility": [record], "membership": [record]},
         "audit": _AUDIT | seed | {"records": [record]} if audited else _UNAUDITED,
         "verdict": _VERDICT | {"evidence": [record]} if audited else _UNAUDITED,
@@ -206,32 +206,32 @@ def _mapping_problems(value: Any, shape: Mapping[str, Any] | Each, field: str) -
         yield from _shape_problems(value[name], inner, f"{inside}{name}")
 
 
-def _twice(said: Mapping[str, Any]) -> Iterator[str]:
-    """Numbers that stand there twice: one of them would be the wrong one."""
-    audit = said["audit"]
-    lists = {**said["records"], "audit": audit["records"] if isinstance(audit, Mapping) else []}
+def _twice(predicate: Mapping[str, Any]) -> Iterator[str]:
+    """Numbers that are listed twice: one of them could be wrong."""
+    audit = predicate["audit"]
+    lists = {**predicate["records"], "audit": audit["records"] if isinstance(audit, Mapping) else []}
     for kind, records in lists.items():
         counted = Counter(tuple(record[key] for key in _KEY) for record in records)
         names = [" ".join(filter(None, key)) for key, number in counted.items() if number > 1]
         if names:
-            yield f"{len(names)} numbers of {kind} stand there twice, such as {names[0]}"
+            yield f"{len(names)} numbers of {kind} are listed twice, such as {names[0]}"
 
 
-def _inconsistent(said: Mapping[str, Any]) -> Iterator[str]:
-    if (said["audit"] == NOT_AUDITED) != (said["verdict"] == NOT_AUDITED):
-        yield f"audit and verdict do not agree on whether it was {NOT_AUDITED}"
-    if said["format"] == 1:
+def _inconsistent(predicate: Mapping[str, Any]) -> Iterator[str]:
+    if (predicate["audit"] == NOT_AUDITED) != (predicate["verdict"] == NOT_AUDITED):
+        yield f"'audit' and 'verdict' disagree: only one of them is {NOT_AUDITED!r}"
+    if predicate["format"] == 1:
         return
-    if not said["records"]["utility"]:
-        yield "it holds no number of utility"
-    wanted = {"split", *(f"{role}.{what}" for role in said["runs"] for what in ("config", "seed"))}
-    wanted |= {"retrained.weights"} if "retrained" in said["runs"] else set()
-    wanted |= {"audit.seed"} if said["audit"] != NOT_AUDITED else set()
-    if set(said["commitments"]) != wanted:
-        yield f"'commitments' holds {', '.join(sorted(said['commitments']))} and not {', '.join(sorted(wanted))}"
+    if not predicate["records"]["utility"]:
+        yield "'records.utility' is empty"
+    needed = {"split", *(f"{role}.{what}" for role in predicate["runs"] for what in ("config", "seed"))}
+    needed |= {"retrained.weights"} if "retrained" in predicate["runs"] else set()
+    needed |= {"audit.seed"} if predicate["audit"] != NOT_AUDITED else set()
+    if set(predicate["commitments"]) != needed:
+        yield f"'commitments' holds {', '.join(sorted(predicate['commitments']))}, not {', '.join(sorted(needed))}"
 
 
-def _unlimited(said: Mapping[str, Any]) -> Iterator[str]:
-    missing = [sentence for sentence in limitations(said) if sentence not in said["limitations"]]
+def _unlimited(predicate: Mapping[str, Any]) -> Iterator[str]:
+    missing = [sentence for sentence in limitations(predicate) if sentence not in predicate["limitations"]]
     if missing:
-        yield f"'limitations' leaves out {len(missing)} that follow from the record, such as: {missing[0]}"
+        yield f"'limitations' lacks {len(missing)} that follow from the record, such as: {missing[0]}"

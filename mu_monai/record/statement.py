@@ -1,4 +1,4 @@
-"""An in-toto Statement: which files a record is about, each by its SHA-256, and what it says of them."""
+"""An in-toto Statement: which files a record is about, each by its SHA-256, and what it states about them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMAT = 2
 READABLE = (1, FORMAT)  # formats
 RECORD_JSON = "record.dsse.json"
 EVIDENCE = "evidence/scores.csv"
-_NO_FILE = "no plain file"  # in the place of a digest: what a link leads to may change after signing
+_NO_FILE = "no plain file"  # instead of a digest: the target of a link may change after signing
 
 
 def statement(
@@ -23,12 +23,12 @@ def statement(
     *,
     added: Mapping[str, str | os.PathLike[str]] | None = None,
 ) -> dict[str, Any]:
-    """A Statement whose subjects are all files of a folder, hidden ones included, but for the record itself.
+    """A Statement about all files of a folder, including hidden ones, except the record itself.
 
     Args:
-        folder: what is handed over.
-        predicate: what is said of it.
-        added: files that lie elsewhere and are about to be put into the folder, by the name that they get there.
+        folder: the folder to hand over.
+        predicate: what the record states about it.
+        added: files from elsewhere that are about to be put into the folder, by their names in it.
 
     Source: in-toto attestation framework, Statement layer, version 1.
 
@@ -51,39 +51,39 @@ def statement(
 
 
 def type_problem(content: Any) -> str:
-    """Why something is not a Statement with a record of unlearning; empty if it is one.
+    """Why content is not a Statement with an unlearning record; empty if it is.
 
     Example:
         >>> type_problem({"_type": STATEMENT_TYPE, "predicateType": "https://slsa.dev/provenance/v1"})
-        "predicateType is 'https://slsa.dev/provenance/v1' and not 'urn:mu-monai:unlearning-record:v1'"
+        "predicateType is 'https://slsa.dev/provenance/v1', not 'urn:mu-monai:unlearning-record:v1'"
     """
-    found = content if isinstance(content, Mapping) else {}
-    for key, wanted in (("_type", STATEMENT_TYPE), ("predicateType", PREDICATE_TYPE)):
-        if found.get(key) != wanted:
-            return f"{key} is {found.get(key)!r} and not {wanted!r}"
-    made = found["predicate"].get("format") if isinstance(found.get("predicate"), Mapping) else None
-    if type(made) is int and made in READABLE:
+    fields = content if isinstance(content, Mapping) else {}
+    for key, needed in (("_type", STATEMENT_TYPE), ("predicateType", PREDICATE_TYPE)):
+        if fields.get(key) != needed:
+            return f"{key} is {fields.get(key)!r}, not {needed!r}"
+    number = fields["predicate"].get("format") if isinstance(fields.get("predicate"), Mapping) else None
+    if type(number) is int and number in READABLE:
         return ""
-    return f"the record has format {made!r}; this version reads the formats {', '.join(map(str, READABLE))}"
+    return f"the record has format {number!r}; this version reads the formats {', '.join(map(str, READABLE))}"
 
 
 def file_problems(
     folder: str | os.PathLike[str], subject: Sequence[Mapping[str, Any]], *, absent: Sequence[str] = ()
 ) -> list[str]:
-    """Every file that is not as a Statement says: changed, missing or extra.
+    """Every file that does not match a Statement: changed, missing or extra.
 
     Args:
-        folder: what was handed over.
+        folder: the folder that was handed over.
         subject: the Statement's subjects.
-        absent: names of subjects that need not be there.
+        absent: names of subjects that may be missing.
 
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = (folder / "a.txt").write_text("a")
-        >>> said = statement(folder, {})["subject"]
+        >>> subject = statement(folder, {})["subject"]
         >>> _ = (folder / "a.txt").write_text("b"), (folder / "b.txt").write_text("b")
-        >>> file_problems(folder, said)
+        >>> file_problems(folder, subject)
         ["'a.txt' was changed after signing", "'b.txt' was added after signing"]
     """
     signed = {entry["name"]: entry["digest"]["sha256"] for entry in subject}
@@ -103,7 +103,7 @@ def _differences(now: Mapping[str, str], signed: Mapping[str, str], absent: Sequ
 
 
 def _digests(folder: str | os.PathLike[str]) -> dict[str, str]:
-    """SHA-256 of the bytes of every file; a link counts as a file of its own, and never equals what it leads to."""
+    """The SHA-256 of every file; a link is listed as a link, and never matches a digest."""
     root = Path(folder)
     paths = [path for path in sorted(root.rglob("*")) if path.is_symlink() or not path.is_dir()]
     names = {path.relative_to(root).as_posix(): path for path in paths}

@@ -1,4 +1,4 @@
-"""Run folders and audit records in, one self-contained HTML page out; needs no torch."""
+"""The report: from run folders and audit records to one self-contained HTML page; needs no torch."""
 
 from __future__ import annotations
 

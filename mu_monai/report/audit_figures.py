@@ -1,4 +1,4 @@
-"""The plots of the audit: losses of forgotten and unseen patients, and what attacks bring back."""
+"""The plots of the audit: losses of forgotten and unseen patients, and the effect of attacks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LEAST = 1e-6  # a loss of 0 has no logarithm
 
 
 def draw_losses(scores: pd.DataFrame, theme: Theme) -> Figure:
-    """Plot how the losses of forgotten and of unseen patients are spread, a panel per model.
+    """Plot the distributions of the losses of forgotten and unseen patients, a panel per model.
 
     Args:
-        scores: the score tables of all models; the loss of a patient is the mean over the images.
+        scores: the score tables of all models; a patient's loss is the mean over the images.
         theme: the colors.
     """
     losses = scores[scores[SUBSET].isin((FORGET, TEST))].groupby([MODEL, SUBSET, PATIENT_ID])["loss"].mean()
@@ -44,11 +44,11 @@ def draw_losses(scores: pd.DataFrame, theme: Theme) -> Figure:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_title(model, loc="left", fontsize=11, fontweight="bold", color=theme.colors[model])
-        axes.set_xlabel("loss of a patient")
+        axes.set_xlabel("loss per patient")
         clean(axes, theme, grid="y")
         axes.tick_params(which="minor", length=0)
         axes.xaxis.set_minor_formatter(NullFormatter())
-    panels[0].set_ylabel("% of the patients", color=theme.muted, fontsize=9.5)
+    panels[0].set_ylabel("% of patients", color=theme.muted, fontsize=9.5)
     handles, labels = panels[-1].get_legend_handles_labels()
     style = {"ncols": 2, "frameon": False, "fontsize": 9.5, "labelcolor": theme.ink}
     figure.legend(handles, labels, loc="outside upper left", **style)
@@ -56,7 +56,7 @@ def draw_losses(scores: pd.DataFrame, theme: Theme) -> Figure:
 
 
 def draw_attacks(table: pd.DataFrame, theme: Theme) -> Figure:
-    """Plot the AUC of the loss before and after every attack, of the student and of the retrained model.
+    """Plot the AUC of the loss before and after every attack, for the student and the retrained model.
 
     Args:
         table: `attack` (empty: before), `model`, `value`, `low` and `high`, one row per model and attack.
@@ -66,11 +66,11 @@ def draw_attacks(table: pd.DataFrame, theme: Theme) -> Figure:
     figure = Figure(figsize=(7.2, 1.1 + 0.42 * len(attacks)), layout="constrained")
     axes = figure.add_subplot()
     for place, (model, marker) in enumerate(((RETRAINED, "D"), (STUDENT, "s"))):
-        own = table[table["model"] == model]
-        y = own["attack"].map(attacks.index) + (place - 0.5) * 0.28
-        axes.hlines(y, own["low"], own["high"], color=theme.colors[model], linewidth=2.2)
-        if len(own):
-            axes.plot(own["value"], y, marker, color=theme.colors[model], markersize=6, label=model, linestyle="none")
+        rows = table[table["model"] == model]
+        y = rows["attack"].map(attacks.index) + (place - 0.5) * 0.28
+        axes.hlines(y, rows["low"], rows["high"], color=theme.colors[model], linewidth=2.2)
+        if len(rows):
+            axes.plot(rows["value"], y, marker, color=theme.colors[model], markersize=6, label=model, linestyle="none")
     axes.axvline(0.5, color=theme.ink, linewidth=1.2, linestyle="--", label="like unseen patients")
     axes.set_yticks(range(len(attacks)), [short(name) or "before any attack" for name in attacks])
     axes.set_ylim(len(attacks) - 0.5, -0.5)

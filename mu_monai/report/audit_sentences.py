@@ -1,4 +1,4 @@
-"""The numbers of the audit in words: what each one means, and where it should be."""
+"""The numbers of the audit in words: what each one means, and what it should be."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ SIGNALS = {column.name: f"the {column.in_text}" for column in COLUMNS if not col
 DISTANCES = {
     "average_gap": "The mean size of the gaps to the retrained model (Dice or accuracy on forget, retain and test, "
     "AUC of the loss); 0 means no gap.",
-    "tow": "Tug of war of forgetting, keeping and generalizing; 1 is at the retrained model.",
-    "tow_mia": "The same with the AUC of the loss in the place of the forgotten cases; 1 is at the retrained model.",
-    "klom": "How differently several unlearned and several retrained models answer the same cases; small is alike.",
-    "klom_gaussian": "The same by normal distributions, for few models; small is alike.",
-    "zrf": "How alike the answers are to those of an untrained network; it should be where the retrained model is.",
-    "js": "How far the answers are from the retrained model's, case by case, in [0, ln 2]; 0 is the same.",
-    "activation_distance": "How far the probabilities are from the retrained model's, case by case; 0 is the same.",
-    "cka": "How alike the features of a layer are to the retrained model's, in [0, 1]; 1 is alike.",
-    "weight_distance": "How far the weights are from the retrained model's; two trainings are never at 0.",
-    "weight_distance_relative": "The same as a share of the size of the retrained model's weights.",
+    "tow": "Tug of war between forgetting, retaining and generalizing; 1 means no gap to retraining.",
+    "tow_mia": "The same with the AUC of the loss instead of the forgotten cases; 1 means no gap to retraining.",
+    "klom": "How differently several unlearned and several retrained models answer the same cases; low means similar.",
+    "klom_gaussian": "The same with normal distributions, for few models; low means similar.",
+    "zrf": "How similar the answers are to an untrained network's; it should be where the retrained model's is.",
+    "js": "How far the answers are from the retrained model's, case by case, in [0, ln 2]; 0 means identical.",
+    "activation_distance": "How far the probabilities are from the retrained model's, case by case; 0 means identical.",
+    "cka": "How similar a layer's features are to the retrained model's, in [0, 1]; 1 means the same.",
+    "weight_distance": "How far the weights are from the retrained model's; two training runs never reach 0.",
+    "weight_distance_relative": "The same as a share of the norm of the retrained model's weights.",
     "statistics_distance": "How far the statistics of the normalization layers are from the retrained model's.",
     "rebound": "How far the attack moved the AUC of the loss; the same change in the retrained model is "
     "generalization, not memory.",
-    "relearning_steps": "How many steps it takes until known forgotten cases are answered nearly as the original did.",
-    "anamnesis": "Steps of the student over those of the retrained model: 1 learns alike, below 1 it remembers.",
+    "relearning_steps": "How many steps until known forgotten cases are answered nearly as by the original model.",
+    "anamnesis": "The student's steps divided by the retrained model's: 1 is equally fast, below 1 it remembers.",
     "dice": "What the attack costs: the mean Dice after it.",
     "accuracy": "What the attack costs: the accuracy after it.",
 }
-UNEXPLAINED = "It should be near where it is for the retrained model."
+UNEXPLAINED = "It should be near the retrained model's."
 
 
 def is_membership(metric: str) -> bool:
@@ -44,26 +44,26 @@ def is_membership(metric: str) -> bool:
 
 
 def is_utility(metric: str) -> bool:
-    """Whether a metric stands in the tables of what each model still does."""
+    """Whether a metric belongs to the tables of utility."""
     return Metric.parse(metric).quantity.removesuffix(DROP) in (*UTILITY, *PER_CLASS)
 
 
 def metric_name(metric: str) -> str:
-    """A metric as a row of a table calls it.
+    """The name of a metric in a table.
 
     Example:
         >>> metric_name("auc[loss]"), metric_name("tpr@0.01[loss]"), metric_name("average_gap")
         ('AUC, loss', 'TPR at 1 % FPR, loss', 'average gap')
     """
-    found = Metric.parse(metric)
-    name = "AUC" if found.quantity == AUC else found.quantity.replace("_", " ")
-    if found.quantity == TPR and found.rate is not None:
-        name = f"TPR at {100 * found.rate:g} % FPR"
-    return f"{name}, {found.of.replace('_', ' ')}" if found.of else name
+    parsed = Metric.parse(metric)
+    name = "AUC" if parsed.quantity == AUC else parsed.quantity.replace("_", " ")
+    if parsed.quantity == TPR and parsed.rate is not None:
+        name = f"TPR at {100 * parsed.rate:g} % FPR"
+    return f"{name}, {parsed.of.replace('_', ' ')}" if parsed.of else name
 
 
 def attack_name(attack: str) -> str:
-    """An attack as tables and plots call it; its step 0 is before it, on the patients that the attacker does not have.
+    """The name of an attack in tables and plots; step 0 is before it, on the patients that the attacker does not have.
 
     Example:
         >>> attack_name("int8"), attack_name("relearning@5"), attack_name("relearning@0")
@@ -77,21 +77,21 @@ def metric_sentence(metric: str) -> str:
 
     Example:
         >>> metric_sentence("auc[loss]")
-        'How often a forgotten patient looks more like one that was trained on than an unseen patient does, by the loss;
-        0.5 is like unseen ones, 1 always more, 0 always less.'
+        'How often a forgotten patient looks more like a training patient than an unseen patient does, by the loss; 0.5
+        means like unseen ones, 1 always more, 0 always less.'
     """
-    found = Metric.parse(metric)
-    quantity, of = found.quantity, found.of or ""
+    parsed = Metric.parse(metric)
+    quantity, of = parsed.quantity, parsed.of or ""
     by = SIGNALS.get(of, of)
-    if quantity == TPR and found.rate is not None:
+    if quantity == TPR and parsed.rate is not None:
         return (
-            f"The share of forgotten patients that are found, by {by}, where {100 * found.rate:g} % of the unseen "
-            "ones are taken for trained on; that share is guessing."
+            f"The share of forgotten patients that are detected, by {by}, if {100 * parsed.rate:g} % of the unseen "
+            "ones are mistaken for training patients; guessing gives the same share."
         )
     if of == U_LIRA:
         return (
-            "Whether a forgotten patient can be told for one that was unlearned, from unseen ones that never had to "
-            f"be, by {by}; 0.5 is guessing, 1 always, whichever side of the unseen ones it lies on."
+            "Whether an unlearned patient can be told from an unseen one that never had to be unlearned, "
+            f"by {by}; 0.5 is guessing, 1 always, whichever way they differ."
         )
     if of == LOGISTIC:
         return (
@@ -100,28 +100,28 @@ def metric_sentence(metric: str) -> str:
         )
     if quantity == AUC:
         return (
-            "How often a forgotten patient looks more like one that was trained on than an unseen patient does, by "
-            f"{by}; 0.5 is like unseen ones, 1 always more, 0 always less."
+            "How often a forgotten patient looks more like a training patient than an unseen patient does, by "
+            f"{by}; 0.5 means like unseen ones, 1 always more, 0 always less."
         )
     if quantity.endswith(TO_TEACHER):
-        said = DISTANCES.get(quantity.removesuffix(TO_TEACHER), UNEXPLAINED).partition(";")[0].rstrip(".")
-        return f"{said.replace('the retrained model', 'the original model')}; a retrained model is far off as well."
+        text = DISTANCES.get(quantity.removesuffix(TO_TEACHER), UNEXPLAINED).partition(";")[0].rstrip(".")
+        return f"{text.replace('the retrained model', 'the original model')}; a retrained model is far off too."
     return DISTANCES.get(quantity, UNEXPLAINED)
 
 
 def patient_sentence(row: Mapping[str, float | str]) -> str:
-    """What a patient's gap says.
+    """What a patient's gap means.
 
     Args:
         row: a row of the audit's patients, with `gap` and `student`.
 
     Example:
         >>> patient_sentence({"gap": 0.42, "student": 0.08})
-        'still known: better than 92 % of unseen patients, in place of 50 %'
+        'still known: better than 92 % of unseen patients instead of 50 %'
     """
     gap, rank = float(row["gap"]), float(row["student"])
     if gap == 0:
         return "where it should be"
     side = "still known" if gap > 0 else "answered too badly"
     known, ideal = (number(100 * (1 - share), 0) for share in (rank, rank + gap))
-    return f"{side}: better than {known} % of unseen patients, in place of {ideal} %"
+    return f"{side}: better than {known} % of unseen patients instead of {ideal} %"

@@ -1,4 +1,4 @@
-"""The section on who can still be told: what `audit.json` says, in words and formatted cells."""
+"""The section about the audit: the content of `audit.json` in words and formatted cells."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from mu_monai.report.sentences import between, count, number, signed
 from mu_monai.report.tables import ReportTables, as_rows
 from mu_monai.runs.numbers import AUC_OF_LOSS, LIRA, LOGISTIC, U_LIRA, Metric
 
-KINDS = {"MATCHED": "", "UNDER-FORGOTTEN": "fail", "OVER-FORGOTTEN": "fail"}  # the look of the banner
-_LEADING = (LOSS, LOGISTIC, LIRA, U_LIRA)  # further signals are for who looks closer
+KINDS = {"MATCHED": "", "UNDER-FORGOTTEN": "fail", "OVER-FORGOTTEN": "fail"}  # the banner's style
+_LEADING = (LOSS, LOGISTIC, LIRA, U_LIRA)  # the other signals are shown in a collapsed table
 _SHOWN_PATIENTS, _SHOWN_GROUPS = 10, 20
 
 
 def audit_content(tables: ReportTables) -> dict[str, Any] | None:
-    """What the section shows, by the names that its template uses; None if nobody was to be forgotten."""
+    """The section's content by the template's names; None if no patient was to be forgotten."""
     runs = tables.runs
     if STUDENT not in runs.by_role or runs.forget_classes:
         return None
@@ -66,12 +66,12 @@ def attack_values(records: pd.DataFrame) -> pd.DataFrame:
     Args:
         records: the records of `audit.json`.
     """
-    found = records[
+    aucs = records[
         (records["metric"] == AUC_OF_LOSS) & (records[SUBSET] == FORGET) & records[MODEL].isin((RETRAINED, STUDENT))
     ]
-    found = found[["attack", "model", "value", "low", "high"]].dropna(subset="value")
-    found["attack"] = found["attack"].map(attack_name)
-    return found if (found["attack"] != "").any() else found.iloc[:0]
+    aucs = aucs[["attack", "model", "value", "low", "high"]].dropna(subset="value")
+    aucs["attack"] = aucs["attack"].map(attack_name)
+    return aucs if (aucs["attack"] != "").any() else aucs.iloc[:0]
 
 
 def has_losses(tables: ReportTables) -> bool:
@@ -89,7 +89,7 @@ def _table(records: pd.DataFrame, keys: Sequence[str]) -> dict[str, Any]:
 def _row(records: pd.DataFrame, keys: Sequence[str]) -> dict[str, Any]:
     rows = {row["model"]: row for row in as_rows(records)}
     first = next(iter(rows.values()))
-    own = rows.get(STUDENT, first)
+    shown = rows.get(STUDENT, first)
     subset = first["subset"] if SUBSET in keys and first["subset"] in SUBSETS else ""
     name = ", ".join(filter(None, (metric_name(first["metric"]), subset if subset != FORGET else "")))
     return {
@@ -97,8 +97,8 @@ def _row(records: pd.DataFrame, keys: Sequence[str]) -> dict[str, Any]:
         "name": name,
         "size": count(int(first["n_patients"]), "patient"),
         "models": {model: _cell(row["value"], row["low"], row["high"]) for model, row in rows.items()},
-        "gap": _cell(own["gap"], own["gap_low"], own["gap_high"], show=signed),
-        "ideal": number(own["ideal"]),
+        "gap": _cell(shown["gap"], shown["gap_low"], shown["gap_high"], show=signed),
+        "ideal": number(shown["ideal"]),
         "note": metric_sentence(first["metric"]),
     }
 

@@ -1,4 +1,4 @@
-"""Class by class: the F1 of a classifier's classes, Dice, distance and volume of those of masks, in formatted cells."""
+"""Class by class, in formatted cells: F1 for a classifier's classes; Dice, distance and volume for those of masks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mu_monai.report.tables import as_rows, leading
 from mu_monai.runs.numbers import F1
 from mu_monai.runs.scores import PER_CLASS
 
-CLASS_SUBSETS = (FORGET, TEST, RETAIN, VALIDATION)  # the order in which classes are looked at
+CLASS_SUBSETS = (FORGET, TEST, RETAIN, VALIDATION)  # the order in which subsets are shown
 
 
 def class_subsets(forget_classes: Sequence[str]) -> tuple[str, ...]:
-    """The order in which the subsets are looked at: forgotten cases first, unseen ones where classes are forgotten."""
+    """The order in which subsets are shown: forgotten cases first, or unseen ones first if classes are forgotten."""
     return (TEST, RETAIN, FORGET, VALIDATION) if forget_classes else CLASS_SUBSETS
 
 
@@ -27,31 +27,39 @@ def class_content(table: pd.DataFrame, forget_classes: Sequence[str] = ()) -> li
     """A table of every class per subset; empty if there is none.
 
     Args:
-        table: what `tables.class_table` gives.
+        table: the table that `tables.class_table` returns.
         forget_classes: the classes of masks that were to be forgotten.
     """
     models = [model for model in ROLES if model in set(table["model"])]
     parts: list[dict[str, Any]] = []
     for subset in class_subsets(forget_classes):
-        found = table[table["subset"] == subset]
-        if found.empty:
+        subset_rows = table[table["subset"] == subset]
+        if subset_rows.empty:
             continue
-        own = as_rows(leading(found[found["model"] == STUDENT]))
-        rows = [_row(as_rows(part), forget_classes) for _, part in found.groupby(["class", "quantity"], sort=False)]
-        if F1 in set(found["quantity"]):
+        student_rows = as_rows(leading(subset_rows[subset_rows["model"] == STUDENT]))
+        rows = [
+            _row(as_rows(part), forget_classes) for _, part in subset_rows.groupby(["class", "quantity"], sort=False)
+        ]
+        if F1 in set(subset_rows["quantity"]):
             title, rows = f"F1 per class: {subset}", sorted(rows, key=lambda row: str(row["name"]))
         else:
-            size = found.iloc[0]
+            size = subset_rows.iloc[0]
             title = f"Classes: {subset}, {count(size['n_patients'], 'patient')}, {count(size['n_cases'], 'case')}"
         parts.append({"subset": subset, "title": title, "models": models, "has_gap": STUDENT in models, "rows": rows})
-        said = [forgotten_sentence(row, _teacher(leading(found), row)) for row in own if row["class"] in forget_classes]
-        kept = [row for row in own if row["class"] not in forget_classes]
-        parts[-1]["sentence"] = " ".join(filter(None, [*said, class_sentence(kept, others=bool(forget_classes))]))
+        sentences = [
+            forgotten_sentence(row, _teacher(leading(subset_rows), row))
+            for row in student_rows
+            if row["class"] in forget_classes
+        ]
+        remaining = [row for row in student_rows if row["class"] not in forget_classes]
+        parts[-1]["sentence"] = " ".join(
+            filter(None, [*sentences, class_sentence(remaining, others=bool(forget_classes))])
+        )
     return parts
 
 
-def _teacher(found: pd.DataFrame, row: Mapping[str, Any]) -> float:
-    values = found[(found["model"] == "teacher") & (found["class"] == row["class"])]["value"]
+def _teacher(subset_rows: pd.DataFrame, row: Mapping[str, Any]) -> float:
+    values = subset_rows[(subset_rows["model"] == "teacher") & (subset_rows["class"] == row["class"])]["value"]
     return float(values.iloc[0]) if len(values) else math.nan
 
 
@@ -76,16 +84,17 @@ def _row(records: list[dict[str, Any]], forget_classes: Sequence[str]) -> dict[s
 
 
 def class_sentence(rows: Sequence[Mapping[str, Any]], *, others: bool = False) -> str:
-    """Which classes differ from their reference beyond the interval; empty if nothing is compared.
+    """Which classes have a gap whose interval excludes 0; empty if nothing is compared.
 
     Args:
-        rows: rows of `tables.class_table` of the student on one subset.
-        others: whether classes that were forgotten are left out of the rows.
+        rows: the student's rows of `tables.class_table` on one subset.
+        others: whether forgotten classes are left out of the rows.
 
     Example:
         >>> row = {"class": "nevus", "reference": "retrained/forget", "gap": -0.2, "gap_low": -0.3, "gap_high": -0.1}
         >>> class_sentence([row, row | {"class": "melanoma", "gap_high": 0.1}])
-        'Apart from the retrained model beyond the interval: nevus lower by 0.200. The other 1 cannot be told apart.'
+        'Different from the retrained model, intervals exclude 0: nevus lower by 0.200. The other 1 cannot be told
+        apart.'
     """
     compared = [row for row in rows if row["reference"] and not math.isnan(row["gap_low"])]
     if not compared:
@@ -98,17 +107,17 @@ def class_sentence(rows: Sequence[Mapping[str, Any]], *, others: bool = False) -
         f"{row['class']} {'lower' if row['gap'] < 0 else 'higher'} by {number(abs(row['gap']))}" for row in apart
     )
     rest = len(compared) - len(apart)
-    return f"Apart from {name} beyond the interval: {listed}." + (
+    return f"Different from {name}, intervals exclude 0: {listed}." + (
         f" The other {rest} cannot be told apart." if rest else ""
     )
 
 
 def forgotten_sentence(row: Mapping[str, Any], teacher: float) -> str:
-    """Where the Dice of a class that was to be forgotten is, and where it should be.
+    """The Dice of a class that was to be forgotten, and what it should be.
 
     Args:
         row: the student's row of `tables.class_table`.
-        teacher: the teacher's Dice; NaN where it is not known.
+        teacher: the teacher's Dice; NaN if it is not known.
 
     Example:
         >>> row = {"class": "lesion", "value": 0.02, "reference": "", "gap_low": float("nan"), "ideal": 0.0}
@@ -116,12 +125,12 @@ def forgotten_sentence(row: Mapping[str, Any], teacher: float) -> str:
         'lesion was to be forgotten: its Dice went from 0.800 to 0.020, and should be near 0.'
     """
     way = number(row["value"]) if math.isnan(teacher) else f"{number(teacher)} to {number(row['value'])}"
-    said = f"{row['class']} was to be forgotten: its Dice {'is' if math.isnan(teacher) else 'went from'} {way}"
+    text = f"{row['class']} was to be forgotten: its Dice {'is' if math.isnan(teacher) else 'went from'} {way}"
     if not row["reference"]:
-        return f"{said}, and should be near 0."
-    said += f"; it is {number(row['ideal'])} for the retrained model"
+        return f"{text}, and should be near 0."
+    text += f"; it is {number(row['ideal'])} for the retrained model"
     if math.isnan(row["gap_low"]):
-        return f"{said}."
+        return f"{text}."
     if row["gap_low"] <= 0 <= row["gap_high"]:
-        return f"{said}, and the two cannot be told apart."
-    return f"{said}, and the student draws it {'worse' if row['gap'] < 0 else 'better'} by {number(abs(row['gap']))}."
+        return f"{text}, and the two cannot be told apart."
+    return f"{text}, and the student draws it {'worse' if row['gap'] < 0 else 'better'} by {number(abs(row['gap']))}."

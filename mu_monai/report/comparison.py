@@ -1,4 +1,4 @@
-"""The comparison of methods as files: one page, a table for programs and one for papers, from `comparison.json`."""
+"""The comparison of methods as files: a page, a CSV table and a LaTeX table, from `comparison.json`."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ COMPARISON_CSV, COMPARISON_TEX, INDEX_HTML, FIGURES_DIR = (
 _LEVELS = (RETAIN, FORGET, VALIDATION, TEST)
 _AUCS = ("auc", "auc_logistic")
 _GAPS = tuple(f"gap_{name}" for name in (*_LEVELS, *_AUCS))
-_COMPARED = (*_GAPS, "average_gap", "tow")  # with the retrained model: of this one itself, with those of other seeds
+_COMPARED = (*_GAPS, "average_gap", "tow")  # to the retrained model; for that model itself, to those of other seeds
 _COSTS = ("seconds", "cpu_seconds", "peak_memory_mib", "ratio")
 _NUMBERS = (*_LEVELS, *_AUCS, *_COMPARED, "auc_attacked", *_COSTS)
 _FIRST = (TEACHER, RETRAINED)
-_TOLERANCE = 0.05  # the largest gap of an AUC that counts as none, as in the audit's verdicts
+_TOLERANCE = 0.05  # the largest gap of an AUC that counts as no gap, as in the audit's verdicts
 Cells = dict[str, Any]
 
 
@@ -43,8 +43,8 @@ def write_comparison(content: Mapping[str, Any], out: str | Path) -> Path:
     """Write `index.html`, `comparison.csv`, `comparison.tex` and `figures/` of a comparison; earlier ones are replaced.
 
     Args:
-        content: what `comparison.json` holds.
-        out: the folder of the comparison, which the links of the page are relative to.
+        content: the content of `comparison.json`.
+        out: the folder of the comparison; the links of the page are relative to it.
 
     Returns:
         the path of `index.html`.
@@ -63,16 +63,17 @@ def write_comparison(content: Mapping[str, Any], out: str | Path) -> Path:
 
 
 def comparison_table(rows: list[Cells]) -> pd.DataFrame:
-    """One row per model: teacher, retrained model, then the methods with all seeds, the smallest average gap first.
+    """One row per model: teacher, retrained model, then the methods; complete ones first, by average gap.
 
     Args:
         rows: the rows of `comparison.json`, one per model and seed.
 
     Returns:
-        `label`, `model`, `paper`, `seeds` (how many were finished; of teacher and retrained, how many models there
-        are), `missing` (seeds that others have), `failed`, `reason`, `verdicts`; for each number its mean over the
-        seeds, and `<number>_sd`, its standard deviation; NaN where there are none, or fewer than two; of retrained
-        models among themselves, fewer than three. `size_forget` and `size_retain` are means of gaps without their sign.
+        `label`, `model`, `paper`, `seeds` (how many are finished; for teacher and retrained model, how many models
+        there are), `missing` (seeds that other methods have), `failed`, `reason`, `verdicts`; for each number its mean
+        over the seeds (NaN without a finished seed), and `<number>_sd`, its standard deviation (NaN with fewer than two
+        seeds, or fewer than three retrained models compared with each other). `size_forget` and `size_retain` are means
+        of absolute gaps.
 
     Example:
         >>> numbers = {name: 0.5 for name in _NUMBERS}
@@ -86,35 +87,35 @@ def comparison_table(rows: list[Cells]) -> pd.DataFrame:
     every = every.reindex(columns=list(dict.fromkeys([*every.columns, *_NUMBERS, "verdict"])))
     every[list(_NUMBERS)] = every[list(_NUMBERS)].astype(float)
     seeds = every["seed"].nunique()
-    lines = [_line(str(label), own, seeds) for label, own in every.groupby("label", sort=False)]
-    table = pd.DataFrame(lines)
+    merged = [_line(str(label), group, seeds) for label, group in every.groupby("label", sort=False)]
+    table = pd.DataFrame(merged)
     place = table["label"].map({name: order for order, name in enumerate(_FIRST)}).fillna(len(_FIRST))
     order = ["place", "partly", "average_gap"]
     ordered = table.assign(place=place, partly=table["missing"] > 0).sort_values(order, ignore_index=True)
     return ordered.drop(columns=["place", "partly"])
 
 
-def _line(label: str, own: pd.DataFrame, seeds: int) -> Cells:
-    """The seeds of one model in one row; a model that several seeds share counts once."""
-    finished, failed = own[own["status"] == "finished"], own[own["status"] != "finished"]
+def _line(label: str, group: pd.DataFrame, seeds: int) -> Cells:
+    """The seeds of one model in one row; a model shared by several seeds counts once."""
+    finished, failed = group[group["status"] == "finished"], group[group["status"] != "finished"]
     missing, finished = seeds - len(finished), finished.drop_duplicates(["run", *_NUMBERS])
     verdicts = finished["verdict"].dropna().value_counts()
-    line: Cells = {"label": label, "model": own["model"].iloc[0], "paper": own["paper"].iloc[0]}
+    line: Cells = {"label": label, "model": group["model"].iloc[0], "paper": group["paper"].iloc[0]}
     line |= {"seeds": finished["run"].nunique(), "missing": missing}
     line |= {"failed": len(failed), "reason": "; ".join(dict.fromkeys(failed["reason"]))}
     line |= {"verdicts": ", ".join(f"{number} {name}" for name, number in verdicts.items())}
     for name in _NUMBERS:
         known = len(finished) if name in _COMPARED else line["seeds"]
-        least = 3 if line["model"] == RETRAINED and name in _COMPARED else 2  # two retrained models are one pair
+        least = 3 if line["model"] == RETRAINED and name in _COMPARED else 2  # two retrained models make a single pair
         line |= {name: finished[name].mean(), f"{name}_sd": finished[name].std() if known >= least else math.nan}
     return line | {f"size_{name}": finished[f"gap_{name}"].abs().mean() for name in (FORGET, RETAIN)}
 
 
 def comparison_tex(table: pd.DataFrame, metric: str, seeds: int) -> str:
-    r"""The table for a paper, for the package `booktabs`: mean and standard deviation over the seeds, the best bold.
+    r"""The LaTeX table for the package `booktabs`: mean and standard deviation over the seeds, the best in bold.
 
     Args:
-        table: what `comparison_table` gives.
+        table: the table that `comparison_table` returns.
         metric: the name of the levels, such as `Dice`.
         seeds: how many seeds there are.
     """
@@ -133,28 +134,28 @@ def comparison_tex(table: pd.DataFrame, metric: str, seeds: int) -> str:
     ]
     failed = "".join(f"% failed: {row['label']}\n" for row in rows if not row["seeds"])
     if not lines:
-        return f"\\textit{{No run was finished.}}\n{failed}"
+        return f"\\textit{{No run finished.}}\n{failed}"
     style = pd.DataFrame(lines).style.hide(axis="index").format(escape="latex", subset=["Method"])
-    numbers = "of one seed" if seeds == 1 else f"mean $\\pm$ standard deviation over {seeds} seeds"
+    numbers = "one seed" if seeds == 1 else f"mean $\\pm$ standard deviation over {seeds} seeds"
     caption = f"{metric} per subset, {numbers}. Cost: time as a share of retraining."
     text: str = style.to_latex(
         hrules=True,
         column_format="l" + "r" * len(heads),
-        caption=caption if near else f"{caption} No method was finished.",
+        caption=caption if near else f"{caption} No method finished.",
         position_float="centering",
     )
     return text + failed
 
 
 def _near(table: pd.DataFrame) -> list[Cells]:
-    """The methods by their average gap, those with all seeds finished; all where none has."""
+    """The methods with all seeds finished, by average gap; if no method is complete, all with an average gap."""
     known = table[table["model"] == STUDENT].dropna(subset="average_gap")
     whole = known[known["missing"] == 0]
     return as_rows(known if whole.empty else whole)
 
 
 def _part(row: Cells, seeds: int) -> str:
-    """A label, with how much of it there is where seeds are missing."""
+    """A label, with the number of seeds if some are missing."""
     partly = row["model"] == STUDENT and row["missing"]
     return f"{row['label']} ({row['seeds']} of {count(seeds, 'seed')})" if partly else str(row["label"])
 
@@ -168,7 +169,7 @@ def _tex_cell(row: Cells, name: str, *, bold: bool) -> str:
 
 
 def comparison_content(content: Mapping[str, Any], table: pd.DataFrame) -> Cells:
-    """What stands on the page, by the names that its template uses."""
+    """The content of the page, by the template's names."""
     students = table[(table["model"] == STUDENT) & (table["seeds"] > 0)]
     retrained = table[table["model"] == RETRAINED]
     return {
@@ -198,7 +199,7 @@ def comparison_content(content: Mapping[str, Any], table: pd.DataFrame) -> Cells
 
 
 def _floor(table: pd.DataFrame) -> Gaps | None:
-    """How far retrained models are from one another on forget and on retain; none of one alone."""
+    """How far retrained models are from each other on forget and on retain; None with a single one."""
     sizes = table.loc[table["model"] == RETRAINED, [f"size_{FORGET}", f"size_{RETAIN}"]].dropna().to_numpy(float)
     return (float(sizes[0, 0]), float(sizes[0, 1])) if len(sizes) else None
 
@@ -209,12 +210,12 @@ def _metric(content: Mapping[str, Any]) -> str:
 
 
 def _lead(table: pd.DataFrame, seeds: int) -> str:
-    """Which method came nearest, and how sure that is."""
+    """Which method came closest, and how certain that is."""
     near = _near(table)
     if not near:
-        return "No method was finished."
+        return "No method finished."
     first = near[0]
-    text = f"{_part(first, seeds)} came nearest to the retrained model, with an average gap of"
+    text = f"{_part(first, seeds)} came closest to the retrained model, with an average gap of"
     text = f"{text} {number(first['average_gap'])}"
     if len(near) > 1:
         text += f"; next is {_part(near[1], seeds)} with {number(near[1]['average_gap'])}"
@@ -222,31 +223,31 @@ def _lead(table: pd.DataFrame, seeds: int) -> str:
 
 
 def _doubts(first: Cells, table: pd.DataFrame) -> Iterator[str]:
-    """Why the nearest method may be no good one."""
+    """Why even the closest method may not be good."""
     others = table.dropna(subset="average_gap").set_index("model")["average_gap"]
     if TEACHER in others and first["average_gap"] >= others[TEACHER]:
-        yield f"That is not nearer than the original model, with {number(others[TEACHER])}."
+        yield f"That is not closer than the original model, with {number(others[TEACHER])}."
     if RETRAINED in others and first["average_gap"] <= others[RETRAINED]:
-        yield f"That is within what seeds alone make, {number(others[RETRAINED])}."
+        yield f"That is within the difference between retrained models of other seeds, {number(others[RETRAINED])}."
     if first["gap_auc_logistic"] > _TOLERANCE:
         yield (
-            f"Its forgotten patients can still be told by all signals together: an AUC of "
+            f"Its forgotten patients can still be recognized by all signals together: an AUC of "
             f"{number(first['auc_logistic'])}, {signed(first['gap_auc_logistic'])} from the retrained model's."
         )
     if first["seeds"] == 1:
-        yield "It is of one seed, so that chance may have made the order."
+        yield "It was run with one seed, so the order may be chance."
 
 
 def _chances(trials: Sequence[Cells]) -> str:
-    """How many settings the methods had to choose among; empty if none had a choice."""
+    """How many settings were tried per method; empty if no method had more than one."""
     numbers = Counter(trial["label"] for trial in trials)
     if max(numbers.values(), default=1) == 1:
         return ""
     usual = Counter(numbers.values()).most_common(1)[0][0]
     fewer = [f"{label} {number}" for label, number in numbers.items() if number != usual]
-    text = f"Every method was given {count(usual, 'setting')} to choose among"
+    text = f"Settings tried per method: {usual}"
     why = "settings fixed for all methods are not varied, or --trials was different"
-    return f"{text}, but {listed(fewer)}: {why}." if fewer else f"{text}."
+    return f"{text}, except {listed(fewer)} ({why})." if fewer else f"{text}."
 
 
 def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -265,7 +266,7 @@ def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _row(row: Cells, content: Mapping[str, Any]) -> Cells:
-    known = row["model"] != RETRAINED  # among retrained models gaps have no sign, and the average gap says it
+    known = row["model"] != RETRAINED  # gaps between retrained models have no sign; the average gap covers them
     return {
         "label": row["label"],
         "model": row["model"],
@@ -277,17 +278,17 @@ def _row(row: Cells, content: Mapping[str, Any]) -> Cells:
 
 
 def _notes(row: Cells, content: Mapping[str, Any]) -> Iterator[str]:
-    """What stands below a label: its paper, how many seeds, and settings that failed."""
+    """The notes below a label: its paper, how many seeds, and settings that failed."""
     seeds = len(content["seeds"])
     yield row["paper"]
     if seeds > 1 and row["model"] == STUDENT:
         yield f"{row['seeds']} of {seeds} seeds" if row["missing"] else count(seeds, "seed")
     if seeds > 1 and row["model"] == RETRAINED:
         yield count(row["seeds"], "model")
-    own = [trial for trial in content["trials"] if trial["label"] == row["label"]]
-    broken = sum(bool(trial["reason"]) for trial in own)
+    trials = [trial for trial in content["trials"] if trial["label"] == row["label"]]
+    broken = sum(bool(trial["reason"]) for trial in trials)
     if broken:
-        yield f"{broken} of {count(len(own), 'setting')} failed"
+        yield f"{broken} of {count(len(trials), 'setting')} failed"
 
 
 def _gap(row: Cells, name: str) -> str:
@@ -320,11 +321,11 @@ def _duration(seconds: float) -> str:
 
 
 def _trial(trial: Cells) -> Cells:
-    found = {name: trial.get(name) for name in ("score", "auc", "retain_drop", "validation_drop")}
+    criterion = {name: trial.get(name) for name in ("score", "auc", "retain_drop", "validation_drop")}
     return trial | {
-        "settings": ", ".join(trial["settings"]) or "as they are",
+        "settings": ", ".join(trial["settings"]) or "unchanged",
         "seconds": "" if trial["seconds"] is None else duration(trial["seconds"]),
-        "found": ["" if value is None else number(value) for value in found.values()],
+        "found": ["" if value is None else number(value) for value in criterion.values()],
     }
 
 
@@ -340,13 +341,13 @@ def _plots(content: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Plot]:
         f"{row['label']}: {number(row[f'size_{FORGET}'])} on forget, {number(row[f'size_{RETAIN}'])} on retain"
         for row in as_rows(shown)
     )
-    mean = ", as the mean of its size over the seeds" if len(content["seeds"]) > 1 else ""
-    seeds = "" if floor is None else " Dotted lines: how far retrained models of different seeds are from one another."
+    mean = ", as the mean absolute gap over the seeds" if len(content["seeds"]) > 1 else ""
+    seeds = "" if floor is None else " Dotted lines: how far retrained models of different seeds are from each other."
     plot = Plot(
         draw=partial(draw_pareto, shown, metric, floor),
         alt=f"Size of the {metric} gap on forget and on retain cases per method. {values}.",
-        caption=f"How far each method is from the retrained model on forgotten cases (across) and on retained ones (up)"
+        caption=f"How far each method is from the retrained model on forgotten (x axis) and retained cases (y axis)"
         f"{mean}; lower left is better. The line joins the methods that no other beats on both. Axes are logarithmic, "
-        f"and gaps below 0.001 stand at the edge.{seeds}",
+        f"and gaps below 0.001 are drawn at the edge.{seeds}",
     )
     return {"pareto": plot}

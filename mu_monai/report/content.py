@@ -1,4 +1,4 @@
-"""What stands on the page: the runs and records in words and formatted cells, ready for the template."""
+"""The content of the page: the runs and records in words and formatted cells, ready for the template."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN_PAIRS = 20
 
 
 def page_content(tables: ReportTables) -> Cells:
-    """Everything but the figures, by the names that the template uses."""
+    """Everything except the figures, by the template's names."""
     runs, checks, pairs = tables.runs, tables.checks, tables.near_duplicates
     return {
         "bundle": bundle_name(runs),
@@ -59,7 +59,7 @@ def page_content(tables: ReportTables) -> Cells:
 
 
 def bundle_name(runs: Runs) -> str:
-    """The name of the bundle, as the page's title has it."""
+    """The name of the bundle for the page's title."""
     return runs.main.record.bundle.name or "a bundle without a name"
 
 
@@ -70,7 +70,7 @@ def _lead(tables: ReportTables) -> str:
         for name, row in counts.iterrows()
     }
     if STUDENT not in runs.by_role:
-        return "This report shows models as they were trained; nothing has been unlearned in it."
+        return "This report shows trained models; nothing has been unlearned."
     if runs.forget_classes:
         return forgotten.lead(runs, sentences.listed([f"{size} of {name}" for name, size in sizes.items()]))
     forget, retain = (sizes.get(name, "cases that were not scored") for name in (FORGET, RETAIN))
@@ -78,12 +78,12 @@ def _lead(tables: ReportTables) -> str:
 
 
 def _group_by(provenance: dict[str, Any]) -> str:
-    """The column whose groups the split keeps whole."""
+    """The column whose groups are never divided between subsets."""
     return str(provenance.get("group_by") or PATIENT_ID)
 
 
 def _grouping(tables: ReportTables) -> Cells:
-    """What the subsets are divided by, and how many scored cases stand for a patient of their own."""
+    """What the subsets are divided by, and how many scored cases count as a patient each."""
     cases = tables.scores.drop_duplicates(CASE_ID)
     column, unknown = _group_by(tables.runs.provenance), int((cases[PATIENT_ID] == cases[CASE_ID]).sum())
     if column != PATIENT_ID:
@@ -102,10 +102,10 @@ def _grouping(tables: ReportTables) -> Cells:
 
 
 def _epochs(planned: int | None, taken: int) -> str | None:
-    """How many epochs a run took, and how many it was given where it stopped by itself."""
+    """How many epochs a run took, and how many were planned if it stopped early."""
     if planned is None or not 0 < taken < planned:
         return None if planned is None else str(planned)
-    return f"{taken} of {planned}, stopped by itself"
+    return f"{taken} of {planned}, stopped early"
 
 
 def _facts(runs: Runs) -> list[tuple[str, str]]:
@@ -164,15 +164,15 @@ def _tiles(tables: ReportTables) -> list[Cells]:
     runs, records, metric = tables.runs, tables.records, tables.metrics[0]
     values = records[records["metric"] == metric.name].set_index(["model", "subset"])["value"].to_dict()
     names = {
-        FORGET: ("Forgotten cases", f"{metric.label}; the aim is the retrained or unseen level, not 0."),
+        FORGET: ("Forgotten cases", f"{metric.label}; the target is the retrained or unseen level, not 0."),
         RETAIN: ("Retained cases", f"{metric.label}; it should not drop."),
         TEST: ("Unseen cases", f"{metric.label}; it should not drop."),
     }
     tiles: list[Cells] = forgotten.tiles(runs, records) if runs.forget_classes else []
     for subset, (title, aim) in names.items() if not runs.forget_classes else ():
-        found = [(model, sentences.number(values[model, subset], 2)) for model in ROLES if (model, subset) in values]
-        if found:
-            tiles.append({"title": title, "values": found, "aim": aim})
+        levels = [(model, sentences.number(values[model, subset], 2)) for model in ROLES if (model, subset) in values]
+        if levels:
+            tiles.append({"title": title, "values": levels, "aim": aim})
     times = [
         (role, duration(run.record.seconds)) for role, run in runs.by_role.items() if run.record.seconds is not None
     ]
@@ -182,7 +182,7 @@ def _tiles(tables: ReportTables) -> list[Cells]:
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that suits it.
+    """A duration in a suitable unit.
 
     Example:
         >>> duration(7.24), duration(412.5), duration(7384)
@@ -226,12 +226,12 @@ def _utility(tables: ReportTables, metric: Column) -> Cells:
     }
 
 
-def _metric_meaning(runs: Runs, said: str) -> str:
+def _metric_meaning(runs: Runs, meaning: str) -> str:
     if runs.forget_classes and runs.kept_classes:
-        return said.replace(
+        return meaning.replace(
             "over cases", f"over cases and the classes that stay ({sentences.listed(runs.kept_classes)})"
         )
-    return said.replace("over cases", "over cases and classes") if len(runs.kept_classes) > 1 else said
+    return meaning.replace("over cases", "over cases and classes") if len(runs.kept_classes) > 1 else meaning
 
 
 def _utility_row(runs: Runs, row: Cells) -> Cells:
@@ -255,8 +255,12 @@ def _utility_row(runs: Runs, row: Cells) -> Cells:
             sentences.reference_name(row["reference"]),
         )
         cells["drop"] = sentences.signed(row.get("drop", math.nan))
-        said = row | {"subset": RETAIN} if runs.forget_classes else row  # no case is to be forgotten
-        cells["note"] = [sentences.target_sentence(said), sentences.gap_sentence(said), sentences.drop_sentence(said)]
+        reading = row | {"subset": RETAIN} if runs.forget_classes else row  # no case was to be forgotten
+        cells["note"] = [
+            sentences.target_sentence(reading),
+            sentences.gap_sentence(reading),
+            sentences.drop_sentence(reading),
+        ]
     return cells
 
 
@@ -266,13 +270,13 @@ def _paper(tables: ReportTables) -> Cells:
     shown = [column for column in tables.metrics if any(f"{subset}_{column.name}" in table for subset in SUBSETS)]
     metrics = [column.name for column in shown]
     subsets = [subset for subset in SUBSETS if f"{subset}_{metrics[0]}" in table]
-    own = records[records["metric"].isin(metrics)]
-    values = {(row["model"], f"{row['subset']}_{row['metric']}"): row["value"] for row in as_rows(own)}
+    own_records = records[records["metric"].isin(metrics)]
+    values = {(row["model"], f"{row['subset']}_{row['metric']}"): row["value"] for row in as_rows(own_records)}
     rows: list[Cells] = [
         {"data": "this report", "table": bundle_name(runs), "model": model}
-        | {name: value for (found, name), value in values.items() if found == model}
+        | {name: value for (owner, name), value in values.items() if owner == model}
         for model in ROLES
-        if model in set(own["model"])
+        if model in set(own_records["model"])
     ]
     return {
         "source": SOURCE,

@@ -1,4 +1,4 @@
-"""The decision picture: where each classifier sees the forgotten cases."""
+"""The decision figure: where each classifier sees the forgotten cases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MARGIN = 0.04
 
 
 def draw_decision(table: pd.DataFrame, theme: Theme) -> Figure:
-    """Plot the plane of each model: its regions, the cases in the colors of their classes, forget cases as stars.
+    """Plot each model's plane: its regions, the cases in the colors of their classes, and forget cases as stars.
 
     A region is what the model predicts for the nearest case.
 
@@ -52,17 +52,17 @@ def draw_decision(table: pd.DataFrame, theme: Theme) -> Figure:
     return figure
 
 
-def _draw_plane(axes: Axes, own: pd.DataFrame, colors: Mapping[str, Any], theme: Theme) -> None:
-    places = own[["x", "y"]].to_numpy(dtype=float)
+def _draw_plane(axes: Axes, rows: pd.DataFrame, colors: Mapping[str, Any], theme: Theme) -> None:
+    places = rows[["x", "y"]].to_numpy(dtype=float)
     low, high = places.min(axis=0), places.max(axis=0)
     low, high = low - _MARGIN * (high - low) - 1e-6, high + _MARGIN * (high - low) + 1e-6
     grid = np.stack(np.meshgrid(*np.linspace(low, high, _STEPS).T), axis=-1)
     nearest = KDTree(places).query(grid)[1]
-    regions = np.array([colors[name] for name in own[PREDICTED]])[nearest]
+    regions = np.array([colors[name] for name in rows[PREDICTED]])[nearest]
     extent = (low[0], high[0], low[1], high[1])
     axes.imshow(regions, origin="lower", extent=extent, aspect="auto", alpha=0.28, interpolation="nearest")
     for forget in (False, True):
-        part = own[(own[SUBSET] == FORGET) == forget]
+        part = rows[(rows[SUBSET] == FORGET) == forget]
         style: dict[str, Any] = {"s": 80, "marker": "*", "edgecolors": theme.ink, "linewidths": 0.9}
         style = style if forget else {"s": 11, "marker": "o", "linewidths": 0}
         axes.scatter(part["x"], part["y"], color=[colors[name] for name in part[LABEL]], **style)
@@ -73,22 +73,23 @@ def _draw_plane(axes: Axes, own: pd.DataFrame, colors: Mapping[str, Any], theme:
 
 
 def decision_alt(table: pd.DataFrame) -> str:
-    """What the picture shows, in words: how many forget cases each model answers as they are labeled."""
+    """The figure in words: for how many forget cases each model predicts the label."""
     forget = table[table[SUBSET] == FORGET]
-    said = [
-        f"{model} predicts the label of {percent((own[LABEL] == own['predicted']).mean(), 0)} of them"
-        for model, own in ((role, forget[forget[MODEL] == role]) for role in ROLES)
-        if len(own)
+    shares = [
+        f"{model} predicts the label of {percent((rows[LABEL] == rows['predicted']).mean(), 0)} of them"
+        for model, rows in ((role, forget[forget[MODEL] == role]) for role in ROLES)
+        if len(rows)
     ]
     cases = count(table["case_id"].nunique(), "case")
-    return f"Planes of {cases} with each model's regions; the stars are forget cases: {'; '.join(said)}."
+    return f"Planes of {cases} with each model's regions; the stars are forget cases: {'; '.join(shares)}."
 
 
 def decision_caption() -> str:
-    """How to read the picture."""
+    """How to read the figure."""
     return (
-        "Each model's view of the cases by the features that it decides from (t-SNE, a plane for each: compare how the "
-        "stars lie among the others, not where). A dot has the color of its true class, the ground that of the class "
-        "predicted for the nearest case. The student's stars should lie as the retrained model's do: often among their "
-        "own class still, but no longer in the midst of what was memorized. After Figure 4 of arXiv 2505.21872."
+        "Each model's view of the cases by the features that it decides from (t-SNE, one plane per model: compare "
+        "which cases the stars lie among, not where they lie). A dot has the color of its true class, the background "
+        "that of the class predicted for the nearest case. The student's stars should lie as the retrained model's "
+        "do: often still within their own class, but no longer deep among memorized cases. After Figure 4 of arXiv "
+        "2505.21872."
     )

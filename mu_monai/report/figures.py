@@ -1,4 +1,4 @@
-"""The plots of the report, each drawn for a light and for a dark page."""
+"""The plots of the report, each drawn for light and dark pages."""
 
 from __future__ import annotations
 
@@ -61,17 +61,17 @@ Draw = Callable[[Theme], Figure]
 
 def png(figure: Figure) -> bytes:
     """Render a figure as PNG with a transparent background."""
-    FigureCanvasAgg(figure)  # a canvas of its own: pyplot and its global state stay out of this
+    FigureCanvasAgg(figure)  # a canvas of its own avoids pyplot and its global state
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=_DPI, transparent=True, metadata={"Software": None})
     return stream.getvalue()
 
 
 def draw_utility(table: pd.DataFrame, label: str, theme: Theme) -> Figure:
-    """Plot one metric: a row per subset, a point with its interval per model, a tick where the student should be.
+    """Plot one metric: a row per subset, a point with its interval per model, and a tick for the student's target.
 
     Args:
-        table: what `tables.utility_table` gives; scores in [0, 1].
+        table: the table that `tables.utility_table` returns; scores in [0, 1].
         label: the name of the metric, for the axis.
         theme: the colors.
     """
@@ -98,11 +98,11 @@ def draw_utility(table: pd.DataFrame, label: str, theme: Theme) -> Figure:
 
 
 def draw_curve(curve: pd.DataFrame, columns: dict[str, str], title: str, theme: Theme) -> Figure:
-    """Plot columns of a curve over the epochs: one loss term, or one metric with a line per subset.
+    """Plot columns of a training curve over epochs: one loss term, or one metric with a line per subset.
 
     Args:
-        curve: the content of `curve.csv`; empty cells are epochs without evaluation, phase 2 is shaded.
-        columns: the columns to draw, each with its name in the legend; a role or subset, which sets color and line.
+        curve: the content of `curve.csv`; empty cells are epochs without evaluation, and phase 2 is shaded.
+        columns: the columns to draw, each with its role or subset, which is its legend label and sets its color.
         title: the heading of the plot.
         theme: the colors.
     """
@@ -132,11 +132,11 @@ def draw_classes(table: pd.DataFrame, theme: Theme, *, label: str = "F1") -> Fig
     """Plot F1 or Dice per class: a panel per subset, a row per class, a point with its interval per model.
 
     Args:
-        table: what `tables.class_table` gives of one quantity, of the subsets to draw in their order.
+        table: the rows of `tables.class_table` for one quantity and the subsets to draw, in their order.
         theme: the colors.
         label: the name of the quantity, for the axis.
 
-    Source: after Figure 3 of Erase to Retain, arXiv 2511.16574, which has bars of two models and no intervals.
+    Source: after Figure 3 of Erase to Retain, arXiv 2511.16574, which has bars for two models and no intervals.
     """
     subsets, names = list(dict.fromkeys(table["subset"])), sorted(set(table["class"]))
     models = [model for model in ROLES if model in set(table["model"])]
@@ -145,18 +145,18 @@ def draw_classes(table: pd.DataFrame, theme: Theme, *, label: str = "F1") -> Fig
     panels = figure.subplots(1, len(subsets), sharex=True, sharey=True, squeeze=False)[0]
     for axes, subset in zip(panels, subsets, strict=True):
         for place, model in enumerate(models):
-            own = table[(table["subset"] == subset) & (table["model"] == model)]
-            y = own["class"].map(names.index) + (place - (len(models) - 1) / 2) * 0.24
+            rows = table[(table["subset"] == subset) & (table["model"] == model)]
+            y = rows["class"].map(names.index) + (place - (len(models) - 1) / 2) * 0.24
             color = theme.colors[model]
-            axes.hlines(y, own["low"], own["high"], color=color, linewidth=1.8)
-            axes.plot(own["value"], y, _MARKERS[model], color=color, markersize=4.5, label=model)
+            axes.hlines(y, rows["low"], rows["high"], color=color, linewidth=1.8)
+            axes.plot(rows["value"], y, _MARKERS[model], color=color, markersize=4.5, label=model)
         axes.set_title(subset, loc="left", fontsize=11, fontweight="bold", color=theme.colors[subset])
         axes.set_xlabel(label)
         axes.set_xlim(-0.04, 1.04)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
         clean(axes, theme, grid="x")
-        for row in range(1, len(names)):
-            axes.axhline(row - 0.5, color=theme.muted, linewidth=0.5, alpha=0.5)
+        for line in range(1, len(names)):
+            axes.axhline(line - 0.5, color=theme.muted, linewidth=0.5, alpha=0.5)
     panels[0].set_yticks(range(len(names)), [short(name) for name in names])
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -166,7 +166,7 @@ def draw_classes(table: pd.DataFrame, theme: Theme, *, label: str = "F1") -> Fig
 
 
 def draw_layers(table: pd.DataFrame, theme: Theme) -> Figure:
-    """Plot how far each adapted layer moved: a bar for the norm of its update, a tick for the bound on it.
+    """Plot how far each adapted layer moved: a bar for the norm of its update and a tick for its bound.
 
     Args:
         table: `layer`, `norm` and `bound`, a row per layer.
@@ -177,7 +177,7 @@ def draw_layers(table: pd.DataFrame, theme: Theme) -> Figure:
     rows = np.arange(len(table))
     axes.barh(rows, table["norm"], height=0.6, color=theme.colors[STUDENT], label="norm of the update")
     style: dict[str, Any] = {"color": theme.ink, "markersize": 11, "markeredgewidth": 1.6}
-    axes.plot(table["bound"], rows, "|", label="what its factors allow at most", **style)
+    axes.plot(table["bound"], rows, "|", label="bound from its factors", **style)
     axes.set_yticks(rows, [short(name, 44) for name in table["layer"]])
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set_xlim(left=0)
@@ -188,7 +188,7 @@ def draw_layers(table: pd.DataFrame, theme: Theme) -> Figure:
 
 
 def draw_restoration(restoration: Mapping[str, Any], curve: pd.DataFrame, theme: Theme) -> Figure:
-    """Plot the forget loss over both phases, with the teacher's level and how far back toward it is tolerated.
+    """Plot the forget loss over both phases, with the teacher's level and the tolerance.
 
     Args:
         restoration: `measurements.restoration` of `run.json`, with at least one epoch.
@@ -215,9 +215,9 @@ def draw_restoration(restoration: Mapping[str, Any], curve: pd.DataFrame, theme:
             level, name = start - tolerance * (start - teacher), f"tolerance, {100 * tolerance:g} % of the way back"
             axes.axhline(level, color=theme.ink, linestyle=":", linewidth=1.4, label=name)
         _share_axis(axes, start, teacher, theme)
-    kept = first - 1 if restoration["kept_epoch"] is None else restoration["kept_epoch"]
+    kept_epoch = first - 1 if restoration["kept_epoch"] is None else restoration["kept_epoch"]
     ring: dict[str, Any] = {"color": theme.ink, "markersize": 11, "fillstyle": "none", "linestyle": "none"}
-    axes.plot([kept], [losses[kept]], marker="o", label="kept", **ring)
+    axes.plot([kept_epoch], [losses[kept_epoch]], marker="o", label="kept", **ring)
     _shade(axes, first, losses, theme)
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss of the forget cases", color=theme.muted, fontsize=9.5)
@@ -228,7 +228,7 @@ def draw_restoration(restoration: Mapping[str, Any], curve: pd.DataFrame, theme:
 
 
 def _share_axis(axes: Axes, start: float, teacher: float, theme: Theme) -> None:
-    """A second scale: 0 % where restoration began, 100 % at the teacher's level."""
+    """A second scale: 0 % at the start of restoration, 100 % at the teacher's level."""
     way = start - teacher
 
     def share(loss: Any) -> Any:
@@ -245,7 +245,7 @@ def _share_axis(axes: Axes, start: float, teacher: float, theme: Theme) -> None:
 
 
 def _shade(axes: Axes, first: int, epochs: Iterable[float], theme: Theme) -> None:
-    """Name both phases, and shade the second."""
+    """Label both phases and shade the second."""
     low, high = min(epochs) - 0.5, max(epochs) + 0.5
     axes.axvspan(first - 0.5, high, color=theme.muted, alpha=0.15, linewidth=0)
     axes.set_xlim(low, high)
@@ -255,7 +255,7 @@ def _shade(axes: Axes, first: int, epochs: Iterable[float], theme: Theme) -> Non
 
 
 def short(name: str, length: int = 26) -> str:
-    """A name that fits beside a plot, cut at its start.
+    """A name shortened at its start to fit beside a plot.
 
     Example:
         >>> short("model.1.submodule.conv", 12), short("conv", 12)
@@ -268,7 +268,7 @@ def split_columns(curve: pd.DataFrame) -> tuple[list[str], dict[str, dict[str, s
     """Divide the columns of a curve into loss terms and metrics per subset.
 
     Returns:
-        the loss terms, and per metric its columns with their subsets; columns without any number are left out.
+        the loss terms, and per metric its columns with their subsets; columns without any numbers are left out.
 
     Example:
         >>> split_columns(pd.DataFrame({"epoch": [1], "seconds": [2.0], "total": [0.3], "retain_dice": [0.9]}))
@@ -288,7 +288,7 @@ def split_columns(curve: pd.DataFrame) -> tuple[list[str], dict[str, dict[str, s
 
 
 def clean(axes: Axes, theme: Theme, grid: str) -> None:
-    """The look of every plot: a light grid across one axis, and no frame."""
+    """Apply the common style: a light grid along one axis, and no frame."""
     axes.set_axisbelow(True)
     axes.grid(axis="x" if grid == "x" else "y", color=theme.muted, linewidth=0.5, alpha=0.35)
     axes.spines[["top", "right", "left" if grid == "x" else "bottom"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""What a report says where classes were to be forgotten in every case, and no case was."""
+"""The texts of a report on classes that were forgotten in every case, when no case was to be forgotten."""
 
 from __future__ import annotations
 
@@ -21,24 +21,22 @@ def lead(runs: Runs, cases: str) -> str:
 
     Args:
         runs: the runs of the report.
-        cases: how many patients and cases were scored.
+        cases: the numbers of scored patients and cases.
     """
-    gone, kept = (_named(names) for names in (runs.forget_classes, runs.kept_classes))
-    keep = f" and to keep {kept}" if kept else ""
+    gone, remaining = (_named(names) for names in (runs.forget_classes, runs.kept_classes))
+    keep = f" and to keep {remaining}" if remaining else ""
     return f"A trained model was asked to forget {gone} in every case{keep}. It is judged on {cases}."
 
 
 def meaning(subset: str) -> str:
-    """What a subset is."""
+    """What a subset contains."""
     if subset == FORGET:
-        return (
-            "Cases that the split has as forget. Classes were forgotten here, and no case was: read them like retain."
-        )
+        return "Cases that the split marks as forget. Classes were forgotten here, not cases: read them like retain."
     return MEANING[subset]
 
 
 def tiles(runs: Runs, records: pd.DataFrame) -> list[dict[str, Any]]:
-    """The Dice of each forgotten class, on unseen cases where there are any, and of the other classes.
+    """The Dice of each forgotten class, on unseen cases if there are any, and of the other classes.
 
     Args:
         runs: the runs of the report.
@@ -46,10 +44,10 @@ def tiles(runs: Runs, records: pd.DataFrame) -> list[dict[str, Any]]:
     """
     dice = {(row["metric"], row["subset"], row["model"]): row["value"] for row in as_rows(records)}
     scored = [subset for subset in _SEEN if subset in set(records["subset"])]
-    aim = "where the retrained model is, near 0" if RETRAINED in runs.by_role else "near 0"
+    aim = "the retrained model's, near 0" if RETRAINED in runs.by_role else "near 0"
     title = f"Other {'class' if len(runs.kept_classes) == 1 else 'classes'}"
-    kept = f"Dice of {listed(runs.kept_classes)}; it should not drop."
-    found = [
+    kept_aim = f"Dice of {listed(runs.kept_classes)}; it should not drop."
+    entries = [
         (
             f"Forgotten class: {name}",
             str(Metric(DICE, name)),
@@ -59,16 +57,16 @@ def tiles(runs: Runs, records: pd.DataFrame) -> list[dict[str, Any]]:
         for name in runs.forget_classes
         for subset in scored[:1]
     ]
-    found += [(f"{title}, {_SEEN[subset]} cases", DICE, subset, kept) for subset in scored if runs.kept_classes]
+    entries += [(f"{title}, {_SEEN[subset]} cases", DICE, subset, kept_aim) for subset in scored if runs.kept_classes]
     return [
         {
             "title": title,
             "values": [
                 (role, number(dice[metric, subset, role], 2)) for role in ROLES if (metric, subset, role) in dice
             ],
-            "aim": said,
+            "aim": text,
         }
-        for title, metric, subset, said in found
+        for title, metric, subset, text in entries
     ]
 
 

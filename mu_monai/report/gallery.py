@@ -1,4 +1,4 @@
-"""The qualitative figure: what each model answers on the first cases of the retain and forget sets."""
+"""The qualitative figure: each model's answers on the first cases of the retain and forget sets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def draw_gallery(examples: Examples, theme: Theme) -> Figure:
         examples: the arrays of `examples.npz`, with the answers of at least one model.
         theme: the colors.
 
-    Source: after Figure 2 of Erase to Retain, arXiv 2511.16574; the retrained model is added where it is known.
+    Source: after Figure 2 of Erase to Retain, arXiv 2511.16574; the retrained model is added if it is known.
     """
     subset = np.asarray(examples[SUBSET], dtype=str)
     order = [int(row) for name in (RETAIN, FORGET) for row in np.flatnonzero(subset == name)]
@@ -95,7 +95,7 @@ def _show(axes: Axes, array: NDArray[Any], colors: str, theme: Theme) -> None:
 
 
 def _answer(axes: Axes, probabilities: NDArray[Any], true: str, names: NDArray[Any], theme: Theme, color: str) -> None:
-    """A model's class, its probability as a number and a bar and, where another is true, the probability of that."""
+    """A model's class, its probability as number and bar and, if it is wrong, the probability of the true class."""
     top = int(probabilities.argmax())
     right = str(names[top]) == true
     size: dict[str, Any] = {"fontsize": 9.5, "color": theme.ink}
@@ -105,5 +105,5 @@ def _answer(axes: Axes, probabilities: NDArray[Any], true: str, names: NDArray[A
     if not right:
         rest = f"true class {probabilities[names == true].sum():.2f}"
         axes.text(1, 0.24, rest, va="center", ha="right", **size | {"color": theme.muted})
-    axes.set(xlim=(0, 1.1), ylim=(0, 1))  # air before the next model
+    axes.set(xlim=(0, 1.1), ylim=(0, 1))  # space before the next model
     axes.axis("off")

@@ -1,4 +1,4 @@
-"""What an unlearning run measured on itself, in words: how far its weights moved, and what restoration brought back."""
+"""An unlearning run's own measurements in words: how far its weights moved, and what restoration brought back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mu_monai.report.tables import ReportTables, as_rows
 
 
 def measured_content(tables: ReportTables) -> dict[str, Any]:
-    """The sections about weights and restoration, by the names that the template uses; None if nothing is known."""
+    """The sections about weights and restoration by the template's names; None if nothing was measured."""
     return {"drift": _drift(tables), "restoration": _restoration(tables)}
 
 
@@ -19,49 +19,51 @@ def _drift(tables: ReportTables) -> dict[str, Any] | None:
     runs, drift, margins = tables.runs, tables.measurements.get("drift"), tables.measurements.get("margins")
     if drift is None and margins is None:
         return None
-    said: list[tuple[str, str]] = []
+    sentences: list[tuple[str, str]] = []
     if drift is not None:
-        said.append(("Weights", drift_sentence(drift["total"], drift.get("limit"))))
+        sentences.append(("Weights", drift_sentence(drift["total"], drift.get("limit"))))
     if margins is not None:
         several = bool(runs.kept_classes or runs.forget_classes)
         over = "classes" if runs.main.task == CLASSIFICATION else "pixels and classes" if several else "pixels"
         gone = listed(runs.forget_classes)
-        said.append(("Answers (delta)", delta_sentence(margins["delta"], over=over, gone=gone)))
-        said.append(("Features (epsilon)", epsilon_sentence(margins["epsilon"], margins["feature_layer"], gone=gone)))
+        sentences.append(("Answers (delta)", delta_sentence(margins["delta"], over=over, gone=gone)))
+        sentences.append(
+            ("Features (epsilon)", epsilon_sentence(margins["epsilon"], margins["feature_layer"], gone=gone))
+        )
     rows = [
         {"layer": row["layer"], "rank": row["rank"]}
         | {name: number(row[name], 4) for name in ("norm", "spectral_norm", "bound")}
         for row in as_rows(tables.layers)
     ]
-    return {"said": said, "rows": rows}
+    return {"said": sentences, "rows": rows}
 
 
 def _restoration(tables: ReportTables) -> dict[str, Any] | None:
     restoration = tables.measurements.get("restoration")
     if not restoration or not restoration["epochs"]:
         return None
-    kept, stopped = restoration["kept_epoch"], restoration["stopped"]
+    kept_epoch, stopped = restoration["kept_epoch"], restoration["stopped"]
     rows = [
         {
             "epoch": f"{row['epoch']:.0f}",
             "forget_loss": number(row["forget_loss"], 4),
             "retain_loss": number(row["retain_loss"], 4),
             "returned": percent(row["returned"]),
-            "mark": "kept" if row["epoch"] == kept else "",
+            "mark": "kept" if row["epoch"] == kept_epoch else "",
         }
         for row in as_rows(tables.restoration)
     ]
     if stopped:
         rows[-1]["mark"] = "stopped here"
     start = {"epoch": "before", "forget_loss": number(restoration["start_forget_loss"], 4), "retain_loss": number(None)}
-    start |= {"returned": percent(0.0), "mark": "kept" if kept is None else ""}
+    start |= {"returned": percent(0.0), "mark": "kept" if kept_epoch is None else ""}
     teacher = {"epoch": "teacher", "forget_loss": number(restoration["teacher_forget_loss"], 4)}
     teacher |= {"retain_loss": number(None), "returned": percent(1.0), "mark": ""}
     return {"sentence": restoration_sentence(restoration), "rows": [teacher, start, *rows]}
 
 
 def drift_sentence(total: float, limit: float | None) -> str:
-    """How far all weights together are from the teacher's.
+    """The distance of all weights from the teacher's.
 
     Example:
         >>> drift_sentence(1.25, None)
@@ -72,33 +74,33 @@ def drift_sentence(total: float, limit: float | None) -> str:
 
 
 def delta_sentence(delta: float, *, over: str, gone: str = "") -> str:
-    """How far the answers on forget cases moved, or on all training cases where classes were forgotten.
+    """How far the answers on forget cases moved, or on all training cases if classes were forgotten.
 
     Args:
         delta: mean |p_s - p_t|, in [0, 1].
-        over: what the mean is over; where `classes` are among it, their probabilities sum to 1.
+        over: what the mean is over; if that includes `classes`, their probabilities sum to 1.
         gone: the classes that were forgotten; empty if cases were.
     """
     most = "2 divided by the number of classes" if "classes" in over else "1"
     return (
         f"The student's probabilities on {_measured_cases(gone)} differ from the teacher's by {number(delta, 4)} on "
-        f"average over {over}; 0 is the same answer, and {most} is the most there can be. Large here means changed "
-        "answers; it does not prove forgetting."
+        f"average over {over}; 0 means the same answers, and {most} is the maximum. A large value "
+        "means changed answers; it does not prove forgetting."
     )
 
 
 def epsilon_sentence(epsilon: float | None, layer: str | None, *, gone: str = "") -> str:
-    """How far the features of forget cases moved, or of all training cases where the classes `gone` were forgotten."""
+    """How far the features of forget cases moved, or of all training cases if the classes `gone` were forgotten."""
     if epsilon is None:
-        return "No layer is known whose features could be compared, so nothing is said about them."
+        return "No layer is known whose features could be compared, so they were not measured."
     where = f"The features of {_measured_cases(gone)}, averaged over space at {layer},"
     if epsilon == 0:
         return (
             f"{where} are the teacher's: no adapter lies at or before that layer, so the distance is 0 "
-            f"by construction, and what the layers up to it learned of {gone or 'these cases'} is still there."
+            f"by construction, and what the layers up to it learned about {gone or 'these cases'} is still there."
         )
     return (
-        f"{where} are {number(epsilon, 4)} from the teacher's (mean Euclidean distance). Large here "
+        f"{where} are {number(epsilon, 4)} from the teacher's (mean Euclidean distance). A large value "
         f"means changed features; it does not prove that nothing of {gone or 'the cases'} is left in them."
     )
 
@@ -108,7 +110,7 @@ def _measured_cases(gone: str) -> str:
 
 
 def restoration_sentence(restoration: Mapping[str, Any]) -> str:
-    """Whether the watchdog stopped a restoration, and whose weights are kept.
+    """Whether the watchdog stopped a restoration, and which weights are kept.
 
     Args:
         restoration: `measurements.restoration` of `run.json`, with at least one epoch.
@@ -118,21 +120,21 @@ def restoration_sentence(restoration: Mapping[str, Any]) -> str:
     if restoration["start_forget_loss"] <= restoration["teacher_forget_loss"]:
         verdict = (
             "The watchdog could not judge: before restoration began, the forget cases were answered no worse than by "
-            "the teacher, so there was nothing that could come back."
+            "the teacher, so nothing could come back."
         )
     elif restoration["stopped"]:
         last = epochs[-1]
         verdict = (
             f"The watchdog stopped the restoration in epoch {last['epoch']:.0f}: {percent(last['returned'])} of the "
-            f"way back to the teacher's forget loss returned, more than the {percent(tolerance)} that are tolerated."
+            f"way back to the teacher's forget loss returned, more than the tolerance of {percent(tolerance)}."
         )
     else:
-        bound = "no tolerance was set" if tolerance is None else f"{percent(tolerance)} are tolerated"
+        bound = "no tolerance was set" if tolerance is None else f"the tolerance is {percent(tolerance)}"
         verdict = (
             f"The watchdog did not stop the restoration: at most {percent(most['returned'])} of the way back to the "
             f"teacher's forget loss returned, in epoch {most['epoch']:.0f}; {bound}."
         )
-    kept = restoration["kept_epoch"]
-    if kept is None:
-        return f"{verdict} The restoration was taken back: the weights are those from before its first epoch."
-    return f"{verdict} The weights of epoch {kept:.0f} were kept."
+    kept_epoch = restoration["kept_epoch"]
+    if kept_epoch is None:
+        return f"{verdict} The restoration was undone: the weights are those from before its first epoch."
+    return f"{verdict} The weights of epoch {kept_epoch:.0f} were kept."

@@ -1,4 +1,4 @@
-"""The report: one HTML page that needs nothing else, with its figures and tables beside it as files."""
+"""The report: one self-contained HTML page, with its figures and tables beside it as files."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from mu_monai.tables import for_spreadsheets
 
 INDEX_HTML, FIGURES_DIR, TABLES_DIR = "index.html", "figures", "tables"
 _CSS_PIXELS_PER_INCH = 100
-_GENERATOR = '<meta name="generator" content="mu-monai '  # as the template has it, followed by the version
-_HEAD_BYTES = 1024  # the mark stands within them
+_GENERATOR = '<meta name="generator" content="mu-monai '  # as in the templates, followed by the version
+_HEAD_BYTES = 1024  # the generator tag is within them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A plot as the page embeds it.
+    """A plot for embedding in the page.
 
     Args:
         light: data URI for a light page.
         dark: data URI for a dark page.
         width: CSS pixels.
         height: CSS pixels.
-        alt: what it shows, for who cannot see it.
+        alt: alternative text for readers who cannot see it.
         caption: one sentence below it.
     """
 
@@ -55,16 +55,16 @@ def write_report(runs: Runs, records: pd.DataFrame, out: str | Path, *, images: 
     """Write `index.html`, `figures/*.png` and `tables/*.csv`; the folder appears whole or not at all.
 
     Args:
-        runs: what `open_runs` gives.
+        runs: the runs from `open_runs`.
         records: the audit records of `runs.scores`, one row each with the columns of `tables.RECORD_COLUMNS`.
         out: the folder to write; an earlier report there is replaced.
-        images: show images of patients; without them the qualitative figure is left out.
+        images: whether to show images of patients; otherwise the qualitative figure is left out.
 
     Returns:
         the path of `index.html`.
 
     Raises:
-        InputError: if `out` is a file, or a folder with anything but an earlier report by its own mark.
+        InputError: if `out` is a file, or a folder with anything other than an earlier report of mu-monai.
         ValueError: if `records` lacks a column.
     """
     out = Path(out)
@@ -80,11 +80,11 @@ def write_report(runs: Runs, records: pd.DataFrame, out: str | Path, *, images: 
 
 
 def report_page(tables: ReportTables, pictures: Mapping[str, Picture], *, images: bool = True) -> str:
-    """The page of a report as text.
+    """The page of a report as HTML text.
 
     Args:
         tables: the tables of the report.
-        pictures: its plots as they are embedded, by the names of `report_plots`.
+        pictures: its plots for embedding, by the names of `report_plots`.
         images: whether images of patients are shown.
     """
     content = page_content(tables) | {"pictures": pictures, "curves": curve_names(pictures, tables.runs)}
@@ -95,7 +95,7 @@ def render(template: str, content: Mapping[str, Any]) -> str:
     """Fill in a template of this package."""
     environment = Environment(
         loader=PackageLoader("mu_monai.report"),
-        autoescape=True,  # ids and warnings come from files that somebody else may have written
+        autoescape=True,  # ids and warnings come from files that others may have written
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -105,7 +105,7 @@ def render(template: str, content: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _swapped_in(out: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `out` that takes its place on success and vanishes on any exception."""
+    """Yield an empty folder beside `out` that replaces it on success and is deleted on any exception."""
     _check_target(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
@@ -124,12 +124,12 @@ def _check_target(out: Path) -> None:
         return
     strange = sorted({path.name for path in out.iterdir()} - {INDEX_HTML, FIGURES_DIR, TABLES_DIR})
     if strange:
-        raise InputError(f"'{out}' holds '{strange[0]}', which is not part of a report; give a new or an empty folder")
+        raise InputError(f"'{out}' contains '{strange[0]}', which is not part of a report; give a new or empty folder")
     if any(out.iterdir()) and not _is_report(out / INDEX_HTML):
         state = "does not say that mu-monai wrote it" if (out / INDEX_HTML).exists() else "is missing"
         raise InputError(
             f"'{out}' is not empty and not an earlier report: its {INDEX_HTML} {state}; only a report of mu-monai is "
-            "replaced: give a new or an empty folder, or remove this one yourself"
+            "replaced; give a new or empty folder, or remove this one yourself"
         )
 
 
@@ -141,13 +141,13 @@ def _is_report(index: Path) -> bool:
 
 
 def write_figures(plots: Mapping[str, Plot], folder: Path) -> dict[str, Picture]:
-    """Draw plots for light and dark pages into a folder, and give them as the page embeds them."""
+    """Draw plots for light and dark pages into a folder, and return them for embedding in the page."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {}
     for name, plot in plots.items():
         uris = {}
         for theme in THEMES:
-            with rc_context({"text.parse_math": False}):  # a name may hold two $, between which there is not a formula
+            with rc_context({"text.parse_math": False}):  # a name may contain two $ signs that are not math
                 figure = plot.draw(theme)
                 content = png(figure)
             (folder / f"{name}{'' if theme.name == 'light' else '-dark'}.png").write_bytes(content)

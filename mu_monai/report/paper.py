@@ -1,4 +1,4 @@
-"""What the Erase to Retain paper reports, for reference beside one's own numbers."""
+"""The numbers that the Erase to Retain paper reports, for reference beside the report's own."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _UTILITY = {
     },
 }
 
-PAPER_CASES = {"retain": 2016, "forget": 223, "test": 118}  # of its classification, as its accuracies are fractions of
+PAPER_CASES = {"retain": 2016, "forget": 223, "test": 118}  # of its classification, the denominators of its accuracies
 _ACCURACY = {"teacher": (0.8393, 0.8700, 0.6186), "student": (0.9058, 0.6413, 0.5593)}
 
 
 def paper_utility() -> pd.DataFrame:
-    """Tables 2 to 4 of the paper: `table`, `data`, `model` Dice and IoU in [0, 1] per subset, NaN where blank.
+    """Tables 2 to 4 of the paper: `table`, `data`, `model`, and Dice and IoU in [0, 1] per subset, NaN if blank.
 
     Source: arXiv 2511.16574, Tables 2, 3 and 4; the validation columns of Tables 2 and 4 are blank in the paper.
 
@@ -62,7 +62,7 @@ def paper_utility() -> pd.DataFrame:
 
 
 def paper_table(task: str) -> pd.DataFrame:
-    """What the paper reports of a task: `paper_utility` or `paper_accuracy`."""
+    """What the paper reports on a task: `paper_utility` or `paper_accuracy`."""
     return paper_accuracy() if task == CLASSIFICATION else paper_utility()
 
 

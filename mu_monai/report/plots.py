@@ -1,4 +1,4 @@
-"""Which plots a report shows, in their order, each with its alternative text and caption."""
+"""The plots of a report, in order, each with its alternative text and caption."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _SHOWN_LAYERS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """A plot that is not drawn yet.
+    """A plot that has not been drawn yet.
 
     Args:
-        draw: draws it for a theme.
-        alt: what it shows, for who cannot see it.
+        draw: function that draws it for a theme.
+        alt: alternative text for readers who cannot see it.
         caption: one sentence below it.
     """
 
@@ -53,10 +53,10 @@ class Plot:
 
 
 def report_plots(tables: ReportTables, *, images: bool) -> dict[str, Plot]:
-    """The plots of a report by the name of their file.
+    """The plots of a report by file name.
 
     They are `utility`, `losses`, `attacks`, `decision`, `classes`, `<role>-<term or metric>`, `restoration`, `layers`
-    and `gallery`, those that there is something to show in.
+    and `gallery`; plots without content are left out.
 
     Args:
         tables: the tables of the report.
@@ -75,8 +75,8 @@ def report_plots(tables: ReportTables, *, images: bool) -> dict[str, Plot]:
 def curve_names(names: Iterable[str], runs: Runs) -> dict[str, list[str]]:
     """The plots that are curves, by the role of their run; the main run comes first."""
     names = list(names)
-    found = {role: [name for name in names if name.startswith(f"{role}-")] for role in reversed(runs.by_role)}
-    return {role: own for role, own in found.items() if own}
+    by_role = {role: [name for name in names if name.startswith(f"{role}-")] for role in reversed(runs.by_role)}
+    return {role: curves for role, curves in by_role.items() if curves}
 
 
 def _utility(tables: ReportTables) -> Plot:
@@ -100,8 +100,8 @@ def _audit(tables: ReportTables) -> dict[str, Plot]:
         plots["losses"] = Plot(
             draw=partial(draw_losses, tables.scores),
             alt="Losses of forgotten and of unseen patients per model, as histograms.",
-            caption="How the losses are spread; the lines are medians. A teacher knows the forgotten patients: their "
-            "losses lie to the left. For the student, outline and area should lie on one another as they do for the "
+            caption="The distribution of the losses; the lines are medians. A teacher knows the forgotten patients: "
+            "their losses lie further left. For the student, outline and area should overlap as they do for the "
             "retrained model.",
         )
     if len(attacks):
@@ -111,8 +111,8 @@ def _audit(tables: ReportTables) -> dict[str, Plot]:
         plots["attacks"] = Plot(
             draw=partial(draw_attacks, attacks),
             alt=f"AUC of the loss before and after attacks. {values}.",
-            caption="What an attack on the weights brings back. Right of the dashed line forgotten patients are known "
-            "again, left of it they stand out by being answered worse; the student should stay where the retrained "
+            caption="What an attack on the weights brings back. To the right of the dashed line forgotten patients are "
+            "known again; to the left they stand out by worse answers. The student should stay where the retrained "
             "model is.",
         )
     if len(decision):
@@ -138,8 +138,8 @@ def _classes(tables: ReportTables) -> dict[str, Plot]:
     plot = Plot(
         draw=partial(draw_classes, pd.concat(parts), label=label),
         alt=f"{label} with intervals per class, subset and model. {values}.",
-        caption=f"{label} of each class with its 95 % interval over patients. Each student's point should be where the "
-        f"retrained model's is; where there is none, near the teacher's, but for what was forgotten.{source}",
+        caption=f"{label} of each class with its 95 % interval over patients. The student's points should be where the "
+        f"retrained model's are; without one, near the teacher's, except for what was forgotten.{source}",
     )
     return {"classes": plot}
 
@@ -158,7 +158,7 @@ def _restoration(tables: ReportTables) -> dict[str, Plot]:
         alt=f"Loss of the forget cases while the head is restored: {number(restoration['start_forget_loss'])} before, "
         f"{course}; {number(restoration['teacher_forget_loss'])} for the teacher.",
         caption="The loss of the forget cases through unlearning and the restoration after it. In the shaded part it "
-        "should stay up: each step down toward the teacher's level brings something of the forgotten cases back.",
+        "should stay high: each step down toward the teacher's level brings back something of the forgotten cases.",
     )
     return {"restoration": plot}
 
@@ -176,7 +176,7 @@ def _layers(tables: ReportTables) -> dict[str, Plot]:
         draw=partial(draw_layers, most),
         alt=f"Norm of each layer's update with its bound. {values}.",
         caption=f"{which}, in the network's order. The bound follows from the adapter's two factors alone, so no "
-        "bar passes its tick, but for a head that was restored as well.",
+        "bar exceeds its tick, except for a head that was also restored.",
     )
     return {"layers": plot}
 
@@ -204,7 +204,7 @@ def _curves(run: Run, *, of_classes: bool) -> dict[str, Plot]:
 
 
 def _file_name(*parts: str) -> str:
-    return "-".join(re.sub(r"\W+", "_", part) for part in parts)  # a column may hold anything, a path among it
+    return "-".join(re.sub(r"\W+", "_", part) for part in parts)  # a column may have any name, even a path
 
 
 def _course(curve: pd.DataFrame, column: str) -> str:
@@ -214,7 +214,7 @@ def _course(curve: pd.DataFrame, column: str) -> str:
 
 
 def _gallery(examples: Examples, forget_classes: Sequence[str]) -> Plot:
-    _, first = np.unique(examples[CASE_ID], return_index=True)  # of volumes, several views are of one case
+    _, first = np.unique(examples[CASE_ID], return_index=True)  # volumes have several views per case
     subset = np.asarray(examples[SUBSET], dtype=str)[first]
     named = ", ".join(f"{case} ({name})" for case, name in zip(examples[CASE_ID], examples[SUBSET], strict=True))
     sizes = {name: int((subset == name).sum()) for name in (RETAIN, FORGET)}
@@ -228,15 +228,15 @@ def _gallery(examples: Examples, forget_classes: Sequence[str]) -> Plot:
         return Plot(
             draw=partial(draw_class_gallery, examples),
             alt=f"Input, true class and the models' answers. {_answers(examples)}.",
-            caption=f"{choice} Each answer is the most probable class with its probability and, where another class is "
-            "true, the probability of that. For retain the student should answer like the teacher; for forget like a "
+            caption=f"{choice} Each answer is the most probable class with its probability and, if it is wrong, the "
+            "probability of the true class. For retain the student should answer like the teacher; for forget like a "
             "model that never saw the case, which is not always wrong.",
         )
     return Plot(
         draw=partial(draw_gallery, examples),
         alt=f"Input, ground truth and the models' answers for the cases {named}.",
         caption=f"{choice} Answers are probabilities, black 0 and white 1; |T \N{MINUS SIGN} S| is the difference "
-        "between teacher and student, bright where it is large. It should stay dark for retain; for forget the student "
+        "between teacher and student: the brighter, the larger. It should stay dark for retain; for forget the student "
         "should look like a model that never saw the case, not like an empty mask.",
     )
 
@@ -247,30 +247,31 @@ def _volume_gallery(examples: Examples, choice: str, forget_classes: Sequence[st
     models = [role for role in ROLES if role in examples]
     apart = "teacher and student" if {TEACHER, STUDENT} <= set(models) else f"{models[0]} and ground truth"
     aim = (
-        f"The student should no longer draw {listed(forget_classes)}, and everything else like the teacher."
+        f"The student should no longer segment {listed(forget_classes)}, and should segment everything else like the "
+        "teacher."
         if forget_classes
-        else "For retain the student should draw what the teacher draws; for forget what a model draws that never saw "
-        "the case, not nothing."
+        else "For retain the student should segment like the teacher; for forget like a model that never saw the case, "
+        "not nothing."
     )
     return Plot(
         draw=partial(draw_volume_gallery, examples),
         alt=f"Three planes of each case with the outlines of ground truth, {listed(models)}: {named}.",
-        caption=f"{choice} Each view is the slice in which {apart} differ most, with its number in the volume that the "
-        "network sees, counted from 0 to the right, anterior and superior after the bundle's resampling and cropping; "
-        "it is not the number in the image's file. Radiological convention: the patient's right (R) is on the left; "
-        f"sagittal views look to the left, to anterior (A). {aim}",
+        caption=f"{choice} Each view is the slice in which {apart} differ most, with its index in the volume that the "
+        "network sees, counted from 0 toward right, anterior and superior, after the bundle's resampling and cropping; "
+        "it is not the index in the image's file. Radiological convention: the patient's right (R) is on the left; "
+        f"in sagittal views anterior (A) is on the left. {aim}",
     )
 
 
 def _answers(examples: Examples) -> str:
-    """What each model says of each case, in words."""
+    """Each model's answer on each case, in words."""
     names = np.asarray(examples[CLASSES], dtype=str)
-    said = []
+    cases = []
     for row, case in enumerate(examples[CASE_ID]):
         answers = [
             f"{role} {names[examples[role][row].argmax()]} {number(float(examples[role][row].max()), 2)}"
             for role in ROLES
             if role in examples
         ]
-        said.append(f"{case} ({examples[SUBSET][row]}, {examples[LABEL][row]}): {', '.join(answers)}")
-    return "; ".join(said)
+        cases.append(f"{case} ({examples[SUBSET][row]}, {examples[LABEL][row]}): {', '.join(answers)}")
+    return "; ".join(cases)

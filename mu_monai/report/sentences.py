@@ -1,4 +1,4 @@
-"""Numbers in words: what each one means, where it should be, and how far that is known."""
+"""Numbers in words: what each one means, what it should be, and how certain that is."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mu_monai.keys import FORGET, RETAIN, RETRAINED, STUDENT, TEACHER, TEST, VAL
 from mu_monai.runs.numbers import Group
 
 MEANING = {
-    RETAIN: "Cases to keep: they were trained on and stay.",
+    RETAIN: "Cases to keep: the model was trained on them and should still know them.",
     FORGET: "Cases to forget: the teacher was trained on them.",
-    VALIDATION: "Cases that the split keeps out of training, to be looked at while the model is made.",
+    VALIDATION: "Cases that the split keeps out of training, for checking the model during training.",
     TEST: "Cases that the split keeps out of training, called unseen here; nothing was chosen by them.",
 }
 TERMS = {
-    "total": "What a step on retained cases lowers; forget terms count where they share that step. It should flatten.",
-    "supervised": "The error on retained cases; it should stay as low as it began.",
+    "total": "The loss of a step on retained cases, with the forget terms that share that step. It should flatten.",
+    "supervised": "The error on retained cases; it should stay as low as at the start.",
     "distillation": "The distance to the teacher's answers on retained cases; it should stay near 0.",
     "guard": "The squared distance to the teacher's logits on retained cases; it should stay near 0.",
     "background": "How far the answer on forget cases is from all background; it should fall.",
@@ -27,31 +27,31 @@ TERMS = {
     "entropy": "How far the answer on forget cases is from undecided, by its entropy; it should fall toward 0.",
     "uniform": "How far the answer on forget cases is from undecided, by its divergence; it should fall toward 0.",
     "mean_probability": "How far the mean answer over a forget image is from even; it should fall toward 0.",
-    "repulsion": "How alike the features of student and teacher are on forget cases, 1 where they are the same; it "
+    "repulsion": "How similar the features of student and teacher are on forget cases, 1 if they are the same; it "
     "should fall.",
     "total_variation": "How much the answer on forget cases changes from pixel to pixel; it should stay low or fall.",
     "random_label": "The error on forget cases against labels drawn anew for every batch; it should fall toward that "
-    "of guessing, never to 0.",
+    "of guessing, not to 0.",
     "hinge": "How far the losses of forget cases are below their targets, the losses of unseen cases; it should fall.",
-    "settling": "The error on retained cases in the steps that end an epoch; it should stay as low as it began.",
+    "settling": "The error on retained cases in the last steps of an epoch; it should stay as low as at the start.",
     "forget": "The loss of forget cases; it should rise to that of cases never trained on.",
-    # a key of curves that runs of earlier versions have as well, hence its spelling
-    "relabeled": "The error on forget cases against labels that are not theirs; it should fall.",
-    "preference": "How much the true labels of forget cases are preferred; it should fall.",
+    # a column name in the curves of runs of earlier versions too, hence its spelling
+    "relabeled": "The error on forget cases against wrong labels; it should fall.",
+    "preference": "How strongly the true labels of forget cases are preferred; it should fall.",
     "departure": "The distance to the teacher's answers on forget cases; it should rise.",
     "good": "The distance to the teacher's answers on retained cases; it should stay near 0.",
     "bad": "The distance to an untrained network's answers on forget cases; it should fall.",
-    "noise": "The error on noise that stands for the forgotten classes; it should fall while the run impairs.",
-    "l1": "The sum of the absolute values of all weights that train; it should fall.",
+    "noise": "The error on noise that stands for the forgotten classes; it should fall during the impair phase.",
+    "l1": "The sum of the absolute values of all trainable weights; it should fall.",
     "dampened": "The share of weights that were dampened.",
-    "fisher_cases": "How many retained cases the curvature of the loss was taken from.",
+    "fisher_cases": "How many retained cases the curvature of the loss was estimated from.",
     "shift": "How far the weights were moved.",
-    "forget_auc": "How well losses tell forget cases from validation cases, 0.5 where not; it should fall to that.",
+    "forget_auc": "How well losses tell forget cases from validation cases; it should fall to 0.5, guessing.",
     "flip_rate": "The share of forget cases whose answer changed in the boundary search; it should be near 1.",
     "inner_loss_first": "The original model's loss on forget cases before the search for the boundary.",
-    "inner_loss_last": "The original model's loss on forget cases where the search ended; it should be the higher one.",
+    "inner_loss_last": "The original model's loss on forget cases after the search; it should be higher than before.",
 }
-_ANY_TERM = "A term of the method's loss, under the method's own name for it."
+_ANY_TERM = "A term of the method's loss, under the method's own name."
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -77,7 +77,7 @@ def signed(value: float, digits: int = 3) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in a sentence.
+    """Names joined for a sentence.
 
     Example:
         >>> listed(["liver", "spleen", "tumor"]), listed(["spleen"])
@@ -97,7 +97,7 @@ def between(low: float, high: float, *, show: Any = number) -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share of 1 in percent; a dash if there is none.
+    """A share in [0, 1] in percent; a dash if there is none.
 
     Example:
         >>> percent(0.125), percent(-0.0293, 2), percent(None)
@@ -134,7 +134,7 @@ def reference_name(reference: str) -> str:
 
 
 def target_sentence(row: Mapping[str, Any]) -> str:
-    """Where the student's score on a subset should be.
+    """What the student's score on a subset should be.
 
     Args:
         row: a row of `tables.utility_table`: `subset`, `reference` and `ideal`.
@@ -150,7 +150,7 @@ def target_sentence(row: Mapping[str, Any]) -> str:
 
 
 def gap_sentence(row: Mapping[str, Any]) -> str:
-    """What the student's gap says: a direction only where its interval excludes 0.
+    """What the student's gap means: a direction only if its interval excludes 0.
 
     Args:
         row: a row of `tables.utility_table`: `subset`, `patients`, `reference`, `gap`, `gap_low` and `gap_high`.
@@ -166,7 +166,7 @@ def gap_sentence(row: Mapping[str, Any]) -> str:
     name, low, high = reference_name(row["reference"]), row["gap_low"], row["gap_high"]
     patients = count(row["patients"], "patient")
     if math.isnan(low):
-        return f"With {patients} there is no interval, so nothing can be said about the gap of {signed(row['gap'])}."
+        return f"With {patients} there is no interval, so the gap of {signed(row['gap'])} may be chance."
     if low <= 0 <= high:
         return (
             f"It cannot be told apart from {name} with {patients}: the gap is {signed(row['gap'])}, "
@@ -178,33 +178,39 @@ def gap_sentence(row: Mapping[str, Any]) -> str:
 
 
 def drop_sentence(row: Mapping[str, Any]) -> str:
-    """The paper's own criterion for a subset, teacher minus student; empty if unknown or said by the gap."""
+    """The paper's own criterion for a subset, teacher minus student; empty if unknown or the same as the gap."""
     drop = row.get("drop", math.nan)
     if math.isnan(drop) or (
         row["subset"] != FORGET and Group.parse(row["reference"]).model == TEACHER
-    ):  # the gap said it already
+    ):  # the gap is the same number
         return ""
     ends = between(row["drop_low"], row["drop_high"], show=signed)
-    aim = "the paper wants this far above the other drops" if row["subset"] == FORGET else "the paper wants this near 0"
+    aim = (
+        "the paper aims for this to be far above the other drops"
+        if row["subset"] == FORGET
+        else "the paper aims for this to be near 0"
+    )
     return f"From teacher to student it dropped by {number(drop)}{f' ({ends})' if ends else ''}; {aim}."
 
 
 def term_sentence(term: str, role: str, *, of_classes: bool = False) -> str:
-    """What a loss term in the curve of a run means; with `of_classes`, of one that forgets classes and no cases."""
+    """What a loss term in a run's curve means; with `of_classes`, in a run that forgets classes instead of cases."""
     if role != STUDENT:
         return "The loss that the optimizer lowers, or a part of it; it should fall and flatten."
-    said = TERMS.get(term, _ANY_TERM)
+    sentence = TERMS.get(term, _ANY_TERM)
     if of_classes:
-        return said.replace("forget cases", "forgotten classes' voxels").replace("retained cases", "all other voxels")
-    return said
+        return sentence.replace("forget cases", "forgotten classes' voxels").replace(
+            "retained cases", "all other voxels"
+        )
+    return sentence
 
 
 def course_sentence(metric: str, role: str, *, of_classes: bool = False) -> str:
-    """What a metric per subset in the curve of a run means."""
+    """What a metric per subset in a run's curve means."""
     if of_classes and role != TEACHER:
-        return f"Mean {metric} per subset over all classes, the forgotten ones among them; see each class for itself."
+        return f"Mean {metric} per subset over all classes, including the forgotten ones; see the classes one by one."
     if role != STUDENT:
-        return f"Mean {metric} per subset; it should improve and flatten, on subsets never trained on as well."
+        return f"Mean {metric} per subset; it should improve and flatten, also on subsets never trained on."
     return f"Mean {metric} per subset; retain should hold, forget should move toward cases never trained on."
 
 

@@ -39,11 +39,11 @@ COMPOSED_OF = {"good_retain": "retains well", "good_forget": "forgets well"}
 
 @dataclass(frozen=True, eq=False)
 class ReportTables:
-    """What page, plots and files of a report are made of; each table is built once, when it is first asked for.
+    """The tables behind a report's page, plots and files; each is built once, on first use.
 
     Args:
         runs: the runs of the report.
-        records: the audit records of their scores, one row each with the columns of `RECORD_COLUMNS`.
+        records: the audit records of their scores, one row per record with the columns `RECORD_COLUMNS`.
     """
 
     runs: Runs
@@ -61,26 +61,26 @@ class ReportTables:
 
     @cached_property
     def metrics(self) -> tuple[Column, ...]:
-        """The metrics of the records that get a table on the page, the leading one first."""
-        found = set(self.records["metric"])
-        return tuple(column for column in UTILITY.values() if column.label and column.name in found)
+        """The metrics in the records that get a table on the page, the leading one first."""
+        recorded = set(self.records["metric"])
+        return tuple(column for column in UTILITY.values() if column.label and column.name in recorded)
 
     @cached_property
     def utility(self) -> dict[str, pd.DataFrame]:
-        """What `utility_table` gives, by the name of the metric."""
+        """The `utility_table` of each metric, by the metric's name."""
         return {metric.name: utility_table(self.records, metric.name) for metric in self.metrics}
 
     @cached_property
     def classes(self) -> pd.DataFrame:
-        """What `class_table` gives."""
+        """The `class_table` of the records."""
         return class_table(self.records)
 
     @cached_property
     def counts(self) -> pd.DataFrame:
-        """Patients and cases that were scored, per subset: `subset`, `patients`, `cases`."""
+        """The numbers of scored patients and cases per subset: `subset`, `patients`, `cases`."""
         scores = self.runs.main.scores
-        own = scores[scores[MODEL] == self.runs.main.role]
-        table = own.groupby(SUBSET).agg(patients=(PATIENT_ID, "nunique"), cases=(PATIENT_ID, "size"))
+        rows = scores[scores[MODEL] == self.runs.main.role]
+        table = rows.groupby(SUBSET).agg(patients=(PATIENT_ID, "nunique"), cases=(PATIENT_ID, "size"))
         return table.reindex([name for name in SUBSETS if name in table.index]).rename_axis(SUBSET).reset_index()
 
     @cached_property
@@ -95,12 +95,12 @@ class ReportTables:
 
     @cached_property
     def paper(self) -> pd.DataFrame:
-        """What the paper reports of the task; empty for volumes, of which it reports nothing."""
+        """What the paper reports on the task; empty for volumes, which it does not cover."""
         return pd.DataFrame() if self.runs.volumes else paper_table(self.runs.main.task)
 
     @cached_property
     def checks(self) -> pd.DataFrame:
-        """What the runs proved about themselves: `model`, `name`, `passed`, `detail`."""
+        """The self-checks of the runs: `model`, `name`, `passed`, `detail`."""
         rows = [
             {"model": role, "name": check.name, "passed": check.passed, "detail": check.detail}
             for role, run in self.runs.by_role.items()
@@ -116,7 +116,7 @@ class ReportTables:
 
     @cached_property
     def provenance(self) -> pd.DataFrame:
-        """Where everything comes from: `item`, and one column of text per run."""
+        """The provenance of the runs: `item`, and one column of text per run."""
         columns = {role: _flat(run.record) for role, run in self.runs.by_role.items()}
         items = dict.fromkeys(item for column in columns.values() for item in column)
         return pd.DataFrame(
@@ -125,7 +125,7 @@ class ReportTables:
 
     @property
     def measurements(self) -> Mapping[str, Any]:
-        """What the unlearning run measured on itself; empty if it did not."""
+        """The unlearning run's own measurements; empty if there are none."""
         return self.runs.by_role[STUDENT].record.measurements if STUDENT in self.runs.by_role else {}
 
     @cached_property
@@ -136,59 +136,59 @@ class ReportTables:
 
     @cached_property
     def restoration(self) -> pd.DataFrame:
-        """What the watchdog saw: `epoch`, `forget_loss`, `retain_loss` (nats), `returned`, 1 at the teacher's level."""
+        """The watchdog's losses: `epoch`, `forget_loss`, `retain_loss` (nats), `returned` (1: the teacher's level)."""
         epochs = (self.measurements.get("restoration") or {}).get("epochs") or []
         return pd.DataFrame(epochs, columns=["epoch", "forget_loss", "retain_loss", "returned"])
 
     @cached_property
     def parents(self) -> dict[str, pd.DataFrame]:
-        """The scores of the two runs that the student was composed of, as far as they are where they were."""
-        found = self.measurements.get("composition") or {}
-        scores = {key: _parent_scores(found[key]) for key in COMPOSED_OF if found}
+        """The scores of the two runs that the student was composed of, if they are still in their folders."""
+        composition = self.measurements.get("composition") or {}
+        scores = {key: _parent_scores(composition[key]) for key in COMPOSED_OF if composition}
         return {key: table for key, table in scores.items() if table is not None}
 
     @cached_property
     def composed(self) -> pd.DataFrame:
         """Mean Dice or accuracy per subset of both parents and the composed model: `model`, `method`, and the subsets.
 
-        Teacher and retrained model stand beside them, as far as they were scored. A run that is no longer where it was,
-        or has other weights by now, has no row; without a composition there is none.
+        Teacher and retrained model are included if they were scored. A run that was moved or now has other weights has
+        no row; without a composition the table is empty.
         """
-        found = self.measurements.get("composition")
-        if not found:
+        composition = self.measurements.get("composition")
+        if not composition:
             return pd.DataFrame()
-        of = {role: self.scores[self.scores[MODEL] == role] for role in (TEACHER, RETRAINED, STUDENT)}
-        tables = {role: of[role] for role in (TEACHER, RETRAINED)}
+        by_role = {role: self.scores[self.scores[MODEL] == role] for role in (TEACHER, RETRAINED, STUDENT)}
+        tables = {role: by_role[role] for role in (TEACHER, RETRAINED)}
         tables |= {COMPOSED_OF[key]: table for key, table in self.parents.items()}
-        methods = {name: found[key]["method"] for key, name in COMPOSED_OF.items()}
+        methods = {name: composition[key]["method"] for key, name in COMPOSED_OF.items()}
         metric = leading_metric(self.scores)
         rows = [
             {"model": name, "method": methods.get(name, "")} | table.groupby(SUBSET)[metric].mean().to_dict()
-            for name, table in (tables | {"composed": of[STUDENT]}).items()
+            for name, table in (tables | {"composed": by_role[STUDENT]}).items()
             if len(table)
         ]
         return pd.DataFrame(rows)
 
     @cached_property
     def audit_records(self) -> pd.DataFrame:
-        """The records of `audit.json`, one row each; a number that is not there is NaN."""
+        """The records of `audit.json`, one row each; missing numbers are NaN."""
         table = pd.DataFrame(self.runs.audit.get("records") or [], columns=[*RECORD_COLUMNS, "attack"])
         words = ("model", "metric", "subset", "reference", "attack")
         return table.astype({name: float if name not in words else str for name in table.columns})
 
     @cached_property
     def patients(self) -> pd.DataFrame:
-        """The forgotten patients of `audit.json`, the most exposed first."""
+        """The forgotten patients of `audit.json`, most exposed first."""
         return pd.DataFrame(self.runs.audit.get("patients") or [])
 
     @cached_property
     def subgroups(self) -> pd.DataFrame:
-        """The groups of kept and unseen cases of `audit.json`, flagged ones first."""
+        """The subgroups of retained and unseen cases in `audit.json`, flagged ones first."""
         table = pd.DataFrame(self.runs.audit.get("subgroups") or [])
         return table.astype({"low": float, "high": float}) if len(table) else table
 
     def files(self) -> dict[str, pd.DataFrame]:
-        """The tables that stand beside the page, by the names of their files; those without a row are left out."""
+        """The tables written beside the page, by file name; optional tables without rows are left out."""
         always = {
             "records": self.records,
             "scores": self.scores,
@@ -199,7 +199,7 @@ class ReportTables:
             **self.utility,
             **{f"curve_{role}": run.curve for role, run in self.runs.by_role.items() if len(run.curve)},
         }
-        where_known = {
+        optional = {
             "paper": self.paper,
             "classes": self.classes,
             "layers": self.layers,
@@ -209,11 +209,11 @@ class ReportTables:
             "patients": self.patients,
             "subgroups": self.subgroups,
         }
-        return always | {name: table for name, table in where_known.items() if len(table)}
+        return always | {name: table for name, table in optional.items() if len(table)}
 
 
 def as_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table, each by the names of its columns."""
+    """The rows of a table as dicts by column name."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
@@ -226,7 +226,7 @@ def utility_table(records: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     Returns:
         `subset`, `patients`, `cases`; per model `<model>`, `<model>_low`, `<model>_high`; for the student `reference`,
-        `gap`, `gap_low`, `gap_high`, `ideal` and, where the teacher is known, `drop`, `drop_low`, `drop_high`.
+        `gap`, `gap_low`, `gap_high`, `ideal` and, if the teacher is known, `drop`, `drop_low`, `drop_high`.
     """
     rows: dict[str, dict[str, Any]] = {}
     for record in records[records["metric"] == metric].to_dict("records"):
@@ -241,9 +241,9 @@ def utility_table(records: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def class_table(records: pd.DataFrame) -> pd.DataFrame:
-    """What is known of every class, one row per model and subset: `quantity`, `class`, and the columns of the records.
+    """The records of every class, one row per model and subset: `quantity`, `class`, and the columns of the records.
 
-    A classifier's classes have an `f1`; classes of masks have a `dice` and, where they are known, `hd95`, `volume` and
+    A classifier's classes have an `f1`; classes of masks have a `dice` and, if they are known, `hd95`, `volume` and
     `volume_error`.
 
     Example:
@@ -252,8 +252,8 @@ def class_table(records: pd.DataFrame) -> pd.DataFrame:
         [{'quantity': 'f1', 'class': 'nevus', 'value': 0.8}]
     """
     metrics = [Metric.parse(str(name)) for name in records["metric"]]
-    found: dict[str, Any] = {"quantity": [m.quantity for m in metrics], "class": [m.of for m in metrics]}
-    named = records.assign(**found)
+    columns: dict[str, Any] = {"quantity": [m.quantity for m in metrics], "class": [m.of for m in metrics]}
+    named = records.assign(**columns)
     return named[named["quantity"].isin(PER_CLASS) & named["class"].notna()].reset_index(drop=True)
 
 
@@ -263,7 +263,7 @@ def leading(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _parent_scores(parent: Mapping[str, Any]) -> pd.DataFrame | None:
-    """The scores of one of the two runs; None if it is gone, or another run has taken its place."""
+    """The scores of one of the two runs; None if it is gone or was replaced by another run."""
     folder = Path(parent["run"])
     try:
         run = open_run(folder)
@@ -274,14 +274,14 @@ def _parent_scores(parent: Mapping[str, Any]) -> pd.DataFrame | None:
 
 
 def _flat(record: RunRecord) -> dict[str, str]:
-    """The lines of `run.json` that are worth a row, as `group: name` and text."""
-    said = record.to_json()
+    """The entries of `run.json` for the provenance table, as `group: name` and text."""
+    content = record.to_json()
     names = ("verb", "started", "seconds", "peak_memory_mib", "device", "seed", "max_epochs", "subsets")
-    lines: dict[str, Any] = {name: said.get(name) for name in names}
-    lines["forget_classes"] = said["forget_classes"] or None
+    lines: dict[str, Any] = {name: content.get(name) for name in names}
+    lines["forget_classes"] = content["forget_classes"] or None
     for group in ("bundle", "versions", "sha256"):
-        lines |= {f"{group}: {name}": value for name, value in said[group].items()}
-    method = said["method"] or {}
+        lines |= {f"{group}: {name}": value for name, value in content[group].items()}
+    method = content["method"] or {}
     lines |= {"preset": record.preset, "method": method.get("name")}
     lines |= {f"method: {name}": value for name, value in method.get("settings", {}).items()}
     lines |= {"teacher": record.teacher, "split": record.split.file}

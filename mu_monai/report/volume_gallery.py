@@ -1,4 +1,4 @@
-"""The qualitative figure of volumes: three planes of each case with the outlines that every model draws."""
+"""The qualitative figure of volumes: three planes of each case with the outlines of every model."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from mu_monai.runs.examples import CLASSES, Examples
 
 _CELL = 2.5  # inches
 _STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
-_WIDTHS = {LABEL: 3.0, "teacher": 2.2, "retrained": 1.6, "student": 1.0}  # outlines on one another stay visible
+_WIDTHS = {LABEL: 3.0, "teacher": 2.2, "retrained": 1.6, "student": 1.0}  # overlapping outlines stay visible
 _COLORS = DARK.colors | {LABEL: "#ffffff"}  # images are dark on any page
 _FACE = "#10151b"
 _SHOWN_CLASSES = 8
-_SIDES = {"axial": "R", "coronal": "R", "sagittal": "A"}  # what is at the left side of a view
+_SIDES = {"axial": "R", "coronal": "R", "sagittal": "A"}  # the side of the patient at the left of a view
 
 
 def draw_volume_gallery(examples: Examples, theme: Theme) -> Figure:
     """Draw a row per case, retain first, and a column per plane: outlines of ground truth and models over the image.
 
-    A model has its color and a class its line style; ground truth is white and wide, and the models' lines get
-    narrower, so that outlines on one another can all be seen.
+    Models differ in color and classes in line style. The ground truth is white and wide, and the models' lines get
+    narrower, so overlapping outlines all stay visible.
 
     Args:
         examples: the arrays of `examples.npz` of volumes, with the answers of at least one model.
-        theme: the colors of the page; those of the outlines are the same on any page, since images are dark.
+        theme: the colors of the page; the outlines have the same colors on any page, since images are dark.
     """
     subset, cases, planes = (np.asarray(examples[name], dtype=str) for name in (SUBSET, CASE_ID, PLANE))
     order = list(dict.fromkeys(cases[row] for name in (RETAIN, FORGET) for row in np.flatnonzero(subset == name)))
@@ -74,17 +74,17 @@ def _outlines(axes: Axes, examples: Examples, row: int) -> None:
 
 
 def _region(mask: NDArray[np.uint8], index: int) -> NDArray[np.bool_]:
-    """A class together with the classes that it encloses, whose own outlines would be drawn twice."""
+    """A class together with the classes that it encloses, whose outlines would otherwise be drawn twice."""
     region = mask == index
     return region | (binary_fill_holes(region) & (mask > 0))
 
 
 def _legend(figure: Figure, examples: Examples) -> None:
-    """The colors of the models and, of several classes, the line styles of those that are drawn."""
+    """The colors of the models and, if there are several classes, the line styles of the classes shown."""
     names = {LABEL: "ground truth"} | {role: role for role in ROLES if role in examples}
     handles = [Line2D([], [], color=_COLORS[key], linewidth=_WIDTHS[key], label=name) for key, name in names.items()]
-    found = np.unique(np.concatenate([np.unique(examples[name]) for name in names]))
-    shown = [int(index) - 1 for index in found if index] if len(examples[CLASSES]) > 2 else []
+    drawn = np.unique(np.concatenate([np.unique(examples[name]) for name in names]))
+    shown = [int(index) - 1 for index in drawn if index] if len(examples[CLASSES]) > 2 else []
     for index in shown[:_SHOWN_CLASSES]:
         style, name = _STYLES[index % len(_STYLES)], short(str(examples[CLASSES][index + 1]))
         handles.append(Line2D([], [], color=DARK.ink, linestyle=style, linewidth=1.4, label=name))

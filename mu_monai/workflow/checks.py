@@ -22,7 +22,7 @@ from mu_monai.workflow.recipe import FORGET_CLASSES
 
 
 def classes_to_forget(parser: ConfigParser, overrides: Mapping[str, Any]) -> list[str]:
-    """The classes of a mask that a config with overrides asks to forget; None if it forgets cases."""
+    """The classes of a mask that a config with overrides asks to forget; empty if it forgets cases."""
     names = overrides.get(FORGET_CLASSES, parser.get(FORGET_CLASSES) or [])
     return list(names) if isinstance(names, list) else [str(names)]
 
@@ -39,7 +39,7 @@ def class_problems(parser: ConfigParser, overrides: Mapping[str, Any]) -> list[s
     if FORGET_CLASSES not in parser:
         return [
             f"--forget-class {', '.join(names)} is not for this bundle: its config has no id '{FORGET_CLASSES}', since "
-            "its masks have no classes to forget; use volume3d or a similar bundle, or choose cases with the split's "
+            "its masks have no classes to forget; use volume3d or a similar bundle, or forget cases: mu-monai split "
             "--forget"
         ]
     if not isinstance(overrides.get(FORGET_CLASSES, []), list):
@@ -78,11 +78,11 @@ def place_problems(places: Mapping[str, str | Path | None]) -> list[str]:
 
     Example:
         >>> place_problems({"--out": "runs/#1", "--split": "split.json"})  # doctest: +ELLIPSIS
-        ["--out 'runs/#1' cannot stand in a MONAI config; use a path without # and :: that does not begin with ..."]
+        ["--out 'runs/#1' cannot be used in a MONAI config; use a path without # and :: that does not begin with ..."]
     """
     return [
-        f"{option} '{place}' cannot stand in a MONAI config; use a path without # and :: that does not begin with $, @ "
-        "or %, also in the names of the folders that it lies in"
+        f"{option} '{place}' cannot be used in a MONAI config; use a path without # and :: that does not begin with $, "
+        "@ or %; this includes the folders above it"
         for option, place in places.items()
         if place is not None and not (is_plain(str(place)) and is_plain(str(Path(place).resolve())))
     ]
@@ -149,13 +149,13 @@ def changed_problems(run: Path, record: RunRecord, split: Split | None, weights:
     )
 
 
-def _other_weights(run: Path, role: str, path: str, wanted: str | None) -> list[str]:
-    found = weights_sha256(read_weights(path))
+def _other_weights(run: Path, role: str, path: str, recorded: str | None) -> list[str]:
+    digest = weights_sha256(read_weights(path))
     problems = [
-        f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {found}; its record "
-        f"names {wanted}); put the original file back"
+        f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {digest}; its record "
+        f"has {recorded}); put the original file back"
     ]
-    return [] if found == wanted else problems
+    return [] if digest == recorded else problems
 
 
 def _other_cases(run: Path, record: RunRecord, split: Split) -> list[str]:

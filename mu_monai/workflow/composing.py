@@ -1,4 +1,4 @@
-"""Compose one model of two unlearned models of one teacher."""
+"""Compose one model from two unlearned models of the same teacher."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def compose(
     quiet: bool = False,
     trust: Trust = STRANGER,
 ) -> Path:
-    """Compose a model of two finished unlearning runs, fine-tune it on retain cases, and score every case.
+    """Compose a model from two finished unlearning runs, fine-tune it on retain cases, and score every case.
 
-    Bundle, split, teacher, network, transforms and loss are those of both runs.
+    Both runs must have the same bundle, split, teacher, network, transforms and loss; the composed run has these too.
 
     Args:
         good_retain: folder of the run whose features are kept.
@@ -50,7 +50,7 @@ def compose(
         share: the share of `good_forget`, in [0, 1]; by default 0.5.
         fine_tune: `all` weights, or only the `head`.
         settings: `KEY=VALUE` overrides of config ids, such as `max_epochs=2`.
-        resume: go on with an interrupted run.
+        resume: continue an interrupted run.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         quiet: no progress bar.
         trust: how far the runs are trusted.
@@ -70,20 +70,20 @@ def compose(
     raise_if_any(collect(*(lambda folder=folder: runs.append(open_run(folder, *uses)) for folder in folders)))
     record, other = (run.record for run in runs)
     bundle, split = trust.bundle_of(record), record.split.file
-    config, given = LayeredConfig(bundle, "unlearn"), parse_settings(settings)
+    config, overrides = LayeredConfig(bundle, "unlearn"), parse_settings(settings)
     config.lay("recipe", recipe_of(_METHOD, bundle, config.read()))
     parser = config.read()
     chosen: dict[str, Any] = {"method::good_retain": str(folders[0]), "method::good_forget": str(folders[1])}
     chosen |= {"method::how": how, "method::fine_tune": fine_tune} | ({} if share is None else {"method::share": share})
     config.lay("options", {"run_dir": str(out), "resume": resume, "quiet": quiet, "teacher": record.teacher} | chosen)
     config.lay("options", common_options(bundle, split, device))
-    config.lay("settings", given)
+    config.lay("settings", overrides)
     opened, broken = usable_split(split, [RETAIN])
     raise_if_any(
         collect(
             lambda: [text for run in runs for text in _parent_problems(run)],
             lambda: _pair_problems(folders, record, other),
-            lambda: list(unknown_ids(parser, list(given))),
+            lambda: list(unknown_ids(parser, list(overrides))),
             lambda: _share_problems(how, share),
             lambda: broken,
             lambda: [text for run in runs for text in _changed(run, Path(split), opened)],
@@ -120,16 +120,16 @@ def _pair_problems(folders: Sequence[Path], first: RunRecord, second: RunRecord)
         "split": lambda record: record.sha256.split,
         "bundle": lambda record: record.bundle.name,
     }
-    for what, of in compared.items():
-        if of(first) != of(second):
+    for what, value in compared.items():
+        if value(first) != value(second):
             yield (
-                f"'{folders[0]}' and '{folders[1]}' differ in their {what} ({of(first)}, {of(second)}); compose runs "
-                "of one teacher on one split"
+                f"'{folders[0]}' and '{folders[1]}' differ in their {what} ({value(first)}, {value(second)}); compose "
+                "runs of the same teacher on the same split"
             )
 
 
 def _config_problems(folders: Sequence[Path], bundle: Bundle, trust: Trust) -> list[str]:
-    """Which config ids of the model's use differ between the runs."""
+    """The config ids that decide how the models are used and differ between the runs."""
     first, second = (inherited(folder, bundle, trust=trust) for folder in folders)
     return [
         f"config id '{key}' is {first.get(key)!r} in '{folders[0]}' and {second.get(key)!r} in '{folders[1]}'; compose "
@@ -142,7 +142,7 @@ def _config_problems(folders: Sequence[Path], bundle: Bundle, trust: Trust) -> l
 def _share_problems(how: str, share: float | None) -> list[str]:
     if share is None or how != "head":
         return []
-    return [f"--share {share} has no effect with --how head, which takes the whole head; omit it, or use another"]
+    return [f"--share {share} has no effect with --how head, which takes the whole head; omit it, or use another --how"]
 
 
 def _changed(run: Run, file: Path, opened: Split | None) -> list[str]:

@@ -17,21 +17,21 @@ from mu_monai.workflow.reporting import report
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
 
-_IMAGE = "image_size=[96, 96]"  # 1/7 of the bundle's default pixels: the demo should take minutes on a CPU
-# The paper's 15 epochs of batches of 64 at 1e-4 are hundreds of steps on ISIC and 15 on the phantoms: smaller batches
-# and a larger rate stand in for the missing steps. Weight and epochs were chosen where the Dice of the forget cases
-# meets that of the validation cases; the paper's weight of 3 drives it to 0 here, far below any unseen case.
+_IMAGE = "image_size=[96, 96]"  # 1/7 of the bundle's pixels: the demo should take minutes on a CPU
+# The paper's 15 epochs of batches of 64 at 1e-4 are hundreds of steps on ISIC but 15 on the phantoms: smaller batches
+# and a larger learning rate make up for the missing steps. Weight and epochs were chosen so that the Dice of the forget
+# cases matches that of the validation cases; the paper's weight of 3 drives it to 0 here, far below any unseen case.
 _UNLEARNING = (
     *(_IMAGE, "max_epochs=9", "batch_size=8", "learning_rate=0.001", "score_interval=3"),
     "method#forget_weight=0.3",
 )
-# Volumes are resampled to voxels of twice the size, an eighth of their number, for a network with fewer layers.
+# Volumes are resampled to voxels twice as large in each direction, for a network with fewer layers.
 _VOLUME = (
     *("spacing=[3.0, 3.0, 4.0]", "patch_size=[32, 32, 32]"),
     *("network_def#channels=[8, 16, 32, 64]", "network_def#strides=[2, 2, 2]"),
 )
 # Chosen the same way, among the weights 0.3 and 1 and up to 10 epochs: the Dice of the forget cases falls from 0.94 to
-# that of the validation cases, and the retained ones keep theirs.
+# that of the validation cases, and that of the retained cases stays.
 _VOLUME_UNLEARNING = ("max_epochs=7", "learning_rate=0.001", "score_interval=3", "method#forget_weight=0.3")
 logger = logging.getLogger(__name__)
 
@@ -42,8 +42,8 @@ class _Job:
 
     Args:
         bundle: a shipped one.
-        patients: how many, with `images_per_patient` each.
-        training: settings of teacher and retrained model.
+        patients: the number of patients, with `images_per_patient` each.
+        training: settings of the teacher and of the retrained model.
         unlearning: settings of the unlearning, besides those taken from the teacher's run.
     """
 

@@ -24,7 +24,7 @@ def scored_instead(run: str | Path, bundle: str | Path, device: str | None, trus
 
     Args:
         run: the run folder.
-        bundle: the bundle that it was made with.
+        bundle: the bundle that the run was made with.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         trust: how far the run is trusted.
 

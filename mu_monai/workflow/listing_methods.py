@@ -1,4 +1,4 @@
-"""The unlearning methods that there are, with what they do and their settings."""
+"""The available unlearning methods, with what they do and their settings."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from mu_monai.runs.origin import origin_of
 
 
 def methods() -> dict[str, dict[str, Any]]:
-    """Each method by its name on the command line: what it is, where it comes from, what it needs, costs and takes.
+    """Each method by its command-line name: what it is, where it comes from, what it needs and costs, its settings.
 
     Returns:
         by name, ours first and then those of other packages: `summary`, `package` with its `version`, `paper`, `tasks`,
-        `needs`, `cost`, `forgets_classes`, `settings` with their defaults, and in words what each setting may be,
-        `allowed`.
+        `needs`, `cost`, `forgets_classes`, `settings` with their defaults, and `allowed`, the allowed values of each
+        setting in words.
 
     Example:
-        >>> found = methods()["erase-to-retain"]
-        >>> found["paper"], found["needs"], found["settings"]["forget_weight"], found["allowed"]["forget_weight"]
+        >>> method = methods()["erase-to-retain"]
+        >>> method["paper"], method["needs"], method["settings"]["forget_weight"], method["allowed"]["forget_weight"]
         ('arXiv 2511.16574', ['retain labels', 'teacher'], 3.0, 'a number of 0 or more')
     """
     return {

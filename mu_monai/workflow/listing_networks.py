@@ -1,4 +1,4 @@
-"""The networks whose decoder, head and features are known, with what adapters in them cost."""
+"""The networks whose decoder, head and features are known, with the cost of adapters in them."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def networks() -> pd.DataFrame:
     """One row per known network and number of dimensions, measured on an example that is built without its weights.
 
     Returns:
-        The columns `network`, `dims`, `weights` (number of weights of the example), `head`, `features`, and for scope
-        `decoder` and scope `all` the number of adapted layers and the share of weights that adapters of rank 8 train,
-        in percent of the example's and theirs, with ranks clamped to what a layer can hold. A network whose optional
-        packages are not installed has empty cells.
+        The columns `network`, `dims`, `weights` (number of weights of the example), `head`, `features`, and for the
+        scopes `decoder` and `all` the number of adapted layers and the share of weights that adapters of rank 8 train,
+        in percent of the weights of the example and its adapters. A rank is clamped to what its layer can hold. A
+        network whose optional packages are not installed has empty cells.
 
     Example:
         >>> table = networks()

@@ -1,6 +1,6 @@
-"""The options of the verbs that pass theirs on: an audit, a comparison, and whom a split forgets.
+"""The options of an audit, of a comparison, and of whom a split forgets, which are passed on as one object.
 
-The other verbs take theirs as keywords.
+The other verbs take their options as keywords.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class ForgetChoice:
 
     Args:
         fraction: share of the training patients, in (0, 1).
-        ids: a file of patient or case ids, one a line.
+        ids: a file of patient or case ids, one per line.
         where: a condition over the columns of the manifest, such as `device == 'a'`.
-        share: with `where`, that of the training patients found, in (0, 1); None for all.
+        share: with `where`, the share of the matching training patients to forget, in (0, 1); None for all.
 
     Example:
         >>> ForgetChoice(where="device == 'a'", share=0.5)
@@ -42,10 +42,10 @@ class AuditOptions:
 
     Args:
         references: run folders of models that were retrained without the forgotten patients, with different seeds; the
-            first is what the student is compared with.
+            student is compared with the first.
         siblings: run folders of the same unlearning with other seeds, for KLoM.
         attacks: names of attacks on the weights, or `all`.
-        shadows: how many shadow models LiRA compares with, at least 4; 0 for none.
+        shadows: the number of shadow models that LiRA compares with, at least 4; 0 for none.
         pool: the folder that the shadow models are kept in.
         by: the columns of the split to group cases by; by default all with 2 to 20 values.
         seed: seed of draws and attacks, >= 0.
@@ -73,14 +73,14 @@ class AuditOptions:
     quiet: bool = False
 
     def problems(self) -> Iterator[str]:
-        """What is wrong whatever the run is.
+        """What is wrong with the options, regardless of the run.
 
         Example:
             >>> list(AuditOptions(seed=-1).problems())
             ['--seed -1 is not allowed; use 0, 1, 2 ...']
         """
         if bool(self.shadows) != (self.pool is not None):
-            yield "--shadows N and --pool FOLDER belong together: how many shadow models there are to be, and where"
+            yield "--shadows N and --pool FOLDER must be given together: the number of shadow models, and their folder"
         if self.shadows and self.shadows < LEAST_SHADOWS:
             yield (
                 f"--shadows {self.shadows} is not allowed: each patient needs 2 shadow models that were trained on it "
@@ -95,11 +95,11 @@ class CompareOptions:
     """What is compared, and how.
 
     Args:
-        methods: names, with `:preset` for a preset of the bundle, or `all` that can do the task.
+        methods: names, with `:preset` for a preset of the bundle, or `all` for every method that can do the task.
         seeds: the seeds of each method, the first for the trials.
-        trials: how many of its settings each method may choose among, 1 to 4.
-        cache: the folder that retrained models are kept in; by default `retrained` in that of the comparison.
-        references: runs of retrained models, one for all seeds or one for each, in their order; none to train them.
+        trials: the number of settings that each method may choose from, 1 to 4.
+        cache: the folder that retrained models are kept in; by default `retrained` in the comparison's.
+        references: runs of retrained models, one for all seeds or one per seed, in their order; empty to train them.
         attacks: names of attacks for the audits, or `all`.
         settings: `KEY=VALUE` overrides of config ids, the same for all methods.
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.

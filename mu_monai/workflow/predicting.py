@@ -1,4 +1,4 @@
-"""Answers of a finished run's model on new images, as files."""
+"""Predict new images with the model of a finished run."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def predict(
     device: str | None = None,
     trust: Trust = STRANGER,
 ) -> Path:
-    """Write what the model of a finished run answers: masks in the geometry of their images, or a table of classes.
+    """Write the predictions of a finished run's model: masks in the geometry of their images, or a table of classes.
 
     The bundle's `inference.json` is run with the network, intensities, spacing and patches of the run, so that a model
     is used as it was trained.
 
     Args:
-        run: the folder of a finished run; of an unlearning run, the student answers.
+        run: the folder of a finished run; for an unlearning run, the student predicts.
         images: files, or folders that hold one DICOM series each.
-        out: the folder to make. Images of several folders keep their folders in it.
+        out: the folder to make. Images from several folders keep these folders in it.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         trust: how far the run is trusted.
 
@@ -41,8 +41,8 @@ def predict(
         the folder.
 
     Raises:
-        InputError: if the run is not finished, images are missing or would be written to one name, or the folder
-            holds something.
+        InputError: if the run is not finished, images are missing or two would be written to the same file, or
+            `out` is not empty.
     """
     run, out, paths = Path(run), Path(out), [Path(image).absolute() for image in images]
     bundle = trust.bundle_of(open_run(run, MODEL_PT).record)
@@ -68,27 +68,27 @@ def predict(
 
 
 def image_problems(paths: Sequence[Path]) -> list[str]:
-    """Why images cannot be answered: they are not there, or two of them would be written to one file."""
+    """Why images cannot be predicted: they are missing, or two of them would be written to the same file."""
     if not paths:
-        return ["there is no image to answer; name files or folders of DICOM series"]
+        return ["no image is given; name image files, or folders of DICOM series"]
     problems = [f"image '{path}' does not exist; check its path" for path in paths if not path.exists()]
     named: dict[Path, list[str]] = {}
     for path in paths:
         named.setdefault(_without_suffix(path), []).append(f"'{path}'")
     return problems + [
-        f"{' and '.join(same)} would be written to one file; give them one after the other, with another --out"
-        for same in named.values()
-        if len(same) > 1
+        f"{' and '.join(names)} would be written to the same file; predict them separately, each with its own --out"
+        for names in named.values()
+        if len(names) > 1
     ]
 
 
 def _without_suffix(path: Path) -> Path:
-    """What MONAI names an output after: a path without its last suffix, and none of `.nii.gz`; also of folders."""
+    """The path that MONAI names an output after: without its last suffix or `.nii.gz`, even for a folder."""
     return path.with_name(Path(path.stem).stem if path.suffix == ".gz" else path.stem)
 
 
 def out_problems(out: Path) -> list[str]:
-    """Why a folder cannot be written to: it holds something already."""
+    """Why a folder cannot be written to: it is not empty."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"'{out}' exists and is not empty; give another --out or remove it")
     return []

@@ -1,4 +1,4 @@
-"""What is laid over a bundle's config: of a method, a preset, a split, a device."""
+"""What is laid over a bundle's config for a method, a split or a device."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def class_options(forget_classes: Sequence[str]) -> dict[str, Any]:
 
 
 def own_settings(bundle: Bundle, method: str | None) -> list[str]:
-    """The bundle's own settings of a method: the config of its name; None if the bundle has none.
+    """The bundle's own config for a method, by name, as a list of one; empty if the bundle has none.
 
-    A method of another package may be called as a config is that has to do with another method.
+    A config with the name of another package's method may be about a different method, and then does not count.
     """
     if method is None or not bundle.has(method):
         return []
-    found = configured(read_config(bundle.files("unlearn", [method])))
-    return [method] if found in (None, method_named(method)) else []
+    kind = configured(read_config(bundle.files("unlearn", [method])))
+    return [method] if kind in (None, method_named(method)) else []
 
 
 def configured(parser: ConfigParser) -> type[UnlearningMethod] | None:
@@ -50,16 +50,16 @@ def configured(parser: ConfigParser) -> type[UnlearningMethod] | None:
 
 
 def recipe_of(kind: type[UnlearningMethod], bundle: Bundle, parser: ConfigParser) -> dict[str, Any]:
-    """A method that a bundle has no settings for: its own recipe and defaults, with the bundle's data and task.
+    """The config of a method without settings in a bundle: its recipe and defaults, with the bundle's data and task.
 
     Batches are as large as those of the bundle's training, unless the recipe says otherwise.
     """
     if configured(parser) is kind:
         return {}
-    own = parser.get("method")
+    settings = parser.get("method")
     common = {item.name for item in fields(UnlearningMethod)} - {"stop_at", "tolerance"}
     common |= {FORGET_CLASSES} if kind.forgets_classes else set()
-    given = {key: value for key, value in own.items() if key in common}
+    shared = {key: value for key, value in settings.items() if key in common}
     training = read_config(bundle.files("train"))
     batch = {} if training.get("batch_size") is None else {"batch_size": training.get("batch_size")}
-    return {"method": {"_target_": target_of(kind), **given}, **batch, **kind.recipe}
+    return {"method": {"_target_": target_of(kind), **shared}, **batch, **kind.recipe}

@@ -1,4 +1,4 @@
-"""One page about an unlearning run, from run folders alone, and the signed record of what was released of it."""
+"""A report on an unlearning run, made from run folders alone, and the signed record of its release."""
 
 from __future__ import annotations
 
@@ -22,28 +22,30 @@ def report(
     record: str | Path | None = None,
     key: str | Path | None = None,
 ) -> Path:
-    """Write `index.html` with its figures and tables, and a signed record into a released folder, its salt beside it.
+    """Write `index.html` with figures and tables, and if asked, sign a record of a released folder.
 
     Args:
-        runs: folders of finished runs on one split: an unlearning run and, where there are, its teacher's run and the
-            retrained model's.
+        runs: folders of finished runs on one split: an unlearning run and, if there are any, the runs of its teacher
+            and of the retrained model.
         out: the folder to write; an earlier report there is replaced.
         images: show example images of patients.
-        record: the folder that `release` wrote; None for no record.
+        record: the folder that `release` wrote, to sign a record into, with its salt next to it; None for no record.
         key: the private key to sign the record with.
 
     Returns:
         the path of `index.html`.
 
     Raises:
-        InputError: every problem of the runs, such as different splits; nothing is written then. What `seal` refuses;
-            nothing is signed then.
+        InputError: every problem of the runs, such as different splits; nothing is written then. Also whatever `seal`
+            refuses; nothing is signed then.
     """
     if (record is None) != (key is None):
-        raise InputError("a record is signed: give --record FOLDER and --key FILE together, or neither")
-    found = open_runs(runs)
-    records = records_table(utility_records(found.scores, forget_classes=found.forget_classes))
-    page = write_report(found, records, out, images=images)
+        raise InputError(
+            "a record needs a key to be signed with; give --record FOLDER and --key FILE together, or neither"
+        )
+    opened = open_runs(runs)
+    records = records_table(utility_records(opened.scores, forget_classes=opened.forget_classes))
+    page = write_report(opened, records, out, images=images)
     if record is not None and key is not None:
-        seal(found, record, key=key)
+        seal(opened, record, key=key)
     return page

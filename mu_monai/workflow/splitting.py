@@ -46,26 +46,26 @@ def split(
     strict: bool = False,
     force: bool = False,
 ) -> str:
-    """Write a `split.json` and say in words what it holds.
+    """Write a `split.json`, and describe in words what it contains.
 
     Args:
-        source: a folder in a known layout, or a manifest CSV; or the `split.json` that a model was trained on, whose
-            training cases are then divided anew while validation and test stay.
+        source: a folder in a known layout, or a manifest CSV; or the `split.json` that a model was trained on: then
+            only its training cases are divided again, and validation and test stay the same.
         out: the split file to write.
-        layout: a key of `mu_monai.data.LAYOUTS`; recognized where it is none.
+        layout: a key of `mu_monai.data.LAYOUTS`; None to recognize it.
         label_set: CHASE_DB1's observer, `1stHO` or `2ndHO`.
-        salt: with which the layout `dicom` hashes identifiers; drawn where it is none.
-        forget: whom to forget; nobody where the model is trained before anybody asks.
+        salt: what the layout `dicom` hashes identifiers with; None to draw it.
+        forget: whom to forget; by default nobody, for a model that is trained before anybody asks.
         validation: share of all patients for validation, in [0, 1); by default 0.2.
         test: share of all patients for the test set, in [0, 1); by default 0.2.
-        group_by: the column that never straddles subsets; by default `patient_id`.
+        group_by: the column whose groups stay together in one subset; by default `patient_id`.
         seed: seed of the draw, >= 0.
-        on_duplicates: copies in the source: `error` (the default), `drop` or `together`.
+        on_duplicates: what to do about copies in the source: `error` (the default), `drop` or `together`.
         strict: near-duplicates of forget cases are an error, not a warning.
         force: replace an existing file.
 
     Returns:
-        the counts per subset and what to look at, one line each.
+        the layout, the counts per subset, and any copies, one line each.
 
     Raises:
         InputError: every problem of the source or the settings; nothing is written then.
@@ -74,28 +74,28 @@ def split(
     if out.exists() and not force:
         raise InputError(f"'{out}' exists; give another --out, or --force to replace it")
     selector = _selector(forget)
-    own = {"validation": validation, "test": test, "group_by": group_by, "on_duplicates": on_duplicates}
-    given: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
-    chosen = SplitSettings(forget=selector, seed=seed, strict=strict, **given)
+    options = {"validation": validation, "test": test, "group_by": group_by, "on_duplicates": on_duplicates}
+    changed: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    settings = SplitSettings(forget=selector, seed=seed, strict=strict, **changed)
     if Path(source).suffix == ".json" and not LAYOUTS["decathlon"].fits(Path(source)):
         if selector is None:
             raise InputError(
-                f"say which training cases of '{source}' to forget: --forget, --forget-ids or --forget-where"
+                f"choose which training cases of '{source}' to forget: --forget, --forget-ids or --forget-where"
             )
-        raise_if_any(_without_effect({"layout": layout, "label_set": label_set, "salt": salt, **given}))
-        content = reselect(open_split(source), selector, seed=chosen.seed, strict=chosen.strict)
+        raise_if_any(_without_effect({"layout": layout, "label_set": label_set, "salt": salt, **changed}))
+        content = reselect(open_split(source), selector, seed=settings.seed, strict=settings.strict)
     else:
-        found = read_layout(source, layout, label_set, salt)
-        check_manifest(found.manifest, allow_repeated_ids=True)
-        content = make_split(found, chosen)
+        images = read_layout(source, layout, label_set, salt)
+        check_manifest(images.manifest, allow_repeated_ids=True)
+        content = make_split(images, settings)
     write_split(out, content)
     return "\n".join(_summary(out, provenance_of(content)))
 
 
 def _without_effect(options: Mapping[str, object]) -> list[str]:
     return [
-        f"--{name.replace('_', '-')} {value} has no effect on a split.json, whose subsets stay but for whom to "
-        "forget; leave it out, or split the images anew"
+        f"--{name.replace('_', '-')} {value} has no effect on a split.json, where only the choice of whom to "
+        "forget changes; omit it, or split the images again"
         for name, value in options.items()
         if value is not None
     ]
@@ -104,12 +104,12 @@ def _without_effect(options: Mapping[str, object]) -> list[str]:
 def _selector(forget: ForgetChoice) -> ForgetSelector | None:
     if forget.share is not None and forget.where is None:
         raise InputError(
-            f"--forget-fraction-of {forget.share} is a share of what a condition finds; give the condition with "
-            "--forget-where, or take --forget for a share of all training patients"
+            f"--forget-fraction-of {forget.share} is a share of the patients that meet a condition; give the "
+            "condition with --forget-where, or use --forget for a share of all training patients"
         )
-    given = [choice for choice in (forget.fraction, forget.ids, forget.where) if choice is not None]
-    if len(given) > 1:
-        raise InputError(f"give one of --forget, --forget-ids and --forget-where, not {len(given)} of them")
+    choices = [choice for choice in (forget.fraction, forget.ids, forget.where) if choice is not None]
+    if len(choices) > 1:
+        raise InputError(f"give one of --forget, --forget-ids and --forget-where, not {len(choices)} of them")
     if forget.fraction is not None:
         return ForgetFraction(forget.fraction)
     if forget.where is not None:
@@ -120,7 +120,7 @@ def _selector(forget: ForgetChoice) -> ForgetSelector | None:
 def _ids(file: str | Path) -> tuple[str, ...]:
     if not Path(file).is_file():
         raise InputError(
-            f"the file of ids '{file}' does not exist; give a text file with one patient or case id a line"
+            f"the file of ids '{file}' does not exist; give a text file with one patient or case id per line"
         )
     lines = read_text(file).splitlines()
     return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))

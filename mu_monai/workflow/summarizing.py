@@ -1,4 +1,4 @@
-"""What a finished run says at once: the mean Dice, or accuracy, of every model on every subset."""
+"""A summary of a finished run: the mean Dice, or accuracy, of every model on every subset."""
 
 from __future__ import annotations
 
@@ -17,27 +17,26 @@ from mu_monai.runs.scores import DICE, LEADING, Column, structures, task_of
 def summary(run: str | Path) -> str:
     """The mean Dice, or accuracy, per model and subset of a run, as lines of text; the report has intervals and gaps.
 
-    Masks of several classes get a table for each class below. As in the report, the mean leaves out the classes that
-    were to be forgotten.
+    Masks of several classes also get one table per class. As in the report, the mean leaves out the classes to forget.
 
     Args:
         run: a run folder with `run.json` and `scores.csv`.
     """
     folder = Path(run)
-    gone = read_record(folder).forget_classes
-    scores = structure_scores(Run(folder, read_record(folder)).scores, gone)
-    titles = _titles(LEADING[task_of(scores)], structures(scores), gone)
+    forgotten = read_record(folder).forget_classes
+    scores = structure_scores(Run(folder, read_record(folder)).scores, forgotten)
+    titles = _titles(LEADING[task_of(scores)], structures(scores), forgotten)
     means = subset_means(scores, list(titles))
     return "\n".join(f"{title}\n{_table(means, column)}" for column, title in titles.items())
 
 
-def _titles(metric: Column, names: Sequence[str], gone: Sequence[str]) -> dict[str, str]:
-    """What stands above the table of each column."""
+def _titles(metric: Column, names: Sequence[str], forgotten: Sequence[str]) -> dict[str, str]:
+    """The title of each column's table."""
     if len(names) < 2:
         return {metric.name: f"mean {metric.in_text}"}
-    without = f" but {', '.join(gone)}" if set(gone) < set(names) and gone else ""
-    of_classes = {str(Metric(DICE, name)): f"mean Dice of {name}{' (forgotten)' * (name in gone)}" for name in names}
-    return {metric.name: f"mean {metric.in_text} over all classes{without}"} | of_classes
+    without = f" except {', '.join(forgotten)}" if set(forgotten) < set(names) and forgotten else ""
+    by_class = {str(Metric(DICE, name)): f"mean Dice of {name}{' (forgotten)' * (name in forgotten)}" for name in names}
+    return {metric.name: f"mean {metric.in_text} over all classes{without}"} | by_class
 
 
 def _table(means: pd.DataFrame, column: str) -> str:

@@ -1,4 +1,4 @@
-"""Train a model on a split: the teacher, or on retain alone the retrained model."""
+"""Train a model on a split: the teacher, or on the retain cases alone, the retrained model."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def train(
         split: a `split.json`; None for the bundle's built-in phantoms.
         out: the run folder to make.
         subsets: what to train on: `retain` and `forget` for the teacher, `retain` for the retrained model.
-        forget_classes: classes of a mask to train without: the retrained model, where these are unlearned.
+        forget_classes: classes of a mask to train without, for the retrained model of a run that forgets them.
         settings: `KEY=VALUE` overrides of config ids.
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
-        resume: go on with an interrupted run.
+        resume: continue an interrupted run.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         quiet: no progress bar.
 

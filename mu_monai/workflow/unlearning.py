@@ -56,22 +56,22 @@ def unlearn(
 ) -> Path:
     """Unlearn the forget cases, or classes of all masks, with a method; score every case under teacher and student.
 
-    Network, transforms, image size and loss are those of the teacher's run, where `teacher` is a run folder.
+    If `teacher` is a run folder, network, transforms, image size and loss are those of that run.
 
     Args:
         bundle: folder, or name of a shipped bundle.
         split: a `split.json`; None for the bundle's built-in phantoms.
         teacher: a run folder or weights file; None for the bundle's own weights.
         out: the run folder to make.
-        method: one of `mu_monai.workflow.methods()`; None for that of the preset, or of the bundle. Its settings are
-            those of the bundle's config of that name, where it has one.
+        method: one of `mu_monai.workflow.methods()`; None for that of the preset, or of the bundle. Its settings
+            come from the bundle's config with that name, if there is one.
         preset: one of the bundle's presets, such as `paper`, `paper-code` or `two-phase`; None for the bundle's own
             settings.
-        lora_targets: a regular expression over full layer names, or `decoder`, `head` or `all`: where adapters go.
+        lora_targets: the layers to adapt: a regular expression over full layer names, or `decoder`, `head` or `all`.
         forget_classes: classes of a mask to forget in all training cases, instead of the forget cases.
         settings: `KEY=VALUE` overrides of config ids, such as `method#forget_weight=2`.
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
-        resume: go on with an interrupted run.
+        resume: continue an interrupted run.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         quiet: no progress bar.
         trust: how far the teacher's run is trusted.
@@ -84,20 +84,20 @@ def unlearn(
     """
     if resume and scored_instead(out, bundle, device, trust):
         return Path(out)
-    kind = method_named(method)  # what is not known is said below, with all other problems
-    found = open_bundle(bundle)
-    tuned = own_settings(found, method if kind else None)
-    config = LayeredConfig(found, "unlearn", presets=tuned or found.preset(preset), overlays=overlays)
+    kind = method_named(method)  # an unknown name is reported below, with all other problems
+    source = open_bundle(bundle)
+    tuned = own_settings(source, method if kind else None)
+    config = LayeredConfig(source, "unlearn", presets=tuned or source.preset(preset), overlays=overlays)
     config.lay("options", {"run_dir": str(out), "resume": resume, "quiet": quiet})
     if teacher is not None:
-        config.lay("run", inherited(teacher, found, overlays=config.overlays, trust=trust))
+        config.lay("run", inherited(teacher, source, overlays=config.overlays, trust=trust))
         config.lay("options", {"teacher": str(teacher_file(teacher).resolve())})
     if lora_targets is not None:
         config.lay("options", {"network::scope": lora_targets})
-    config.lay("options", class_options(forget_classes) | common_options(found, split, device))
+    config.lay("options", class_options(forget_classes) | common_options(source, split, device))
     config.lay("settings", parse_settings(settings))
     if kind is not None and not tuned:
-        config.lay("recipe", recipe_of(kind, found, config.read("recipe")))
+        config.lay("recipe", recipe_of(kind, source, config.read("recipe")))
     parser, overrides = config.read("recipe"), config.overrides
     if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
         overrides["preset"] = f"{parser.get('preset')}, changed"
@@ -108,7 +108,7 @@ def unlearn(
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: never_learned(names, teacher) + unable_problems(names, parser, overrides),
         lambda: broken or trained_otherwise(opened, teacher) + mask_class_problems(parser, overrides, opened),
-        lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": found.folder}),
+        lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": source.folder}),
         lambda: device_problems(device),
         lambda: number_problems(overrides),
     )
@@ -118,9 +118,9 @@ def unlearn(
     raise_if_any(problems)
     if parser.get("method::stop_at") is not None and _chosen_by_condition(opened):
         logger.warning(
-            "the forget cases were chosen by a condition (--forget-where): a model that never saw them may answer them "
-            "better or worse than unseen ones, and the run leads them to the losses of unseen ones; compare with a "
-            "retrained model (mu-monai audit --reference)"
+            "the forget cases were chosen by a condition (--forget-where): a model that never saw them may do better "
+            "or worse on them than on unseen cases, but this run moves their losses toward those of unseen cases; "
+            "compare with a retrained model (mu-monai audit --reference)"
         )
     run_config(config.files, overrides)
     return Path(out)
@@ -133,10 +133,10 @@ def _chosen_by_condition(split: Split | None) -> bool:
 
 
 def trained_otherwise(split: Split | None, teacher: str | Path | None) -> list[str]:
-    """Why a split does not fit what a teacher's run trained on, image by image.
+    """Why a split does not match the images that a teacher's run trained on.
 
     A case that was never trained on cannot be forgotten, and a case that was trained on is not unseen. This cannot be
-    checked if the teacher is a bare weights file, or its split is gone.
+    checked if the teacher is a bare weights file, or its split is missing.
     """
     if split is None or teacher is None or not is_run(teacher):
         return []
@@ -168,17 +168,17 @@ def never_learned(names: Sequence[str], teacher: str | Path | None) -> list[str]
     absent = read_record(teacher).forget_classes
     return [
         f"class '{name}' is to be forgotten, but the teacher '{teacher}' was itself made without it (its record: "
-        f"{FORGET_CLASSES} {', '.join(absent)}); give a teacher that knows it"
+        f"{FORGET_CLASSES} {', '.join(absent)}); give a teacher that was trained on it"
         for name in names
         if name in absent
     ]
 
 
 def unable_problems(names: Sequence[str], parser: ConfigParser, overrides: Mapping[str, Any]) -> list[str]:
-    """Why a method cannot do the job: its rule has no meaning for the task, or it cannot forget classes."""
-    own = overrides.get("method") or parser.get("method")
-    kind, task = imported(overrides.get("method::_target_", own["_target_"])), own.get("task")
-    if kind is None:  # nothing is known of it
+    """Why a method cannot be used: its rule has no meaning for the task, or it cannot forget classes."""
+    config = overrides.get("method") or parser.get("method")
+    kind, task = imported(overrides.get("method::_target_", config["_target_"])), config.get("task")
+    if kind is None:  # nothing is known about it
         return []
     problems = []
     if task not in kind.tasks:
@@ -194,20 +194,20 @@ def unable_problems(names: Sequence[str], parser: ConfigParser, overrides: Mappi
 
 
 def method_problems(method: str | None, preset: str | None = None, tuned: Sequence[str] = ()) -> list[str]:
-    """Why a method's name is not known, with the nearest that are, or why it has no such preset.
+    """Why a method's name is not known, with the nearest known one, or why it has no such preset.
 
     Args:
-        method: the name; None for that of the bundle.
-        preset: the name of a preset that was asked for.
-        tuned: the bundle's own settings of the method; presets are of the bundle's own method.
+        method: the name; None for the bundle's method.
+        preset: the name of the requested preset.
+        tuned: the bundle's own settings for the method; presets only belong to the bundle's default method.
     """
     if method is not None and method_named(method) is None:
         known = registered()
         return [f"method '{method}' is not known; use one of {', '.join(known)}{did_you_mean(method, known)}"]
     if tuned and preset is not None:
         return [
-            f"--preset {preset} and --method {method} contradict each other: the bundle has settings of its own for "
-            "this method; leave one of them out"
+            f"--preset {preset} and --method {method} contradict each other: the bundle has its own settings for "
+            "this method; omit one of them"
         ]
     return []
 
@@ -216,11 +216,11 @@ def teacher_file(teacher: str | Path) -> Path:
     """The weights of a teacher, given as run folder or as file.
 
     Raises:
-        InputError: if a folder holds no weights.
+        InputError: if the folder or file has no weights.
     """
     path = Path(teacher)
     if path.is_dir():
         path = path / MODEL_PT
     if not path.is_file():
-        raise InputError(f"teacher '{teacher}' holds no weights ({path} is missing); give a finished run or a .pt file")
+        raise InputError(f"teacher '{teacher}' has no weights ({path} is missing); give a finished run or a .pt file")
     return path

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -151,31 +152,31 @@ def test_every_attack_gets_a_sentence(attacked):
     tables = [*attacked, *relearning([2, 1.05], [3, 2])]
     found = attack_records(pd.concat(tables).drop_duplicates(["attack", "stage", "model", "case_id"]), n_resamples=50)
     sentences = attack_sentences(found)
-    assert "after int4 the student's AUC on the forgotten is 1.00: it moved by +0.62" in sentences[0]
+    assert re.search(r"after int4 the student's AUC .* is 1\.00: .* by \+0\.62", sentences[0])
     assert "the retrained model's by +0.00" in sentences[0]
-    assert any("the retrained model never came there: anamnesis index 0.00" in text for text in sentences)
-    assert any("the student took 1 step to come within 5%" in text for text in sentences)
+    assert any("the retrained model never got there: anamnesis index 0.00" in text for text in sentences)
+    assert any("the student took 1 step to get within 5%" in text for text in sentences)
 
 
 def test_who_needs_no_step_was_there_from_the_start():
     found = attack_records(pd.concat(relearning([1.0], [2, 1.0])), n_resamples=50)
     sentence = attack_sentences(found)[-1]
     assert sentence.startswith("the student was within 5% of the teacher's loss on the known forgotten cases from the ")
-    assert "and the retrained model took 1 step to come there: anamnesis index 0.00" in sentence
+    assert "the retrained model took 1 step to get there: anamnesis index 0.00" in sentence
 
 
 def test_step_0_is_not_on_the_way(attacked):
     stages = [table("relearning", "student", forget, stage=n) for n, forget in ((0, [0.1]), (5, UNSEEN), (40, UNSEEN))]
     (sentence,) = attack_sentences(attack_records(pd.concat([attacked[0], *stages]), n_resamples=50))
-    assert "on the way" not in sentence
+    assert "steps" not in sentence
 
 
 def test_it_is_said_where_a_state_on_the_way_brought_more_back(attacked):
     stages = [table("relearning", "student", forget, stage=n) for n, forget in ((0, UNSEEN), (5, [0.1]), (40, UNSEEN))]
     found = attack_records(pd.concat([attacked[0], *stages]), n_resamples=50)
     (sentence,) = attack_sentences(found)
-    assert sentence.startswith("after relearning the student's AUC on the forgotten is 0.50")
-    assert "; on the way it had moved further, by +0.25 after 5 steps" in sentence
+    assert re.match(r"after relearning the student's AUC .* is 0\.50", sentence)
+    assert "by +0.25 after 5 steps" in sentence
 
 
 def test_the_order_of_rows_does_not_matter(attacked):

@@ -139,6 +139,6 @@ def test_klom_without_a_floor_is_compared_with_nothing():
 
 
 def test_the_number_of_models_is_said():
-    assert klom_note(100, 120) == "KLoM is of 100 unlearned and 120 retrained models"
+    assert klom_note(100, 120).endswith(" 100 unlearned and 120 retrained models")
     assert "with 4 retrained models" in klom_note(2, 2)
     assert "with 4 retrained models" not in klom_note(2, 5)

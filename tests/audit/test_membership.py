@@ -140,7 +140,7 @@ def test_columns_that_a_model_lacks_are_left_out_for_all_and_named():
     scores = made({"retrained": 0.0, "student": 0.0})
     scores["boundary_loss"] = scores["loss"].where(scores["model"] == "student")
     assert ("student", "auc[boundary_loss]") not in found(scores, n_resamples=5)
-    assert any("do without" in note and "boundary_loss" in note for note in membership_notes(scores))
+    assert any("boundary_loss" in note and "mu-monai evaluate RUN" in note for note in membership_notes(scores))
     scores["boundary_loss"] = scores["loss"]
     scores.loc[scores["subset"] == "retain", "boundary_loss"] = math.nan  # not attacked
     assert ("student", "auc[boundary_loss]") in found(scores, n_resamples=5)
@@ -148,9 +148,9 @@ def test_columns_that_a_model_lacks_are_left_out_for_all_and_named():
 
 def test_what_is_left_out_is_said():
     few = membership_notes(made({"student": 0.0}, n_forgotten=3, n_unseen=13))
-    assert any("13 unseen patients cannot show a false-positive rate below 7.69 %" in note for note in few)
-    assert any("there is no true-positive rate at 1 % or 0.1 %" in note for note in few)
-    assert any("no logistic attack: it takes at least 8 forgotten" in note and "are 3 and 13" in note for note in few)
+    assert any("13 unseen patients" in note and "false-positive rate below 7.69 %" in note for note in few)
+    assert any("no true-positive rate at 1 % or 0.1 %" in note for note in few)
+    assert any("no logistic attack: " in note and "at least 8 forgotten" in note and "3 and 13" in note for note in few)
     many = membership_notes(made({"student": 0.0}, n_unseen=1000, images=1))
     assert not any("rate" in note or "logistic" in note for note in many)
 
@@ -161,7 +161,7 @@ def test_without_members_or_unseen_patients_there_is_nothing_to_attack(subset):
     scores = scores[scores["subset"] != subset]
     assert membership_records(scores) == []
     (note,) = membership_notes(scores)
-    assert note.startswith("no membership attack: it takes forgotten and unseen (test) patients")
+    assert note.startswith("no membership attack: ")
 
 
 def test_models_on_other_patients_are_refused():

@@ -71,7 +71,8 @@ def test_unlearning_that_arrives_leaves_nothing_to_find():
 
 def test_the_number_of_shadow_models_is_said():
     notes = shadow_notes(scores(student=0.0), pool(6, unlearned=0.0))
-    assert "LiRA rests on 6 shadow models: of each patient, at least 3 were trained on it and 3 were not" in notes[0]
+    assert "6 shadow models" in notes[0]
+    assert "at least 3 were trained on it and 3 were not" in notes[0]
     assert "weaker" in notes[0]
     assert "6 shadow models that each unlearned 50 patients at once; the student unlearned 40" in notes[1]
     assert len(shadow_notes(scores(student=0.0), pool(4))) == 1
@@ -95,7 +96,7 @@ def test_what_cannot_be_compared_is_refused():
         InputError, match="the scores of the attacked models lack logit_confidence; score the runs again"
     ):
         shadow_records(attacked.drop(columns="logit_confidence"), pool(4))
-    with pytest.raises(InputError, match="1 patients, such as 'p3', have no answer of every trained shadow model"):
+    with pytest.raises(InputError, match=r"1 patients, such as 'p3', .*every trained shadow model.*--pool"):
         shadow_records(attacked, (shadows := pool(4))[shadows["patient_id"] != "p3"])
     lopsided = pool(4).assign(subset=lambda rows: rows["subset"].mask(rows["patient_id"] == "p3", "test"))
     with pytest.raises(InputError, match="fewer than 2 trained shadow models"):

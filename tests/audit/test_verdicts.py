@@ -221,5 +221,5 @@ def test_a_tolerance_that_means_nothing_is_refused(tolerance):
 
 
 def test_without_the_main_number_there_is_no_verdict():
-    with pytest.raises(InputError, match=r"no record tells the student's auc\[loss\] on forget"):
+    with pytest.raises(InputError, match=r"the student's auc\[loss\] on forget.*mu-monai evaluate RUN"):
         judge()

@@ -184,7 +184,7 @@ def test_wrong_input_is_reported_all_at_once_with_code_2_and_nothing_is_written(
         (["train", "isic", "--subsets", "test", "--out", "x"], "--subsets test cannot be trained on"),
         (["train", "isic", "--set", "max_epochs", "--out", "x"], "is not KEY=VALUE"),
         (["train", "isic", "--overlay", "huge", "--out", "x"], "paper_size"),
-        (["unlearn", "isic", "--teacher", "none.pt", "--out", "x"], "teacher 'none.pt' holds no weights"),
+        (["unlearn", "isic", "--teacher", "none.pt", "--out", "x"], "teacher 'none.pt' has no weights"),
         (["train", "isic", "--device", "gpu9", "--out", "x"], "--device gpu9 cannot be used"),
         (["train", "isic", "--subsets", "", "--out", "x"], "--subsets is empty"),
         (["train", "isic", "--set", "max_epochs=0", "--out", "x"], "max_epochs=0 is not allowed"),

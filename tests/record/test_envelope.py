@@ -74,7 +74,7 @@ def test_a_changed_payload_or_signature_is_told(signed):
 def test_no_signature_and_another_payload_type_are_told(signed):
     envelope, key = signed
     assert "(key ids none)" in signature_problem(open_envelope({**envelope, "signatures": []}), key)
-    assert "has the type 'text'" in signature_problem(open_envelope({**envelope, "payloadType": "text"}), key)
+    assert "'text'" in signature_problem(open_envelope({**envelope, "payloadType": "text"}), key)
 
 
 @pytest.mark.parametrize("content", [None, [], {}, {"payload": "?", "payloadType": "", "signatures": 3}])
@@ -100,7 +100,7 @@ def test_an_encrypted_key_without_a_terminal_is_told(tmp_path, monkeypatch):
 
     private, _ = write_keys(tmp_path, Ed25519PrivateKey.generate(), b"secret")
     monkeypatch.setattr("getpass.getpass", no_terminal)
-    with pytest.raises(InputError, match="no terminal to ask for its passphrase at; set MU_MONAI_KEY_PASSPHRASE"):
+    with pytest.raises(InputError, match=r"no terminal .* MU_MONAI_KEY_PASSPHRASE"):
         private_key(private)
 
 
@@ -113,5 +113,5 @@ def test_files_that_are_no_keys_are_told(tmp_path):
     with pytest.raises(InputError, match=r"public key '.*key.pem' cannot be used .* openssl pkey"):
         public_key(private)
     private, _ = write_keys(tmp_path, generate_private_key(SECP384R1()))
-    with pytest.raises(InputError, match="Ed25519, ECDSA on P-256, or RSA"):
+    with pytest.raises(InputError, match=r"Ed25519.* P-256.* RSA"):
         private_key(private)

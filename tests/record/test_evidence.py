@@ -68,7 +68,7 @@ def test_a_salt_is_new_each_time_and_for_the_owner_alone(tmp_path):
 @pytest.mark.parametrize("content", ["", "short", "AB" * 32, "ab" * 33, "z" * 64])
 def test_what_is_no_salt_is_told(content, tmp_path):
     (tmp_path / "salt.txt").write_text(content)
-    with pytest.raises(InputError, match="holds no salt of 32 bytes"):
+    with pytest.raises(InputError, match=r"salt \(32 bytes"):
         read_salt(tmp_path / "salt.txt")
 
 

@@ -27,14 +27,14 @@ def test_the_section_renders_what_the_audit_says(make_run, quick_runs, said_of):
         "Rule: fewer than 10 forgotten patients.",
         "Forgotten against unseen patients",
         "AUC, loss",
-        "by the loss; 0.5 is like unseen ones",
+        "than an unseen patient does, by the loss; 0.5 ",
         "After attacks",
         "retain-finetuning",
         "before, these patients",
         "How far from the retrained model",
         "average gap",
         "Worst patient first",
-        "1 of 4 groups lost more than 0.02 beyond the interval.",
+        "1 of 4 groups lost more than 0.02",
         "device: a &lt;b&gt;",
         "✗ lost",
         "What the run folder gives away",
@@ -98,13 +98,13 @@ def test_where_classes_were_forgotten_nobody_is_to_be_told(page_of, text_of):
 @pytest.mark.parametrize(
     ("metric", "name", "sentence"),
     [
-        ("tpr@0.001[lira]", "TPR at 0.1 % FPR, lira", "where 0.1 % of the unseen ones are taken for trained on"),
+        ("tpr@0.001[lira]", "TPR at 0.1 % FPR, lira", "0.1 % of the unseen"),
         ("auc[logistic]", "AUC, logistic", "whichever way they differ"),
-        ("auc[u-lira]", "AUC, u-lira", "from unseen ones that never had to be, by U-LiRA"),
+        ("auc[u-lira]", "AUC, u-lira", "by U-LiRA: "),
         ("auc[probe]", "AUC, probe", "by a linear probe of the encoder's features"),
-        ("cka[model.0]", "cka, model.0", "1 is alike"),
+        ("cka[model.0]", "cka, model.0", "in [0, 1]"),
         ("js_to_teacher", "js to teacher", "from the original model's, case by case, in [0, ln 2]; a retrained model"),
-        ("something", "something", "near where it is for the retrained model"),
+        ("something", "something", "the retrained model's"),
     ],
 )
 def test_every_number_has_a_name_and_a_sentence(metric, name, sentence):
@@ -114,6 +114,6 @@ def test_every_number_has_a_name_and_a_sentence(metric, name, sentence):
 
 def test_a_patient_in_words():
     assert patient_sentence({"gap": -0.4, "student": 0.9}) == (
-        "answered too badly: better than 10 % of unseen patients, in place of 50 %"
+        "answered too badly: better than 10 % of unseen patients instead of 50 %"
     )
     assert patient_sentence({"gap": 0.0, "student": 0.5}) == "where it should be"

@@ -15,8 +15,8 @@ def test_the_whole_report(page_of, text_of):
     for said in (
         "Preset two-phase",
         "The watchdog stopped the restoration in epoch 15: 14.0 % of the way back to the teacher's forget loss "
-        "returned, more than the 10.0 % that are tolerated. The weights of epoch 14 were kept.",
-        "In the shaded epochs the head alone is trained",
+        "returned, more than the tolerance of 10.0 %. The weights of epoch 14 were kept.",
+        "In the shaded epochs",
         "moved the weights by 2.666 (Euclidean distance); nothing limited it.",
         "differ from the teacher's by 0.1230 on average over pixels",
         "it does not prove forgetting",
@@ -66,8 +66,8 @@ def test_margins_in_words():
     assert "No layer is known" in measured.epsilon_sentence(None, None)
     assert "by construction" in measured.epsilon_sentence(0.0, "model.0")
     assert "by construction" not in measured.epsilon_sentence(1e-9, "model.0")
-    assert "1 is the most" in measured.delta_sentence(0.3, over="pixels")
-    assert "2 divided by the number of classes is the most" in measured.delta_sentence(0.3, over="pixels and classes")
+    assert "1 is the maximum" in measured.delta_sentence(0.3, over="pixels")
+    assert "2 divided by the number of classes is the max" in measured.delta_sentence(0.3, over="pixels and classes")
     assert "nothing of the cases is left" in measured.epsilon_sentence(1.0, "model.0")
     assert "nothing of lesion is left" in measured.epsilon_sentence(1.0, "model.0", gone="lesion")
     assert measured.drift_sentence(1.0, 2.5).endswith("it was held to at most 2.500.")
@@ -77,9 +77,12 @@ def test_margins_in_words():
     ("change", "said"),
     [
         ({"kept_epoch": None}, "stopped the restoration in epoch 15"),
-        ({"kept_epoch": None}, "taken back: the weights are those from before its first epoch."),
+        ({"kept_epoch": None}, "the weights are those from before its first epoch."),
         ({"stopped": False, "tolerance": 0.2, "kept_epoch": 15}, "did not stop the restoration: at most 14.0 %"),
-        ({"stopped": False, "tolerance": 0.2, "kept_epoch": 15}, "in epoch 15; 20.0 % are tolerated. The weights of"),
+        (
+            {"stopped": False, "tolerance": 0.2, "kept_epoch": 15},
+            "in epoch 15; the tolerance is 20.0 %. The weights of",
+        ),
         ({"stopped": False, "tolerance": None, "kept_epoch": 15}, "no tolerance was set"),
         ({"stopped": False, "start_forget_loss": 0.2, "kept_epoch": 15}, "The watchdog could not judge"),
     ],

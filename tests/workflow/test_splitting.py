@@ -60,7 +60,7 @@ def test_a_share_is_of_what_a_condition_finds(mu_monai, phantom_splits, tmp_path
     share = ["--forget-fraction-of", 0.5, "--out", out]
     code, _, error = mu_monai("split", source, *share)
     assert code == 2
-    assert "--forget-fraction-of 0.5 is a share of what a condition finds; give the condition with --forget-" in error
+    assert "--forget-fraction-of 0.5 is a share" in error
     assert not out.exists()
     assert mu_monai("split", source, "--forget-where", "device in ['a', 'b']", *share)[0] == 0
     assert read_json(out)["provenance"]["selector"]["share"] == 0.5

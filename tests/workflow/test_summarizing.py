@@ -48,8 +48,8 @@ def test_several_classes_have_a_table_each(tmp_path):
 @pytest.mark.parametrize(
     ("gone", "title", "mean"),
     [
-        (["lesion"], "mean Dice over all classes but lesion", "0.700"),
-        (["lesion", "vein"], "mean Dice over all classes but lesion, vein", "0.800"),
+        (["lesion"], "mean Dice over all classes except lesion", "0.700"),
+        (["lesion", "vein"], "mean Dice over all classes except lesion, vein", "0.800"),
         (["organ", "lesion", "vein"], "mean Dice over all classes", "0.500"),  # nothing else is left
     ],
 )

@@ -23,32 +23,32 @@ def release_problems(folder: Path, said: Mapping[str, Any]) -> Iterator[str]:
     """
     release, metadata = (read_json(folder / name) for name in (RELEASE_JSON, f"{BUNDLE}/configs/metadata.json"))
     tensors = {key: len(names) for key, names in release["tensors"].items()}
-    told = {"weights": release["weights"], "tensors": tensors, "release_search": release["search"]}
-    yield from (f"'{key}' is not what {RELEASE_JSON} says" for key, value in told.items() if said[key] != value)
+    expected = {"weights": release["weights"], "tensors": tensors, "release_search": release["search"]}
+    yield from (f"'{key}' is not what {RELEASE_JSON} says" for key, value in expected.items() if said[key] != value)
     yield from (
         f"'{field}' is not what the bundle's metadata.json says"
-        for field, (value, wanted) in _of_metadata(said, metadata).items()
-        if value != wanted
+        for field, (value, published) in _of_metadata(said, metadata).items()
+        if value != published
     )
 
 
-def _of_metadata(said: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _of_metadata(predicate: Mapping[str, Any], metadata: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The fields that both the record and the metadata have, with both values."""
-    block, bundle = metadata["unlearning"], said["bundle"]
-    found = {
-        "method.name": (said["method"]["name"], block["method"]),
-        "weights.student": (said["weights"]["student"], block["weights_sha256"]),
+    block, bundle = metadata["unlearning"], predicate["bundle"]
+    pairs = {
+        "method.name": (predicate["method"]["name"], block["method"]),
+        "weights.student": (predicate["weights"]["student"], block["weights_sha256"]),
         "bundle.version": (raised_version(str(bundle["version"])), metadata["version"]),
     }
-    if said["forget_classes"]:
-        return found | {"forget_classes": (said["forget_classes"], (block["forgotten"] or {}).get("classes"))}
-    if said["format"] == 1:
-        return found
-    patients = said["split"]["patients"]
-    places = {RETAIN: block["retained"], FORGET: block["forgotten"]}
-    return found | {
-        f"split.patients.{subset}": (patients.get(subset), (told or {}).get("patients"))
-        for subset, told in places.items()
+    if predicate["forget_classes"]:
+        return pairs | {"forget_classes": (predicate["forget_classes"], (block["forgotten"] or {}).get("classes"))}
+    if predicate["format"] == 1:
+        return pairs
+    patients = predicate["split"]["patients"]
+    counts = {RETAIN: block["retained"], FORGET: block["forgotten"]}
+    return pairs | {
+        f"split.patients.{subset}": (patients.get(subset), (numbers or {}).get("patients"))
+        for subset, numbers in counts.items()
     }
 
 
@@ -58,6 +58,6 @@ def evidence_problems(scores: pd.DataFrame, said: Mapping[str, Any]) -> Iterator
     patients = said["split"].get("patients")
     if not patients:  # a record of format 1, or of a split without counts
         return
-    for subset, found in counted.items():
-        if patients.get(str(subset)) != found:
-            yield f"'split.patients.{subset}' is {patients.get(str(subset))}, and the evidence has {found}"
+    for subset, number in counted.items():
+        if patients.get(str(subset)) != number:
+            yield f"'split.patients.{subset}' is {patients.get(str(subset))}, and the evidence has {number}"

@@ -37,14 +37,14 @@ def verdict_problems(
         TypeError, ValueError, KeyError: if they are not audit records.
     """
     known = [_record(entry) for entry in records]
-    found = without_nan(asdict(verdict(known, n_unseen=_unseen(known))))
+    expected = without_nan(asdict(verdict(known, n_unseen=_unseen(known))))
     for key in (*_DECIDED, *(_WORDED if words else ())):
-        derived, wanted = found[key], said.get(key)
+        derived, stated = expected[key], said.get(key)
         if key == "evidence":
-            derived, wanted = ([_bare(entry) for entry in entries] for entries in (derived, wanted or []))
-        if not same(wanted, derived):
-            shown = "" if key == "evidence" else f" is {wanted!r}, and the numbers give {derived!r}"
-            yield f"the verdict's {key}{shown or ' is not the one that the numbers give'}"
+            derived, stated = ([_bare(entry) for entry in entries] for entries in (derived, stated or []))
+        if not same(stated, derived):
+            shown = "" if key == "evidence" else f" is {stated!r}, and the numbers give {derived!r}"
+            yield f"the verdict's {key}{shown or ' does not follow from the numbers'}"
 
 
 def gap_problems(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -73,7 +73,7 @@ def student_problems(
         audited: the audit's records.
         computed: the records computed from the score table, by kind.
     """
-    ours = {tuple(entry[key] for key in _KEY): entry["value"] for found in computed.values() for entry in found}
+    ours = {tuple(entry[key] for key in _KEY): entry["value"] for entries in computed.values() for entry in entries}
     for entry in audited:
         key = tuple(entry.get(name) for name in _KEY)
         if key[0] != STUDENT or key[1] in _DRAWN or key not in ours:
@@ -117,5 +117,5 @@ def _bare(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unseen(records: Sequence[Record]) -> int:
     """The number of unseen patients that the student was tested on."""
-    found = [r.n_patients for r in records if (r.model, r.metric, r.subset, r.attack) == (STUDENT, "loss", TEST, "")]
-    return max(found, default=0)
+    counts = [r.n_patients for r in records if (r.model, r.metric, r.subset, r.attack) == (STUDENT, "loss", TEST, "")]
+    return max(counts, default=0)

@@ -25,15 +25,15 @@ class ForeignNetworkError(InputError):
 def received_network(config: Mapping[str, Any]) -> nn.Module:
     """Build the `network_def` of a config: a known MONAI network, with numbers and plain names as arguments.
 
-    The network has shapes but no weights. If MONAI's network can be built this way, it takes no memory, whatever its
-    arguments are.
+    The network is built with shapes but without weights, if MONAI's class allows it: it then takes no memory, however
+    large its arguments are.
 
     Args:
         config: a bundle's config, from any source.
 
     Raises:
         ForeignNetworkError: if it describes anything else, such as the sender's own class.
-        InputError: if there is none, or it cannot be built.
+        InputError: if the config has no network, or it cannot be built.
 
     Example:
         >>> config = {"network_def": {"_target_": "UNet", "spatial_dims": 2, "in_channels": 3, "out_channels": 1,
@@ -44,10 +44,10 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
         Traceback (most recent call last):
         mu_monai.workflow.handover.received_network.ForeignNetworkError: the network 'os.system' is not one of ...
     """
-    found = config.get("network_def")
-    target = found.get("_target_") if isinstance(found, Mapping) else None
-    if not isinstance(found, Mapping) or not isinstance(target, str):
-        raise InputError(f"the config has no 'network_def' with a _target_, but {found!r:.80}")
+    definition = config.get("network_def")
+    target = definition.get("_target_") if isinstance(definition, Mapping) else None
+    if not isinstance(definition, Mapping) or not isinstance(target, str):
+        raise InputError(f"the network of the config, 'network_def', has no _target_: {definition!r:.80}")
     network = _class(target)
     if network is None:
         if "." not in target and not hasattr(nets, target):
@@ -57,7 +57,7 @@ def received_network(config: Mapping[str, Any]) -> nn.Module:
             f"({', '.join(kind.__name__ for kind in NETWORKS)}): it may be code from the config's author, and is "
             "not built"
         )
-    arguments = {key: _counted(value, config) for key, value in found.items() if key != "_target_"}
+    arguments = {key: _counted(value, config) for key, value in definition.items() if key != "_target_"}
     wrong = [
         f"{key}={value!r:.80}" for key, value in arguments.items() if not (is_argument_name(key) and is_argument(value))
     ]
@@ -77,9 +77,9 @@ def _class(target: str) -> type[nn.Module] | None:
 
     MONAI has further networks, some of which load weights from paths or addresses in their arguments.
     """
-    found = getattr(nets, target.removeprefix(f"{_NETS}."), None)
-    known = inspect.isclass(found) and issubclass(found, tuple(NETWORKS))
-    return found if known else None
+    kind = getattr(nets, target.removeprefix(f"{_NETS}."), None)
+    known = inspect.isclass(kind) and issubclass(kind, tuple(NETWORKS))
+    return kind if known else None
 
 
 def _counted(value: Any, config: Mapping[str, Any]) -> Any:
@@ -91,5 +91,5 @@ def _without_weights(network: type[nn.Module], arguments: Mapping[str, Any]) -> 
     try:
         with torch.device("meta"):
             return network(**arguments)
-    except (RuntimeError, NotImplementedError):  # a few read values while they are built
+    except (RuntimeError, NotImplementedError):  # a few networks read values while they are built
         return network(**arguments)

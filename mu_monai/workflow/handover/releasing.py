@@ -1,4 +1,4 @@
-"""What an unlearning run hands over: plain weights, merged (student) or reverted (teacher), and a sealed bundle."""
+"""What can be handed over from an unlearning run: plain weights of the student or teacher, and a sealed bundle."""
 
 from __future__ import annotations
 
@@ -65,8 +65,9 @@ def revert(run: str | Path, *, out: str | Path, teacher: str | Path | None = Non
 def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = None, trust: Trust = STRANGER) -> Path:
     """Write a sealed MONAI bundle of the student, and check that nothing in it rebuilds the teacher.
 
-    The bundle holds the merged weights under the network's own names, an inference config in MONAI's own parts,
-    metadata with a raised version, a page and the license: no adapter, no optimizer state, no teacher, no ids.
+    The bundle holds the merged weights under the network's own names, an inference config that uses only MONAI's
+    classes, metadata with a raised version, a README and the license. It holds no adapter, no optimizer state, no
+    teacher and no ids.
 
     Args:
         run: the folder of a finished unlearning run.
@@ -79,8 +80,8 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
 
     Raises:
         InputError: if the run is not an unlearning run or failed its self-check, weights are missing, replaced, or the
-            teacher's, `out` exists, the weights do not fit the released config or the bundle does not predict, or the
-            search finds something that the teacher can be rebuilt from. Then nothing is written.
+            teacher's, `out` exists, the weights do not fit the released config, the bundle does not predict, or the
+            search finds something that the teacher can be rebuilt from. Nothing is written then.
     """
     run, out = Path(run), Path(out)
     record = open_run(run, CONFIG_JSON, MODEL_PT).record
@@ -93,13 +94,13 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
     raise_if_any(collect(lambda: _other_weights(record, states, run, source), lambda: _unmoved(states)))
     with whole_folder(out) as folder:
         _write_bundle(folder / BUNDLE, bundle, config, record, states[STUDENT])
-        told = _answers(folder / BUNDLE, record)
+        trial = _answers(folder / BUNDLE, record)
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
         released = read_weights(folder / BUNDLE / "models" / MODEL_PT)
         findings = search_folder(folder, states[TEACHER], released)
-        raise_if_any(f"nothing is released: {found.what}" for found in findings)
-        write_json(folder / RELEASE_JSON, _proof(states[TEACHER], released, files, told))
+        raise_if_any(f"nothing is released: {finding.what}" for finding in findings)
+        write_json(folder / RELEASE_JSON, _proof(states[TEACHER], released, files, trial))
     return out
 
 
@@ -119,11 +120,11 @@ def _release_problems(run: Path, out: Path, record: RunRecord, source: str | Pat
 def _other_weights(record: RunRecord, states: Mapping[str, State], run: Path, teacher: str | Path) -> Iterator[str]:
     places = {STUDENT: ("weights", run / MODEL_PT), TEACHER: ("starting_weights", teacher)}
     for role, (key, path) in places.items():
-        found, wanted = weights_sha256(states[role]), getattr(record.sha256, key)
-        if found != wanted:
+        digest, recorded = weights_sha256(states[role]), getattr(record.sha256, key)
+        if digest != recorded:
             yield (
-                f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {found}, in "
-                f"run.json {wanted}); put the original file back"
+                f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {digest}; "
+                f"its run.json has {recorded}); put the original file back"
             )
 
 
@@ -149,7 +150,7 @@ def _write_bundle(folder: Path, bundle: Bundle, config: Mapping[str, Any], recor
 
 
 def _answers(folder: Path, record: RunRecord) -> str:
-    """Load the bundle as its receiver will, and predict a case that was not forgotten; returns what was done.
+    """Load the bundle as its recipient will, and predict a case that was not forgotten; returns what was done.
 
     Raises:
         InputError: if the weights do not fit the network of the config, or the bundle does not predict.
@@ -170,14 +171,14 @@ def _answers(folder: Path, record: RunRecord) -> str:
 
 
 def _known_image(record: RunRecord) -> Path | None:
-    """An image of a case that was not forgotten, for a test; None if there is none that a config can name."""
+    """An image of a case that was not forgotten, to test with; None if none exists that a config can name."""
     split = Path(record.split.file)
     cases = load_split(split) if split.is_file() else {}
     images = [Path(case[IMAGE]) for subset in (TEST, VALIDATION, RETAIN) for case in cases.get(subset, [])]
     return next((image for image in images if image.exists() and not place_problems({"image": image})), None)
 
 
-def _proof(teacher: State, released: State, files: Mapping[str, str], told: str) -> dict[str, Any]:
+def _proof(teacher: State, released: State, files: Mapping[str, str], trial: str) -> dict[str, Any]:
     changed = _changed(teacher, released)
     before = [name for name in released if name not in changed]
     return {
@@ -190,7 +191,7 @@ def _proof(teacher: State, released: State, files: Mapping[str, str], told: str)
         "told": [
             f"{len(changed)} of {len(released)} tensors differ from the teacher's; {len(before)} are unchanged",
             f"nothing that the teacher can be rebuilt from was found in the {len(files)} files",
-            told,
+            trial,
         ],
     }
 
@@ -226,20 +227,20 @@ def _write(network: nn.Module, run: str | Path, role: str, out: str | Path) -> P
 def _unlike(state: State, run: Path, role: str) -> Iterator[str]:
     """Why weights are not those that a run produced or started from.
 
-    If adapters are merged on another device than the run's, the last digits can differ from those of `model.pt`.
+    If the adapters are merged on another device than the run's, the last digits may differ from `model.pt`.
     """
     digests = read_record(run).sha256
-    wanted = digests.weights if role == STUDENT else digests.starting_weights
-    found = weights_sha256(state)
-    if found == wanted:
+    recorded = digests.weights if role == STUDENT else digests.starting_weights
+    digest = weights_sha256(state)
+    if digest == recorded:
         return
     if role == STUDENT and (run / MODEL_PT).is_file():
-        made = read_weights(run)
-        if made.keys() == state.keys() and all(
-            torch.allclose(made[name], state[name], rtol=1e-4, atol=1e-6) for name in made
+        student = read_weights(run)
+        if student.keys() == state.keys() and all(
+            torch.allclose(student[name], state[name], rtol=1e-4, atol=1e-6) for name in student
         ):
             return
     yield (
-        f"the {role} weights computed from '{run}' have the SHA-256 {found}, and its record names {wanted}; a file of "
+        f"the {role} weights computed from '{run}' have the SHA-256 {digest}, and its record has {recorded}; a file of "
         "the run was changed, so nothing is written"
     )

@@ -42,7 +42,7 @@ def plain_inference(run: str | Path, bundle: Bundle, trust: Trust) -> dict[str, 
     layered.lay("run", {key: value for key, value in taken.items() if key in known})
     config = dict(layered.read().get())
     raise_if_any(
-        f"'{file}' has no id '{key}'; add it, as the shipped bundles have it" for key in _NEEDED if key not in config
+        f"'{file}' has no id '{key}'; add it, as in the shipped bundles" for key in _NEEDED if key not in config
     )
     config = {key: _plain(value) for key, value in config.items() if key not in ("_meta_", *_UNUSED)}
     config |= {
@@ -74,7 +74,7 @@ def _texts(config: Any) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    """A part of a config with our classes replaced by MONAI's that do the same on an image alone."""
+    """A part of a config with our classes replaced by MONAI's, which do the same for an image without a mask."""
     if isinstance(value, list):
         return [_plain(item) for item in value if not (isinstance(item, Mapping) and item.get("_target_") == _CHECK)]
     if not isinstance(value, Mapping):
@@ -90,14 +90,14 @@ def sealed_metadata(bundle: Bundle, config: Mapping[str, Any], record: RunRecord
 
     Args:
         bundle: the bundle that the run was made with.
-        config: the inference config that goes with it.
+        config: the inference config of the released bundle.
         record: `run.json` of the unlearning run.
     """
     metadata: dict[str, Any] = read_json(own_file(bundle, "configs/metadata.json"))
     block, phantom = unlearning_block(record), record.provenance.get("phantom")
     raised = raised_version(str(metadata["version"]))
     done = f"weights after unlearning {_forgotten(block)} with {block['method']}"
-    own = {
+    changes = {
         "version": raised,
         "changelog": {raised: done, **metadata.get("changelog", {})},
         "monai_version": version("monai"),
@@ -106,10 +106,10 @@ def sealed_metadata(bundle: Bundle, config: Mapping[str, Any], record: RunRecord
         "required_packages_version": {name: version(name) for name in ("pytorch-ignite", *_readers(config))},
         "description": f"{metadata.get('name', metadata['task'])}: {done}. The measurements are in the signed record "
         "that was handed over with it.",
-        "data_source": "built-in phantoms" if phantom else "the images of those who made this model",
+        "data_source": "built-in phantoms" if phantom else "images from the makers of this model",
         "unlearning": block,
     }
-    metadata = {key: value for key, value in metadata.items() if key != "image_classes"} | own
+    metadata = {key: value for key, value in metadata.items() if key != "image_classes"} | changes
     _set_shapes(metadata["network_data_format"], config)
     if "classes" in config:
         metadata["label_classes"] = ", ".join(f"{index}: {name}" for index, name in enumerate(config["classes"]))
@@ -124,7 +124,7 @@ def unlearning_block(record: RunRecord) -> dict[str, Any]:
     and a number of cases can identify a single patient.
     """
     counts = record.provenance.get("counts") or {}
-    patients = {name: {"patients": found["patients"]} for name, found in counts.items() if "patients" in found}
+    patients = {name: {"patients": count["patients"]} for name, count in counts.items() if "patients" in count}
     return {
         "method": record.method.name if record.method else "",
         "preset": _shipped_preset(record),
@@ -145,7 +145,7 @@ def own_file(bundle: Bundle, name: str) -> Path:
     """A file of a bundle that goes into a release.
 
     Raises:
-        InputError: if it is a link, or lies in one: the target is not part of the bundle.
+        InputError: if it is a link, or inside one: the target is not part of the bundle.
     """
     path = bundle.folder / name
     if path.resolve() != bundle.folder.resolve() / name:
@@ -180,10 +180,10 @@ def readme(metadata: Mapping[str, Any]) -> str:
 
 
 def _forgotten(block: Mapping[str, Any]) -> str:
-    found = block["forgotten"] or {}
-    if "classes" in found:
-        return f"the classes {', '.join(found['classes'])}"
-    patients = found.get("patients", "some")
+    forgotten = block["forgotten"] or {}
+    if "classes" in forgotten:
+        return f"the classes {', '.join(forgotten['classes'])}"
+    patients = forgotten.get("patients", "some")
     return f"{patients} patient{'' if patients == 1 else 's'}"
 
 
@@ -193,7 +193,7 @@ def _readers(config: Mapping[str, Any]) -> list[str]:
 
 
 def _set_shapes(formats: dict[str, Any], config: Mapping[str, Any]) -> None:
-    """Size and classes of the run; other formats than images keep their shape."""
+    """Set the size and the classes of the run; formats other than images keep their shape."""
     image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
     size = config.get("patch_size", config.get("image_size"))
     for part in (image, pred):
@@ -221,13 +221,13 @@ python -m monai.bundle run --config_file BUNDLE/configs/inference.json --bundle_
 ```
 
 `IMAGES` is a folder of images, or of folders with one DICOM series each. Choose a folder `PREDICTIONS` outside of this
-bundle: with a file added, it no longer is the bundle that was signed.
+bundle: with any file added, it is no longer the bundle that was signed.
 
 Images are not checked: make sure that a volume is of the kind that the model was trained on, such as a CT in Hounsfield
 units.
 
 The SHA-256 of the weights, over names and values, is `{weights_sha256}`.
 
-Unlearning is approximate. The signed record that was handed over with this bundle says what was measured, and only that
-is known. {use}.
+Unlearning is approximate. The signed record that was handed over with this bundle states what was measured. Nothing
+beyond that is known. {use}.
 """

@@ -1,4 +1,4 @@
-"""A signed record of a released folder, and the numbers in it that anybody can compute again."""
+"""A signed record of a released folder, with numbers that can be computed again from its evidence."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ _PARTS = ("all", "decoder", "head")
 
 
 def seal(runs: Runs, folder: str | Path, *, key: str | Path) -> Path:
-    """Write the evidence and the signed record of a released folder into it, and their salt beside it.
+    """Write the evidence and a signed record into a released folder, and their salt next to the folder.
 
-    Whenever it is killed, there is no record or a whole one, and signing again works.
+    If this is killed at any time, there is either no record or a complete one, and signing again works.
 
     Args:
-        runs: the student's run, and where there are, its teacher's and the retrained model's.
+        runs: the student's run and, if there are any, the runs of its teacher and of the retrained model.
         folder: what `release` wrote for the student's run.
         key: the private key to sign with, a PEM file.
 
@@ -63,9 +63,9 @@ def seal(runs: Runs, folder: str | Path, *, key: str | Path) -> Path:
         the path of the record; `salt_path` gives that of the salt.
 
     Raises:
-        InputError: if the folder is not a release of this student or holds more than was released, a record or a salt
-            is there already, the audit is of other weights or says what its numbers do not, a text names a patient, or
-            the key cannot be used; then nothing is written.
+        InputError: if the folder is not a release of this student or holds more than was released, already has a
+            record or a salt, the audit is of other weights or does not follow from its numbers, a text names a patient,
+            or the key cannot be used. Nothing is written then.
     """
     folder, run = Path(folder), runs.main
     signer = private_key(key)
@@ -90,42 +90,42 @@ def seal(runs: Runs, folder: str | Path, *, key: str | Path) -> Path:
 
 
 def salt_path(folder: str | Path) -> Path:
-    """Where the salt of a released folder is written: beside it, since whoever gets the folder must not get the salt.
+    """The salt's path: next to the released folder, because not everyone who gets the folder may have the salt.
 
     Example:
         >>> salt_path("/shared/released").as_posix()
         '/shared/released.salt.txt'
     """
-    found = Path(folder).resolve()
-    return found.with_name(f"{found.name}.salt.txt")
+    place = Path(folder).resolve()
+    return place.with_name(f"{place.name}.salt.txt")
 
 
 def signed(folder: str | Path) -> list[str]:
-    """What to say once a record is signed: who may get what.
+    """The lines to print after a record was signed: who may get what.
 
     Args:
         folder: the released folder.
     """
     return [
-        f"salt, for auditors alone: {salt_path(folder)}",
-        f"'{BUNDLE}/' may go to anybody, the record to whom you tell how many were forgotten and what was measured, "
-        "'evidence/' and the salt to auditors alone",
+        f"salt, for auditors only: {salt_path(folder)}",
+        f"give '{BUNDLE}/' to anybody, the record to those who may know how many patients were forgotten and what was "
+        "measured, and 'evidence/' and the salt to auditors only",
     ]
 
 
 def _content(runs: Runs, folder: Path, evidence: pd.DataFrame, ids: Identifiers, salt: bytes) -> dict[str, Any]:
-    """What is signed; refused where the audit does not follow from its own numbers and from these scores."""
+    """What to sign; refused if the audit does not follow from its own numbers and from these scores."""
     computed, audit = computed_records(evidence, runs.forget_classes, DRAWS), runs.audit or None
     raise_if_any(_audit_problems(runs.main, audit, computed) if audit else [])
-    said = predicate(
-        {role: found.record.to_json() for role, found in runs.by_role.items()},
+    record = predicate(
+        {role: run.record.to_json() for role, run in runs.by_role.items()},
         read_json(folder / RELEASE_JSON, _RELEASE),
         computed,
         DRAWS,
         audit,
         salt=salt,
     )
-    content: dict[str, Any] = signable(said, ids, _known())
+    content: dict[str, Any] = signable(record, ids, _known())
     return content | {"limitations": list(limitations(content))}
 
 
@@ -134,18 +134,18 @@ def _audit_problems(
 ) -> list[str]:
     try:
         records = audit["records"]
-        found = [*verdict_problems(audit["verdict"], records), *gap_problems(records)]
-        found += student_problems(records, computed)
+        problems = [*verdict_problems(audit["verdict"], records), *gap_problems(records)]
+        problems += student_problems(records, computed)
     except InputError as error:
-        found = error.problems
+        problems = error.problems
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        found = [f"it is not as an audit writes it ({type(error).__name__}: {error})"]
+        problems = [f"its content is not that of an audit ({type(error).__name__}: {error})"]
     again = f"audit it again: mu-monai audit {run.folder}"
-    return [f"'{run.folder / AUDIT_JSON}' cannot be signed: {problem}; {again}" for problem in found]
+    return [f"'{run.folder / AUDIT_JSON}' cannot be signed: {problem}; {again}" for problem in problems]
 
 
 def _known() -> frozenset[str]:
-    """The names that the program gave, which tell nobody's."""
+    """The program's own names, which cannot name a patient."""
     bundles = shipped_bundles()
     presets = {path.stem for root in bundles.values() for path in (root / "configs").glob("*.json")}
     kinds = registered()
@@ -154,19 +154,19 @@ def _known() -> frozenset[str]:
 
 
 def _named_files(folder: Path, ids: Identifiers) -> Iterator[str]:
-    """Files of text in the release that hold an id."""
+    """The text files of a release that hold an id."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MODEL_PT):
         name = path.relative_to(folder).as_posix()
         if name not in (EVIDENCE, RECORD_JSON) and ids.surely_in(path.read_text(encoding="utf-8", errors="replace")):
             yield (
-                f"'{name}' in '{folder}' holds the id of a patient or case; take it out where it comes from (the "
-                "bundle's metadata and configs, names of classes), release the run again, then sign"
+                f"'{name}' in '{folder}' holds the id of a patient or case; remove it at its source (the bundle's "
+                "metadata or configs, or the name of a class), release the run again, then sign"
             )
 
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """A private folder beside the released one for what is not whole yet; what a killed signing left goes."""
+    """A private folder next to the released one for unfinished files; leftovers of a killed signing are removed."""
     place = folder.resolve()
     staged = place.with_name(f".{place.name}.signing")
     shutil.rmtree(staged, ignore_errors=True)
@@ -180,22 +180,22 @@ def _staging(folder: Path) -> Iterator[Path]:
 def computed_records(
     scores: pd.DataFrame, forget_classes: Sequence[str], draws: Mapping[str, int]
 ) -> dict[str, list[dict[str, Any]]]:
-    """The audit records that follow from a score table alone, by kind: `utility` and `membership`.
+    """The audit records that follow from a score table only, by kind: `utility` and `membership`.
 
     Args:
         scores: the scores of all models.
-        forget_classes: the classes of a mask that were forgotten in every case; then nobody's membership is.
+        forget_classes: the classes of a mask that were forgotten in every case; these have no records of membership.
         draws: `n_resamples` and `seed` of the intervals.
     """
-    found = {"utility": utility_records(scores, forget_classes=forget_classes, **draws), "membership": []}
+    by_kind = {"utility": utility_records(scores, forget_classes=forget_classes, **draws), "membership": []}
     if not forget_classes and {FORGET, TEST} <= set(scores[SUBSET]):
-        found["membership"] = membership_records(scores, **draws)
-    return {kind: [asdict(record) for record in records] for kind, records in found.items()}
+        by_kind["membership"] = membership_records(scores, **draws)
+    return {kind: [asdict(record) for record in records] for kind, records in by_kind.items()}
 
 
 def _problems(folder: Path, run: Run) -> Iterator[str]:
     if run.role != STUDENT:
-        yield f"a record is of an unlearned model, and the runs that are given hold none ({run.role}); add its run"
+        yield f"a record is about an unlearned model, and the given runs have none ({run.role}); add its run"
         return
     if run.stale_audit:
         yield (
@@ -206,40 +206,38 @@ def _problems(folder: Path, run: Run) -> Iterator[str]:
         yield f"'{folder}' is not a released folder; make one with: mu-monai release {run.folder} --out {folder}"
         return
     if (folder / RECORD_JSON).exists():
-        yield f"'{folder}' has a record already ({RECORD_JSON}); release the run again into another folder"
+        yield f"'{folder}' already has a record ({RECORD_JSON}); release the run again into another folder"
         return
     yield from _salt_problems(folder)
     yield from _file_problems(folder, read_json(folder / RELEASE_JSON, _RELEASE)["search"]["files"])
-    found = weights_sha256(read_weights(folder / BUNDLE / "models" / MODEL_PT))
-    if found != run.record.sha256.weights:
+    digest = weights_sha256(read_weights(folder / BUNDLE / "models" / MODEL_PT))
+    if digest != run.record.sha256.weights:
         yield (
-            f"the weights in '{folder}' are not those of the run '{run.folder}' (SHA-256 {found}, in its run.json "
-            f"{run.record.sha256.weights}); give the folder that was released from this run"
+            f"the weights in '{folder}' are not those of the run '{run.folder}' (SHA-256 {digest}; its run.json "
+            f"has {run.record.sha256.weights}); give the folder that was released from this run"
         )
 
 
 def _salt_problems(folder: Path) -> Iterator[str]:
     salt = salt_path(folder)
-    if salt.exists() and not (folder / EVIDENCE).exists():  # else a killed signing left both
-        yield f"'{salt}' exists, the salt of another record; keep it elsewhere, with what it belongs to"
+    if salt.exists() and not (folder / EVIDENCE).exists():  # otherwise a killed signing left both
+        yield f"'{salt}' exists and is the salt of another record; move it to where that record is kept"
     inside = next((place for place in salt.parents if is_run(place)), None)
     if inside is not None:
         yield (
-            f"'{folder}' lies in the run folder '{inside}', and the salt would lie there as well; move the released "
-            "folder out of it, then sign"
+            f"'{folder}' is inside the run folder '{inside}', and the salt would be written there too; move the "
+            "released folder out of it, then sign"
         )
 
 
 def _file_problems(folder: Path, searched: Mapping[str, str]) -> Iterator[str]:
-    """Why the folder is not what was searched when it was released: a record would sign what nobody has seen."""
+    """Why the folder is not what was searched at its release: a record would vouch for files that were not."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            yield (
-                f"'{name}' in '{folder}' is not a plain file, and its target may change; replace it by the file itself"
-            )
+            yield (f"'{name}' in '{folder}' is not a plain file, and its target may change; put the file itself there")
         elif path.is_file() and name not in {*searched, RELEASE_JSON, EVIDENCE}:
-            yield f"'{name}' was added to '{folder}' after the release, and nobody has searched it; remove it"
+            yield f"'{name}' was added to '{folder}' after the release and was not searched; remove it"
     for name, digest in searched.items():
         if not (folder / name).is_file() or file_sha256(folder / name) != digest:
             yield f"'{name}' in '{folder}' is not as it was searched; release the run again into another folder"

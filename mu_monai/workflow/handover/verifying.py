@@ -1,4 +1,4 @@
-"""Check a released folder against its record; every check is one line."""
+"""Check a released folder against its record, with one line for each check."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ _COMPUTED = ("utility", "membership")
 _NAMES = ("record", "files", "weights", "search", "split", *_COMPUTED, "verdict")
 _KEY = ("model", "metric", "subset", "attack")
 _OLD = (
-    "of format 1, which has a plain digest of the split, seeds and numbers of cases: whoever remakes the split for a "
-    "guess can tell who was forgotten; sign the release again"
+    "it has format 1, with a plain digest of the split, seeds and numbers of cases: anyone who guesses the split can "
+    "tell who was forgotten; sign the release again"
 )
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One check and its result.
 
     Args:
         name: `signature`, `record`, `files`, `weights`, `search`, `split`, `utility`, `membership` or `verdict`.
         status: `ok`, `FAILED` or `not checked`.
-        detail: one sentence: what was found, or why it was not looked at.
+        detail: one sentence: what was found, or why it was not checked.
 
     Example:
         >>> str(Check("split", NOT_CHECKED, "no --split was given"))
@@ -68,12 +68,12 @@ class Check:
 
     @property
     def failed(self) -> bool:
-        """Whether it is not as the record says."""
+        """Whether the check contradicts the record."""
         return self.status == FAILED
 
     def __str__(self) -> str:
         line = f"{self.status:<{len(NOT_CHECKED)}}  {self.name}: {self.detail}"
-        return line.replace("\n", "\\n")  # the name of a file cannot begin a line of its own
+        return line.replace("\n", "\\n")  # so that a file name cannot start a new line
 
 
 def verify(
@@ -84,29 +84,29 @@ def verify(
     salt: str | Path | None = None,
     without_evidence: bool = False,
 ) -> list[Check]:
-    """Check the signature of a released folder's record, and all in it that can be checked.
+    """Check the signature of a released folder's record, and everything in it that can be checked.
 
-    Where the signature or the type of the record is wrong, nothing else is looked at: its content is then anybody's.
+    If the signature or the type of the record is wrong, nothing else is checked, since anyone may have written it.
 
     Args:
-        folder: what was handed over.
+        folder: the folder that was handed over.
         key: the public key that the record must be signed with, a PEM file.
-        split: a `split.json` that the record must be of; with `salt`, since the record holds no plain digest of it.
-        salt: the file with the salt of the record, that auditors get.
-        without_evidence: the score table was not handed over, and need not be there.
+        split: the `split.json` that the record must be about; needs `salt`, since the record has no plain digest of it.
+        salt: the file with the salt of the record, which auditors get.
+        without_evidence: the score table was not handed over and may be missing.
 
     Returns:
-        one check per thing, in the order in which they are looked at.
+        the checks, in the order in which they were made.
 
     Raises:
         InputError: if a file to check with, or the record, is missing.
     """
     folder, signer = Path(folder), public_key(key)
     if split is not None and not Path(split).is_file():
-        raise InputError(f"split file '{split}' does not exist; give the split.json that the record is of")
+        raise InputError(f"split file '{split}' does not exist; give the split.json that the record is about")
     secret = None if salt is None else read_salt(salt)
     if not (folder / RECORD_JSON).is_file():
-        raise InputError(f"'{folder}' holds no {RECORD_JSON}; give a folder that 'mu-monai report --record' signed")
+        raise InputError(f"'{folder}' has no {RECORD_JSON}; give a folder that 'mu-monai report --record' signed")
     try:
         envelope = open_envelope(read_json(folder / RECORD_JSON))
         problem = signature_problem(envelope, signer) or type_problem(json.loads(envelope.payload))
@@ -116,16 +116,16 @@ def verify(
         rest = [Check(name, NOT_CHECKED, "the record itself cannot be trusted") for name in _NAMES]
         return [Check("signature", FAILED, problem), *rest]
     content = json.loads(envelope.payload)
-    said = content["predicate"]
-    files = _looked_at("files", lambda: _files(folder, content, without_evidence))
+    predicate = content["predicate"]
+    files = _checked("files", lambda: _files(folder, content, without_evidence))
     return [
-        Check("signature", OK, f"by the key {signer.keyid[:12]}, made {_age(said.get('created'))}"),
-        _looked_at("record", lambda: _record(folder, said, files)),
+        Check("signature", OK, f"signed with the key {signer.keyid[:12]}, made {_age(predicate.get('created'))}"),
+        _checked("record", lambda: _record(folder, predicate, files)),
         files,
-        _looked_at("weights", lambda: _weights(folder, said), files),
-        _looked_at("search", lambda: _search(folder), files),
-        _looked_at("split", lambda: _split(said, split, secret)),
-        *_recomputed(folder / EVIDENCE, said, without_evidence),
+        _checked("weights", lambda: _weights(folder, predicate), files),
+        _checked("search", lambda: _search(folder), files),
+        _checked("split", lambda: _split(predicate, split, secret)),
+        *_recomputed(folder / EVIDENCE, predicate, without_evidence),
     ]
 
 
@@ -140,34 +140,34 @@ def _age(created: Any) -> str:
 
 def _days_ago(created: Any) -> int | None:
     try:
-        made = datetime.fromisoformat(created).astimezone(UTC)
+        signed = datetime.fromisoformat(created).astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
         return None
-    return (datetime.now(UTC).date() - made.date()).days
+    return (datetime.now(UTC).date() - signed.date()).days
 
 
-def _record(folder: Path, said: Mapping[str, Any], files: Check) -> Check:
-    """Whether the record is whole, and says what the other files of the release say."""
-    problems = record_problems(said)
-    if not problems and said["draws"] != DRAWS:  # otherwise the signer could choose those that look best
-        problems = [f"'draws' is {said['draws']}, and those of every record are {DRAWS}"]
+def _record(folder: Path, predicate: Mapping[str, Any], files: Check) -> Check:
+    """Whether the record is complete, and agrees with the other files of the release."""
+    problems = record_problems(predicate)
+    if not problems and predicate["draws"] != DRAWS:  # otherwise the signer could choose the draws that look best
+        problems = [f"'draws' is {predicate['draws']}, and must be {DRAWS} in every record"]
     if not problems:
-        days = _days_ago(said["created"])
-        problems = [f"it says that it was made in {-days} days"] if days is not None and days < -1 else []
+        days = _days_ago(predicate["created"])
+        problems = [f"it says that it was made {-days} days in the future"] if days is not None and days < -1 else []
     if not problems and not files.failed:
-        problems = list(release_problems(folder, said))
-    if said["format"] == 1:
+        problems = list(release_problems(folder, predicate))
+    if predicate["format"] == 1:
         return _result("record", problems, _OLD)
     agrees = "" if files.failed else ", and agrees with release.json and metadata.json"
     return _result("record", problems, f"no field is missing{agrees}")
 
 
-def _looked_at(name: str, look: Callable[[], Check], files: Check | None = None) -> Check:
-    """What a look finds; what cannot be looked at fails, and what opens files is left where they are not as signed."""
+def _checked(name: str, check: Callable[[], Check], files: Check | None = None) -> Check:
+    """Run a check. It fails if it cannot be run; one that opens files is skipped if they are not as signed."""
     if files is not None and files.failed:
         return Check(name, NOT_CHECKED, "the files are not those that were signed")
     try:
-        return look()
+        return check()
     except InputError as error:
         return Check(name, FAILED, "; ".join(error.problems))
     except Exception as error:  # a record may lack anything, and a network may raise anything for its arguments
@@ -180,12 +180,12 @@ def _one_line(error: Exception) -> str:
 
 def _files(folder: Path, content: Mapping[str, Any], without_evidence: bool) -> Check:
     problems = file_problems(folder, content["subject"], absent=[EVIDENCE] if without_evidence else [])
-    return _result("files", problems, f"{len(content['subject'])} files are as they were signed")
+    return _result("files", problems, f"{len(content['subject'])} files are unchanged since they were signed")
 
 
 def _search(folder: Path) -> Check:
     return _result(
-        "search", [found.what for found in search_folder(folder)], "no adapter, checkpoint or optimizer state"
+        "search", [finding.what for finding in search_folder(folder)], "no adapter, checkpoint or optimizer state"
     )
 
 
@@ -193,65 +193,65 @@ def _result(name: str, problems: Sequence[str], fine: str) -> Check:
     return Check(name, FAILED, "; ".join(problems)) if problems else Check(name, OK, fine)
 
 
-def _weights(folder: Path, said: Mapping[str, Any]) -> Check:
-    """Whether they are the weights of the record and fit the network; the config is data here, and is not run."""
-    bundle, wanted = folder / BUNDLE, said["weights"][STUDENT]
+def _weights(folder: Path, predicate: Mapping[str, Any]) -> Check:
+    """Whether the weights are those of the record and fit the network; the config is only read, not run."""
+    bundle, recorded = folder / BUNDLE, predicate["weights"][STUDENT]
     state = read_weights(bundle / "models" / MODEL_PT)
-    found = weights_sha256(state)
-    problems = [f"they have the SHA-256 {found}, and the record says {wanted}"] if found != wanted else []
+    digest = weights_sha256(state)
+    problems = [f"they have the SHA-256 {digest}, and the record says {recorded}"] if digest != recorded else []
     try:
         network = received_network(read_json(bundle / "configs" / "inference.json"))
     except ForeignNetworkError as error:
-        return _result("weights", problems, f"SHA-256 {found[:12]}; whether they fit is not checked: {error}")
+        return _result("weights", problems, f"SHA-256 {digest[:12]}; whether they fit is not checked: {error}")
     return _result(
         "weights",
         problems + [f"they do not fit {type(network).__name__}: {t}" for t in misfits(network, state)],
-        f"they fit the network, SHA-256 {found[:12]}",
+        f"they fit the network, SHA-256 {digest[:12]}",
     )
 
 
-def _split(said: Mapping[str, Any], split: str | Path | None, salt: bytes | None) -> Check:
+def _split(predicate: Mapping[str, Any], split: str | Path | None, salt: bytes | None) -> Check:
     if split is None:
         return Check("split", NOT_CHECKED, "no --split was given")
-    found = file_sha256(split)
-    if said["format"] == 1:
-        wanted = said["split"]["sha256"]
-        other = [f"a record of other data: '{split}' has the SHA-256 {found}, and the record says {wanted}"]
-        return _result("split", other if found != wanted else [], f"SHA-256 {found[:12]}")
+    digest = file_sha256(split)
+    if predicate["format"] == 1:
+        recorded = predicate["split"]["sha256"]
+        other = [f"the record is about other data: '{split}' has the SHA-256 {digest}, and the record says {recorded}"]
+        return _result("split", other if digest != recorded else [], f"SHA-256 {digest[:12]}")
     if salt is None:
-        return Check("split", NOT_CHECKED, "the salt was not given (--salt), and without it nobody can tell")
-    problem = f"a record of other data, or another salt: under this one, '{split}' is not what the record commits to"
-    fits = commitment("split", found, salt) == said["commitments"]["split"]
-    return _result("split", [] if fits else [problem], "it is what the record commits to under this salt")
+        return Check("split", NOT_CHECKED, "no --salt was given, and without it the split cannot be compared")
+    problem = f"other data or another salt: with this salt, '{split}' is not the split that the record commits to"
+    fits = commitment("split", digest, salt) == predicate["commitments"]["split"]
+    return _result("split", [] if fits else [problem], "with this salt, it is the split that the record commits to")
 
 
-def _recomputed(evidence: Path, said: Mapping[str, Any], without: bool) -> Iterator[Check]:
-    """What follows from the evidence, and from the numbers of the audit."""
+def _recomputed(evidence: Path, predicate: Mapping[str, Any], without: bool) -> Iterator[Check]:
+    """The checks of what follows from the evidence, and from the numbers of the audit."""
     if not evidence.is_file():
         why = "--without-evidence was given" if without else f"{EVIDENCE} is missing"
         yield from (Check(kind, NOT_CHECKED, why) for kind in _COMPUTED)
-        yield _looked_at("verdict", partial(_verdict, said))
+        yield _checked("verdict", partial(_verdict, predicate))
         return
     try:
         scores = read_evidence(evidence)
-        found = without_nan(computed_records(scores, said["forget_classes"], DRAWS))
-        found = found if said["format"] == 1 else without_cases(found)
-        counts = list(evidence_problems(scores, said))
+        computed = without_nan(computed_records(scores, predicate["forget_classes"], DRAWS))
+        computed = computed if predicate["format"] == 1 else without_cases(computed)
+        counts = list(evidence_problems(scores, predicate))
     except Exception as error:  # pandas may raise anything for a broken table
         why = f"{EVIDENCE} cannot be audited: {_one_line(error)}"
         yield from (Check(kind, FAILED, why) for kind in (*_COMPUTED, "verdict"))
         return
     for kind in _COMPUTED:
-        yield _looked_at(kind, partial(_compared, kind, said, found[kind], counts if kind == "utility" else []))
-    yield _looked_at("verdict", partial(_verdict, said, found))
+        yield _checked(kind, partial(_compared, kind, predicate, computed[kind], counts if kind == "utility" else []))
+    yield _checked("verdict", partial(_verdict, predicate, computed))
 
 
-def _verdict(said: Mapping[str, Any], computed: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> Check:
-    """The verdict by the public rules, from the audit's numbers; those of the student from the evidence as well."""
-    if said["verdict"] == said["audit"] == NOT_AUDITED:
+def _verdict(predicate: Mapping[str, Any], computed: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> Check:
+    """Whether the verdict follows from the audit's numbers, and the student's numbers from the evidence."""
+    if predicate["verdict"] == predicate["audit"] == NOT_AUDITED:
         return Check("verdict", NOT_CHECKED, f"the record says {NOT_AUDITED}")
-    verdict, audit = said["verdict"], said["audit"]
-    ours = audit["versions"].get("mu_monai") == version("mu-monai") and said["format"] > 1
+    verdict, audit = predicate["verdict"], predicate["audit"]
+    ours = audit["versions"].get("mu_monai") == version("mu-monai") and predicate["format"] > 1
     problems = [
         *verdict_problems(verdict, audit["records"], words=ours),
         *gap_problems(audit["records"]),
@@ -260,25 +260,27 @@ def _verdict(said: Mapping[str, Any], computed: Mapping[str, Sequence[Mapping[st
     return _result("verdict", problems[:1], f"{verdict['label']} follows from the record's numbers by the public rules")
 
 
-def _compared(kind: str, said: Mapping[str, Any], found: Sequence[Mapping[str, Any]], counts: Sequence[str]) -> Check:
-    records = said["records"][kind]
-    problems = [*_differences(records, found), *counts]
+def _compared(
+    kind: str, predicate: Mapping[str, Any], computed: Sequence[Mapping[str, Any]], counts: Sequence[str]
+) -> Check:
+    records = predicate["records"][kind]
+    problems = [*_differences(records, computed), *counts]
     if not records and not problems:
-        return Check(kind, NOT_CHECKED, "the record holds no such number")
+        return Check(kind, NOT_CHECKED, "the record has no such numbers")
     return _result(kind, problems[:1], f"{len(records)} numbers follow from {EVIDENCE}")
 
 
-def _differences(said: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What differs between the record's numbers and those that its evidence gives."""
-    ours, theirs = ({tuple(entry[key] for key in _KEY): entry for entry in part} for part in (found, said))
-    if len(theirs) < len(said):
-        yield "a number stands in the record twice"
+def _differences(records: Sequence[Mapping[str, Any]], computed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Where the record's numbers differ from those that its evidence gives."""
+    ours, theirs = ({tuple(entry[key] for key in _KEY): entry for entry in part} for part in (computed, records))
+    if len(theirs) < len(records):
+        yield "a number is listed twice in the record"
     for key in sorted(ours.keys() | theirs.keys()):
         name = f"{key[1]} of the {key[0]} on {key[2]}"
         if key not in theirs or key not in ours:
             yield f"{name} is only in the {'evidence' if key in ours else 'record'}"
             continue
         for field in sorted(ours[key].keys() | theirs[key].keys()):
-            value, wanted = theirs[key].get(field), ours[key].get(field)
-            if not same(value, wanted):
-                yield f"{name} ({field}) is {value} in the record, and the evidence gives {wanted}"
+            stated, derived = theirs[key].get(field), ours[key].get(field)
+            if not same(stated, derived):
+                yield f"{name} ({field}) is {stated} in the record, and the evidence gives {derived}"

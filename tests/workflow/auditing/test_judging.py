@@ -99,7 +99,7 @@ def test_several_seeds_of_both_models_tell_how_alike_they_are(runs, student):
     ideal = {row["ideal"] for row in content["records"] if row["metric"] == "average_gap"}
     assert ideal
     assert 0.0 not in ideal
-    assert any("KLoM is of 2 unlearned and 2 retrained models" in note for note in content["notes"])
+    assert any("KLoM" in note and "2 unlearned and 2 retrained models" in note for note in content["notes"])
     content = read_json(workflow.audit(student, options=replace(options, references=())))
     assert any(note.startswith("no KLoM") and "--reference, repeated" in note for note in content["notes"])
 
@@ -124,7 +124,7 @@ def test_every_problem_at_once_and_nothing_is_written(runs, student, teachers):
 
 
 def test_shadow_models_need_a_pool(student):
-    with pytest.raises(InputError, match="--shadows N and --pool FOLDER belong together"):
+    with pytest.raises(InputError, match="--shadows N and --pool FOLDER"):
         workflow.audit(student, options=AuditOptions(shadows=4))
 
 
@@ -209,7 +209,7 @@ def test_what_the_audit_would_refuse_is_said_before_a_model_is_scored(teachers, 
     with pytest.raises(InputError) as error:
         workflow.adopt("isic", weights=teacher, split=split, out=tmp_path / "out", options=options)
     problems = "\n".join(error.value.problems)
-    for text in ("attack 'int9'", "belong together", "--seed -1", "--device nowhere"):
+    for text in ("attack 'int9'", "--pool FOLDER", "--seed -1", "--device nowhere"):
         assert problems.count(text) == 1
     for text in ("--reference", "--sibling", "--by scanner is not a column"):
         assert (text in problems) == is_there

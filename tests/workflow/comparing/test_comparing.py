@@ -277,7 +277,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(chosen, given, tmp_path, 
         assert {name: left[label, 0][name] for name in names} == pytest.approx(
             {name: rows[label, 0][name] for name in names}
         )
-    assert "No method was finished." in none.with_name("index.html").read_text()
+    assert "No method finished." in none.with_name("index.html").read_text()
 
 
 def test_retrained_models_that_there_are_serve_the_seeds(chosen, given, tmp_path):

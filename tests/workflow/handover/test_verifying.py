@@ -29,7 +29,7 @@ def test_all_is_confirmed_as_it_was_signed(folder, checks, phantom_splits, salt)
     statuses = dict.fromkeys(NAMES, "ok") | {"verdict": "not checked"}
     assert {name: check.status for name, check in found.items()} == statuses
     assert list(found) == NAMES
-    assert str(found["files"]) == "ok           files: 8 files are as they were signed"
+    assert str(found["files"]) == f"ok           files: {len(FILES)} files are unchanged since they were signed"
 
 
 def test_every_file_is_a_subject(folder, said_in):
@@ -115,7 +115,7 @@ def test_a_record_of_another_run_fails(folder, checks, released):
 def test_a_record_of_other_data_fails(folder, checks, phantom_splits, salt, tmp_path):
     found = checks(folder, split=phantom_splits["chase"], salt=salt)
     assert found["split"].failed
-    assert found["split"].detail.startswith("a record of other data, or another salt")
+    assert found["split"].detail.startswith("other data or another salt")
     assert checks(folder)["split"].detail == "no --split was given"
     (tmp_path / "other.txt").write_text("ab" * 32)
     assert checks(folder, split=phantom_splits["isic"], salt=tmp_path / "other.txt")["split"].failed
@@ -125,7 +125,7 @@ def test_without_the_salt_nobody_can_check_the_split(folder, checks, phantom_spl
     for bundle in ("isic", "chase"):
         found = checks(folder, split=phantom_splits[bundle])["split"]
         assert found.status == "not checked"
-        assert "the salt was not given" in found.detail
+        assert "--salt" in found.detail
 
 
 def test_numbers_that_do_not_follow_from_the_evidence_fail(folder, checks, sign_again):
@@ -218,7 +218,7 @@ def test_wrong_input_is_told(folder, keys, tmp_path):
     with pytest.raises(InputError, match=r"split file '.*gone.json' does not exist"):
         workflow.verify(folder, key=keys / "own.pub", split=tmp_path / "gone.json")
     (folder / "record.dsse.json").unlink()
-    with pytest.raises(InputError, match=r"holds no record.dsse.json"):
+    with pytest.raises(InputError, match=r"record.dsse.json"):
         workflow.verify(folder, key=keys / "own.pub")
 
 
@@ -238,8 +238,8 @@ class TestCommands:
         assert code == 0
         assert f"record: {out / 'record.dsse.json'}" in told
         salt = tmp_path / "out.salt.txt"
-        assert f"salt, for auditors alone: {salt}" in told
-        assert "'bundle/' may go to anybody" in told
+        assert f": {salt}" in told
+        assert re.search(r"'bundle/' to anybody.*'evidence/' and the salt to auditors", told)
         split = ("--split", phantom_splits["isic"], "--salt", salt)
         code, told, _ = mu_monai("verify", out, "--public-key", keys / "own.pub", *split)
         assert code == 0
@@ -298,7 +298,7 @@ class TestRefusals:
                 workflow.report([unlearned("isic")], out=tmp_path / "report", **given)
 
     def test_no_student(self, teachers, out, keys):
-        self.refused("hold none \\(teacher\\)", [teachers["isic"]], out, keys / "own.pem")
+        self.refused("\\(teacher\\); add its run", [teachers["isic"]], out, keys / "own.pem")
 
     def test_no_released_folder(self, unlearned, keys, tmp_path):
         self.refused("is not a released folder", [unlearned("isic")], tmp_path / "none", keys / "own.pem")
@@ -308,7 +308,7 @@ class TestRefusals:
         self.refused("are not those of the run", [unlearned("isic")], out, keys / "own.pem")
 
     def test_a_second_record(self, unlearned, folder, keys):
-        self.refused("has a record already", [unlearned("isic")], folder, keys / "own.pem")
+        self.refused("already has a record", [unlearned("isic")], folder, keys / "own.pem")
 
     def test_a_file_that_nobody_searched(self, unlearned, out, keys):
         (out / "bundle" / ".old.pt").write_text("?")
@@ -354,7 +354,7 @@ class TestRefusals:
     def test_a_release_in_the_run_folder(self, unlearned, released, keys, tmp_path):
         run = shutil.copytree(unlearned("isic"), tmp_path / "run")
         out = shutil.copytree(released("isic"), run / "to" / "released")
-        self.refused("lies in the run folder", [run], out, keys / "own.pem")
+        self.refused("is inside the run folder", [run], out, keys / "own.pem")
 
     def test_an_audit_of_other_weights(self, unlearned, out, keys, tmp_path):
         run = shutil.copytree(unlearned("isic"), tmp_path / "run")
