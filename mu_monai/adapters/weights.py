@@ -89,7 +89,8 @@ def read_torch(path: Path, device: torch.device | str = "cpu") -> Any:
 def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Read a plain state dict, or one stored under `model`, `network`, `net` or `state_dict` in a checkpoint.
 
-    Nothing is unpickled; a file that ends with `.safetensors` is read as such. The weights of a run must match the digest in its `run.json`.
+    Nothing is unpickled; a file that ends with `.safetensors` is read as such. The weights of a run must match the
+    digest in its `run.json`.
 
     Raises:
         InputError: if the file is missing, is not a weights file, holds no state dict, or belongs to a run that wrote

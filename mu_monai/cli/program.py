@@ -66,7 +66,22 @@ def _root(
 
 
 for _command in (  # in the order of the help page
-    *(split, train, milestones, unlearn, evaluate, predict, report, audit, compare, compose, revert, merge, release, verify),
+    *(
+        split,
+        train,
+        milestones,
+        unlearn,
+        evaluate,
+        predict,
+        report,
+        audit,
+        compare,
+        compose,
+        revert,
+        merge,
+        release,
+        verify,
+    ),
     *(methods, networks, demo),
 ):
     app.command()(_command)

@@ -12,6 +12,7 @@ from mu_monai.cli.options import (
     Bundle,
     Device,
     ForgetClasses,
+    MilestoneFolder,
     OutRun,
     Overlays,
     Quiet,
@@ -43,6 +44,11 @@ def unlearn(
         ),
     ] = None,
     forget_class: ForgetClasses = None,
+    milestones: MilestoneFolder = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="The most that it may cost, as a share of the teacher's training, such as 0.05."),
+    ] = None,
     settings: Settings = None,
     overlay: Overlays = None,
     resume: Resume = False,
@@ -55,6 +61,8 @@ def unlearn(
     Example: mu-monai unlearn isic --split split.json --teacher runs/teacher --set method#forget_weight=2 --out runs/e2r
 
     Example: mu-monai unlearn isic --split split.json --teacher runs/teacher --preset two-phase --out runs/two-phase
+
+    Example: mu-monai unlearn isic --split split.json --teacher runs/teacher --method rewind --budget 0.05 --out runs/r
 
     Example: mu-monai unlearn volume3d --split split.json --teacher runs/teacher --forget-class lesion --out runs/e2r
     """
@@ -69,6 +77,8 @@ def unlearn(
         preset=preset,
         lora_targets=lora_targets,
         forget_classes=forget_class or [],
+        milestones=milestones,
+        budget=budget,
         settings=settings or [],
         overlays=overlay or [],
         resume=resume,

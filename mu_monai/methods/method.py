@@ -27,7 +27,7 @@ from mu_monai.methods.schedule import CONSTANT, SCHEDULES, share_of_peak
 from mu_monai.methods.settings import FLAG, Allowed, Interval, OneOf, OrNull, declared, setting
 
 STOPS = OneOf(None, REFERENCE, REWIND)
-NEEDS = ("retain labels", "forget labels", "teacher", "unseen cases", "two runs")
+NEEDS = ("retain labels", "forget labels", "teacher", "unseen cases", "milestones", "two runs")
 COSTS = {
     "one-shot": "every case once, without training",
     "forget": "steps on forget cases",

@@ -52,8 +52,11 @@ def milestones(
     evaluation = open_evaluation(run, weights, split=split, device=device, trust=trust)
     raise_if_any(_problems(evaluation))
     trained = [subset for subset in TRAINING_SUBSETS if subset in record.subsets]
-    rows = [_measured(evaluation, name, trained) for name in weights]
-    return pd.DataFrame(rows).assign(epoch=[*files, record.max_epochs])
+    epochs = [*files, record.max_epochs]
+    rows = [
+        {"epoch": epoch, **_measured(evaluation, name, trained)} for epoch, name in zip(epochs, weights, strict=True)
+    ]
+    return pd.DataFrame(rows)
 
 
 def _problems(evaluation: Evaluation) -> Iterator[str]:
@@ -75,4 +78,4 @@ def _measured(evaluation: Evaluation, name: str, trained: list[str]) -> dict[str
     unseen = scores[scores[SUBSET] == VALIDATION]
     losses = [part.groupby(PATIENT_ID)[LOSS].mean().tolist() for part in (scores[scores[SUBSET] != VALIDATION], unseen)]
     metric = leading_metric(scores)
-    return {"epoch": 0, metric: unseen[metric].mean(), LOSS: unseen[LOSS].mean(), "auc": loss_auc(*losses)}
+    return {metric: unseen[metric].mean(), LOSS: unseen[LOSS].mean(), "auc": loss_auc(*losses)}

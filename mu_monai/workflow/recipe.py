@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
+from mu_monai.adapters.milestones import find_milestones
 from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import read_config
+from mu_monai.engine.cost import TRAINED
+from mu_monai.errors import InputError
+from mu_monai.keys import MILESTONES_DIR
 from mu_monai.methods import UnlearningMethod
 from mu_monai.methods.registry import imported, method_named
+from mu_monai.runs import is_run, read_record
 from mu_monai.runs.origin import target_of
 
 FORGET_CLASSES = "forget_classes"
@@ -63,3 +68,84 @@ def recipe_of(kind: type[UnlearningMethod], bundle: Bundle, parser: ConfigParser
     training = read_config(bundle.files("train"))
     batch = {} if training.get("batch_size") is None else {"batch_size": training.get("batch_size")}
     return {"method": {"_target_": target_of(kind), **shared}, **batch, **kind.recipe}
+
+
+def needs_milestones(kind: type[UnlearningMethod] | None) -> bool:
+    """Whether a method starts from the weights of an earlier epoch."""
+    return kind is not None and "milestones" in kind.needs
+
+
+def milestone_options(
+    kind: type[UnlearningMethod] | None, teacher: str | Path | None, folder: str | Path | None
+) -> dict[str, Any]:
+    """Where a method that needs milestones finds them: in a folder, or in the teacher's run."""
+    if folder is None and teacher is not None and (Path(teacher) / MILESTONES_DIR).is_dir():
+        folder = Path(teacher) / MILESTONES_DIR
+    return {"method::milestones": str(Path(folder).resolve())} if folder is not None and needs_milestones(kind) else {}
+
+
+def milestone_problems(
+    kind: type[UnlearningMethod] | None, folder: str | Path | None, given: Mapping[str, Any]
+) -> list[str]:
+    """Why a method cannot have the milestones that it needs, or why a folder of them is of no use.
+
+    Args:
+        kind: the method.
+        folder: what `--milestones` said.
+        given: the values that override the bundle's config, by id.
+    """
+    if not needs_milestones(kind):
+        return [] if folder is None else ["--milestones is only for methods that need them, such as rewind; omit it"]
+    where = given.get("method::milestones")
+    if where is None:
+        return [
+            "the method starts from the weights of an earlier epoch, and the teacher's run has none: give their folder "
+            "as --milestones, train a teacher that keeps them (milestones=6), or use a method that does not need them"
+        ]
+    try:
+        find_milestones(where)
+    except InputError as error:
+        return list(error.problems)
+    return []
+
+
+def budget_options(
+    budget: float | None, kind: type[UnlearningMethod] | None, teacher: str | Path | None, parser: ConfigParser
+) -> dict[str, Any]:
+    """A share of the teacher's training as a limit in sample passes; methods that can use all of it are given steps.
+
+    Args:
+        budget: the share, such as 0.05; None for no limit.
+        kind: the method.
+        teacher: the teacher's run.
+        parser: the config with all other options, for its batches and epochs.
+    """
+    passes = training_passes(teacher)
+    if budget is None or passes is None or budget < 0:
+        return {}
+    limit = round(budget * passes)
+    options: dict[str, Any] = {"method::budget": limit}
+    batch, epochs = parser.get("batch_size"), parser.get("max_epochs")
+    if limit and kind is not None and kind.fills_budget and isinstance(batch, int) and isinstance(epochs, int):
+        options["epoch_length"] = -(-limit // (TRAINED * batch * epochs))
+    return options
+
+
+def budget_problems(budget: float | None, teacher: str | Path | None) -> list[str]:
+    """Why a run cannot be limited to a share of its teacher's training."""
+    if budget is None:
+        return []
+    if not 0 <= budget <= 1:
+        return [f"--budget {budget:g} is not allowed; give a share of the teacher's training in [0, 1], such as 0.05"]
+    if training_passes(teacher) is None:
+        return [
+            f"--budget is a share of the teacher's training, and what that took is not known: the teacher "
+            f"({teacher or 'that of the bundle'}) is not a run, or was made by an earlier version; give a number of "
+            "sample passes instead, with --set method#budget=2000"
+        ]
+    return []
+
+
+def training_passes(teacher: str | Path | None) -> int | None:
+    """The sample passes of the training that made a teacher; None if they are not known."""
+    return read_record(teacher).cost.passes if teacher is not None and is_run(teacher) else None

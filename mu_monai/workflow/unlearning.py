@@ -31,7 +31,18 @@ from mu_monai.workflow.checks import (
     weight_problems,
 )
 from mu_monai.workflow.evaluating import scored_instead
-from mu_monai.workflow.recipe import FORGET_CLASSES, class_options, common_options, own_settings, recipe_of
+from mu_monai.workflow.recipe import (
+    FORGET_CLASSES,
+    budget_options,
+    budget_problems,
+    class_options,
+    common_options,
+    configured,
+    milestone_options,
+    milestone_problems,
+    own_settings,
+    recipe_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +58,8 @@ def unlearn(
     preset: str | None = None,
     lora_targets: str | None = None,
     forget_classes: Sequence[str] = (),
+    milestones: str | Path | None = None,
+    budget: float | None = None,
     settings: Sequence[str] = (),
     overlays: Sequence[str] = (),
     resume: bool = False,
@@ -69,6 +82,8 @@ def unlearn(
             settings.
         lora_targets: the layers to adapt: a regular expression over full layer names, or `decoder`, `head` or `all`.
         forget_classes: classes of a mask to forget in all training cases, instead of the forget cases.
+        milestones: a folder with the weights of earlier epochs; by default those that the teacher's run kept.
+        budget: the most that the run may cost, as a share of the teacher's training in sample passes, in [0, 1].
         settings: `KEY=VALUE` overrides of config ids, such as `method#forget_weight=2`.
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
         resume: continue an interrupted run.
@@ -98,6 +113,9 @@ def unlearn(
     config.lay("settings", parse_settings(settings))
     if kind is not None and not tuned:
         config.lay("recipe", recipe_of(kind, source, config.read("recipe")))
+    used = kind or configured(config.read())
+    config.lay("options", milestone_options(used, teacher, milestones))
+    config.lay("options", budget_options(budget, used, teacher, config.read()))
     parser, overrides = config.read("recipe"), config.overrides
     if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
         overrides["preset"] = f"{parser.get('preset')}, changed"
@@ -109,6 +127,7 @@ def unlearn(
         lambda: never_learned(names, teacher) + unable_problems(names, parser, overrides),
         lambda: broken or trained_otherwise(opened, teacher) + mask_class_problems(parser, overrides, opened),
         lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": source.folder}),
+        lambda: milestone_problems(used, milestones, overrides) + budget_problems(budget, teacher),
         lambda: device_problems(device),
         lambda: number_problems(overrides),
     )
