@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mu_monai.adapters.weights import SAFETENSORS
-from mu_monai.errors import raise_if_any
+from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path
 from mu_monai.keys import MILESTONES_DIR
 from mu_monai.runs import changed_files, is_run, read_record
 
 _SUFFIXES = (SAFETENSORS, ".pt", ".pth")
+_MEMORIZED = "memorized"
 _EPOCH = re.compile(r"epoch[=_-]?(\d+)", re.IGNORECASE)
 
 
@@ -41,8 +42,17 @@ def milestone_epochs(number: int, max_epochs: int) -> list[int]:
     return sorted(epoch for epoch in epochs if 0 < epoch < max_epochs)
 
 
-def write_milestone(folder: str | os.PathLike[str], epoch: int, state: Mapping[str, torch.Tensor]) -> Path:
+def write_milestone(
+    folder: str | os.PathLike[str], epoch: int, state: Mapping[str, torch.Tensor], memorized: float | None = None
+) -> Path:
     """Write the weights after an epoch as safetensors, whole or not at all, without the optimizer's state.
+
+    Args:
+        folder: the folder of all milestones.
+        epoch: the epoch.
+        state: the state dict of the network.
+        memorized: the probability, in [0, 1], that a patient who was trained on has a lower loss than one who was not;
+            `None` if it is not known.
 
     Returns:
         the file.
@@ -53,7 +63,8 @@ def write_milestone(folder: str | os.PathLike[str], epoch: int, state: Mapping[s
     file = Path(folder) / f"epoch-{epoch:04d}{SAFETENSORS}"
     with atomic_path(file) as path:
         try:  # clones: safetensors refuses tensors that share memory
-            save_file({name: value.detach().cpu().clone().contiguous() for name, value in state.items()}, path)
+            content = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
+            save_file(content, path, metadata=None if memorized is None else {_MEMORIZED: f"{memorized:.6f}"})
         except SafetensorError as error:
             raise OSError(f"'{file}' cannot be written ({error})") from error
     return file
@@ -96,3 +107,29 @@ def find_milestones(folder: str | os.PathLike[str]) -> dict[int, Path]:
         problems += changed_files(folder.parent, read_record(folder.parent), [MILESTONES_DIR])
     raise_if_any(problems)
     return {epoch: files[0] for epoch, files in sorted(by_epoch.items())}
+
+
+def memorized_at(file: str | os.PathLike[str]) -> float | None:
+    """How well losses told training from unseen patients at a milestone, as its training measured it.
+
+    Returns:
+        the AUC, in [0, 1]; `None` if it was not measured.
+
+    Raises:
+        InputError: if the file is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> memorized_at(write_milestone(tempfile.mkdtemp(), 3, {"weight": torch.ones(1)}, 0.5))
+        0.5
+    """
+    if Path(file).suffix != SAFETENSORS:
+        return None
+    try:
+        with safe_open(file, framework="pt") as content:
+            noted = (content.metadata() or {}).get(_MEMORIZED)
+        return None if noted is None else float(noted)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f"milestone '{file}' cannot be read ({error}); put the original back, or leave it out"
+        ) from error

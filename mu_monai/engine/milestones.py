@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from ignite.engine import Events
+from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
+from torch.utils.data import ConcatDataset, Subset
 
 from mu_monai.adapters.milestones import milestone_epochs, write_milestone
+from mu_monai.engine.cost import uncounted
+from mu_monai.engine.curve import record_term
+from mu_monai.engine.predict import ScoreSubsets
+from mu_monai.engine.stop_at_reference import loss_auc
 from mu_monai.errors import InputError
-from mu_monai.keys import MILESTONES_DIR
+from mu_monai.keys import LOSS, MILESTONES_DIR, PATIENT_ID, TRAINING_SUBSETS, VALIDATION
 
+_MOST = 200  # cases that are scored on each side
 logger = logging.getLogger(__name__)
 
 
 class Milestones:
     """Writes the weights after a few epochs, spread geometrically, to `milestones/` of the run folder.
+
+    With each goes how well losses tell training from unseen patients (`memorized_auc` in the curve): the epoch up to
+    which the model has not memorized anybody depends on nothing else, and holds for every later request to forget.
 
     Milestones hold what was learned from all training cases up to their epoch. They are as confidential as the model
     itself, and never belong in a release. Attach it before the run folder.
@@ -24,16 +37,25 @@ class Milestones:
     Args:
         folder: the run folder.
         number: how many to keep, at least 0; fewer if the training has fewer epochs.
+        scorer: has the cases and the loss; on each side at most 200 cases, spread evenly, are scored. `None` keeps only
+            weights.
+        subsets: the subsets that are trained on.
 
     Raises:
         InputError: for a number below 0, or one that is not whole.
     """
 
-    def __init__(self, folder: str | Path, number: int = 6) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        number: int = 6,
+        scorer: ScoreSubsets | None = None,
+        subsets: Sequence[str] = TRAINING_SUBSETS,
+    ) -> None:
         if isinstance(number, bool) or not isinstance(number, int) or number < 0:
             raise InputError(f"milestones={number} is not allowed; use a whole number of 0 or more")
         self.folder, self.number = Path(folder) / MILESTONES_DIR, number
-        self.epochs: list[int] = []
+        self.scorer, self.subsets, self.epochs = scorer, tuple(subsets), list[int]()
 
     def attach(self, engine: SupervisedTrainer) -> None:
         """Hook to the start and to the end of every epoch."""
@@ -54,5 +76,40 @@ class Milestones:
 
     def __call__(self, engine: SupervisedTrainer) -> None:
         """Keep the weights if this epoch is one of those."""
-        if engine.state.epoch in self.epochs:
-            write_milestone(self.folder, engine.state.epoch, engine.network.state_dict())
+        if engine.state.epoch not in self.epochs:
+            return
+        memorized = None if self.scorer is None else memorized_auc(engine, self.scorer, self.subsets)
+        if memorized is not None:
+            record_term(engine, "memorized_auc", memorized)
+        write_milestone(self.folder, engine.state.epoch, engine.network.state_dict(), memorized)
+
+
+def memorized_auc(engine: SupervisedTrainer, scorer: ScoreSubsets, trained: Sequence[str]) -> float | None:
+    """The probability that a patient who is trained on has a lower loss than one of `validation`, ties counting half.
+
+    Args:
+        engine: the trainer.
+        scorer: the cases and the loss.
+        trained: the subsets that are trained on.
+
+    Returns:
+        the AUC, in [0, 1]; `None` if there are no cases to compare.
+    """
+    loaders = [scorer.loaders[subset] for subset in (*trained, VALIDATION) if len(scorer.loaders.get(subset, ()))]
+    if len(loaders) < 2 or not len(scorer.loaders.get(VALIDATION, ())):
+        return None
+    engine.network.eval()
+    losses: list[list[float]] = []
+    *known, unseen = loaders
+    both: list[Any] = [ConcatDataset([loader.dataset for loader in known]), unseen.dataset]
+    for dataset in both:
+        with uncounted(engine):
+            scores = scorer.score(engine.network, _spread(dataset, unseen.batch_size), measure=False)
+        losses.append(scores.groupby(PATIENT_ID)[LOSS].mean().tolist())
+    return loss_auc(*losses)
+
+
+def _spread(dataset: Any, batch_size: int | None) -> DataLoader[Any]:
+    """At most 200 of the cases, spread evenly."""
+    places = np.linspace(0, len(dataset) - 1, min(len(dataset), _MOST), dtype=int)
+    return DataLoader(Subset(dataset, places.tolist()), batch_size=batch_size, shuffle=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -18,10 +19,10 @@ from torch.utils.data import DataLoader
 from mu_monai.adapters import Student, layer_drifts, total_drift
 from mu_monai.engine import StopAtReference, record_term
 from mu_monai.engine.cost import TRAINED, count_of
-from mu_monai.engine.stop_at_reference import REFERENCE, REWIND
+from mu_monai.engine.stop_at_reference import REFERENCE, REWIND, loss_auc
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, CLASSIFICATION, IMAGE, SEGMENTATION, TASKS
-from mu_monai.measure import Margins, WholeCases, margins
+from mu_monai.measure import Margins, WholeCases, margins, patient_losses
 from mu_monai.methods.budget import Budget
 from mu_monai.methods.schedule import CONSTANT, SCHEDULES, share_of_peak
 from mu_monai.methods.settings import FLAG, Allowed, Interval, OneOf, OrNull, declared, setting
@@ -34,6 +35,7 @@ COSTS = {
     "retain": "steps on retained cases",
     "both": "steps on forget and on retained cases",
 }
+_MOST = 200  # retained cases that are measured
 Batch = tuple[torch.Tensor, torch.Tensor, list[str]]
 
 
@@ -268,6 +270,28 @@ class UnlearningMethod:
     def measured(self, engine: SupervisedTrainer) -> WholeCases:
         """The cases to measure on: whole cases if there are any, else the forget batches and the trainer's own."""
         return self.whole or WholeCases(forget=self.forget_loader, retain=engine.data_loader, inferer=engine.inferer)
+
+    def memorized_auc(self, engine: SupervisedTrainer) -> float:
+        """The probability that a patient who was trained on has a lower loss than an unseen one, ties counting half.
+
+        Forget and retained cases together are compared, at most 200 of the latter, with those of `unseen_loader`.
+
+        Raises:
+            InputError: if there are no unseen cases.
+        """
+        cases = self.measured(engine)
+        unseen: Any = self.unseen_loader if self.whole is None else self.whole.unseen
+        if unseen is None or not len(unseen):
+            raise InputError(
+                f"{type(self).__name__} compares training with unseen cases, and the split has none: give it "
+                "validation cases (--validation)"
+            )
+        for loader in (cases.forget, cases.retain, unseen):
+            set_rnd(getattr(loader, "dataset", None), torch.initial_seed() % 2**32)
+        batches = -(-_MOST // (cases.retain.batch_size or 1))
+        trained = chain(cases.forget, islice(cases.retain, batches))
+        losses = [patient_losses(engine, engine.network, part, cases.inferer) for part in (trained, unseen)]
+        return loss_auc(*losses)
 
     # -- batches and steps ---------------------------------------------------------------------------------------------
 

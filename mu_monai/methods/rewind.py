@@ -1,4 +1,4 @@
-"""Rewind: go back to the weights of an epoch before the forget cases were memorized, and train on without them."""
+"""Rewind: go back to the weights of an epoch before anybody was memorized, and train on without the forget cases."""
 
 from __future__ import annotations
 
@@ -6,20 +6,15 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import mean
 from typing import Any, ClassVar
 
-import torch
-from monai.data.utils import set_rnd
 from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters import read_weights
-from mu_monai.adapters.milestones import find_milestones
+from mu_monai.adapters.milestones import find_milestones, memorized_at
 from mu_monai.adapters.rewriting import take_weights
 from mu_monai.engine import warn
-from mu_monai.engine.stop_at_reference import loss_auc
 from mu_monai.errors import InputError
-from mu_monai.measure import patient_losses
 from mu_monai.methods.gentle_restoration import GentleRestoration
 from mu_monai.methods.settings import OrNull, Text, setting
 
@@ -28,24 +23,27 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Milestone:
-    """What was measured at a milestone: how well the losses tell forget from unseen patients, and the unseen loss."""
+    """A milestone that was looked at, and how well losses tell training from unseen patients there, in [0, 1]."""
 
     epoch: int
-    forget_auc: float
-    unseen_loss: float
+    memorized: float
 
 
 @dataclass(kw_only=True)
 class Rewind(GentleRestoration):
-    r"""Go back to the latest milestone that does not tell forget cases from unseen ones, then restore on retained ones.
+    r"""Go back to the latest milestone that has not memorized its patients, then restore on retained cases.
 
     .. math::
         \theta \leftarrow \theta_{e^*}, \quad e^* = \max \{e : A_e \le \tfrac12 + \tau\}, \quad
-        A_e = P_e(L_{forget} < L_{unseen}), \qquad L = \ell(D_r) + w_{kd} \, L_{KD}(D_r)
+        A_e = P_e(L_{trained} < L_{unseen}), \qquad L = \ell(D_r) + w_{kd} \, L_{KD}(D_r)
 
-    over patients, with the `tolerance` :math:`\tau`. What was learned after :math:`e^*` is gone, since none of these
-    weights are kept; what an earlier epoch learned from the forget cases stays, and `tolerance` says how much of it can
-    be told. With `budget=0` nothing is trained: the result is the milestone.
+    over patients, with the `tolerance` :math:`\tau`. Up to a milestone the forget cases were trained on as all others
+    were, so all training patients are compared with those of `validation`: that is more exact than the forget cases
+    alone, holds for a single one, and is not misled by forget cases that are easier or harder than others. The training
+    itself has measured it; milestones from elsewhere are measured before the first step, on at most 200 training cases.
+
+    What was learned after :math:`e^*` is gone, since none of these weights are kept. What an earlier epoch learned from
+    the forget cases stays. With `budget=0` nothing is trained: the result is the milestone.
 
     Args:
         milestones: the folder with the weights of earlier epochs; see `mu_monai.adapters.milestones`.
@@ -61,24 +59,19 @@ class Rewind(GentleRestoration):
 
     Example:
         >>> Rewind(forget_loader=[]).needs
-        ('retain labels', 'teacher', 'unseen cases', 'milestones')
+        ('retain labels', 'teacher', 'milestones')
     """
 
     paper = "Mu & Klabjan 2024, arXiv 2409.09778"
-    needs: ClassVar[tuple[str, ...]] = ("retain labels", "teacher", "unseen cases", "milestones")
+    needs: ClassVar[tuple[str, ...]] = ("retain labels", "teacher", "milestones")
     trials = ({}, {"method::tolerance": 0.02}, {"method::kd_weight": 0.0}, {"learning_rate": 1e-3})
 
     milestones: str | None = setting(None, OrNull(Text("a folder with weights of earlier epochs")))
-    _measured: list[Milestone] = field(default_factory=list, init=False, repr=False)
+    _seen: list[Milestone] = field(default_factory=list, init=False, repr=False)  # latest first
     _chosen: int = field(default=0, init=False, repr=False)
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Measure the milestones, latest first, and take the first that does not tell forget from unseen cases."""
-        if self.unseen_loader is None or not len(self.unseen_loader):
-            raise InputError(
-                "Rewind compares forget cases with unseen ones, and the split has none: give it validation cases "
-                "(--validation)"
-            )
+        """Look at the milestones, latest first, and take the first that has not memorized its patients."""
         if self.milestones is None:
             raise InputError(
                 "Rewind needs the weights of earlier epochs: give the folder of the teacher's milestones "
@@ -86,16 +79,21 @@ class Rewind(GentleRestoration):
             )
         files = find_milestones(self.milestones)
         for epoch in sorted(files, reverse=True):
-            self._take(engine, files[epoch])
-            self._measured.append(self._measure(engine, epoch))
-            if self._measured[-1].forget_auc <= 0.5 + self.tolerance:
+            self._seen.append(Milestone(epoch=epoch, memorized=self._memorized(engine, files[epoch])))
+            if self._seen[-1].memorized <= 0.5 + self.tolerance:
                 break
         else:
-            warn(engine, self._told_from_the_start())
-            best = min(self._measured, key=lambda milestone: milestone.forget_auc)
-            self._take(engine, files[best.epoch])
-        self._chosen = min(self._measured, key=lambda milestone: milestone.forget_auc).epoch
+            warn(engine, self._memorized_from_the_start())
+        self._chosen = min(self._seen, key=lambda milestone: milestone.memorized).epoch
+        self._take(engine, files[self._chosen])
         logger.info("%s", self._choice())
+
+    def _memorized(self, engine: SupervisedTrainer, file: Path) -> float:
+        known = memorized_at(file)
+        if known is not None:
+            return known
+        self._take(engine, file)
+        return self.memorized_auc(engine)
 
     def _take(self, engine: SupervisedTrainer, file: Path) -> None:
         kept = take_weights(engine.network, read_weights(file))
@@ -106,48 +104,40 @@ class Rewind(GentleRestoration):
                 "stay as they are in the original and were not taken back",
             )
 
-    def _measure(self, engine: SupervisedTrainer, epoch: int) -> Milestone:
-        cases = self.measured(engine)
-        unseen_cases: Any = self.unseen_loader if self.whole is None else self.whole.unseen
-        for loader in (cases.forget, unseen_cases):
-            set_rnd(getattr(loader, "dataset", None), torch.initial_seed() % 2**32)
-        forget, unseen = (
-            patient_losses(engine, engine.network, loader, cases.inferer) for loader in (cases.forget, unseen_cases)
-        )
-        return Milestone(epoch=epoch, forget_auc=loss_auc(forget, unseen), unseen_loss=mean(unseen))
-
     def _choice(self) -> str:
-        chosen = next(milestone for milestone in self._measured if milestone.epoch == self._chosen)
-        text = f"took the weights after epoch {chosen.epoch} (AUC {chosen.forget_auc:.3f})"
-        later = [milestone for milestone in self._measured if milestone.epoch > chosen.epoch]
-        if later:
-            next_one = min(later, key=lambda milestone: milestone.epoch)
+        *later, chosen = sorted(self._seen, key=lambda milestone: -milestone.epoch)
+        if chosen.epoch != self._chosen:
+            chosen = next(milestone for milestone in self._seen if milestone.epoch == self._chosen)
+        text = f"took the weights after epoch {chosen.epoch} (AUC of training against unseen patients "
+        text += f"{chosen.memorized:.3f})"
+        if later and later[-1].epoch > chosen.epoch:
             text += (
-                f"; those after epoch {next_one.epoch} tell forget from unseen cases (AUC {next_one.forget_auc:.3f}), "
-                f"and would be taken with method#tolerance={next_one.forget_auc - 0.5:.3f}"
+                f"; those after epoch {later[-1].epoch} have an AUC of {later[-1].memorized:.3f}, and would be taken "
+                f"with method#tolerance={later[-1].memorized - 0.5:.3f}"
             )
         return text
 
-    def _told_from_the_start(self) -> str:
-        first = self._measured[-1]
+    def _memorized_from_the_start(self) -> str:
+        first = self._seen[-1]
         return (
-            f"every milestone tells forget cases from unseen ones: even the first, after epoch {first.epoch}, does "
-            f"(AUC {first.forget_auc:.3f}, allowed 0.5 + {self.tolerance:g}); the one with the lowest AUC was taken. "
-            "Train a teacher with more milestones, or use a method that does not need them"
+            "every milestone tells training from unseen patients by their losses: even the first, after epoch "
+            f"{first.epoch}, does (AUC {first.memorized:.3f}, allowed 0.5 + {self.tolerance:g}); the one with the "
+            "lowest AUC was taken. Train a teacher with more milestones, or use a method that does not need them"
         )
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
-        """What every method measures, plus the milestones and the one that was taken."""
-        milestones = [asdict(milestone) for milestone in self._measured]
-        return super().measurements(engine) | {"rewind": {"epoch": self._chosen, "milestones": milestones}}
+        """What every method measures, plus the milestones that were looked at and the one that was taken."""
+        return super().measurements(engine) | {"rewind": self._state()}
 
     def state_dict(self) -> dict[str, Any]:
         """The choice, in addition to what every method saves."""
-        milestones = [asdict(milestone) for milestone in self._measured]
-        return super().state_dict() | {"milestones": milestones, "chosen": self._chosen}
+        return super().state_dict() | self._state()
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
         """Continue with the same choice."""
         super().load_state_dict(state, engine)
-        self._measured = [Milestone(**milestone) for milestone in state["milestones"]]
-        self._chosen = state["chosen"]
+        self._seen = [Milestone(**milestone) for milestone in state["milestones"]]
+        self._chosen = state["epoch"]
+
+    def _state(self) -> dict[str, Any]:
+        return {"epoch": self._chosen, "milestones": [asdict(milestone) for milestone in self._seen]}
