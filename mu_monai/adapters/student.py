@@ -92,7 +92,7 @@ class Student(PeftModel):
         trainable: str = "adapters",
     ) -> None:
         raise_if_any(_setting_problems(r, lora_alpha, lora_dropout, clamp_rank, bn_mode, trainable))
-        self._moving_statistics = bn_mode == "train"
+        self.moving_statistics = bn_mode == "train"
         if trainable == "all":
             self._wrap(network, *all_weights(network))
             return
@@ -136,7 +136,7 @@ class Student(PeftModel):
             elif isinstance(module, ModulesToSaveWrapper):
                 copies = module.modules_to_save[_ADAPTER]
                 still = self.trains_all and not any(weight.requires_grad for weight in copies.parameters())
-                frozen = isinstance(copies, _BatchNorm) and (still or not self._moving_statistics)
+                frozen = isinstance(copies, _BatchNorm) and (still or not self.moving_statistics)
                 copies.train(mode and not self._head_alone and not frozen)
         self.training = mode
         if not mode:
@@ -341,7 +341,7 @@ def load_student(network: nn.Module, folder: str | os.PathLike[str], *, trainabl
     whole = copies_all(config)
     config.inference_mode = not trainable
     student = Student.__new__(Student)
-    student._moving_statistics = any(
+    student.moving_statistics = any(
         isinstance(network.get_submodule(name), _BatchNorm) for name in ([] if whole else config.modules_to_save or [])
     )
     student._wrap(network, config, all_weights(network)[1] if whole else _placed(network, scope, config))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 _COUNT = "cost"  # the place in the engine's state
 FORWARD, TRAINED = 1, 3  # a backward pass costs about two forward passes
@@ -40,6 +41,7 @@ class PassCount:
     passes: int = 0
     steps: int = 0
     paused: bool = False
+    _hooks: list[RemovableHandle] = field(default_factory=list, repr=False)
 
     def watch(self, network: nn.Module) -> None:
         """Count every call of a network from now on."""
@@ -49,7 +51,7 @@ class PassCount:
             if not self.paused and inputs and isinstance(inputs[0], torch.Tensor):
                 self.passes += len(inputs[0]) * (TRAINED if _has_gradient(output) else FORWARD)
 
-        network.register_forward_hook(counted)
+        self._hooks.append(network.register_forward_hook(counted))
 
     def watch_steps(self, optimizer: torch.optim.Optimizer) -> None:
         """Count every step of an optimizer from now on."""
@@ -57,7 +59,12 @@ class PassCount:
         def stepped(*_: Any) -> None:
             self.steps += 1
 
-        optimizer.register_step_post_hook(stepped)
+        self._hooks.append(optimizer.register_step_post_hook(stepped))
+
+    def close(self) -> None:
+        """Count no more, and leave networks and optimizers as they were."""
+        while self._hooks:
+            self._hooks.pop().remove()
 
 
 def count_of(engine: Engine) -> PassCount:
@@ -69,6 +76,7 @@ def count_of(engine: Engine) -> PassCount:
         count.watch(engine.network)
         if getattr(engine, "optimizer", None) is not None:
             count.watch_steps(engine.optimizer)
+        engine.add_event_handler(Events.COMPLETED, count.close)
     return count
 
 

@@ -223,8 +223,7 @@ class RunFolder:
             )
         self.curve.restore(engine.state.epoch)
         last = self.curve.rows[-1] if self.curve.rows else {}
-        self._count.passes += int(last.get("passes", 0))
-        self._count.steps += int(last.get("steps", 0))
+        self._count.passes, self._count.steps = (int(last.get(name, 0)) for name in ("passes", "steps"))
         self._note(
             seconds=last.get("seconds", 0.0),
             started=record.started or self.run_record.started,
@@ -284,6 +283,7 @@ class RunFolder:
         if not math.isnan(self._clock):
             self._note(status=INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED)
             self._write()
+        self._count.close()
         self._lock.close()
         raise error
 

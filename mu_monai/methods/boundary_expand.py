@@ -70,17 +70,19 @@ class BoundaryExpand(UnlearningMethod):
             self._shadow = nn.Linear(head.in_features, 1).to(engine.state.device)
         engine.optimizer.add_param_group({"params": list(self._shadow.parameters())})
 
-        def see(_head: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:  # copies of the network share a function
+    def next_batch(self, engine: SupervisedTrainer) -> Mapping[str, Any] | None:
+        """Forget cases instead of retained ones; what reaches the head in this step is kept."""
+
+        def see(_head: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
             self._seen = inputs[0]
 
-        engine.network.get_base_model().get_submodule(engine.network.head).register_forward_pre_hook(see)
-
-    def next_batch(self, engine: SupervisedTrainer) -> Mapping[str, Any] | None:
-        """Forget cases instead of retained ones."""
+        head = engine.network.get_base_model().get_submodule(engine.network.head)
+        self._hook = head.register_forward_pre_hook(see)
         return self.next_forget()
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Replace the loss of a forget batch by that of the shadow class."""
+        self._hook.remove()
         output = engine.state.output
         logits = output[PRED]
         expanded = torch.cat([logits, self._shadow(self._seen)], dim=1)

@@ -66,3 +66,7 @@ class GentleRestoration(UnlearningMethod):
         distillation = self._distillation(output[PRED], self._teacher(engine))
         self.record(engine, "distillation", distillation, len(output[IMAGE]))
         output[LOSS] = output[LOSS] + self.kd_weight * distillation
+
+    def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
+        """What every method measures, plus whether BatchNorm statistics changed."""
+        return super().measurements(engine) | {"moving_statistics": engine.network.moving_statistics}

@@ -73,6 +73,15 @@ QUICK = {
     "eu-k": ("eu-k", ["method#k=2"]),
     "salun": ("salun", []),
     "composition": ("composition", []),
+    "rewind": ("rewind", []),
+    "shrink-and-restore": ("shrink-and-restore", ["method#tolerance=0.0001", "method#probe_steps=2"]),
+    "shrink-and-restore-adapters": (
+        "shrink-and-restore",
+        [
+            *("network#trainable=adapters", "network#scope=decoder", "network#bn_mode=eval"),
+            *("method#stop_at=null", "method#damage=0.3", "method#hinge_weight=0.3"),
+        ],
+    ),
 }
 # Runs that a row starts from, by the setting that names them: finished runs of other rows on the same task.
 PARENTS = {"composition": {"good_retain": "alternate-step", "good_forget": "joint"}}
@@ -100,11 +109,14 @@ TERMS = {
     "EUk": {"supervised"},
     "SalUn": {"supervised", "relabeled"},
     "Composition": set(),
+    "Rewind": {"supervised", "distillation"},
+    "ShrinkAndRestore": {"supervised", "distillation", "damage"},
 }
 # Of these, what is not written in every epoch.
 PARTIAL: dict[str, set[str]] = {
     "Scrub": {"departure"},
     "UNSIR": {"noise"},
+    "ShrinkAndRestore": {"hinge"},
 }
 # What stands still together with the learning rate, by row.
 STILL = {
@@ -115,7 +127,7 @@ STILL = {
     "influence-adapters": ["method#alpha=1e-12"],
 }
 # What starts anew, and so moves at any learning rate.
-RESTARTS = {"eu-k", "composition"}
+RESTARTS = {"eu-k", "composition", "rewind", "shrink-and-restore", "shrink-and-restore-adapters"}
 TASKS = {"masks": "segmentation", "volumes": "segmentation", "classes": "classification"}
 
 
@@ -214,10 +226,14 @@ def test_every_file_of_the_package_is_a_listed_method():
         "__init__",
         "method",
         "boundary_search",
+        "budget",
         "erase_to_retain_rules",
+        "gentle_restoration",
         "registry",
         "restoration",
+        "schedule",
         "settings",
+        "teacher_answers",
     }
     assert files == {name.replace("-", "_") for name in METHODS}
 
@@ -344,6 +360,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one_and_leaves_no_hook(unlearn, f
         _assert_no_hook(networks)
 
 
+@anywhere
+def test_it_keeps_its_budget_of_sample_passes(unlearn, finished, job):
+    """Two thirds of what it takes without one; a search or a measurement before the first step is a part of it."""
+    passes = 2 * record(finished(job))["cost"]["passes"] // 3
+    if not trains(job) and passes:
+        with pytest.raises(InputError, match="needs every case once"):
+            unlearn(job, "less", [f"method#budget={passes // 2}"])
+        return
+    taken = record(unlearn(job, "less", [f"method#budget={passes}"]))["cost"]["passes"]
+    assert 0 <= taken <= passes
+
+
 @pytest.mark.parametrize(("iteration", "length"), [(2, "1"), (5, "3")])
 @anywhere
 def test_an_epoch_may_be_shorter_or_longer_than_the_retain_set(unlearn, job, iteration, length, monkeypatch):
@@ -376,6 +404,8 @@ def _resume_and_compare(unlearn, whole, job, monkeypatch, *, iteration, budget=(
     assert weights_sha256(weights(run / "model.pt")) == weights_sha256(weights(whole / "model.pt"))
     assert record(run)["measurements"] == record(whole)["measurements"]
     resumed, uninterrupted = (pd.read_csv(folder / "curve.csv").drop(columns="seconds") for folder in (run, whole))
+    more = resumed.pop("passes") - uninterrupted.pop("passes")  # answers of the teacher that were kept are made again
+    assert (more >= 0).all()
     pd.testing.assert_frame_equal(resumed, uninterrupted)
     return networks
 
@@ -397,11 +427,21 @@ def test_every_term_is_in_the_curve_under_its_own_name(finished, tasks, job):
     terms = {*TERMS[record(run)["method"]["name"]], *method.get("forget_terms", ())}
     terms |= {"total"} if trains(job) else set()
     terms |= {"settling"} if method.get("settle_steps") else set()
+    terms |= {"settled_auc"} if method.get("probe_steps") and method["stop_at"] else set()
+    terms |= {"hinge"} if method.get("hinge_weight") and "probe_steps" in method else set()
     terms |= {"forget_auc"} if method["stop_at"] and trains(job) else set()
     restoration = {"phase", "forget_returned"} if method.get("schedule") == "two_phase" else set()
     score = "accuracy" if tasks[job[1]].bundle == "isic_classification" else "dice"
     subsets = {f"{subset}_{name}" for subset in ("retain", "forget", "validation") for name in (score, "loss")}
-    assert set(curve.columns) == {"epoch", "seconds", *terms, *subsets, *restoration}  # and nothing of the test set
+    assert set(curve.columns) == {
+        "epoch",
+        "seconds",
+        "passes",
+        "steps",
+        *terms,
+        *subsets,
+        *restoration,
+    }  # and nothing of the test set
     assert curve["epoch"].tolist() == ([1, 2, 3] if trains(job) else [0])
     unlearning = curve[curve["phase"] == 1] if restoration else curve
     assert len(unlearning) == len(curve) - bool(restoration)
