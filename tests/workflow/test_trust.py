@@ -177,6 +177,7 @@ def commands(run, split, teacher, image, out):
     """Every command that takes a run folder."""
     sound = ["--split", split, "--out"]
     yield ["evaluate", run]
+    yield ["milestones", run, "--milestones", teacher / "milestones"]
     yield ["predict", run, image, "--out", out / "predicted"]
     yield ["merge", run, "--out", out / "merged.pt"]
     yield ["revert", run, "--out", out / "reverted.pt"]
