@@ -13,7 +13,7 @@ from mu_monai.methods import GradientDifference, RetainFineTuning, Scrub, Select
 @pytest.mark.parametrize("budget", [24, 50, 100, 1000])
 @pytest.mark.parametrize("kind", [RetainFineTuning, GradientDifference, Scrub])
 def test_a_run_ends_before_it_takes_more(small, kind, budget):
-    job = small(kind, budget=budget, options={"epochs": 4, "epoch_length": 3})
+    job = small(kind, budget=budget, stop_at=None, options={"epochs": 4, "epoch_length": 3})
     job.run()
     assert 0 < count_of(job.trainer).passes <= max(budget, 36)  # the first step is taken whole
     if count_of(job.trainer).passes > budget:
