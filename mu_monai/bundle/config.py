@@ -6,7 +6,7 @@ import difflib
 import inspect
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +106,17 @@ def built_network(parser: ConfigParser) -> nn.Module:
     return network
 
 
-def run_config(files: Sequence[str], overrides: Mapping[str, Any]) -> ConfigWorkflow:
+def run_config(
+    files: Sequence[str],
+    overrides: Mapping[str, Any],
+    before: Callable[[ConfigParser], None] | None = None,
+) -> ConfigWorkflow:
     """Run a config as `python -m monai.bundle run` does.
+
+    Args:
+        files: the config and what is laid over it.
+        overrides: values by id.
+        before: is called with the config when its components are made, before anything runs.
 
     Raises:
         InputError, FloatingPointError, OSError: as raised by the config's components, without MONAI's wrapping.
@@ -122,6 +131,8 @@ def run_config(files: Sequence[str], overrides: Mapping[str, Any]) -> ConfigWork
     try:
         workflow.initialize()
         _build(workflow)
+        if before is not None:
+            before(workflow.parser)
         workflow.run()
         workflow.finalize()
     except RuntimeError as error:

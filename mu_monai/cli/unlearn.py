@@ -49,6 +49,9 @@ def unlearn(
         float | None,
         typer.Option(help="The most that it may cost, as a share of the teacher's training, such as 0.05."),
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what it would take: steps, sample passes, seconds and disk.")
+    ] = False,
     settings: Settings = None,
     overlay: Overlays = None,
     resume: Resume = False,
@@ -79,6 +82,7 @@ def unlearn(
         forget_classes=forget_class or [],
         milestones=milestones,
         budget=budget,
+        plan=plan,
         settings=settings or [],
         overlays=overlay or [],
         resume=resume,
@@ -86,4 +90,5 @@ def unlearn(
         quiet=quiet,
         trust=trust(bundle, trust_config),
     )
-    finished(run)
+    if not plan:
+        finished(run)

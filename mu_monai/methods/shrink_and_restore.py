@@ -57,8 +57,8 @@ class ShrinkAndRestore(GentleRestoration):
         Ours: the second form of `CalibratedEraseToRetain`. The damage is shrink and perturb (Ash & Adams, arXiv
         1910.08475); that unlearning by damage and distillation lasts is from UNDO (Lee et al., arXiv 2506.06278), where
         the damage is a hyper-parameter. *Erase to Retain* (arXiv 2511.16574) gives the order: strong unlearning, gentle
-        restoration. The rule for `a` is a fit to what was measured on ISIC lesions and hippocampus volumes, see decision
-        17.
+        restoration. The rule for `a` is a fit to what was measured on ISIC lesions and hippocampus volumes (decision
+        17).
 
     Example:
         >>> ShrinkAndRestore(forget_loader=[], unseen_loader=[]).settings()["strength"]

@@ -31,6 +31,7 @@ from mu_monai.workflow.checks import (
     weight_problems,
 )
 from mu_monai.workflow.evaluating import scored_instead
+from mu_monai.workflow.planning import planned
 from mu_monai.workflow.recipe import (
     FORGET_CLASSES,
     budget_options,
@@ -42,6 +43,7 @@ from mu_monai.workflow.recipe import (
     milestone_problems,
     own_settings,
     recipe_of,
+    training_passes,
 )
 
 logger = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ def unlearn(
     budget: float | None = None,
     settings: Sequence[str] = (),
     overlays: Sequence[str] = (),
+    plan: bool = False,
     resume: bool = False,
     device: str | None = None,
     quiet: bool = False,
@@ -86,6 +89,7 @@ def unlearn(
         budget: the most that the run may cost, as a share of the teacher's training in sample passes, in [0, 1].
         settings: `KEY=VALUE` overrides of config ids, such as `method#forget_weight=2`.
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
+        plan: only say what the run would take, from a few steps in a temporary folder; `out` is not made.
         resume: continue an interrupted run.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         quiet: no progress bar.
@@ -135,14 +139,22 @@ def unlearn(
         parser.update(overrides)
         problems += weight_problems(parser, parser.get_parsed_content("teacher"))
     raise_if_any(problems)
+    _warn_of_condition(parser, opened)
+    if plan:
+        logger.info("%s", planned(config.files, overrides, parser, training_passes(teacher)))
+    else:
+        run_config(config.files, overrides)
+    return Path(out)
+
+
+def _warn_of_condition(parser: ConfigParser, opened: Split | None) -> None:
+    """Warn that a run that is led to the losses of unseen cases may be led astray."""
     if parser.get("method::stop_at") is not None and _chosen_by_condition(opened):
         logger.warning(
             "the forget cases were chosen by a condition (--forget-where): a model that never saw them may do better "
             "or worse on them than on unseen cases, but this run moves their losses toward those of unseen cases; "
             "compare with a retrained model (mu-monai audit --reference)"
         )
-    run_config(config.files, overrides)
-    return Path(out)
 
 
 def _chosen_by_condition(split: Split | None) -> bool:

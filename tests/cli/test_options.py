@@ -104,10 +104,10 @@ CALLS = {
         **TRAINED,
         **SAID,
     },
-    "unlearn isic --teacher t --method npo --preset paper --lora-targets head --milestones m --budget 0.05 "
+    "unlearn isic --teacher t --method npo --preset paper --lora-targets head --milestones m --budget 0.05 --plan "
     f"{TRAINING} {ABOUT} --trust-config": {
         **{"places": ("isic",), "teacher": Path("t"), "method": "npo", "preset": "paper", "lora_targets": "head"},
-        **{"milestones": Path("m"), "budget": 0.05},
+        **{"milestones": Path("m"), "budget": 0.05, "plan": True},
         **{"trust": Trust(bundle="isic", config=True)},
         **TRAINED,
         **SAID,

@@ -1,0 +1,216 @@
+"""Make the runs and audits behind docs/results/cost-and-depth.md: what forgetting costs, and what comes back.
+
+python benchmarks/cost_and_depth.py DATA OUT [--experiments lesions hippocampus ...] [--seeds 0 1 2] [--methods ...]
+
+DATA holds isic_lesion/, isic9/, hippocampus/ and chase_db1/. Every seed of an experiment has a split, a teacher with
+its milestones, and two retrained models, in OUT/EXPERIMENT-SEED. A step whose result is there is skipped, so the same
+command goes on where it stopped. benchmarks/cost_and_depth_table.py prints the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mu_monai.files import read_json, write_json
+
+ATTACKS = "retain-finetuning,relearning"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Images, the cases to forget, and how the model is trained.
+
+    Args:
+        bundle: a shipped bundle.
+        data: the folder of the images.
+        split: options of `mu-monai split`.
+        training: options of `mu-monai train`.
+        unlearning: options of every `mu-monai unlearn`.
+    """
+
+    bundle: str
+    data: str
+    split: tuple[str, ...]
+    training: tuple[str, ...] = ()
+    unlearning: tuple[str, ...] = ()
+
+
+def _settings(*values: str) -> tuple[str, ...]:
+    return tuple(word for value in values for word in ("--set", value))
+
+
+_LESIONS = Experiment(
+    bundle="isic",
+    data="isic_lesion",
+    split=("--layout", "isic", "--forget", "0.1"),
+    training=_settings("image_size=[128, 128]", "score_interval=40"),
+)
+_NINE = ("--layout", "class-folders", "--on-duplicates", "drop")
+_NINE_TRAINING = _settings("score_interval=20")
+_HIPPOCAMPUS = Experiment(
+    bundle="volume3d",
+    data="hippocampus",
+    split=("--layout", "volumes", "--forget", "0.1"),
+    training=(
+        *("--overlay", "mr"),
+        *_settings(
+            'classes=["background", "anterior", "posterior"]',
+            "spacing=[1, 1, 1]",
+            "patch_size=[40, 56, 40]",
+            "patches_per_volume=1",
+            "score_interval=40",
+            "network_def#channels=[16, 32, 64, 128]",
+            "network_def#strides=[2, 2, 2]",
+            "max_epochs=40",
+        ),
+    ),
+    unlearning=_settings("patches_per_volume=1", "batch_size=8", "method#forget_loader#batch_size=8"),
+)
+EXPERIMENTS = {
+    "lesions": _LESIONS,
+    "hippocampus": _HIPPOCAMPUS,
+    "classes-patients": Experiment("isic_classification", "isic9", (*_NINE, "--forget", "0.1"), _NINE_TRAINING),
+    "classes-device": Experiment(
+        "isic_classification", "isic9", (*_NINE, "--forget-where", "source == 'vidir_molemax'"), _NINE_TRAINING
+    ),
+    "classes-half": Experiment(
+        "isic_classification",
+        "isic9",
+        (*_NINE, "--forget-where", "label == 'melanoma'", "--forget-fraction-of", "0.5"),
+        _NINE_TRAINING,
+    ),
+    "chase": Experiment(
+        "chase",
+        "chase_db1",
+        ("--layout", "chase", "--label-set", "1stHO", "--forget", "0.2"),
+        _settings("image_size=[192, 192]", "score_interval=100"),
+    ),
+}
+BUDGETS = (0.025, 0.05, 0.1, 0.25)
+PUBLISHED = ("undo", "msg", "kernel-swap", "negation", "weight-distortion", "distance-regularization", "rurk")
+BEST_SO_FAR = ("amnesiac", "gradient-ascent", "gradient-difference", "perturbed-sign-gradient")
+ONE = "one"  # names the runs that forget a single patient
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unlearning run: a method, what it may cost, and whether it forgets a single patient."""
+
+    method: str
+    budget: float | None = None
+    options: tuple[str, ...] = field(default=())
+    one: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        parts = [ONE] if self.one else []
+        parts += [self.method, "own" if self.budget is None else f"{self.budget:g}"]
+        return "-".join(parts)
+
+
+def jobs() -> list[Job]:
+    """Every run of an experiment and seed, the most telling first."""
+    own = [Job("rewind", 0.05), Job("shrink-and-restore", 0.05), Job("rewind", 0)]
+    own += [Job(method, budget) for budget in BUDGETS for method in ("rewind", "shrink-and-restore") if budget != 0.05]
+    first_form = [Job("calibrated-erase-to-retain", budget) for budget in (*BUDGETS, None)]
+    one = [Job(method, 0.02, one=True) for method in ("rewind", "shrink-and-restore")]
+    published = [Job(method, budget) for method in PUBLISHED for budget in (0.05, None)]
+    return [*own, *one, *first_form, *(Job(method) for method in BEST_SO_FAR), *published]
+
+
+class Study:
+    """One experiment with one seed, in a folder."""
+
+    def __init__(self, name: str, data: Path, out: Path, seed: int) -> None:
+        self.experiment, self.seed = EXPERIMENTS[name], seed
+        self.folder = out / f"{name}-{seed}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.split, self.one = self.folder / "split.json", self.folder / "one.json"
+        self._data = data / self.experiment.data
+
+    def prepare(self) -> None:
+        """Make split, teacher and retrained models."""
+        if not self.split.is_file():
+            _run("split", str(self._data), *self.experiment.split, "--seed", str(self.seed), "--out", str(self.split))
+        if not self.one.is_file():
+            self._forget_one()
+        self._train("teacher", self.split, self.seed)
+        for number in (0, 1):
+            self._train(f"retrained-{number}", self.split, self.seed + 100 * number, "--subsets", "retain")
+        self._train("retrained-one", self.one, self.seed, "--subsets", "retain")
+
+    def _forget_one(self) -> None:
+        """The first of the patients to forget alone; the others are retained."""
+        split = read_json(self.split, dict)
+        patient = split["forget"][0]["patient_id"]
+        split["retain"] += [case for case in split["forget"] if case["patient_id"] != patient]
+        split["forget"] = [case for case in split["forget"] if case["patient_id"] == patient]
+        write_json(self.one, split)
+
+    def _train(self, name: str, split: Path, seed: int, *options: str) -> None:
+        options = (*options, *self.experiment.training, "--set", f"seed={seed}")
+        _once("train", self.experiment.bundle, self.folder / name, "--split", str(split), *options)
+
+    def unlearn(self, job: Job) -> None:
+        """Make a run and audit it against the retrained models."""
+        run, split = self.folder / job.name, self.one if job.one else self.split
+        if (run / "failed.json").is_file():
+            return
+        budget = () if job.budget is None else ("--budget", f"{job.budget:g}")
+        options = (*budget, *job.options, *self.experiment.unlearning, "--set", f"seed={self.seed}")
+        teacher = ("--teacher", str(self.folder / "teacher"), "--method", job.method)
+        try:
+            _once("unlearn", self.experiment.bundle, run, "--split", str(split), *teacher, *options)
+            if not (run / "audit.json").is_file():
+                names = ["retrained-one"] if job.one else ["retrained-0", "retrained-1"]
+                references = [word for name in names for word in ("--reference", str(self.folder / name))]
+                attacks = () if job.one else ("--attacks", ATTACKS)
+                _run("audit", str(run), "--teacher", str(self.folder / "teacher"), *references, *attacks, "--quiet")
+        except subprocess.CalledProcessError as error:  # a method may refuse a budget or a task: that is a result
+            run.mkdir(exist_ok=True)
+            (run / "failed.json").write_text(json.dumps({"why": (error.stderr or "").strip()[-2000:]}))
+            print(f"  {job.name}: {(error.stderr or '').strip().splitlines()[-1:]}", flush=True)
+
+
+def _once(verb: str, bundle: str, run: Path, *options: str) -> None:
+    """Make a run, go on with an interrupted one, or leave a finished one alone."""
+    if (run / "scores.csv").is_file():
+        return
+    resume = ("--resume",) if (run / "checkpoints").is_dir() else ()
+    if not resume:
+        shutil.rmtree(run, ignore_errors=True)
+    _run(verb, bundle, *options, *resume, "--quiet", "--out", str(run))
+
+
+def _run(*words: str) -> None:
+    print("+ mu-monai", *words, flush=True)
+    subprocess.run([sys.executable, "-m", "mu_monai", *words], check=True, stderr=subprocess.PIPE, text=True)
+
+
+def main() -> None:
+    """Do what is left of the study."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", help="only these methods")
+    given = parser.parse_args()
+    for seed in given.seeds:
+        for name in given.experiments:
+            study = Study(name, given.data, given.out, seed)
+            study.prepare()
+            for job in jobs():
+                if not given.methods or job.method in given.methods:
+                    study.unlearn(job)
+
+
+if __name__ == "__main__":
+    main()
