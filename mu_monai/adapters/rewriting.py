@@ -201,8 +201,8 @@ def kernels(student: Student) -> dict[str, nn.Parameter]:
         >>> {name: tuple(weight.shape) for name, weight in kernels(student).items()}
         {'0': (2, 1, 3, 3)}
     """
-    copies: dict[str, Any] = full_copies(student)
-    found = {name: layer.weight for name, layer in copies.items() if isinstance(layer, CONVOLUTIONS)}
+    copies = full_copies(student)
+    found: dict[str, Any] = {name: layer.weight for name, layer in copies.items() if isinstance(layer, CONVOLUTIONS)}
     if not found:
         raise InputError(
             f"{type(student.get_base_model()).__name__} has no convolutions, and this method changes nothing else; use "
@@ -213,7 +213,7 @@ def kernels(student: Student) -> dict[str, nn.Parameter]:
 
 @torch.no_grad()
 def swap_kernel_axes(student: Student) -> list[str]:
-    r"""Swap the last two axes of every convolution kernel: what was an upright edge becomes a level one.
+    r"""Swap the last two axes of every convolution kernel: an upright edge becomes a level one.
 
     .. math:: W_{\dots ij} \leftarrow W_{\dots ji}
 

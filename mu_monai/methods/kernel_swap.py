@@ -18,8 +18,9 @@ class KernelSwap(DamageOnce):
 
     .. math:: W_{\dots ij} \leftarrow W_{\dots ji}, \quad L = \ell(D_r)
 
-    Every kernel still sees a pattern, but turned and mirrored. No weight is lost: what is damaged is how the layers fit
-    together. No forget image is used.
+    No weight is lost: a network of convolutions alone answers the transposed image as the original answers the image,
+    and transposes the answer. What is damaged is that images do not come transposed. A network that was trained with
+    flips and quarter turns hardly notices, and what it remembers stays. No forget image is used.
 
     Raises:
         InputError: for a network without a kernel that can be swapped, adapters instead of all weights, or a network

@@ -142,12 +142,13 @@ STILL = {
     "calibrated": ["method#settle_learning_rate=1e-12"],
     "dampening": ["method#dampening=1e30"],
     "influence": ["method#alpha=1e-12"],
+    "weight-distortion": ["method#std=1e-12"],
     "influence-adapters": ["method#alpha=1e-12"],
 }
 # What starts anew, and so moves at any learning rate.
 RESTARTS = {
     *("eu-k", "composition", "rewind", "shrink-and-restore", "shrink-and-restore-adapters"),
-    *("undo", "msg", "kernel-swap", "negation", "weight-distortion"),
+    *("undo", "msg", "negation"),
 }
 TASKS = {"masks": "segmentation", "volumes": "segmentation", "classes": "classification"}
 

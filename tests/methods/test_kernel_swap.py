@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.networks.nets import UNet
 from torch import nn
 
 from mu_monai.adapters import Student
@@ -42,6 +43,17 @@ def test_the_last_two_axes_are_swapped_and_nothing_else():
     swap_kernel_axes(student)
     assert all(torch.equal(value, before[name]) for name, value in student.merged().state_dict().items())
     assert all(torch.equal(value, before[name]) for name, value in student.reverted().state_dict().items())
+
+
+@torch.no_grad()
+def test_a_network_of_convolutions_is_then_the_original_behind_a_mirror():
+    torch.manual_seed(0)
+    network = UNet(spatial_dims=2, in_channels=1, out_channels=2, channels=(4, 8, 16), strides=(2, 2), num_res_units=1)
+    student, image = Student(network.eval(), trainable="all"), torch.rand(2, 1, 16, 16)
+    swap_kernel_axes(student)
+    mirrored = student.teacher(image.transpose(2, 3)).transpose(2, 3)
+    torch.testing.assert_close(student(image), mirrored)
+    assert not torch.allclose(student(image), student.teacher(image))
 
 
 def test_a_network_without_convolutions_is_refused(small):
