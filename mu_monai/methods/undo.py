@@ -47,11 +47,11 @@ class UNDO(UnlearningMethod):
     Source:
         Lee et al., *Distillation Robustifies Unlearning* (arXiv 2506.06278), and their code
         (`AddieFoote/distillation-robustify-unlearning`), for language models: unlearning by MaxEnt in 10 to 100 steps,
-        as here, by gradient difference or by RMU; noise by `do_corruption`, alpha of 0.25 for WMDP and 0.1 to 0.8 elsewhere, beta
-        mostly 0.1; forward KL without a temperature. Number and rate of the first steps are ours and not tuned; the
-        distillation is AdamW in one cycle up to 3e-3, 60 steps, on retained cases. Their networks (Gemma 2) have no
-        biases and store scales of normalization as offsets from 1, so that scales shrink toward 1 here too. The
-        formulas were read in the code, not in the paper.
+        as here, by gradient difference or by RMU; noise by `do_corruption`, alpha of 0.25 for WMDP and 0.1 to 0.8
+        elsewhere, beta mostly 0.1; forward KL without a temperature. Number and rate of the first steps are ours and
+        not tuned; the distillation is AdamW in one cycle up to 3e-3, 60 steps, on retained cases. Their networks (Gemma
+        2) have no biases and store scales of normalization as offsets from 1, so that scales shrink toward 1 here too.
+        The formulas were read in the code, not in the paper.
 
     Example:
         >>> UNDO(forget_loader=[]).settings()["alpha"]
