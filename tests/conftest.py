@@ -25,8 +25,13 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker, whose fixtures they share, unless they say otherwise."""
+    """Keep the tests of a file on one worker, whose fixtures they share, unless they say otherwise.
+
+    Coverage is not measured in processes of their own, and it makes other tests a third slower.
+    """
     for item in items:
+        if item.get_closest_marker("end_to_end"):
+            item.add_marker(pytest.mark.no_cover)
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
 

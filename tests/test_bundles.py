@@ -232,13 +232,12 @@ def test_another_class_is_refused_before_anything_runs(name, phantom_splits, tmp
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("where", ["root", "elsewhere"])
-def test_the_typed_command_runs_without_an_error_line(
-    bundle, repository, phantom_splits, small_images, tmp_path, where
-):
+@pytest.mark.parametrize(("name", "where"), [*((name, "root") for name in BUNDLES), ("isic", "elsewhere")], ids=str)
+def test_the_typed_command_runs_without_an_error_line(name, where, repository, phantom_splits, small_images, tmp_path):
     """`python -m monai.bundle run --config_file bundles/isic/unlearn.json`, shrunk by overrides to take seconds."""
+    bundle = BUNDLES[name]
     if where == "root":
-        file, folder = f"bundles/{bundle.name}/unlearn.json", repository
+        file, folder = f"bundles/{name}/unlearn.json", repository
     else:
         file, folder = str(bundle / "configs" / "unlearn.json"), tmp_path
     overrides = ["--split", phantom_splits[bundle.name], "--run_dir", str(tmp_path / "run"), "--max_epochs", "1"]

@@ -17,6 +17,8 @@ from mu_monai.data.volumes.geometry import grid_problem
 from mu_monai.errors import InputError
 from mu_monai.keys import SUBSETS, TRAINING_SUBSETS
 
+pytestmark = pytest.mark.no_cover  # every line that runs here is measured where it has tests of its own
+
 SMALL = ["network_def#channels=[8, 16, 32]", "network_def#strides=[2, 2]", "image_size=[64, 64]"]
 
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from mu_monai.cli.options import Device, MilestoneFolder, RunBundle, RunDir, TrustConfig, trust
+from mu_monai.cli.options import Device, MilestoneFolder, MovedSplit, RunBundle, RunDir, TrustConfig, trust
 from mu_monai.cli.screen import show
 
 
 def milestones(
     run: RunDir,
-    split: Annotated[
-        Path | None, typer.Option(help="The split.json to use instead of the run's, if its files have moved.")
-    ] = None,
+    split: MovedSplit = None,
     milestones: MilestoneFolder = None,
     device: Device = None,
     bundle: RunBundle = None,

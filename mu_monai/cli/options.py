@@ -15,6 +15,10 @@ Bundle = Annotated[
 ]
 RunDir = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
 SplitFile = Annotated[Path | None, typer.Option("--split", help="The split.json; without it, built-in phantoms.")]
+MovedSplit = Annotated[
+    Path | None,
+    typer.Option("--split", help="The split.json to use instead of the run's, if its files have moved."),
+]
 OutRun = Annotated[Path, typer.Option("--out", help="The run folder to make.")]
 OutFolder = Annotated[Path, typer.Option("--out", help="The folder to make.")]
 OutFile = Annotated[Path, typer.Option("--out", help="The weights file to write.")]

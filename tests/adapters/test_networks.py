@@ -17,6 +17,8 @@ from mu_monai.adapters import Student, place, weights_sha256
 from mu_monai.adapters.placement import NETWORKS, anatomy, capacity, feature_layer, head
 from mu_monai.workflow.listing_networks import networks
 
+pytestmark = pytest.mark.no_cover  # every line that runs here is measured where it has tests of its own
+
 IMAGE, CLASSES = 32, 3
 TRANSFORMER = {"hidden_size": 16, "mlp_dim": 32, "num_heads": 2}
 SPLEEN = {"channels": (16, 32, 64, 128, 256), "strides": (2, 2, 2, 2), "num_res_units": 2, "norm": "batch"}

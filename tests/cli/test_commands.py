@@ -31,7 +31,7 @@ UNLEARN = ["--set", "max_epochs=6", "--set", "batch_size=4", "--set", "learning_
 
 def test_every_verb_is_a_command():
     verbs = ["split", "train", "unlearn", "evaluate", "report", "revert", "merge", "methods", "networks", "demo"]
-    verbs += ["audit", "release", "verify", "predict", "compose", "compare"]
+    verbs += ["audit", "release", "verify", "predict", "compose", "compare", "milestones"]
     verbs += ["bundle new", "bundle check"]
     assert sorted(COMMANDS) == sorted(verbs)
 
@@ -357,16 +357,27 @@ def _raise_interrupt(*_):
     raise KeyboardInterrupt
 
 
-@pytest.mark.end_to_end
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_stopped_at_a_random_moment_resumes_to_the_same_weights(phantom_splits, teachers, tmp_path, stop):
+@pytest.fixture(scope="module")
+def long_command(phantom_splits, teachers):
     def command(out, *more):
         arguments = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], "--out", out, *UNLEARN]
         settings = ["--set", "max_epochs=150", "--set", "score_interval=150"]
         return [str(a) for a in (sys.executable, "-m", "mu_monai", "unlearn", "isic", *arguments, *settings, *more)]
 
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(command(whole), check=True, capture_output=True)
+    return command
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(long_command, tmp_path_factory):
+    out = tmp_path_factory.mktemp("uninterrupted") / "run"
+    subprocess.run(long_command(out), check=True, capture_output=True)
+    return out
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_stopped_at_a_random_moment_resumes_to_the_same_weights(long_command, uninterrupted, tmp_path, stop):
+    command, whole, broken = long_command, uninterrupted, tmp_path / "broken"
     code = _stopped(command(broken), broken, stop)
     assert not (broken / "model.pt").exists(), "it finished before it was stopped"
     assert code in (

@@ -104,8 +104,10 @@ CALLS = {
         **TRAINED,
         **SAID,
     },
-    f"unlearn isic --teacher t --method npo --preset paper --lora-targets head {TRAINING} {ABOUT} --trust-config": {
+    "unlearn isic --teacher t --method npo --preset paper --lora-targets head --milestones m --budget 0.05 "
+    f"{TRAINING} {ABOUT} --trust-config": {
         **{"places": ("isic",), "teacher": Path("t"), "method": "npo", "preset": "paper", "lora_targets": "head"},
+        **{"milestones": Path("m"), "budget": 0.05},
         **{"trust": Trust(bundle="isic", config=True)},
         **TRAINED,
         **SAID,
@@ -117,6 +119,10 @@ CALLS = {
     },
     f"evaluate r --split s.json --device cpu {GIVEN}": {
         **{"places": (Path("r"),), "split": Path("s.json"), "device": "cpu"},
+        **TRUSTED,
+    },
+    f"milestones r --split s.json --milestones m --device cpu {GIVEN}": {
+        **{"places": (Path("r"),), "split": Path("s.json"), "folder": Path("m"), "device": "cpu"},
         **TRUSTED,
     },
     f"predict r a.png b.png --out o --device cpu {GIVEN}": {
@@ -169,7 +175,7 @@ def _said(option, given):
 
 def test_what_is_not_given_keeps_the_defaults_of_the_verb():
     """A default that stands in a command and in its verb is the same."""
-    for name in ("split", "train", "unlearn", "compose", "evaluate", "predict", "report", "verify"):
+    for name in ("split", "train", "unlearn", "compose", "evaluate", "milestones", "predict", "report", "verify"):
         ours, theirs = (inspect.signature(found).parameters for found in (COMMANDS[name], getattr(workflow, name)))
         for option in ours.keys() & theirs.keys():
             default = theirs[option].default

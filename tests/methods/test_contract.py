@@ -25,6 +25,8 @@ from mu_monai.methods import METHODS
 from mu_monai.methods.registry import declaration_problems
 from mu_monai.workflow.recipe import own_settings, recipe_of
 
+pytestmark = pytest.mark.no_cover  # every line that runs here is measured where it has tests of its own
+
 # One row of quick settings per method, and per schedule where a method has several.
 QUICK = {
     "joint": ("erase-to-retain", ["method#schedule=joint"]),
@@ -395,7 +397,7 @@ def test_it_keeps_its_budget_of_sample_passes(unlearn, finished, job):
     assert 0 <= taken <= passes
 
 
-@pytest.mark.parametrize(("iteration", "length"), [(2, "1"), (5, "3")])
+@pytest.mark.parametrize(("iteration", "length"), [(5, "3")])
 @anywhere
 def test_an_epoch_may_be_shorter_or_longer_than_the_retain_set(unlearn, job, iteration, length, monkeypatch):
     if trains(job):

@@ -13,6 +13,8 @@ from mu_monai.record import record_problems
 from mu_monai.runs import add_files, write_stamped
 from mu_monai.workflow.handover.derived import verdict_problems
 
+pytestmark = pytest.mark.no_cover  # every line that runs here is measured where it has tests of its own
+
 STRANGE = {"null": None, "list": [], "mapping": {}, "text": "text", "number": 7, "huge": 10**400, "negative": -1.5}
 # What only the one who signs knows: a well-formed text or number in its place cannot be told from a true one.
 OF_THE_SIGNER = (

@@ -15,6 +15,7 @@ from torch import nn
 
 from mu_monai import __version__
 from mu_monai.adapters import Student, load_student, load_weights, read_weights, weights_sha256, write_tensors
+from mu_monai.adapters.milestones import find_milestones
 from mu_monai.attacks import search_folder
 from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import built_network, run_config
@@ -23,9 +24,20 @@ from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.data import load_split
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.files import file_sha256, read_json, whole_folder, write_json
-from mu_monai.keys import ADAPTER_DIR, CONFIG_JSON, IMAGE, MODEL_PT, RETAIN, STUDENT, TEACHER, TEST, VALIDATION
+from mu_monai.keys import (
+    ADAPTER_DIR,
+    CONFIG_JSON,
+    IMAGE,
+    MILESTONES_DIR,
+    MODEL_PT,
+    RETAIN,
+    STUDENT,
+    TEACHER,
+    TEST,
+    VALIDATION,
+)
 from mu_monai.lock import writes
-from mu_monai.runs import RunRecord, open_run, read_record
+from mu_monai.runs import RunRecord, is_run, open_run, read_record
 from mu_monai.runs.record import AUDIT
 from mu_monai.workflow.checks import place_problems
 from mu_monai.workflow.handover.sealed import own_file, plain_inference, readme, sealed_metadata
@@ -98,10 +110,18 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
         released = read_weights(folder / BUNDLE / "models" / MODEL_PT)
-        findings = search_folder(folder, states[TEACHER], released)
-        raise_if_any(f"nothing is released: {finding.what}" for finding in findings)
+        for secret in (states[TEACHER], *_milestones(source)):
+            findings = search_folder(folder, secret, released)
+            raise_if_any(f"nothing is released: {finding.what}" for finding in findings)
         write_json(folder / RELEASE_JSON, _proof(states[TEACHER], released, files, trial))
     return out
+
+
+def _milestones(teacher: str | Path) -> Iterator[State]:
+    """The weights of earlier epochs that the teacher's run kept: they hold what was forgotten as well."""
+    folder = Path(teacher) if Path(teacher).is_dir() else Path(teacher).parent
+    if is_run(folder) and (folder / MILESTONES_DIR).is_dir():
+        yield from (read_weights(file) for file in find_milestones(folder / MILESTONES_DIR).values())
 
 
 def _release_problems(run: Path, out: Path, record: RunRecord, source: str | Path | None) -> Iterator[str]:

@@ -1,0 +1,101 @@
+"""Rewind: which milestone it takes, what it says of it, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from mu_monai.adapters.milestones import write_milestone
+from mu_monai.engine import count_of
+from mu_monai.engine.warnings import warned
+from mu_monai.errors import InputError
+from mu_monai.methods import Rewind
+
+
+@pytest.fixture
+def milestones(tmp_path, small):
+    """Writes milestones: how well losses told training from unseen patients, by epoch."""
+
+    def write(memorized):
+        for epoch, auc in memorized.items():
+            network = small(Rewind).teacher
+            with torch.no_grad():
+                for weight in network.parameters():
+                    weight.fill_(epoch / 100)
+            write_milestone(tmp_path, epoch, network.state_dict(), auc)
+        return str(tmp_path)
+
+    return write
+
+
+def _taken(after):
+    return round(100 * after["last.weight"][0, 0].item())
+
+
+@pytest.mark.parametrize(
+    ("memorized", "tolerance", "epoch"),
+    [
+        ({2: 0.5, 8: 0.51, 14: 0.6, 24: 0.7}, 0.05, 8),
+        ({2: 0.5, 8: 0.51, 14: 0.6, 24: 0.7}, 0.1, 14),
+        ({2: 0.5, 8: 0.51}, 0.05, 8),
+        ({2: 0.3, 8: 0.6}, 0.05, 2),  # harder cases than unseen ones are not memorized
+    ],
+)
+def test_it_takes_the_latest_that_has_not_memorized_its_patients(small, milestones, memorized, tolerance, epoch):
+    job = small(Rewind, milestones=milestones(memorized), tolerance=tolerance, budget=0)
+    assert _taken(job.run()) == epoch
+    assert job.method.measurements(job.trainer)["rewind"]["epoch"] == epoch
+
+
+def test_what_its_training_measured_takes_no_pass(small, milestones):
+    job = small(Rewind, milestones=milestones({2: 0.5, 8: 0.6}), budget=0)
+    job.run()
+    assert count_of(job.trainer).passes == 0
+
+
+def test_it_says_which_one_and_what_a_later_one_would_take(small, milestones, caplog):
+    caplog.set_level("INFO", logger="mu_monai")
+    small(Rewind, milestones=milestones({2: 0.5, 8: 0.62, 24: 0.7}), budget=0).run()
+    (line,) = [record.message for record in caplog.records if record.message.startswith("took")]
+    assert "epoch 2 " in line
+    assert "0.500" in line
+    assert "epoch 8 " in line
+    assert "method#tolerance=0.120" in line
+
+
+def test_where_all_have_memorized_it_warns_and_takes_the_lowest(small, milestones):
+    job = small(Rewind, milestones=milestones({2: 0.7, 5: 0.6, 9: 0.8}), budget=0)
+    assert _taken(job.run()) == 5
+    (warning,) = warned(job.trainer)
+    assert "epoch 2," in warning
+    assert "0.700" in warning
+
+
+def test_milestones_of_others_are_measured_on_training_and_unseen_cases(small, milestones, tmp_path):
+    unseen = [case | {"case_id": f"u{i}", "patient_id": f"u{i}"} for i, case in enumerate(small(Rewind).retain)]
+    folder = milestones({2: None, 8: None})
+    job = small(Rewind, milestones=folder, budget=0, tolerance=0.49, unseen_loader=DataLoader(unseen, batch_size=4))
+    job.run()
+    assert count_of(job.trainer).passes == 8 + 4 + 8  # of one milestone
+    (seen,) = job.method.measurements(job.trainer)["rewind"]["milestones"]
+    assert 0 <= seen["memorized"] <= 1
+
+
+def test_milestones_of_others_without_unseen_cases_are_refused(small, milestones):
+    with pytest.raises(InputError, match=r"validation cases \(--validation\)"):
+        small(Rewind, milestones=milestones({2: None})).run()
+
+
+def test_the_original_stays_and_teaches(small, milestones):
+    job = small(Rewind, rate=0.01, milestones=milestones({2: 0.5}), options={"epochs": 2})
+    job.run()
+    teacher = job.trainer.network.reverted().state_dict()
+    assert all(torch.equal(value, teacher[name]) for name, value in job.teacher.state_dict().items())
+
+
+def test_it_needs_milestones_and_all_weights(small, milestones):
+    with pytest.raises(InputError, match=r"--milestones.*milestones=6"):
+        small(Rewind).run()
+    with pytest.raises(InputError, match=r"network#trainable=all"):
+        small(Rewind, milestones=milestones({2: 0.5}), options={"network": {"trainable": "adapters"}}).run()

@@ -1,0 +1,52 @@
+"""The teacher's answers: kept if a case always looks the same, made anew if not."""
+
+from __future__ import annotations
+
+import torch
+from monai.data import CacheDataset, Dataset
+from monai.transforms import Compose, EnsureTyped, RandFlipd
+from torch.utils.data import ConcatDataset, Subset
+
+from mu_monai.engine import count_of
+from mu_monai.methods import ShrinkAndRestore
+from mu_monai.methods.teacher_answers import always_the_same
+
+FIXED = Compose([EnsureTyped("image")])
+RANDOM = Compose([EnsureTyped("image"), Compose([RandFlipd("image")])])
+CASES = [{"image": torch.zeros(1, 2, 2)}]
+
+
+def test_a_random_transform_anywhere_makes_a_case_look_different():
+    assert always_the_same(Dataset(CASES, FIXED))
+    assert always_the_same(CacheDataset(CASES, FIXED, progress=False))
+    assert not always_the_same(Dataset(CASES, RANDOM))
+
+
+def test_parts_and_sums_are_as_random_as_what_they_are_of():
+    fixed, random = Dataset(CASES, FIXED), Dataset(CASES, RANDOM)
+    assert always_the_same(Subset(fixed, [0]))
+    assert always_the_same(ConcatDataset([fixed, fixed]))
+    assert not always_the_same(Subset(random, [0]))
+    assert not always_the_same(ConcatDataset([fixed, random]))
+
+
+def test_what_is_not_understood_counts_as_random():
+    assert not always_the_same(Dataset(CASES, Compose([lambda case: case])))
+    assert not always_the_same(CASES)
+
+
+def _passes(small, dataset):
+    settings = {"damage": 0.1, "stop_at": None, "probe_steps": 0}
+    job = small(ShrinkAndRestore, options={"epochs": 3, "retain_batch": 8}, **settings)
+    job.trainer.data_loader = torch.utils.data.DataLoader(dataset(job.retain), batch_size=8)
+    job.trainer.state.dataloader = job.trainer.data_loader
+    job.run()
+    return count_of(job.trainer).passes
+
+
+def test_kept_answers_take_one_pass_in_the_whole_run(small):
+    def fixed(cases):
+        return Dataset(cases, Compose([EnsureTyped("image", track_meta=False)]))
+
+    assert _passes(small, fixed) == 3 * 3 * 8 + 8
+    assert _passes(small, lambda cases: cases) == 3 * (3 * 8 + 8)
