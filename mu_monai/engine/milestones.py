@@ -48,7 +48,7 @@ class Milestones:
     def __init__(
         self,
         folder: str | Path,
-        number: int = 6,
+        number: int = 8,
         scorer: ScoreSubsets | None = None,
         subsets: Sequence[str] = TRAINING_SUBSETS,
     ) -> None:

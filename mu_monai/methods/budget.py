@@ -33,7 +33,7 @@ class Budget:
     def attach(self, engine: SupervisedTrainer) -> None:
         """Hook to the iterations and to the end of the epoch; attach it after the method's own start."""
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_STARTED, self._begin)
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._end)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_run)
         engine.add_event_handler(Events.COMPLETED, self._check)
@@ -72,12 +72,17 @@ class Budget:
 
     def _begin(self, engine: SupervisedTrainer) -> None:
         self._before = count_of(engine).passes
+        if not self.allows(engine, engine.data_loader.batch_size or 1):  # what an epoch began with was expensive
+            self._end_epoch(engine)
 
     def _end(self, engine: SupervisedTrainer) -> None:
         self._largest = max(self._largest, count_of(engine).passes - self._before)
         if self.left(engine) < self._largest:
-            self._spent = True
-            engine.terminate_epoch()
+            self._end_epoch(engine)
+
+    def _end_epoch(self, engine: SupervisedTrainer) -> None:
+        self._spent = True
+        engine.terminate_epoch()
 
     def _end_run(self, engine: SupervisedTrainer) -> None:
         if self._spent:

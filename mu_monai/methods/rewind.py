@@ -64,7 +64,8 @@ class Rewind(GentleRestoration):
 
     paper = "Mu & Klabjan 2024, arXiv 2409.09778"
     needs: ClassVar[tuple[str, ...]] = ("retain labels", "teacher", "milestones")
-    trials = ({}, {"method::tolerance": 0.02}, {"method::kd_weight": 0.0}, {"learning_rate": 1e-3})
+    recipe: ClassVar[Mapping[str, Any]] = {**GentleRestoration.recipe, "learning_rate": 1e-3}
+    trials = ({}, {"method::tolerance": 0.1}, {"method::kd_weight": 0.0}, {"learning_rate": 3e-3})
 
     milestones: str | None = setting(None, OrNull(Text("a folder with weights of earlier epochs")))
     _seen: list[Milestone] = field(default_factory=list, init=False, repr=False)  # latest first
@@ -75,7 +76,7 @@ class Rewind(GentleRestoration):
         if self.milestones is None:
             raise InputError(
                 "Rewind needs the weights of earlier epochs: give the folder of the teacher's milestones "
-                "(--milestones), or train a teacher that keeps them (milestones=6)"
+                "(--milestones), or train a teacher that keeps them (milestones=8)"
             )
         files = find_milestones(self.milestones)
         for epoch in sorted(files, reverse=True):

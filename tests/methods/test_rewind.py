@@ -95,7 +95,7 @@ def test_the_original_stays_and_teaches(small, milestones):
 
 
 def test_it_needs_milestones_and_all_weights(small, milestones):
-    with pytest.raises(InputError, match=r"--milestones.*milestones=6"):
+    with pytest.raises(InputError, match=r"--milestones.*milestones=8"):
         small(Rewind).run()
     with pytest.raises(InputError, match=r"network#trainable=all"):
         small(Rewind, milestones=milestones({2: 0.5}), options={"network": {"trainable": "adapters"}}).run()

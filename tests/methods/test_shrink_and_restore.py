@@ -38,7 +38,7 @@ def test_damage_grows_with_what_is_remembered(small):
         return measured["start_auc"], measured["cycles"][0]["damage"]
 
     auc, full = damage(1.0)
-    assert full == pytest.approx(max(0.0, 2 * auc - 1))
+    assert full == pytest.approx(max(0.0, 2 * auc - 1) ** 2)
     assert damage(0.5) == (auc, pytest.approx(full / 2))
 
 
