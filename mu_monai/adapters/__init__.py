@@ -1,7 +1,7 @@
 """LoRA adapters for the convolutions of MONAI networks: where they go, how they act, how they are saved."""
 
 from mu_monai.adapters.arithmetic import summed
-from mu_monai.adapters.drift import LayerDrift, clip_drift, layer_drifts, total_drift
+from mu_monai.adapters.drift import LayerDrift, clip_drift, layer_drifts, mean_square_drift, total_drift
 from mu_monai.adapters.features import captured, pooled
 from mu_monai.adapters.lora import LoraConv
 from mu_monai.adapters.placement import Placement, place
@@ -28,6 +28,7 @@ __all__ = [
     "load_models",
     "load_student",
     "load_weights",
+    "mean_square_drift",
     "misfits",
     "place",
     "pooled",

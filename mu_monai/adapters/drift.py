@@ -97,6 +97,24 @@ def total_drift(network: nn.Module) -> float:
     return math.sqrt(squared)
 
 
+def mean_square_drift(network: nn.Module) -> torch.Tensor:
+    r"""The mean squared change of the weights that train, with its gradient.
+
+    .. math:: \frac{1}{n} \|\theta_s - \theta_t\|_2^2
+
+    Adapters count by what they add to the `n` weights of their layers. BatchNorm statistics do not count.
+
+    Example:
+        >>> from mu_monai.adapters import Student
+        >>> mean_square_drift(Student(nn.Sequential(nn.Linear(2, 2)), trainable="all")).item()
+        0.0
+    """
+    updates = [_update(layer) for _, layer in _adapted(network)]
+    updates += [update for _, layer in _copied(network) for _, update in _moves(layer)]
+    squared = torch.stack([update.square().sum() for update in updates]).sum()
+    return squared / sum(update.numel() for update in updates)
+
+
 @torch.no_grad()
 def clip_drift(network: nn.Module, limit: float, adapter: str = "default") -> None:
     """Shrink an adapter or copied weights, all layers by one factor, to at most `limit` away from the teacher's.

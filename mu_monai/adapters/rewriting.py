@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from peft.utils import ModulesToSaveWrapper
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from mu_monai.adapters.lora import LoraWeight
+from mu_monai.adapters.lora import CONVOLUTIONS, LoraWeight
 from mu_monai.adapters.shared import ADAPTED
 from mu_monai.adapters.student import Student
 from mu_monai.errors import InputError
 
 _ADAPTER = "default"
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)  # of batches and instances, of layers, of groups
 
 
 def adapted(student: Student) -> dict[str, Any]:
@@ -168,3 +171,179 @@ def _damage_adapter(layer: LoraWeight, share: float) -> tuple[float, float]:
     missed = float((layer.get_delta_weight(_ADAPTER) - before - change).square().sum())
     whole = float(change.square().sum())
     return max(0.0, whole - missed), whole
+
+
+# -- damage that is not a low-rank change ------------------------------------------------------------------------------
+
+
+def full_copies(student: Student) -> dict[str, nn.Module]:
+    """The trained copies of a student of which all weights train, for a damage that adapters cannot express.
+
+    Raises:
+        InputError: if only adapters train.
+    """
+    if not student.trains_all:
+        raise InputError(
+            "the damage of this method is not a low-rank change, so adapters cannot express it; use "
+            "network#trainable=all, or a method that can damage through adapters, such as shrink-and-restore"
+        )
+    return trained_copies(student)
+
+
+def kernels(student: Student) -> dict[str, nn.Parameter]:
+    """The trained weights of all convolutions, transposed ones included, by the layers' names in the plain network.
+
+    Raises:
+        InputError: if only adapters train, or there are no convolutions.
+
+    Example:
+        >>> student = Student(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), trainable="all")
+        >>> {name: tuple(weight.shape) for name, weight in kernels(student).items()}
+        {'0': (2, 1, 3, 3)}
+    """
+    copies = full_copies(student)
+    found: dict[str, Any] = {name: layer.weight for name, layer in copies.items() if isinstance(layer, CONVOLUTIONS)}
+    if not found:
+        raise InputError(
+            f"{type(student.get_base_model()).__name__} has no convolutions, and this method changes nothing else; use "
+            "a method for all layers, such as weight-distortion"
+        )
+    return found
+
+
+@torch.no_grad()
+def swap_kernel_axes(student: Student) -> list[str]:
+    r"""Swap the last two axes of every convolution kernel: an upright edge becomes a level one.
+
+    .. math:: W_{\dots ij} \leftarrow W_{\dots ji}
+
+    Swapping twice restores the weights. Kernels of size 1, of one axis, and those whose last two sizes differ stay.
+
+    Returns:
+        the names of the layers whose kernels were swapped.
+
+    Raises:
+        InputError: if only adapters train, or there is no such kernel.
+
+    Example:
+        >>> student = Student(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 1)), trainable="all")
+        >>> swap_kernel_axes(student)
+        ['0']
+    """
+    square = {name: weight for name, weight in kernels(student).items() if weight.dim() > 3}
+    square = {name: weight for name, weight in square.items() if 1 < weight.shape[-1] == weight.shape[-2]}
+    if not square:
+        raise InputError(
+            "no kernel has two last axes of the same size above 1, so there is nothing to swap; use another method, "
+            "such as weight-distortion"
+        )
+    for weight in square.values():
+        weight.copy_(weight.transpose(-1, -2).clone())
+    return list(square)
+
+
+@torch.no_grad()
+def renew(student: Student, chosen: Mapping[str, torch.Tensor], seed: int) -> None:
+    r"""Draw chosen weights of convolutions anew.
+
+    .. math:: W_i \sim \mathcal N\big(0, \tfrac{2}{n_{out} k}\big)
+
+    with the number of output channels and the size of the kernel, which is He's initialization by `fan_out`.
+
+    Args:
+        student: a student of which all weights train.
+        chosen: masks by the names of layers, as in `kernels`.
+        seed: of the new weights.
+
+    Raises:
+        InputError: if only adapters train, or there are no convolutions.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in kernels(student).items():
+        outputs = weight.shape[1 if isinstance(trained_copies(student)[name], _ConvTransposeNd) else 0]
+        fresh = torch.randn(weight.shape, generator=generator) * math.sqrt(2 / (outputs * weight[0, 0].numel()))
+        weight.copy_(torch.where(chosen[name], fresh.to(weight), weight))
+
+
+@torch.no_grad()
+def negate(student: Student, layers: Collection[str]) -> None:
+    """Multiply the weights and biases of layers by -1.
+
+    Args:
+        student: a student of which all weights train.
+        layers: their names in the plain network.
+
+    Raises:
+        InputError: if only adapters train.
+    """
+    copies = full_copies(student)
+    for name in layers:
+        for weight in copies[name].parameters():
+            weight.neg_()
+
+
+@torch.no_grad()
+def add_noise(student: Student, std: float, seed: int) -> None:
+    r"""Add Gaussian noise to every weight, biases and scales of normalization included.
+
+    .. math:: \theta \leftarrow \theta + \mathcal N(0, \sigma^2)
+
+    Args:
+        student: a student of which all weights train.
+        std: standard deviation of the noise, >= 0.
+        seed: of the noise, drawn on the CPU whatever the weights are on.
+
+    Raises:
+        InputError: if only adapters train.
+
+    Example:
+        >>> student = Student(nn.Sequential(nn.Linear(100, 100)), trainable="all")
+        >>> before = full_copies(student)["0"].weight.clone()
+        >>> add_noise(student, 0.02, seed=0)
+        >>> round((full_copies(student)["0"].weight - before).std().item(), 3)
+        0.02
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for layer in full_copies(student).values():
+        for weight in layer.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator).to(weight), alpha=std)
+
+
+@torch.no_grad()
+def shrink_and_add_xavier(student: Student, alpha: float, beta: float, seed: int) -> None:
+    r"""Shrink every weight and add Xavier noise to matrices and kernels.
+
+    .. math:: \theta \leftarrow (1 - \alpha)\, \theta + \alpha \beta N, \quad
+        N \sim U(-b, b), \; b = \sqrt{6 / (n_{in} + n_{out})}
+
+    Biases and other vectors shrink without noise. Scales of normalization layers shrink toward 1, where they do
+    nothing. Running means and variances stay; they have to be measured again by training in `train` mode.
+
+    Args:
+        student: a student of which all weights train.
+        alpha: how far the weights shrink, in [0, 1].
+        beta: share of the noise, >= 0.
+        seed: of the noise, drawn on the CPU whatever the weights are on.
+
+    Raises:
+        InputError: if only adapters train.
+
+    Source:
+        Lee et al., *Distillation Robustifies Unlearning* (arXiv 2506.06278); see `mu_monai.methods.undo`.
+
+    Example:
+        >>> student = Student(nn.Sequential(nn.Linear(2, 2), nn.GroupNorm(1, 2)), trainable="all")
+        >>> shrink_and_add_xavier(student, alpha=1.0, beta=0.0, seed=0)
+        >>> [weight.abs().sum().item() for layer in full_copies(student).values() for weight in layer.parameters()]
+        [0.0, 0.0, 2.0, 0.0]
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for layer in full_copies(student).values():
+        for name, weight in layer.named_parameters():
+            if isinstance(layer, _NORMS):
+                target = torch.full(weight.shape, float(name == "weight"))
+            elif weight.dim() > 1:
+                target = beta * nn.init.xavier_uniform_(torch.empty(weight.shape), generator=generator)
+            else:
+                target = torch.zeros(weight.shape)
+            weight.lerp_(target.to(weight), alpha)

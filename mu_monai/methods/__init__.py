@@ -7,23 +7,30 @@ from mu_monai.methods.boundary_shrink import BoundaryShrink
 from mu_monai.methods.calibrated_erase_to_retain import CalibratedEraseToRetain
 from mu_monai.methods.cf_k import CFk
 from mu_monai.methods.composition import Composition
+from mu_monai.methods.distance_regularization import DistanceRegularization
 from mu_monai.methods.erase_to_retain import EraseToRetain
 from mu_monai.methods.eu_k import EUk
 from mu_monai.methods.gradient_ascent import GradientAscent
 from mu_monai.methods.gradient_difference import GradientDifference
 from mu_monai.methods.influence import InfluenceUnlearning
+from mu_monai.methods.kernel_swap import KernelSwap
 from mu_monai.methods.l1_sparse import L1Sparse
 from mu_monai.methods.method import UnlearningMethod
+from mu_monai.methods.msg import MSG
+from mu_monai.methods.negation import Negation
 from mu_monai.methods.npo import NPO
 from mu_monai.methods.perturbed_sign_gradient import PerturbedSignGradient
 from mu_monai.methods.random_labels import RandomLabels
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
 from mu_monai.methods.rewind import Rewind
+from mu_monai.methods.rurk import RURK
 from mu_monai.methods.salun import SalUn
 from mu_monai.methods.scrub import Scrub
 from mu_monai.methods.selective_synaptic_dampening import SelectiveSynapticDampening
 from mu_monai.methods.shrink_and_restore import ShrinkAndRestore
+from mu_monai.methods.undo import UNDO
 from mu_monai.methods.unsir import UNSIR
+from mu_monai.methods.weight_distortion import WeightDistortion
 
 METHODS: dict[str, type[UnlearningMethod]] = {
     "erase-to-retain": EraseToRetain,
@@ -48,12 +55,22 @@ METHODS: dict[str, type[UnlearningMethod]] = {
     "unsir": UNSIR,
     "selective-synaptic-dampening": SelectiveSynapticDampening,
     "influence": InfluenceUnlearning,
+    "rurk": RURK,
+    "undo": UNDO,
+    "msg": MSG,
+    "kernel-swap": KernelSwap,
+    "negation": Negation,
+    "weight-distortion": WeightDistortion,
+    "distance-regularization": DistanceRegularization,
     "composition": Composition,
 }
 
 __all__ = [
     "METHODS",
+    "MSG",
     "NPO",
+    "RURK",
+    "UNDO",
     "UNSIR",
     "Amnesiac",
     "BadTeacher",
@@ -62,12 +79,15 @@ __all__ = [
     "CFk",
     "CalibratedEraseToRetain",
     "Composition",
+    "DistanceRegularization",
     "EUk",
     "EraseToRetain",
     "GradientAscent",
     "GradientDifference",
     "InfluenceUnlearning",
+    "KernelSwap",
     "L1Sparse",
+    "Negation",
     "PerturbedSignGradient",
     "RandomLabels",
     "RetainFineTuning",
@@ -77,4 +97,5 @@ __all__ = [
     "SelectiveSynapticDampening",
     "ShrinkAndRestore",
     "UnlearningMethod",
+    "WeightDistortion",
 ]

@@ -8,6 +8,7 @@ import torch
 from monai.engines import SupervisedTrainer
 from monai.transforms import Compose
 from monai.transforms.traits import RandomizableTrait
+from torch import nn
 from torch.utils.data import ConcatDataset, Subset
 
 from mu_monai.keys import CASE_ID, IMAGE
@@ -20,9 +21,11 @@ class TeacherAnswers:
 
     Args:
         engine: the trainer, whose network is a `Student`.
+        teacher: a network to ask instead of the student's own teacher.
     """
 
-    def __init__(self, engine: SupervisedTrainer) -> None:
+    def __init__(self, engine: SupervisedTrainer, teacher: nn.Module | None = None) -> None:
+        self._teacher = teacher
         self._keeps = always_the_same(engine.data_loader.dataset)
         self._kept: dict[str, torch.Tensor] = {}
         self._size = 0
@@ -40,7 +43,9 @@ class TeacherAnswers:
         return torch.stack([answer.to(image.device) for answer in logits])
 
     def _answered(self, engine: SupervisedTrainer, image: torch.Tensor) -> torch.Tensor:
-        answers: torch.Tensor = engine.inferer(image, engine.network.teacher)
+        teacher = engine.network.teacher if self._teacher is None else self._teacher
+        with torch.no_grad():
+            answers: torch.Tensor = engine.inferer(image, teacher)
         return answers
 
     def _keep(self, case: str, answer: torch.Tensor) -> None:

@@ -41,6 +41,10 @@ TERMS = {
     "departure": "The distance to the teacher's answers on forget cases; it should rise.",
     "good": "The distance to the teacher's answers on retained cases; it should stay near 0.",
     "bad": "The distance to an untrained network's answers on forget cases; it should fall.",
+    "imitation": "The distance to the unlearned model's answers on retained cases; it should fall toward 0.",
+    "perturbed": "The loss of slightly perturbed copies of forget cases; it should rise to that of cases never trained "
+    "on.",
+    "distance": "How far the weights are from the original's, as a root mean square; it should rise.",
     "noise": "The error on noise that stands for the forgotten classes; it should fall during the impair phase.",
     "l1": "The sum of the absolute values of all trainable weights; it should fall.",
     "dampened": "The share of weights that were dampened.",

@@ -75,6 +75,17 @@ QUICK = {
     "eu-k": ("eu-k", ["method#k=2"]),
     "salun": ("salun", []),
     "composition": ("composition", []),
+    "rurk": ("rurk", []),
+    "undo": ("undo", ["method#unlearn_steps=2"]),
+    "msg": ("msg", []),
+    "kernel-swap": ("kernel-swap", []),
+    "negation": ("negation", []),
+    "weight-distortion": ("weight-distortion", []),
+    "distance-regularization": ("distance-regularization", []),
+    "distance-regularization-adapters": (
+        "distance-regularization",
+        ["network#trainable=adapters", "network#scope=decoder"],
+    ),
     "rewind": ("rewind", []),
     "shrink-and-restore": ("shrink-and-restore", ["method#tolerance=0.0001", "method#probe_steps=2"]),
     "shrink-and-restore-adapters": (
@@ -111,6 +122,13 @@ TERMS = {
     "EUk": {"supervised"},
     "SalUn": {"supervised", "relabeled"},
     "Composition": set(),
+    "RURK": {"supervised", "forget", "perturbed"},
+    "UNDO": {"imitation"},
+    "MSG": {"supervised"},
+    "KernelSwap": {"supervised"},
+    "Negation": {"supervised"},
+    "WeightDistortion": {"supervised"},
+    "DistanceRegularization": {"supervised", "distance"},
     "Rewind": {"supervised", "distillation"},
     "ShrinkAndRestore": {"supervised", "distillation", "damage"},
 }
@@ -126,10 +144,14 @@ STILL = {
     "calibrated": ["method#settle_learning_rate=1e-12"],
     "dampening": ["method#dampening=1e30"],
     "influence": ["method#alpha=1e-12"],
+    "weight-distortion": ["method#std=1e-12"],
     "influence-adapters": ["method#alpha=1e-12"],
 }
 # What starts anew, and so moves at any learning rate.
-RESTARTS = {"eu-k", "composition", "rewind", "shrink-and-restore", "shrink-and-restore-adapters"}
+RESTARTS = {
+    *("eu-k", "composition", "rewind", "shrink-and-restore", "shrink-and-restore-adapters"),
+    *("undo", "msg", "negation"),
+}
 TASKS = {"masks": "segmentation", "volumes": "segmentation", "classes": "classification"}
 
 
@@ -229,6 +251,7 @@ def test_every_file_of_the_package_is_a_listed_method():
         "method",
         "boundary_search",
         "budget",
+        "damage_once",
         "erase_to_retain_rules",
         "gentle_restoration",
         "registry",

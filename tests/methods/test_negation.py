@@ -1,0 +1,43 @@
+"""NoT: which layers change their sign, and what follows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mu_monai.errors import InputError
+from mu_monai.methods import Negation
+
+
+@pytest.mark.parametrize(("layers", "names"), [(1, ["first"]), (2, ["first", "middle"])])
+def test_the_first_layers_change_their_sign_and_no_others(small, layers, names):
+    run = small(Negation, rate=0.0, layers=layers)
+    after = run.run()
+    for name, value in run.teacher.state_dict().items():
+        sign = -1 if name.partition(".")[0] in names else 1
+        assert torch.equal(after[name], sign * value), name
+    assert run.method.measurements(run.trainer)["damage"] == {"layers": names}
+
+
+def test_the_step_after_is_supervised(small, loss_of):
+    run = small(Negation, lr_schedule="constant")
+    with torch.no_grad():
+        for weight in run.teacher.first.parameters():
+            weight.neg_()
+    torch.testing.assert_close(run.run(), run.stepped(lambda network: loss_of(network, run.retain), 0.1))
+
+
+def test_adapters_are_refused(small):
+    with pytest.raises(InputError, match=r"not a low-rank change, .* use network#trainable=all"):
+        small(Negation, options={"network": {"trainable": "adapters"}}).run()
+
+
+def test_more_layers_than_there_are_are_refused(small):
+    with pytest.raises(InputError, match=r"method#layers=4 is not allowed for a network with 3 layers; use 1 to 3"):
+        small(Negation, layers=4).run()
+
+
+@pytest.mark.parametrize("layers", [0, 1.5, True])
+def test_no_number_of_layers_is_refused(layers):
+    with pytest.raises(InputError, match=rf"method#layers={layers} is not allowed"):
+        Negation(forget_loader=[], layers=layers)
