@@ -87,7 +87,7 @@ QUICK = {
         ["network#trainable=adapters", "network#scope=decoder"],
     ),
     "rewind": ("rewind", []),
-    "shrink-and-restore": ("shrink-and-restore", ["method#tolerance=0.0001", "method#probe_steps=2"]),
+    "shrink-and-restore": ("shrink-and-restore", ["method#stop_at=rewind", "method#probe_steps=2"]),
     "shrink-and-restore-adapters": (
         "shrink-and-restore",
         [
