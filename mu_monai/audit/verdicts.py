@@ -299,7 +299,7 @@ def _but(others: Sequence[Record], against: Record | None, teacher: Record | Non
     if against is None:
         text = f"Nothing else that was measured contradicts it ({tried})."
     else:
-        when = f"after {against.attack}" if against.attack else "without any attack"
+        when = f"after {State.parse(against.attack).in_words}" if against.attack else "without any attack"
         judged = sum(record.n_patients >= MIN_PATIENTS for record in others)
         rank = "the only such number" if judged == 1 else f"the strongest of {judged}"
         text = f"By {Metric.parse(against.metric).of}, {when}, {_measured(against)}; {rank} ({tried})."

@@ -66,10 +66,11 @@ def attack_name(attack: str) -> str:
     """The name of an attack in tables and plots; step 0 is before it, on the patients that the attacker does not have.
 
     Example:
-        >>> attack_name("int8"), attack_name("relearning@5"), attack_name("relearning@0")
-        ('int8', 'relearning@5', 'before, these patients')
+        >>> attack_name("int8"), attack_name("relearning@0")
+        ('int8', 'before, these patients')
     """
-    return "before, these patients" if State.parse(attack).step == 0 else attack
+    state = State.parse(attack)
+    return "before, these patients" if state.step == 0 else state.in_words
 
 
 def metric_sentence(metric: str) -> str:

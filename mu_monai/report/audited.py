@@ -19,7 +19,7 @@ from mu_monai.report.audit_sentences import (
 )
 from mu_monai.report.sentences import between, count, number, signed
 from mu_monai.report.tables import ReportTables, as_rows
-from mu_monai.runs.numbers import AUC_OF_LOSS, LIRA, LOGISTIC, U_LIRA, Metric
+from mu_monai.runs.numbers import AUC_OF_LOSS, LIRA, LOGISTIC, U_LIRA, Metric, at_worst_rate, worst_rates
 
 KINDS = {"MATCHED": "", "UNDER-FORGOTTEN": "fail", "OVER-FORGOTTEN": "fail"}  # the banner's style
 _LEADING = (LOSS, LOGISTIC, LIRA, U_LIRA)  # the other signals are shown in a collapsed table
@@ -63,12 +63,16 @@ def audit_content(tables: ReportTables) -> dict[str, Any] | None:
 def attack_values(records: pd.DataFrame) -> pd.DataFrame:
     """The AUC of the loss before and after attacks: `attack` (empty: before), `model`, `value`, `low`, `high`.
 
+    Of attacks that ran at several learning rates, only the worst case is there.
+
     Args:
         records: the records of `audit.json`.
     """
     aucs = records[
         (records["metric"] == AUC_OF_LOSS) & (records[SUBSET] == FORGET) & records[MODEL].isin((RETRAINED, STUDENT))
     ]
+    worst = worst_rates(as_rows(records))
+    aucs = aucs[aucs["attack"].map(lambda name: at_worst_rate(name, worst)).astype(bool)]
     aucs = aucs[["attack", "model", "value", "low", "high"]].dropna(subset="value")
     aucs["attack"] = aucs["attack"].map(attack_name)
     return aucs if (aucs["attack"] != "").any() else aucs.iloc[:0]

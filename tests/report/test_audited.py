@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from mu_monai.errors import InputError
@@ -12,6 +13,17 @@ from mu_monai.runs import open_runs
 from tests.report.conftest import tables_of, undrawn
 
 TITLE = "Can it still be told who was forgotten?"
+
+
+def test_the_figure_shows_attacks_at_their_worst_rate_alone():
+    aucs = {"retain-finetuning[lr=1e-05]": 0.6, "retain-finetuning[lr=0.001]": 0.8, "int8": 0.5, "": 0.5}
+    rows = [
+        {"metric": metric, "subset": "forget", "attack": name, "value": value, "low": 0.1, "high": 0.9, "ideal": 0.5}
+        for name, value in aucs.items()
+        for metric in ("auc[loss]", "rebound")
+    ]
+    shown = attack_values(pd.DataFrame(rows).assign(model="student"))
+    assert shown["attack"].tolist() == ["retain-finetuning (learning rate 0.001)", "int8", ""]
 
 
 @pytest.fixture
