@@ -7,6 +7,7 @@ from mu_monai.audit.bootstrap import Interval, Sample, independent_gap, mean_int
 from mu_monai.audit.classwise import ResampledF1
 from mu_monai.audit.closeness import closeness_records, klom_note, klom_records
 from mu_monai.audit.decision import plane, shown_cases
+from mu_monai.audit.depth import depth_records
 from mu_monai.audit.distance import cka_interval, distance_records
 from mu_monai.audit.membership import membership_notes, membership_records
 from mu_monai.audit.patients import patient_table
@@ -28,6 +29,7 @@ __all__ = [
     "case_groups",
     "cka_interval",
     "closeness_records",
+    "depth_records",
     "distance_records",
     "independent_gap",
     "klom_note",

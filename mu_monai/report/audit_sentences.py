@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mu_monai.report.sentences import number
-from mu_monai.runs.numbers import AUC, DROP, LIRA, LOGISTIC, PROBE, TO_TEACHER, TPR, U_LIRA, Metric, State
+from mu_monai.runs.numbers import (
+    AUC,
+    BARRIER,
+    DEPTH,
+    DROP,
+    LIRA,
+    LOGISTIC,
+    PROBE,
+    TO_TEACHER,
+    TPR,
+    U_LIRA,
+    Metric,
+    State,
+)
 from mu_monai.runs.scores import COLUMNS, PER_CLASS, UTILITY
 
 SIGNALS = {column.name: f"the {column.in_text}" for column in COLUMNS if not column.per_class} | {
@@ -28,6 +41,10 @@ DISTANCES = {
     "weight_distance": "How far the weights are from the retrained model's; two training runs never reach 0.",
     "weight_distance_relative": "The same as a share of the norm of the retrained model's weights.",
     "statistics_distance": "How far the statistics of the normalization layers are from the retrained model's.",
+    DEPTH: "How far unlearning moved the weights away from the original's, as a share of what retraining does; near 0, "
+    "little training may bring back what was forgotten.",
+    BARRIER: "How much worse the models halfway to the original are on retained cases, as a loss; near 0, nothing "
+    "separates the two.",
     "rebound": "How far the attack moved the AUC of the loss; the same change in the retrained model is "
     "generalization, not memory.",
     "relearning_steps": "How many steps until known forgotten cases are answered nearly as by the original model.",
@@ -41,6 +58,11 @@ UNEXPLAINED = "It should be near the retrained model's."
 def is_membership(metric: str) -> bool:
     """Whether a metric says how well forgotten patients can be told from unseen ones."""
     return Metric.parse(metric).quantity in (AUC, TPR)
+
+
+def is_depth(metric: str) -> bool:
+    """Whether a metric says how deep unlearning went."""
+    return Metric.parse(metric).quantity in (DEPTH, BARRIER)
 
 
 def is_utility(metric: str) -> bool:

@@ -11,6 +11,7 @@ import pandas as pd
 from mu_monai.keys import FORGET, LOSS, MODEL, RETRAINED, ROLES, STUDENT, SUBSET, SUBSETS, TEST
 from mu_monai.report.audit_sentences import (
     attack_name,
+    is_depth,
     is_membership,
     is_utility,
     metric_name,
@@ -37,7 +38,9 @@ def audit_content(tables: ReportTables) -> dict[str, Any] | None:
     records = tables.audit_records
     now, after = records[records["attack"] == ""], records[records["attack"] != ""]
     membership = now["metric"].map(is_membership).astype(bool)
-    distances = now[~membership & ~now["metric"].map(is_utility).astype(bool)]
+    others = now[~membership & ~now["metric"].map(is_utility).astype(bool)]
+    deep = others["metric"].map(is_depth).astype(bool)
+    depths, distances = others[deep], others[~deep]
     leading = now["metric"].map(lambda metric: Metric.parse(metric).of in _LEADING).astype(bool)
     of_layers = distances["metric"].map(lambda metric: Metric.parse(metric).of is not None).astype(bool)
     groups, patients = tables.subgroups, tables.patients
@@ -49,6 +52,7 @@ def audit_content(tables: ReportTables) -> dict[str, Any] | None:
         "attacks": _table(after, ["attack", "metric", SUBSET]),
         "distances": _table(distances[~of_layers], ["metric", SUBSET]),
         "layers": _table(distances[of_layers], ["metric", SUBSET]),
+        "depths": _table(depths, ["metric"]),
         "patients": [_patient(row) for row in as_rows(patients.head(_SHOWN_PATIENTS))],
         "n_patients": len(patients),
         "patient_models": [model for model in ROLES if model in patients],

@@ -11,7 +11,19 @@ from mu_monai.report import metric_name, metric_sentence, patient_sentence
 from mu_monai.report.audit_sentences import attack_name
 from mu_monai.report.sentences import between, number
 from mu_monai.runs import read_stamped
-from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, LIRA, LOGISTIC, TPR, U_LIRA, Metric, at_worst_rate, worst_rates
+from mu_monai.runs.numbers import (
+    AUC,
+    AUC_OF_LOSS,
+    BARRIER,
+    DEPTH,
+    LIRA,
+    LOGISTIC,
+    TPR,
+    U_LIRA,
+    Metric,
+    at_worst_rate,
+    worst_rates,
+)
 
 _MAIN = (
     AUC_OF_LOSS,
@@ -19,6 +31,8 @@ _MAIN = (
     *(str(Metric(AUC, attack)) for attack in (LOGISTIC, LIRA, U_LIRA)),
     "average_gap",
     "tow",
+    DEPTH,
+    BARRIER,
 )
 _WORST = 3
 _SHAPE = {
