@@ -12,6 +12,7 @@ from mu_monai.audit.distance import cka_interval, distance_records
 from mu_monai.audit.membership import membership_notes, membership_records
 from mu_monai.audit.patients import patient_table
 from mu_monai.audit.records import Record, records_table, utility_records
+from mu_monai.audit.residual import residual_records
 from mu_monai.audit.shadow import LEAST_SHADOWS, SHADOW, shadow_notes, shadow_records
 from mu_monai.audit.subgroups import case_groups, subgroup_table
 from mu_monai.audit.verdicts import Verdict, verdict
@@ -41,6 +42,7 @@ __all__ = [
     "patient_table",
     "plane",
     "records_table",
+    "residual_records",
     "shadow_notes",
     "shadow_records",
     "shown_cases",

@@ -13,6 +13,7 @@ from mu_monai.runs.numbers import (
     LIRA,
     LOGISTIC,
     PROBE,
+    RESIDUAL,
     TO_TEACHER,
     TPR,
     U_LIRA,
@@ -45,6 +46,8 @@ DISTANCES = {
     "little training may bring back what was forgotten.",
     BARRIER: "How much worse the models halfway to the original are on retained cases, as a loss; near 0, nothing "
     "separates the two.",
+    RESIDUAL: "How right the model is on noisy copies of the cases, divided by how right the retrained model is; above "
+    "1 it still knows what lies near them.",
     "rebound": "How far the attack moved the AUC of the loss; the same change in the retrained model is "
     "generalization, not memory.",
     "relearning_steps": "How many steps until known forgotten cases are answered nearly as by the original model.",

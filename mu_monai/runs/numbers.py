@@ -12,6 +12,7 @@ from mu_monai.keys import STUDENT
 AUC, TPR, F1 = "auc", "tpr", "f1"
 LOGISTIC, LIRA, U_LIRA, PROBE = "logistic", "lira", "u-lira", "probe"  # signals that are not columns of scores
 REBOUND = "rebound"
+RESIDUAL = "residual_knowledge"
 DEPTH, BARRIER = "depth", "barrier"  # of the student's weights, by the measure of the retrained model
 DROP, TO_TEACHER = "_drop", "_to_teacher"  # ends of quantities: teacher minus student, and against the teacher
 _METRIC = re.compile(

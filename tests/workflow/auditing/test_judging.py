@@ -70,7 +70,14 @@ def test_with_a_reference_and_an_attack(runs, student):
     file = workflow.audit(student, options=options)
     content = read_json(file)
     found = {(row["metric"], row["attack"]) for row in content["records"]}
-    assert {("tow", ""), ("js", ""), ("weight_distance", ""), ("depth", ""), ("auc[loss]", "int8")} <= found
+    assert {
+        ("tow", ""),
+        ("js", ""),
+        ("weight_distance", ""),
+        ("depth", ""),
+        ("residual_knowledge", ""),
+        ("auc[loss]", "int8"),
+    } <= found
     assert content["attacks"] == [{"name": "int8", "settings": {"bits": 8}}]
     assert set(content["models"]) == {"teacher", "retrained", "student"}
     said = workflow.audit_summary(file)
