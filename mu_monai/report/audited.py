@@ -22,7 +22,7 @@ from mu_monai.report.sentences import between, count, number, signed
 from mu_monai.report.tables import ReportTables, as_rows
 from mu_monai.runs.numbers import AUC_OF_LOSS, LIRA, LOGISTIC, U_LIRA, Metric, at_worst_rate, worst_rates
 
-KINDS = {"MATCHED": "", "UNDER-FORGOTTEN": "fail", "OVER-FORGOTTEN": "fail"}  # the banner's style
+KINDS = {"MATCHED": "", "UNDER-FORGOTTEN": "fail", "OVER-FORGOTTEN": "fail", "SHALLOW": "fail"}  # the banner's style
 _LEADING = (LOSS, LOGISTIC, LIRA, U_LIRA)  # the other signals are shown in a collapsed table
 _SHOWN_PATIENTS, _SHOWN_GROUPS = 10, 20
 

@@ -64,7 +64,13 @@ def test_the_section_renders_what_the_audit_says(make_run, quick_runs, said_of):
 
 
 @pytest.mark.parametrize(
-    ("label", "look"), [("MATCHED", "banner "), ("OVER-FORGOTTEN", "banner fail"), ("NO BASELINE", "banner warn")]
+    ("label", "look"),
+    [
+        ("MATCHED", "banner "),
+        ("OVER-FORGOTTEN", "banner fail"),
+        ("SHALLOW", "banner fail"),
+        ("NO BASELINE", "banner warn"),
+    ],
 )
 def test_a_verdict_looks_as_it_is(make_run, quick_runs, label, look):
     found = {"label": label, "sentence": "s", "rule": "r", "but": "b", "evidence": [], "needed_patients": None}
