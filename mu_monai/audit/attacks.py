@@ -119,11 +119,17 @@ def _rebound_sentence(record: Record, records: Sequence[Record], moves: Sequence
     if record.reference:
         text += f", the retrained model's by {record.ideal:+.2f}"
     intermediate = [move for move, state in states.items() if state.attack == attack and state.step]
-    most = max(intermediate, key=lambda move: move.value, default=record)
-    if most.value > record.value:
-        text += f"; during the attack it had changed more, by {most.value:+.2f} after {states[most].step} steps"
+    most = max(intermediate, key=excess, default=record)
+    if excess(most) > excess(record):
+        text += f"; during the attack it had changed {'further beyond that' if most.reference else 'more'}, "
+        text += f"by {most.value:+.2f} after {states[most].step} steps"
         text += f" (the retrained model's by {most.ideal:+.2f})" if most.reference else ""
     return text
+
+
+def excess(move: Record) -> float:
+    """How much further an attack moved the student than the retrained model; all of it where there is none."""
+    return move.value - move.ideal
 
 
 def _anamnesis_sentence(record: Record, records: Sequence[Record]) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mu_monai.audit.attacks import excess
 from mu_monai.audit.records import Record
 from mu_monai.audit.subgroups import MARGIN
 from mu_monai.errors import InputError
@@ -217,14 +218,9 @@ def _comeback(records: Sequence[Record], tolerance: float) -> Record | None:
         and record.attack != _OF_THE_FOLDER
         and State.parse(record.attack).step != 0
         and record.value > 0
-        and _excess(record) > tolerance
+        and excess(record) > tolerance
     ]
-    return max(moves, key=_excess, default=None)
-
-
-def _excess(move: Record) -> float:
-    """How much further an attack moved the student than the retrained model; all of it where there is none."""
-    return move.value - move.ideal
+    return max(moves, key=excess, default=None)
 
 
 def _what(move: Record) -> str:

@@ -179,6 +179,17 @@ def test_it_is_said_where_a_state_on_the_way_brought_more_back(attacked):
     assert "by +0.25 after 5 steps" in sentence
 
 
+def test_a_state_on_the_way_is_the_worst_by_what_goes_beyond_the_retrained_model(attacked):
+    moved = {5: ([0.1, 0.2], [0.1, 0.2]), 10: ([0.1, 0.45], [0.35, 0.45]), 40: ([0.35, 0.45], [0.35, 0.45])}
+    stages = [
+        table("relearning", model, losses, stage=step)
+        for step, both in moved.items()
+        for model, losses in zip(("student", "retrained"), both, strict=True)
+    ]
+    (sentence,) = attack_sentences(attack_records(pd.concat([*attacked[:2], *stages]), n_resamples=50))
+    assert "it had changed further beyond that, by +0.12 after 10 steps (the retrained model's by +0.00)" in sentence
+
+
 def at(rate, tables):
     return [part.replace({"attack": {"relearning": f"relearning[lr={rate}]"}}) for part in tables]
 
