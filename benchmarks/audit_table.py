@@ -18,6 +18,7 @@ import pandas as pd
 
 from mu_monai.files import read_json
 from mu_monai.keys import AUDIT_JSON, FORGET, MODEL, RETAIN, RETRAINED, RUN_JSON, STUDENT, SUBSET, TEACHER, TEST
+from mu_monai.runs.numbers import State, worst_rates
 from mu_monai.runs.scores import leading_metric, read_scores
 
 STUDENTS = ("calibrated", "median", "unsettled", "paper", "two-phase", "one")
@@ -26,9 +27,10 @@ Audit = dict[str, Any]
 
 
 def number(audit: Audit, model: str, metric: str, attack: str = "", field: str = "value") -> float:
-    """One number of an audit; NaN where it has none."""
+    """One number of an audit, of an attack at its worst learning rate; NaN where it has none."""
+    state = str(State(attack, rate=worst_rates(audit["records"]).get(attack)))
     for record in audit["records"]:
-        if (record[MODEL], record["metric"], record["attack"]) == (model, metric, attack):
+        if (record[MODEL], record["metric"], record["attack"]) == (model, metric, state):
             return math.nan if record[field] is None else float(record[field])
     return math.nan
 

@@ -68,6 +68,10 @@ class Attack(ABC):
     def act(self, network: nn.Module, data: AttackData) -> Iterator[int]:
         """Change the network in place; yield the number of each step after it."""
 
+    def sweep(self) -> dict[float | None, Attack]:
+        """What an audit runs, by learning rate: an attack that does not train is run once, as it is."""
+        return {None: self}
+
     def settings(self) -> dict[str, Any]:
         """The settings, by name."""
         return {item.name: getattr(self, item.name) for item in fields(self)}

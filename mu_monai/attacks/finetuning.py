@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from mu_monai.attacks.attack import Attack, AttackData, Batches, endless
 from mu_monai.keys import IMAGE, LABEL
+
+LEARNING_RATES = (1e-5, 1e-4, 1e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +22,20 @@ class _Training(Attack):
         steps: steps of the optimizer, at least 1.
         learning_rate: learning rate of AdamW, above 0.
         batch_size: cases in a step, at least 1.
+        learning_rates: the rates that an audit tries one after the other, each above 0.
+
+    Source: that the worst of several rates counts: Lee et al., arXiv 2506.06278. A low rate does not bring back what a
+        higher one does, and a high one can destroy what a lower one brings back.
     """
 
     steps: int
     learning_rate: float = 1e-4
     batch_size: int = 8
+    learning_rates: tuple[float, ...] = LEARNING_RATES
+
+    def sweep(self) -> dict[float | None, Attack]:
+        """The same attack at each of its learning rates."""
+        return {rate: replace(self, learning_rate=rate, learning_rates=(rate,)) for rate in self.learning_rates}
 
     def _cases(self, data: AttackData) -> Batches:
         raise NotImplementedError
@@ -53,6 +64,7 @@ class RetainFinetuning(_Training):
         steps: steps of the optimizer, at least 1.
         learning_rate: learning rate of AdamW, above 0.
         batch_size: retain cases in a step, at least 1.
+        learning_rates: the rates that an audit tries one after the other, each above 0.
     """
 
     steps: int = 60
@@ -74,6 +86,7 @@ class Relearning(_Training):
         steps: steps of the optimizer, at least 1.
         learning_rate: learning rate of AdamW, above 0.
         batch_size: known cases in a step, at least 1.
+        learning_rates: the rates that an audit tries one after the other, each above 0.
         shown: the steps after which the other forgotten patients are tested, in addition to the last.
     """
 

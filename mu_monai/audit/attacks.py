@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 
@@ -14,10 +14,10 @@ from mu_monai.audit.separation import Groups, Separation, separation_records
 from mu_monai.errors import InputError
 from mu_monai.keys import CASE_ID, FORGET, LOSS, MODEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
 from mu_monai.metrics import attack_scores
-from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, PROBE, Group, Metric, State
+from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, PROBE, REBOUND, Group, Metric, State, at_worst_rate, worst_rates
 from mu_monai.runs.scores import leading_metric
 
-REBOUND, ANAMNESIS, STEPS = "rebound", "anamnesis", "relearning_steps"
+ANAMNESIS, STEPS = "anamnesis", "relearning_steps"
 RELEARNED = 1.05  # times the teacher's loss: cases at or below it count as relearned
 _ATTACK, _STAGE, _KNOWN = "attack", "stage", "known"
 _LOSS, _PROBE = {LOSS: -1}, {PROBE: 1}
@@ -49,8 +49,9 @@ def attack_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed
     that never saw the cases. It is 0 if only the student reached the loss, infinite if only the retrained model did,
     and NaN if neither did or the retrained model was there from the start.
 
-    Intermediate states have the step in their name, such as `relearning@5`; the last state has none. `relearning@0` is
-    before the attack, on the patients that the attacker does not have. The last state need not be the strongest: a
+    An attack that trains has its learning rate in its name, `relearning[lr=0.001]`. Intermediate states have the step
+    as well, such as `relearning[lr=0.001]@5`; the last state has none. Step 0 is before the attack, on the patients
+    that the attacker does not have. The last state need not be the strongest: a
     model that is trained for a long time on few cases forgets the others again.
 
     Args:
@@ -85,43 +86,62 @@ def attack_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed
 
 
 def attack_sentences(records: Sequence[Record]) -> list[str]:
-    """One sentence per attack: what it brought back, compared with the retrained model.
+    """One sentence per attack: what it brought back at its worst learning rate, compared with the retrained model.
+
+    The anamnesis index is that of the learning rate at which it is lowest.
 
     Example:
         >>> attack_sentences([])
         []
     """
-    moves = [record for record in records if (record.model, record.metric) == (STUDENT, REBOUND)]
+    worst = worst_rates(map(asdict, records))
+    moves = [
+        record
+        for record in records
+        if (record.model, record.metric) == (STUDENT, REBOUND) and at_worst_rate(record.attack, worst)
+    ]
     sentences = [
         _rebound_sentence(record, records, moves) for record in moves if State.parse(record.attack).step is None
     ]
-    return sentences + [_anamnesis_sentence(record, records) for record in records if record.metric == ANAMNESIS]
+    indices = [record for record in records if record.metric == ANAMNESIS]
+    lowest = min(indices, key=lambda record: math.inf if math.isnan(record.value) else record.value, default=None)
+    return sentences + ([] if lowest is None else [_anamnesis_sentence(lowest, records)])
 
 
 def _rebound_sentence(record: Record, records: Sequence[Record], moves: Sequence[Record]) -> str:
     after = next(r for r in records if (r.attack, r.model, r.metric) == (record.attack, STUDENT, AUC_OF_LOSS))
+    states = {move: State.parse(move.attack) for move in moves}
+    attack = states[record].attack
     text = (
-        f"after {record.attack} the student's AUC on forgotten patients is {after.value:.2f}: it changed by "
+        f"after {states[record].in_words} the student's AUC on forgotten patients is {after.value:.2f}: it changed by "
         f"{record.value:+.2f} ({record.low:+.2f} to {record.high:+.2f})"
     )
     if record.reference:
         text += f", the retrained model's by {record.ideal:+.2f}"
-    states = {move: State.parse(move.attack) for move in moves}
-    intermediate = [move for move, state in states.items() if state.attack == record.attack and state.step]
-    most = max(intermediate, key=lambda move: move.value, default=record)
-    if most.value > record.value:
-        text += f"; during the attack it had changed more, by {most.value:+.2f} after {states[most].step} steps"
+    intermediate = [move for move, state in states.items() if state.attack == attack and state.step]
+    most = max(intermediate, key=excess, default=record)
+    if excess(most) > excess(record):
+        text += f"; during the attack it had changed {'further beyond that' if most.reference else 'more'}, "
+        text += f"by {most.value:+.2f} after {states[most].step} steps"
         text += f" (the retrained model's by {most.ideal:+.2f})" if most.reference else ""
     return text
 
 
+def excess(move: Record) -> float:
+    """How much further an attack moved the student than the retrained model; all of it where there is none."""
+    return move.value - move.ideal
+
+
 def _anamnesis_sentence(record: Record, records: Sequence[Record]) -> str:
     student, retrained = (
-        next(r.value for r in records if (r.model, r.metric) == (model, STEPS)) for model in (STUDENT, RETRAINED)
+        next(r.value for r in records if (r.attack, r.model, r.metric) == (record.attack, model, STEPS))
+        for model in (STUDENT, RETRAINED)
     )
+    rate = State.parse(record.attack).rate
+    at = "" if rate is None else f"at the learning rate {rate:g} "
     near = f"within {RELEARNED - 1:.0%} of the teacher's loss on the known forgotten cases"
     return (
-        f"the student {_came(student, near)}, and the retrained model {_came(retrained, 'there')}: anamnesis index "
+        f"{at}the student {_came(student, near)}, and the retrained model {_came(retrained, 'there')}: anamnesis index "
         + ("not defined" if math.isnan(record.value) else f"{record.value:.2f}")
     )
 
@@ -138,7 +158,7 @@ def _of_attack(name: str, before: pd.DataFrame, after: pd.DataFrame, draws: _Dra
     known, answers = after[after[SUBSET] == _KNOWN], after[after[SUBSET].isin((FORGET, TEST))]
     last = answers[_STAGE].max()
     for stage, rows in answers.groupby(_STAGE):
-        state = State(name, None if stage == last else int(rows[_STAGE].iloc[0]))
+        state = replace(State.parse(name), step=None if stage == last else int(rows[_STAGE].iloc[0]))
         for record in _of_stage(before, rows, draws, whole=stage == last):
             yield replace(record, attack=str(state))
     for record in _anamnesis(known):

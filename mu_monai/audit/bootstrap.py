@@ -126,6 +126,35 @@ def paired_gap(first: Sample, second: Sample, *, n_resamples: int = N_RESAMPLES,
     return mean_interval(difference, n_resamples=n_resamples, seed=seed)
 
 
+def paired_ratio(first: Sample, second: Sample, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> Interval:
+    """Give mean(first) / mean(second) of two models on the same cases; both are resampled with the same patients.
+
+    Args:
+        first: the scores of one model.
+        second: the scores of the other, case by case in the same order; not negative, with a mean above 0.
+        n_resamples: how many times to draw, at least 1.
+        seed: seed of the draws; those in which the second mean is 0 are left out.
+
+    Raises:
+        ValueError: if the two samples are not of the same cases.
+
+    Example:
+        >>> result = paired_ratio(Sample([0.6, 0.7], ["a", "b"]), Sample([0.3, 0.35], ["a", "b"]))
+        >>> round(result.value, 3), round(result.low, 3), round(result.high, 3)
+        (2.0, 2.0, 2.0)
+    """
+    if not np.array_equal(first.patient_index, second.patient_index):
+        raise ValueError("a paired ratio needs the same cases in the same order")
+
+    def ratios() -> Array:
+        over, under = (_resampled_means(sample, n_resamples, seed) for sample in (first, second))
+        return over[under > 0] / under[under > 0]
+
+    low, high = _ends(first.n_patients, ratios)
+    value = first.mean / second.mean
+    return Interval(value=value, low=low, high=high, n_patients=first.n_patients, n_cases=first.n_cases)
+
+
 def independent_gap(first: Sample, second: Sample, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> Interval:
     """Give mean(first) - mean(second) of two groups of different patients; each is resampled independently.
 

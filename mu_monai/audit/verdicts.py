@@ -6,16 +6,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mu_monai.audit.attacks import excess
 from mu_monai.audit.records import Record
 from mu_monai.audit.subgroups import MARGIN
 from mu_monai.errors import InputError
 from mu_monai.keys import FORGET, RETAIN, RETRAINED, STUDENT, TEACHER, TEST
-from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, LOGISTIC, U_LIRA, Group, Metric, State
+from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, LOGISTIC, REBOUND, U_LIRA, Group, Metric, State
 from mu_monai.runs.scores import LEADING_METRICS
 
 UNDER, MATCHED, OVER = "UNDER-FORGOTTEN", "MATCHED", "OVER-FORGOTTEN"
-NO_BASELINE, CANNOT_TELL = "NO BASELINE", "CANNOT TELL"
-LABELS = (UNDER, MATCHED, OVER, NO_BASELINE, CANNOT_TELL)
+SHALLOW, NO_BASELINE, CANNOT_TELL = "SHALLOW", "NO BASELINE", "CANNOT TELL"
+LABELS = (UNDER, MATCHED, SHALLOW, OVER, NO_BASELINE, CANNOT_TELL)
+RULES = 2  # the version of the rules; by those of version 1, no verdict is SHALLOW
 TOLERANCE = 0.05
 MIN_PATIENTS = 10
 _TWO_SIDED = (LOGISTIC, U_LIRA)  # near 1 for patients that stand out on either side
@@ -37,6 +39,7 @@ class Verdict:
             baseline; None if the label is decided, or if more patients would not help.
         but: other measurements that contradict the label, or that there are none, and whether the model lost what it
             was to keep; never empty.
+        rules: the version of the rules that gave the label.
     """
 
     label: str
@@ -45,9 +48,10 @@ class Verdict:
     evidence: tuple[Record, ...]
     needed_patients: int | None
     but: str
+    rules: int
 
 
-def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLERANCE) -> Verdict:
+def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLERANCE, rules: int = RULES) -> Verdict:
     """Judge a student by the AUC of the loss, forgotten against unseen patients, and its gap to the ideal.
 
     The gap g is to the retrained model on the same patients or, without one, to 0.5; [l, h] is its 95 % interval and m
@@ -57,6 +61,7 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     |---|---|
     | CANNOT TELL | fewer than 10 forgotten or 10 unseen patients: a bootstrap over so few claims too much precision |
     | NO BASELINE | the teacher's gap has l <= 0: these patients have no measurable influence that could be removed |
+    | SHALLOW | as MATCHED, but an attack brings the AUC up, by more than m beyond what it adds to the retrained one's |
     | MATCHED | g, l and h all lie within +-m, even if [l, h] excludes 0: the gap is too small to matter |
     | UNDER-FORGOTTEN | l > 0 and g > m, even if l < m |
     | OVER-FORGOTTEN | h < 0 and g < -m, even if h > -m |
@@ -64,6 +69,11 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
 
     MATCHED is an equivalence test by interval inclusion. With a 95 % interval instead of the 90 % interval of two
     one-sided tests at 5 %, it errs in at most about 2.5 % of cases; the whole audit uses one kind of interval.
+
+    SHALLOW looks at the worst attack, at its worst learning rate and after any of its tested steps, and at the
+    retrained model after the very same. It does not wait for the interval, which the sentence gives: a doubt whether it
+    lasts is told. Without a retrained model all that the attack adds counts, more than is fair to an attack that
+    trains. Removing the adapters does not count.
 
     The number of patients that would be needed follows from the width of the interval, which shrinks roughly with one
     over the square root of their number if unseen patients increase in proportion: n ((h - l) / 2m)^2, valid if the
@@ -88,9 +98,10 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
         records: the utility and membership records of all models, and those after attacks.
         n_unseen: how many patients `test` has.
         tolerance: the largest gap of the AUC that counts as no gap, in (0, 0.5).
+        rules: the version of the rules, 1 to 2; audits that name none are by version 1, which has no SHALLOW.
 
     Raises:
-        InputError: if the tolerance is not allowed, or no record has the student's AUC of the loss.
+        InputError: if the tolerance or the version is not allowed, or no record has the student's AUC of the loss.
 
     Source: two one-sided tests after Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987; the AUC as
         the probability that a forgotten patient ranks before an unseen one: Hanley and McNeil, Radiology 143, 1982.
@@ -103,6 +114,8 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     """
     if not 0 < tolerance < _CHANCE:
         raise InputError(f"tolerance={tolerance} is not allowed; give the largest gap of an AUC to accept, in (0, 0.5)")
+    if rules not in range(1, RULES + 1):
+        raise InputError(f"rules={rules!r} are not known; this version knows the rules of verdicts 1 to {RULES}")
     main = _find(records, STUDENT)
     if main is None:
         raise InputError(
@@ -111,6 +124,9 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
         )
     teacher = _find(records, TEACHER)
     label, rule = _decide(main, teacher, n_unseen, tolerance)
+    back = _comeback(records, tolerance) if rules > 1 and label == MATCHED else None
+    if back is not None:
+        label, rule = SHALLOW, f"{rule}, and an attack brings it up by more than {tolerance:g} beyond {_what(back)}"
     others = [
         record
         for record in records
@@ -124,14 +140,15 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     if label == NO_BASELINE and teacher is not None:
         needed = _needed_for_baseline(teacher, tolerance)
     cost = _cost(records)
-    evidence = [record for record in (main, teacher, against, cost) if record is not None]
+    evidence = [record for record in (main, teacher, back, against, cost) if record is not None]
     return Verdict(
         label=label,
         rule=rule,
-        sentence=_sentence(label, main, teacher, n_unseen, tolerance, needed),
+        sentence=_sentence(label, main, teacher, n_unseen, tolerance, needed) if back is None else _shallow(main, back),
         evidence=tuple(dict.fromkeys(evidence)),
         needed_patients=needed,
         but=" ".join(filter(None, (_but(others, against, teacher), _damage(cost)))),
+        rules=rules,
     )
 
 
@@ -190,6 +207,38 @@ def _contradicts(record: Record, label: str, tolerance: float) -> bool:
     if Metric.parse(record.metric).of in _TWO_SIDED:
         return decided == UNDER and label not in (UNDER, OVER)
     return decided in {UNDER, OVER} - {label}
+
+
+def _comeback(records: Sequence[Record], tolerance: float) -> Record | None:
+    """The rebound of the attack that brings most back, if that is more than tolerated."""
+    moves = [
+        record
+        for record in records
+        if (record.model, record.metric, record.subset) == (STUDENT, REBOUND, FORGET)
+        and record.attack != _OF_THE_FOLDER
+        and State.parse(record.attack).step != 0
+        and record.value > 0
+        and excess(record) > tolerance
+    ]
+    return max(moves, key=excess, default=None)
+
+
+def _what(move: Record) -> str:
+    return (
+        "what it adds to the retrained model's" if _is_to_retrained(move) else "0, without a retrained model to compare"
+    )
+
+
+def _shallow(main: Record, move: Record) -> str:
+    text = (
+        "The student treats the forgotten patients as it should, but that does not last: "
+        f"{_measured(main)}, and after {State.parse(move.attack).in_words} it is higher by {_signed(move.value)}"
+    )
+    if not _is_to_retrained(move):
+        ends = "" if math.isnan(move.low) else f" ({_signed(move.low)} to {_signed(move.high)})"
+        return f"{text}{ends}. Without a retrained model it is not known how much of that any model would gain."
+    ends = "" if math.isnan(move.gap_low) else f" ({_signed(move.gap_low)} to {_signed(move.gap_high)})"
+    return f"{text}, the retrained model's by {_signed(move.ideal)}: a difference of {_signed(move.gap)}{ends}."
 
 
 def _cost(records: Sequence[Record]) -> Record | None:
@@ -299,7 +348,7 @@ def _but(others: Sequence[Record], against: Record | None, teacher: Record | Non
     if against is None:
         text = f"Nothing else that was measured contradicts it ({tried})."
     else:
-        when = f"after {against.attack}" if against.attack else "without any attack"
+        when = f"after {State.parse(against.attack).in_words}" if against.attack else "without any attack"
         judged = sum(record.n_patients >= MIN_PATIENTS for record in others)
         rank = "the only such number" if judged == 1 else f"the strongest of {judged}"
         text = f"By {Metric.parse(against.metric).of}, {when}, {_measured(against)}; {rank} ({tried})."

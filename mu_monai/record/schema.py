@@ -102,7 +102,10 @@ _AUDIT = {
     "attacks": [{"name": TEXT, "settings": _SETTINGS}],
     "notes": [TEXT],
 }
-_VERDICT = {"label": TEXT, "rule": TEXT, "sentence": TEXT, "needed_patients": COUNT | NULL, "but": TEXT}
+_VERDICT = {
+    **{"label": TEXT, "rule": TEXT, "sentence": TEXT, "needed_patients": COUNT | NULL, "but": TEXT},
+    "rules": MayLack(COUNT),
+}
 _SHARED = {
     "format": ANY,
     "created": TIME,
@@ -158,13 +161,16 @@ def _shape_of(predicate: Mapping[str, Any]) -> dict[str, Any]:
     run = _RUN | seed | ({"seconds": NUMBER} if first else {})
     roles = [role for role in ROLES if role == STUDENT or (isinstance(runs, Mapping) and role in runs)]
     weights = {role: {"weights": DIGEST} if first or role != RETRAINED else {} for role in roles}
+    unbounded = record | {
+        "value": NUMBER | NULL
+    }  # steps that an attack never took are infinite, a ratio of none is none
     audited = isinstance(predicate.get("audit"), Mapping) or isinstance(predicate.get("verdict"), Mapping)
     return {
         **_SHARED,
         **_OF_FORMAT[predicate["format"]],
         "runs": {role: run | weights[role] for role in roles},
         "records": {"utility": [record], "membership": [record]},
-        "audit": _AUDIT | seed | {"records": [record]} if audited else _UNAUDITED,
+        "audit": _AUDIT | seed | {"records": [unbounded]} if audited else _UNAUDITED,
         "verdict": _VERDICT | {"evidence": [record]} if audited else _UNAUDITED,
     }
 

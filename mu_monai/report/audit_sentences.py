@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mu_monai.report.sentences import number
-from mu_monai.runs.numbers import AUC, DROP, LIRA, LOGISTIC, PROBE, TO_TEACHER, TPR, U_LIRA, Metric, State
+from mu_monai.runs.numbers import (
+    AUC,
+    BARRIER,
+    DEPTH,
+    DROP,
+    LIRA,
+    LOGISTIC,
+    PROBE,
+    RESIDUAL,
+    TO_TEACHER,
+    TPR,
+    U_LIRA,
+    Metric,
+    State,
+)
 from mu_monai.runs.scores import COLUMNS, PER_CLASS, UTILITY
 
 SIGNALS = {column.name: f"the {column.in_text}" for column in COLUMNS if not column.per_class} | {
@@ -28,6 +42,12 @@ DISTANCES = {
     "weight_distance": "How far the weights are from the retrained model's; two training runs never reach 0.",
     "weight_distance_relative": "The same as a share of the norm of the retrained model's weights.",
     "statistics_distance": "How far the statistics of the normalization layers are from the retrained model's.",
+    DEPTH: "How far unlearning moved the weights away from the original's, as a share of what retraining does; near 0, "
+    "little training may bring back what was forgotten.",
+    BARRIER: "How much worse the models halfway to the original are on retained cases, as a loss; near 0, nothing "
+    "separates the two.",
+    RESIDUAL: "How right the model is on noisy copies of the cases, divided by how right the retrained model is; above "
+    "1 it still knows what lies near them.",
     "rebound": "How far the attack moved the AUC of the loss; the same change in the retrained model is "
     "generalization, not memory.",
     "relearning_steps": "How many steps until known forgotten cases are answered nearly as by the original model.",
@@ -41,6 +61,11 @@ UNEXPLAINED = "It should be near the retrained model's."
 def is_membership(metric: str) -> bool:
     """Whether a metric says how well forgotten patients can be told from unseen ones."""
     return Metric.parse(metric).quantity in (AUC, TPR)
+
+
+def is_depth(metric: str) -> bool:
+    """Whether a metric says how deep unlearning went."""
+    return Metric.parse(metric).quantity in (DEPTH, BARRIER)
 
 
 def is_utility(metric: str) -> bool:
@@ -66,10 +91,11 @@ def attack_name(attack: str) -> str:
     """The name of an attack in tables and plots; step 0 is before it, on the patients that the attacker does not have.
 
     Example:
-        >>> attack_name("int8"), attack_name("relearning@5"), attack_name("relearning@0")
-        ('int8', 'relearning@5', 'before, these patients')
+        >>> attack_name("int8"), attack_name("relearning@0")
+        ('int8', 'before, these patients')
     """
-    return "before, these patients" if State.parse(attack).step == 0 else attack
+    state = State.parse(attack)
+    return "before, these patients" if state.step == 0 else state.in_words
 
 
 def metric_sentence(metric: str) -> str:

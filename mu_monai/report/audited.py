@@ -11,6 +11,7 @@ import pandas as pd
 from mu_monai.keys import FORGET, LOSS, MODEL, RETRAINED, ROLES, STUDENT, SUBSET, SUBSETS, TEST
 from mu_monai.report.audit_sentences import (
     attack_name,
+    is_depth,
     is_membership,
     is_utility,
     metric_name,
@@ -19,9 +20,9 @@ from mu_monai.report.audit_sentences import (
 )
 from mu_monai.report.sentences import between, count, number, signed
 from mu_monai.report.tables import ReportTables, as_rows
-from mu_monai.runs.numbers import AUC_OF_LOSS, LIRA, LOGISTIC, U_LIRA, Metric
+from mu_monai.runs.numbers import AUC_OF_LOSS, LIRA, LOGISTIC, U_LIRA, Metric, at_worst_rate, worst_rates
 
-KINDS = {"MATCHED": "", "UNDER-FORGOTTEN": "fail", "OVER-FORGOTTEN": "fail"}  # the banner's style
+KINDS = {"MATCHED": "", "UNDER-FORGOTTEN": "fail", "OVER-FORGOTTEN": "fail", "SHALLOW": "fail"}  # the banner's style
 _LEADING = (LOSS, LOGISTIC, LIRA, U_LIRA)  # the other signals are shown in a collapsed table
 _SHOWN_PATIENTS, _SHOWN_GROUPS = 10, 20
 
@@ -37,7 +38,9 @@ def audit_content(tables: ReportTables) -> dict[str, Any] | None:
     records = tables.audit_records
     now, after = records[records["attack"] == ""], records[records["attack"] != ""]
     membership = now["metric"].map(is_membership).astype(bool)
-    distances = now[~membership & ~now["metric"].map(is_utility).astype(bool)]
+    others = now[~membership & ~now["metric"].map(is_utility).astype(bool)]
+    deep = others["metric"].map(is_depth).astype(bool)
+    depths, distances = others[deep], others[~deep]
     leading = now["metric"].map(lambda metric: Metric.parse(metric).of in _LEADING).astype(bool)
     of_layers = distances["metric"].map(lambda metric: Metric.parse(metric).of is not None).astype(bool)
     groups, patients = tables.subgroups, tables.patients
@@ -49,6 +52,7 @@ def audit_content(tables: ReportTables) -> dict[str, Any] | None:
         "attacks": _table(after, ["attack", "metric", SUBSET]),
         "distances": _table(distances[~of_layers], ["metric", SUBSET]),
         "layers": _table(distances[of_layers], ["metric", SUBSET]),
+        "depths": _table(depths, ["metric"]),
         "patients": [_patient(row) for row in as_rows(patients.head(_SHOWN_PATIENTS))],
         "n_patients": len(patients),
         "patient_models": [model for model in ROLES if model in patients],
@@ -63,12 +67,16 @@ def audit_content(tables: ReportTables) -> dict[str, Any] | None:
 def attack_values(records: pd.DataFrame) -> pd.DataFrame:
     """The AUC of the loss before and after attacks: `attack` (empty: before), `model`, `value`, `low`, `high`.
 
+    Of attacks that ran at several learning rates, only the worst case is there.
+
     Args:
         records: the records of `audit.json`.
     """
     aucs = records[
         (records["metric"] == AUC_OF_LOSS) & (records[SUBSET] == FORGET) & records[MODEL].isin((RETRAINED, STUDENT))
     ]
+    worst = worst_rates(as_rows(records))
+    aucs = aucs[aucs["attack"].map(lambda name: at_worst_rate(name, worst)).astype(bool)]
     aucs = aucs[["attack", "model", "value", "low", "high"]].dropna(subset="value")
     aucs["attack"] = aucs["attack"].map(attack_name)
     return aucs if (aucs["attack"] != "").any() else aucs.iloc[:0]

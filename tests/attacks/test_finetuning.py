@@ -2,7 +2,7 @@
 
 import torch
 
-from mu_monai.attacks import AdapterRemoval, Relearning, RetainFinetuning
+from mu_monai.attacks import ATTACKS, AdapterRemoval, Relearning, RetainFinetuning
 
 
 def test_a_model_that_only_hides_is_resurrected_by_retained_cases_and_a_clean_one_is_not(made):
@@ -41,3 +41,19 @@ def test_normalization_statistics_and_dropout_are_frozen(made):
     attacked = RetainFinetuning(steps=3)(network, made.data())
     assert torch.equal(attacked[1].running_mean, network[1].running_mean)
     assert not torch.equal(attacked[1].weight, network[1].weight)
+
+
+def test_attacks_that_train_are_run_at_several_learning_rates_and_no_other():
+    rates = {name: tuple(attack.sweep()) for name, attack in ATTACKS.items()}
+    trained = {"relearning", "retain-finetuning"}
+    assert {name for name, found in rates.items() if found != (None,)} == trained
+    assert {rates[name] for name in trained} == {(1e-5, 1e-4, 1e-3)}
+    assert ATTACKS["int8"].sweep()[None] is ATTACKS["int8"]
+
+
+def test_each_of_them_is_the_same_attack_at_its_rate():
+    parts = Relearning(steps=3, learning_rates=(0.1, 0.2)).sweep()
+    assert {rate: (part.learning_rate, part.steps, part.sweep()) for rate, part in parts.items()} == {
+        0.1: (0.1, 3, {0.1: parts[0.1]}),
+        0.2: (0.2, 3, {0.2: parts[0.2]}),
+    }

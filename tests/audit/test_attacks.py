@@ -179,6 +179,59 @@ def test_it_is_said_where_a_state_on_the_way_brought_more_back(attacked):
     assert "by +0.25 after 5 steps" in sentence
 
 
+def test_a_state_on_the_way_is_the_worst_by_what_goes_beyond_the_retrained_model(attacked):
+    moved = {5: ([0.1, 0.2], [0.1, 0.2]), 10: ([0.1, 0.45], [0.35, 0.45]), 40: ([0.35, 0.45], [0.35, 0.45])}
+    stages = [
+        table("relearning", model, losses, stage=step)
+        for step, both in moved.items()
+        for model, losses in zip(("student", "retrained"), both, strict=True)
+    ]
+    (sentence,) = attack_sentences(attack_records(pd.concat([*attacked[:2], *stages]), n_resamples=50))
+    assert "it had changed further beyond that, by +0.12 after 10 steps (the retrained model's by +0.00)" in sentence
+
+
+def at(rate, tables):
+    return [part.replace({"attack": {"relearning": f"relearning[lr={rate}]"}}) for part in tables]
+
+
+def test_the_sentences_are_of_the_worst_learning_rate_against_the_retrained_model_at_the_same_rate(attacked):
+    moved = {  # the losses of the student and of the retrained model
+        "1e-05": ([0.35, 0.45, 0.55, 0.65], [0.35, 0.45, 0.55, 0.65]),
+        "0.0001": ([0.25, 0.25, 0.55, 0.65], [0.35, 0.45, 0.55, 0.65]),
+        "0.001": ([0.01, 0.02, 0.03, 0.04], [0.01, 0.02, 0.03, 0.04]),  # what both do is generalization
+    }
+    tables = [
+        table(f"retain-finetuning[lr={rate}]", model, losses)
+        for rate, both in moved.items()
+        for model, losses in zip(("student", "retrained"), both, strict=True)
+    ]
+    found = attack_records(pd.concat([*attacked[:2], *tables]), n_resamples=50)
+    assert {record.attack for record in found} == {f"retain-finetuning[lr={rate}]" for rate in moved}
+    (sentence,) = attack_sentences(found)
+    assert sentence.startswith("after retain-finetuning (learning rate 0.0001) the student's AUC")
+
+
+def test_the_steps_on_the_way_are_of_the_worst_rate(attacked):
+    names = {"0.1": [0.1], "0.2": [0.35]}
+    stages = [
+        table(f"relearning[lr={rate}]", "student", losses if step == 5 else UNSEEN, stage=step)
+        for rate, losses in names.items()
+        for step in (0, 5, 40)
+    ]
+    (sentence,) = attack_sentences(attack_records(pd.concat([attacked[0], *stages]), n_resamples=50))
+    assert re.match(r"after relearning \(learning rate 0.1\) the student's AUC .* is 0\.50", sentence)
+    assert "by +0.25 after 5 steps" in sentence
+
+
+def test_the_anamnesis_index_is_the_lowest_of_all_rates():
+    slow, fast = relearning([3, 2, 1.0], [3, 2, 1.0]), relearning([3, 1.0], [3, 2, 1.0])
+    whole = [*at("1e-05", slow), *at("0.001", fast[3:])]
+    found = attack_records(pd.concat(whole), n_resamples=50)
+    assert [record.value for record in found if record.metric == "anamnesis"] == [1.0, 0.5]
+    (sentence,) = [text for text in attack_sentences(found) if "anamnesis" in text]
+    assert sentence.startswith("at the learning rate 0.001 the student took 1 step")
+
+
 def test_the_order_of_rows_does_not_matter(attacked):
     scores = pd.concat(attacked, ignore_index=True)
     shuffled = scores.sample(frac=1, random_state=0)

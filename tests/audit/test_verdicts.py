@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mu_monai.audit import Record, verdict
-from mu_monai.audit.verdicts import CANNOT_TELL, LABELS, MATCHED, NO_BASELINE, OVER, UNDER
+from mu_monai.audit.verdicts import CANNOT_TELL, LABELS, MATCHED, NO_BASELINE, OVER, RULES, SHALLOW, UNDER
 from mu_monai.errors import InputError
 
 
@@ -178,6 +178,96 @@ def test_the_strongest_contradiction_is_named():
     assert found.evidence == (MATCH, TEACHER, strong)
     assert found.but.startswith("By loss, after retain-finetuning, the AUC is 0.700, +0.200 (+0.100 to +0.300)")
     assert "the strongest of 3 (2 other signals and 1 attack). Among so many, one in twenty" in found.but
+
+
+def rebound(value, retrained, attack="retain-finetuning[lr=0.001]", **changes):
+    """How far an attack moved the student's AUC, and the retrained model's."""
+    gap = value - retrained
+    ends = {"low": value - 0.02, "high": value + 0.02, "gap_low": gap - 0.03, "gap_high": gap + 0.03}
+    numbers = {"metric": "rebound", "value": value, "gap": gap, "ideal": retrained, "attack": attack}
+    return replace(MATCH, **(numbers | ends | changes))
+
+
+@pytest.mark.parametrize(
+    ("value", "retrained", "label"),
+    [
+        (0.2, 0.0, SHALLOW),
+        (0.07, 0.01, SHALLOW),
+        (0.05, 0.0, MATCHED),  # on the tolerance
+        (0.2, 0.18, MATCHED),  # what both gain is generalization
+        (0.02, -0.2, SHALLOW),
+        (-0.01, -0.2, MATCHED),  # it does not come back
+        (0.0, 0.3, MATCHED),
+    ],
+)
+def test_forgetting_that_does_not_last_is_shallow(value, retrained, label):
+    found = judge(MATCH, rebound(value, retrained))
+    assert found.label == label
+    assert (rebound(value, retrained) in found.evidence) == (label == SHALLOW)
+
+
+def test_the_worst_attack_counts_and_is_named():
+    mild, strong = rebound(0.1, 0.0, "int4"), rebound(0.25, 0.05, "relearning[lr=0.001]@5")
+    high = rebound(0.3, 0.25)  # the retrained model moves nearly as much
+    found = judge(MATCH, mild, strong, high)
+    assert found.label == SHALLOW
+    assert found.evidence == (MATCH, TEACHER, strong)
+    assert "that does not last: the AUC is 0.500" in found.sentence
+    assert (
+        "after relearning@5 (learning rate 0.001) it is higher by +0.250, the retrained model's by +0.050: a diff"
+        in (found.sentence)
+    )
+    assert found.sentence.endswith("a difference of +0.200 (+0.170 to +0.230).")
+    assert found.rule.endswith("brings it up by more than 0.05 beyond what it adds to the retrained model's")
+    assert found.needed_patients is None
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        rebound(0.3, 0.0, "relearning[lr=0.001]@0"),  # before the attack
+        rebound(0.3, 0.0, "adapter-removal"),  # of the folder, not of the model
+        rebound(0.3, 0.0, model="retrained"),
+    ],
+)
+def test_what_is_no_attack_on_the_released_model_makes_nothing_shallow(move):
+    assert judge(MATCH, move).label == MATCHED
+
+
+@pytest.mark.parametrize(
+    ("main", "label"),
+    [
+        (make_record(0.2, 0.1, 0.3), UNDER),
+        (make_record(-0.2, -0.3, -0.1), OVER),
+        (make_record(0.0, -0.2, 0.2), CANNOT_TELL),
+        (replace(MATCH, n_patients=9), CANNOT_TELL),
+    ],
+)
+def test_only_a_good_verdict_can_be_shallow(main, label):
+    assert judge(main, rebound(0.3, 0.0)).label == label
+
+
+def test_without_a_retrained_model_all_that_comes_back_counts_and_it_is_said():
+    move = without_reference(rebound(0.1, 0.0))
+    found = verdict([without_reference(TEACHER), without_reference(MATCH), move], n_unseen=100)
+    assert found.label == SHALLOW
+    assert found.sentence.endswith(
+        "higher by +0.100 (+0.080 to +0.120). Without a retrained model it is not known how much of that any model "
+        "would gain."
+    )
+    assert found.rule.endswith("beyond 0, without a retrained model to compare")
+
+
+def test_by_the_rules_of_earlier_versions_nothing_is_shallow():
+    earlier, now = (judge(MATCH, rebound(0.3, 0.0), rules=rules) for rules in (1, RULES))
+    assert (earlier.label, earlier.rules, now.label, now.rules) == (MATCHED, 1, SHALLOW, 2)
+    assert "that does not last" not in earlier.sentence
+
+
+@pytest.mark.parametrize("rules", [0, RULES + 1])
+def test_unknown_rules_are_refused(rules):
+    with pytest.raises(InputError, match=f"rules={rules} are not known"):
+        judge(MATCH, rules=rules)
 
 
 def test_the_same_finding_elsewhere_contradicts_nothing():

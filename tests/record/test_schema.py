@@ -56,3 +56,12 @@ ORIGIN = {"target": "hospital.forget.Own", "package": "hospital-forget", "versio
 def test_a_method_may_be_told_from_others_of_its_name(method, problems):
     found = record_problems({"format": 2, "method": method})
     assert [problem for problem in found if problem.startswith("'method")] == problems
+
+
+def test_what_an_attack_never_reached_has_no_value_and_everything_else_has():
+    audit, records = {"records": [{"value": None}]}, {"utility": [{"value": None}], "membership": []}
+    found = record_problems({"format": 2, "audit": audit, "verdict": {"rules": None}, "records": records})
+    assert "'audit.records.0.value' is not a finite number or null" not in found
+    assert "'records.utility.0.value' is not a finite number" in found
+    assert "'verdict.rules' is not a count" in found
+    assert "'verdict.rules' is missing" not in record_problems({"format": 2, "audit": {}, "verdict": {}})

@@ -2,16 +2,28 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from mu_monai.errors import InputError
 from mu_monai.report.audit_sentences import metric_name, metric_sentence, patient_sentence
-from mu_monai.report.audited import attack_values
+from mu_monai.report.audited import attack_values, audit_content
 from mu_monai.report.plots import report_plots
 from mu_monai.runs import open_runs
 from tests.report.conftest import tables_of, undrawn
 
 TITLE = "Can it still be told who was forgotten?"
+
+
+def test_the_figure_shows_attacks_at_their_worst_rate_alone():
+    aucs = {"retain-finetuning[lr=1e-05]": 0.6, "retain-finetuning[lr=0.001]": 0.8, "int8": 0.5, "": 0.5}
+    rows = [
+        {"metric": metric, "subset": "forget", "attack": name, "value": value, "low": 0.1, "high": 0.9, "ideal": 0.5}
+        for name, value in aucs.items()
+        for metric in ("auc[loss]", "rebound")
+    ]
+    shown = attack_values(pd.DataFrame(rows).assign(model="student"))
+    assert shown["attack"].tolist() == ["retain-finetuning (learning rate 0.001)", "int8", ""]
 
 
 @pytest.fixture
@@ -52,7 +64,13 @@ def test_the_section_renders_what_the_audit_says(make_run, quick_runs, said_of):
 
 
 @pytest.mark.parametrize(
-    ("label", "look"), [("MATCHED", "banner "), ("OVER-FORGOTTEN", "banner fail"), ("NO BASELINE", "banner warn")]
+    ("label", "look"),
+    [
+        ("MATCHED", "banner "),
+        ("OVER-FORGOTTEN", "banner fail"),
+        ("SHALLOW", "banner fail"),
+        ("NO BASELINE", "banner warn"),
+    ],
 )
 def test_a_verdict_looks_as_it_is(make_run, quick_runs, label, look):
     found = {"label": label, "sentence": "s", "rule": "r", "but": "b", "evidence": [], "needed_patients": None}
@@ -117,3 +135,16 @@ def test_a_patient_in_words():
         "answered too badly: better than 10 % of unseen patients instead of 50 %"
     )
     assert patient_sentence({"gap": 0.0, "student": 0.5}) == "where it should be"
+
+
+def test_numbers_of_depth_have_a_table_of_their_own(make_run, quick_runs):
+    file = make_run.audited(quick_runs)[-1] / "audit.json"
+    content = json.loads(file.read_text())
+    row = content["records"][0] | {"model": "student", "subset": "", "attack": "", "reference": "retrained"}
+    numbers = {"value": 0.25, "low": None, "high": None, "gap": -0.75, "gap_low": None, "gap_high": None, "ideal": 1.0}
+    content["records"] += [row | numbers | {"metric": metric} for metric in ("depth", "depth[a.0]", "barrier")]
+    file.write_text(json.dumps(content))
+    found = audit_content(tables_of(quick_runs))
+    assert [cells["name"] for cells in found["depths"]["rows"]] == ["depth", "depth, a.0", "barrier"]
+    assert "share of what retraining does" in found["depths"]["rows"][0]["note"]
+    assert not any("depth" in cells["name"] for cells in [*found["distances"]["rows"], *found["layers"]["rows"]])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu_monai.runs.numbers import AUC, AUC_OF_ALL, AUC_OF_LOSS, TPR, Group, Metric, State
+from mu_monai.runs.numbers import AUC, AUC_OF_ALL, AUC_OF_LOSS, TPR, Group, Metric, State, at_worst_rate, worst_rates
 
 QUANTITIES = st.sampled_from(["dice", "auc", "tpr", "hd95", "cka_to_teacher", "dice_drop", "f1", "weight_distance"])
 OF = st.none() | st.text() | st.sampled_from(["", "a [b] c", "[", "]", "x@5", "left/right", "]@0.1[", "a\nb", "NA"])
@@ -17,7 +17,7 @@ def test_a_metric_is_read_as_it_was_built(metric):
     assert Metric.parse(str(metric)) == metric
 
 
-@given(st.builds(State, ATTACKS, st.none() | st.integers(0, 10**6)))
+@given(st.builds(State, ATTACKS, st.none() | st.integers(0, 10**6), RATES))
 def test_a_state_is_read_as_it_was_built(state):
     assert State.parse(str(state)) == state
 
@@ -59,3 +59,25 @@ def test_names_that_files_hold_stay_what_they_are():
     assert (str(State("relearning", 0)), str(Group("teacher"))) == ("relearning@0", "teacher")
     assert State.parse("relearning@0").step == 0
     assert State.parse("@5") == State("@5")
+    assert State.parse("relearning[lr=1e-05]@5") == State("relearning", 5, 1e-5)
+    assert State.parse("relearning[lr=much]") == State("relearning[lr=much]")
+
+
+def rebound(attack, value, ideal=0.0, model="student"):
+    return {"model": model, "metric": "rebound", "attack": attack, "value": value, "ideal": ideal}
+
+
+def test_the_worst_rate_is_that_of_the_largest_move_beyond_the_retrained_models_after_any_step():
+    found = [
+        rebound("relearning[lr=1e-05]", 0.1),
+        rebound("relearning[lr=0.001]", 0.3, ideal=0.3),  # the retrained model moves as much
+        rebound("relearning[lr=0.0001]@5", 0.2, ideal=0.05),
+        rebound("relearning[lr=0.0001]", 0.0),
+        rebound("relearning[lr=0.1]", 0.9, model="retrained"),
+        rebound("retain-finetuning", 0.1),  # by an earlier version, at a single rate
+    ]
+    worst = worst_rates(found)
+    assert worst == {"relearning": 1e-4, "retain-finetuning": None}
+    shown = [record["attack"] for record in found if at_worst_rate(record["attack"], worst)]
+    assert shown == ["relearning[lr=0.0001]@5", "relearning[lr=0.0001]", "retain-finetuning"]
+    assert all(at_worst_rate(name, worst) for name in ("", "int8", "linear-probe"))

@@ -20,6 +20,7 @@ STRANGE = {"null": None, "list": [], "mapping": {}, "text": "text", "number": 7,
 OF_THE_SIGNER = (
     *(("bundle", "name"), ("bundle", "task"), ("preset",), ("method", "settings"), ("runs",), ("created",)),
     *(("method", part) for part in ("target", "package", "version")),
+    ("verdict", "rules"),  # without them a verdict is by earlier rules, which its line then says
     *(("audit", part) for part in ("command", "versions", "n_resamples", "attacks", "notes", "records")),
     *(("release_search", "findings"), ("limitations",), ("split", "patients", "validation"), ("split", "phantom")),
 )
@@ -214,6 +215,20 @@ def test_words_of_another_version_are_not_compared_and_the_label_is(folder, chec
     assert checks(folder)["verdict"].failed
 
 
+def forget_rules(said):
+    del said["verdict"]["rules"]
+
+
+def test_a_verdict_by_the_rules_of_an_earlier_version_is_confirmed_and_told(folder, checks, sign_again):
+    assert "earlier versions" not in checks(folder)["verdict"].detail
+    sign_again(folder, forget_rules)
+    found = checks(folder)
+    assert {found["record"].status, found["verdict"].status} == {"ok"}
+    assert found["verdict"].detail.endswith(
+        "by the public rules of earlier versions, which do not ask whether attacks bring the forgotten back"
+    )
+
+
 def test_a_record_of_the_first_format_still_verifies_and_is_told(folder, checks, sign_again, said_in):
     old = first_format(said_in(folder)["predicate"])
     sign_again(folder, lambda said: (said.clear(), said.update(old)))
@@ -236,7 +251,7 @@ def test_the_age_of_a_record_is_told(folder, checks, sign_again):
     assert found["record"].failed
 
 
-@pytest.mark.parametrize("change", [contradict, reword, shift, move])
+@pytest.mark.parametrize("change", [contradict, reword, shift, move, forget_rules])
 def test_an_audit_that_contradicts_itself_is_not_signed(change, audited, unlearned, keys, tmp_path):
     run = shutil.copytree(audited.with_name("student"), tmp_path / "student")
     audit = read_json(run / "audit.json")

@@ -20,7 +20,16 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from mu_monai.adapters import weights_sha256
 from mu_monai.adapters.placement import feature_layer
-from mu_monai.attacks import ATTACK_NAMES, ATTACKS, LINEAR_PROBE, AttackData, Relearning, has_adapter, probe_scores
+from mu_monai.attacks import (
+    ATTACK_NAMES,
+    ATTACKS,
+    LINEAR_PROBE,
+    Attack,
+    AttackData,
+    Relearning,
+    has_adapter,
+    probe_scores,
+)
 from mu_monai.errors import InputError, did_you_mean, raise_if_any
 from mu_monai.files import atomic_path
 from mu_monai.keys import (
@@ -36,6 +45,7 @@ from mu_monai.keys import (
     TEST,
     VALIDATION,
 )
+from mu_monai.runs.numbers import State
 from mu_monai.runs.scores import read_scores
 from mu_monai.workflow.auditing.evaluation import Batches, Evaluation
 from mu_monai.workflow.options import ALL
@@ -53,9 +63,10 @@ class AttackResults:
     """The models after the attacks: scores, settings, and what could not be measured.
 
     Args:
-        scores: `attack`, `stage` (the step of the attack), `model`, `subset` and the columns of `scores.csv`, or
-            `probe`. Rows with an empty `attack` are of the models before any attack. The subset `known` holds the
-            forgotten patients that the attacker had; wherever there is a `known`, `forget` holds only the others.
+        scores: `attack` (with its learning rate, if it trains), `stage` (the step of the attack), `model`, `subset` and
+            the columns of `scores.csv`, or `probe`. Rows with an empty `attack` are of the models before any attack.
+            The subset `known` holds the forgotten patients that the attacker had; wherever there is a `known`, `forget`
+            holds only the others.
         settings: the settings of every attack that ran, by name.
         notes: what did not run and why, and what the numbers do not show; one sentence each.
     """
@@ -95,6 +106,8 @@ def run_attacks(
 ) -> AttackResults:
     """Attack the student and, for comparison, the retrained model; score forgotten and unseen cases after each attack.
 
+    Attacks that train run at each of their learning rates.
+
     Every score table is kept under `attacks/` in the run folder. Its name holds a digest of weights, attack, seed and
     cases, and a digest of its content. So a killed run resumes where it stopped, the same attacks take seconds the
     second time, and a table that was changed is made again.
@@ -116,12 +129,12 @@ def run_attacks(
     raise_if_any(_problems(evaluation))
     arena = _Arena(evaluation, Path(run), seed, _before(evaluation) if scores is None else scores)
     tables = [arena.before]
-    jobs = [(name, role) for name in chosen for role in arena.roles(name)]
-    for name, role in tqdm(jobs, desc="attacks", disable=quiet):
-        tables.append(arena.attacked(name, role))
+    jobs = [(state, role) for name in chosen for state in _states(name) for role in arena.roles(name)]
+    for state, role in tqdm(jobs, desc="attacks", disable=quiet):
+        tables.append(arena.attacked(state, role))
     return AttackResults(
         scores=pd.concat(tables, ignore_index=True),
-        settings={name: _settings(name) for name, _ in jobs},
+        settings={state.attack: _settings(ATTACKS.get(state.attack)) for state, _ in jobs},
         notes=list(arena.notes(chosen)),
     )
 
@@ -175,34 +188,34 @@ class _Arena:
         wanted = (STUDENT,) if name == ADAPTER_REMOVAL else (RETRAINED, STUDENT)
         return [role for role in wanted if role in self._models]
 
-    def attacked(self, name: str, role: str) -> pd.DataFrame:
+    def attacked(self, state: State, role: str) -> pd.DataFrame:
         """The scores of one model after one attack, read from the kept table if there is one."""
-        weights = weights_sha256(self._models[role].state_dict())
-        key = json.dumps([weights, name, _settings(name), self._seed, self._cases, role == TEACHER])
+        weights, name, attack = weights_sha256(self._models[role].state_dict()), state.attack, _attack(state)
+        settings = {key: value for key, value in _settings(attack).items() if key != "learning_rates"}  # one at a time
+        key = json.dumps([weights, name, settings, self._seed, self._cases, role == TEACHER])
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
         start = self._run / ATTACKS_DIR / f"{name}-{role}-{digest}"
         file = _kept(start)
         if file is None:
-            content = pd.concat(list(self._stages(name, role)), ignore_index=True).to_csv(index=False).encode()
+            content = pd.concat(list(self._stages(attack, role)), ignore_index=True).to_csv(index=False).encode()
             file = start.with_name(f"{start.name}-{_short_digest(content)}.csv")
             with atomic_path(file) as path:
                 path.write_bytes(content)
         table = read_scores(file, (SUBSET, PATIENT_ID, CASE_ID))
-        return _labeled(table, attack=name, model=role)
+        return _labeled(table, attack=str(state), model=role)
 
-    def _stages(self, name: str, role: str) -> Iterator[pd.DataFrame]:
+    def _stages(self, attack: Attack | None, role: str) -> Iterator[pd.DataFrame]:
         network = self._models[role].eval()
-        if name == LINEAR_PROBE:
+        if attack is None:
             scorer = self._scorer
             yield _labeled(probe_scores(network, scorer.loaders, scorer.inferer, self._device), stage=0)
-        elif name == RELEARNING:
-            yield from self._relearning(network, only_now=role == TEACHER)
+        elif isinstance(attack, Relearning):
+            yield from self._relearning(network, attack, only_now=role == TEACHER)
         else:
-            yield self._answers(ATTACKS[name](network, self._data), self._scorer.loaders[FORGET])
+            yield self._answers(attack(network, self._data), self._scorer.loaders[FORGET])
 
-    def _relearning(self, network: nn.Module, *, only_now: bool) -> Iterator[pd.DataFrame]:
+    def _relearning(self, network: nn.Module, attack: Relearning, *, only_now: bool) -> Iterator[pd.DataFrame]:
         """How fast the known cases come back, and how the other cases score along the way."""
-        attack = RELEARNING_ATTACK
         if only_now:
             yield self._known_answers(network, 0)
             return
@@ -281,7 +294,7 @@ class _Arena:
         return max(float((state[name].double() - value.double()).abs().max()) for name, value in original.items())
 
     def _encoder(self) -> str:
-        scores = pd.concat([self.attacked(LINEAR_PROBE, role) for role in (TEACHER, STUDENT)])
+        scores = pd.concat([self.attacked(State(LINEAR_PROBE), role) for role in (TEACHER, STUDENT)])
         teacher, student = (scores.loc[scores[MODEL] == role, "probe"].to_numpy() for role in (TEACHER, STUDENT))
         if np.allclose(teacher, student, rtol=1e-4, atol=1e-6):
             return (
@@ -313,8 +326,18 @@ def _size(loader: Batches) -> int:
     return len(dataset)
 
 
-def _settings(name: str) -> dict[str, Any]:
-    return ATTACKS[name].settings() if name in ATTACKS else {}
+def _states(name: str) -> list[State]:
+    """The ends of an attack: one for each of its learning rates."""
+    return [State(name, rate=rate) for rate in (ATTACKS[name].sweep() if name in ATTACKS else {None: None})]
+
+
+def _attack(state: State) -> Attack | None:
+    """The attack that leads to a state; the linear probe, which leaves the model as it is, is none."""
+    return ATTACKS[state.attack].sweep()[state.rate] if state.attack in ATTACKS else None
+
+
+def _settings(attack: Attack | None) -> dict[str, Any]:
+    return {} if attack is None else attack.settings()
 
 
 def _drawn(patients: NDArray[np.str_], seed: int) -> list[str]:

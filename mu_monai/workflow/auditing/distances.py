@@ -11,7 +11,7 @@ from torch import nn
 
 from mu_monai.audit import cka_interval
 from mu_monai.keys import FORGET, MODEL, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER, TEST
-from mu_monai.measure import answer_distances, layer_features, randomized, weight_distances
+from mu_monai.measure import answer_distances, layer_features, perturbed_scores, randomized, weight_distances
 from mu_monai.workflow.auditing.evaluation import Evaluation
 
 _RANDOM = "random"
@@ -60,6 +60,26 @@ def measure_distances(evaluation: Evaluation, *, seed: int = 0) -> Distances:
         layers=_layers(evaluation, models, pairs),
         weights=pd.concat(weights, ignore_index=True) if weights else pd.DataFrame(),
     )
+
+
+def measure_perturbed(evaluation: Evaluation, *, seed: int = 0) -> pd.DataFrame:
+    """Measure how right each model is near the forgotten and the unseen cases, see `perturbed_scores`.
+
+    Args:
+        evaluation: the models and the cases.
+        seed: seed of the noise.
+
+    Returns:
+        one row per model and case: `model`, `subset`, `patient_id`, `case_id` and `right`; empty without cases.
+    """
+    models = {role: evaluation.models[role] for role in ROLES if role in evaluation.models}
+    loaders = {subset: evaluation.scorer.loaders.get(subset, ()) for subset in (FORGET, TEST)}
+    tables = [
+        perturbed_scores(models, loader, seed=seed, **_how(evaluation)).assign(**{SUBSET: subset})
+        for subset, loader in loaders.items()
+        if len(loader)
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def _answers(

@@ -20,12 +20,14 @@ from mu_monai.audit import (
     attack_records,
     attack_sentences,
     closeness_records,
+    depth_records,
     distance_records,
     klom_note,
     klom_records,
     membership_notes,
     membership_records,
     patient_table,
+    residual_records,
     shadow_notes,
     shadow_records,
     subgroup_table,
@@ -45,7 +47,8 @@ from mu_monai.runs.stamp import command_line, package_versions
 from mu_monai.runs.stamped import FORMAT
 from mu_monai.workflow.auditing.attacking import chosen_attacks, run_attacks
 from mu_monai.workflow.auditing.decision import decision_table
-from mu_monai.workflow.auditing.distances import measure_distances
+from mu_monai.workflow.auditing.depth import measure_barriers
+from mu_monai.workflow.auditing.distances import measure_distances, measure_perturbed
 from mu_monai.workflow.auditing.evaluation import Evaluation, open_evaluation
 from mu_monai.workflow.auditing.inputs import AuditInputs, read_inputs
 from mu_monai.workflow.auditing.shadows import shadow_scores
@@ -213,7 +216,9 @@ def _klom(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
 
 def _distances(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
     found = measure_distances(evaluation, seed=inputs.options.seed)
-    return _Part(records=distance_records(found.cases, found.layers, found.weights, **draws))
+    deep = depth_records(found.weights, measure_barriers(evaluation, seed=inputs.options.seed))
+    near = residual_records(measure_perturbed(evaluation, seed=inputs.options.seed), **draws)
+    return _Part(records=[*distance_records(found.cases, found.layers, found.weights, **draws), *deep, *near])
 
 
 def _decision(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any]) -> _Part:

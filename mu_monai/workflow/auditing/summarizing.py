@@ -11,7 +11,19 @@ from mu_monai.report import metric_name, metric_sentence, patient_sentence
 from mu_monai.report.audit_sentences import attack_name
 from mu_monai.report.sentences import between, number
 from mu_monai.runs import read_stamped
-from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, LIRA, LOGISTIC, TPR, U_LIRA, Metric
+from mu_monai.runs.numbers import (
+    AUC,
+    AUC_OF_LOSS,
+    BARRIER,
+    DEPTH,
+    LIRA,
+    LOGISTIC,
+    TPR,
+    U_LIRA,
+    Metric,
+    at_worst_rate,
+    worst_rates,
+)
 
 _MAIN = (
     AUC_OF_LOSS,
@@ -19,6 +31,8 @@ _MAIN = (
     *(str(Metric(AUC, attack)) for attack in (LOGISTIC, LIRA, U_LIRA)),
     "average_gap",
     "tow",
+    DEPTH,
+    BARRIER,
 )
 _WORST = 3
 _SHAPE = {
@@ -46,9 +60,14 @@ def _lines(content: Mapping[str, Any]) -> Iterator[str]:
     yield f"  rule: {said['rule']}"
     for metric in _MAIN:
         yield from _number(metric, content["records"])
-    after = [row for row in content["records"] if row["attack"] and row["metric"] == AUC_OF_LOSS]
+    worst = worst_rates(content["records"])
+    after = [
+        row
+        for row in content["records"]
+        if row["attack"] and row["metric"] == AUC_OF_LOSS and at_worst_rate(row["attack"], worst)
+    ]
     if after:
-        yield "after attacks: AUC of the loss, student (retrained)"
+        yield "after attacks, each at its worst: AUC of the loss, student (retrained)"
         for attack in dict.fromkeys(row["attack"] for row in after):
             values = {row["model"]: row["value"] for row in after if row["attack"] == attack}
             yield f"  {attack_name(attack)}: {number(values.get(STUDENT))} ({number(values.get(RETRAINED))})"

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mu_monai.attacks import ATTACKS
+from mu_monai.audit.verdicts import RULES
 from mu_monai.bundle.config import read_config
 from mu_monai.bundle.trust import Trust
 from mu_monai.errors import InputError
@@ -203,12 +205,19 @@ def _silent() -> Iterator[None]:
 
 
 def _is_current(plan: Plan, file: Path, run: Path, reference: Path) -> bool:
-    """Whether there is a complete audit of these models with everything that is requested now."""
+    """Whether there is a complete audit of these models with everything that is requested now, made as today."""
     try:
-        content = read_stamped(file, {"models": dict})
+        content = read_stamped(file, {"models": dict, "attacks": [{"name": str, "settings": dict}], "verdict": dict})
     except InputError:
         return False
     models = {STUDENT: run, RETRAINED: reference}
     weights = {role: (content["models"].get(role) or {}).get("weights") for role in models}
     same = weights == {role: open_run(folder).record.sha256.weights for role, folder in models.items()}
-    return same and set(plan.options.attacks) <= set(content.get("attacks_asked", []))
+    return same and set(plan.options.attacks) <= set(content.get("attacks_asked", [])) and _is_by_this_version(content)
+
+
+def _is_by_this_version(content: Mapping[str, Any]) -> bool:
+    """Whether the verdict of an audit is by the rules of this version, and its attacks ran with their settings."""
+    ran = {entry["name"]: entry["settings"] for entry in content["attacks"]}
+    now = {name: json.loads(json.dumps(ATTACKS[name].settings())) for name in ran if name in ATTACKS}
+    return content["verdict"].get("rules") == RULES and all(ran[name] == now[name] for name in now)

@@ -8,9 +8,10 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from mu_monai.audit import Record, verdict
+from mu_monai.audit.verdicts import RULES
 from mu_monai.keys import STUDENT, TEST
 from mu_monai.record import without_nan
-from mu_monai.runs.numbers import AUC, AUC_OF_ALL, F1, Group, Metric
+from mu_monai.runs.numbers import AUC, AUC_OF_ALL, F1, Group, Metric, State
 from mu_monai.runs.scores import UTILITY
 
 _TOLERANCE = 1e-9
@@ -25,19 +26,21 @@ _WORDED = ("rule", "sentence", "but")
 def verdict_problems(
     said: Mapping[str, Any], records: Sequence[Mapping[str, Any]], *, words: bool = True
 ) -> Iterator[str]:
-    """Where a verdict does not follow from its records by the public rules.
+    """Where a verdict does not follow from its records by the public rules of its version.
 
     Args:
-        said: the verdict in `audit.json` or in a record.
+        said: the verdict in `audit.json` or in a record; without `rules` it is by those of version 1.
         records: the audit's records.
         words: whether its sentences must also match; other versions may word them differently.
 
     Raises:
-        InputError: if the records lack the numbers that a verdict is based on.
+        InputError: if the records lack the numbers that a verdict is based on, or its rules are not known.
         TypeError, ValueError, KeyError: if they are not audit records.
     """
-    known = [_record(entry) for entry in records]
-    expected = without_nan(asdict(verdict(known, n_unseen=_unseen(known))))
+    known, rules = [_record(entry) for entry in records], rules_of(said)
+    if rules < RULES and any(State.parse(record.attack).rate is not None for record in known):
+        yield f"the verdict is by rules {rules}, and attacks that name their learning rate came with rules {RULES}"
+    expected = without_nan(asdict(verdict(known, n_unseen=_unseen(known), rules=rules)))
     for key in (*_DECIDED, *(_WORDED if words else ())):
         derived, stated = expected[key], said.get(key)
         if key == "evidence":
@@ -45,6 +48,16 @@ def verdict_problems(
         if not same(stated, derived):
             shown = "" if key == "evidence" else f" is {stated!r}, and the numbers give {derived!r}"
             yield f"the verdict's {key}{shown or ' does not follow from the numbers'}"
+
+
+def rules_of(said: Mapping[str, Any]) -> int:
+    """The version of the rules that a verdict is by; verdicts of earlier versions do not name it.
+
+    Example:
+        >>> rules_of({"label": "MATCHED"}), rules_of({"label": "MATCHED", "rules": 2})
+        (1, 2)
+    """
+    return int(said.get("rules", 1))
 
 
 def gap_problems(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:

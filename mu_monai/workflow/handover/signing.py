@@ -15,6 +15,7 @@ import pandas as pd
 from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.attacks import ATTACKS
 from mu_monai.audit import membership_records, utility_records
+from mu_monai.audit.verdicts import RULES
 from mu_monai.bundle import shipped_bundles
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256, read_json, write_json
@@ -40,7 +41,7 @@ from mu_monai.record import (
 )
 from mu_monai.runs import Run, Runs, is_run
 from mu_monai.runs.origin import target_of
-from mu_monai.workflow.handover.derived import gap_problems, student_problems, verdict_problems
+from mu_monai.workflow.handover.derived import gap_problems, rules_of, student_problems, verdict_problems
 from mu_monai.workflow.handover.releasing import BUNDLE, RELEASE_JSON
 
 _RELEASE = {"search": {"files": dict}}
@@ -134,7 +135,8 @@ def _audit_problems(
 ) -> list[str]:
     try:
         records = audit["records"]
-        problems = [*verdict_problems(audit["verdict"], records), *gap_problems(records)]
+        problems = [*_old_rules(audit["verdict"]), *verdict_problems(audit["verdict"], records)]
+        problems += gap_problems(records)
         problems += student_problems(records, computed)
     except InputError as error:
         problems = error.problems
@@ -142,6 +144,11 @@ def _audit_problems(
         problems = [f"its content is not that of an audit ({type(error).__name__}: {error})"]
     again = f"audit it again: mu-monai audit {run.folder}"
     return [f"'{run.folder / AUDIT_JSON}' cannot be signed: {problem}; {again}" for problem in problems]
+
+
+def _old_rules(said: Mapping[str, Any]) -> Iterator[str]:
+    if rules_of(said) < RULES:
+        yield "its verdict is by the rules of an earlier version, which do not ask whether attacks bring anything back"
 
 
 def _known() -> frozenset[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from mu_monai.adapters import misfits, read_weights, weights_sha256
 from mu_monai.attacks import search_folder
+from mu_monai.audit.verdicts import RULES
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
 from mu_monai.keys import MODEL_PT, STUDENT
@@ -33,7 +34,7 @@ from mu_monai.record import (
     without_nan,
 )
 from mu_monai.workflow.handover.agreement import evidence_problems, release_problems
-from mu_monai.workflow.handover.derived import gap_problems, same, student_problems, verdict_problems
+from mu_monai.workflow.handover.derived import gap_problems, rules_of, same, student_problems, verdict_problems
 from mu_monai.workflow.handover.received_network import ForeignNetworkError, received_network
 from mu_monai.workflow.handover.releasing import BUNDLE
 from mu_monai.workflow.handover.signing import DRAWS, computed_records
@@ -257,7 +258,10 @@ def _verdict(predicate: Mapping[str, Any], computed: Mapping[str, Sequence[Mappi
         *gap_problems(audit["records"]),
         *student_problems(audit["records"], computed or {}),
     ]
-    return _result("verdict", problems[:1], f"{verdict['label']} follows from the record's numbers by the public rules")
+    fine = f"{verdict['label']} follows from the record's numbers by the public rules"
+    if rules_of(verdict) < RULES:
+        fine += " of earlier versions, which do not ask whether attacks bring the forgotten back"
+    return _result("verdict", problems[:1], fine)
 
 
 def _compared(

@@ -1,17 +1,24 @@
 """Attacks on real runs: what is attacked, what is scored, and that a killed run goes on where it was."""
 
+import hashlib
+import json
+
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from mu_monai import workflow
+from mu_monai.adapters import weights_sha256
 from mu_monai.attacks import ATTACK_NAMES, search_folder
 from mu_monai.audit import attack_records
 from mu_monai.data import phantom_split
 from mu_monai.errors import InputError
+from mu_monai.runs.numbers import State
 from mu_monai.workflow.auditing.attacking import chosen_attacks, run_attacks
 from mu_monai.workflow.auditing.evaluation import open_evaluation
+
+RATES = (1e-5, 1e-4, 1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +58,22 @@ def test_every_attack_runs_on_whom_it_is_meant_for(results, opened):
     both, three = ["retrained", "student"], ["retrained", "student", "teacher"]
     alone = {"adapter-removal": ["student"], "relearning": three, "linear-probe": three, "": three}
     expected = dict.fromkeys(ATTACK_NAMES, both) | alone
+    settings = set(expected) - {""}
     if opened[1].name != "isic":
         del expected["relearning"]
+        settings -= {"relearning"}
         assert results.notes[0].startswith("relearning was not run: ")
+    for name in {"relearning", "retain-finetuning"} & settings:
+        expected |= {str(State(name, rate=rate)): expected[name] for rate in RATES}
+        del expected[name]
     assert who == expected
-    assert set(results.settings) == set(expected) - {""}
+    assert set(results.settings) == settings
+    assert results.settings["retain-finetuning"]["learning_rates"] == RATES
     assert results.settings["int4"] == {"bits": 4}
 
 
 def test_relearning_tests_only_patients_that_the_attacker_did_not_have(results):
-    rows = results.scores[results.scores["attack"] == "relearning"]
+    rows = results.scores[results.scores["attack"].str.startswith("relearning")]
     if "relearning" not in results.settings:  # a single patient was forgotten
         assert rows.empty
         return
@@ -72,22 +85,23 @@ def test_relearning_tests_only_patients_that_the_attacker_did_not_have(results):
     assert others
     assert known | others == whole
     assert not known & others
-    stages = rows[(rows["model"] == "student") & (rows["subset"] == "forget")]["stage"].unique().tolist()
-    assert stages == [0, 5, 10, 20, 40]
+    stages = rows[(rows["model"] == "student") & (rows["subset"] == "forget")].groupby("attack")["stage"].unique()
+    assert [found.tolist() for found in stages] == [[0, 5, 10, 20, 40]] * len(RATES)
 
 
 def test_step_0_is_the_model_as_it_was(results):
     scores = results.scores[results.scores["model"] == "student"].set_index("case_id")
     if "relearning" not in results.settings:
         return
-    start = scores[(scores["attack"] == "relearning") & (scores["subset"] == "forget") & (scores["stage"] == 0)]["loss"]
+    first = scores[(scores["attack"] == "relearning[lr=1e-05]") & (scores["subset"] == "forget")]
+    start = first[first["stage"] == 0]["loss"]
     before = scores[(scores["attack"] == "") & (scores["subset"] == "forget")]["loss"]
     pd.testing.assert_series_equal(start, before[start.index], rtol=1e-4)
 
 
 def test_the_records_of_every_attack_can_be_made(results):
     records = attack_records(results.scores, n_resamples=50)
-    assert {record.attack.partition("@")[0] for record in records} == set(results.settings)
+    assert {State.parse(record.attack).attack for record in records} == set(results.settings)
     assert {"rebound", "auc[loss]", "auc[probe]"} < {record.metric for record in records}
     assert any(record.metric == "anamnesis" for record in records) == ("relearning" in results.settings)
 
@@ -111,8 +125,22 @@ def test_a_second_call_attacks_nothing(opened, results, monkeypatch):
     monkeypatch.setattr(nn.Module, "__call__", None)
     scores = results.scores[results.scores["attack"] == ""]
     again = run_attacks(evaluation, run, ["int8", "relearning"], scores=scores, quiet=True)
-    wanted = results.scores[results.scores["attack"].isin(["", "int8", "relearning"])]
-    assert len(again.scores) == len(wanted)
+    named = results.scores["attack"].map(lambda name: State.parse(name).attack)
+    assert len(again.scores) == named.isin(["", "int8", "relearning"]).sum()
+
+
+def test_the_table_that_an_earlier_version_kept_at_its_only_rate_is_that_of_this_rate(opened, results):
+    evaluation, run = opened
+    rows = results.scores[(results.scores["attack"] == "") & (results.scores["model"] == "teacher")]
+    cases = rows[["subset", "patient_id", "case_id"]].to_csv(index=False).encode()
+    settings = {"steps": 60, "learning_rate": 0.0001, "batch_size": 8}
+    weights = weights_sha256(evaluation.models["student"].state_dict())
+    key = json.dumps([weights, "retain-finetuning", settings, 0, hashlib.sha256(cases).hexdigest(), False])
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    (file,) = (run / "attacks").glob(f"retain-finetuning-student-{digest}-*.csv")
+    kept = pd.read_csv(file)["loss"]
+    named = (results.scores["attack"] == "retain-finetuning[lr=0.0001]") & (results.scores["model"] == "student")
+    pd.testing.assert_series_equal(results.scores[named]["loss"].reset_index(drop=True), kept, rtol=1e-6)
 
 
 def test_scores_in_another_order_are_refused(opened, results, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mu_monai.audit import distance_records
-from mu_monai.workflow.auditing.distances import measure_distances
+from mu_monai.workflow.auditing.distances import measure_distances, measure_perturbed
 from mu_monai.workflow.auditing.evaluation import open_evaluation
 
 BUNDLES = ["isic", "isic_classification", "volume3d"]
@@ -65,3 +65,15 @@ def test_the_seed_is_that_of_the_random_network(teachers):
     one, same, other = (measure_distances(evaluation, seed=seed).cases for seed in (1, 1, 2))
     assert one.equals(same)
     assert not one["js"].equals(other["js"])
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
+def test_residual_knowledge_is_measured_on_forgotten_and_unseen_cases(bundle, teachers, tmp_path):
+    run = teachers[bundle]
+    weights = {"teacher": run, "student": run, "retrained": other_weights(run, tmp_path)}
+    found = measure_perturbed(open_evaluation(run, weights, device="cpu"))
+    assert set(found["subset"]) == {"forget", "test"}
+    assert set(found["model"]) == {"teacher", "student", "retrained"}
+    assert found["right"].between(0, 1).all()
+    of_each = found.pivot_table(index="case_id", columns="model", values="right")
+    assert (of_each["teacher"] == of_each["student"]).all()

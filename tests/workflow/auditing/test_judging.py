@@ -12,6 +12,7 @@ from mu_monai import workflow
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.runs import RunRecord, file_digests, open_runs, write_record
+from mu_monai.runs.numbers import worst_rates
 from mu_monai.workflow import AuditOptions
 
 KEYS = {
@@ -69,12 +70,43 @@ def test_with_a_reference_and_an_attack(runs, student):
     file = workflow.audit(student, options=options)
     content = read_json(file)
     found = {(row["metric"], row["attack"]) for row in content["records"]}
-    assert {("tow", ""), ("js", ""), ("weight_distance", ""), ("auc[loss]", "int8")} <= found
+    assert {
+        ("tow", ""),
+        ("js", ""),
+        ("weight_distance", ""),
+        ("depth", ""),
+        ("residual_knowledge", ""),
+        ("auc[loss]", "int8"),
+    } <= found
     assert content["attacks"] == [{"name": "int8", "settings": {"bits": 8}}]
     assert set(content["models"]) == {"teacher", "retrained", "student"}
     said = workflow.audit_summary(file)
-    for text in ("CANNOT TELL: ", "AUC, loss: ", "should be ", "after attacks", "int8: ", "most exposed of", "note: "):
+    for text in (
+        "CANNOT TELL: ",
+        "AUC, loss: ",
+        "should be ",
+        "depth: ",
+        "after attacks",
+        "int8: ",
+        "most exposed of",
+        "note: ",
+    ):
         assert text in said
+
+
+def test_the_summary_shows_an_attack_at_its_worst_rate(runs, student):
+    options = AuditOptions(
+        references=[runs / "retrained"], attacks=["retain-finetuning"], distances=False, n_resamples=20
+    )
+    file = workflow.audit(student, options=replace(options, quiet=True))
+    content = read_json(file)
+    worst = worst_rates(content["records"])["retain-finetuning"]
+    assert len({row["attack"] for row in content["records"] if row["attack"]}) == 3
+    lines = [line.strip() for line in workflow.audit_summary(file).split("\n") if "retain-finetuning (" in line]
+    assert [line.partition(":")[0] for line in lines if not line.startswith("note")] == [
+        f"retain-finetuning (learning rate {worst:g})"
+    ]
+    assert sum("after retain-finetuning" in note for note in content["notes"]) == 1
 
 
 def test_attacks_of_the_audit_that_is_replaced_are_named(student, caplog):

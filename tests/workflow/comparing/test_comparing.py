@@ -9,6 +9,8 @@ from importlib import import_module
 import pytest
 
 from mu_monai import workflow
+from mu_monai.attacks import ATTACKS
+from mu_monai.audit.verdicts import RULES
 from mu_monai.engine import RunFolder
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
@@ -18,6 +20,7 @@ from mu_monai.runs import RunRecord, file_digests, write_record
 from mu_monai.workflow import CompareOptions
 from mu_monai.workflow.comparing import runs as comparison_runs
 from mu_monai.workflow.comparing.comparing import _numbers
+from mu_monai.workflow.comparing.runs import _is_by_this_version
 
 TINY = ["max_epochs=2", "epoch_length=1"]
 QUICK = {"settings": TINY, "n_resamples": 20}
@@ -99,6 +102,21 @@ def test_the_numbers_are_those_of_the_audits_and_runs(compared):
     )
     assert row["auc_attacked"] is None
     assert not any(metric.startswith(("js", "activation", "cka", "weight")) for _, metric, _ in records)  # quick audits
+
+
+def test_an_audit_with_the_attacks_or_rules_of_an_earlier_version_is_made_again():
+    earlier = {"steps": 60, "learning_rate": 0.0001, "batch_size": 8}
+    now = json.loads(json.dumps(ATTACKS["retain-finetuning"].settings()))
+    kept = [{"name": "int8", "settings": {"bits": 8}}, {"name": "linear-probe", "settings": {}}]
+    audits = {
+        name: {"attacks": [*kept, {"name": "retain-finetuning", "settings": settings}], "verdict": verdict}
+        for name, settings, verdict in (
+            ("now", now, {"rules": RULES}),
+            ("attacks", earlier, {"rules": RULES}),
+            ("rules", now, {"label": "MATCHED"}),
+        )
+    }
+    assert [name for name, content in audits.items() if _is_by_this_version(content)] == ["now"]
 
 
 def test_both_aucs_of_an_audit_are_in_the_row():

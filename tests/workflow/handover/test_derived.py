@@ -1,6 +1,6 @@
 """What follows from an audit's numbers, and what does not."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -41,6 +41,40 @@ def test_another_verdict_is_told(audit, key, value):
     assert problem.startswith(f"the verdict's {key}")
     words = list(verdict_problems(audit["verdict"] | {key: value}, audit["records"], words=False))
     assert bool(words) == (key in ("label", "needed_patients", "evidence"))
+
+
+def shallow(**changes):
+    """An audit whose verdict is MATCHED by the rules of earlier versions, and SHALLOW by those of this one."""
+    place = {"subset": "forget", "n_patients": 30, "n_cases": 60, "reference": "retrained/forget"}
+    numbers = {"value": 0.5, "low": 0.49, "high": 0.51, "gap": 0.0, "gap_low": -0.01, "gap_high": 0.01, "ideal": 0.5}
+    main = Record(model="student", metric="auc[loss]", **place, **numbers)
+    moved = {"metric": "rebound", "attack": "retain-finetuning", "value": 0.3, "gap": 0.3, "ideal": 0.0}
+    return [main, replace(main, **(moved | changes)), FOUND[2]]
+
+
+def said_by(records, rules):
+    found = asdict(verdict(records, n_unseen=30, rules=rules))
+    return found if rules > 1 else {key: value for key, value in found.items() if key != "rules"}
+
+
+def test_a_verdict_is_derived_by_the_rules_of_its_version():
+    records = shallow()
+    entries = without_cases(without_nan([asdict(record) for record in records]))
+    earlier, now = (without_cases(without_nan(said_by(records, rules))) for rules in (1, 2))
+    assert (earlier["label"], now["label"]) == ("MATCHED", "SHALLOW")
+    for said in (earlier, now):
+        assert list(verdict_problems(said, entries)) == []
+    assert any("label" in problem for problem in verdict_problems(earlier | {"rules": 2}, entries))
+    assert any("label" in problem for problem in verdict_problems(now | {"rules": 1}, entries))
+    with pytest.raises(InputError, match="rules=9 are not known"):
+        list(verdict_problems(now | {"rules": 9}, entries))
+
+
+def test_numbers_of_this_version_are_not_judged_by_earlier_rules():
+    records = shallow(attack="retain-finetuning[lr=0.001]")
+    entries = without_nan([asdict(record) for record in records])
+    (problem,) = verdict_problems(without_nan(said_by(records, 1)), entries)
+    assert problem == "the verdict is by rules 1, and attacks that name their learning rate came with rules 2"
 
 
 def test_fewer_unseen_patients_give_another_verdict(audit):
