@@ -19,7 +19,7 @@ from mu_monai.workflow.options import AuditOptions, CompareOptions, ForgetChoice
 from mu_monai.workflow.predicting import predict
 from mu_monai.workflow.reporting import report
 from mu_monai.workflow.splitting import split
-from mu_monai.workflow.summarizing import summary
+from mu_monai.workflow.summarizing import cost_in_words, summary
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
 
@@ -34,6 +34,7 @@ __all__ = [
     "compare",
     "comparison_summary",
     "compose",
+    "cost_in_words",
     "demo",
     "evaluate",
     "merge",

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mu_monai.keys import MODEL, SUBSET
 from mu_monai.metrics import structure_scores, subset_means
-from mu_monai.runs import Run, read_record
+from mu_monai.runs import Run, RunRecord, read_record
 from mu_monai.runs.numbers import Metric
 from mu_monai.runs.scores import DICE, LEADING, Column, structures, task_of
 
@@ -42,3 +42,20 @@ def _titles(metric: Column, names: Sequence[str], forgotten: Sequence[str]) -> d
 def _table(means: pd.DataFrame, column: str) -> str:
     table = means.pivot(index=MODEL, columns=SUBSET, values=column).loc[means[MODEL].unique(), means[SUBSET].unique()]
     return table.rename_axis(index=None, columns=None).to_string(float_format="{:.3f}".format)
+
+
+def cost_in_words(record: RunRecord) -> str:
+    """What a run took: seconds, sample passes, and their share of the teacher's training, as far as they are known.
+
+    Example:
+        >>> from mu_monai.runs.record import Cost
+        >>> record = RunRecord(status="finished", role="student", seconds=16.4, cost=Cost(passes=1940, share=0.0496))
+        >>> cost_in_words(record)
+        "16 s, 1,940 sample passes, 5.0% of the teacher's training"
+    """
+    parts = [] if record.seconds is None else [f"{record.seconds:.0f} s"]
+    if record.cost.passes is not None:
+        parts.append(f"{record.cost.passes:,} sample passes")
+    if record.cost.share is not None:
+        parts.append(f"{record.cost.share:.1%} of the teacher's training")
+    return ", ".join(parts)

@@ -1,0 +1,125 @@
+"""Print the tables of docs/results/cost-and-depth.md and draw its figures, from what cost_and_depth.py makes.
+
+python benchmarks/cost_and_depth_table.py OUT FIGURES lesions hippocampus ...
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from audit_table import number, row, spread, table, utility
+from cost_and_depth import ONE, jobs
+
+from mu_monai.files import read_json
+from mu_monai.keys import AUDIT_JSON, FORGET, RETAIN, RETRAINED, STUDENT, TEACHER, TEST
+from mu_monai.runs import read_record
+
+COLUMNS = (
+    "share of training",
+    "seconds",
+    RETAIN,
+    FORGET,
+    TEST,
+    "AUC, loss",
+    "AUC, all signals",
+    "comes back",
+    "verdicts",
+)
+SUBSETS = (RETAIN, FORGET, TEST)
+
+
+def comes_back(audit: dict[str, Any]) -> float:
+    """How much further the worst attack moves the AUC of the student than that of the retrained model."""
+    moves = [
+        record["gap"]
+        for record in audit["records"]
+        if (record["model"], record["metric"], record["subset"]) == (STUDENT, "rebound", FORGET)
+        and record["gap"] is not None
+    ]
+    return max(moves, default=math.nan)
+
+
+def rows(folders: list[Path], *, one: bool) -> Iterable[str]:
+    """Teacher and retrained models, then every run that was audited, over the seeds."""
+    names = ["retrained-one"] if one else ["retrained-0", "retrained-1"]
+    for title, runs in {TEACHER: [TEACHER], "retrained": names}.items():
+        role = TEACHER if title == TEACHER else RETRAINED
+        there = [(folder, run) for folder in folders for run in runs if (folder / run / "scores.csv").is_file()]
+        cells = [spread(utility(folder, run, role, subset) for folder, run in there) for subset in SUBSETS]
+        audits = [audit for folder in folders for audit in _audits(folder, one).values()]
+        aucs = [spread(_first(audits, role, metric)) for metric in ("auc[loss]", "auc[logistic]")]
+        yield row(title, ["", spread((read_record(f / r).seconds or 0.0 for f, r in there), 0), *cells, *aucs, "", ""])
+    for job in jobs():
+        audits_of = {folder: _audits(folder, one).get(job.name) for folder in folders}
+        audited = {folder: audit for folder, audit in audits_of.items() if audit is not None}
+        if job.one == one and audited:
+            records = [read_record(folder / job.name) for folder in audited]
+            labels = pd.Series([audit["verdict"]["label"] for audit in audited.values()]).value_counts()
+            yield row(
+                job.name.removeprefix(f"{ONE}-"),
+                [
+                    spread(record.cost.share or math.nan for record in records),
+                    spread((record.seconds or math.nan for record in records), 0),
+                    *(spread(utility(folder, job.name, STUDENT, subset) for folder in audited) for subset in SUBSETS),
+                    *(
+                        spread(number(audit, STUDENT, f"auc[{by}]") for audit in audited.values())
+                        for by in ("loss", "logistic")
+                    ),
+                    spread(map(comes_back, audited.values())),
+                    ", ".join(f"{count} {label}" for label, count in labels.items()),
+                ],
+            )
+
+
+def _audits(folder: Path, one: bool) -> dict[str, Any]:
+    files = {job.name: folder / job.name / AUDIT_JSON for job in jobs() if job.one == one}
+    return {name: read_json(file) for name, file in files.items() if file.is_file()}
+
+
+def _first(audits: list[dict[str, Any]], role: str, metric: str) -> set[float]:
+    """The numbers of a model that does not differ between audits, each once."""
+    return {number(audit, role, metric) for audit in audits}
+
+
+def figure(name: str, folders: list[Path], target: Path) -> None:
+    """What every run costs, and what comes back under the worst attack."""
+    picture, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    points = [
+        (job.method, read_record(folder / job.name).cost.share, comes_back(audit))
+        for folder in folders
+        for job in jobs()
+        if not job.one and (audit := _audits(folder, one=False).get(job.name)) is not None
+    ]
+    for method in dict.fromkeys(method for method, _, _ in points):
+        shares, moves = zip(*((share, move) for one, share, move in points if one == method), strict=True)
+        axes.scatter(shares, moves, label=method, s=28)
+    axes.axhline(0.05, color="gray", linestyle="--", linewidth=1)
+    axes.set(xscale="symlog", xlabel="share of the teacher's training", ylabel="AUC that comes back beyond retrained")
+    axes.set_xscale("symlog", linthresh=0.01)
+    axes.set_title(name)
+    axes.legend(fontsize=7, ncols=2)
+    target.mkdir(parents=True, exist_ok=True)
+    picture.savefig(target / f"cost-and-depth-{name}.svg")
+    plt.close(picture)
+
+
+def main() -> None:
+    """All tables and figures."""
+    out, target, *names = sys.argv[1:]
+    for name in names:
+        folders = sorted(Path(out).glob(f"{name}-[0-9]*"))
+        print(f"## {name}: {len(folders)} seed{'' if len(folders) == 1 else 's'}\n")
+        table(COLUMNS, rows(folders, one=False))
+        print("One patient:\n")
+        table(COLUMNS, rows(folders, one=True))
+        figure(name, folders, Path(target))
+
+
+if __name__ == "__main__":
+    main()
