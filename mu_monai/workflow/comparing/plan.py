@@ -25,7 +25,7 @@ from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.auditing.inputs import other_problems
 from mu_monai.workflow.checks import device_problems, number_problems, place_problems, usable_split, weight_problems
 from mu_monai.workflow.options import ALL, CompareOptions
-from mu_monai.workflow.recipe import own_settings, recipe_of
+from mu_monai.workflow.recipe import milestone_options, needs_milestones, own_settings, recipe_of
 from mu_monai.workflow.unlearning import method_problems, teacher_file, trained_otherwise
 
 COMPARISON_JSON = "comparison.json"
@@ -136,7 +136,7 @@ def read_plan(
     earlier = read_json(file, SHAPE) if file.is_file() else {}
     raise_if_any(_label_problems(file, earlier))
     task = own.get("method")["task"]
-    names, left_out = _chosen(options.methods, task)
+    names, left_out = _chosen(options.methods, task, teacher)
     quiet = [] if "score_interval" not in own or "score_interval" in fixed else [f"score_interval={_NEVER}"]
     attacks = earlier.get("attacks", [])
     opened, broken = usable_split(split, SUBSETS if options.trials > 1 else (RETAIN, FORGET, TEST))
@@ -188,20 +188,22 @@ def _label_problems(file: Path, earlier: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
-def _chosen(methods: Sequence[str], task: str) -> tuple[list[str], dict[str, str]]:
+def _chosen(methods: Sequence[str], task: str, teacher: str | Path | None) -> tuple[list[str], dict[str, str]]:
     """The requested names, in their order; if all were requested, also why some are left out."""
     left_out, able = {}, []
     if ALL in methods:
-        reasons = {name: _unfit(kind, task) for name, kind in registered().items()}
+        reasons = {name: _unfit(kind, task, teacher) for name, kind in registered().items()}
         left_out = {name: reason for name, reason in reasons.items() if reason and name not in methods}
         able = [name for name in reasons if name not in left_out]
     return list(dict.fromkeys([*able, *(name for name in methods if name != ALL)])), left_out
 
 
-def _unfit(kind: type[UnlearningMethod], task: str) -> str:
+def _unfit(kind: type[UnlearningMethod], task: str, teacher: str | Path | None) -> str:
     """Why a method cannot be compared; empty if it can."""
     if task not in kind.tasks:
         return f"it cannot forget in a {task} task"
+    if needs_milestones(kind) and not milestone_options(kind, teacher, None):
+        return "it starts from the weights of an earlier epoch, and the teacher's run kept none"
     return "it starts from two finished runs" if _TWO_RUNS in kind.needs else ""
 
 
@@ -221,10 +223,11 @@ def _name_problems(plan: Plan, label: str, task: str) -> list[str]:
     kind = method_named(name)
     if kind is None:
         known = registered()
-        listed = ", ".join((ALL, *(other for other in known if not _unfit(known[other], task))))
+        listed = ", ".join((ALL, *(other for other in known if not _unfit(known[other], task, plan.teacher))))
         return [f"method '{name}' is not known; use some of {listed}{did_you_mean(name, known)}"]
-    if _unfit(kind, task):
-        return [f"method '{name}' cannot be compared here: {_unfit(kind, task)}; omit it"]
+    unfit = _unfit(kind, task, plan.teacher)
+    if unfit:
+        return [f"method '{name}' cannot be compared here: {unfit}; omit it"]
     tuned = own_settings(plan.bundle, name)
     problems = method_problems(name, preset or None, tuned)
     if problems:

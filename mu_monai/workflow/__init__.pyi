@@ -1,0 +1,55 @@
+"""The verbs: each command of `mu-monai` is one function here."""
+
+from .auditing.adopting import adopt
+from .auditing.judging import audit
+from .auditing.summarizing import audit_summary
+from .bundling.checking import check_bundle
+from .bundling.creating import new_bundle
+from .comparing.comparing import compare, comparison_summary
+from .composing import compose
+from .demonstrating import demo
+from .evaluating import evaluate
+from .handover.releasing import merge, release, revert
+from .handover.signing import signed
+from .handover.verifying import verify
+from .listing_methods import methods
+from .listing_milestones import milestones
+from .listing_networks import networks
+from .options import AuditOptions, CompareOptions, ForgetChoice
+from .predicting import predict
+from .reporting import report
+from .splitting import split
+from .summarizing import cost_in_words, summary
+from .training import train
+from .unlearning import unlearn
+
+__all__ = [
+    "AuditOptions",
+    "CompareOptions",
+    "ForgetChoice",
+    "adopt",
+    "audit",
+    "audit_summary",
+    "check_bundle",
+    "compare",
+    "comparison_summary",
+    "compose",
+    "cost_in_words",
+    "demo",
+    "evaluate",
+    "merge",
+    "methods",
+    "milestones",
+    "networks",
+    "new_bundle",
+    "predict",
+    "release",
+    "report",
+    "revert",
+    "signed",
+    "split",
+    "summary",
+    "train",
+    "unlearn",
+    "verify",
+]
