@@ -207,6 +207,13 @@ class TestRefusals:
         match = "nothing is released: bundle/LICENSE.* holds .* of the original model's tensors"
         self.refused(run, tmp_path, match, trust=Trust(bundle=bundle))
 
+    def test_a_bundle_that_ships_a_milestone_of_the_teacher(self, run, tmp_path, teachers):
+        """Weights of an earlier epoch know what was forgotten, too."""
+        bundle = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")
+        shutil.copy(sorted((teachers["isic"] / "milestones").iterdir())[-1], bundle / "LICENSE")
+        match = "nothing is released: bundle/LICENSE.* holds .* of the original model's tensors"
+        self.refused(run, tmp_path, match, trust=Trust(bundle=bundle))
+
     @pytest.mark.parametrize("name", ["LICENSE", "configs/logging.conf", "configs/metadata.json", "configs"])
     def test_a_link_in_the_place_of_what_is_copied(self, run, tmp_path, name):
         bundle = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")

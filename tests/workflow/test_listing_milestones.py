@@ -1,0 +1,83 @@
+"""What milestones are worth: one row each, the model last, and nothing of the test set."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from mu_monai import workflow
+from mu_monai.adapters.milestones import find_milestones
+from mu_monai.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def trained(phantom_splits, small_images, tmp_path_factory):
+    """A training of four epochs with its milestones."""
+    settings = [setting for setting in small_images["isic"]] + ["max_epochs=4", "score_interval=4"]
+    out = tmp_path_factory.mktemp("milestones") / "teacher"
+    return workflow.train("isic", split=phantom_splits["isic"], out=out, settings=settings, quiet=True)
+
+
+def test_a_training_keeps_them_with_how_much_it_had_memorized(trained):
+    record = json.loads((trained / "run.json").read_text())
+    assert list(find_milestones(trained / "milestones")) == [1, 2, 3]
+    assert {name for name in record["files"] if name.startswith("milestones/")} == {
+        f"milestones/epoch-000{epoch}.safetensors" for epoch in (1, 2, 3)
+    }
+    assert record["cost"]["steps"] == 4 * -(-record["cost"]["passes"] // (4 * 3 * 8))
+
+
+def test_each_has_a_row_and_the_model_is_the_last(trained):
+    table = workflow.milestones(trained)
+    assert list(table) == ["epoch", "dice", "loss", "auc"]
+    assert table["epoch"].tolist() == [1, 2, 3, 4]
+    assert table["dice"].between(0, 1).all()
+    assert table["auc"].between(0, 1).all()
+
+
+def test_those_of_monais_saver_are_read(trained, tmp_path):
+    weights = torch.load(trained / "model.pt", weights_only=True)
+    torch.save({"network": weights, "optimizer": {}}, tmp_path / "model_epoch=2.pt")
+    table = workflow.milestones(trained, folder=tmp_path)
+    assert table["epoch"].tolist() == [2, 4]
+    assert table["loss"].iloc[0] == table["loss"].iloc[1]
+
+
+def test_a_changed_one_is_refused(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    file = run / "milestones" / "epoch-0002.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"epoch-0002.safetensors' is not the file that the run wrote"):
+        workflow.milestones(run)
+
+
+def test_a_run_without_any_and_a_split_without_validation_are_refused(trained, teachers, tmp_path):
+    bare = shutil.copytree(trained, tmp_path / "bare", ignore=shutil.ignore_patterns("milestones"))
+    with pytest.raises(InputError, match=r"holds no milestones"):
+        workflow.milestones(bare)
+    split = json.loads(Path(json.loads((trained / "run.json").read_text())["split"]["file"]).read_text())
+    folder = Path(json.loads((trained / "run.json").read_text())["split"]["file"]).parent
+    split["validation"] = []
+    (folder / "without.json").write_text(json.dumps(split))
+    with pytest.raises(InputError, match=r"no validation cases.*--validation"):
+        workflow.milestones(trained, split=folder / "without.json")
+
+
+def test_none_are_kept_on_request(phantom_splits, small_images, tmp_path):
+    settings = [*small_images["isic"], "max_epochs=2", "score_interval=2", "milestones=0"]
+    run = workflow.train("isic", split=phantom_splits["isic"], out=tmp_path / "run", settings=settings, quiet=True)
+    assert not (run / "milestones").exists()
+
+
+@pytest.mark.parametrize("number", ["-1", "1.5", "true"])
+def test_a_number_that_is_none_is_refused(phantom_splits, small_images, tmp_path, number):
+    settings = [*small_images["isic"], f"milestones={number}"]
+    with pytest.raises(InputError, match=r"whole number of 0 or more"):
+        workflow.train("isic", split=phantom_splits["isic"], out=tmp_path / "run", settings=settings, quiet=True)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,84 @@
+"""A budget as a share of the teacher's training, and a plan before anything is trained."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from mu_monai import workflow
+from mu_monai.errors import InputError
+from mu_monai.runs import read_record
+
+
+@pytest.fixture
+def unlearn(phantom_splits, teachers, tmp_path):
+    def run(method, name="run", **options):
+        settings = ["batch_size=4", "score_interval=50", *options.pop("settings", ())]
+        return workflow.unlearn(
+            "isic",
+            split=phantom_splits["isic"],
+            teacher=options.pop("teacher", teachers["isic"]),
+            out=tmp_path / name,
+            method=method,
+            settings=settings,
+            quiet=True,
+            **options,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("method", ["rewind", "shrink-and-restore", "gradient-difference", "erase-to-retain"])
+@pytest.mark.parametrize("budget", [0.2, 0.5])
+def test_a_budget_is_a_share_of_the_teachers_training(unlearn, teachers, method, budget):
+    whole = read_record(teachers["isic"]).cost.passes
+    record = read_record(unlearn(method, budget=budget))
+    assert record.cost.passes <= round(budget * whole)
+    assert record.cost.share == pytest.approx(record.cost.passes / whole)
+
+
+def test_a_method_that_can_uses_all_of_it(unlearn, teachers):
+    whole = read_record(teachers["isic"]).cost.passes
+    for budget in (0.5, 1.0):
+        taken = read_record(unlearn("rewind", f"run-{budget}", budget=budget)).cost.passes
+        assert budget * whole - 3 * 8 < taken <= budget * whole
+
+
+@pytest.mark.parametrize("budget", [-0.1, 1.5])
+def test_a_share_that_is_none_is_refused(unlearn, tmp_path, budget):
+    with pytest.raises(InputError, match=r"--budget .* a share .* in \[0, 1\]"):
+        unlearn("rewind", budget=budget)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_teachers_training_took_has_to_be_known(unlearn, teachers, tmp_path):
+    with pytest.raises(InputError, match=r"not a run, or was made by an earlier version.*method#budget=2000"):
+        unlearn("gradient-difference", budget=0.1, teacher=teachers["isic"] / "model.pt")
+    assert not (tmp_path / "run").exists()
+
+
+def test_milestones_are_those_of_the_teachers_run_or_refused(unlearn, teachers, tmp_path):
+    record = json.loads((unlearn("rewind") / "run.json").read_text())
+    assert record["method"]["settings"]["milestones"] == str(teachers["isic"] / "milestones")
+    with pytest.raises(InputError, match=r"the teacher's run has none.*--milestones.*milestones=8"):
+        unlearn("rewind", "bare", teacher=teachers["isic"] / "model.pt")
+    with pytest.raises(InputError, match=r"holds no milestones"):
+        unlearn("rewind", "empty", milestones=tmp_path)
+    with pytest.raises(InputError, match=r"--milestones is only for methods that need them, such as rewind"):
+        unlearn("gradient-ascent", "other", milestones=tmp_path)
+
+
+@pytest.mark.parametrize("method", ["rewind", "gradient-difference", "shrink-and-restore"])
+def test_a_plan_says_what_the_run_then_takes(unlearn, method, tmp_path, caplog):
+    caplog.set_level("INFO", logger="mu_monai")
+    budget = {"budget": 0.5} if method == "rewind" else {"settings": ["max_epochs=2", "epoch_length=6"]}
+    unlearn(method, plan=True, **budget)
+    assert not (tmp_path / "run").exists()
+    (line,) = [record.message for record in caplog.records if record.message.startswith("the run would take")]
+    steps, passes = (int(number) for number in re.search(r"at most (\d+) steps and (\d+) sample passes", line).groups())
+    record = read_record(unlearn(method, **budget))
+    assert record.cost.steps <= steps + 6
+    assert record.cost.passes <= passes
+    assert "% of the teacher's training" in line
