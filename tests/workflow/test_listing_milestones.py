@@ -17,7 +17,7 @@ from mu_monai.errors import InputError
 @pytest.fixture(scope="module")
 def trained(phantom_splits, small_images, tmp_path_factory):
     """A training of four epochs with its milestones."""
-    settings = [setting for setting in small_images["isic"]] + ["max_epochs=4", "score_interval=4"]
+    settings = [*small_images["isic"], "max_epochs=4", "score_interval=4"]
     out = tmp_path_factory.mktemp("milestones") / "teacher"
     return workflow.train("isic", split=phantom_splits["isic"], out=out, settings=settings, quiet=True)
 
