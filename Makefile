@@ -11,7 +11,7 @@ demo: $(STAMP)  ## run the whole job on built-in phantoms and say where the repo
 	$(BIN)/mu-monai demo --out demo
 
 test: $(STAMP) lint types contracts docs  ## lint, types, import contracts, the documentation, and tests with their coverage
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --cov
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -25,15 +25,10 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker, whose fixtures they share, unless they say otherwise.
-
-    Coverage is not measured in processes of their own, and it makes other tests a third slower.
-    """
+    """Measure no coverage around processes of their own, where there is none."""
     for item in items:
         if item.get_closest_marker("end_to_end"):
             item.add_marker(pytest.mark.no_cover)
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """What every unlearning method promises, whatever its formula.
 
-A finished run of each row and task is made once and looked at by many tests; they are grouped by row for pytest-xdist.
+A finished run of each row and task is made once and looked at by many tests.
 """
 
 import json
@@ -158,7 +158,7 @@ TASKS = {"masks": "segmentation", "volumes": "segmentation", "classes": "classif
 def _rows(*tasks):
     """Every row on each of the tasks that its method has a meaning for."""
     return [
-        pytest.param((row, task), id=f"{row}-{task}", marks=pytest.mark.xdist_group(f"contract-{row}"))
+        pytest.param((row, task), id=f"{row}-{task}")
         for row, (method, _) in QUICK.items()
         for task in _first(tasks, METHODS[method].tasks)
     ]
