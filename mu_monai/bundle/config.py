@@ -6,7 +6,10 @@ import difflib
 import inspect
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,9 @@ from torch import nn
 from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.errors import InputError, raise_if_any
 
+_DATA = "datasets"
+_REFERENCE = re.compile(r"@(\w+(?:::\w+)*)")
+_SHARED: ContextVar[dict[str, Any] | None] = ContextVar("shared data sets", default=None)
 logger = logging.getLogger(__name__)
 
 
@@ -130,6 +136,7 @@ def run_config(
     )
     try:
         workflow.initialize()
+        _take_shared(workflow.parser)
         _build(workflow)
         if before is not None:
             before(workflow.parser)
@@ -138,6 +145,40 @@ def run_config(
     except RuntimeError as error:
         raise _cause(error) from None
     return workflow
+
+
+@contextmanager
+def sharing_data() -> Iterator[None]:
+    """Read images once for all configs that run in here and read them alike, instead of once for each."""
+    token = _SHARED.set({})
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
+def _take_shared(parser: ConfigParser) -> None:
+    """Give a config the data sets of an earlier one, if it would make the same."""
+    shared = _SHARED.get()
+    if shared is None or _DATA not in parser:
+        return
+    key = json.dumps(_defined(parser, _DATA), sort_keys=True)
+    if key not in shared:
+        shared[key] = parser.get_parsed_content(_DATA)
+    parser.ref_resolver.resolved_content[_DATA] = shared[key]
+
+
+def _defined(parser: ConfigParser, name: str) -> dict[str, Any]:
+    """The content of an id and of all ids that it refers to, as it is in the config."""
+    content: dict[str, Any] = {}
+    left = [name]
+    while left:
+        current = left.pop()
+        if current not in content:
+            content[current] = parser.get(current)
+            found = _REFERENCE.findall(json.dumps(content[current]))
+            left += [reference for reference in found if reference in parser]
+    return content
 
 
 def _build(workflow: ConfigWorkflow) -> None:
