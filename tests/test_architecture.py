@@ -41,9 +41,23 @@ def test_records_scores_splits_and_tables_are_read_in_one_place(repository):
 
 
 def test_the_command_line_and_the_report_import_no_torch():
-    code = "import sys, mu_monai.cli, mu_monai.report; print([m for m in ('torch', 'monai') if m in sys.modules])"
+    """Nor does the verb, and a split loads nothing that only networks need."""
+    code = (
+        "import sys, mu_monai.cli, mu_monai.report; from mu_monai import workflow; workflow.report; "
+        "print([m for m in ('torch', 'monai') if m in sys.modules]); workflow.split; "
+        "print([m for m in ('peft', 'transformers', 'ignite.handlers') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines() == ["[]", "[]"]
+
+
+def test_verbs_are_functions_with_a_module_of_another_name():
+    """`mu_monai.workflow.split` must stay the function when its module is imported as well."""
+    from mu_monai import workflow
+
+    for name in workflow.__all__:
+        assert callable(getattr(workflow, name))
+    assert workflow.__all__ == sorted(workflow.__all__)
 
 
 def test_help_imports_nothing_heavy():
