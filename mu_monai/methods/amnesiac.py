@@ -10,7 +10,10 @@ from monai.engines import SupervisedTrainer
 
 from mu_monai.keys import LOSS
 from mu_monai.losses.outcomes import outcome_count, shifted
+from mu_monai.methods.method import UnlearningMethod
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
+from mu_monai.methods.schedule import CONSTANT, SCHEDULES
+from mu_monai.methods.settings import OneOf, setting
 
 
 @dataclass(kw_only=True)
@@ -44,6 +47,9 @@ class Amnesiac(RetainFineTuning):
     paper = "Graves et al. 2021, arXiv 2010.10981"
     needs = ("retain labels", "forget labels")
     cost = "both"
+    recipe = UnlearningMethod.recipe
+
+    lr_schedule: str = setting(CONSTANT, OneOf(*SCHEDULES))
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Remember the seed that the wrong labels are drawn from."""

@@ -9,7 +9,9 @@ from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
 from mu_monai.engine import count_of, warn
-from mu_monai.engine.cost import TRAINED
+from mu_monai.engine.cost import FORWARD, TRAINED
+
+MOST = TRAINED + FORWARD  # a training pass of a sample, and the teacher's answer to it
 
 
 class Budget:
@@ -23,10 +25,13 @@ class Budget:
 
     Attributes:
         reserve: sample passes that are kept for the end of the run, such as its last measurement.
+        expected: sample passes that a step may take, as far as is known before the first.
+        varies: whether steps differ, so that what is expected counts even after cheaper ones.
     """
 
     def __init__(self, passes: int) -> None:
         self.passes, self.reserve = passes, 0
+        self.expected, self.varies = 1, False
         self._before = self._largest = 0
         self._spent = False
 
@@ -44,7 +49,11 @@ class Budget:
 
     def allows(self, engine: SupervisedTrainer, samples: int) -> bool:
         """Whether a training batch of so many samples is within what is left."""
-        return self.left(engine) >= TRAINED * samples
+        return self.left(engine) >= MOST * samples
+
+    def _allows_step(self, engine: SupervisedTrainer) -> bool:
+        known = self._largest and not self.varies
+        return self.left(engine) >= (self._largest if known else max(self._largest, self.expected))
 
     @contextmanager
     def spending_reserve(self) -> Iterator[None]:
@@ -60,7 +69,7 @@ class Budget:
         return min(1.0, count_of(engine).passes / max(1, self.passes - self.reserve))
 
     def _start(self, engine: SupervisedTrainer) -> None:
-        if not self.allows(engine, engine.data_loader.batch_size or 1):
+        if not self._allows_step(engine):
             if self.passes:
                 warn(
                     engine,
@@ -72,12 +81,12 @@ class Budget:
 
     def _begin(self, engine: SupervisedTrainer) -> None:
         self._before = count_of(engine).passes
-        if not self.allows(engine, engine.data_loader.batch_size or 1):  # what an epoch began with was expensive
+        if not self._allows_step(engine):  # what an epoch began with was expensive
             self._end_epoch(engine)
 
     def _end(self, engine: SupervisedTrainer) -> None:
         self._largest = max(self._largest, count_of(engine).passes - self._before)
-        if self.left(engine) < self._largest:
+        if not self._allows_step(engine):
             self._end_epoch(engine)
 
     def _end_epoch(self, engine: SupervisedTrainer) -> None:

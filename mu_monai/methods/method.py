@@ -23,7 +23,7 @@ from mu_monai.engine.stop_at_reference import REFERENCE, REWIND, loss_auc
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, CLASSIFICATION, IMAGE, SEGMENTATION, TASKS
 from mu_monai.measure import Margins, WholeCases, margins, patient_losses
-from mu_monai.methods.budget import Budget
+from mu_monai.methods.budget import MOST, Budget
 from mu_monai.methods.schedule import CONSTANT, SCHEDULES, share_of_peak
 from mu_monai.methods.settings import FLAG, Allowed, Interval, OneOf, OrNull, declared, setting
 
@@ -178,6 +178,9 @@ class UnlearningMethod:
                 f"{type(self).__name__} needs every case once, about {least} sample passes, more than its budget of "
                 f"{self._budget.passes}; raise the budget, or use a method that can end early"
             )
+        batches = {"retain": engine.data_loader.batch_size or 1, "forget": self.forget_loader.batch_size or 1}
+        self._budget.varies = self.cost not in batches
+        self._budget.expected = MOST * batches.get(self.cost, sum(batches.values()))
         if self._reference is not None:
             _, passes = self._reference.begin(engine)
             further = self.further_passes(engine)

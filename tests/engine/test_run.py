@@ -94,6 +94,7 @@ class TestFinishedUnlearning:
                 "checks",
                 "warnings",
                 "started",
+                "cost",
                 "seconds",
                 "cpu_seconds",
                 "peak_memory_mib",
@@ -149,7 +150,7 @@ class TestFinishedUnlearning:
         table = pd.read_csv(run.folder / "curve.csv")
         assert table["epoch"].tolist() == [1, 2]
         metrics = {f"{s}_{m}" for s in ("retain", "forget", "validation") for m in ("loss", "dice")}
-        assert set(table.columns) == {"epoch", "seconds", "total", *metrics}
+        assert set(table.columns) == {"epoch", "seconds", "passes", "steps", "total", *metrics}
         assert table.notna().all().all()
         assert table["seconds"].is_monotonic_increasing
 
@@ -536,7 +537,7 @@ class TestWithoutEpochs:
         assert table["moved"].tolist() == [0.3]
         assert "total" not in table
         metrics = {f"{s}_{m}" for s in ("retain", "forget", "validation") for m in ("loss", "dice")}
-        assert set(table.columns) == {"epoch", "seconds", "moved", *metrics}
+        assert set(table.columns) == {"epoch", "seconds", "passes", "steps", "moved", *metrics}
 
     def test_that_hardly_anything_was_forgotten_is_said_without_talk_of_training(self, run, at):
         run.unlearning(before=[at(Events.STARTED, lambda engine: engine.terminate())]).run()

@@ -40,18 +40,14 @@ def steps(monkeypatch):
 
     def note(self, engine):
         before = {name: value.clone() for name, value in self._shadow.state_dict().items()}
-        batch = {}
-        take = self.forget_batch
-        self.forget_batch = lambda engine: batch.setdefault("batch", take(engine))
         act(self, engine)
-        del self.forget_batch
         network = engine.network.merged().eval()
         features = []
         hook = network.get_submodule(engine.network.head).register_forward_pre_hook(
             lambda _module, inputs: features.append(inputs[0])
         )
         with torch.no_grad():
-            logits = network(batch["batch"][0])
+            logits = network(engine.state.output["image"])
         hook.remove()
         seen.append(
             {"shadow": before, "features": features[0], "logits": logits, "loss": engine.state.output["loss"].detach()}

@@ -11,6 +11,7 @@ from monai.inferers import SimpleInferer
 from torch.nn.functional import cross_entropy
 
 from mu_monai import workflow
+from mu_monai.engine import PassCount
 from mu_monai.errors import InputError
 from mu_monai.methods import BoundaryShrink
 
@@ -36,7 +37,7 @@ def test_its_labels_are_those_of_the_published_step():
     engine = SimpleNamespace(
         network=SimpleNamespace(reverted=lambda: network),
         inferer=SimpleInferer(),
-        state=SimpleNamespace(device=torch.device("cpu")),
+        state=SimpleNamespace(device=torch.device("cpu"), cost=PassCount()),
     )
     method = BoundaryShrink(forget_loader=[], task="classification", intensity_range=[-2, 2])
     method.on_start(engine)

@@ -10,14 +10,14 @@ from mu_monai.errors import InputError
 from mu_monai.methods import GradientDifference, RetainFineTuning, Scrub, SelectiveSynapticDampening
 
 
-@pytest.mark.parametrize("budget", [24, 50, 100, 1000])
+@pytest.mark.parametrize("budget", [60, 100, 1000])
 @pytest.mark.parametrize("kind", [RetainFineTuning, GradientDifference, Scrub])
 def test_a_run_ends_before_it_takes_more(small, kind, budget):
     job = small(kind, budget=budget, stop_at=None, options={"epochs": 4, "epoch_length": 3})
     job.run()
     taken = count_of(job.trainer).passes
-    assert 0 < taken <= max(budget, 36)  # the first step is taken whole
-    assert any(f"more than its budget of {budget}" in text for text in warned(job.trainer)) == (taken > budget)
+    assert 0 < taken <= budget
+    assert warned(job.trainer) == []
 
 
 def test_an_epoch_that_is_cut_is_an_epoch(small):

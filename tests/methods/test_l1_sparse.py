@@ -22,7 +22,7 @@ def test_without_the_penalty_it_is_retain_fine_tuning(small):
 
 
 def test_the_first_step_has_the_whole_penalty(small, loss_of):
-    run = small(L1Sparse, gamma=0.1, options={"epochs": 5, "retain_batch": 8})
+    run = small(L1Sparse, gamma=0.1, lr_schedule="constant", options={"epochs": 5, "retain_batch": 8})
     expected = run.stepped(lambda network: loss_of(network, run.retain) + 0.1 * norm(network), 0.1)
     run.trainer.state.max_epochs = 5
     states = []

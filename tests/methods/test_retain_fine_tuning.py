@@ -8,7 +8,7 @@ from mu_monai.methods import RetainFineTuning
 
 
 def test_a_step_is_a_plain_step_on_the_retained_cases(small, loss_of):
-    run = small(RetainFineTuning)
+    run = small(RetainFineTuning, lr_schedule="constant")
     expected = run.stepped(lambda network: loss_of(network, run.retain), 0.1)
     torch.testing.assert_close(run.run(), expected)
 
