@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from mu_monai.adapters.weights import SAFETENSORS
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import atomic_path
+from mu_monai.files import atomic_path, special_problem
 from mu_monai.keys import MILESTONES_DIR
 from mu_monai.runs import changed_files, is_run, read_record
 
@@ -98,6 +98,7 @@ def find_milestones(folder: str | os.PathLike[str]) -> dict[int, Path]:
         for epoch, files in by_epoch.items()
         if len(files) > 1
     ]
+    problems += [text for files in by_epoch.values() for file in files if (text := special_problem(file))]
     if not by_epoch:
         problems.append(
             f"'{folder}' holds no milestones: files such as epoch-0016.safetensors or model_epoch=16.pt; give the "
@@ -128,6 +129,8 @@ def memorized_at(file: str | os.PathLike[str]) -> float | None:
     try:
         with safe_open(file, framework="pt") as content:
             noted = (content.metadata() or {}).get(_MEMORIZED)
+        if noted is not None and not 0 <= float(noted) <= 1:
+            raise ValueError(f"{_MEMORIZED} is {noted}, not a number in [0, 1]")
         return None if noted is None else float(noted)
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(

@@ -121,7 +121,7 @@ def shrink_and_perturb(student: Student, share: float, seed: int) -> float:
         torch.default_generator.manual_seed(seed)
         for layer in adapted(student).values():
             if isinstance(layer, ModulesToSaveWrapper):
-                _damage_copy(layer.modules_to_save[_ADAPTER], share)
+                _damage_copy(layer.modules_to_save[_ADAPTER], share, statistics=student.moving_statistics)
             elif isinstance(layer, LoraWeight):
                 expressed, change = _damage_adapter(layer, share)
                 done, wanted = done + expressed, wanted + change
@@ -140,10 +140,13 @@ def _fresh(layer: nn.Module) -> nn.Module:
     return fresh
 
 
-def _damage_copy(layer: nn.Module, share: float) -> None:
+def _damage_copy(layer: nn.Module, share: float, *, statistics: bool) -> None:
+    """Damage what can be restored: weights that train, and statistics that move."""
     fresh = _fresh(layer).state_dict()
+    trained = {name for name, weight in layer.named_parameters() if weight.requires_grad}
+    moving = {name for name, _ in layer.named_buffers()} if statistics else set()
     for name, value in layer.state_dict().items():
-        if value.is_floating_point():
+        if name in trained | moving and value.is_floating_point():
             value.lerp_(fresh[name].to(value), share)
 
 
@@ -163,7 +166,9 @@ def _damage_adapter(layer: LoraWeight, share: float) -> tuple[float, float]:
     rank = layer.r[_ADAPTER]
     u, s, v = torch.linalg.svd(delta.float(), full_matrices=False)
     root = s[:rank].sqrt()
-    left, right = u[:, :rank] * root, root[:, None] * v[:rank]
+    missing = rank - len(root)  # more rank than the layer can use
+    left = nn.functional.pad(u[:, :rank] * root, (0, missing))
+    right = nn.functional.pad(root[:, None] * v[:rank], (0, 0, 0, missing))
     shape = (rank, *(base.weight.transpose(0, 1) if transposed else base.weight).shape[1:])
     rows = (right / scale).view(shape)
     a.weight.copy_(rows.transpose(0, 1) if transposed else rows)

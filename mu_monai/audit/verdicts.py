@@ -73,7 +73,7 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     SHALLOW looks at the worst attack, at its worst learning rate and after any of its tested steps, and at the
     retrained model after the very same. It does not wait for the interval, which the sentence gives: a doubt whether it
     lasts is told. Without a retrained model all that the attack adds counts, more than is fair to an attack that
-    trains. Removing the adapters does not count.
+    trains. Removing the adapters does not count, nor does an attack that was tested on fewer than 10 patients.
 
     The number of patients that would be needed follows from the width of the interval, which shrinks roughly with one
     over the square root of their number if unseen patients increase in proportion: n ((h - l) / 2m)^2, valid if the
@@ -218,6 +218,7 @@ def _comeback(records: Sequence[Record], tolerance: float) -> Record | None:
         and record.attack != _OF_THE_FOLDER
         and State.parse(record.attack).step != 0
         and record.value > 0
+        and record.n_patients >= MIN_PATIENTS
         and excess(record) > tolerance
     ]
     return max(moves, key=excess, default=None)

@@ -68,7 +68,7 @@ from mu_monai.runs.stamp import command_line, package_versions, told_provenance
 # and weights are compared by content.
 _FREE = {
     *("resume", "run_dir", "bundle_root", "dataset_dir", "split", "teacher", "device"),
-    *("max_epochs", "quiet", "score_interval", "initialize"),
+    *("max_epochs", "quiet", "score_interval", "initialize", "milestones"),
 }
 _PACKAGES = ("mu-monai", "torch", "monai", "pytorch-ignite", "peft", "numpy")
 logger = logging.getLogger(__name__)

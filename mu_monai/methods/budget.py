@@ -33,6 +33,7 @@ class Budget:
         self.passes, self.reserve = passes, 0
         self.expected, self.varies = 1, False
         self._before = self._largest = 0
+        self._first: int | None = None  # the passes before the first step
         self._spent = False
 
     def attach(self, engine: SupervisedTrainer) -> None:
@@ -51,25 +52,30 @@ class Budget:
         """Whether a training batch of so many samples is within what is left."""
         return self.left(engine) >= MOST * samples
 
-    def _allows_step(self, engine: SupervisedTrainer) -> bool:
+    def allows_step(self, engine: SupervisedTrainer) -> bool:
+        """Whether a step of the trainer is within what is left."""
         known = self._largest and not self.varies
         return self.left(engine) >= (self._largest if known else max(self._largest, self.expected))
 
     @contextmanager
-    def spending_reserve(self) -> Iterator[None]:
-        """What was kept for the end of the run may be spent in here."""
-        kept, self.reserve = self.reserve, 0
+    def spending_reserve(self, but: int = 0) -> Iterator[None]:
+        """What was kept for the end of the run may be spent in here, but for so many passes."""
+        kept, self.reserve = self.reserve, but
         try:
             yield
         finally:
             self.reserve = kept
 
     def progress(self, engine: SupervisedTrainer) -> float:
-        """The share of the budget that is spent, in [0, 1]."""
-        return min(1.0, count_of(engine).passes / max(1, self.passes - self.reserve))
+        """The share of what the steps may take that is spent, in [0, 1]."""
+        return self.share_since(self._first or 0, engine)
+
+    def share_since(self, passes: int, engine: SupervisedTrainer) -> float:
+        """The same, from a number of passes on."""
+        return min(1.0, (count_of(engine).passes - passes) / max(1, self.passes - self.reserve - passes))
 
     def _start(self, engine: SupervisedTrainer) -> None:
-        if not self._allows_step(engine):
+        if not self.allows_step(engine):
             if self.passes:
                 warn(
                     engine,
@@ -81,12 +87,14 @@ class Budget:
 
     def _begin(self, engine: SupervisedTrainer) -> None:
         self._before = count_of(engine).passes
-        if not self._allows_step(engine):  # what an epoch began with was expensive
+        if self._first is None:
+            self._first = self._before
+        if not self.allows_step(engine):  # what an epoch began with was expensive
             self._end_epoch(engine)
 
     def _end(self, engine: SupervisedTrainer) -> None:
         self._largest = max(self._largest, count_of(engine).passes - self._before)
-        if not self._allows_step(engine):
+        if not self.allows_step(engine):
             self._end_epoch(engine)
 
     def _end_epoch(self, engine: SupervisedTrainer) -> None:
@@ -94,7 +102,7 @@ class Budget:
         engine.terminate_epoch()
 
     def _end_run(self, engine: SupervisedTrainer) -> None:
-        if self._spent:
+        if self._spent or not self.allows_step(engine):  # a measurement after the last step may have taken the rest
             engine.terminate()
 
     def _check(self, engine: SupervisedTrainer) -> None:

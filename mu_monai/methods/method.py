@@ -17,7 +17,7 @@ from monai.engines.utils import IterationEvents
 from torch.utils.data import DataLoader
 
 from mu_monai.adapters import Student, layer_drifts, total_drift
-from mu_monai.engine import StopAtReference, record_term
+from mu_monai.engine import StopAtReference, record_term, seeded
 from mu_monai.engine.cost import TRAINED, count_of
 from mu_monai.engine.stop_at_reference import REFERENCE, REWIND, loss_auc
 from mu_monai.errors import InputError, raise_if_any
@@ -116,6 +116,8 @@ class UnlearningMethod:
         self._reference: StopAtReference | None = None
         self._peaks: list[float] = []  # the learning rates of the config
         self._budget = None if self.budget is None else Budget(self.budget)
+        self._begun: tuple[float, int] | None = None  # the AUC before the first step, and the passes of measuring it
+        self._samples = 1  # in a batch of the trainer
         raise_if_any(self.problems())
 
     @classmethod
@@ -178,13 +180,14 @@ class UnlearningMethod:
                 f"{type(self).__name__} needs every case once, about {least} sample passes, more than its budget of "
                 f"{self._budget.passes}; raise the budget, or use a method that can end early"
             )
-        batches = {"retain": engine.data_loader.batch_size or 1, "forget": self.forget_loader.batch_size or 1}
+        batches = {"retain": samples_of(engine.data_loader), "forget": samples_of(self.forget_loader)}
+        self._samples = batches["retain"]
         self._budget.varies = self.cost not in batches
         self._budget.expected = MOST * batches.get(self.cost, sum(batches.values()))
         if self._reference is not None:
-            _, passes = self._reference.begin(engine)
-            further = self.further_passes(engine)
-            self._budget.reserve = passes + (passes + further if further else 0)
+            self._begun = self._reference.begin(engine)
+            look, further = self._begun[1], self.further_passes(engine)
+            self._budget.reserve = look + (further + look if further else 0)
 
     def _keep_peaks(self, engine: SupervisedTrainer) -> None:
         self._peaks = [group["lr"] for group in engine.optimizer.param_groups]
@@ -350,16 +353,17 @@ class UnlearningMethod:
         return torch.autocast("cuda", enabled=engine.amp, **engine.amp_kwargs)
 
     @staticmethod
-    def step(engine: SupervisedTrainer, loss: torch.Tensor) -> None:
-        """Take an optimizer step outside the trainer's iterations, with the trainer's scaler if it has one."""
-        engine.optimizer.zero_grad(set_to_none=True)
+    def step(engine: SupervisedTrainer, loss: torch.Tensor, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Take a step outside the trainer's iterations, of its optimizer or another, with its scaler if it has one."""
+        optimizer = optimizer or engine.optimizer
+        optimizer.zero_grad(set_to_none=True)
         if engine.scaler is not None:
             engine.scaler.scale(loss).backward()
-            engine.scaler.step(engine.optimizer)
+            engine.scaler.step(optimizer)
             engine.scaler.update()
         else:
             loss.backward()
-            engine.optimizer.step()
+            optimizer.step()
 
     @staticmethod
     def set_learning_rates(engine: SupervisedTrainer, rates: Sequence[float]) -> None:
@@ -368,6 +372,12 @@ class UnlearningMethod:
             group["lr"] = rate
 
     record = staticmethod(record_term)
+
+
+def samples_of(loader: DataLoader[Mapping[str, Any]]) -> int:
+    """How many samples a batch of a loader holds; of volumes, there are several patches of each."""
+    with seeded(loader.dataset):
+        return len(next(iter(loader))[IMAGE])
 
 
 def _prepared(engine: SupervisedTrainer, batch: Mapping[str, Any]) -> Batch:

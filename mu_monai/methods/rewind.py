@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -112,10 +113,10 @@ class Rewind(GentleRestoration):
         text = f"took the weights after epoch {chosen.epoch} (AUC of training against unseen patients "
         text += f"{chosen.memorized:.3f})"
         if later and later[-1].epoch > chosen.epoch:
-            text += (
-                f"; those after epoch {later[-1].epoch} have an AUC of {later[-1].memorized:.3f}, and would be taken "
-                f"with method#tolerance={later[-1].memorized - 0.5:.3f}"
-            )
+            text += f"; those after epoch {later[-1].epoch} have an AUC of {later[-1].memorized:.3f}"
+            tolerance = math.ceil(1000 * (later[-1].memorized - 0.5)) / 1000
+            if 0 < tolerance < 0.5:
+                text += f", and would be taken with method#tolerance={tolerance:.3f}"
         return text
 
     def _memorized_from_the_start(self) -> str:

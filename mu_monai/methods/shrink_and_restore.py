@@ -14,7 +14,7 @@ from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters.rewriting import shrink_and_perturb
 from mu_monai.engine import warn
-from mu_monai.engine.cost import TRAINED
+from mu_monai.engine.cost import TRAINED, count_of
 from mu_monai.engine.stop_at_reference import REFERENCE
 from mu_monai.keys import LOSS
 from mu_monai.losses import Hinge
@@ -76,32 +76,47 @@ class ShrinkAndRestore(GentleRestoration):
     probe_learning_rate: float = setting(1e-3, POSITIVE)
     hinge_weight: float = setting(0.0, Interval(0))
     stop_at: str | None = setting(REFERENCE, STOPS)
-    _start_auc: float = field(default=1.0, init=False, repr=False)
-    _cycles: list[dict[str, float]] = field(default_factory=list, init=False, repr=False)
+    _cycles: list[dict[str, float | None]] = field(default_factory=list, init=False, repr=False)
+    _cycle_began: int = field(default=0, init=False, repr=False)  # sample passes before it
+
+    def problems(self) -> Iterator[str]:
+        """Settings that contradict each other, too."""
+        yield from super().problems()
+        if self.stop_at is None and self.damage is None:
+            yield "method#stop_at=null leaves nothing to find the damage from; give method#damage, such as 0.3"
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Measure how well the original tells forget from unseen cases."""
         super().on_start(engine)
-        if self._reference is not None:
-            self._start_auc = self._reference.begin(engine)[0]
+        if self._reference is not None and self._begun is None:
+            self._begun = self._reference.begin(engine)
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
         """Damage the weights as far as the memory before this cycle needs it, and forget the optimizer's momentum."""
         super().on_epoch_start(engine)
-        seen = self._reference is not None and bool(self._reference.watch.epochs)
-        auc = self._reference.watch.auc if seen and self._reference is not None else self._start_auc
-        share = self.damage if self.damage is not None else self.strength * max(0.0, 2 * auc - 1) ** 2
+        self._cycle_began = count_of(engine).passes
+        if self._budget is not None and not self._budget.allows_step(engine):
+            return  # what is damaged now could not be restored
+        auc = self._auc()
+        share = self.damage if self.damage is not None else self.strength * max(0.0, 2 * (auc or 0.0) - 1) ** 2
         reach = shrink_and_perturb(engine.network, share, torch.initial_seed() % 2**32)
         engine.optimizer.state.clear()
         self._cycles.append({"epoch": engine.state.epoch, "forget_auc": auc, "damage": share, "reach": reach})
         self.record(engine, "damage", share)
-        logger.info("cycle %d: AUC %.3f before, damage %.2f", engine.state.epoch, auc, share)
+        before = "" if auc is None else f"AUC {auc:.3f} before, "
+        logger.info("cycle %d: %sdamage %.2f", engine.state.epoch, before, share)
         if reach < 0.5:
             warn(
                 engine,
                 f"adapters express only {reach:.0%} of the damage: most of what the original knows stays; use "
                 "network#trainable=all, or a larger network#r",
             )
+
+    def _auc(self) -> float | None:
+        """The AUC before this cycle; `None` if it is not measured."""
+        if self._reference is not None and self._reference.watch.epochs:
+            return self._reference.watch.auc
+        return None if self._begun is None else self._begun[0]
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Add the distillation, and in the last of several cycles the hinge."""
@@ -116,7 +131,8 @@ class ShrinkAndRestore(GentleRestoration):
 
     def progress(self, engine: SupervisedTrainer) -> float:
         """How much of the cycle is over: every cycle has a course of its own."""
-        return super().progress(engine) * engine.state.max_epochs - (engine.state.epoch - 1)
+        steps = (engine.state.iteration - 1) / engine.state.epoch_length - (engine.state.epoch - 1)
+        return steps if self._budget is None else max(steps, self._budget.share_since(self._cycle_began, engine))
 
     def further_training(self) -> Callable[[SupervisedTrainer], AbstractContextManager[None]] | None:
         """The probe: a few steps on retained cases, taken back afterwards."""
@@ -124,28 +140,31 @@ class ShrinkAndRestore(GentleRestoration):
 
     def further_passes(self, engine: SupervisedTrainer) -> int:
         """The sample passes of the probe."""
-        return TRAINED * self.probe_steps * (engine.data_loader.batch_size or 1)
+        return TRAINED * self.probe_steps * self._samples
 
     @contextmanager
     def _probe(self, engine: SupervisedTrainer) -> Iterator[None]:
         before = {name: value.clone() for name, value in engine.network.own_state().items()}
         engine.network.train()
         optimizer = torch.optim.AdamW(engine.network.trainable().values(), lr=self.probe_learning_rate)
-        with nullcontext() if self._budget is None else self._budget.spending_reserve():
-            for image, label, _ in islice(self.retain_batches(engine), self.probe_steps):
-                with self.autocast(engine):
-                    loss = engine.loss_function(engine.inferer(image, engine.network), label)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-        yield
-        engine.network.load_state_dict(before, strict=False)
+        look = 0 if self._begun is None else self._begun[1]
+        try:
+            with nullcontext() if self._budget is None else self._budget.spending_reserve(but=look):
+                for image, label, _ in islice(self.retain_batches(engine), self.probe_steps):
+                    with self.autocast(engine):
+                        loss = engine.loss_function(engine.inferer(image, engine.network), label)
+                    self.step(engine, loss, optimizer)
+            yield
+        finally:
+            engine.network.load_state_dict(before, strict=False)
 
     # -- what is kept --------------------------------------------------------------------------------------------------
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
         """What every method measures, plus the damage of every cycle."""
-        return super().measurements(engine) | {"damage": {"start_auc": self._start_auc, "cycles": self._cycles}}
+        return super().measurements(engine) | {
+            "damage": {"start_auc": None if self._begun is None else self._begun[0], "cycles": self._cycles}
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """The cycles so far, in addition to what every method saves."""

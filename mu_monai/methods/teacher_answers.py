@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from monai.engines import SupervisedTrainer
-from monai.transforms import Compose
+from monai.transforms import Compose, Lambda, Lambdad
 from monai.transforms.traits import RandomizableTrait
 from torch import nn
-from torch.utils.data import ConcatDataset, Subset
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from mu_monai.keys import CASE_ID, IMAGE
 
@@ -57,7 +57,7 @@ class TeacherAnswers:
 def always_the_same(dataset: Any) -> bool:
     """Whether a data set returns the same item for the same case each time: its transforms draw nothing at random.
 
-    Transforms that are not MONAI's, and data sets without transforms, are taken to be random.
+    Transforms that are not MONAI's or wrap a function, and data sets without transforms, are taken to be random.
 
     Example:
         >>> from monai.data import Dataset
@@ -74,5 +74,13 @@ def always_the_same(dataset: Any) -> bool:
     transform = getattr(dataset, "transform", None)
     if not isinstance(transform, Compose):
         return False
-    flat = transform.flatten().transforms
-    return all(type(each).__module__.startswith("monai.") and not isinstance(each, RandomizableTrait) for each in flat)
+    inner = getattr(dataset, "data", None)
+    if isinstance(inner, Dataset) and not always_the_same(inner):
+        return False
+    return all(map(_is_fixed, transform.flatten().transforms))
+
+
+def _is_fixed(transform: Any) -> bool:
+    if isinstance(transform, RandomizableTrait | Lambda | Lambdad):
+        return False
+    return type(transform).__module__.startswith("monai.")

@@ -97,9 +97,7 @@ class UNDO(UnlearningMethod):
             with self.autocast(engine):
                 supervised = engine.loss_function(engine.inferer(image, engine.network), label)
                 divergence = uniform(engine.inferer(forget, engine.network))
-            optimizer.zero_grad(set_to_none=True)
-            (supervised + divergence).backward()
-            optimizer.step()
+            self.step(engine, supervised + divergence, optimizer)
             divergences.append(float(divergence.detach()))
         return divergences
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -48,6 +50,17 @@ class Plan:
         )
 
 
+@contextmanager
+def _without_messages() -> Iterator[None]:
+    logger = logging.getLogger("mu_monai")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 @dataclass
 class _Trial:
     """The first steps of a run: what each took, and what came before and after them."""
@@ -63,6 +76,7 @@ class _Trial:
         """Hook to the trainer's steps."""
         trainer.add_event_handler(Events.GET_BATCH_STARTED, self._begin)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._end)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: engine.terminate())
 
     def _begin(self, trainer: SupervisedTrainer) -> None:
         self._mark = time.monotonic(), count_of(trainer).passes
@@ -98,9 +112,10 @@ def planned(
     with tempfile.TemporaryDirectory() as place:
         short = {
             **{"run_dir": str(Path(place) / "run"), "resume": False, "quiet": True, "score_interval": _ENDLESS},
-            **{"max_epochs": 1, "epoch_length": _STEPS, "run": ["$@train::trainer.run()"]},
+            **{"epoch_length": _STEPS, "run": ["$@train::trainer.run()"]},
         }
-        run_config(files, {**overrides, **short}, before)
+        with _without_messages():  # those of a run that ends after a few steps
+            run_config(files, {**overrides, **short}, before)
         disk = sum(file.stat().st_size for file in Path(place).rglob("*") if file.is_file())
     plan = _whole(trial, parts["trainer"], parts["method"], parser)
     share = plan["passes"] / teacher_passes if teacher_passes else None

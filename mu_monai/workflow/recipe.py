@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -85,18 +85,18 @@ def milestone_options(
 
 
 def milestone_problems(
-    kind: type[UnlearningMethod] | None, folder: str | Path | None, given: Mapping[str, Any]
+    kind: type[UnlearningMethod] | None, folder: str | Path | None, parser: ConfigParser
 ) -> list[str]:
     """Why a method cannot have the milestones that it needs, or why a folder of them is of no use.
 
     Args:
         kind: the method.
         folder: what `--milestones` said.
-        given: the values that override the bundle's config, by id.
+        parser: the config with all options.
     """
     if not needs_milestones(kind):
         return [] if folder is None else ["--milestones is only for methods that need them, such as rewind; omit it"]
-    where = given.get("method::milestones")
+    where = parser.get("method").get("milestones")
     if where is None:
         return [
             "the method starts from the weights of an earlier epoch, and the teacher's run has none: give their folder "
@@ -123,11 +123,13 @@ def budget_options(
     passes = training_passes(teacher)
     if budget is None or passes is None or budget < 0:
         return {}
-    limit = round(budget * passes)
+    limit = int(budget * passes)
     options: dict[str, Any] = {"method::budget": limit}
-    batch, epochs = parser.get("batch_size"), parser.get("max_epochs")
-    if limit and kind is not None and kind.fills_budget and isinstance(batch, int) and isinstance(epochs, int):
-        options["epoch_length"] = -(-limit // (TRAINED * batch * epochs))
+    batch, epochs, length = (parser.get(name) for name in ("batch_size", "max_epochs", "epoch_length"))
+    if limit and kind is not None and kind.fills_budget and all(isinstance(n, int) for n in (batch, epochs, length)):
+        steps = -(-limit // (TRAINED * batch))
+        epochs = max(1, min(epochs, steps // length))  # an epoch of fewer steps than by the recipe is none
+        options |= {"max_epochs": epochs, "epoch_length": -(-steps // epochs)}
     return options
 
 

@@ -131,7 +131,8 @@ def unlearn(
         lambda: never_learned(names, teacher) + unable_problems(names, parser, overrides),
         lambda: broken or trained_otherwise(opened, teacher) + mask_class_problems(parser, overrides, opened),
         lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": source.folder}),
-        lambda: milestone_problems(used, milestones, overrides) + budget_problems(budget, teacher),
+        lambda: place_problems({"--milestones": milestones}),
+        lambda: milestone_problems(used, milestones, config.read()) + budget_problems(budget, teacher),
         lambda: device_problems(device),
         lambda: number_problems(overrides),
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from mu_monai.adapters import read_weights
 from mu_monai.adapters.milestones import find_milestones, memorized_at, milestone_epochs, write_milestone
@@ -62,6 +65,21 @@ def test_two_files_of_an_epoch_are_refused_with_their_names(tmp_path):
 def test_a_folder_without_any_is_refused(tmp_path, there):
     with pytest.raises(InputError, match=r"holds no milestones.*milestones=8"):
         find_milestones(tmp_path if there else tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("noted", ["nan", "1.5", "-0.1", "half"])
+def test_a_number_that_no_auc_has_is_refused(tmp_path, noted):
+    file = tmp_path / "epoch-0003.safetensors"
+    save_file({"weight": torch.ones(1)}, file, metadata={"memorized": noted})
+    with pytest.raises(InputError, match=r"epoch-0003.safetensors' cannot be read"):
+        memorized_at(file)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "epoch-0099.safetensors")
+    with pytest.raises(InputError, match=r"epoch-0099.safetensors"):
+        find_milestones(tmp_path)
 
 
 def test_a_damaged_one_is_an_input_error(tmp_path):

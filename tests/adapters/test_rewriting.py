@@ -70,11 +70,11 @@ def test_adapters_cannot_take_other_weights():
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_damage_lies_on_the_line_to_a_fresh_initialization(share):
-    student = Student(unet(), trainable="all", scope="all")
+    student = Student(unet(), trainable="all", scope="all", bn_mode="train")
     before = student.reverted().state_dict()
     assert shrink_and_perturb(student, share, seed=1) == 1.0
     after = student.merged().state_dict()
-    whole = Student(unet(), trainable="all", scope="all")
+    whole = Student(unet(), trainable="all", scope="all", bn_mode="train")
     shrink_and_perturb(whole, 1.0, seed=1)
     for name, fresh in whole.merged().state_dict().items():
         if fresh.is_floating_point():
@@ -95,12 +95,26 @@ def test_damage_comes_from_its_seed_and_leaves_torchs_generator_alone():
     assert not torch.equal(states[0], states[2])
 
 
-def test_statistics_of_batch_norm_move_toward_their_initial_ones():
-    network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    network[1].running_mean.fill_(4.0)
-    student = Student(network.eval(), trainable="all", scope="all")
-    shrink_and_perturb(student, 0.25, seed=0)
-    assert student.merged().state_dict()["1.running_mean"].tolist() == [3.0, 3.0]
+class TestBatchNorm:
+    @staticmethod
+    def damaged(**settings):
+        network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+        network[1].running_mean.fill_(4.0)
+        network[1].weight.data.fill_(3.0)
+        student = Student(network.eval(), scope="all", **settings)
+        shrink_and_perturb(student, 0.25, seed=0)
+        state = student.merged().state_dict()
+        return state["1.running_mean"].tolist(), state["1.weight"].tolist()
+
+    def test_what_trains_and_moves_is_damaged(self):
+        assert self.damaged(trainable="all", bn_mode="train") == ([3.0, 3.0], [2.5, 2.5])
+
+    def test_statistics_that_are_frozen_stay(self):
+        assert self.damaged(trainable="all", bn_mode="eval") == ([4.0, 4.0], [2.5, 2.5])
+
+    def test_weights_that_do_not_train_stay(self):
+        assert self.damaged(bn_mode="train") == ([3.0, 3.0], [3.0, 3.0])
+        assert self.damaged(bn_mode="eval") == ([4.0, 4.0], [3.0, 3.0])
 
 
 class TestAdapters:
@@ -122,6 +136,11 @@ class TestAdapters:
 
         shares = [reach(rank) for rank in (1, 8, 32)]
         assert 0 < shares[0] < shares[1] < shares[2] == pytest.approx(1, abs=1e-5)
+
+    def test_more_rank_than_a_layer_can_use_is_no_obstacle(self):
+        network = nn.Sequential(nn.Linear(6, 1, bias=False))
+        student = Student(copy.deepcopy(network), scope="all", r=8, clamp_rank=False)
+        assert shrink_and_perturb(student, 0.4, seed=2) == pytest.approx(1, abs=1e-5)
 
     def test_it_can_be_damaged_again(self):
         student = Student(nn.Sequential(nn.Linear(4, 4, bias=False)), scope="all", r=4)

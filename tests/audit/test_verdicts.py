@@ -206,6 +206,12 @@ def test_forgetting_that_does_not_last_is_shallow(value, retrained, label):
     assert (rebound(value, retrained) in found.evidence) == (label == SHALLOW)
 
 
+def test_an_attack_on_few_patients_decides_nothing():
+    """Relearning is tested on the forgotten patients that the attacker does not have."""
+    assert judge(MATCH, rebound(0.2, 0.0, n_patients=9)).label == MATCHED
+    assert judge(MATCH, rebound(0.2, 0.0, n_patients=10)).label == SHALLOW
+
+
 def test_the_worst_attack_counts_and_is_named():
     mild, strong = rebound(0.1, 0.0, "int4"), rebound(0.25, 0.05, "relearning[lr=0.001]@5")
     high = rebound(0.3, 0.25)  # the retrained model moves nearly as much

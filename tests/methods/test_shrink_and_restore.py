@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from ignite.engine import Events
 from torch.utils.data import DataLoader
 
 from mu_monai.adapters import Student
@@ -15,7 +16,7 @@ from mu_monai.methods import ShrinkAndRestore
 
 
 def unseen(small, number=8):
-    cases = small(ShrinkAndRestore, stop_at=None).retain[:number]
+    cases = small(ShrinkAndRestore, stop_at=None, damage=0.0).retain[:number]
     ids = [f"unseen-{index}" for index in range(number)]
     return DataLoader(
         [case | {"case_id": name, "patient_id": name} for case, name in zip(cases, ids, strict=True)], batch_size=4
@@ -85,6 +86,53 @@ def test_a_budget_holds_for_cycles_and_probes_together(small):
     )
     job.run()
     assert 200 < count_of(job.trainer).passes <= 400
+
+
+@pytest.mark.parametrize("budget", [300, 400, 500, 900])
+def test_what_was_damaged_was_restored(small, budget):
+    """A budget that ends after a cycle's measurement ends the run, and not the next cycle after its damage."""
+    job = small(
+        ShrinkAndRestore,
+        budget=budget,
+        probe_steps=2,
+        tolerance=0.001,
+        unseen_loader=unseen(small),
+        options={"epochs": 3, "epoch_length": 4},
+    )
+    steps = []
+    job.trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: steps.append(engine.state.epoch))
+    job.run()
+    cycles = [cycle["epoch"] for cycle in job.method.measurements(job.trainer)["damage"]["cycles"]]
+    assert cycles == sorted(set(steps)) != []
+
+
+def test_every_cycle_has_a_whole_course_of_the_rate(small):
+    job = small(
+        ShrinkAndRestore,
+        rate=1.0,
+        damage=0.1,
+        probe_steps=0,
+        budget=700,
+        tolerance=0.0001,
+        unseen_loader=unseen(small),
+        options={"epochs": 2, "epoch_length": 10},
+    )
+    rates = {1: [], 2: []}
+    job.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED,
+        lambda engine: rates[engine.state.epoch].append(engine.optimizer.param_groups[0]["lr"]),
+    )
+    job.run()
+    for course in filter(None, rates.values()):
+        assert course[0] == pytest.approx(1 / 25)
+        assert max(course) > 0.9
+        assert course[-1] < 0.2
+        assert min(course) > 0
+
+
+def test_damage_has_to_be_given_where_nothing_is_measured(small):
+    with pytest.raises(InputError, match=r"method#stop_at=null .* method#damage"):
+        small(ShrinkAndRestore, stop_at=None)
 
 
 def test_a_hinge_helps_in_the_last_of_several_cycles(small):

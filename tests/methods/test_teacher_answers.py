@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from monai.data import CacheDataset, Dataset
-from monai.transforms import Compose, EnsureTyped, RandFlipd
+from monai.transforms import Compose, EnsureTyped, Lambdad, RandFlipd
 from torch.utils.data import ConcatDataset, Subset
 
 from mu_monai.engine import count_of
@@ -28,6 +28,12 @@ def test_parts_and_sums_are_as_random_as_what_they_are_of():
     assert always_the_same(ConcatDataset([fixed, fixed]))
     assert not always_the_same(Subset(random, [0]))
     assert not always_the_same(ConcatDataset([fixed, random]))
+
+
+def test_what_a_data_set_is_made_of_counts():
+    assert always_the_same(Dataset(Dataset(CASES, FIXED), FIXED))
+    assert not always_the_same(Dataset(Dataset(CASES, RANDOM), FIXED))
+    assert not always_the_same(Dataset(CASES, Compose([Lambdad("image", lambda image: image + torch.rand(1))])))
 
 
 def test_what_is_not_understood_counts_as_random():

@@ -70,6 +70,20 @@ def test_milestones_are_those_of_the_teachers_run_or_refused(unlearn, teachers, 
         unlearn("gradient-ascent", "other", milestones=tmp_path)
 
 
+def test_milestones_in_a_place_that_is_code_are_refused(unlearn, tmp_path):
+    with pytest.raises(InputError, match=r"--milestones"):
+        unlearn("rewind", milestones=tmp_path / "runs#1")
+
+
+@pytest.mark.parametrize("preset", ["two-phase", "paper"])
+def test_a_plan_of_several_epochs_is_one_of_all_of_them(unlearn, preset, caplog):
+    """Two phases need more than one epoch, also in a trial."""
+    caplog.set_level("INFO", logger="mu_monai")
+    unlearn(None, plan=True, preset=preset, settings=["max_epochs=6"])
+    lines = [record.message for record in caplog.records if record.name.startswith("mu_monai")]
+    assert [line.startswith("the run would take at most") for line in lines] == [True], "and nothing of a short run"
+
+
 @pytest.mark.parametrize("method", ["rewind", "gradient-difference", "shrink-and-restore"])
 def test_a_plan_says_what_the_run_then_takes(unlearn, method, tmp_path, caplog):
     caplog.set_level("INFO", logger="mu_monai")

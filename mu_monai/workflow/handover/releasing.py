@@ -38,7 +38,7 @@ from mu_monai.keys import (
     VALIDATION,
 )
 from mu_monai.lock import writes
-from mu_monai.runs import RunRecord, is_run, open_run, read_record
+from mu_monai.runs import RunRecord, open_run, read_record
 from mu_monai.runs.record import AUDIT
 from mu_monai.workflow.checks import place_problems
 from mu_monai.workflow.handover.sealed import own_file, plain_inference, readme, sealed_metadata
@@ -112,18 +112,20 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
         files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
         released = read_weights(folder / BUNDLE / "models" / MODEL_PT)
         findings = search_folder(folder, states[TEACHER], released)
-        for milestone in _milestones(source):  # no file holds a change to one, and statistics look like one by chance
+        for milestone in _milestones(record, source):  # as it is: by chance, statistics look like a change to one
             findings += [found for found in search_folder(folder, milestone, released) if found.kind == ORIGINAL]
         raise_if_any(f"nothing is released: {finding.what}" for finding in findings)
         write_json(folder / RELEASE_JSON, _proof(states[TEACHER], released, files, trial))
     return out
 
 
-def _milestones(teacher: str | Path) -> Iterator[State]:
-    """The weights of earlier epochs that the teacher's run kept: they hold what was forgotten as well."""
+def _milestones(record: RunRecord, teacher: str | Path) -> Iterator[State]:
+    """The weights of earlier epochs that the teacher's run kept, or that the run was given: they know the forgotten."""
     folder = Path(teacher) if Path(teacher).is_dir() else Path(teacher).parent
-    if is_run(folder) and (folder / MILESTONES_DIR).is_dir():
-        yield from (read_weights(file) for file in find_milestones(folder / MILESTONES_DIR).values())
+    given = {} if record.method is None else record.method.settings
+    places = {folder / MILESTONES_DIR, *(Path(str(place)) for place in [given.get("milestones")] if place)}
+    for place in sorted(place.resolve() for place in places if place.is_dir()):
+        yield from (read_weights(file) for file in find_milestones(place).values())
 
 
 def _release_problems(run: Path, out: Path, record: RunRecord, source: str | Path | None) -> Iterator[str]:
