@@ -281,7 +281,8 @@ def test_what_forgets_classes_has_the_setting_for_it():
 
 @pytest.mark.parametrize(("name", "method"), METHODS.items(), ids=METHODS)
 def test_a_network_that_does_not_know_its_teacher_is_refused_before_anything_happens(name, method, small):
-    terms = {"forget_terms": {"uniform": 1.0}} if "forget_terms" in method.allowed() else {}
+    needed = {"forget_terms": {"uniform": 1.0}, "damage": 0.1}
+    terms = {name: value for name, value in needed.items() if name in method.allowed()}
     job = small(method, **terms, stop_at=None)
     plain = job.trainer.network.reverted()
     job.trainer.network = plain
