@@ -71,7 +71,7 @@ _JOBS: dict[PhantomKind, _Job] = {
         # before these few volumes are memorized the model has hardly learned the task, so there is no way back
         method="shrink-and-restore",
         budget=0.33,
-        unlearning=("max_epochs=1", "method#damage=0.4"),
+        unlearning=("max_epochs=1", "method#damage=0.6"),
     ),
 }
 
