@@ -16,6 +16,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from mu_monai.adapters.lora import CONVOLUTIONS, LoraWeight
 from mu_monai.adapters.shared import ADAPTED
 from mu_monai.adapters.student import Student
+from mu_monai.adapters.weights import draw_weights
 from mu_monai.errors import InputError
 
 _ADAPTER = "default"
@@ -131,12 +132,7 @@ def shrink_and_perturb(student: Student, share: float, seed: int) -> float:
 def _fresh(layer: nn.Module) -> nn.Module:
     """A layer with new random weights from its own initialization, drawn on the CPU, whatever the layer is on."""
     fresh = copy.deepcopy(layer).cpu()
-    reset: Any = getattr(fresh, "reset_parameters", None)
-    if reset is not None:
-        reset()
-    else:
-        for weight in fresh.parameters(recurse=False):
-            nn.init.trunc_normal_(weight, std=0.02, a=-0.04, b=0.04)
+    draw_weights(fresh)
     return fresh
 
 
@@ -264,8 +260,9 @@ def renew(student: Student, chosen: Mapping[str, torch.Tensor], seed: int) -> No
         InputError: if only adapters train, or there are no convolutions.
     """
     generator = torch.Generator().manual_seed(seed)
+    layers = full_copies(student)
     for name, weight in kernels(student).items():
-        outputs = weight.shape[1 if isinstance(trained_copies(student)[name], _ConvTransposeNd) else 0]
+        outputs = weight.shape[1 if isinstance(layers[name], _ConvTransposeNd) else 0]
         fresh = torch.randn(weight.shape, generator=generator) * math.sqrt(2 / (outputs * weight[0, 0].numel()))
         weight.copy_(torch.where(chosen[name], fresh.to(weight), weight))
 

@@ -182,6 +182,28 @@ def load_models(
     return {role: load_weights(copy.deepcopy(network), path).to(device).eval() for role, path in weights.items()}
 
 
+@torch.no_grad()
+def draw_weights(layer: nn.Module) -> None:
+    """Draw the weights that a layer itself holds anew, from its own initialization, and reset its statistics.
+
+    Weights of a module without an initialization, such as position embeddings, are drawn from a normal distribution of
+    deviation 0.02, cut at two.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(1)
+        >>> _ = norm.running_mean.fill_(3)
+        >>> draw_weights(norm)
+        >>> norm.running_mean.item()
+        0.0
+    """
+    reset: Any = getattr(layer, "reset_parameters", None)
+    if reset is not None:
+        reset()
+        return
+    for weight in layer.parameters(recurse=False):
+        nn.init.trunc_normal_(weight, std=0.02, a=-0.04, b=0.04)
+
+
 def misfits(network: nn.Module, state: Mapping[str, torch.Tensor]) -> list[str]:
     """Every difference in names and shapes between a network and a state dict, in words."""
     ours = network.state_dict()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from ignite.engine import Events
 from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
@@ -99,14 +100,26 @@ def memorized_auc(engine: SupervisedTrainer, scorer: ScoreSubsets, trained: Sequ
     if len(loaders) < 2 or not len(scorer.loaders.get(VALIDATION, ())):
         return None
     engine.network.eval()
-    losses: list[list[float]] = []
     *known, unseen = loaders
     both: list[Any] = [ConcatDataset([loader.dataset for loader in known]), unseen.dataset]
-    for dataset in both:
-        with uncounted(engine):
-            scores = scorer.score(engine.network, _spread(dataset, unseen.batch_size), measure=False)
-        losses.append(scores.groupby(PATIENT_ID)[LOSS].mean().tolist())
-    return loss_auc(*losses)
+    with uncounted(engine):
+        scores = [scorer.score(engine.network, _spread(dataset, unseen.batch_size), measure=False) for dataset in both]
+    return scores_auc(*scores)
+
+
+def scores_auc(trained: pd.DataFrame, unseen: pd.DataFrame) -> float:
+    """The same from score tables, by the mean loss of each patient.
+
+    Args:
+        trained: `patient_id` and `loss` of cases that were trained on.
+        unseen: the same of cases that were not.
+
+    Example:
+        >>> trained = pd.DataFrame({"patient_id": ["a", "a"], "loss": [0.1, 0.5]})
+        >>> scores_auc(trained, pd.DataFrame({"patient_id": ["b", "c"], "loss": [0.2, 0.4]}))
+        0.5
+    """
+    return loss_auc(*(scores.groupby(PATIENT_ID)[LOSS].mean().tolist() for scores in (trained, unseen)))
 
 
 def _spread(dataset: Any, batch_size: int | None) -> DataLoader[Any]:

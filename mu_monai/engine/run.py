@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -61,6 +62,7 @@ from mu_monai.runs.record import (
     OfMethod,
     OfSplit,
     Parameters,
+    training_passes,
 )
 from mu_monai.runs.stamp import command_line, package_versions, told_provenance
 
@@ -287,11 +289,10 @@ class RunFolder:
         self._lock.close()
         raise error
 
-    def _share(self) -> float | None:
-        """The passes so far, as a share of those of the training that made the starting weights."""
-        folder = Path(self.teacher).parent if self.teacher else None
-        whole = read_record(folder).cost.passes if folder is not None and is_run(folder) else None
-        return self._count.passes / whole if whole else None
+    @cached_property
+    def _teacher_passes(self) -> int | None:
+        """The sample passes of the training that made the starting weights."""
+        return training_passes(Path(self.teacher).parent if self.teacher else None)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -306,8 +307,9 @@ class RunFolder:
         cpu = (
             None if self.resume else round(time.process_time() - self._cpu_began, 3)
         )  # unknown for an interrupted part
+        passes, whole = self._count.passes, self._teacher_passes
         self._note(
-            cost=Cost(passes=self._count.passes, steps=self._count.steps, share=self._share()),
+            cost=Cost(passes=passes, steps=self._count.steps, share=passes / whole if whole else None),
             seconds=round(time.monotonic() - self._clock, 3),
             cpu_seconds=cpu,
             peak_memory_mib=round(_peak_memory_mib(torch.device(self.run_record.device)), 1),

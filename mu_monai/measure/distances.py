@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from mu_monai.adapters.weights import draw_weights
 from mu_monai.keys import CASE_ID, IMAGE, MODEL, PATIENT_ID
 from mu_monai.measure.probes import Apply
 
@@ -123,12 +124,7 @@ def randomized(network: nn.Module, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(seed)
         for module in fresh.modules():
-            reset: Any = getattr(module, "reset_parameters", None)
-            if reset is not None:
-                reset()
-                continue
-            for weight in module.parameters(recurse=False):
-                nn.init.trunc_normal_(weight, std=0.02, a=-0.04, b=0.04)
+            draw_weights(module)
     return fresh.to(device).eval()
 
 

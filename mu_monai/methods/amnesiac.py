@@ -8,16 +8,13 @@ from random import Random
 import torch
 from monai.engines import SupervisedTrainer
 
-from mu_monai.keys import LOSS
+from mu_monai.keys import IMAGE, LOSS
 from mu_monai.losses.outcomes import outcome_count, shifted
 from mu_monai.methods.method import UnlearningMethod
-from mu_monai.methods.retain_fine_tuning import RetainFineTuning
-from mu_monai.methods.schedule import CONSTANT, SCHEDULES
-from mu_monai.methods.settings import OneOf, setting
 
 
 @dataclass(kw_only=True)
-class Amnesiac(RetainFineTuning):
+class Amnesiac(UnlearningMethod):
     r"""Train on the retained cases and on forget cases with a wrong label, as if they were one data set.
 
     .. math:: L = \frac{N_r \, \ell(D_r) + N_f \, \ell(D_f, \tilde y)}{N_r + N_f}, \quad
@@ -47,9 +44,6 @@ class Amnesiac(RetainFineTuning):
     paper = "Graves et al. 2021, arXiv 2010.10981"
     needs = ("retain labels", "forget labels")
     cost = "both"
-    recipe = UnlearningMethod.recipe
-
-    lr_schedule: str = setting(CONSTANT, OneOf(*SCHEDULES))
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Remember the seed that the wrong labels are drawn from."""
@@ -58,7 +52,8 @@ class Amnesiac(RetainFineTuning):
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Add the loss of a relabeled forget batch, weighted by the numbers of cases."""
-        super().on_loss(engine)
+        output = engine.state.output
+        self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
         image, label, cases = self.forget_batch(engine)
         logits = engine.inferer(image, engine.network)
         shift = torch.tensor([self._shift(case, outcome_count(logits, self.is_softmax)) for case in cases])
@@ -66,7 +61,7 @@ class Amnesiac(RetainFineTuning):
         loss = engine.loss_function(logits, wrong)
         self.record(engine, "relabeled", loss, len(image))
         retain, forget = len(engine.data_loader.dataset), len(self.forget_loader.dataset)  # type: ignore[arg-type]
-        engine.state.output[LOSS] = (retain * engine.state.output[LOSS] + forget * loss) / (retain + forget)
+        output[LOSS] = (retain * output[LOSS] + forget * loss) / (retain + forget)
 
     def _shift(self, case: str, count: int) -> int:
         """The shift of a case's label; the same in every epoch."""

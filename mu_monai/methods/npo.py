@@ -13,13 +13,11 @@ from torch.nn.functional import softplus
 from mu_monai.keys import IMAGE, LABEL, LOSS, PRED
 from mu_monai.losses.outcomes import label_outcomes, log_probabilities
 from mu_monai.methods.method import UnlearningMethod
-from mu_monai.methods.retain_fine_tuning import RetainFineTuning
-from mu_monai.methods.schedule import CONSTANT, SCHEDULES
-from mu_monai.methods.settings import POSITIVE, Interval, OneOf, setting
+from mu_monai.methods.settings import POSITIVE, Interval, setting
 
 
 @dataclass(kw_only=True)
-class NPO(RetainFineTuning):
+class NPO(UnlearningMethod):
     r"""Make the true labels of forget cases less probable than under the teacher.
 
     .. math::
@@ -51,11 +49,9 @@ class NPO(RetainFineTuning):
     paper = "Zhang et al. 2024, arXiv 2404.05868"
     needs = ("retain labels", "forget labels", "teacher")
     cost = "both"
-    recipe = UnlearningMethod.recipe
     trials = ({}, {"method::beta": 1.0}, {"method::retain_weight": 5.0}, {"learning_rate": 3e-5})
 
     beta: float = setting(0.1, POSITIVE)
-    lr_schedule: str = setting(CONSTANT, OneOf(*SCHEDULES))
     retain_weight: float = setting(1.0, Interval(0))
 
     def next_batch(self, engine: SupervisedTrainer) -> Mapping[str, Any] | None:
@@ -68,7 +64,7 @@ class NPO(RetainFineTuning):
         if not self.retain_weight:
             output[LOSS] = self._preference(engine, output[IMAGE], output[LABEL], output[PRED])
             return
-        super().on_loss(engine)
+        self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
         image, label, _ = self.forget_batch(engine)
         loss = self._preference(engine, image, label, engine.inferer(image, engine.network))
         output[LOSS] = self.retain_weight * output[LOSS] + loss

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 import torch
 from monai.engines import SupervisedTrainer
 
+from mu_monai.keys import IMAGE, LOSS
 from mu_monai.losses.outcomes import outcome_count, shifted
 from mu_monai.methods.method import UnlearningMethod
-from mu_monai.methods.retain_fine_tuning import RetainFineTuning
-from mu_monai.methods.schedule import CONSTANT, SCHEDULES
-from mu_monai.methods.settings import FLAG, OneOf, setting
+from mu_monai.methods.settings import FLAG, setting
 
 
 @dataclass(kw_only=True)
-class RandomLabels(RetainFineTuning):
+class RandomLabels(UnlearningMethod):
     r"""Each epoch is a pass over the forget cases with random labels, then one over the retained cases with their own.
 
     .. math:: L_1 = \ell(D_f, \tilde y), \quad L_2 = \ell(D_r)
@@ -44,11 +43,9 @@ class RandomLabels(RetainFineTuning):
     paper = "Golatkar et al. 2020, arXiv 1911.04933"
     needs = ("retain labels", "forget labels")
     cost = "both"
-    recipe = UnlearningMethod.recipe
     trials = ({}, {"method::include_true": True}, {"learning_rate": 3e-5}, {"learning_rate": 3e-4})
 
     include_true: bool = setting(False, FLAG)
-    lr_schedule: str = setting(CONSTANT, OneOf(*SCHEDULES))
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
         """Pass once over the forget set, with labels drawn for this epoch."""
@@ -61,6 +58,10 @@ class RandomLabels(RetainFineTuning):
             self.record(engine, "relabeled", loss, len(image))
             self.step(engine, loss)
             self.on_step(engine)
+
+    def on_loss(self, engine: SupervisedTrainer) -> None:
+        """Record the supervised loss and keep it as it is."""
+        self.record(engine, "supervised", engine.state.output[LOSS], len(engine.state.output[IMAGE]))
 
     def _drawn(self, label: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         places = logits[:, 0] if self.is_softmax else logits

@@ -226,6 +226,11 @@ def read_record(folder: str | os.PathLike[str]) -> RunRecord:
     return RunRecord.from_json(content)
 
 
+def training_passes(folder: str | os.PathLike[str] | None) -> int | None:
+    """The sample passes of a training; None if there is no such run, or it is one of an earlier version."""
+    return read_record(folder).cost.passes if folder is not None and is_run(folder) else None
+
+
 def _problems(content: Mapping[str, Any]) -> Iterator[str]:
     """Values with another shape than a run writes, and missing entries that every run must have."""
     shape: dict[str, Any] = {name: kind for name, kind in _shape(RunRecord).items() if name != "format"}

@@ -10,9 +10,9 @@ import pandas as pd
 
 from mu_monai.adapters.milestones import find_milestones
 from mu_monai.bundle.trust import STRANGER, Trust
-from mu_monai.engine.stop_at_reference import loss_auc
+from mu_monai.engine.milestones import scores_auc
 from mu_monai.errors import raise_if_any
-from mu_monai.keys import LOSS, MILESTONES_DIR, MODEL_PT, PATIENT_ID, SUBSET, TEST, TRAINING_SUBSETS, VALIDATION
+from mu_monai.keys import LOSS, MILESTONES_DIR, MODEL_PT, VALIDATION
 from mu_monai.runs import open_run
 from mu_monai.runs.scores import leading_metric
 from mu_monai.workflow.auditing.evaluation import Evaluation, open_evaluation
@@ -51,7 +51,7 @@ def milestones(
     weights = {str(epoch): str(file) for epoch, file in files.items()} | {"last": str(Path(run) / MODEL_PT)}
     evaluation = open_evaluation(run, weights, split=split, device=device, trust=trust)
     raise_if_any(_problems(evaluation))
-    trained = [subset for subset in TRAINING_SUBSETS if subset in record.subsets]
+    trained = [subset for subset in record.subsets if len(evaluation.scorer.loaders.get(subset, ()))]
     epochs = [*files, record.max_epochs]
     rows = [
         {"epoch": epoch, **_measured(evaluation, name, trained)} for epoch, name in zip(epochs, weights, strict=True)
@@ -69,13 +69,11 @@ def _problems(evaluation: Evaluation) -> Iterator[str]:
 
 def _measured(evaluation: Evaluation, name: str, trained: list[str]) -> dict[str, Any]:
     scorer, network = evaluation.scorer, evaluation.models[name].eval()
-    tables = [
-        scorer.score(network, loader, measure=False).assign(**{SUBSET: subset})
-        for subset, loader in scorer.loaders.items()
-        if subset in (*trained, VALIDATION) and subset != TEST and len(loader)
-    ]
-    scores = pd.concat(tables, ignore_index=True)
-    unseen = scores[scores[SUBSET] == VALIDATION]
-    losses = [part.groupby(PATIENT_ID)[LOSS].mean().tolist() for part in (scores[scores[SUBSET] != VALIDATION], unseen)]
-    metric = leading_metric(scores)
-    return {metric: unseen[metric].mean(), LOSS: unseen[LOSS].mean(), "auc": loss_auc(*losses)}
+    known, unseen = (
+        pd.concat(
+            [scorer.score(network, scorer.loaders[subset], measure=False) for subset in subsets], ignore_index=True
+        )
+        for subsets in (trained, [VALIDATION])
+    )
+    metric = leading_metric(unseen)
+    return {metric: unseen[metric].mean(), LOSS: unseen[LOSS].mean(), "auc": scores_auc(known, unseen)}

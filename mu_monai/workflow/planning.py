@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -19,6 +18,7 @@ from monai.engines import SupervisedTrainer
 from mu_monai.bundle.config import run_config
 from mu_monai.engine import count_of
 from mu_monai.methods import UnlearningMethod
+from mu_monai.workflow.quiet import quiet
 
 _STEPS = 4  # the first is not timed: it warms up
 _ENDLESS = 10**9
@@ -48,17 +48,6 @@ class Plan:
             f"the run would take at most {self.steps} steps and {self.passes} sample passes{share}, about "
             f"{self.seconds:.0f} s here besides its scores, and {self.disk / 1e6:.1f} MB of disk"
         )
-
-
-@contextmanager
-def _without_messages() -> Iterator[None]:
-    logger = logging.getLogger("mu_monai")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 @dataclass
@@ -114,7 +103,7 @@ def planned(
             **{"run_dir": str(Path(place) / "run"), "resume": False, "quiet": True, "score_interval": _ENDLESS},
             **{"epoch_length": _STEPS, "run": ["$@train::trainer.run()"]},
         }
-        with _without_messages():  # those of a run that ends after a few steps
+        with quiet("mu_monai", logging.ERROR):  # those of a run that ends after a few steps
             run_config(files, {**overrides, **short}, before)
         disk = sum(file.stat().st_size for file in Path(place).rglob("*") if file.is_file())
     plan = _whole(trial, parts["trainer"], parts["method"], parser)

@@ -12,12 +12,12 @@ from monai.bundle import ConfigParser
 from mu_monai.adapters.milestones import find_milestones
 from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import read_config
+from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.engine.cost import TRAINED
 from mu_monai.errors import InputError
 from mu_monai.keys import MILESTONES_DIR
 from mu_monai.methods import UnlearningMethod
 from mu_monai.methods.registry import imported, method_named
-from mu_monai.runs import is_run, read_record
 from mu_monai.runs.origin import target_of
 
 FORGET_CLASSES = "forget_classes"
@@ -85,18 +85,18 @@ def milestone_options(
 
 
 def milestone_problems(
-    kind: type[UnlearningMethod] | None, folder: str | Path | None, parser: ConfigParser
+    kind: type[UnlearningMethod] | None, folder: str | Path | None, config: LayeredConfig
 ) -> list[str]:
     """Why a method cannot have the milestones that it needs, or why a folder of them is of no use.
 
     Args:
         kind: the method.
         folder: what `--milestones` said.
-        parser: the config with all options.
+        config: all options.
     """
     if not needs_milestones(kind):
         return [] if folder is None else ["--milestones is only for methods that need them, such as rewind; omit it"]
-    where = parser.get("method").get("milestones")
+    where = config.read().get("method").get("milestones")
     if where is None:
         return [
             "the method starts from the weights of an earlier epoch, and the teacher's run has none: give their folder "
@@ -110,20 +110,19 @@ def milestone_problems(
 
 
 def budget_options(
-    budget: float | None, kind: type[UnlearningMethod] | None, teacher: str | Path | None, parser: ConfigParser
+    budget: float | None, kind: type[UnlearningMethod] | None, passes: int | None, config: LayeredConfig
 ) -> dict[str, Any]:
     """A share of the teacher's training as a limit in sample passes; methods that can use all of it are given steps.
 
     Args:
         budget: the share, such as 0.05; None for no limit.
         kind: the method.
-        teacher: the teacher's run.
-        parser: the config with all other options, for its batches and epochs.
+        passes: the sample passes of the teacher's training; None if they are not known.
+        config: all other options, for batches and epochs.
     """
-    passes = training_passes(teacher)
     if budget is None or passes is None or budget < 0:
         return {}
-    limit = int(budget * passes)
+    limit, parser = int(budget * passes), config.read()
     options: dict[str, Any] = {"method::budget": limit}
     batch, epochs, length = (parser.get(name) for name in ("batch_size", "max_epochs", "epoch_length"))
     if limit and kind is not None and kind.fills_budget and all(isinstance(n, int) for n in (batch, epochs, length)):
@@ -133,21 +132,16 @@ def budget_options(
     return options
 
 
-def budget_problems(budget: float | None, teacher: str | Path | None) -> list[str]:
-    """Why a run cannot be limited to a share of its teacher's training."""
+def budget_problems(budget: float | None, passes: int | None, teacher: str | Path | None) -> list[str]:
+    """Why a run cannot be limited to a share of its teacher's training, which took so many sample passes."""
     if budget is None:
         return []
     if not 0 <= budget <= 1:
         return [f"--budget {budget:g} is not allowed; give a share of the teacher's training in [0, 1], such as 0.05"]
-    if training_passes(teacher) is None:
+    if passes is None:
         return [
             f"--budget is a share of the teacher's training, and what that took is not known: the teacher "
             f"({teacher or 'that of the bundle'}) is not a run, or was made by an earlier version; give a number of "
             "sample passes instead, with --set method#budget=2000"
         ]
     return []
-
-
-def training_passes(teacher: str | Path | None) -> int | None:
-    """The sample passes of the training that made a teacher; None if they are not known."""
-    return read_record(teacher).cost.passes if teacher is not None and is_run(teacher) else None

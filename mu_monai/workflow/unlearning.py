@@ -20,6 +20,7 @@ from mu_monai.keys import FORGET, MODEL_PT, RETAIN, TEST, TRAINING_SUBSETS, VALI
 from mu_monai.lock import writes
 from mu_monai.methods.registry import imported, method_named, registered
 from mu_monai.runs import is_run, read_record
+from mu_monai.runs.record import training_passes
 from mu_monai.workflow.checks import (
     class_problems,
     classes_to_forget,
@@ -43,7 +44,6 @@ from mu_monai.workflow.recipe import (
     milestone_problems,
     own_settings,
     recipe_of,
-    training_passes,
 )
 
 logger = logging.getLogger(__name__)
@@ -119,7 +119,8 @@ def unlearn(
         config.lay("recipe", recipe_of(kind, source, config.read("recipe")))
     used = kind or configured(config.read())
     config.lay("options", milestone_options(used, teacher, milestones))
-    config.lay("options", budget_options(budget, used, teacher, config.read()))
+    whole = training_passes(teacher)
+    config.lay("options", budget_options(budget, used, whole, config))
     parser, overrides = config.read("recipe"), config.overrides
     if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
         overrides["preset"] = f"{parser.get('preset')}, changed"
@@ -132,7 +133,7 @@ def unlearn(
         lambda: broken or trained_otherwise(opened, teacher) + mask_class_problems(parser, overrides, opened),
         lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": source.folder}),
         lambda: place_problems({"--milestones": milestones}),
-        lambda: milestone_problems(used, milestones, config.read()) + budget_problems(budget, teacher),
+        lambda: milestone_problems(used, milestones, config) + budget_problems(budget, whole, teacher),
         lambda: device_problems(device),
         lambda: number_problems(overrides),
     )
@@ -142,7 +143,7 @@ def unlearn(
     raise_if_any(problems)
     _warn_of_condition(parser, opened)
     if plan:
-        logger.info("%s", planned(config.files, overrides, parser, training_passes(teacher)))
+        logger.info("%s", planned(config.files, overrides, parser, whole))
     else:
         run_config(config.files, overrides)
     return Path(out)

@@ -7,8 +7,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from mu_monai.workflow.auditing.judging import audit
 from mu_monai.workflow.auditing.shadows import OVERLAY_JSON, changed_settings, complete, digest, training_digest
 from mu_monai.workflow.comparing.plan import Entry, Plan
 from mu_monai.workflow.options import AuditOptions
+from mu_monai.workflow.quiet import quiet
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
 
@@ -186,22 +186,10 @@ def _made(folder: Path, make: Callable[[Path, bool], Path], name: str, trust: Tr
     if not is_complete(folder):
         gc.collect()  # leftovers of the previous run would count as memory of this one
         began = time.monotonic()
-        with _silent():
+        with quiet("mu_monai.engine"):  # `run.json` holds a run's warnings, and the page shows them
             complete(folder, make, trust)
         logger.info("%s: %.1f s", name, time.monotonic() - began)
     return folder
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep a run's warnings out of the progress lines: `run.json` holds them, and the page shows them."""
-    engine = logging.getLogger("mu_monai.engine")
-    level = engine.level
-    engine.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        engine.setLevel(level)
 
 
 def _is_current(plan: Plan, file: Path, run: Path, reference: Path) -> bool:
