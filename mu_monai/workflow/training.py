@@ -71,7 +71,7 @@ def train(
     problems += collect(
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: broken or mask_class_problems(parser, overrides, opened),
-        lambda: place_problems({"--out": out, "--split": split, "BUNDLE": config.bundle.folder}),
+        lambda: place_problems({"--out": out, "--split": split, "BUNDLE": config.bundle.place}),
         lambda: device_problems(device),
         lambda: number_problems(overrides),
     )

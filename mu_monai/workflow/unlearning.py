@@ -131,7 +131,7 @@ def unlearn(
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: never_learned(names, teacher) + unable_problems(names, parser, overrides),
         lambda: broken or trained_otherwise(opened, teacher) + mask_class_problems(parser, overrides, opened),
-        lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": source.folder}),
+        lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": source.place}),
         lambda: place_problems({"--milestones": milestones}),
         lambda: milestone_problems(used, milestones, config) + budget_problems(budget, whole, teacher),
         lambda: device_problems(device),

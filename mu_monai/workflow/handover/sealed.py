@@ -147,8 +147,8 @@ def own_file(bundle: Bundle, name: str) -> Path:
     Raises:
         InputError: if it is a link, or inside one: the target is not part of the bundle.
     """
-    path = bundle.folder / name
-    if path.resolve() != bundle.folder.resolve() / name:
+    path = bundle.place / name
+    if path.resolve() != bundle.place.resolve() / name:
         raise InputError(
             f"'{path}' is a link to '{path.resolve()}', and a release contains no files from elsewhere; put the file "
             "itself into the bundle"
