@@ -104,6 +104,11 @@ class Bundle:
         Raises:
             InputError: if a file is missing.
         """
+        if self.adopted is not None and name == "inference" and not self.has(name):
+            raise InputError(
+                f"'{self.adopted}' has no inference config with one SupervisedEvaluator, so how it predicts is not "
+                "known; add configs/inference.json, as MONAI's model zoo has it"
+            )
         files, problems = [], []
         for config in (name, *overlays):
             file = next((path for path in (self.configs / f"{config}.json", Path(config)) if path.is_file()), None)

@@ -73,14 +73,12 @@ def indexed(cases: Cases, classes: Sequence[str] | None) -> dict[str, list[dict[
         numbers = {name: int(name) for name in names}
     unknown = sorted(names - numbers.keys())
     if unknown:
-        known = ", ".join(map(repr, classes)) if classes else "not known, since the bundle's metadata.json has no names"
+        known = ", ".join(map(repr, classes)) if classes else "its metadata.json has no names"
         raise InputError(
-            f"the labels {', '.join(map(repr, unknown[:8]))} are not classes of the bundle ({known}); give the names in the "
-            "order of the network's outputs: --set classes='[\"first\", \"second\"]'"
+            f"the labels {', '.join(map(repr, unknown[:8]))} are not classes of the bundle ({known}); give the names in "
+            'the order of the network\'s outputs: --set classes=\'["first", "second"]\''
         )
-    return {
-        name: [{**case, LABEL: numbers[str(case[LABEL])]} for case in part] for name, part in cases.items()
-    }
+    return {name: [{**case, LABEL: numbers[str(case[LABEL])]} for case in part] for name, part in cases.items()}
 
 
 def _name_problem(name: str, classes: Sequence[str]) -> str:

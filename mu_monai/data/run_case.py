@@ -37,8 +37,8 @@ class RunCased(Transform):
         missing = [key for key in (IMAGE, LABEL, CASE_ID, PATIENT_ID) if key not in case]
         if missing:
             raise InputError(
-                f"the bundle's transforms remove {', '.join(missing)} from a case, and runs need it; keep it, for example "
-                "by naming it in SelectItemsd"
+                f"the bundle's transforms remove {', '.join(missing)} from a case, and runs need it; keep it, for "
+                "example by naming it in SelectItemsd"
             )
         image, label = (_plain(case[key]) for key in (IMAGE, LABEL))
         if self.index:

@@ -162,8 +162,8 @@ def _is_of_regions(logits: torch.Tensor, label: torch.Tensor, softmax: bool | No
     exclusive = softmax is not False and bool((label.sum(1) == 1).all())
     if softmax or exclusive:
         raise InputError(
-            f"the label has {label.shape[1]} channels, as classes that exclude each other do after one-hot coding; give it "
-            "as class indices in one channel, or, if the channels are regions that may overlap, say softmax=false"
+            f"the label has {label.shape[1]} channels, as classes that exclude each other have in one-hot coding; give "
+            "it as class indices in one channel or, if the channels are regions that may overlap, say softmax=false"
         )
     return True
 

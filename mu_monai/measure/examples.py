@@ -50,8 +50,9 @@ def write_examples(
         target: the archive: `case_id`, `subset`, `image` `(n, H, W, C)` bytes with 1 or 3 channels and, for masks,
             `label` `(n, H, W)` and per model the probabilities of any foreground `(n, H, W)`; for classes, `label`
             `(n,)` as names, per model the probabilities `(n, K)`, and `classes` `(K,)`. Of regions that may overlap,
-            images show where any of them is, and volumes the smaller one on top. For masks of volumes a row is a view of `plane` and `position`, `label` and the models hold class indices, and there are `classes`,
-            `spacing` and, where there is one model alone, its whole answers `volume_0` ... of each case.
+            images show where any of them is, and volumes the smaller one on top. For masks of volumes a row is a view
+            of `plane` and `position`, `label` and the models hold class indices, and there are `classes`, `spacing`
+            and, where there is one model alone, its whole answers `volume_0` ... of each case.
         device: where the models are.
         classes: the names of the classes; by default their numbers, and `background` and `foreground` for one channel.
         inferer: how a model is applied to a whole volume, such as a sliding window; by default at once.

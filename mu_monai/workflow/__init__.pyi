@@ -5,6 +5,7 @@ from .auditing.judging import audit
 from .auditing.summarizing import audit_summary
 from .bundling.checking import check_bundle
 from .bundling.creating import new_bundle
+from .bundling.inspecting import adopt_bundle, code_of, inspect_bundle
 from .comparing.comparing import compare, comparison_summary
 from .composing import compose
 from .demonstrating import demo
@@ -28,15 +29,18 @@ __all__ = [
     "CompareOptions",
     "ForgetChoice",
     "adopt",
+    "adopt_bundle",
     "audit",
     "audit_summary",
     "check_bundle",
+    "code_of",
     "compare",
     "comparison_summary",
     "compose",
     "cost_in_words",
     "demo",
     "evaluate",
+    "inspect_bundle",
     "merge",
     "methods",
     "milestones",

@@ -11,6 +11,7 @@ from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.errors import collect, raise_if_any
 from mu_monai.keys import RETAIN, TRAINING_SUBSETS
 from mu_monai.lock import writes
+from mu_monai.workflow.bundling.trying import tried_problems
 from mu_monai.workflow.checks import (
     class_problems,
     device_problems,
@@ -75,6 +76,6 @@ def train(
         lambda: device_problems(device),
         lambda: number_problems(overrides),
     )
-    raise_if_any(problems)
+    raise_if_any(problems or tried_problems(config))
     run_config(config.files, overrides)
     return Path(out)

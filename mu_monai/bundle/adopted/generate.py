@@ -163,6 +163,7 @@ def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
         preset=None,
         run_dir=f"runs/{parts.folder.name}-unlearned",
         teacher="$@bundle_root + '/models/model.pt'",
+        teacher_passes=None,
         max_epochs=15,
         batch_size=parts.numbers["batch_size"],
         learning_rate=1e-4,
@@ -201,7 +202,7 @@ def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
             "schedule": "joint",
         },
         scorer={**common.values["scorer"], "interval": "@score_interval"},
-        run_folder=_run_folder(parts, subsets=[RETAIN, FORGET], method="@method", teacher="@teacher", preset="@preset"),
+        run_folder=_run_folder(parts, subsets=[RETAIN, FORGET], **_RECORDED),
         handlers=[_FIRST[0], "@method", *_FIRST[1:], "@scorer", "@run_folder"],
         train=_training(common, f"@cases['{RETAIN}']", epoch_length="@epoch_length"),
         initialize=["$monai.utils.set_determinism(seed=@seed)"],
@@ -209,6 +210,7 @@ def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
     )
 
 
+_RECORDED = {name: f"@{name}" for name in ("method", "teacher", "teacher_passes", "preset")}
 _FIRST: list[Any] = [
     {"_target_": "mu_monai.engine.Reseed", "seed": "@seed"},
     {"_target_": "mu_monai.engine.StopOnNonFinite"},

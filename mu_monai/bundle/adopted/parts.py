@@ -82,7 +82,9 @@ def find_parts(folder: Path) -> Parts:
     """
     file = config_file(folder, "train")
     if file is None:
-        raise InputError(f"'{folder}' cannot be adopted: it has {_NO_TRAINING}; use a bundle that was trained with MONAI")
+        raise InputError(
+            f"'{folder}' cannot be adopted: it has {_NO_TRAINING}; use a bundle that was trained with MONAI"
+        )
     config = SourceConfig(folder, file)
     trainer = _trainer(folder, config)
     metadata = folder / "configs" / "metadata.json"
@@ -106,8 +108,8 @@ def _trainer(folder: Path, config: SourceConfig) -> Mapping[str, Any]:
         return trainer
     if places:
         raise InputError(
-            f"'{folder}' cannot be adopted: it has {len(places)} trainers ({', '.join(places)}), and which of them trains "
-            "the model is not known; keep one in its train config"
+            f"'{folder}' cannot be adopted: it has {len(places)} trainers ({', '.join(places)}), and which of them "
+            "trains the model is not known; keep one in its train config"
         )
     others = [target for _, target in config.targets() if target.endswith(("Trainer", "Workflow", "AlgoEnsemble"))]
     why = f"its trainer is {others[0]}" if others else "no part of its train config is a trainer"
@@ -121,8 +123,8 @@ def _loop_problems(trainer: Mapping[str, Any]) -> Iterator[str]:
     for name in _OWN_LOOPS:
         if trainer.get(name) is not None:
             yield (
-                f"its trainer has a {name} of its own ({trainer[name]!r:.60}), so what an iteration does is not known; only "
-                "trainers with MONAI's iteration can be adopted"
+                f"its trainer has a {name} of its own ({trainer[name]!r:.60}), so what an iteration does is not known; "
+                "only trainers with MONAI's iteration can be adopted"
             )
 
 
@@ -160,8 +162,8 @@ def _loaded(parts: Parts, config: SourceConfig, loader: Any, part: str, argument
     transform, where = config.argument(dataset, "transform")
     if transform is None:
         yield (
-            f"its {argument} does not lead to a transform through `dataset` and `transform`, so how a case is read is not "
-            "known; name a MONAI DataLoader with a data set that has a transform"
+            f"its {argument} does not lead to a transform through `dataset` and `transform`, so how a case is read is "
+            "not known; name a MONAI DataLoader with a data set that has a transform"
         )
         return
     setattr(parts, part, transform)
@@ -185,8 +187,8 @@ def _evaluated(parts: Parts, file: Path) -> Iterator[str]:
             yield from _loaded(parts, config, loader, "transform", "val_data_loader")
             return
     yield (
-        f"it has no {EVALUATOR} in its train or evaluate config, so how cases are read without augmentation is not known; "
-        "add one to its train config"
+        f"it has no {EVALUATOR} in its train or evaluate config, so how cases are read without augmentation is not "
+        "known; add one to its train config"
     )
 
 
@@ -204,8 +206,8 @@ def _describe(parts: Parts, trainer: Mapping[str, Any]) -> None:
     parts.task = CLASSIFICATION if read and LABEL not in read else SEGMENTATION
     if not read:
         raise InputError(
-            f"'{parts.folder}' cannot be adopted: no step of its transforms reads a file (LoadImaged), so its cases are "
-            "arrays, slides or points; export each case as an image and a label file, and read them with LoadImaged"
+            f"'{parts.folder}' cannot be adopted: no step of its transforms reads a file (LoadImaged), so its cases "
+            "are arrays, slides or points; export each case as an image and a label file, and read them with LoadImaged"
         )
     parts.columns = sorted(read - {IMAGE, LABEL})
     if parts.columns:
@@ -225,7 +227,9 @@ def _describe(parts: Parts, trainer: Mapping[str, Any]) -> None:
     parts.spacing = _spacing(parts)
     for name, what in {"amp": "mixed precision", "postprocessing": None, "key_train_metric": None}.items():
         if what and config.evaluated(config.argument(trainer, name)[0]):
-            parts.notes.append(f"{what} of the trainer is not used: runs compute in 32 bits, so that they can be repeated")
+            parts.notes.append(
+                f"{what} of the trainer is not used: runs compute in 32 bits, so that they can be repeated"
+            )
     if "LrScheduleHandler" in {target.rpartition(".")[2] for _, target in config.targets()}:
         parts.notes.append("the schedule of the learning rate is not used; handlers and metrics neither")
 

@@ -70,8 +70,8 @@ class SourceConfig:
             self.parser.resolve_macro_and_relative_ids()
         except Exception as error:  # JSON, YAML and MONAI each raise their own
             raise InputError(
-                f"'{' and '.join(map(str, files))}' cannot be read as a MONAI config ({type(error).__name__}: {error}); "
-                "correct it, or put the file that it refers to beside it"
+                f"'{' and '.join(map(str, files))}' cannot be read as a MONAI config ({type(error).__name__}: "
+                f"{error}); correct it, or put the file that it refers to beside it"
             ) from error
         self._running: ConfigParser | None = None
 
