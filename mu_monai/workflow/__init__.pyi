@@ -11,6 +11,7 @@ from .composing import compose
 from .demonstrating import demo
 from .evaluating import evaluate
 from .handover.releasing import merge, release, revert
+from .handover.sealed import released_bundle
 from .handover.signing import signed
 from .handover.verifying import verify
 from .listing_methods import methods
@@ -48,6 +49,7 @@ __all__ = [
     "new_bundle",
     "predict",
     "release",
+    "released_bundle",
     "report",
     "revert",
     "signed",
