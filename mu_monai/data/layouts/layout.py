@@ -59,6 +59,7 @@ class Source:
         label_set: the chosen annotator, for layouts with several.
         classes: names of the values 0, 1, 2 ... of the masks, if the source gives them.
         salt: the salt of the hashed identifiers, for layouts that hash them; see `pseudonym`.
+        held_out: the ids of the cases that the model was not trained on, if the source says so.
     """
 
     manifest: pd.DataFrame
@@ -67,6 +68,7 @@ class Source:
     label_set: str | None = None
     classes: tuple[str, ...] = ()
     salt: str | None = None
+    held_out: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
