@@ -270,7 +270,7 @@ def misfits(network: nn.Module, state: Mapping[str, torch.Tensor]) -> list[str]:
     if holder is not None:
         return [
             f"its names begin with '{holder}', as where a module such as Lightning's holds the network; save the "
-            f"network's own: torch.save({{name.removeprefix('{holder}'): value for name, value in state.items()}}, path)"
+            f"network's own: torch.save({{name.removeprefix('{holder}'): x for name, x in state.items()}}, path)"
         ]
     problems = [
         f"'{name}' has shape {tuple(state[name].shape)} in the file and {tuple(ours[name].shape)} in the network"
