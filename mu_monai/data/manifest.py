@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from mu_monai.data.case_files import image_files
 from mu_monai.data.pictures import opened
 from mu_monai.data.volumes.files import VOLUME_SUFFIXES, is_volume, volume_problems
 from mu_monai.errors import InputError, raise_if_any
@@ -75,7 +76,8 @@ def check_manifest(manifest: pd.DataFrame, *, allow_repeated_ids: bool = False) 
     """Check a manifest and every file that it names, and report all problems at once.
 
     Args:
-        manifest: the table; a label with an image suffix is a mask file, any other is a class name.
+        manifest: the table; an image is a path, or several of one case; a label with an image suffix is a mask file,
+            any other is a class name.
         allow_repeated_ids: leave case ids that occur more than once to the duplicates policy of `make_split`.
 
     Raises:
@@ -156,25 +158,30 @@ def _row_names(manifest: pd.DataFrame) -> list[str]:
 def _file_problems(manifest: pd.DataFrame) -> list[str]:
     rows = _row_names(manifest)
     labels = manifest[LABEL].where(is_file_label(manifest[LABEL]), "").astype(str)
-    images = manifest[IMAGE].fillna("").astype(str)
+    images = [[str(file) for file in image_files(image) if not pd.isna(file) and file] for image in manifest[IMAGE]]
+    first = pd.Series([next(iter(files), "") for files in images], index=manifest.index)
     problems: dict[int, list[str]] = {}
-    volumes = np.flatnonzero(images.map(is_volume) | labels.map(is_volume))
+    volumes = np.flatnonzero(first.map(is_volume) | labels.map(is_volume))
     pictures = np.setdiff1d(np.arange(len(rows)), volumes)
     with ThreadPoolExecutor() as pool:
-        problems |= zip(pictures, pool.map(_pair_problems, images.iloc[pictures], labels.iloc[pictures]), strict=True)
-    columns = ([column[number] for number in volumes] for column in (images.tolist(), labels.tolist(), rows))
-    problems |= zip(volumes, volume_problems(*columns), strict=True)
+        pairs = pool.map(_pair_problems, [images[number] for number in pictures], labels.iloc[pictures])
+        problems |= zip(pictures, pairs, strict=True)
+    of_volumes = volume_problems(
+        [images[number] for number in volumes], labels.iloc[volumes].tolist(), [rows[number] for number in volumes]
+    )
+    problems |= zip(volumes, of_volumes, strict=True)
     return [f"{row}: {problem}" for number, row in enumerate(rows) for problem in problems[number]]
 
 
-def _pair_problems(image: str, label: str) -> list[str]:
+def _pair_problems(images: Sequence[str], label: str) -> list[str]:
     problems: list[str] = []
-    picture = _open("image", image, problems, _without_pixels) if image else None
+    pictures = {image: _open("image", image, problems, _without_pixels) for image in images}
     mask = _open("mask", label, problems, np.asarray) if label else None
-    if picture is not None and mask is not None and picture.shape[:2] != mask.shape[:2]:
-        problems.append(
-            f"mask {label!r} is {_extent(mask)} but its image {image!r} is {_extent(picture)}; give both the same size"
-        )
+    problems += [
+        f"mask {label!r} is {_extent(mask)} but its image {image!r} is {_extent(picture)}; give both the same size"
+        for image, picture in pictures.items()
+        if picture is not None and mask is not None and picture.shape[:2] != mask.shape[:2]
+    ]
     if mask is not None:
         problems += _mask_problems(label, mask)
     return problems

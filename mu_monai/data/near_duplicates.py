@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mu_monai.data.case_files import image_files
 from mu_monai.data.pictures import opened
 from mu_monai.data.volumes.files import is_volume
 from mu_monai.keys import CASE_ID, FORGET, IMAGE, SUBSET
@@ -28,7 +29,7 @@ def find_near_duplicates(table: pd.DataFrame, max_distance: int = NEAR_BITS) -> 
     (ISIC) and 48 (CHASE_DB1). Cropped, rotated or mirrored copies are not found.
 
     Args:
-        table: the manifest with its `subset` column; volumes are skipped.
+        table: the manifest with its `subset` column; volumes are skipped, and of several files the first is compared.
         max_distance: the largest Hamming distance to report, in bits out of 256.
 
     Returns:
@@ -36,6 +37,7 @@ def find_near_duplicates(table: pd.DataFrame, max_distance: int = NEAR_BITS) -> 
 
     Source: the discrete cosine transform hash of the `imagehash` library.
     """
+    table = table.assign(**{IMAGE: [image_files(image)[0] for image in table[IMAGE]]})
     table = table[~table[IMAGE].map(is_volume)]
     forget, others = table[table[SUBSET] == FORGET], table[table[SUBSET] != FORGET]
     if forget.empty or others.empty:
