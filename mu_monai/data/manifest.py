@@ -24,7 +24,8 @@ from mu_monai.tables import is_formula, read_table
 _log = logging.getLogger(__name__)
 
 COLUMNS = (CASE_ID, PATIENT_ID, IMAGE, LABEL)
-FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", *VOLUME_SUFFIXES)
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+FILE_SUFFIXES = (*PICTURE_SUFFIXES, *VOLUME_SUFFIXES)
 _BINARY = ({0, 1}, {0, 255})
 _JPEG_REACH = 40  # how far JPEG compression at usual qualities was seen to move a mask's pixels from 0 and 255
 
