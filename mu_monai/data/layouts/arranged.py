@@ -57,6 +57,9 @@ def read_arrangement(reading: Reading, arrangement: Arrangement) -> pd.DataFrame
             f"no image in {str(listing.root)!r} has the pattern {' or '.join(map(repr, arrangement.images))}; "
             f"{_examples(listing)}"
         )
+    if cases.aside:
+        _log.info("%d files are not for training in this layout, such as '%s'", len(cases.aside), cases.aside[0])
+        reading.told.update(cases.aside)
     channels, lacking = channels_of(cases)
     raise_if_any([*_double_problems(cases, arrangement), *lacking])
     images = {case: [files[channel][0] for channel in channels] for case, files in cases.images.items()}
@@ -100,14 +103,18 @@ def show_patients(manifest: pd.DataFrame) -> None:
 
 def _labeled(firsts: dict[str, Path], cases: Cases, arrangement: Arrangement, reading: Reading) -> pd.DataFrame:
     """A manifest of the first image of each case and its label, without patients."""
-    several = [case for case, files in cases.labels.items() if len(files) > 1]
-    if arrangement.several:
-        reading.leave_out("cases have several label files", several)
-        firsts = {case: file for case, file in firsts.items() if case not in several}
-    labels = {case: files[0] for case, files in cases.labels.items() if len(files) == 1}
+    several = [case for case in firsts if len(cases.labels.get(case, ())) > 1]
+    labels = {case: files[0] for case, files in cases.labels.items() if case not in several}
+    unlabeled = [case for case in firsts if case not in cases.labels]
+    absent: list[str] = []
+    if several:
+        reading.leave_out("images have several label files", [firsts[case] for case in several])
+        absent += several
     if labels.keys() & firsts.keys() and not arrangement.complete:
-        reading.leave_out("images have no label", [firsts[case] for case in firsts if case not in labels])
-        firsts = {case: file for case, file in firsts.items() if case in labels}
+        reading.leave_out("images have no label", [firsts[case] for case in unlabeled])
+        absent += unlabeled
+    firsts = {case: file for case, file in firsts.items() if case not in absent}
+    reading.told.update(file for case in absent for file in cases.files_of(case))
     expected = arrangement.expected or " or ".join(arrangement.labels)
     kind = "label" if all(is_volume(str(file)) for file in firsts.values()) else "mask"
     manifest = pair(firsts, labels, expected.replace(f"{{{SET}}}", reading.label_set or ""), kind)

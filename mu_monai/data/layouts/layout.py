@@ -142,7 +142,7 @@ def read_layout(
         show_patients(manifest)
     if listing.links:
         _log.info("%d links are followed, such as '%s'", len(listing.links), listing.links[0])
-    left = [*reading.left_out, *leftovers(listing, manifest, kind.own)]
+    left = [*reading.left_out, *leftovers(reading, manifest, kind.own)]
     raise_if_any(left if strict else [])
     for sentence in left:
         _log.warning(sentence)

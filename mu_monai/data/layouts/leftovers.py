@@ -8,21 +8,26 @@ import re
 import pandas as pd
 
 from mu_monai.data.case_files import image_files
-from mu_monai.data.layouts.listing import Listing, left_out, suffix_of
+from mu_monai.data.layouts.listing import Reading, left_out, suffix_of
 from mu_monai.keys import IMAGE, LABEL
 
 _ALWAYS_READ = r"metadata\.csv"
 
 
-def leftovers(listing: Listing, manifest: pd.DataFrame, own: str = "") -> list[str]:
+def leftovers(reading: Reading, manifest: pd.DataFrame, own: str = "") -> list[str]:
     """One sentence for each kind of file that belongs to no case, with number and first name.
 
     Args:
-        listing: the folder.
+        reading: the folder, and what was already counted.
         manifest: its cases, with absolute paths.
         own: an expression for the names of files that the layout reads besides.
     """
-    used = {*(file for image in manifest[IMAGE] for file in image_files(image)), *manifest[LABEL]}
+    listing = reading.listing
+    used = {
+        *map(os.path.abspath, reading.told),
+        *(file for image in manifest[IMAGE] for file in image_files(image)),
+        *manifest[LABEL],
+    }
     read = re.compile(f"{_ALWAYS_READ}|{own}", re.IGNORECASE)
     unused = [
         path

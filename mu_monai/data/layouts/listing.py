@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,16 +40,19 @@ class Reading:
         label_set: the chosen label set, for layouts with several.
         salt: the salt of the hashed identifiers, for layouts that hash them.
         left_out: grows by one sentence for each kind of thing that is left out.
+        told: files and folders that belong to no case and are already counted.
     """
 
     listing: Listing
     label_set: str | None = None
     salt: str | None = None
     left_out: list[str] = field(default_factory=list)
+    told: set[Path] = field(default_factory=set)
 
-    def leave_out(self, what: str, names: Iterable[object]) -> None:
-        """Remember what is left out; nothing happens without names."""
+    def leave_out(self, what: str, names: Collection[object]) -> None:
+        """Remember what is left out; files and folders among the names are then not counted again."""
         self.left_out.extend(left_out(what, names))
+        self.told.update(name for name in names if isinstance(name, Path))
 
 
 def left_out(what: str, names: Iterable[object]) -> list[str]:

@@ -105,11 +105,17 @@ class Cases:
         images: the files of each case by channel, which is empty where there is only one; there should be one of each.
         labels: the label files of each case; there should be one.
         fields: the fields of the image of each case.
+        aside: files that are known to be neither, and labels of other label sets.
     """
 
     images: Mapping[str, Mapping[str, Sequence[Path]]]
     labels: Mapping[str, Sequence[Path]]
     fields: Mapping[str, Fields]
+    aside: Sequence[Path]
+
+    def files_of(self, case: str) -> list[Path]:
+        """All files of a case."""
+        return [*(file for files in self.images.get(case, {}).values() for file in files), *self.labels.get(case, ())]
 
 
 def find_cases(listing: Listing, arrangement: Arrangement, label_set: str | None = None) -> Cases:
@@ -136,7 +142,8 @@ def find_cases(listing: Listing, arrangement: Arrangement, label_set: str | None
     aside = _matches(listing, map(Pattern, arrangement.aside), ())
     of_labels = _matches(listing, labels, aside)
     of_images = _matches(listing, images, {*aside, *of_labels})
-    of_labels = {path: found for path, found in of_labels.items() if label_set in (None, found.get(SET, label_set))}
+    other_sets = [path for path, found in of_labels.items() if label_set not in (None, found.get(SET, label_set))]
+    of_labels = {path: found for path, found in of_labels.items() if path not in set(other_sets)}
     shared = [name for name in images[0].names if all(name in pattern.names for pattern in (*images, *labels))]
     shared = [name for name in shared if name not in (CHANNEL, EXTENSION, SET)]
     keys = {path: tuple(found[name] for name in shared) for path, found in (*of_images.items(), *of_labels.items())}
@@ -149,7 +156,12 @@ def find_cases(listing: Listing, arrangement: Arrangement, label_set: str | None
     for path in of_labels:
         found_labels.setdefault(ids[keys[path]], []).append(listing.files[path])
     fields = {ids[keys[path]]: found for path, found in reversed(of_images.items())}  # of its first file
-    return Cases(images=found_images, labels=found_labels, fields=fields)
+    return Cases(
+        images=found_images,
+        labels=found_labels,
+        fields=fields,
+        aside=[listing.files[path] for path in (*aside, *other_sets)],
+    )
 
 
 def label_sets_of(listing: Listing, arrangement: Arrangement) -> list[str]:

@@ -108,9 +108,9 @@ def read_tabled(reading: Reading, tabled: Tabled) -> pd.DataFrame:
     files = {name: same[0] for name, same in named.items()}
     empty = table[LABEL].isna() | (table[LABEL].astype(str).str.strip() == "")
     absent = ~table[CASE_ID].isin(set(files))
-    unknown = [path for path in pictures if stem_of(path) not in set(table[CASE_ID])]
-    reading.leave_out("rows of the table have no picture", table[CASE_ID][absent])
-    reading.leave_out("pictures have no class in the table", table[CASE_ID][empty & ~absent])
+    unknown = [file for name, file in files.items() if name not in set(table[CASE_ID])]
+    reading.leave_out("rows of the table have no picture", table[CASE_ID][absent].tolist())
+    reading.leave_out("pictures have no class in the table", [files[case] for case in table[CASE_ID][empty & ~absent]])
     reading.leave_out("pictures are not in the table", unknown)
     table = table[~empty & ~absent]
     table[IMAGE] = [str(files[case].absolute()) for case in table[CASE_ID]]
