@@ -34,9 +34,11 @@ _SHOWN = 5  # cases whose patients are shown
 
 
 def fits_arrangement(listing: Listing, arrangement: Arrangement) -> bool:
-    """Whether a folder has an image with its label where an arrangement says."""
+    """Whether a folder has an image with its label where an arrangement says; for classes, what it has beside images."""
     cases = find_cases(listing, arrangement)
-    return any(case in cases.labels for case in cases.images) if arrangement.labels else bool(cases.images)
+    if arrangement.labels:
+        return any(case in cases.labels for case in cases.images)
+    return bool(cases.images and cases.aside)
 
 
 def read_arrangement(reading: Reading, arrangement: Arrangement) -> pd.DataFrame:

@@ -63,12 +63,15 @@ ARRANGEMENTS: dict[str, tuple[Arrangement, str]] = {
         "PH2: IMD002/IMD002_Dermoscopic_Image/IMD002.bmp with IMD002/IMD002_lesion/IMD002_lesion.bmp",
     ),
     "busi-classes": (
-        Arrangement(images=("{class:benign|malignant|normal}/{case}{ext}",), aside=("*/*_mask{_:(?:_[0-9]+)?}{ext}",)),
+        Arrangement(
+            images=(r"{class:benign|malignant|normal}/{case:(?:benign|malignant|normal) \([0-9]+\)}{ext}",),
+            aside=("*/*_mask{_:(?:_[0-9]+)?}{ext}",),
+        ),
         "BUSI, its three folders as classes: 'benign/benign (1).png' beside 'benign/benign (1)_mask.png'",
     ),
     "busi-masks": (
         Arrangement(
-            images=("{group:benign|malignant|normal}/{case}{ext}",),
+            images=(r"{group:benign|malignant|normal}/{case:(?:benign|malignant|normal) \([0-9]+\)}{ext}",),
             labels=("{group:benign|malignant|normal}/{case}_mask{_:(?:_[0-9]+)?}{ext}",),
             several=True,
         ),

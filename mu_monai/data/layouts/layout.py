@@ -81,6 +81,7 @@ class Layout:
         hashes: whether it hashes identifiers.
         classes: finds the names of the masks' values, if the source gives them.
         declared: whether a file says what is in the folder, so that it goes before what folders look like.
+        declares_patients: whether that file says who the patients are.
         own: names of files that it reads besides images and labels.
     """
 
@@ -93,6 +94,7 @@ class Layout:
     hashes: bool = False
     classes: Callable[[Path], list[str]] | None = None
     declared: bool = False
+    declares_patients: bool = False
     own: str = ""
 
 
@@ -130,6 +132,8 @@ def read_layout(
         name, kind = PATTERNS, _described(patterns)
     else:
         name, kind = _named(listing, layout)
+    if patterns.patient is not None and (kind.declares_patients or kind.hashes):
+        raise InputError(f"--patient has no effect in layout {name!r}, which says who the patients are; leave it out")
     reading = Reading(
         listing=listing,
         label_set=_choose_label_set(name, kind, listing, label_set),
@@ -307,7 +311,14 @@ _OWN_PATTERNS = (
     "--images '{class}/{case}.jpg'"
 )
 LAYOUTS: dict[str, Layout] = {
-    "manifest": Layout(_is_table, _read_table, "a CSV file, or a folder with manifest.csv", declared=True, own=r".*"),
+    "manifest": Layout(
+        _is_table,
+        _read_table,
+        "a CSV file, or a folder with manifest.csv",
+        declared=True,
+        declares_patients=True,
+        own=r".*",
+    ),
     "isic": _arranged(ISIC, "a folder with images/ and masks/, or with the folders of ISIC 2017 or ISIC 2018 Task 1"),
     "chase": _arranged(CHASE, "a folder with Image_01L.jpg, Image_01L_1stHO.png ..."),
     "class-folders": Layout(

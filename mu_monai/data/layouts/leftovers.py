@@ -23,11 +23,8 @@ def leftovers(reading: Reading, manifest: pd.DataFrame, own: str = "") -> list[s
         own: an expression for the names of files that the layout reads besides.
     """
     listing = reading.listing
-    used = {
-        *map(os.path.abspath, reading.told),
-        *(file for image in manifest[IMAGE] for file in image_files(image)),
-        *manifest[LABEL],
-    }
+    used = {*map(os.path.abspath, reading.told), *manifest.get(LABEL, ())}
+    used |= {file for image in manifest.get(IMAGE, ()) for file in image_files(image)}
     read = re.compile(f"{_ALWAYS_READ}|{own}", re.IGNORECASE)
     unused = [
         path

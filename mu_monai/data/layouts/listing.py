@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mu_monai.data.manifest import FILE_SUFFIXES
 
+_LOCK = ".lock"  # of a hidden file: a command is writing the file next to it, such as this one its split
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini", "__macosx")  # what file managers leave, without a dot
 
 
@@ -115,7 +116,8 @@ def stem_of(path: str | Path) -> str:
 def _entries(folder: Path, listing: Listing, visited: set[str]) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if is_hidden(path.name):
-            listing.hidden.append(path)
+            if not path.name.endswith(_LOCK):
+                listing.hidden.append(path)
             continue
         is_folder = path.is_dir()
         real = os.path.realpath(path) if is_folder else ""
