@@ -34,7 +34,7 @@ _SHOWN = 5  # cases whose patients are shown
 
 
 def fits_arrangement(listing: Listing, arrangement: Arrangement) -> bool:
-    """Whether a folder has an image with its label where an arrangement says; for classes, what it has beside images."""
+    """Whether a folder has an image with its label where an arrangement says; for classes, with what lies beside it."""
     cases = find_cases(listing, arrangement)
     if arrangement.labels:
         return any(case in cases.labels for case in cases.images)

@@ -132,10 +132,9 @@ def test_where_files_are_numbered_anew_the_folder_is_part_of_the_id(tmp_path, pa
             for n in range(1, 6 - seed):
                 write_image(tmp_path / part / kind / f"{n}.jpg", 100 * seed + 10 * len(kind) + n)
     manifest = read_layout(tmp_path).manifest
-    assert manifest["case_id"].is_unique
-    assert manifest["case_id"].iloc[-1] == "/".join([*sorted(parts)[-1:], "malignant", "5"]).replace(
-        "val/malignant/5", "val/malignant/4"
-    )
+    ids, first = set(manifest["case_id"]), f"{parts[0]}/" if parts else ""
+    assert len(ids) == len(manifest)
+    assert ids.issuperset({f"{first}benign/1", f"{first}malignant/1"})
     assert (manifest["patient_id"] == manifest["case_id"]).all()
 
 
@@ -314,7 +313,7 @@ def test_classes_may_be_in_the_path(tmp_path):
         (Patterns(images="{case:[}.png"), "has an expression that cannot be used"),
         (
             Patterns(images="eyes/*/{case}.jpg", labels="vessels/{case}-v.png"),
-            "no image in .* has the pattern .*'eyes/p01/p01_left.png'",
+            "has the pattern 'eyes/*/{case}.jpg'; it has files such as 'eyes/p01/p01_left.png'",
         ),
         (Patterns(images="eyes/*/{case}.png"), "has no field {class}, and no labels are given"),
         (Patterns(images="eyes/*/{case}.png", labels="vessels/{case}_v.png"), "p01_left.png' has no mask; expected"),
@@ -341,11 +340,7 @@ def test_patterns_that_do_not_fit_are_refused(tmp_path, patterns, expected):
     make_patients(tmp_path)
     with pytest.raises(InputError) as caught:
         read_layout(tmp_path, patterns=patterns)
-    import re
-
-    assert re.search(
-        expected.replace("{", r"\{").replace("(?P", r"\(\?P") if "(?P" not in expected else expected, str(caught.value)
-    )
+    assert expected in str(caught.value)
 
 
 def test_patterns_beside_a_layout_or_a_table_are_refused(tmp_path):
