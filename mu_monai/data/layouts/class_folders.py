@@ -25,8 +25,8 @@ _NO_CLASS = re.compile(  # the whole name: folders of a segmentation data set
     re.IGNORECASE,
 )
 _OF_ARCHIVES = re.compile(  # a word in the name of a folder of an archive
-    r"images?|imgs?|labels?|masks?|annotations?|seg|segmentations?|groundtruth|gt|manual|input|parts?|folds?|splits?|"
-    r"batch|data|dataset|archive"
+    r"images?|imgs?|pics?|pictures?|labels?|lbls?|masks?|annotations?|annots?|segs?|segmentations?|contours?|"
+    r"groundtruths?|gts?|truth|targets?|manual|inputs?|parts?|folds?|splits?|batch|data|dataset|archive"
 )
 _MASK = re.compile(
     r"(?P<image>.+?)[_\-. ]?(masks?|seg|segm|segmentation|labels?|gt|ground_?truth|annotation|manual)[_\-. ]?\d*",

@@ -42,6 +42,7 @@ class Source:
         label_set: the chosen label set, such as an annotator, for layouts with several.
         classes: names of the values 0, 1, 2 ... of the masks, if the source gives them.
         salt: the salt of the hashed identifiers, for layouts that hash them; see `pseudonym`.
+        patterns: the user's own description of the folder, or of its patients.
     """
 
     manifest: pd.DataFrame
@@ -50,6 +51,7 @@ class Source:
     label_set: str | None = None
     classes: tuple[str, ...] = ()
     salt: str | None = None
+    patterns: Patterns | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +154,13 @@ def read_layout(
         _log.warning(sentence)
     classes = tuple(kind.classes(path)) if kind.classes else ()
     return Source(
-        manifest=manifest, path=str(path), layout=name, label_set=reading.label_set, classes=classes, salt=reading.salt
+        manifest=manifest,
+        path=str(path),
+        layout=name,
+        label_set=reading.label_set,
+        classes=classes,
+        salt=reading.salt,
+        patterns=None if patterns == Patterns() else patterns,
     )
 
 

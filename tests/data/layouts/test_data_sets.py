@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from mu_monai import workflow
-from mu_monai.data import LAYOUTS, open_split
+from mu_monai.data import LAYOUTS, Patterns, is_file_label, open_split
+from mu_monai.data.case_files import image_files
 from tests.data.conftest import write_image, write_label, write_mask, write_volume
 
 CASES = 8
@@ -270,3 +272,49 @@ def test_every_layout_of_a_published_data_set_is_made_here():
     made = {layout for _, layout, *_ in MADE.values()} | {"busi-classes", "busi-masks", "totalsegmentator"}
     others = {"manifest", "isic", "chase", "class-folders", "decathlon", "volumes", "dicom"}
     assert made == set(LAYOUTS) - others
+
+
+SETTINGS = {
+    "chase": ["network_def#channels=[4, 8, 16]", "network_def#strides=[2, 2]", "image_size=[32, 32]"],
+    "isic_classification": [
+        *("network_def#layers=[1, 1, 1, 1]", "network_def#block_inplanes=[4, 8, 16, 32]", "image_size=[32, 32]")
+    ],
+    "volume3d": [
+        *("network_def#channels=[4, 8, 16]", "network_def#strides=[2, 2]", "patch_size=[16, 16, 16]"),
+        'classes=["background", "organ", "lesion"]',
+    ],
+}
+
+
+@pytest.mark.parametrize("name", [*MADE, "busi-classes", "busi-masks", "totalsegmentator", "patterns"])
+def test_a_published_data_set_is_trained_on_and_reported(tmp_path, name):
+    options = {}
+    if name in MADE:
+        MADE[name][0](tmp_path / "data")
+    elif name == "totalsegmentator":
+        totalsegmentator(tmp_path / "data")
+        options = {"label_set": "liver"}
+    elif name == "patterns":
+        kits(tmp_path / "data")
+        options = {"patterns": Patterns(images="{case}/imaging{ext}", labels="{case}/segmentation{ext}")}
+    else:
+        busi(tmp_path / "data")
+        options = {"layout": name}
+    found = split(tmp_path / "data", **options)
+    case = found.rows["retain"][0]
+    files = image_files(case["image"])
+    bundle = (
+        "volume3d"
+        if ".nii" in files[0]
+        else "chase"
+        if is_file_label(found.table["label"]).all()
+        else "isic_classification"
+    )
+    settings = [*SETTINGS[bundle], "max_epochs=1"]
+    if bundle == "volume3d":
+        settings.append(f"network_def#in_channels={len(files)}")
+    elif bundle == "isic_classification":
+        settings.append(f"classes={json.dumps(found.provenance.classes)}")
+    run = workflow.train(bundle, split=found.path, out=tmp_path / "run", settings=settings, quiet=True)
+    assert set(pd.read_csv(run / "scores.csv", dtype=str)["case_id"]) == set(found.table["case_id"])
+    assert workflow.report([run], out=tmp_path / "report").is_file()
