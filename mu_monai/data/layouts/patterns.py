@@ -11,8 +11,12 @@ from pathlib import Path
 from mu_monai.data.layouts.listing import Listing, suffix_of
 from mu_monai.data.manifest import FILE_SUFFIXES, nearest_names
 from mu_monai.errors import InputError, raise_if_any
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, SUBSET
 
 CASE, CHANNEL, CLASS, EXTENSION, PATIENT, SET = "case", "channel", "class", "ext", "patient", "set"
+DIAGNOSIS = "diagnosis"  # the column of the class, as in class folders
+_WITH_MEANING = (CASE, CHANNEL, CLASS, EXTENSION, PATIENT, SET)
+_TAKEN = (CASE_ID, PATIENT_ID, IMAGE, LABEL, SUBSET, DIAGNOSIS)
 _FIELD = re.compile(r"\{(?P<name>\w+)(?::(?P<regex>(?:[^{}]|\{[\d,]+\})*))?\}|(?P<folders>\*\*/)|(?P<star>\*)")
 _ANY_SUFFIX = "|".join(re.escape(end) for end in sorted(FILE_SUFFIXES, key=len, reverse=True))
 
@@ -139,6 +143,13 @@ def find_cases(listing: Listing, arrangement: Arrangement, label_set: str | None
         for pattern in (*images, *labels)
         if CASE not in pattern.names
     )
+    raise_if_any(
+        f"pattern {pattern.text!r} has a field {name!r}, which is a column of every split; call it otherwise "
+        f"({{{CLASS}}} for the class, {{{PATIENT}}} for the patient)"
+        for pattern in images
+        for name in pattern.names
+        if name in _TAKEN
+    )
     aside = _matches(listing, map(Pattern, arrangement.aside), ())
     of_labels = _matches(listing, labels, aside)
     of_images = _matches(listing, images, {*aside, *of_labels})
@@ -217,10 +228,9 @@ def channels_of(cases: Cases) -> tuple[list[str], list[str]]:
 
 
 def columns_of(fields: Fields) -> Fields:
-    """The fields that have no meaning of their own, which become columns of the manifest."""
-    return {
-        name: value for name, value in fields.items() if name not in (CASE, CHANNEL, CLASS, EXTENSION, PATIENT, SET)
-    }
+    """The columns of the manifest that fields become: all that have no meaning of their own, and the class."""
+    own = {name: value for name, value in fields.items() if name not in _WITH_MEANING}
+    return own | ({DIAGNOSIS: fields[CLASS]} if CLASS in fields else {})
 
 
 def _matches(listing: Listing, patterns: Iterable[Pattern], taken: Collection[str]) -> dict[str, Fields]:

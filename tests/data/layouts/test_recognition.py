@@ -303,6 +303,7 @@ def test_classes_may_be_in_the_path(tmp_path):
     found = read_layout(tmp_path, patterns=Patterns(images="{class}/{case}.jpg")).manifest
     assert found["case_id"].tolist()[0] == "benign/0"
     assert sorted(set(found["label"])) == ["benign", "malignant"]
+    assert found["diagnosis"].tolist() == found["label"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -310,6 +311,8 @@ def test_classes_may_be_in_the_path(tmp_path):
     [
         (Patterns(images="eyes/{case"), "has a brace that is not around a field"),
         (Patterns(images="eyes/{patient}.png"), "has no field {case}"),
+        (Patterns(images="{label}/{case}.png"), "has a field 'label', which is a column of every split"),
+        (Patterns(images="{subset}/*/{case}.png"), "has a field 'subset', which is a column of every split"),
         (Patterns(images="{case:[}.png"), "has an expression that cannot be used"),
         (
             Patterns(images="eyes/*/{case}.jpg", labels="vessels/{case}-v.png"),
