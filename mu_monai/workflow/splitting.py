@@ -30,6 +30,8 @@ from mu_monai.keys import SUBSETS
 from mu_monai.lock import writes
 from mu_monai.workflow.options import ForgetChoice
 
+_SHOWN = 12  # classes
+
 
 @writes("out")
 def split(
@@ -135,6 +137,9 @@ def _summary(out: Path, provenance: Provenance) -> list[str]:
     counts, labels = provenance.counts, provenance.label_set
     lines = [f"layout {provenance.layout or 'not known'}" + (f", labels of {labels}" if labels else "")]
     lines += [f"{name:<10} {counts[name]['patients']:>7} patients {counts[name]['cases']:>7} cases" for name in SUBSETS]
+    if provenance.classes:
+        more = f" and {len(provenance.classes) - _SHOWN} more" if len(provenance.classes) > _SHOWN else ""
+        lines.append(f"classes: {', '.join(provenance.classes[:_SHOWN])}{more}")
     if provenance.dropped:
         lines.append(f"dropped as copies: {len(provenance.dropped)} cases")
     if provenance.together:

@@ -38,6 +38,9 @@ _BESIDE = (".xml", ".json", ".txt", ".mat", ".npy", ".npz", ".csv")  # where pro
 _READ = 1_000_000  # characters of a table that are searched for names of pictures
 _LOOKED_AT = 3  # pictures of each folder whose colors are counted
 _FEW_COLORS = 16
+_JPEG_REACH = 40  # how far JPEG moves pixels from 0 and 255
+_GRAY = 0.03  # share of other pixels that JPEG leaves in a mask, at its edges
+_MANY_CLASSES = 40
 _DENSE = 2  # numbers per picture up to which names only count the pictures
 
 
@@ -188,26 +191,32 @@ def _words(name: str) -> list[str]:
 
 def _count_doubts(pictures: Mapping[str, Sequence[Path]]) -> list[str]:
     single = [name for name, files in pictures.items() if len(files) == 1]
-    if 2 * len(single) <= len(pictures):
-        return []
-    return [f"{len(single)} of {len(pictures)} folders hold a single picture, such as {single[0]!r}"]
+    doubts = []
+    if 2 * len(single) > len(pictures):
+        doubts.append(f"{len(single)} of {len(pictures)} folders hold a single picture, such as {single[0]!r}")
+    if len(pictures) > _MANY_CLASSES:
+        doubts.append(f"there are {len(pictures)} folders, such as {min(pictures)!r}: they may be patients or cases")
+    return doubts
 
 
 def _content_doubts(pictures: Mapping[str, Sequence[Path]]) -> list[str]:
-    """Folders whose pictures have as few colors as masks: their names may well be those of the images."""
+    """Folders whose pictures look like masks: their names may well be those of the images."""
     return [
         f"the pictures in {name!r} have so few colors that they seem to be masks"
         for name, files in pictures.items()
-        if files and all(map(_has_few_colors, files[:_LOOKED_AT]))
+        if files and all(map(_looks_like_mask, files[:_LOOKED_AT]))
     ]
 
 
-def _has_few_colors(file: Path) -> bool:
+def _looks_like_mask(file: Path) -> bool:
+    """Whether a picture has few colors, or is black and white but for the noise of JPEG."""
     try:
         with opened(str(file)) as picture:
-            return picture.convert("RGB").getcolors(_FEW_COLORS) is not None
+            few = picture.convert("RGB").getcolors(_FEW_COLORS) is not None
+            counts = picture.convert("L").histogram()
     except (InputError, OSError, SyntaxError, ValueError):  # is told when the pictures are checked
         return False
+    return few or sum(counts[_JPEG_REACH : 256 - _JPEG_REACH]) < _GRAY * sum(counts)
 
 
 def _table_doubts(listing: Listing, names: set[str]) -> list[str]:

@@ -37,10 +37,13 @@ def with_file(name, content):
     return make
 
 
-def with_sibling_masks(folder):
-    classes(folder, ["photographs"], picture="{n}.png")
-    for n in range(4):
-        write_mask(folder / "vessels" / f"{n}.png", n)
+def with_sibling_masks(suffix):
+    def make(folder):
+        classes(folder, ["photographs"], picture="{n}." + suffix)
+        for n in range(4):
+            write_mask(folder / "vessels" / f"{n}.{suffix}", n, (96, 80))
+
+    return make
 
 
 DOUBTS = {
@@ -77,7 +80,10 @@ DOUBTS = {
         with_masks_beside,
         r"8 pictures seem to be masks of others, such as 'left/0_seg.jpg' of 'left/0.jpg'",
     ),
-    "masks of the same name": (with_sibling_masks, "'vessels' have so few colors that they seem to be masks"),
+    "masks of the same name": (with_sibling_masks("png"), "'vessels' have so few colors that they seem to be masks"),
+    "masks as JPEG": (with_sibling_masks("jpg"), "'vessels' have so few colors that they seem to be masks"),
+    "masks as bitmaps": (with_sibling_masks("bmp"), "'vessels' have so few colors that they seem to be masks"),
+    "many folders": (lambda f: classes(f, [f"{a}{b}" for a in "abcdefg" for b in "uvwxyz"], 2), "there are 42 folders"),
 }
 
 
