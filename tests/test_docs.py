@@ -117,7 +117,7 @@ def test_every_attack_has_its_line():
 @pytest.mark.parametrize("page", ["reference/commands.md", "how-to/own-data.md"])
 def test_every_layout_is_on_the_pages_about_data(page):
     rows = [row for row in (DOCS / page).read_text(encoding="utf-8").splitlines() if row.startswith("|")]
-    said = {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)}
+    said = {name for row in rows for name in re.findall(r"`([a-z0-9-]+)`", row)}
     assert [name for name in LAYOUTS if name not in said] == []
 
 

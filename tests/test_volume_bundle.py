@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from mu_monai import workflow
 from mu_monai.bundle import shipped_bundles
 from mu_monai.bundle.config import read_config
-from mu_monai.data.layouts.volumes import stem
+from mu_monai.data.layouts.listing import stem_of
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
 
@@ -139,7 +139,7 @@ def test_segmentations_lie_in_the_geometry_of_their_files(teacher, split, tmp_pa
     assert len(written) == len(images) + 1
     for path in images:
         image = nibabel.load(path)
-        (answer,) = [file for file in written if file.parent.name == "images" and file.name.startswith(stem(path))]
+        (answer,) = [file for file in written if file.parent.name == "images" and file.name.startswith(stem_of(path))]
         found = nibabel.load(answer)
         assert found.shape == image.shape
         np.testing.assert_allclose(found.affine, image.affine, atol=1e-3)

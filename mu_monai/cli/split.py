@@ -20,9 +20,28 @@ def split(
     out: Annotated[Path, typer.Option("--out", help="The split file to write.")] = Path("split.json"),
     layout: Annotated[
         str | None,
-        typer.Option(help="isic, chase, class-folders, volumes, decathlon, dicom or manifest; recognized if left out."),
+        typer.Option(
+            help="manifest, class-folders, volumes, decathlon or dicom; or a published data set: isic, chase, drive, "
+            "stare, hrf, ph2, busi-classes, busi-masks, nnunet, kits, lits, btcv, amos, totalsegmentator, brats, bids, "
+            "ham10000, isic-2018-task3, isic-2019 or isic-archive. Recognized if left out."
+        ),
     ] = None,
-    label_set: Annotated[str | None, typer.Option(help="CHASE_DB1's observer: 1stHO or 2ndHO.")] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(help="Where the images are in a folder of another layout: 'imagesTr/{case}_0000.nii.gz'."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="With --images: where the labels are: 'labelsTr/{case}.nii.gz'; none if {class} names them."),
+    ] = None,
+    patient: Annotated[
+        str | None,
+        typer.Option(help="Who the patient is: '{case}', or an expression over the path: '(?P<patient>p[0-9]+)_'."),
+    ] = None,
+    label_set: Annotated[
+        str | None,
+        typer.Option(help="Which of several label sets: CHASE_DB1's observer 1stHO or 2ndHO, or a structure."),
+    ] = None,
     salt: Annotated[
         str | None,
         typer.Option(help="Secret text (16 or more characters) to hash identifiers of DICOM series; drawn by default."),
@@ -51,7 +70,9 @@ def split(
     on_duplicates: Annotated[
         str | None, typer.Option(help="Copies in the source: error (the default), drop or together.")
     ] = None,
-    strict: Annotated[bool, typer.Option(help="Near-duplicates of forget cases are an error, not a warning.")] = False,
+    strict: Annotated[
+        bool, typer.Option(help="Look-alikes of forget cases, and whatever is left out, are errors.")
+    ] = False,
     force: Annotated[bool, typer.Option(help="Replace an existing split file.")] = False,
 ) -> None:
     """Divide images by patient into retain, forget, validation and test.
@@ -61,9 +82,12 @@ def split(
 
     Example: mu-monai split data/chase_db1 --label-set 1stHO --forget 0.1 --out split.json
 
+    Example: mu-monai split data --images '{patient}/{case}.png' --labels '{patient}/{case}_seg.png' --out split.json
+
     Example: mu-monai split split.json --forget-ids withdrawn.txt --out request.json
     """
     from mu_monai import workflow
+    from mu_monai.data import Patterns
 
     summary = workflow.split(
         source,
@@ -71,6 +95,7 @@ def split(
         layout=layout,
         label_set=label_set,
         salt=salt,
+        patterns=Patterns(images=images, labels=labels, patient=patient),
         forget=workflow.ForgetChoice(fraction=forget, ids=forget_ids, where=forget_where, share=forget_fraction_of),
         validation=validation,
         test=test,

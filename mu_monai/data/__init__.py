@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from mu_monai.data.classes import class_indices, indexed
 from mu_monai.data.duplicates import DuplicatePolicy, Resolved, digest_files, resolve_duplicates, unite_groups
-from mu_monai.data.layouts.layout import LAYOUTS, Layout, Source, read_chase, read_class_folders, read_isic, read_layout
+from mu_monai.data.layouts.class_folders import read_class_folders
+from mu_monai.data.layouts.layout import LAYOUTS, Layout, Patterns, Source, read_chase, read_isic, read_layout
 from mu_monai.data.layouts.volumes import read_decathlon, read_dicom, read_volumes
 from mu_monai.data.manifest import check_manifest, is_file_label, read_manifest
 from mu_monai.data.near_duplicates import find_near_duplicates
@@ -27,6 +28,7 @@ __all__ = [
     "ForgetSelector",
     "ForgetWhere",
     "Layout",
+    "Patterns",
     "PhantomKind",
     "Provenance",
     "Resolved",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
@@ -24,7 +25,10 @@ from mu_monai.tables import is_formula, read_table
 _log = logging.getLogger(__name__)
 
 COLUMNS = (CASE_ID, PATIENT_ID, IMAGE, LABEL)
-FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", *VOLUME_SUFFIXES)
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+FILE_SUFFIXES = (*PICTURE_SUFFIXES, *VOLUME_SUFFIXES)
+_NOT_A_CLASS = re.compile(r"[/\\]|\.(?:npy|npz|mat|webp|mhd|dcm|h5|json|xml|csv|txt|gz|zip)$", re.IGNORECASE)
+_SOME_CASES = 4  # fewer may well be of different classes
 _BINARY = ({0, 1}, {0, 255})
 _JPEG_REACH = 40  # how far JPEG compression at usual qualities was seen to move a mask's pixels from 0 and 255
 
@@ -83,9 +87,10 @@ def check_manifest(manifest: pd.DataFrame, *, allow_repeated_ids: bool = False) 
     Raises:
         InputError: with row and case of each problem: missing columns, empty or repeated ids, missing or unreadable
             files, masks of another size than their image or with values other than {0, 1} or {0, 255}, labels that are
-            files in some rows and class names in others. For volumes (NIfTI, or a folder with a DICOM series) also:
-            incomplete series, shapes that are not 3D, spacing that is not above 0, NaN and infinity, and labels at
-            another position than their image or with values that are not whole numbers from 0.
+            files in some rows and class names in others, class names that are paths or of one case each. For volumes
+            (NIfTI, or a folder with a DICOM series) also: incomplete series, shapes that are not 3D, spacing that is
+            not above 0, NaN and infinity, and labels at another position than their image or with values that are not
+            whole numbers from 0.
     """
     raise_if_any(_column_problems(manifest))
     problems = _cell_problems(manifest)
@@ -133,6 +138,23 @@ def _cell_problems(manifest: pd.DataFrame) -> list[str]:
         problems.append(
             f"{is_file.sum()} labels are mask files and {(~is_file).sum()} are class names; use one kind throughout; "
             f"the rarer kind: {'; '.join(f'{rows[i]} {manifest[LABEL].iloc[i]!r}' for i in minority)}"
+        )
+    return problems + _class_problems(manifest[LABEL][~is_file].astype(str))
+
+
+def _class_problems(labels: pd.Series) -> list[str]:
+    """Why class names are paths, files of another type or ids: what a shifted or misread table holds."""
+    paths = labels[labels.str.contains(_NOT_A_CLASS)]
+    problems = []
+    if len(paths):
+        problems.append(
+            f"{len(paths)} labels are paths and not class names, such as {paths.iloc[0]!r}; a mask is a file "
+            f"that ends in {', '.join(FILE_SUFFIXES)}, and a class name has no slash"
+        )
+    if len(labels) >= _SOME_CASES and labels.is_unique:
+        problems.append(
+            f"each of the {len(labels)} cases has a class of its own, such as {labels.iloc[0]!r}; these seem to be "
+            "ids or files: correct the labels, or the header of the table"
         )
     return problems
 

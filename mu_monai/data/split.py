@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -184,6 +184,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
         "source": source.path,
         "layout": source.layout,
         "label_set": source.label_set,
+        **({} if source.patterns is None else {"patterns": asdict(source.patterns)}),
         "phantom": "phantom" in table and bool(table["phantom"].notna().any()),
         "selector": None if settings.forget is None else describe_selector(settings.forget),
         "group_by": settings.group_by,

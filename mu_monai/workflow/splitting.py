@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mu_monai.data import (
-    LAYOUTS,
     ForgetFraction,
     ForgetIds,
     ForgetSelector,
     ForgetWhere,
+    Patterns,
     Provenance,
     SplitSettings,
     check_manifest,
@@ -22,11 +23,14 @@ from mu_monai.data import (
     reselect,
     write_split,
 )
+from mu_monai.data.layouts.volumes import is_decathlon
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_text
 from mu_monai.keys import SUBSETS
 from mu_monai.lock import writes
 from mu_monai.workflow.options import ForgetChoice
+
+_SHOWN = 12  # classes
 
 
 @writes("out")
@@ -37,6 +41,7 @@ def split(
     layout: str | None = None,
     label_set: str | None = None,
     salt: str | None = None,
+    patterns: Patterns = Patterns(),  # noqa: B008 - frozen
     forget: ForgetChoice = ForgetChoice(),  # noqa: B008 - frozen
     validation: float | None = None,
     test: float | None = None,
@@ -53,15 +58,16 @@ def split(
             only its training cases are divided again, and validation and test stay the same.
         out: the split file to write.
         layout: a key of `mu_monai.data.LAYOUTS`; None to recognize it.
-        label_set: CHASE_DB1's observer, `1stHO` or `2ndHO`.
+        label_set: which of several label sets, such as CHASE_DB1's observers `1stHO` and `2ndHO`.
         salt: what the layout `dicom` hashes identifiers with; None to draw it.
+        patterns: where images and labels are, and who the patient is, in a folder of another layout.
         forget: whom to forget; by default nobody, for a model that is trained before anybody asks.
         validation: share of all patients for validation, in [0, 1); by default 0.2.
         test: share of all patients for the test set, in [0, 1); by default 0.2.
         group_by: the column whose groups stay together in one subset; by default `patient_id`.
         seed: seed of the draw, >= 0.
         on_duplicates: what to do about copies in the source: `error` (the default), `drop` or `together`.
-        strict: near-duplicates of forget cases are an error, not a warning.
+        strict: near-duplicates of forget cases, and whatever is left out, are an error, not a warning.
         force: replace an existing file.
 
     Returns:
@@ -77,15 +83,16 @@ def split(
     options = {"validation": validation, "test": test, "group_by": group_by, "on_duplicates": on_duplicates}
     changed: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     settings = SplitSettings(forget=selector, seed=seed, strict=strict, **changed)
-    if Path(source).suffix == ".json" and not LAYOUTS["decathlon"].fits(Path(source)):
+    if Path(source).suffix == ".json" and not is_decathlon(Path(source)):
         if selector is None:
             raise InputError(
                 f"choose which training cases of '{source}' to forget: --forget, --forget-ids or --forget-where"
             )
-        raise_if_any(_without_effect({"layout": layout, "label_set": label_set, "salt": salt, **changed}))
+        given = {"layout": layout, "label_set": label_set, "salt": salt, **asdict(patterns), **changed}
+        raise_if_any(_without_effect(given))
         content = reselect(open_split(source), selector, seed=settings.seed, strict=settings.strict)
     else:
-        images = read_layout(source, layout, label_set, salt)
+        images = read_layout(source, layout, label_set, salt, patterns=patterns, strict=strict)
         check_manifest(images.manifest, allow_repeated_ids=True)
         content = make_split(images, settings)
     write_split(out, content)
@@ -130,6 +137,9 @@ def _summary(out: Path, provenance: Provenance) -> list[str]:
     counts, labels = provenance.counts, provenance.label_set
     lines = [f"layout {provenance.layout or 'not known'}" + (f", labels of {labels}" if labels else "")]
     lines += [f"{name:<10} {counts[name]['patients']:>7} patients {counts[name]['cases']:>7} cases" for name in SUBSETS]
+    if provenance.classes:
+        more = f" and {len(provenance.classes) - _SHOWN} more" if len(provenance.classes) > _SHOWN else ""
+        lines.append(f"classes: {', '.join(provenance.classes[:_SHOWN])}{more}")
     if provenance.dropped:
         lines.append(f"dropped as copies: {len(provenance.dropped)} cases")
     if provenance.together:

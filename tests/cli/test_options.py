@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from mu_monai import cli, workflow
 from mu_monai.bundle.trust import Trust
+from mu_monai.data import Patterns
 
 FILES = sorted(Path(cli.__file__).parent.glob("*.py"))
 COMMANDS = {command.callback.__name__: command.callback for command in cli.app.registered_commands}
@@ -143,10 +144,12 @@ CALLS = {
         **{"places": (Path("f"),), "key": Path("k"), "split": Path("s.json"), "salt": Path("s.txt")},
         **{"without_evidence": True},
     },
-    "split f --out o.json --layout dicom --label-set 1stHO --salt secret --forget 0.1 --forget-ids i.txt "
-    "--forget-where age>60 --forget-fraction-of 0.5 --validation 0.3 --test 0.4 --group-by site --seed 7 "
+    "split f --out o.json --layout dicom --images {case}.png --labels {case}_m.png --patient {case} --label-set 1stHO "
+    "--salt secret --forget 0.1 --forget-ids i.txt --forget-where age>60 --forget-fraction-of 0.5 --validation 0.3 "
+    "--test 0.4 --group-by site --seed 7 "
     "--on-duplicates drop --strict --force": {
         **{"places": (Path("f"),), "out": Path("o.json"), "layout": "dicom", "label_set": "1stHO", "salt": "secret"},
+        **{"patterns": Patterns(images="{case}.png", labels="{case}_m.png", patient="{case}")},
         **{"forget": workflow.ForgetChoice(fraction=0.1, ids=Path("i.txt"), where="age>60", share=0.5)},
         **{"validation": 0.3, "test": 0.4, "group_by": "site", "seed": 7, "on_duplicates": "drop"},
         **{"strict": True, "force": True},

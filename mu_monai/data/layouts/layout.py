@@ -1,51 +1,34 @@
-"""Folders in the layouts of public data sets, read into a manifest."""
+"""Folders in the layouts of public data sets, recognized and read into a manifest."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from mu_monai.data.layouts.pairing import pair, with_metadata
-from mu_monai.data.layouts.volumes import (
-    class_names,
-    is_decathlon,
-    is_dicom,
-    is_volumes,
-    read_decathlon,
-    read_dicom,
-    read_volumes,
-)
+from mu_monai.data.layouts.arranged import fits_arrangement, read_arrangement, show_patients, with_patients
+from mu_monai.data.layouts.class_folders import class_folder_doubts, has_class_folders, read_class_folders
+from mu_monai.data.layouts.data_sets import ARRANGEMENTS, CHASE, ISIC
+from mu_monai.data.layouts.leftovers import leftovers
+from mu_monai.data.layouts.listing import Listing, Reading, list_folder
+from mu_monai.data.layouts.nnunet import DATASET_JSON, SPLITS_JSON, class_names, read_nnunet
+from mu_monai.data.layouts.patterns import Arrangement, label_sets_of
+from mu_monai.data.layouts.tabled import TABLED, Tabled, class_columns, fits_tabled, read_tabled
+from mu_monai.data.layouts.volumes import is_decathlon, is_dicom, is_volumes, read_decathlon, read_series, read_volumes
 from mu_monai.data.manifest import nearest_names, read_manifest
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import special_problem
-from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
 
 _log = logging.getLogger(__name__)
 
-_PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
-_ISIC_FOLDERS = (
-    ("images", "masks"),
-    *(
-        (f"ISIC2018_Task1-2_{part}_Input", f"ISIC2018_Task1_{part}_GroundTruth")
-        for part in ("Training", "Validation", "Test")
-    ),
-    *(
-        (f"ISIC-2017_{part}_Data", f"ISIC-2017_{part}_Part1_GroundTruth")
-        for part in ("Training", "Validation", "Test_v2")
-    ),
-)
-_CHASE_LABEL_SETS = ("1stHO", "2ndHO")
-_CHASE_IMAGE = re.compile(r"(Image_(\d+)([LR]))\.jpg", re.IGNORECASE)
-_PARTS = ("train", "training", "val", "valid", "validation", "test", "testing")
+PATTERNS = "patterns"  # the layout of a folder that the user describes
 _SALT_LENGTH = 16  # minimum number of characters
-_NO_CLASSES = ("image", "images", "label", "labels", "mask", "masks")  # folders of a segmentation data set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +38,12 @@ class Source:
     Args:
         manifest: see `read_manifest`.
         path: the path that the user gave.
-        layout: a key of `LAYOUTS`.
-        label_set: the chosen annotator, for layouts with several.
+        layout: a key of `LAYOUTS`, or `patterns`.
+        label_set: the chosen label set, such as an annotator, for layouts with several.
         classes: names of the values 0, 1, 2 ... of the masks, if the source gives them.
         salt: the salt of the hashed identifiers, for layouts that hash them; see `pseudonym`.
         held_out: the ids of the cases that the model was not trained on, if the source says so.
+        patterns: the user's own description of the folder, or of its patients.
     """
 
     manifest: pd.DataFrame
@@ -69,22 +53,53 @@ class Source:
     classes: tuple[str, ...] = ()
     salt: str | None = None
     held_out: frozenset[str] | None = None
+    patterns: Patterns | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patterns:
+    """How a user describes a folder.
+
+    Args:
+        images: pattern of the images, see `Arrangement`; None for a folder in a known layout.
+        labels: pattern of the label files; None if `{class}` in the other is the class.
+        patient: who the patient is, see `Arrangement`; None for what the layout says.
+    """
+
+    images: str | None = None
+    labels: str | None = None
+    patient: str | None = None
 
 
 @dataclass(frozen=True)
 class Layout:
     """How to recognize and read one kind of source.
 
-    `read` takes the path; a label set, if the layout has several; and a salt, if it hashes identifiers. `classes` finds
-    the names of the masks' values, if the source gives them.
+    Args:
+        fits: whether a folder can be read so.
+        read: reads it.
+        looks_for: what it looks for, in words.
+        doubts: what speaks against it, one sentence each; it is then read only where the user names the layout.
+        label_sets: the label sets that a folder has; the first is the default.
+        must_choose: whether the user must name one of several label sets.
+        hashes: whether it hashes identifiers.
+        classes: finds the names of the masks' values, if the source gives them.
+        declared: whether a file says what is in the folder, so that it goes before what folders look like.
+        declares_patients: whether that file says who the patients are.
+        own: names of files that it reads besides images and labels.
     """
 
-    fits: Callable[[Path], bool]
-    read: Callable[..., pd.DataFrame]
+    fits: Callable[[Listing], bool]
+    read: Callable[[Reading], pd.DataFrame]
     looks_for: str
-    label_sets: tuple[str, ...] = ()
+    doubts: Callable[[Listing], list[str]] = lambda _listing: []
+    label_sets: Callable[[Listing], Sequence[str]] = lambda _listing: ()
+    must_choose: bool = False
     hashes: bool = False
     classes: Callable[[Path], list[str]] | None = None
+    declared: bool = False
+    declares_patients: bool = False
+    own: str = ""
 
 
 def read_layout(
@@ -92,45 +107,71 @@ def read_layout(
     layout: str | None = None,
     label_set: str | None = None,
     salt: str | None = None,
+    *,
+    patterns: Patterns = Patterns(),
+    strict: bool = False,
 ) -> Source:
     """Read a folder or CSV file; the layout is recognized if it is not given.
 
     Args:
         source: a folder or a CSV file.
         layout: a key of `LAYOUTS`, or None to recognize it.
-        label_set: the annotator, for layouts with several; None takes the first.
+        label_set: the label set, such as the annotator, for layouts with several; None takes the first.
         salt: for layouts that hash identifiers, 16 characters or more; None draws one. The same salt gives the same
             pseudonyms.
+        patterns: the user's own description of the folder, or of its patients.
+        strict: whatever is left out is an error, not a warning.
 
     Raises:
-        InputError: if no layout fits, with all layouts and what each needs; if images have no mask or masks have no
-            image, with all of them; for a salt that is too short, or has no effect.
+        InputError: if no layout fits, with all layouts and what each needs; if several fit; if images have no mask or
+            masks have no image, with all of them; for a salt that is too short, or has no effect.
     """
     path = Path(source)
     raise_if_any(filter(None, [special_problem(path)]))
     if not path.exists():
         raise InputError(f"source {str(path)!r} does not exist; give a folder or a CSV file")
-    if layout is None:
-        layout = _recognize(path)
-        _log.info("layout of %s recognized as %r", path, layout)
-    if layout not in LAYOUTS:
-        raise InputError(f"layout {layout!r} is unknown; {nearest_names(layout, LAYOUTS)}")
-    kind = LAYOUTS[layout]
-    if not kind.fits(path):
-        raise InputError(f"{str(path)!r} does not have the layout {layout!r}, which is {kind.looks_for}")
-    label_set = _choose_label_set(layout, label_set)
-    salt = _choose_salt(layout, salt)
-    manifest = kind.read(path, *(choice for choice in (label_set, salt) if choice is not None))
+    raise_if_any(_pattern_problems(path, layout, patterns))
+    listing = list_folder(path) if path.is_dir() else Listing(path)
+    if patterns.images is not None:
+        name, kind = PATTERNS, _described(patterns)
+    else:
+        name, kind = _named(listing, layout)
+    if patterns.patient is not None and (kind.declares_patients or kind.hashes):
+        raise InputError(f"--patient has no effect in layout {name!r}, which says who the patients are; leave it out")
+    reading = Reading(
+        listing=listing,
+        label_set=_choose_label_set(name, kind, listing, label_set),
+        salt=_choose_salt(name, kind, salt),
+    )
+    manifest = kind.read(reading)
+    if patterns.patient is not None:
+        if patterns.images is None:
+            manifest = with_patients(manifest, path, patterns.patient)
+        show_patients(manifest)
+    if listing.links:
+        _log.info("%d links are followed, such as '%s'", len(listing.links), listing.links[0])
+    left = [*reading.left_out, *leftovers(reading, manifest, kind.own)]
+    raise_if_any(left if strict else [])
+    for sentence in left:
+        _log.warning(sentence)
     classes = tuple(kind.classes(path)) if kind.classes else ()
-    return Source(manifest=manifest, path=str(path), layout=layout, label_set=label_set, classes=classes, salt=salt)
+    return Source(
+        manifest=manifest,
+        path=str(path),
+        layout=name,
+        label_set=reading.label_set,
+        classes=classes,
+        salt=reading.salt,
+        patterns=None if patterns == Patterns() else patterns,
+    )
 
 
 def read_isic(source: str | os.PathLike[str]) -> pd.DataFrame:
     """Read dermoscopy images with lesion masks, named as in ISIC 2017 and ISIC 2018 Task 1.
 
-    ISIC has no patient ids. An optional `metadata.csv` (keyed by `image_id`) gives each image its `patient_id`, or else
-    that of another image of its lesion, or else its `lesion_id`. Without these, the patient id is the image id itself,
-    and a warning is logged.
+    ISIC has no patient ids. An optional `metadata.csv` (keyed by `image_id` or `isic_id`) gives each image its
+    `patient_id`, or else that of another image of its lesion, or else its `lesion_id`. Without these, the patient id is
+    the image id itself, and a warning is logged.
 
     Args:
         source: a folder with `images/` and `masks/`, or with the folders of the official archives.
@@ -140,14 +181,7 @@ def read_isic(source: str | os.PathLike[str]) -> pd.DataFrame:
 
     Source: Codella et al., *Skin lesion analysis toward melanoma detection 2018* (arXiv 1902.03368).
     """
-    source = Path(source)
-    images: dict[str, Path] = {}
-    masks: dict[str, Path] = {}
-    for image_folder, mask_folder in _isic_folders(source):
-        images |= {file.stem: file for file in _pictures(image_folder) if not file.stem.endswith("_superpixels")}
-        masks |= {file.stem.removesuffix("_segmentation"): file for file in _pictures(mask_folder)}
-    manifest = pair(images, masks, "<image id>_segmentation.png").drop(columns=PATIENT_ID)
-    return with_metadata(manifest, source)
+    return read_arrangement(Reading(listing=list_folder(Path(source))), ISIC)
 
 
 def read_chase(source: str | os.PathLike[str], label_set: str = "1stHO") -> pd.DataFrame:
@@ -163,83 +197,87 @@ def read_chase(source: str | os.PathLike[str], label_set: str = "1stHO") -> pd.D
     Source: Fraz et al., *An ensemble classification-based approach applied to retinal blood vessel segmentation*, IEEE
     TBME 2012.
     """
-    matches = [match for file in sorted(Path(source).iterdir()) if (match := _CHASE_IMAGE.fullmatch(file.name))]
-    images = {match[1]: Path(source) / match[0] for match in matches}
-    masks = {file.stem.removesuffix(f"_{label_set}"): file for file in Path(source).glob(f"*_{label_set}.png")}
-    manifest = pair(images, masks, f"<image>_{label_set}.png")
-    return manifest.assign(
-        **{
-            PATIENT_ID: manifest[CASE_ID].str.extract(r"(\d+)", expand=False),
-            "eye": manifest[CASE_ID].str[-1].str.upper(),
-        }
+    return read_arrangement(Reading(listing=list_folder(Path(source)), label_set=label_set), CHASE)
+
+
+def _pattern_problems(path: Path, layout: str | None, patterns: Patterns) -> list[str]:
+    problems = []
+    if patterns.images is None and patterns.labels is not None:
+        problems.append(f"--labels {patterns.labels!r} needs --images as well: where are the images?")
+    if patterns.images is not None and layout is not None:
+        problems.append(f"--images describes the folder, and so does --layout {layout!r}; give one of them")
+    if patterns.images is not None and not path.is_dir():
+        problems.append(f"--images describes the files of a folder, and {str(path)!r} is not one; leave it out")
+    return problems
+
+
+def _described(patterns: Patterns) -> Layout:
+    """The layout that a user describes."""
+    arrangement = Arrangement(
+        images=(patterns.images or "",),
+        labels=() if patterns.labels is None else (patterns.labels,),
+        patient=patterns.patient or "",
     )
+    return _arranged(arrangement, "files with the given patterns")
 
 
-def read_class_folders(source: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a folder of class folders with pictures, which may be divided into `Train/` and `Test/`.
+def _named(listing: Listing, layout: str | None) -> tuple[str, Layout]:
+    """The layout of a folder with its name: the given one if it fits, or else the only one that fits."""
+    if layout is None:
+        layout = _recognize(listing)
+        _log.info("layout of %s recognized as %r", listing.root, layout)
+    if layout not in LAYOUTS:
+        raise InputError(f"layout {layout!r} is unknown; {nearest_names(layout, LAYOUTS)}")
+    kind = LAYOUTS[layout]
+    if not kind.fits(listing):
+        raise InputError(f"{str(listing.root)!r} does not have the layout {layout!r}, which is {kind.looks_for}")
+    return layout, kind
 
-    The label and the column `diagnosis` are the name of the class folder; the column `folder` is the part, if there are
-    parts. The file's name is the case id; `resolve_duplicates` handles names that occur in several classes or parts. An
-    optional `metadata.csv` gives patient ids and more columns, as for `read_isic`; the folders override it. Anything
-    that is not a picture in a class folder is left out, and logged.
 
-    Args:
-        source: a folder with one folder per class, or with `Train/` and `Test/` that contain them.
-
-    Raises:
-        InputError: if there are fewer than two classes with pictures.
-    """
-    source = Path(source)
-    parts = _parts(source)
-    folders = [
-        (part.name, folder)
-        for part in parts or [source]
-        for folder in sorted(part.iterdir())
-        if _is_shown_folder(folder)
-    ]
-    rows = [
-        (file.stem, str(file.absolute()), folder.name, folder.name, part)
-        for part, folder in folders
-        for file in _pictures(folder)
-    ]
-    manifest = pd.DataFrame(rows, columns=[CASE_ID, IMAGE, LABEL, "diagnosis", "folder"], dtype=object)
-    if manifest[LABEL].nunique() < 2:
+def _recognize(listing: Listing) -> str:
+    fitting = [name for name, layout in LAYOUTS.items() if layout.fits(listing)]
+    fitting = [name for name in fitting if LAYOUTS[name].declared][:1] or fitting
+    doubts = {name: found for name in fitting if (found := LAYOUTS[name].doubts(listing))}
+    sure = [name for name in fitting if name not in doubts]
+    if len(sure) == 1:
+        return sure[0]
+    if sure:
         raise InputError(
-            f"{str(source)!r} has pictures of {manifest[LABEL].nunique()} classes "
-            f"({', '.join(map(repr, manifest[LABEL].unique())) or 'none'}); a classifier needs two or more: give the "
-            "folder that contains the class folders"
+            [
+                f"several layouts fit {str(listing.root)!r}; choose one with --layout",
+                *(f"--layout {name}: {LAYOUTS[name].looks_for}" for name in sure),
+            ]
         )
-    _warn_of_leftovers(source, parts, [folder for _, folder in folders])
-    if not parts:
-        manifest = manifest.drop(columns="folder")
-    return with_metadata(manifest, source)
-
-
-def _recognize(path: Path) -> str:
-    for name, layout in LAYOUTS.items():
-        if layout.fits(path):
-            return name
+    against = [
+        f"{name} was not taken: {doubt}; if it is right, give --layout {name}"
+        for name in doubts
+        for doubt in doubts[name]
+    ]
     tried = [f"{name}: {layout.looks_for}" for name, layout in LAYOUTS.items()]
-    raise InputError([f"no layout fits {str(path)!r}; looked for", *tried])
+    raise InputError([f"no layout fits {str(listing.root)!r}; looked for", *against, *tried, _OWN_PATTERNS])
 
 
-def _choose_label_set(layout: str, label_set: str | None) -> str | None:
-    allowed = LAYOUTS[layout].label_sets
+def _choose_label_set(name: str, layout: Layout, listing: Listing, label_set: str | None) -> str | None:
+    allowed = layout.label_sets(listing)
     if label_set is None:
+        if layout.must_choose and len(allowed) > 1:
+            raise InputError(
+                f"layout {name!r} has several label sets here; choose one with --label-set: {', '.join(allowed)}"
+            )
+        if len(allowed) > 1:
+            _log.info("label set %r is taken; --label-set chooses from %s", allowed[0], ", ".join(allowed))
         return allowed[0] if allowed else None
     if label_set not in allowed:
         choice = f"choose {' or '.join(map(repr, allowed))}" if allowed else "it has only one; leave --label-set out"
-        raise InputError(f"label set {label_set!r} does not exist in layout {layout!r}; {choice}")
+        raise InputError(f"label set {label_set!r} does not exist in layout {name!r}; {choice}")
     return label_set
 
 
-def _choose_salt(layout: str, salt: str | None) -> str | None:
+def _choose_salt(name: str, layout: Layout, salt: str | None) -> str | None:
     if salt is None:
-        return secrets.token_hex(16) if LAYOUTS[layout].hashes else None
-    if not LAYOUTS[layout].hashes:
-        raise InputError(
-            f"a salt has no effect in layout {layout!r}, which keeps its ids as they are; leave --salt out"
-        )
+        return secrets.token_hex(16) if layout.hashes else None
+    if not layout.hashes:
+        raise InputError(f"a salt has no effect in layout {name!r}, which keeps its ids as they are; leave --salt out")
     if len(salt) < _SALT_LENGTH:
         raise InputError(
             f"the salt has {len(salt)} characters; give {_SALT_LENGTH} or more, since anyone who guesses it can find "
@@ -248,89 +286,82 @@ def _choose_salt(layout: str, salt: str | None) -> str | None:
     return salt
 
 
-def _is_table(path: Path) -> bool:
+def _is_table(listing: Listing) -> bool:
+    path = listing.root
     return (path.suffix.lower() == ".csv" and path.is_file()) or (path / "manifest.csv").is_file()
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(reading: Reading) -> pd.DataFrame:
+    path = reading.listing.root
     return read_manifest(path / "manifest.csv" if path.is_dir() else path)
 
 
-def _is_isic(path: Path) -> bool:
-    return any(True for _ in _isic_folders(path))
-
-
-def _is_chase(path: Path) -> bool:
-    return path.is_dir() and any(_CHASE_IMAGE.fullmatch(file.name) for file in path.iterdir())
-
-
-def _has_class_folders(path: Path) -> bool:
-    if not path.is_dir():
-        return False
-    folders = [folder for part in _parts(path) or [path] for folder in part.iterdir() if _is_shown_folder(folder)]
-    return any(map(_pictures, folders)) and not any(folder.name.lower() in _NO_CLASSES for folder in folders)
-
-
-def _parts(source: Path) -> list[Path]:
-    """The folders `Train/`, `Test/` ... of a data set that is divided into parts; empty if it is not."""
-    return sorted(folder for folder in source.iterdir() if _is_shown_folder(folder) and folder.name.lower() in _PARTS)
-
-
-def _is_shown_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
-
-
-def _warn_of_leftovers(source: Path, parts: list[Path], folders: list[Path]) -> None:
-    """Warn about empty class folders, and about files and folders that are left out."""
-    read = {source / "metadata.csv", *parts, *folders, *(file for folder in folders for file in _pictures(folder))}
-    for folder in folders:
-        if not _pictures(folder):
-            _log.warning("class folder '%s' has no pictures (%s); it is left out", folder, ", ".join(_PICTURES))
-    places = [source, *parts, *folders]
-    left = [entry for place in places for entry in sorted(place.iterdir()) if entry not in read]
-    left = [entry for entry in left if not entry.name.startswith(".")]
-    if left:
-        _log.warning(
-            "%d files or folders are not pictures in a class folder and are left out, such as '%s'", len(left), left[0]
-        )
-
-
-def _isic_folders(source: Path) -> Iterator[tuple[Path, Path]]:
-    for images, masks in _ISIC_FOLDERS:
-        if (source / images).is_dir() and (source / masks).is_dir():
-            yield source / images, source / masks
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(
-        file for file in folder.iterdir() if file.suffix.lower() in _PICTURES and not file.name.startswith(".")
+def _arranged(arrangement: Arrangement, looks_for: str) -> Layout:
+    return Layout(
+        partial(fits_arrangement, arrangement=arrangement),
+        partial(read_arrangement, arrangement=arrangement),
+        looks_for,
+        label_sets=lambda listing: arrangement.label_sets or label_sets_of(listing, arrangement),
+        must_choose=not arrangement.label_sets,
     )
 
 
+def _tabled(tabled: Tabled, looks_for: str) -> Layout:
+    return Layout(
+        partial(fits_tabled, tabled=tabled),
+        partial(read_tabled, tabled=tabled),
+        looks_for,
+        label_sets=partial(class_columns, tabled=tabled),
+        own=f"{tabled.tables}|{tabled.more}",
+    )
+
+
+_OWN_PATTERNS = (
+    "or say where things are: --images 'imagesTr/{case}_0000.nii.gz' --labels 'labelsTr/{case}.nii.gz', or for classes "
+    "--images '{class}/{case}.jpg'"
+)
 LAYOUTS: dict[str, Layout] = {
-    "manifest": Layout(_is_table, _read_table, "a CSV file, or a folder with manifest.csv"),
-    "isic": Layout(
-        _is_isic, read_isic, f"a folder with {' or with '.join(f'{a}/ and {b}/' for a, b in _ISIC_FOLDERS)}"
+    "manifest": Layout(
+        _is_table,
+        _read_table,
+        "a CSV file, or a folder with manifest.csv",
+        declared=True,
+        declares_patients=True,
+        own=r".*",
     ),
-    "chase": Layout(_is_chase, read_chase, "a folder with Image_01L.jpg, Image_01L_1stHO.png ...", _CHASE_LABEL_SETS),
+    "isic": _arranged(ISIC, "a folder with images/ and masks/, or with the folders of ISIC 2017 or ISIC 2018 Task 1"),
+    "chase": _arranged(CHASE, "a folder with Image_01L.jpg, Image_01L_1stHO.png ..."),
     "class-folders": Layout(
-        _has_class_folders,
-        read_class_folders,
+        has_class_folders,
+        lambda reading: read_class_folders(reading.listing.root),
         "a folder with one folder of pictures per class, or Train/ and Test/ with such folders",
+        doubts=class_folder_doubts,
     ),
     "decathlon": Layout(
-        is_decathlon,
-        read_decathlon,
+        lambda listing: is_decathlon(listing.root),
+        lambda reading: read_decathlon(reading.listing.root),
         "a folder with dataset.json of the Medical Segmentation Decathlon, or that file",
         classes=class_names,
+        declared=True,
+        own=DATASET_JSON,
     ),
     "volumes": Layout(
-        is_volumes, read_volumes, "a folder with images/ (NIfTI files or folders of DICOM series) and labels/ (NIfTI)"
+        lambda listing: is_volumes(listing.root),
+        lambda reading: read_volumes(reading.listing.root),
+        "a folder with images/ (NIfTI files or folders of DICOM series) and labels/ (NIfTI)",
     ),
     "dicom": Layout(
-        is_dicom,
-        read_dicom,
+        lambda listing: is_dicom(listing.root) and not is_volumes(listing.root),
+        read_series,
         "a folder with one folder per DICOM series at any depth, and <folder>_seg.nii.gz next to each",
         hashes=True,
     ),
+    **{name: _arranged(*described) for name, described in ARRANGEMENTS.items()},
+    "nnunet": replace(
+        _arranged(*ARRANGEMENTS["nnunet"]),
+        read=partial(read_nnunet, arrangement=ARRANGEMENTS["nnunet"][0]),
+        classes=class_names,
+        own=rf"{DATASET_JSON}|{SPLITS_JSON}",
+    ),
+    **{name: _tabled(*described) for name, described in TABLED.items()},
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +14,8 @@ from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
 from mu_monai.tables import read_table
 
 _log = logging.getLogger(__name__)
+
+_ISIC_ID = "isic_id"
 
 
 def pair(images: Mapping[str, Path], labels: Mapping[str, Path], expected: str, kind: str = "mask") -> pd.DataFrame:
@@ -40,6 +42,23 @@ def pair(images: Mapping[str, Path], labels: Mapping[str, Path], expected: str, 
     return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
 
 
+def same_name_problems(files: Mapping[str, Sequence[Path]]) -> list[str]:
+    """A sentence for every name that several files share; one of them would stand for all."""
+    return [
+        f"{' and '.join(repr(str(file)) for file in same)} have the same name; keep one of them, or rename one"
+        for same in files.values()
+        if len(same) > 1
+    ]
+
+
+def by_name(files: Iterable[Path], name: Callable[[Path], str]) -> dict[str, list[Path]]:
+    """Files by their names, as a function gives them."""
+    named: dict[str, list[Path]] = {}
+    for file in files:
+        named.setdefault(name(file), []).append(file)
+    return named
+
+
 def with_metadata(manifest: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Add the columns of an optional `metadata.csv`, and a patient to every image.
 
@@ -54,12 +73,27 @@ def with_metadata(manifest: pd.DataFrame, folder: Path) -> pd.DataFrame:
         InputError: if the metadata have no `image_id`, or describe one more than once.
     """
     csv = folder / "metadata.csv"
-    return _with_patients(_join_metadata(manifest, csv) if csv.is_file() else manifest)
+    return with_patient_ids(_join_metadata(manifest, csv) if csv.is_file() else manifest)
+
+
+def described_ids(folder: Path) -> set[str]:
+    """The image ids that an optional `metadata.csv` describes."""
+    csv = folder / "metadata.csv"
+    if not csv.is_file():
+        return set()
+    table = _metadata(csv, ("image_id",))
+    return set(table["image_id"].dropna()) if "image_id" in table else set()
+
+
+def _metadata(csv: Path, ids: Sequence[str]) -> pd.DataFrame:
+    """The table, with its ids as text; the column `isic_id` of the ISIC archive's exports stands for `image_id`."""
+    metadata = read_table(csv, text=(*ids, _ISIC_ID))
+    return metadata if "image_id" in metadata else metadata.rename(columns={_ISIC_ID: "image_id"})
 
 
 def _join_metadata(manifest: pd.DataFrame, csv: Path) -> pd.DataFrame:
     ids = ("image_id", PATIENT_ID, "lesion_id")
-    metadata = read_table(csv, text=ids)
+    metadata = _metadata(csv, ids)
     if "image_id" not in metadata:
         raise InputError(f"{str(csv)!r} has no column 'image_id'; {nearest_names('image_id', metadata.columns)}")
     for name in [name for name in ids if name in metadata]:
@@ -73,7 +107,8 @@ def _join_metadata(manifest: pd.DataFrame, csv: Path) -> pd.DataFrame:
     )
 
 
-def _with_patients(manifest: pd.DataFrame) -> pd.DataFrame:
+def with_patient_ids(manifest: pd.DataFrame) -> pd.DataFrame:
+    """A patient for every image, as `with_metadata` says; the columns that every manifest has come first."""
     nothing = pd.Series(None, index=manifest.index, dtype=object)
     known, lesions = (
         manifest[name].astype(object) if name in manifest else nothing for name in (PATIENT_ID, "lesion_id")

@@ -11,9 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from mu_monai.data.layouts.pairing import pair, with_metadata
+from mu_monai.data.layouts.listing import Reading, list_folder, stem_of, suffix_of
+from mu_monai.data.layouts.nnunet import class_names
+from mu_monai.data.layouts.pairing import by_name, pair, same_name_problems, with_metadata
 from mu_monai.data.pseudonyms import pseudonym
-from mu_monai.data.volumes.dicom import Header, find_series, is_series, read_header, text
+from mu_monai.data.volumes.dicom import Header, find_series, holds_other_objects, is_series, read_header, text
 from mu_monai.data.volumes.files import VOLUME_SUFFIXES
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
@@ -79,19 +81,11 @@ def read_decathlon(source: str | os.PathLike[str]) -> pd.DataFrame:
     if names := class_names(source):
         _log.info("the classes of '%s'; give them to the bundle with --set classes='%s'", file, json.dumps(names))
     folder = file.absolute().parent
-    rows = [{CASE_ID: stem(Path(entry[IMAGE])), **_plain(entry)} for entry in entries]
+    rows = [{CASE_ID: stem_of(entry[IMAGE]), **_plain(entry)} for entry in entries]
     manifest = pd.DataFrame(rows).drop(columns=PATIENT_ID, errors="ignore")
     for column in (IMAGE, LABEL):
         manifest[column] = [os.path.normpath(folder / entry) for entry in manifest[column]]
     return with_metadata(manifest, folder)
-
-
-def class_names(source: str | os.PathLike[str]) -> list[str]:
-    """The names of the values 0, 1, 2 ... of the masks, from `dataset.json`; empty if it does not give them."""
-    labels = read_json(_decathlon_file(Path(source)), dict).get("labels")
-    if not isinstance(labels, dict) or set(labels) != set(map(str, range(len(labels)))):
-        return []
-    return [str(labels[str(value)]) for value in range(len(labels))]
 
 
 def read_dicom(source: str | os.PathLike[str], salt: str) -> pd.DataFrame:
@@ -109,8 +103,16 @@ def read_dicom(source: str | os.PathLike[str], salt: str) -> pd.DataFrame:
         InputError: with every series without a label, PatientID or SeriesInstanceUID, and every label that belongs to
             several series.
     """
-    source = Path(source).absolute()
-    headers = {folder: read_header(folder) for folder in find_series(source)}
+    return read_series(Reading(listing=list_folder(Path(source)), salt=salt))
+
+
+def read_series(reading: Reading) -> pd.DataFrame:
+    """Read folders of DICOM series, see `read_dicom`; folders of other objects, such as RTSTRUCT, are left out."""
+    source, salt = reading.listing.root.absolute(), reading.salt or ""
+    folders = list(find_series(source))
+    others = [folder for folder in folders if holds_other_objects(folder)]
+    reading.leave_out("folders with other DICOM objects than images (RTSTRUCT, SEG ...)", others)
+    headers = {folder: read_header(folder) for folder in folders if folder not in others}
     labels = {folder: _series_label(source, folder) for folder in headers}
     raise_if_any(_series_problems(headers, labels))
     rows = [
@@ -135,29 +137,25 @@ def is_volumes(path: Path) -> bool:
 
 
 def is_decathlon(path: Path) -> bool:
-    """Whether a path is a `dataset.json` or another JSON file with a list `training`, or a folder with the former."""
+    """Whether a path is a `dataset.json` or another JSON file with a list `training`, or a folder with the former.
+
+    nnU-Net's first version writes such a file as well, but its images are called otherwise than it says.
+    """
     file = _decathlon_file(path)
     try:
         content = read_json(file) if file.suffix == ".json" and file.is_file() else None
     except InputError:
         return False
-    return isinstance(content, dict) and isinstance(content.get("training"), list)
+    if not (isinstance(content, dict) and isinstance(content.get("training"), list)):
+        return False
+    first = next((entry for entry in content["training"] if isinstance(entry, dict)), {})
+    image = file.parent / str(first.get(IMAGE, ""))
+    return image.exists() or not image.with_name(f"{stem_of(image)}_0000{suffix_of(image)}").exists()
 
 
 def is_dicom(path: Path) -> bool:
     """Whether a folder contains DICOM files at any depth."""
     return path.is_dir() and any(True for _ in find_series(path))
-
-
-def stem(path: Path) -> str:
-    """The name of a file without its suffix, `.nii.gz` included.
-
-    Example:
-        >>> stem(Path("a/b.c.nii.gz"))
-        'b.c'
-    """
-    name = path.name
-    return next((name[: -len(end)] for end in VOLUME_SUFFIXES if name.lower().endswith(end)), name)
 
 
 def _volume_files(folder: Path) -> list[Path]:
@@ -172,16 +170,14 @@ def _series_folders(folder: Path) -> list[Path]:
 
 def _by_stem(files: list[Path], images: Mapping[str, Path] | None = None) -> dict[str, Path]:
     """Files by their names; if `images` are given, the files are labels, by the name of their image."""
-    by_name: dict[str, list[Path]] = {}
-    for file in files:
-        name = stem(file)
-        by_name.setdefault(name if images is None or name in images else name.removesuffix("_seg"), []).append(file)
-    raise_if_any(
-        f"{' and '.join(repr(str(file)) for file in same)} have the same name; keep one of them, or rename one"
-        for same in by_name.values()
-        if len(same) > 1
-    )
-    return {name: same[0] for name, same in by_name.items()}
+
+    def name(file: Path) -> str:
+        stem = stem_of(file)
+        return stem if images is None or stem in images else stem.removesuffix("_seg")
+
+    named = by_name(files, name)
+    raise_if_any(same_name_problems(named))
+    return {name: same[0] for name, same in named.items()}
 
 
 def _decathlon_file(path: Path) -> Path:

@@ -32,12 +32,22 @@ _NUMBERS = {  # how many numbers each element for position and scale of a slice 
     "ImageOrientationPatient": 6,
 }
 
+_NO_IMAGES = ("RTSTRUCT", "SEG", "RTPLAN", "RTDOSE", "RTRECORD", "REG", "SR", "PR", "KO", "DOC")
+
 Header = pydicom.Dataset
 
 
 def find_series(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """The folders at any depth that directly contain DICOM files, sorted by path; hidden folders are skipped."""
-    for place, folders, files in os.walk(folder):
+    """The folders at any depth that directly contain DICOM files, sorted by path; hidden folders are skipped.
+
+    Links are followed, and each folder is visited once.
+    """
+    visited = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if os.path.realpath(place) in visited:
+            folders.clear()
+            continue
+        visited.add(os.path.realpath(place))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if any(map(is_dicom, _slice_files(place, files))):
             yield Path(place)
@@ -46,6 +56,12 @@ def find_series(folder: str | os.PathLike[str]) -> Iterator[Path]:
 def is_series(path: str | os.PathLike[str]) -> bool:
     """Whether a path is a folder that directly contains a DICOM file."""
     return os.path.isdir(path) and any(map(is_dicom, _slice_files(path, os.listdir(path))))
+
+
+def holds_other_objects(folder: str | os.PathLike[str]) -> bool:
+    """Whether every DICOM file of a folder is an object that is not an image, such as RTSTRUCT or SEG."""
+    headers = (_read(file) for file in _slice_files(folder, os.listdir(folder)) if is_dicom(file))
+    return all(isinstance(header, Header) and text(header, "Modality") in _NO_IMAGES for header in headers)
 
 
 def read_header(folder: str | os.PathLike[str]) -> Header:

@@ -1,4 +1,4 @@
-"""Volumes in files: NIfTI, or a folder with a DICOM series; each is read once and checked."""
+"""Volumes in files: NIfTI, MetaImage, NRRD, or a folder with a DICOM series; each is read once and checked."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from mu_monai.data.volumes.geometry import (
     spacing_problem,
     voxel_spacing,
 )
+from mu_monai.data.volumes.research_formats import MetaImage, Nrrd
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import special_problem
 
 _log = logging.getLogger(__name__)
 
-VOLUME_SUFFIXES = (".nii", ".nii.gz")
+VOLUME_SUFFIXES = (".nii", ".nii.gz", *MetaImage.valid_exts, *Nrrd.valid_exts)
 _AT_ONCE = 2  # volumes in memory; reading one of 512x512x200 voxels takes up to 600 MB
 _ANISOTROPIC = 5  # largest over smallest spacing
 _FAR = 100  # times the median of all volumes

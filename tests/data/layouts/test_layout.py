@@ -160,9 +160,11 @@ def test_what_class_folders_leave_out_is_logged(tmp_path, caplog):
     (tmp_path / ".DS_Store").touch()
     (tmp_path / "melanoma" / "Thumbs.db").touch()
     (tmp_path / ".cache").mkdir()
-    assert read_class_folders(tmp_path)["case_id"].tolist() == ["c", "a"]
+    assert read_layout(tmp_path, "class-folders").manifest["case_id"].tolist() == ["c", "a"]
     assert f"class folder '{tmp_path / 'empty'}' has no pictures" in caplog.text
-    assert f"3 files or folders are not pictures in a class folder and are left out, such as '{tmp_path}" in caplog.text
+    assert f"3 hidden files or folders, such as '{tmp_path / '.DS_Store'}'; left out" in caplog.text
+    assert "1 images or label files that belong to no case, such as 'nevus/deep/b.jpg'; left out" in caplog.text
+    assert "1 files of other types, such as 'readme.txt'; left out" in caplog.text
 
 
 def test_class_folders_without_leftovers_say_nothing_of_them(tmp_path, caplog):
