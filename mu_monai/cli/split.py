@@ -52,6 +52,13 @@ def split(
         str | None, typer.Option(help="Copies in the source: error (the default), drop or together.")
     ] = None,
     strict: Annotated[bool, typer.Option(help="Near-duplicates of forget cases are an error, not a warning.")] = False,
+    picture_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Values of black and white of images above 8 bits; by default what their bits can hold."),
+    ] = None,
+    label_map: Annotated[
+        str | None, typer.Option(help="Classes of label values, '{205: 1}' or '{205: \"left ventricle\"}'.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Replace an existing split file.")] = False,
 ) -> None:
     """Divide images by patient into retain, forget, validation and test.
@@ -78,6 +85,8 @@ def split(
         seed=seed,
         on_duplicates=on_duplicates,
         strict=strict,
+        picture_range=picture_range,
+        label_map=label_map,
         force=force,
     )
     show(summary, lines=True)

@@ -9,8 +9,10 @@ import imagehash
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
-from mu_monai.data.pictures import opened
+from mu_monai.data.pictures.decoding import Range, read_image
+from mu_monai.data.reading import Reading
 from mu_monai.data.volumes.files import is_volume
 from mu_monai.keys import CASE_ID, FORGET, IMAGE, SUBSET
 
@@ -19,7 +21,11 @@ NEAR_BITS = 24
 _CHUNK = 1 << 22  # comparisons at a time, which bounds the memory to about 200 MB
 
 
-def find_near_duplicates(table: pd.DataFrame, max_distance: int = NEAR_BITS) -> list[dict[str, Any]]:
+def find_near_duplicates(
+    table: pd.DataFrame,
+    max_distance: int = NEAR_BITS,
+    reading: Reading = Reading(),  # noqa: B008 - frozen
+) -> list[dict[str, Any]]:
     """List the cases of other subsets that look like a case to forget.
 
     The default of 24 of 256 bits is in a gap of real images. The same photograph at half size or as JPEG of quality 50
@@ -30,6 +36,7 @@ def find_near_duplicates(table: pd.DataFrame, max_distance: int = NEAR_BITS) -> 
     Args:
         table: the manifest with its `subset` column; volumes are skipped.
         max_distance: the largest Hamming distance to report, in bits out of 256.
+        reading: how the images are read.
 
     Returns:
         `{"forget": case_id, "other": case_id, "subset": name, "distance": bits}`, closest first.
@@ -40,7 +47,8 @@ def find_near_duplicates(table: pd.DataFrame, max_distance: int = NEAR_BITS) -> 
     forget, others = table[table[SUBSET] == FORGET], table[table[SUBSET] != FORGET]
     if forget.empty or others.empty:
         return []
-    rows, columns, distances = _near_pairs(_hashes(forget[IMAGE]), _hashes(others[IMAGE]), max_distance)
+    first, second = (_hashes(part[IMAGE], reading.picture_range) for part in (forget, others))
+    rows, columns, distances = _near_pairs(first, second, max_distance)
     pairs = pd.DataFrame(
         {
             "forget": forget[CASE_ID].to_numpy()[rows],
@@ -53,16 +61,16 @@ def find_near_duplicates(table: pd.DataFrame, max_distance: int = NEAR_BITS) -> 
     return [{str(name): value for name, value in row.items()} for row in pairs.to_dict("records")]
 
 
-def _hashes(paths: pd.Series) -> NDArray[np.uint64]:
+def _hashes(paths: pd.Series, value_range: Range | None) -> NDArray[np.uint64]:
     """`(n, 4)` words of 64 bits."""
     with ThreadPoolExecutor() as pool:
-        bits = np.stack(list(pool.map(_hash_bits, paths)))
+        bits = np.stack(list(pool.map(lambda path: _hash_bits(path, value_range), paths)))
     return np.packbits(bits, axis=1).view(np.uint64)
 
 
-def _hash_bits(path: str) -> NDArray[np.bool_]:
-    with opened(path) as image:
-        bits: NDArray[np.bool_] = imagehash.phash(image, hash_size=HASH_SIDE).hash.ravel()
+def _hash_bits(path: str, value_range: Range | None) -> NDArray[np.bool_]:
+    image = Image.fromarray(np.round(read_image(path, value_range)).astype(np.uint8))
+    bits: NDArray[np.bool_] = imagehash.phash(image, hash_size=HASH_SIDE).hash.ravel()
     return bits
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,13 @@ from mu_monai.data import (
     ForgetSelector,
     ForgetWhere,
     Provenance,
+    Reading,
+    Source,
     SplitSettings,
     check_manifest,
     make_split,
     open_split,
+    parse_label_map,
     provenance_of,
     read_layout,
     reselect,
@@ -44,6 +49,8 @@ def split(
     seed: int = 0,
     on_duplicates: str | None = None,
     strict: bool = False,
+    picture_range: tuple[float, float] | None = None,
+    label_map: str | None = None,
     force: bool = False,
 ) -> str:
     """Write a `split.json`, and describe in words what it contains.
@@ -62,6 +69,9 @@ def split(
         seed: seed of the draw, >= 0.
         on_duplicates: what to do about copies in the source: `error` (the default), `drop` or `together`.
         strict: near-duplicates of forget cases are an error, not a warning.
+        picture_range: the values of images of more than 8 bits that become black and white, lower one first; by
+            default the range of the bits that they use.
+        label_map: the class of each value of masks and volumes, as text; see `parse_label_map`.
         force: replace an existing file.
 
     Returns:
@@ -82,14 +92,28 @@ def split(
             raise InputError(
                 f"choose which training cases of '{source}' to forget: --forget, --forget-ids or --forget-where"
             )
-        raise_if_any(_without_effect({"layout": layout, "label_set": label_set, "salt": salt, **changed}))
+        declared = {"picture_range": picture_range, "label_map": label_map}
+        raise_if_any(_without_effect({"layout": layout, "label_set": label_set, "salt": salt, **declared, **changed}))
         content = reselect(open_split(source), selector, seed=settings.seed, strict=settings.strict)
     else:
-        images = read_layout(source, layout, label_set, salt)
-        check_manifest(images.manifest, allow_repeated_ids=True)
+        images = _checked(read_layout(source, layout, label_set, salt), picture_range, label_map)
         content = make_split(images, settings)
     write_split(out, content)
     return "\n".join(_summary(out, provenance_of(content)))
+
+
+def _checked(images: Source, picture_range: tuple[float, float] | None, label_map: str | None) -> Source:
+    """A source whose files were all read, and how they are to be read."""
+    if picture_range is not None and not -math.inf < picture_range[0] < picture_range[1] < math.inf:
+        raise InputError(
+            f"--picture-range {picture_range[0]:g} {picture_range[1]:g} is not a range; give two numbers, black first"
+        )
+    reading = Reading(picture_range=picture_range)
+    if label_map is not None:
+        classes, names = parse_label_map(label_map)
+        images, reading = replace(images, classes=names), replace(reading, label_map=classes)
+    found = check_manifest(images.manifest, allow_repeated_ids=True, reading=reading, classes=images.classes)
+    return replace(images, reading=found)
 
 
 def _without_effect(options: Mapping[str, object]) -> list[str]:
@@ -130,6 +154,12 @@ def _summary(out: Path, provenance: Provenance) -> list[str]:
     counts, labels = provenance.counts, provenance.label_set
     lines = [f"layout {provenance.layout or 'not known'}" + (f", labels of {labels}" if labels else "")]
     lines += [f"{name:<10} {counts[name]['patients']:>7} patients {counts[name]['cases']:>7} cases" for name in SUBSETS]
+    if provenance.reading.picture_range is not None:
+        low, high = provenance.reading.picture_range
+        lines.append(f"images of more than 8 bits: {low:g} is black, {high:g} is white")
+    if provenance.reading.label_map is not None:
+        pairs = ", ".join(f"{value}: {index}" for value, index in provenance.reading.label_map.items())
+        lines.append(f"label values: {pairs}")
     if provenance.dropped:
         lines.append(f"dropped as copies: {len(provenance.dropped)} cases")
     if provenance.together:

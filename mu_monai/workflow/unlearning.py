@@ -28,6 +28,7 @@ from mu_monai.workflow.checks import (
     mask_class_problems,
     number_problems,
     place_problems,
+    reading_problems,
     usable_split,
     weight_problems,
 )
@@ -43,6 +44,7 @@ from mu_monai.workflow.recipe import (
     milestone_options,
     milestone_problems,
     own_settings,
+    reading_options,
     recipe_of,
 )
 
@@ -115,6 +117,9 @@ def unlearn(
         config.lay("options", {"network::scope": lora_targets})
     config.lay("options", class_options(forget_classes) | common_options(source, split, device))
     config.lay("settings", parse_settings(settings))
+    names = classes_to_forget(config.read("recipe"), config.overrides)
+    opened, broken = usable_split(split, [RETAIN] if names else TRAINING_SUBSETS)
+    config.lay("options", reading_options(opened, config))
     if kind is not None and not tuned:
         config.lay("recipe", recipe_of(kind, source, config.read("recipe")))
     used = kind or configured(config.read())
@@ -124,13 +129,12 @@ def unlearn(
     parser, overrides = config.read("recipe"), config.overrides
     if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
         overrides["preset"] = f"{parser.get('preset')}, changed"
-    names = classes_to_forget(parser, overrides)
-    opened, broken = usable_split(split, [RETAIN] if names else TRAINING_SUBSETS)
     problems = collect(
         lambda: method_problems(method, preset, tuned),
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: never_learned(names, teacher) + unable_problems(names, parser, overrides),
         lambda: broken or trained_otherwise(opened, teacher) + mask_class_problems(parser, overrides, opened),
+        lambda: reading_problems(opened, config),
         lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": source.folder}),
         lambda: place_problems({"--milestones": milestones}),
         lambda: milestone_problems(used, milestones, config) + budget_problems(budget, whole, teacher),

@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +23,7 @@ from mu_monai.data.layouts.volumes import (
     read_volumes,
 )
 from mu_monai.data.manifest import nearest_names, read_manifest
+from mu_monai.data.reading import Reading
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import special_problem
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
@@ -59,6 +60,7 @@ class Source:
         label_set: the chosen annotator, for layouts with several.
         classes: names of the values 0, 1, 2 ... of the masks, if the source gives them.
         salt: the salt of the hashed identifiers, for layouts that hash them; see `pseudonym`.
+        reading: how its files are to be read, as `check_manifest` finds.
     """
 
     manifest: pd.DataFrame
@@ -67,6 +69,7 @@ class Source:
     label_set: str | None = None
     classes: tuple[str, ...] = ()
     salt: str | None = None
+    reading: Reading = field(default_factory=Reading)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -16,6 +16,7 @@ import numpy as np
 from nibabel.openers import ImageOpener
 from numpy.typing import NDArray
 
+from mu_monai.data.label_map import mapped
 from mu_monai.data.volumes.dicom import series_problems
 from mu_monai.data.volumes.geometry import (
     affine_problem,
@@ -25,6 +26,7 @@ from mu_monai.data.volumes.geometry import (
     spacing_problem,
     voxel_spacing,
 )
+from mu_monai.data.volumes.values import label_values
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import special_problem
 
@@ -58,11 +60,13 @@ class Findings:
         problems: one sentence for each reason why it is unusable.
         remarks: by key of `_REMARKS`, properties that stand out but do not make it unusable.
         level: the 99.5th percentile of the image; NaN if it was not read.
+        values: the values of the label; empty if it was not read or has a problem.
     """
 
     problems: list[str] = field(default_factory=list)
     remarks: dict[str, str] = field(default_factory=dict)
     level: float = float("nan")
+    values: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -79,19 +83,22 @@ def is_volume(path: str) -> bool:
     return path.lower().endswith(VOLUME_SUFFIXES) or os.path.isdir(path)
 
 
-def volume_problems(images: Sequence[str], labels: Sequence[str], names: Sequence[str]) -> list[list[str]]:
+def check_volumes(
+    images: Sequence[str], labels: Sequence[str], names: Sequence[str], label_map: Mapping[int, int] | None = None
+) -> tuple[list[list[str]], list[list[float]]]:
     """Check volumes and their labels, each read once; remarks on usable ones are logged, once per kind.
 
     Args:
         images: NIfTI files or folders of DICOM series.
         labels: a NIfTI file for each image, or empty text if the label is not a file.
         names: the name of each in the log.
+        label_map: the class of each value of the labels; None if they are classes already.
 
     Returns:
-        the problems of each volume.
+        the problems of each volume, and the values of each label.
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        findings = list(pool.map(_check, images, labels))
+        findings = list(pool.map(lambda image, label: _check(image, label, label_map), images, labels))
     _mark_far(findings)
     for kind, sentence in _REMARKS.items():
         marked = [
@@ -99,10 +106,10 @@ def volume_problems(images: Sequence[str], labels: Sequence[str], names: Sequenc
         ]
         if marked:
             _log.warning(sentence, len(marked), len(findings), marked[0])
-    return [each.problems for each in findings]
+    return [each.problems for each in findings], [each.values for each in findings]
 
 
-def _check(image: str, label: str) -> Findings:
+def _check(image: str, label: str, label_map: Mapping[int, int] | None) -> Findings:
     findings = Findings()
     volume = _load("image", image, findings) if image else None
     if volume is not None:
@@ -110,7 +117,7 @@ def _check(image: str, label: str) -> Findings:
         volume = replace(volume, values=np.broadcast_to(np.int8(0), volume.values.shape))  # only its grid is still used
     mask = _load("label", label, findings) if label else None
     if mask is not None:
-        _check_label(label, mask.values, findings)
+        _check_label(label, mask.values, label_map, findings)
     if volume is not None and mask is not None:
         problem = grid_problem(mask.values.shape, mask.affine, volume.values.shape, volume.affine)
         findings.problems += [f"label {label!r} {problem}"] if problem else []
@@ -212,7 +219,13 @@ def _check_image(path: str, volume: Volume, findings: Findings) -> None:
     findings.level = float(np.percentile(values.ravel()[:: max(1, values.size // _SAMPLE)], 99.5))
 
 
-def _check_label(path: str, values: NDArray[Any], findings: Findings) -> None:
+def _check_label(path: str, values: NDArray[Any], label_map: Mapping[int, int] | None, findings: Findings) -> None:
+    if label_map is not None:
+        try:
+            values = mapped(np.reshape(label_values(values), (-1, 1, 1)), label_map)
+        except InputError as error:
+            findings.problems += [f"label {path!r} {problem}" for problem in error.problems]
+            return
     whole = np.issubdtype(values.dtype, np.integer) or bool((values == np.round(values)).all())
     if not (whole and values.min() >= 0 and np.isfinite(values.max())):
         different = np.unique(values)
@@ -222,6 +235,8 @@ def _check_label(path: str, values: NDArray[Any], findings: Findings) -> None:
         )
     elif values.max() == 0:
         findings.remarks["empty"] = repr(path)
+    if not findings.problems:
+        findings.values = label_values(values)
 
 
 def _mark_far(findings: Sequence[Findings]) -> None:
