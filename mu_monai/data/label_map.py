@@ -34,13 +34,13 @@ def parse_label_map(text: str) -> tuple[dict[int, int], tuple[str, ...]]:
         ({0: 0, 205: 1, 420: 2}, ('background', 'left ventricle', 'myocardium'))
     """
     form = (
-        f"--label-map {text!r} is not a map from values to classes; use numbers, ' {{205: 1, 420: 2}}', or names, "
+        f"--label-map {text!r} is not a map from values to classes; use numbers, '{{205: 1, 420: 2}}', or names, "
         "'{205: \"left ventricle\"}'"
     )
     try:
         content = ast.literal_eval(text)
         given = {int(key): value for key, value in content.items() if int(key) == float(key)}
-    except (ValueError, TypeError, SyntaxError, AttributeError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, AttributeError, OverflowError, MemoryError, RecursionError):
         raise InputError(form) from None
     names = [value for value in given.values() if isinstance(value, str) and value.strip()]
     numbers = [value for value in given.values() if isinstance(value, int) and not isinstance(value, bool)]

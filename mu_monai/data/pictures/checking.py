@@ -31,6 +31,7 @@ REMARKS = {
 }
 _READ_ELSEWISE = ("rotated", "indexed")  # what MONAI's own reader would read as something else
 _BINARY = ({0, 1}, {0, 255})
+_STRUCTURES = 8  # more values than these are shades
 _JPEG_REACH = 40  # how far JPEG compression at usual qualities was seen to move a mask's pixels from 0 and 255
 
 
@@ -99,10 +100,10 @@ def _check(image: str, label: str, label_map: Mapping[int, int] | None) -> _Pair
     values, traits = mask
     pair.traits.update(traits)
     if pair.image is not None and pair.image.size != values.shape:
-        upright = " upright, as its EXIF orientation says" if "rotated" in pair.image.traits else ""
+        size = _extent(pair.image.size)
+        size += " upright, as its EXIF orientation says" if "rotated" in pair.image.traits else ""
         pair.problems.append(
-            f"mask {label!r} is {_extent(values.shape)} but its image {image!r} is {_extent(pair.image.size)}{upright}; "
-            "give both the same size"
+            f"mask {label!r} is {_extent(values.shape)} but its image {image!r} is {size}; give both the same size"
         )
     pair.problems += _mask_problems(label, values, label_map)
     return pair
@@ -139,7 +140,9 @@ def _mask_problems(path: str, mask: NDArray[Any], label_map: Mapping[int, int] |
     near = (values <= _JPEG_REACH) | (values >= WHITE - _JPEG_REACH)
     lossy = (near.all() and values.max() > WHITE - _JPEG_REACH) or path.lower().endswith((".jpg", ".jpeg"))
     advice = "this looks like JPEG noise around 0 and 255: threshold it at 128 and save it as PNG"
-    if not lossy:  # a mask of several structures, or with another value for its one structure
+    if not lossy and len(values) > _STRUCTURES:
+        advice = "threshold it at the edge of the structure, and save it without smoothing"
+    elif not lossy:  # several structures, or another value for the one
         advice = f"say which value is the structure and which is not: {suggested_map(values, binary=True)}"
     after = " after the label map" if label_map is not None else ""
     return [

@@ -88,7 +88,7 @@ def range_problems(low: float, high: float, value_range: Sequence[float] | None)
         )
     elif low < value_range[0] or high > value_range[1]:
         yield (
-            f"{values}, beyond the range {list(value_range)} that the other images are scaled from; use images of the "
+            f"{values}, beyond the range [{value_range[0]:g}, {value_range[1]:g}] that the other images are scaled from; use images of the "
             "same kind, or declare the range of all with mu-monai split --picture-range LOW HIGH"
         )
 
