@@ -59,6 +59,9 @@ def split(
     label_map: Annotated[
         str | None, typer.Option(help="Classes of label values, '{205: 1}' or '{205: \"left ventricle\"}'.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option(help="Also show five cases as they were understood, and draw them beside the split (PNG).")
+    ] = False,
     force: Annotated[bool, typer.Option(help="Replace an existing split file.")] = False,
 ) -> None:
     """Divide images by patient into retain, forget, validation and test.
@@ -87,6 +90,7 @@ def split(
         strict=strict,
         picture_range=picture_range,
         label_map=label_map,
+        explain=explain,
         force=force,
     )
     show(summary, lines=True)

@@ -27,6 +27,8 @@ from mu_monai.data import (
     reselect,
     write_split,
 )
+from mu_monai.data.explained.cases import explained_cases
+from mu_monai.data.explained.sheet import write_sheet
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_text
 from mu_monai.keys import SUBSETS
@@ -51,6 +53,7 @@ def split(
     strict: bool = False,
     picture_range: tuple[float, float] | None = None,
     label_map: str | None = None,
+    explain: bool = False,
     force: bool = False,
 ) -> str:
     """Write a `split.json`, and describe in words what it contains.
@@ -72,7 +75,8 @@ def split(
         picture_range: the values of images of more than 8 bits that become black and white, lower one first; by
             default the range of the bits that they use.
         label_map: the class of each value of masks and volumes, as text; see `parse_label_map`.
-        force: replace an existing file.
+        explain: also tell what was understood of five cases, and draw them beside the split, as `<out>.png`.
+        force: replace existing files.
 
     Returns:
         the layout, the counts per subset, and any copies, one line each.
@@ -81,8 +85,13 @@ def split(
         InputError: every problem of the source or the settings; nothing is written then.
     """
     out = Path(out)
-    if out.exists() and not force:
-        raise InputError(f"'{out}' exists; give another --out, or --force to replace it")
+    sheet = out.with_suffix(".png")
+    written = [out, *[sheet] * explain]
+    raise_if_any(
+        f"'{file}' exists; give another --out, or --force to replace it"
+        for file in written
+        if file.exists() and not force
+    )
     selector = _selector(forget)
     options = {"validation": validation, "test": test, "group_by": group_by, "on_duplicates": on_duplicates}
     changed: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
@@ -98,8 +107,14 @@ def split(
     else:
         images = _checked(read_layout(source, layout, label_set, salt), picture_range, label_map)
         content = make_split(images, settings)
+    provenance = provenance_of(content)
+    cases = explained_cases(content, provenance, SUBSETS) if explain else []
     write_split(out, content)
-    return "\n".join(_summary(out, provenance_of(content)))
+    lines = [line for case in cases for line in (case.title, *(f"  {text}" for text in case.lines))]
+    lines += _summary(out, provenance)
+    if explain:
+        lines.append(f"sheet: {write_sheet(sheet, cases)}")
+    return "\n".join(lines)
 
 
 def _checked(images: Source, picture_range: tuple[float, float] | None, label_map: str | None) -> Source:

@@ -6,7 +6,7 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,14 @@ class Look:
         traits: keys of `checking.REMARKS`: how it differs from an ordinary picture.
         extremes: the lowest and the highest value of an image of more than 8 bits; None for others.
         whole: whether these values are whole numbers.
+        mode: how pixels are stored, in the words of Pillow.
     """
 
     size: tuple[int, int]
     traits: tuple[str, ...] = ()
     extremes: Range | None = None
     whole: bool = True
+    mode: str = ""
 
 
 def look_at_image(path: str) -> Look:
@@ -51,10 +53,11 @@ def look_at_image(path: str) -> Look:
         OSError, SyntaxError, ValueError: if it cannot be decoded.
     """
     with _usable_image(path) as (picture, traits):
+        look = Look((picture.height, picture.width), traits, mode=picture.mode)
         if not _is_deep(picture):
-            return Look((picture.height, picture.width), traits)
+            return look
         values = np.asarray(picture)
-        return Look((picture.height, picture.width), traits, (float(values.min()), float(values.max())), _whole(values))
+        return replace(look, extremes=(float(values.min()), float(values.max())), whole=_whole(values))
 
 
 def read_image(path: str, value_range: Sequence[float] | None = None) -> NDArray[Any]:
@@ -88,8 +91,8 @@ def range_problems(low: float, high: float, value_range: Sequence[float] | None)
         )
     elif low < value_range[0] or high > value_range[1]:
         yield (
-            f"{values}, beyond the range [{value_range[0]:g}, {value_range[1]:g}] that the other images are scaled from; use images of the "
-            "same kind, or declare the range of all with mu-monai split --picture-range LOW HIGH"
+            f"{values}, beyond the range [{value_range[0]:g}, {value_range[1]:g}] that the others are scaled "
+            "from; use images of the same kind, or declare the range of all with split --picture-range LOW HIGH"
         )
 
 

@@ -127,7 +127,7 @@ def _check(image: str, label: str, label_map: Mapping[int, int] | None) -> Findi
 def _load(kind: str, path: str, findings: Findings) -> Volume | None:
     """A 3D volume; None if the file is not one, and then its problems are added to the findings."""
     try:
-        volume = _read(path)
+        volume = read_volume(path)
     except InputError as error:
         findings.problems += [f"{kind} {path!r} {problem}" for problem in error.problems]
         return None
@@ -136,7 +136,12 @@ def _load(kind: str, path: str, findings: Findings) -> Volume | None:
     return replace(volume, values=volume.values.reshape(volume.values.shape[:3]))
 
 
-def _read(path: str) -> Volume:
+def read_volume(path: str) -> Volume:
+    """Read a NIfTI file or a folder with a DICOM series.
+
+    Raises:
+        InputError: without the path, for what is not one readable volume of three dimensions.
+    """
     special = special_problem(path)
     raise_if_any([special.removeprefix(f"'{path}' ")] if special else [])
     if not os.path.exists(path):
