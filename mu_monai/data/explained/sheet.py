@@ -21,7 +21,7 @@ _TEXT = 760  # width of the text
 _LINE = 22
 _LETTERS = 88  # of a line of text; longer ones are broken
 _BACKGROUND, _INK = (250, 250, 248), (20, 20, 20)
-_COLORS = ((0, 255, 80), (255, 60, 200), (255, 200, 0), (0, 200, 255), (255, 90, 0), (190, 120, 255))
+COLORS = ((0, 255, 80), (255, 60, 200), (255, 200, 0), (0, 200, 255), (255, 90, 0), (190, 120, 255))
 
 
 def write_sheet(target: str | os.PathLike[str], cases: Sequence[ExplainedCase]) -> Path:
@@ -68,9 +68,9 @@ def _row(case: ExplainedCase) -> Image.Image:
 def _draw_legend(draw: ImageDraw.ImageDraw, values: NDArray[np.uint8], place: tuple[int, int]) -> None:
     """The color of each value, in one line."""
     (left, top), font = place, ImageFont.load_default(size=15)
-    for number, value in enumerate(values[values > 0][: len(_COLORS)].tolist()):
+    for number, value in enumerate(values[values > 0][: len(COLORS)].tolist()):
         start = left + number * _SIDE // 3
-        draw.rectangle((start, top + 4, start + 12, top + 16), fill=_COLORS[(value - 1) % len(_COLORS)])
+        draw.rectangle((start, top + 4, start + 12, top + 16), fill=COLORS[(value - 1) % len(COLORS)])
         draw.text((start + 20, top), str(value), fill=_INK, font=font)
 
 
@@ -83,7 +83,7 @@ def _thumbnail(pixels: NDArray[np.uint8], how: Image.Resampling) -> NDArray[np.u
 def _with_outline(picture: NDArray[np.uint8], values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The picture with a line along every border between two values, inside and in the color of the higher one."""
     border = values != grey_erosion(values, size=(3, 3))
-    colors = np.array(_COLORS, dtype=np.uint8)[(values.astype(int) - 1) % len(_COLORS)]
+    colors = np.array(COLORS, dtype=np.uint8)[(values.astype(int) - 1) % len(COLORS)]
     return np.where(border[..., None], colors, picture)
 
 
