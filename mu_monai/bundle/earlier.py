@@ -7,7 +7,7 @@ from typing import Any
 
 PICTURE_READER = "mu_monai.data.pictures.reader.PictureReader"
 _MAP_LABELS = "mu_monai.data.map_labels.MapLabelsd"
-_CONVERTERS = {"image": "$lambda image: image.convert('RGB')", "mask": "$lambda image: image.convert('L')"}
+_IMAGE, _MASK = "$lambda image: image.convert('RGB')", "$lambda image: image.convert('L')"
 
 
 def earlier_form(config: Any) -> Any:
@@ -22,7 +22,7 @@ def earlier_form(config: Any) -> Any:
     if not isinstance(config, Mapping):
         return config
     if _is(config, PICTURE_READER):
-        return {"_target_": "PILReader", "converter": _CONVERTERS[config["kind"]]}
+        return {"_target_": "PILReader", "converter": _MASK if config.get("kind") == "mask" else _IMAGE}
     return {key: earlier_form(item) for key, item in config.items()}
 
 

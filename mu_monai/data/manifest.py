@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mu_monai.data.pictures.checking import check_pictures
+from mu_monai.data.pictures.opening import PICTURE_SUFFIXES
 from mu_monai.data.reading import Reading
 from mu_monai.data.volumes.files import VOLUME_SUFFIXES, check_volumes, is_volume
 from mu_monai.data.volumes.values import value_problems
@@ -22,7 +23,7 @@ from mu_monai.tables import is_formula, read_table
 _log = logging.getLogger(__name__)
 
 COLUMNS = (CASE_ID, PATIENT_ID, IMAGE, LABEL)
-FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", *VOLUME_SUFFIXES)
+FILE_SUFFIXES = (*PICTURE_SUFFIXES, *VOLUME_SUFFIXES)
 
 
 def read_manifest(csv: str | os.PathLike[str]) -> pd.DataFrame:

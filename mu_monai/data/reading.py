@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +12,7 @@ from mu_monai.files import shape_problems
 
 READING = "reading"  # its key in the provenance of a split
 PICTURE_RANGE, LABEL_MAP, UNUSUAL = "picture_range", "label_map", "unusual"
+_MOST = 10_000  # classes
 _SHAPES = {PICTURE_RANGE: [float], LABEL_MAP: dict, UNUSUAL: dict}
 
 
@@ -71,8 +74,10 @@ def reading_problems(content: Mapping[str, Any]) -> Iterator[str]:
     if problems:
         return
     value_range, label_map = content.get(PICTURE_RANGE), content.get(LABEL_MAP)
-    if value_range is not None and not (len(value_range) == 2 and value_range[0] < value_range[1]):
+    if value_range is not None and not (
+        len(value_range) == 2 and -math.inf < value_range[0] < value_range[1] < math.inf
+    ):
         yield f"reading, {PICTURE_RANGE} is {value_range}; it is two numbers, the lower first"
     for value, index in (label_map or {}).items():
-        if not (str(value).removeprefix("-").isdigit() and isinstance(index, int) and not isinstance(index, bool)):
+        if not (re.fullmatch("-?[0-9]{1,18}", value) and type(index) is int and 0 <= index < _MOST):
             yield f"reading, {LABEL_MAP} holds {value!r}: {index!r}; it maps whole numbers to whole numbers"

@@ -71,6 +71,16 @@ def test_a_model_predicts_as_it_was_trained_and_nothing_beyond(split, mu_monai, 
         workflow.release(student, out=tmp_path / "released")
 
 
+@pytest.mark.parametrize("split", ["turned", "upside down", "32 bits"], indirect=True)
+def test_masks_are_predicted_upright_and_in_the_size_of_the_picture_as_it_is_shown(split, tmp_path):
+    workflow.train("isic", split=split, out=tmp_path / "run", settings=FAST, quiet=True)
+    image = next((split.parent / "in" / "images").iterdir())
+    workflow.predict(tmp_path / "run", [image], out=tmp_path / "masks")
+    assert Image.open(next((tmp_path / "masks").iterdir())).size == (24, 20)
+    record = read_json(tmp_path / "run" / "run.json")["split"]["provenance"]
+    assert record["reading"] == read_json(split)["provenance"]["reading"]
+
+
 @pytest.mark.parametrize("split", list(KINDS), indirect=True)
 def test_a_bundle_that_would_misread_the_pictures_is_refused(split, tmp_path):
     bundle = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")

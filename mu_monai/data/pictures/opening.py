@@ -11,6 +11,7 @@ from PIL import Image
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import special_problem
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 LARGEST = 89_478_485  # pixels; above this, Pillow warns about a decompression bomb
 _LARGE = 8_000_000  # pixels; decoding a picture of this size takes about 30 MB
 _ONE_LARGE = Lock()

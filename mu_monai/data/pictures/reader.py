@@ -12,8 +12,8 @@ from monai.utils import MetaKeys, ensure_tuple
 from numpy.typing import NDArray
 
 from mu_monai.data.label_map import mapped
-from mu_monai.data.manifest import FILE_SUFFIXES
 from mu_monai.data.pictures.decoding import read_image, read_mask
+from mu_monai.data.pictures.opening import PICTURE_SUFFIXES
 from mu_monai.errors import InputError
 
 Kind = Literal["image", "mask"]
@@ -50,7 +50,7 @@ class PictureReader(ImageReader):
 
     def verify_suffix(self, filename: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> bool:
         """Whether all are files of pictures, by their suffixes."""
-        return all(str(name).lower().endswith(FILE_SUFFIXES) for name in ensure_tuple(filename))
+        return all(str(name).lower().endswith(PICTURE_SUFFIXES) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], **_: Any) -> tuple[str, ...]:
         """The paths: nothing is read yet, since MONAI would try its other readers on a file that is refused here."""
