@@ -75,7 +75,7 @@ def read_image(path: str, value_range: Sequence[float] | None = None) -> NDArray
         if not _is_deep(picture):
             return np.asarray(picture.convert("RGB"))
         values = np.asarray(picture)
-    raise_if_any(f"image {path!r} {problem}" for problem in range_problems(values.min(), values.max(), value_range))
+    raise_if_any(f"{path!r} {problem}" for problem in range_problems(values.min(), values.max(), value_range))
     low, high = value_range or (0, WHITE)
     scaled = (values.astype(np.float64) - low) / (high - low) * WHITE
     return np.repeat(scaled.astype(np.float32)[..., None], 3, axis=-1)
@@ -108,7 +108,7 @@ def read_mask(path: str) -> NDArray[Any]:
 
 def seen_mask(path: str) -> tuple[NDArray[Any], tuple[str, ...]]:
     """The values of a mask as `read_mask` gives them, and what is special about it (keys of `checking.REMARKS`)."""
-    with _naming(path), opened(path) as stored:
+    with naming(path), opened(path) as stored:
         picture, traits = _upright(stored)
         if len(picture.getbands()) > 1:
             raise InputError(f"has {len(picture.getbands())} channels; save it with a single channel")
@@ -152,7 +152,7 @@ def _power(value: float) -> float:
 @contextmanager
 def _usable_image(path: str) -> Iterator[tuple[Image.Image, tuple[str, ...]]]:
     """An image, upright, and what is special about it."""
-    with _naming(path), opened(path) as stored:
+    with naming(path), opened(path) as stored:
         picture, traits = _upright(stored)
         raise_if_any(_image_problems(picture))
         traits += ["converted"] * (picture.mode in ("CMYK", "YCbCr")) + ["profile"] * _has_profile(stored)
@@ -160,7 +160,7 @@ def _usable_image(path: str) -> Iterator[tuple[Image.Image, tuple[str, ...]]]:
 
 
 @contextmanager
-def _naming(path: str) -> Iterator[None]:
+def naming(path: str) -> Iterator[None]:
     """Put the path in front of problems that do not name it yet."""
     try:
         yield

@@ -12,7 +12,7 @@ from monai.utils import MetaKeys, ensure_tuple
 from numpy.typing import NDArray
 
 from mu_monai.data.label_map import mapped
-from mu_monai.data.pictures.decoding import read_image, read_mask
+from mu_monai.data.pictures.decoding import naming, read_image, read_mask
 from mu_monai.data.pictures.opening import PICTURE_SUFFIXES
 from mu_monai.errors import InputError
 
@@ -28,8 +28,8 @@ class PictureReader(ImageReader):
         label_map: the class of each value of a mask; None to leave the values as they are.
 
     Raises:
-        InputError: for another kind. When it reads, as `read_image` and `read_mask`; with the file, for values of a
-            mask that the map does not name.
+        InputError: for another kind. When it reads, with the file: as `read_image` and `read_mask`, for what cannot be
+            decoded, and for values of a mask that the map does not name.
 
     Example:
         A bundle has `{"_target_": "LoadImaged", "keys": "image", "reader": {"_target_":
@@ -58,18 +58,24 @@ class PictureReader(ImageReader):
 
     def get_data(self, img: Sequence[str]) -> tuple[NDArray[Any], dict[str, Any]]:
         """The pixels of one file and their size, or those of several, which become channels one after the other."""
-        pixels = [np.moveaxis(self._pixels(path), 0, 1) for path in img]
+        pixels = [np.moveaxis(self._named_pixels(path), 0, 1) for path in img]
         channels = float("nan") if pixels[0].ndim == 2 else -1
         meta = {MetaKeys.SPATIAL_SHAPE: np.asarray(pixels[0].shape[:2]), MetaKeys.ORIGINAL_CHANNEL_DIM: channels}
         return pixels[0] if len(pixels) == 1 else np.concatenate(pixels, axis=-1), meta
+
+    def _named_pixels(self, path: str) -> NDArray[Any]:
+        try:
+            return self._pixels(path)
+        except InputError as error:
+            raise InputError([f"{self.kind} {text}" for text in error.problems]) from None
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InputError(
+                f"{self.kind} {path!r} cannot be read ({error}); it may be truncated: replace it"
+            ) from None
 
     def _pixels(self, path: str) -> NDArray[Any]:
         if self.kind == "image":
             return read_image(path, self.value_range)
         values = read_mask(path)
-        if self.label_map is None:
-            return values
-        try:
-            return mapped(values, self.label_map)
-        except InputError as error:
-            raise InputError([f"mask {path!r} {problem}" for problem in error.problems]) from None
+        with naming(path):
+            return values if self.label_map is None else mapped(values, self.label_map)

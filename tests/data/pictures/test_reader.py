@@ -119,6 +119,20 @@ def test_values_of_masks_are_mapped(label_map, tmp_path):
         LoadImage(reader=PictureReader("mask", label_map={"0": 0}))(path)
 
 
+@pytest.mark.parametrize("kind", ["image", "mask"])
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "jpg"])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.8])
+def test_a_truncated_picture_is_named_by_the_checks_and_by_the_reader(kind, suffix, share, tmp_path):
+    path = saved(GRAY, tmp_path / f"x.{suffix}")
+    whole = (tmp_path / f"x.{suffix}").read_bytes()
+    (tmp_path / f"x.{suffix}").write_bytes(whole[: int(share * len(whole))])
+    row = (path, "nevus") if kind == "image" else (saved(COLORS, tmp_path / "y.png"), path)
+    with pytest.raises(InputError, match=rf"{kind} '.*x\.{suffix}' cannot be read"):
+        check_manifest(table(row))
+    with pytest.raises(InputError, match=rf"{kind} '.*x\.{suffix}' cannot be read"):
+        LoadImage(reader=PictureReader(kind), image_only=True)(path)
+
+
 @pytest.mark.parametrize("kind", ["label", "Image", ""])
 def test_another_kind_is_refused(kind):
     with pytest.raises(InputError, match=r"is unknown; choose 'image' or 'mask'"):
