@@ -104,6 +104,6 @@ def suggested_map(values: Iterable[Any], *, binary: bool = False) -> str:
         >>> suggested_map([0, 205, 420])
         "--label-map '{205: 1, 420: 2}'"
     """
-    others = sorted(int(value) for value in set(values) if value != 0 and float(value).is_integer())[:_MOST_SHOWN]
+    others = sorted(int(value) for value in set(values) if value != 0 and float(value).is_integer())
     pairs = ", ".join(f"{value}: {1 if binary else number}" for number, value in enumerate(others, start=1))
     return f"--label-map '{{{pairs}}}'"

@@ -136,6 +136,13 @@ def test_numbers_without_gaps_need_no_map(found):
     assert value_problems(found, (), None) == []
 
 
+@pytest.mark.parametrize("number", [257, 1000, 5000])
+def test_no_map_is_asked_for_what_are_no_classes(number):
+    (problem,) = value_problems([list(range(1, 2 * number, 2))], (), None)
+    assert f"{number + 1} different values" in problem
+    assert len(problem) < 250
+
+
 def test_names_of_the_source_allow_absent_classes():
     assert value_problems([[0, 2]], ["background", "a", "b"], None) == []
     assert value_problems([[0, 3]], ["background", "a", "b"], None)

@@ -12,6 +12,7 @@ from mu_monai.data.label_map import suggested_map
 
 _COUNTED = 1 << 16  # values below are counted, which is faster than sorting them
 _SHOWN = 16
+_MOST = 256  # classes that a map is suggested for
 
 
 def label_values(values: NDArray[Any]) -> list[float]:
@@ -47,9 +48,10 @@ def value_problems(
     if label_map is not None or len(values) == values[-1] + 1 or len(classes) > values[-1]:
         return []
     shown = ", ".join(f"{value:g}" for value in values[:_SHOWN]) + (", ..." if len(values) > _SHOWN else "")
+    if len(values) > _MOST:
+        return [f"the labels hold {len(values)} different values ({shown}), too many for classes; are these images?"]
     option = suggested_map(values)
-    named = ", ".join(f'{value:g}: "name"' for value in values[1:_SHOWN])
     return [
         f"the labels hold the values {shown}, which are not numbered without gaps; give their classes by {option}, or "
-        f"by name with --label-map '{{{named}}}', or keep a number that no label has by naming it as well"
+        f"by name, as '{{{values[1]:g}: \"name\", ...}}', or keep a number that no label has by naming it as well"
     ]
