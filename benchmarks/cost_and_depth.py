@@ -70,7 +70,7 @@ _HIPPOCAMPUS = Experiment(
             "max_epochs=40",
         ),
     ),
-    unlearning=_settings("patches_per_volume=1", "batch_size=8", "method#forget_loader#batch_size=8"),
+    unlearning=_settings("patches_per_volume=1"),
 )
 EXPERIMENTS = {
     "lesions": _LESIONS,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,10 @@ from mu_monai.keys import MODEL_PT
 from mu_monai.runs import changed_files, is_run, read_record
 
 SAFETENSORS = ".safetensors"
+_CONTAINERS = ("model", "network", "net", "state_dict")
+_WRAPPERS = ("module.", "_orig_mod.")
+_HOLDERS = ("model.", "network.", "net.")  # of a Lightning module; a network may call a part of its own so
+logger = logging.getLogger(__name__)
 _SHOWN = 8
 
 
@@ -87,7 +93,7 @@ def read_torch(path: Path, device: torch.device | str = "cpu") -> Any:
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
-    """Read a plain state dict, or one stored under `model`, `network`, `net` or `state_dict` in a checkpoint.
+    """Read a plain state dict, or one inside a checkpoint; see `Container`.
 
     Nothing is unpickled; a file that ends with `.safetensors` is read as such. The weights of a run must match the
     digest in its `run.json`.
@@ -102,15 +108,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     raise_if_any(filter(None, [special_problem(path)]))
     if not path.is_file():
         raise InputError(f"weights '{path}' do not exist; give a model.pt or a folder that holds one")
-    content = _read_safetensors(path) if path.suffix == SAFETENSORS else read_torch(path)
-    for key in ("model", "network", "net", "state_dict"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not _is_state(content):
-        raise InputError(
-            f"weights '{path}' hold a {type(content).__name__}, not a state dict of tensors; save them with "
-            "torch.save(network.state_dict(), path)"
-        )
+    content, _ = opened_weights(path)
     odd = [name for name, value in content.items() if not _is_plain(value)]
     raise_if_any(
         f"weights '{path}' hold {name!r} in a form that no network has (sparse, quantized, or without numbers of its "
@@ -119,6 +117,70 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     )
     raise_if_any(_other_than_recorded(path, content))
     return dict(content)
+
+
+@dataclass(frozen=True)
+class Container:
+    """How a file holds weights, so that others can be put into its place.
+
+    Args:
+        keys: the keys that lead to the state dict in a checkpoint, such as `("state_dict",)`; none for a plain one.
+        prefix: what every name begins with, such as `module.` of `DataParallel`.
+
+    Example:
+        >>> Container(("model",), "module.").around({"weight": torch.ones(1)})
+        {'model': {'module.weight': tensor([1.])}}
+    """
+
+    keys: tuple[str, ...] = ()
+    prefix: str = ""
+
+    def around(self, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """Weights in this form."""
+        content: dict[str, Any] = {f"{self.prefix}{name}": value for name, value in state.items()}
+        for key in reversed(self.keys):
+            content = {key: content}
+        return content
+
+
+def opened_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], Container]:
+    """The state dict in a file, and how the file holds it.
+
+    A checkpoint has it under `model`, `network`, `net` or `state_dict`, one within the other if need be. Names may
+    begin with `module.` (`DataParallel`), `_orig_mod.` (`torch.compile`), or with `model.`, `network.` or `net.` where
+    a Lightning module holds nothing else.
+
+    Raises:
+        InputError: if the file cannot be read, or holds no state dict.
+    """
+    path = Path(path)
+    content = _read_safetensors(path) if path.suffix == SAFETENSORS else read_torch(path)
+    keys: list[str] = []
+    while isinstance(content, Mapping):
+        key = next((key for key in _CONTAINERS if isinstance(content.get(key), Mapping)), None)
+        if key is None:
+            break
+        keys.append(key)
+        content = content[key]
+    if not isinstance(content, Mapping) or not content or not _is_state(content):
+        inside = f" with the keys {', '.join(map(str, content))[:200]}" if isinstance(content, Mapping) else ""
+        raise InputError(
+            f"weights '{path}' hold a {type(content).__name__}{inside}, not a state dict of tensors; save them with "
+            "torch.save(network.state_dict(), path)"
+        )
+    prefix = ""
+    while (more := _prefix(content, prefix, in_checkpoint=bool(keys))) is not None:
+        prefix += more
+    if keys or prefix:
+        held = " ".join([*map(repr, keys), *([f"with names after {prefix!r}"] if prefix else [])])
+        logger.info("the weights in '%s' were taken from %s", path, held)
+    return {name.removeprefix(prefix): value for name, value in content.items()}, Container(tuple(keys), prefix)
+
+
+def _prefix(state: Mapping[str, Any], known: str, *, in_checkpoint: bool) -> str | None:
+    """What all names go on with after a known prefix, if it is one that a wrapper adds."""
+    candidates = (*_WRAPPERS, *(_HOLDERS if in_checkpoint else ()))
+    return next((each for each in candidates if all(name.startswith(known + each) for name in state)), None)
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

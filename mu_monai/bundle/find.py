@@ -10,6 +10,7 @@ from pathlib import Path
 from mu_monai.errors import InputError, did_you_mean
 
 _METADATA = Path("configs") / "metadata.json"
+_CONFIGS = ("metadata.json", "train.json", "train.yaml", "train.yml")
 
 
 def shipped_bundles() -> dict[str, Path]:
@@ -32,7 +33,7 @@ def find_bundle(name_or_folder: str | os.PathLike[str]) -> Path:
         'isic'
     """
     folder = Path(name_or_folder)
-    if (folder / _METADATA).is_file():
+    if any((folder / "configs" / name).is_file() for name in _CONFIGS):
         return folder.resolve()
     shipped = shipped_bundles()
     if str(name_or_folder) in shipped:

@@ -12,6 +12,8 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ReferenceResolver
 
+from mu_monai.bundle.adopted.adopt import adopted_folder
+from mu_monai.bundle.adopted.parts import adoptable
 from mu_monai.bundle.find import find_bundle
 from mu_monai.errors import InputError, did_you_mean, raise_if_any
 from mu_monai.files import read_json
@@ -23,6 +25,7 @@ class Bundle:
 
     Args:
         folder: the absolute path of a folder with `configs/metadata.json`.
+        adopted: the user's bundle, if `folder` holds the configs that were made for it; None if it is run as it is.
 
     Example:
         >>> bundle = open_bundle("isic")
@@ -31,6 +34,12 @@ class Bundle:
     """
 
     folder: Path
+    adopted: Path | None = None
+
+    @property
+    def place(self) -> Path:
+        """The folder that the user knows."""
+        return self.adopted or self.folder
 
     @property
     def configs(self) -> Path:
@@ -95,6 +104,11 @@ class Bundle:
         Raises:
             InputError: if a file is missing.
         """
+        if self.adopted is not None and name == "inference" and not self.has(name):
+            raise InputError(
+                f"'{self.adopted}' has no inference config with one SupervisedEvaluator, so how it predicts is not "
+                "known; add configs/inference.json, as MONAI's model zoo has it"
+            )
         files, problems = [], []
         for config in (name, *overlays):
             file = next((path for path in (self.configs / f"{config}.json", Path(config)) if path.is_file()), None)
@@ -108,12 +122,13 @@ class Bundle:
 
 
 def open_bundle(name_or_folder: str | os.PathLike[str]) -> Bundle:
-    """The bundle in a folder, or a shipped one by its name.
+    """The bundle in a folder, or a shipped one by its name; one that is not made for commands is adopted.
 
     Raises:
-        InputError: if it is neither.
+        InputError: if it is neither, or cannot be adopted.
     """
-    return Bundle(find_bundle(name_or_folder))
+    folder = find_bundle(name_or_folder)
+    return Bundle(adopted_folder(folder), adopted=folder) if adoptable(folder) else Bundle(folder)
 
 
 def nested(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The commands `bundle new` and `bundle check`: making your own bundle."""
+"""The commands `bundle inspect`, `adopt`, `new` and `check`: using and making your own bundle."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mu_monai.cli.options import OutFolder, Settings
 from mu_monai.cli.screen import one_line, show
 
 _NEXT = """next, in {folder}:
@@ -17,7 +18,7 @@ _NEXT = """next, in {folder}:
 then: mu-monai bundle check {folder}"""
 
 bundle = typer.Typer(
-    help="Make a MONAI bundle of your own, and check that commands can rely on it.",
+    help="Say what is understood of a MONAI bundle of anybody's; make one of your own, and check it.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -54,3 +55,41 @@ def check(
 
     for sentence in workflow.check_bundle(folder):
         show(sentence)
+
+
+@bundle.command()
+def inspect(
+    folder: Annotated[str, typer.Argument(metavar="BUNDLE", help="A MONAI bundle's folder.")],
+    split: Annotated[Path | None, typer.Option("--split", help="A split.json, to take one case through it.")] = None,
+    settings: Settings = None,
+    show_code: Annotated[
+        bool, typer.Option("--show-code", help="Only list what the bundle would execute; nothing is executed.")
+    ] = False,
+) -> None:
+    """Say what is understood of a bundle that was trained elsewhere: each part, the id it is from, and what is missing.
+
+    A bundle is a program: its expressions are executed, but for --show-code.
+
+    Example: mu-monai bundle inspect spleen_ct_segmentation --split split.json
+    """
+    from mu_monai import workflow
+
+    told = (
+        workflow.code_of(folder) if show_code else workflow.inspect_bundle(folder, split=split, settings=settings or [])
+    )
+    for sentence in told:
+        show(sentence)
+
+
+@bundle.command()
+def adopt(
+    folder: Annotated[str, typer.Argument(metavar="BUNDLE", help="A MONAI bundle's folder.")],
+    out: OutFolder,
+) -> None:
+    """Write the configs that commands make for a bundle that was trained elsewhere, to read them.
+
+    Example: mu-monai bundle adopt spleen_ct_segmentation --out adopted
+    """
+    from mu_monai import workflow
+
+    show(f"configs: {workflow.adopt_bundle(folder, out=out)}")

@@ -26,6 +26,6 @@ def release(
     from mu_monai.files import read_json
 
     folder = workflow.release(run, out=out, teacher=teacher, trust=trust(bundle, trust_config))
-    show(f"released: {folder / 'bundle'}")
+    show(f"released: {workflow.released_bundle(folder)}")
     for sentence in read_json(folder / "release.json", {"told": [str]})["told"]:
         show(f"  {sentence}")

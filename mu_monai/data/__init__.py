@@ -1,12 +1,12 @@
 """From a folder or table of images to a split by patient: manifests, layouts, duplicates, splits and phantoms.
 
-What needs torch is imported from its own module: `datasets`, `check_volume`, `crop_volume` and `volumes.cache`, which
-bundles use.
+What needs torch is imported from its own module: `datasets`, `check_volume`, `crop_volume`, `run_case` and
+`volumes.cache`, which bundles use.
 """
 
 from __future__ import annotations
 
-from mu_monai.data.classes import class_indices
+from mu_monai.data.classes import class_indices, indexed
 from mu_monai.data.duplicates import DuplicatePolicy, Resolved, digest_files, resolve_duplicates, unite_groups
 from mu_monai.data.label_map import parse_label_map
 from mu_monai.data.layouts.layout import LAYOUTS, Layout, Source, read_chase, read_class_folders, read_isic, read_layout
@@ -40,6 +40,7 @@ __all__ = [
     "class_indices",
     "digest_files",
     "find_near_duplicates",
+    "indexed",
     "is_file_label",
     "load_split",
     "make_split",

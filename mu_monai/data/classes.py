@@ -1,10 +1,14 @@
-"""The names of a mask's classes; the first is the background."""
+"""The names of classes: of a mask, whose first is the background, and of whole images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mu_monai.errors import InputError, did_you_mean, raise_if_any
+from mu_monai.keys import LABEL
+
+Cases = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def class_indices(names: Sequence[str], classes: Sequence[str]) -> list[int]:
@@ -47,6 +51,34 @@ def class_name_problems(classes: object) -> list[str]:
         f"classes={classes!r} is not allowed; give at least two different names, the background first: --set "
         'classes=\'["background", "liver"]\''
     ]
+
+
+def indexed(cases: Cases, classes: Sequence[str] | None) -> dict[str, list[dict[str, Any]]]:
+    """Cases of classification with the number of their class as label.
+
+    Args:
+        cases: the cases of each subset, as `load_split` gives them, with names as labels.
+        classes: the names in the order of the outputs; None where the labels are numbers already.
+
+    Raises:
+        InputError: for a name that is not among the classes.
+
+    Example:
+        >>> indexed({"test": [{"label": "nevus"}]}, ["melanoma", "nevus"])
+        {'test': [{'label': 1}]}
+    """
+    names = {str(case[LABEL]) for part in cases.values() for case in part}
+    numbers = {name: index for index, name in enumerate(classes or ())}
+    if classes is None and all(name.isdecimal() for name in names):
+        numbers = {name: int(name) for name in names}
+    unknown = sorted(names - numbers.keys())
+    if unknown:
+        known = ", ".join(map(repr, classes)) if classes else "its metadata.json has no names"
+        raise InputError(
+            f"the labels {', '.join(map(repr, unknown[:8]))} are not classes of the bundle ({known}); give the names in "
+            'the order of the outputs: --set classes=\'["first", "second"]\''
+        )
+    return {name: [{**case, LABEL: numbers[str(case[LABEL])]} for case in part] for name, part in cases.items()}
 
 
 def _name_problem(name: str, classes: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from mu_monai.data.case_files import each_file, image_files
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256
 from mu_monai.keys import CASE_ID, IMAGE, LABEL
@@ -72,7 +73,7 @@ def resolve_duplicates(
         raise InputError(
             f"--on-duplicates {policy!r} is unknown; choose {', '.join(map(repr, get_args(DuplicatePolicy)))}"
         )
-    contents = manifest[IMAGE].map(digests)
+    contents = manifest[IMAGE].map(lambda image: each_file(image, digests.__getitem__))
     sets = copy_sets(manifest, digests)
     copied = np.bincount(sets)[sets] > 1
     if not copied.any():
@@ -85,8 +86,10 @@ def resolve_duplicates(
 
 
 def copy_sets(manifest: pd.DataFrame, digests: Mapping[str, str]) -> NDArray[np.intp]:
-    """Number of the set of copies that each row belongs to, `(n,)`; copies share a case id or their image content."""
-    return _connected(manifest[CASE_ID], manifest[IMAGE].map(digests))
+    """Number of the set of copies that each row belongs to, `(n,)`; copies share a case id or an image's content."""
+    files = manifest[IMAGE].map(image_files)
+    sets = _connected(manifest[CASE_ID].repeat(files.map(len).tolist()), files.explode().map(digests))
+    return sets[np.cumsum([0, *files.map(len)])[:-1]]  # all files of a row are in one set
 
 
 def original_ids(together: Iterable[Iterable[str]]) -> dict[str, list[str]]:
@@ -145,7 +148,7 @@ def _copy_problems(copies: pd.DataFrame, sets: NDArray[np.intp], contents: pd.Se
     problems = []
     for _, rows in copies.assign(_content=contents).groupby(sets):
         reasons = ["id"] * bool(rows[CASE_ID].duplicated().any()) + ["content"] * bool(
-            rows["_content"].duplicated().any()
+            rows["_content"].explode().duplicated().any()
         )
         listed = ", ".join(
             f"{case!r} ({path}, {label})" if rows[LABEL].nunique() > 1 else f"{case!r} ({path})"
@@ -162,7 +165,7 @@ def _drop(
 ) -> Resolved:
     labels = manifest[LABEL].map(lambda label: digests.get(label, label))
     disagree = (labels.groupby(sets).transform("nunique") > 1).to_numpy()
-    order = np.lexsort((manifest[IMAGE].to_numpy(str), manifest[CASE_ID].to_numpy(str)))
+    order = np.lexsort((manifest[IMAGE].astype(str).to_numpy(str), manifest[CASE_ID].to_numpy(str)))
     first = np.zeros(len(manifest), dtype=bool)
     first[order[~pd.Series(sets[order]).duplicated().to_numpy()]] = True
     keep = ~copied | (first & ~disagree)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mu_monai.data.case_files import image_files
 from mu_monai.data.pictures.checking import check_pictures
 from mu_monai.data.pictures.opening import PICTURE_SUFFIXES
 from mu_monai.data.reading import Reading
@@ -79,7 +80,8 @@ def check_manifest(
     """Check a manifest and every file that it names, and report all problems at once.
 
     Args:
-        manifest: the table; a label with an image suffix is a mask file, any other is a class name.
+        manifest: the table; an image is a path, or several of one case; a label with an image suffix is a mask file,
+            any other is a class name.
         allow_repeated_ids: leave case ids that occur more than once to the duplicates policy of `make_split`.
         reading: what is declared: the range of images of more than 8 bits, the classes of label values.
         classes: the names of the values 0, 1, 2 ... of masks, if the source gives them.
@@ -168,12 +170,13 @@ def _check_files(manifest: pd.DataFrame, reading: Reading, classes: Sequence[str
     """The problems of all files, and how they are to be read."""
     rows = _row_names(manifest)
     labels = manifest[LABEL].where(is_file_label(manifest[LABEL]), "").astype(str)
-    images = manifest[IMAGE].fillna("").astype(str)
-    is_vol = images.map(is_volume) | labels.map(is_volume)
+    images = [[str(file) for file in image_files(image) if not pd.isna(file) and file] for image in manifest[IMAGE]]
+    first = pd.Series([next(iter(files), "") for files in images], index=manifest.index)
+    is_vol = first.map(is_volume) | labels.map(is_volume)
     pictures, volumes = np.flatnonzero(~is_vol).tolist(), np.flatnonzero(is_vol).tolist()
 
-    def files(part: list[int]) -> tuple[list[str], list[str], list[str]]:
-        return images.iloc[part].tolist(), labels.iloc[part].tolist(), [rows[number] for number in part]
+    def files(part: list[int]) -> tuple[list[list[str]], list[str], list[str]]:
+        return [images[number] for number in part], labels.iloc[part].tolist(), [rows[number] for number in part]
 
     of_pictures, reading = check_pictures(*files(pictures), reading=reading)
     of_volumes, values = check_volumes(*files(volumes), label_map=reading.label_map)

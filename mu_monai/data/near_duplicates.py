@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from mu_monai.data.case_files import image_files
 from mu_monai.data.pictures.decoding import Range, read_image
 from mu_monai.data.reading import Reading
 from mu_monai.data.volumes.files import is_volume
@@ -34,7 +35,7 @@ def find_near_duplicates(
     (ISIC) and 48 (CHASE_DB1). Cropped, rotated or mirrored copies are not found.
 
     Args:
-        table: the manifest with its `subset` column; volumes are skipped.
+        table: the manifest with its `subset` column; volumes are skipped, and of several files the first is compared.
         max_distance: the largest Hamming distance to report, in bits out of 256.
         reading: how the images are read.
 
@@ -43,6 +44,7 @@ def find_near_duplicates(
 
     Source: the discrete cosine transform hash of the `imagehash` library.
     """
+    table = table.assign(**{IMAGE: [image_files(image)[0] for image in table[IMAGE]]})
     table = table[~table[IMAGE].map(is_volume)]
     forget, others = table[table[SUBSET] == FORGET], table[table[SUBSET] != FORGET]
     if forget.empty or others.empty:

@@ -99,11 +99,12 @@ def _choose(
 
 
 def _digest_problems(path: Path, table: pd.DataFrame, digests: dict[str, str]) -> list[str]:
-    missing = [name for name in table[IMAGE] if name not in digests]
+    files = table[IMAGE].explode()
+    missing = [name for name in files if name not in digests]
     if not missing:
         return []
     return [
-        f"provenance.sha256 of the split file {str(path)!r} lacks the digest of {len(missing)} of {len(table)} images, "
+        f"provenance.sha256 of the split file {str(path)!r} lacks the digest of {len(missing)} of {len(files)} images, "
         f"such as {missing[0]!r}; every image needs one: make the split again with 'mu-monai split'"
     ]
 

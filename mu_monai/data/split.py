@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mu_monai.data.case_files import each_file
 from mu_monai.data.duplicates import (
     DuplicatePolicy,
     Resolved,
@@ -160,11 +161,12 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
             anything that `split_manifest` refuses and, if strict, for near-duplicates.
     """
     settings = settings or SplitSettings()
-    manifest = source.manifest.reset_index(drop=True).astype(dict.fromkeys(COLUMNS, str))
+    manifest = source.manifest.reset_index(drop=True).astype({name: str for name in COLUMNS if name != IMAGE})
+    manifest[IMAGE] = manifest[IMAGE].map(lambda image: each_file(image, str))
     if source.salt is not None and isinstance(settings.forget, ForgetIds):
         known = {*manifest[CASE_ID], *manifest[PATIENT_ID]}
         settings = replace(settings, forget=hash_ids(settings.forget, known, source.salt))
-    digests, damaged = digest_files([*manifest[IMAGE], *manifest[LABEL][is_file_label(manifest[LABEL])]])
+    digests, damaged = digest_files([*manifest[IMAGE].explode(), *manifest[LABEL][is_file_label(manifest[LABEL])]])
     raise_if_any(damaged)
     resolved = resolve_duplicates(manifest, digests, settings.on_duplicates)
     forget = settings.forget
@@ -177,7 +179,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
     report_near_duplicates(near, settings.strict)
     classes = class_names(table)
     _warn_of_missing_classes(table, classes)
-    used = dict.fromkeys([*table[IMAGE], *table[LABEL][is_file_label(table[LABEL])]])
+    used = dict.fromkeys([*table[IMAGE].explode(), *table[LABEL][is_file_label(table[LABEL])]])
     history = {
         "source": source.path,
         "layout": source.layout,

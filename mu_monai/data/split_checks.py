@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from mu_monai.data.case_files import is_image_entry
 from mu_monai.data.duplicates import digest_files
 from mu_monai.data.manifest import COLUMNS, is_file_label, nearest_names
 from mu_monai.data.split_provenance import provenance_problems
 from mu_monai.files import special_problem
-from mu_monai.keys import CASE_ID, LABEL, PATIENT_ID, PROVENANCE, SUBSET, SUBSETS
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, PROVENANCE, SUBSET, SUBSETS
 
 _log = logging.getLogger(__name__)
 
@@ -46,16 +47,18 @@ def _list_problems(name: str, cases: object) -> list[str]:
         return [f"key {name!r} holds {_shown(cases)}, not a list of cases; make the split again with 'mu-monai split'"]
     problems = []
     for number, case in enumerate(cases, start=1):
-        absent = [
-            key for key in COLUMNS if not (isinstance(case, dict) and isinstance(case.get(key), str) and case[key])
-        ]
+        absent = [key for key in COLUMNS if not (isinstance(case, dict) and _is_given(key, case.get(key)))]
         if absent:
             problems.append(f"{name}, case {number}: {', '.join(absent)} missing or not text; every case needs them")
             continue
-        nested = [key for key, value in case.items() if isinstance(value, list | dict)]
+        nested = [key for key, value in case.items() if isinstance(value, list | dict) and key != IMAGE]
         if nested:
             problems.append(f"{name}, case {number}: {', '.join(nested)} hold a list or an object; give one value each")
     return problems
+
+
+def _is_given(key: str, entry: object) -> bool:
+    return is_image_entry(entry) if key == IMAGE else isinstance(entry, str) and entry != ""
 
 
 def _shown(value: object) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from mu_monai.data.case_files import each_file, image_digest
 from mu_monai.data.manifest import COLUMNS, is_file_label
 from mu_monai.data.split_checks import (
     absolute,
@@ -27,7 +28,7 @@ from mu_monai.files import file_sha256, read_json, special_problem, write_json
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS
 from mu_monai.runs.stamp import public_provenance
 
-Cases = dict[str, list[dict[str, str]]]
+Cases = dict[str, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,8 @@ class Split:
 
         def case(row: Mapping[str, Any], subset: str) -> dict[str, Any]:
             label = files.get(row[LABEL], row[LABEL])
-            return {**row, IMAGE: absolute(row[IMAGE], self._folder), LABEL: label, SUBSET: subset}
+            image = each_file(row[IMAGE], lambda path: absolute(path, self._folder))
+            return {**row, IMAGE: image, LABEL: label, SUBSET: subset}
 
         return {name: [case(row, name) for row in self.rows[name]] for name in SUBSETS}
 
@@ -80,14 +82,14 @@ class Split:
         Raises:
             InputError: if the split lacks a digest.
         """
-        digests = self.provenance.sha256
+        digests = {case[CASE_ID]: image_digest(case[IMAGE], self.provenance.sha256) for case in self.rows[subset]}
         raise_if_any(
-            f"split file {str(self.path)!r} has no digest of the image of case {case[CASE_ID]!r}; make it again with "
+            f"split file {str(self.path)!r} has no digest of the image of case {case!r}; make it again with "
             "'mu-monai split'"
-            for case in self.rows[subset]
-            if case[IMAGE] not in digests
+            for case, digest in digests.items()
+            if digest is None
         )
-        return {case[CASE_ID]: digests[case[IMAGE]] for case in self.rows[subset]}
+        return {case: digest for case, digest in digests.items() if digest is not None}
 
     def patients(self, subset: str) -> set[str]:
         """The ids of the patients of a subset."""
@@ -104,11 +106,14 @@ class Split:
 
     def problems(self, *, verify: bool = False, classes: Sequence[str] | None = None) -> list[str]:
         """The problems of its content and its files; the arguments are those of `open_split`."""
-        table, digests = self.table, self.provenance.sha256
+        table = self.table
+        files = table.explode(IMAGE)
         problems = [] if self.rows[RETAIN] else [f"subset {RETAIN!r} is empty; a split needs cases to train on"]
         problems += straddling_groups(table, self.provenance.group_by)
         problems += shared(table, table[CASE_ID], "case_id {!r} occurs", within=True)
-        problems += shared(table, table[IMAGE].map(digests), "content with SHA-256 {} occurs", within=False)
+        problems += shared(
+            files, files[IMAGE].map(self.provenance.sha256), "content with SHA-256 {} occurs", within=False
+        )
         problems += file_problems(self._files, self._folder)
         problems += self.changed_files if verify else []
         return problems + ([] if classes is None else class_name_problems(table, classes))
@@ -120,7 +125,7 @@ class Split:
     @property
     def _files(self) -> list[str]:
         labels = self.table[LABEL]
-        return list(dict.fromkeys([*self.table[IMAGE], *labels[is_file_label(labels)]]))
+        return list(dict.fromkeys([*self.table[IMAGE].explode(), *labels[is_file_label(labels)]]))
 
 
 def split_content(
@@ -164,7 +169,10 @@ def write_split(target: str | os.PathLike[str], split: dict[str, Any]) -> Path:
     digests = split[PROVENANCE]["sha256"]
     short = {path: _relative(path, folder) for path in digests}
     lists = {
-        name: [{**case, IMAGE: short[case[IMAGE]], LABEL: short.get(case[LABEL], case[LABEL])} for case in split[name]]
+        name: [
+            {**case, IMAGE: each_file(case[IMAGE], short.__getitem__), LABEL: short.get(case[LABEL], case[LABEL])}
+            for case in split[name]
+        ]
         for name in SUBSETS
     }
     provenance = {**split[PROVENANCE], "sha256": {short[path]: digest for path, digest in digests.items()}}

@@ -55,24 +55,28 @@ def predict_scores(
     classes: Sequence[str] | None = None,
     inferer: Callable[[torch.Tensor, Predict], torch.Tensor] | None = None,
     spacing: Sequence[float] | None = None,
+    softmax: bool | None = None,
 ) -> pd.DataFrame:
     """Score every case of a loader; logits `(B, K)` come from a classifier, all others are masks.
 
     Args:
         predict: images `(B, C, H, W[, D])` to logits `(B, C, H, W[, D])` of masks or `(B, K)` of K classes; a network
             must be in evaluation mode.
-        loader: batches with `image`, `label` (masks of 0 or 1, class indices `(B, 1, H, W[, D])` for masks of several
-            channels, or classes `(B,)` in 0 ... K - 1), `case_id` and `patient_id`.
+        loader: batches with `image`, `label` (masks of 0 or 1, one per channel for regions that may overlap; class
+            indices `(B, 1, H, W[, D])` for masks of several channels; or classes `(B,)` in 0 ... K - 1), `case_id` and
+            `patient_id`.
         loss_function: the supervised loss; it is called on one case at a time.
         device: where the network is.
         classes: the names of the K channels, that of the background first for masks; by default their numbers.
         inferer: how a network is applied to a whole image, such as a sliding window; by default at once.
         spacing: the size of a voxel in mm, for masks of several channels.
+        softmax: whether exactly one output is true; None to go by the labels.
 
     Returns:
         one row per case: `patient_id`, `case_id`, `loss` and, of a mask, `bce` (nats), `dice`, `iou` (in [0, 1], at
         probability 0.5, 1 where both masks are empty), `confidence` (mean of max(p, 1 - p), in [0.5, 1]) and those of
-        `signals.mask_signals`; of masks of several channels, the columns of `case_scores.class_mask_scores`; of a
+        `signals.mask_signals`; of masks of several channels, the columns of `case_scores.class_mask_scores` or, of
+        regions, `region_scores`; of a
         classifier, `cross_entropy` (nats), `accuracy` (1 where the most probable class is the true one, else 0),
         `confidence` (largest probability, in [1/K, 1]), `true_probability` (that of the true class), the columns of
         `signals.class_signals`, and the classes `label` and `predicted`.
@@ -96,7 +100,7 @@ def predict_scores(
             one = slice(index, index + 1)
             case = {PATIENT_ID: batch[PATIENT_ID][index], CASE_ID: batch[CASE_ID][index]}
             case["loss"] = loss_function(logits[one], label[one]).item()
-            rows.append(case | case_scores(logits[one], label[one], classes, spacing))
+            rows.append(case | case_scores(logits[one], label[one], classes, spacing, softmax))
     return pd.DataFrame(rows)
 
 
@@ -115,6 +119,7 @@ class ScoreSubsets:
         inferer: how a network is applied to a whole image, such as `SlidingWindowInferer`; by default at once.
         spacing: the size of a voxel in mm, for distances and volumes of the classes of a mask.
         forget_classes: the names of classes of a mask to forget in all cases; empty if cases are forgotten.
+        softmax: whether exactly one output is true; None to go by the labels.
 
     Attributes:
         loaders: the batches of each subset.
@@ -135,6 +140,7 @@ class ScoreSubsets:
         inferer: Callable[[torch.Tensor, Predict], torch.Tensor] | None = None,
         spacing: Sequence[float] | None = None,
         forget_classes: Sequence[str] = (),
+        softmax: bool | None = None,
     ) -> None:
         if interval < 1:
             raise InputError(f"interval={interval} is not allowed; score after every 1, 2 ... epochs")
@@ -148,7 +154,7 @@ class ScoreSubsets:
             for subset, dataset in datasets.items()
         }
         self.loss_function, self.device, self.interval = loss_function, device, interval
-        self.classes, self.inferer, self.spacing = classes, inferer, spacing
+        self.classes, self.inferer, self.spacing, self.softmax = classes, inferer, spacing, softmax
         self.forget_classes = tuple(forget_classes)
 
     def attach(self, engine: Engine) -> None:
@@ -242,7 +248,8 @@ class ScoreSubsets:
     def score(self, predict: Predict, loader: Iterable[Mapping[str, Any]], *, measure: bool = True) -> pd.DataFrame:
         """Score a loader; `measure` adds distances and volumes, which take longer than a forward pass."""
         spacing = self.spacing if measure else None
-        return predict_scores(predict, loader, self.loss_function, self.device, self.classes, self.inferer, spacing)
+        rest = (self.device, self.classes, self.inferer, spacing, self.softmax)
+        return predict_scores(predict, loader, self.loss_function, *rest)
 
 
 def _are_sizes(spacing: object) -> bool:

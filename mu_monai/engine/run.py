@@ -101,6 +101,7 @@ class RunFolder:
         subsets: the subsets that are trained on.
         method: the unlearning method; `None` for a training run.
         teacher: path of the starting weights; `None` for a training run.
+        teacher_passes: the sample passes of the teacher's training, if its own record does not say them.
         preset: name of the preset that the method's settings came from; `None` if there was no preset.
         forget_classes: the classes of a mask that are unlearned, or that training treats as background.
         resume: continue from the folder's checkpoint.
@@ -116,6 +117,7 @@ class RunFolder:
         subsets: list[str],
         method: Method | None = None,
         teacher: str | None = None,
+        teacher_passes: int | None = None,
         preset: str | None = None,
         forget_classes: Sequence[str] = (),
         resume: bool = False,
@@ -123,6 +125,7 @@ class RunFolder:
         self.folder, self.method, self.resume = Path(folder), method, resume
         # absolute, since the run may be read from other working directories
         self.split, self.teacher = Path(split).absolute(), None if teacher is None else str(Path(teacher).absolute())
+        self._told_passes = teacher_passes
         self.curve = Curve(self.folder / CURVE_CSV)
         self._probe: torch.Tensor | None = None  # an image for the self-checks
         self._count = PassCount()  # replaced by the trainer's when the run starts
@@ -292,7 +295,7 @@ class RunFolder:
     @cached_property
     def _teacher_passes(self) -> int | None:
         """The sample passes of the training that made the starting weights."""
-        return training_passes(Path(self.teacher).parent if self.teacher else None)
+        return training_passes(Path(self.teacher).parent if self.teacher else None) or self._told_passes
 
     @property
     def record(self) -> dict[str, Any]:

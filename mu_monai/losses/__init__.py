@@ -8,6 +8,7 @@ from mu_monai.losses.guard import Guard
 from mu_monai.losses.hinge import Hinge
 from mu_monai.losses.label_flip import LabelFlip
 from mu_monai.losses.mean_probability import MeanProbability
+from mu_monai.losses.one_hot import OneHotTargets
 from mu_monai.losses.outcomes import log_probabilities
 from mu_monai.losses.places import answered, at_places, labeled, over_places
 from mu_monai.losses.random_label import RandomLabel
@@ -27,6 +28,7 @@ __all__ = [
     "Hinge",
     "LabelFlip",
     "MeanProbability",
+    "OneHotTargets",
     "RandomLabel",
     "Repulsion",
     "TeacherContradiction",

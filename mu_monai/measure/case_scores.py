@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from monai.metrics import compute_hausdorff_distance
+from monai.networks import one_hot
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from mu_monai.errors import InputError
@@ -24,17 +25,22 @@ def case_scores(
     label: torch.Tensor,
     classes: Sequence[str] | None = None,
     spacing: Sequence[float] | None = None,
+    softmax: bool | None = None,
 ) -> dict[str, Any]:
-    """Score one case by what its logits are: `(1, K)` classes, `(1, 1, ...)` a mask, `(1, K, ...)` K-class masks.
+    """Score one case by what logits and label are: classes, one mask, masks of K classes, or K overlapping regions.
 
     Args:
         logits: `(1, K)`, or `(1, C, H, W[, D])`.
-        label: the class `(1,)`, a mask of 0 and 1 in the shape of the logits, or class indices `(1, 1, H, W[, D])`.
-        classes: the names of the channels, that of the background first for masks; by default their numbers.
+        label: the class `(1,)`; a mask of 0 and 1 in the shape of the logits, one per region if there are several
+            channels; or class indices `(1, 1, H, W[, D])`.
+        classes: the names of the channels, for class indices that of the background first; by default their numbers.
         spacing: the size of a voxel in mm; without it nothing is measured in mm or ml.
+        softmax: whether exactly one channel is true at each place; None to go by the label. Class indices of a
+            sigmoid's outputs, which is False, are one mask for each class.
 
     Raises:
-        InputError: if the numbers of channels and names differ, or a classifier has a single output.
+        InputError: if the numbers of channels and names differ, a classifier has a single output, or the label has
+            another form than the activation.
 
     Example:
         >>> case_scores(torch.tensor([[0.0, 2.0]]), torch.tensor([1]), ["melanoma", "nevus"])["predicted"]
@@ -45,6 +51,10 @@ def case_scores(
     names = _names(logits, classes)
     if logits.ndim == 2:
         return class_scores(logits, label, names)
+    if softmax is False and label.shape[1] == 1:  # a mask for each class index
+        label = one_hot(label, logits.shape[1])
+    if _is_of_regions(logits, label, softmax):
+        return region_scores(logits, label, names, spacing)
     return class_mask_scores(logits, label, names, spacing)
 
 
@@ -98,7 +108,73 @@ def class_mask_scores(
         "confidence": logits.softmax(1).amax(1).mean().item(),
         **mask_signals(logits, label),
     }
-    scores |= {str(Metric(DICE, str(name))): dice for name, (dice, _) in overlaps.items()}
+    return scores | _each(pairs, overlaps, spacing)
+
+
+def region_scores(
+    logits: torch.Tensor, label: torch.Tensor, names: Sequence[str | int], spacing: Sequence[float] | None = None
+) -> dict[str, float]:
+    """Scores of K regions that may overlap, each a mask of its own: their means, and those of each region.
+
+    Args:
+        logits: `(1, K, H, W[, D])` of a sigmoid.
+        label: 0 and 1, `(1, K, H, W[, D])`.
+        names: what the K regions are called.
+        spacing: the size of a voxel in mm.
+
+    Returns:
+        the columns of `class_mask_scores`, but `bce` (nats) instead of `cross_entropy`, and `confidence` is the mean of
+        max(p, 1 - p).
+
+    Example:
+        >>> label = torch.zeros(1, 2, 4, 4)
+        >>> label[:, 0, :2], label[:, 1, :1] = 1, 1  # a tumor, and its core
+        >>> scores = region_scores(9.0 * label - 4.5, label, ["tumor", "core"])
+        >>> scores["dice"], scores["dice[core]"]
+        (1.0, 1.0)
+    """
+    probability = logits.sigmoid()
+    pairs = {name: (probability[:, k] > 0.5, label[:, k] > 0.5) for k, name in enumerate(names)}
+    overlaps = {name: _overlap(*pair) for name, pair in pairs.items()}
+    scores = {
+        "bce": binary_cross_entropy_with_logits(logits, label.to(logits.dtype)).item(),
+        DICE: sum(dice for dice, _ in overlaps.values()) / len(overlaps),
+        "iou": sum(iou for _, iou in overlaps.values()) / len(overlaps),
+        "confidence": torch.maximum(probability, 1 - probability).mean().item(),
+        **mask_signals(logits, label),
+    }
+    return scores | _each(pairs, overlaps, spacing)
+
+
+def _is_of_regions(logits: torch.Tensor, label: torch.Tensor, softmax: bool | None) -> bool:
+    """Whether a label has a mask for each channel of the logits.
+
+    Raises:
+        InputError: if the label does not fit the activation, or may be meant in two ways.
+    """
+    if label.shape[1] == 1:
+        return False
+    if label.shape[1] != logits.shape[1]:
+        raise InputError(
+            f"the label has {label.shape[1]} channels and the network {logits.shape[1]} outputs; give the label one "
+            "channel with class indices, or one per output"
+        )
+    exclusive = softmax is not False and bool((label.sum(1) == 1).all())
+    if softmax or exclusive:
+        raise InputError(
+            f"the label has {label.shape[1]} channels, as classes that exclude each other have in one-hot coding; give "
+            "it as class indices in one channel or, if the channels are regions that may overlap, say softmax=false"
+        )
+    return True
+
+
+def _each(
+    pairs: Mapping[str | int, tuple[torch.Tensor, torch.Tensor]],
+    overlaps: Mapping[str | int, tuple[float, float]],
+    spacing: Sequence[float] | None,
+) -> dict[str, float]:
+    """The scores of each class or region, by its predicted and its true mask."""
+    scores = {str(Metric(DICE, str(name))): dice for name, (dice, _) in overlaps.items()}
     if spacing is not None:
         for name, pair in pairs.items():
             scores |= {str(Metric(quantity, str(name))): value for quantity, value in _extents(*pair, spacing)}

@@ -49,9 +49,10 @@ def write_examples(
         loaders: one loader per subset.
         target: the archive: `case_id`, `subset`, `image` `(n, H, W, C)` bytes with 1 or 3 channels and, for masks,
             `label` `(n, H, W)` and per model the probabilities of any foreground `(n, H, W)`; for classes, `label`
-            `(n,)` as names, per model the probabilities `(n, K)`, and `classes` `(K,)`. For masks of volumes a row is a
-            view of `plane` and `position`, `label` and the models hold class indices, and there are `classes`,
-            `spacing` and, where there is one model alone, its whole answers `volume_0` ... of each case.
+            `(n,)` as names, per model the probabilities `(n, K)`, and `classes` `(K,)`. Of regions that may overlap,
+            images show where any of them is, and volumes the smaller one on top. For masks of volumes a row is a view
+            of `plane` and `position`, `label` and the models hold class indices, and there are `classes`, `spacing`
+            and, where there is one model alone, its whole answers `volume_0` ... of each case.
         device: where the models are.
         classes: the names of the classes; by default their numbers, and `background` and `foreground` for one channel.
         inferer: how a model is applied to a whole volume, such as a sliding window; by default at once.
@@ -105,16 +106,19 @@ def _view(case: Mapping[str, Any], models: Mapping[str, Predict], device: torch.
     """What is shown of one case: `(C, H, W)` of images and masks, `(K,)` of classes."""
     image, label = (torch.as_tensor(case[name]).float().cpu() for name in (IMAGE, LABEL))
     image = image[..., image.shape[-1] // 2] if image.ndim == 4 else image
-    view = {IMAGE: _displayable(image), LABEL: label}
+    regions = label.ndim > 1 and len(label) > 1
+    view = {IMAGE: _displayable(image), LABEL: label.amax(0, keepdim=True) if regions else label}
     for model, predict in models.items():
         logits = predict(torch.as_tensor(case[IMAGE])[None].to(device)).float().cpu()
-        view[model] = logits.softmax(1)[0] if logits.ndim == 2 else _foreground(logits[0])
+        view[model] = logits.softmax(1)[0] if logits.ndim == 2 else _foreground(logits[0], regions)
     return view
 
 
-def _foreground(logits: torch.Tensor) -> torch.Tensor:
-    """The probability `(1, H, W)` of anything but background: of one channel by sigmoid, of several by softmax."""
-    return logits.sigmoid() if len(logits) == 1 else 1 - logits.softmax(0)[:1]
+def _foreground(logits: torch.Tensor, regions: bool) -> torch.Tensor:
+    """The probability `(1, H, W)` of anything but background: by softmax, or of the likeliest mask by sigmoid."""
+    if regions or len(logits) == 1:
+        return logits.sigmoid().amax(0, keepdim=True)
+    return 1 - logits.softmax(0)[:1]
 
 
 def _displayable(image: torch.Tensor) -> torch.Tensor:

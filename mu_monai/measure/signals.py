@@ -20,8 +20,9 @@ def mask_signals(logits: torch.Tensor, label: torch.Tensor) -> dict[str, float]:
     `-log p`.
 
     Args:
-        logits: `(1, 1, H, W[, D])` of a sigmoid, or `(1, K, H, W[, D])` of a softmax.
-        label: 0 and 1, or class indices, `(1, 1, H, W[, D])`.
+        logits: `(1, 1, H, W[, D])` of a sigmoid, or `(1, K, H, W[, D])` of a softmax or, for regions, a sigmoid.
+        label: 0 and 1, or class indices, `(1, 1, H, W[, D])`; for regions that may overlap, 0 and 1 in the shape of the
+            logits: then each pixel of each region counts.
 
     Returns:
         `boundary_loss`: mean cross-entropy (nats) of the pixels within 2 pixels of the label's boundary, or of all
@@ -38,6 +39,8 @@ def mask_signals(logits: torch.Tensor, label: torch.Tensor) -> dict[str, float]:
         >>> mask_signals(torch.full((1, 1, 8, 8), 2.0), label)["boundary_loss"]  # half is right, half is wrong
         1.12692...
     """
+    if label.shape[1] > 1:  # each region is a mask of its own
+        logits, label = logits.transpose(0, 1), label.transpose(0, 1)
     log_odds = _log_odds_of_truth(logits, label[:, 0])
     foreground = label[:, 0] > 0
     confidence = torch.sigmoid(log_odds[foreground] if foreground.any() else log_odds).cpu().numpy()

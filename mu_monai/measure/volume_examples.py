@@ -33,8 +33,8 @@ def volume_arrays(
     reduced to class indices immediately, one model at a time.
 
     Args:
-        cases: cases with `image` `(C, X, Y, Z)` and `label` `(1, X, Y, Z)` in RAS orientation, `case_id` and `subset`;
-            taken one by one.
+        cases: cases with `image` `(C, X, Y, Z)` and `label` in RAS orientation, `case_id` and `subset`; taken one by
+            one. A label is of class indices `(1, X, Y, Z)`, or of regions that may overlap `(K, X, Y, Z)`.
         models: image to logits by role.
         device: where the models are.
         classes: the names of the channels.
@@ -44,12 +44,15 @@ def volume_arrays(
     steps = [1.0, 1.0, 1.0] if spacing is None else [float(step) for step in spacing]
     rows: list[dict[str, Any]] = []
     volumes: dict[str, Mask] = {}
-    channels = 1
+    channels, regions = 1, False
     for number, case in enumerate(cases):
-        label = torch.as_tensor(case[LABEL])[0].round().to(torch.uint8).cpu().numpy()
+        truth = torch.as_tensor(case[LABEL])
+        regions = len(truth) > 1
+        order = truth.flatten(1).sum(1).argsort(descending=True).tolist() if regions else None
+        label = _painted(truth, order) if order else truth[0].round().to(torch.uint8).cpu().numpy()
         masks = {}
         for model, predict in models.items():
-            masks[model], channels = _mask(predict, torch.as_tensor(case[IMAGE])[None].to(device), inferer)
+            masks[model], channels = _mask(predict, torch.as_tensor(case[IMAGE])[None].to(device), inferer, order)
         if len(models) == 1:  # other runs' views of the case need other slices
             volumes[f"{VOLUME}{number}"] = next(iter(masks.values()))
         ids = {CASE_ID: str(case[CASE_ID]), SUBSET: str(case[SUBSET])}
@@ -62,15 +65,28 @@ def volume_arrays(
     arrays = {name: np.array([row[name] for row in rows]) for name in (CASE_ID, SUBSET, PLANE, POSITION)}
     arrays |= {name: np.stack([framed(row[name], size) for row in rows]) for name in (IMAGE, LABEL, *models)}
     arrays[IMAGE] = arrays[IMAGE][..., None]
-    names = _ONE_CHANNEL if channels == 1 else classes or range(channels)
+    names = _ONE_CHANNEL if channels == 1 else list(classes or range(channels))
+    names = [_ONE_CHANNEL[0], *names] if regions else names
     return {**arrays, "classes": np.array(names, dtype=str), SPACING: np.array(steps), **volumes}
 
 
-def _mask(predict: Predict, image: torch.Tensor, inferer: Callable[..., torch.Tensor] | None) -> tuple[Mask, int]:
-    """The most probable class of every voxel, and the number of channels."""
+def _mask(
+    predict: Predict, image: torch.Tensor, inferer: Callable[..., torch.Tensor] | None, order: Sequence[int] | None
+) -> tuple[Mask, int]:
+    """The most probable class of every voxel, or the regions painted in an order, and the number of channels."""
     logits = (predict(image) if inferer is None else inferer(image, predict))[0]
+    if order:
+        return _painted(logits > 0, order), len(logits)
     mask = logits.argmax(0) if len(logits) > 1 else logits[0] > 0
     return mask.to(torch.uint8).cpu().numpy(), len(logits)
+
+
+def _painted(regions: torch.Tensor, order: Sequence[int]) -> Mask:
+    """Regions `(K, X, Y, Z)` as one image of indices from 1, later ones in the order on top."""
+    image = torch.zeros(regions.shape[1:], dtype=torch.uint8)
+    for region in order:
+        image[regions[region].cpu() > 0.5] = region + 1
+    return image.numpy()
 
 
 def _positions(masks: Sequence[Mask], label: Mask) -> dict[str, int]:

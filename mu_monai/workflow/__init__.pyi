@@ -5,11 +5,13 @@ from .auditing.judging import audit
 from .auditing.summarizing import audit_summary
 from .bundling.checking import check_bundle
 from .bundling.creating import new_bundle
+from .bundling.inspecting import adopt_bundle, code_of, inspect_bundle
 from .comparing.comparing import compare, comparison_summary
 from .composing import compose
 from .demonstrating import demo
 from .evaluating import evaluate
 from .handover.releasing import merge, release, revert
+from .handover.sealed import released_bundle
 from .handover.signing import signed
 from .handover.verifying import verify
 from .listing_methods import methods
@@ -28,15 +30,18 @@ __all__ = [
     "CompareOptions",
     "ForgetChoice",
     "adopt",
+    "adopt_bundle",
     "audit",
     "audit_summary",
     "check_bundle",
+    "code_of",
     "compare",
     "comparison_summary",
     "compose",
     "cost_in_words",
     "demo",
     "evaluate",
+    "inspect_bundle",
     "merge",
     "methods",
     "milestones",
@@ -44,6 +49,7 @@ __all__ = [
     "new_bundle",
     "predict",
     "release",
+    "released_bundle",
     "report",
     "revert",
     "signed",

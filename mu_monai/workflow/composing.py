@@ -89,7 +89,7 @@ def compose(
             lambda: [text for run in runs for text in _changed(run, Path(split), opened)],
             lambda: _config_problems(folders, bundle, trust),
             lambda: place_problems({"--out": out, "GOOD_RETAIN": good_retain, "GOOD_FORGET": good_forget}),
-            lambda: place_problems({"the split": split, "the teacher": record.teacher, "the bundle": bundle.folder}),
+            lambda: place_problems({"the split": split, "the teacher": record.teacher, "the bundle": bundle.place}),
             lambda: device_problems(device),
             lambda: number_problems(config.overrides),
         )

@@ -64,7 +64,7 @@ def evaluate(
     weights = {record.role: str((run / MODEL_PT).resolve())}
     if record.role == STUDENT and record.teacher:
         weights = {TEACHER: record.teacher, **weights}
-    places = {"RUN": run, "--split": split, "the bundle": bundle.folder, "the teacher": record.teacher}
+    places = {"RUN": run, "--split": split, "the bundle": bundle.place, "the teacher": record.teacher}
     raise_if_any(place_problems(places))
     config = LayeredConfig(bundle, "evaluate")
     config.lay("run", inherited(run, bundle, trust=trust))

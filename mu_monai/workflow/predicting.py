@@ -52,7 +52,7 @@ def predict(
     config.lay("options", common_options(bundle, None, device) | {"weights": str((run / MODEL_PT).resolve())})
     config.lay("options", {"images": [str(path) for path in paths], "output_dir": str(out)})
     parser = config.read()
-    places = {"RUN": run, "--out": out, "the bundle": bundle.folder}
+    places = {"RUN": run, "--out": out, "the bundle": bundle.place}
     places |= {f"image {number}": path for number, path in enumerate(paths, start=1)}
     raise_if_any(
         collect(

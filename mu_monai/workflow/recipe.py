@@ -26,7 +26,7 @@ FORGET_CLASSES = "forget_classes"
 
 def common_options(bundle: Bundle, split: str | Path | None, device: str | None) -> dict[str, str]:
     """The options that training, unlearning and evaluation share, by id."""
-    options = {"bundle_root": str(bundle.folder)}
+    options = {"bundle_root": str(bundle.place)}
     if split is not None:
         options["split"] = str(Path(split).resolve())
     if device is not None:

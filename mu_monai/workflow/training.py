@@ -11,6 +11,7 @@ from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.errors import collect, raise_if_any
 from mu_monai.keys import RETAIN, TRAINING_SUBSETS
 from mu_monai.lock import writes
+from mu_monai.workflow.bundling.trying import tried_problems
 from mu_monai.workflow.checks import (
     class_problems,
     device_problems,
@@ -73,10 +74,10 @@ def train(
     problems += collect(
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: broken or mask_class_problems(parser, overrides, opened) + reading_problems(opened, config),
-        lambda: place_problems({"--out": out, "--split": split, "BUNDLE": config.bundle.folder}),
+        lambda: place_problems({"--out": out, "--split": split, "BUNDLE": config.bundle.place}),
         lambda: device_problems(device),
         lambda: number_problems(overrides),
     )
-    raise_if_any(problems)
+    raise_if_any(problems or tried_problems(config))
     run_config(config.files, overrides)
     return Path(out)

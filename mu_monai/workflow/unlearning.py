@@ -21,6 +21,7 @@ from mu_monai.lock import writes
 from mu_monai.methods.registry import imported, method_named, registered
 from mu_monai.runs import is_run, read_record
 from mu_monai.runs.record import training_passes
+from mu_monai.workflow.bundling.trying import trained_passes, tried
 from mu_monai.workflow.checks import (
     class_problems,
     classes_to_forget,
@@ -48,6 +49,7 @@ from mu_monai.workflow.recipe import (
     recipe_of,
 )
 
+DEFAULT_METHOD = "shrink-and-restore"  # of a bundle that has no settings of its own: it needs no milestones
 logger = logging.getLogger(__name__)
 
 
@@ -81,7 +83,8 @@ def unlearn(
         split: a `split.json`; None for the bundle's built-in phantoms.
         teacher: a run folder or weights file; None for the bundle's own weights.
         out: the run folder to make.
-        method: one of `mu_monai.workflow.methods()`; None for that of the preset, or of the bundle. Its settings
+        method: one of `mu_monai.workflow.methods()`; None for that of the preset, or of the bundle; for a bundle that
+            was trained elsewhere, `shrink-and-restore`. Its settings
             come from the bundle's config with that name, if there is one.
         preset: one of the bundle's presets, such as `paper`, `paper-code` or `two-phase`; None for the bundle's own
             settings.
@@ -105,52 +108,74 @@ def unlearn(
     """
     if resume and scored_instead(out, bundle, device, trust):
         return Path(out)
-    kind = method_named(method)  # an unknown name is reported below, with all other problems
     source = open_bundle(bundle)
+    method = method or (None if source.adopted is None else DEFAULT_METHOD)
+    kind = method_named(method)  # an unknown name is reported below, with all other problems
     tuned = own_settings(source, method if kind else None)
     config = LayeredConfig(source, "unlearn", presets=tuned or source.preset(preset), overlays=overlays)
     config.lay("options", {"run_dir": str(out), "resume": resume, "quiet": quiet})
-    if teacher is not None:
-        config.lay("run", inherited(teacher, source, overlays=config.overlays, trust=trust))
-        config.lay("options", {"teacher": str(teacher_file(teacher).resolve())})
-    if lora_targets is not None:
-        config.lay("options", {"network::scope": lora_targets})
+    _start_from(config, teacher, lora_targets, trust)
     config.lay("options", class_options(forget_classes) | common_options(source, split, device))
     config.lay("settings", parse_settings(settings))
-    names = classes_to_forget(config.read("recipe"), config.overrides)
-    opened, broken = usable_split(split, [RETAIN] if names else TRAINING_SUBSETS)
-    config.lay("options", reading_options(opened, config))
     if kind is not None and not tuned:
         config.lay("recipe", recipe_of(kind, source, config.read("recipe")))
     used = kind or configured(config.read())
     config.lay("options", milestone_options(used, teacher, milestones))
-    whole = training_passes(teacher)
+    names = classes_to_forget(config.read("recipe"), config.overrides)
+    opened, broken = usable_split(split, [RETAIN] if names else TRAINING_SUBSETS)
+    config.lay("options", reading_options(opened, config))
+    unfit, whole = _tried(config, opened, teacher)
     config.lay("options", budget_options(budget, used, whole, config))
     parser, overrides = config.read("recipe"), config.overrides
-    if parser.get("preset") and any(key.startswith(("method::", "network::")) for key in overrides):
-        overrides["preset"] = f"{parser.get('preset')}, changed"
+    overrides |= _changed_preset(parser, overrides)
     problems = collect(
         lambda: method_problems(method, preset, tuned),
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: never_learned(names, teacher) + unable_problems(names, parser, overrides),
         lambda: broken or trained_otherwise(opened, teacher) + mask_class_problems(parser, overrides, opened),
         lambda: reading_problems(opened, config),
-        lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": source.folder}),
+        lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": source.place}),
         lambda: place_problems({"--milestones": milestones}),
         lambda: milestone_problems(used, milestones, config) + budget_problems(budget, whole, teacher),
         lambda: device_problems(device),
         lambda: number_problems(overrides),
     )
-    if not problems:
-        parser.update(overrides)
-        problems += weight_problems(parser, parser.get_parsed_content("teacher"))
-    raise_if_any(problems)
+    raise_if_any(problems or unfit)
+    parser.update(overrides)
+    raise_if_any(weight_problems(parser, parser.get_parsed_content("teacher")))
     _warn_of_condition(parser, opened)
     if plan:
         logger.info("%s", planned(config.files, overrides, parser, whole))
     else:
         run_config(config.files, overrides)
     return Path(out)
+
+
+def _start_from(config: LayeredConfig, teacher: str | Path | None, lora_targets: str | None, trust: Trust) -> None:
+    """Lay a teacher's weights and what its run says of network and transforms, and the layers to adapt."""
+    if teacher is not None:
+        config.lay("run", inherited(teacher, config.bundle, overlays=config.overlays, trust=trust))
+        config.lay("options", {"teacher": str(teacher_file(teacher).resolve())})
+    if lora_targets is not None:
+        config.lay("options", {"network::scope": lora_targets})
+
+
+def _changed_preset(parser: ConfigParser, overrides: Mapping[str, Any]) -> dict[str, str]:
+    """Another name for a preset whose settings are overridden."""
+    changed = any(key.startswith(("method::", "network::")) for key in overrides)
+    return {"preset": f"{parser.get('preset')}, changed"} if parser.get("preset") and changed else {}
+
+
+def _tried(config: LayeredConfig, split: Split | None, teacher: str | Path | None) -> tuple[list[str], int | None]:
+    """Why an adopted bundle cannot be used with a split, and the sample passes of the teacher's training if known."""
+    passes = training_passes(teacher)
+    if config.bundle.adopted is None or split is None:
+        return [], passes
+    trial = tried(config.bundle, config.read())
+    if passes is None:
+        passes = trained_passes(trial, config, split)
+        config.lay("options", {"teacher_passes": passes})
+    return trial.problems, passes
 
 
 def _warn_of_condition(parser: ConfigParser, opened: Split | None) -> None:

@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 
 from mu_monai import workflow
-from mu_monai.data.explained.cases import CASES, ExplainedCase
+from mu_monai.data import open_split
+from mu_monai.data.explained.cases import CASES, ExplainedCase, explained_cases
 from mu_monai.data.explained.sheet import COLORS, write_sheet
 from mu_monai.errors import InputError
 from tests.data.conftest import write_image, write_mask, write_volume
 from tests.data.pictures.test_decoding import stored
+from tests.data.test_case_files import made, manifest_of
 from tests.data.test_label_map import volumes
 
 
@@ -132,6 +134,20 @@ def test_a_volume_is_shown_with_its_label_whatever_the_order_of_their_axes(side,
     rows, columns = np.nonzero(line)
     inside[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
     assert plain[~inside].mean() < 30
+
+
+@pytest.mark.parametrize("kind", ["volumes", "masks", "classes"])
+def test_of_several_files_all_are_named_and_the_first_is_drawn(kind, tmp_path):
+    made(tmp_path, manifest_of(tmp_path, kind))
+    content = open_split(tmp_path / "split.json")
+    case, *_ = explained_cases(content.located, content.provenance, ["retain"])
+    assert [line.rpartition("_")[2].rpartition("/")[2].split(".")[0] for line in case.lines[:3]] == [
+        "t1",
+        "t2",
+        "flair",
+    ]
+    assert case.picture.ndim == 3
+    assert (case.outlined is None) == (kind == "classes")
 
 
 @pytest.mark.parametrize("title", ["case 'a\x1b[2K\u202e'", "c" * 500, "case '\u6f22\u5b57'"])

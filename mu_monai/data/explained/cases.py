@@ -11,6 +11,7 @@ import pandas as pd
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
+from mu_monai.data.case_files import image_files
 from mu_monai.data.label_map import mapped
 from mu_monai.data.manifest import is_file_label
 from mu_monai.data.pictures.decoding import look_at_image, read_image, read_mask
@@ -70,9 +71,10 @@ def _explained(case: Mapping[Any, Any], provenance: Provenance) -> ExplainedCase
     by = provenance.group_by
     group = f", {by} {case[by]!r}" if by not in (PATIENT_ID, CASE_ID) else ""
     title = f"case {case[CASE_ID]!r}: patient {case[PATIENT_ID]!r}{group}, {case[SUBSET]}"
-    read = _volume if is_volume(case[IMAGE]) else _picture
-    image, label, picture, outlined = read(case[IMAGE], case[LABEL], provenance)
-    words = (f"image {case[IMAGE]}", f"  {image}", f"label {case[LABEL]}", f"  {label}")
+    files = image_files(case[IMAGE])  # of several, the first is shown
+    read = _volume if is_volume(files[0]) else _picture
+    image, label, picture, outlined = read(files[0], case[LABEL], provenance)
+    words = (*(f"image {file}" for file in files), f"  {image}", f"label {case[LABEL]}", f"  {label}")
     return ExplainedCase(title=title, label=case[LABEL], lines=words, picture=picture, outlined=outlined)
 
 

@@ -37,20 +37,20 @@ _JPEG_REACH = 40  # how far JPEG compression at usual qualities was seen to move
 
 @dataclass
 class _Pair:
-    """What was seen of an image and its mask."""
+    """What was seen of the files of an image, and of its mask."""
 
     problems: list[str] = field(default_factory=list)
-    image: Look | None = None
+    images: dict[str, Look] = field(default_factory=dict)
     traits: Counter[str] = field(default_factory=Counter)
 
 
 def check_pictures(
-    images: Sequence[str], labels: Sequence[str], names: Sequence[str], reading: Reading
+    images: Sequence[Sequence[str]], labels: Sequence[str], names: Sequence[str], reading: Reading
 ) -> tuple[list[list[str]], Reading]:
     """Check pictures and their masks, each decoded once; what is special about usable ones is logged, once per kind.
 
     Args:
-        images: the image of each case, or empty text.
+        images: the files of each image.
         labels: its mask, or empty text if the label is not a file.
         names: the name of each case in the log.
         reading: the declared range and label map.
@@ -59,12 +59,13 @@ def check_pictures(
         the problems of each case, and the reading with the range of images of more than 8 bits.
     """
     with ThreadPoolExecutor() as pool:
-        pairs = list(pool.map(lambda image, label: _check(image, label, reading.label_map), images, labels))
-    found = [pair.image for pair in pairs if pair.image is not None]
+        pairs = list(pool.map(lambda files, label: _check(files, label, reading.label_map), images, labels))
+    found = [look for pair in pairs for look in pair.images.values()]
     value_range = reading.picture_range or bit_range(found)
-    for image, pair in zip(images, pairs, strict=True):
-        if pair.image is not None and pair.image.extremes is not None:
-            pair.problems += (f"image {image!r} {text}" for text in range_problems(*pair.image.extremes, value_range))
+    for pair in pairs:
+        for image, look in pair.images.items():
+            if look.extremes is not None:
+                pair.problems += (f"image {image!r} {text}" for text in range_problems(*look.extremes, value_range))
     traits = {kind: sum(bool(pair.traits[kind]) for pair in pairs) for kind in REMARKS}
     for kind, sentence in REMARKS.items():
         if traits[kind]:
@@ -89,22 +90,25 @@ def _say_range(deep: Sequence[Look], number: int, value_range: Sequence[float]) 
     )
 
 
-def _check(image: str, label: str, label_map: Mapping[int, int] | None) -> _Pair:
+def _check(images: Sequence[str], label: str, label_map: Mapping[int, int] | None) -> _Pair:
     pair = _Pair()
-    if image:
-        pair.image = _seen("image", image, pair, look_at_image)
+    for image in images:
+        look = _seen("image", image, pair, look_at_image)
+        if look is not None:
+            pair.images[image] = look
+            pair.traits.update(look.traits)
     mask = _seen("mask", label, pair, seen_mask) if label else None
-    pair.traits.update(pair.image.traits if pair.image is not None else ())
     if mask is None:
         return pair
     values, traits = mask
     pair.traits.update(traits)
-    if pair.image is not None and pair.image.size != values.shape:
-        size = _extent(pair.image.size)
-        size += " upright, as its EXIF orientation says" if "rotated" in pair.image.traits else ""
-        pair.problems.append(
-            f"mask {label!r} is {_extent(values.shape)} but its image {image!r} is {size}; give both the same size"
-        )
+    for image, look in pair.images.items():
+        if look.size != values.shape:
+            size = _extent(look.size)
+            size += " upright, as its EXIF orientation says" if "rotated" in look.traits else ""
+            pair.problems.append(
+                f"mask {label!r} is {_extent(values.shape)} but its image {image!r} is {size}; give both the same size"
+            )
     pair.problems += _mask_problems(label, values, label_map)
     return pair
 

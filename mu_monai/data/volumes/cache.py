@@ -17,6 +17,7 @@ from monai.data import CacheDataset, Dataset, PersistentDataset
 from monai.data.utils import pickle_hashing
 from torch.utils.data import Subset
 
+from mu_monai.data.case_files import image_files
 from mu_monai.errors import InputError
 from mu_monai.keys import IMAGE, LABEL, SUBSETS
 
@@ -127,8 +128,8 @@ def _bytes(case: Case) -> int:
 
 def _files(case: Case) -> list[Path]:
     """The files of a case's image; a DICOM series is a folder of them."""
-    image = Path(case[IMAGE])
-    return sorted(image.iterdir()) if image.is_dir() else [image]
+    images = map(Path, image_files(case[IMAGE]))
+    return [file for image in images for file in (sorted(image.iterdir()) if image.is_dir() else [image])]
 
 
 def _extent(case: Case) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -84,12 +84,15 @@ def is_volume(path: str) -> bool:
 
 
 def check_volumes(
-    images: Sequence[str], labels: Sequence[str], names: Sequence[str], label_map: Mapping[int, int] | None = None
+    images: Sequence[Sequence[str]],
+    labels: Sequence[str],
+    names: Sequence[str],
+    label_map: Mapping[int, int] | None = None,
 ) -> tuple[list[list[str]], list[list[float]]]:
     """Check volumes and their labels, each read once; remarks on usable ones are logged, once per kind.
 
     Args:
-        images: NIfTI files or folders of DICOM series.
+        images: the files of each image, which are NIfTI files or folders of DICOM series.
         labels: a NIfTI file for each image, or empty text if the label is not a file.
         names: the name of each in the log.
         label_map: the class of each value of the labels; None if they are classes already.
@@ -109,19 +112,33 @@ def check_volumes(
     return [each.problems for each in findings], [each.values for each in findings]
 
 
-def _check(image: str, label: str, label_map: Mapping[int, int] | None) -> Findings:
+def _check(images: Sequence[str], label: str, label_map: Mapping[int, int] | None) -> Findings:
     findings = Findings()
-    volume = _load("image", image, findings) if image else None
-    if volume is not None:
-        _check_image(image, volume, findings)
-        volume = replace(volume, values=np.broadcast_to(np.int8(0), volume.values.shape))  # only its grid is still used
+    grids: dict[str, Volume] = {}
+    for image in images:
+        volume = _load("image", image, findings)
+        if volume is not None:
+            _check_image(image, volume, findings)
+            grids[image] = replace(volume, values=np.broadcast_to(np.int8(0), volume.values.shape))  # takes no memory
     mask = _load("label", label, findings) if label else None
     if mask is not None:
         _check_label(label, mask.values, label_map, findings)
-    if volume is not None and mask is not None:
-        problem = grid_problem(mask.values.shape, mask.affine, volume.values.shape, volume.affine)
-        findings.problems += [f"label {label!r} {problem}"] if problem else []
+    findings.problems += _grid_problems(grids, label, mask)
     return findings
+
+
+def _grid_problems(grids: Mapping[str, Volume], label: str, mask: Volume | None) -> Iterator[str]:
+    """Where the files of one image are not voxel on voxel, or the label does not cover the first of them."""
+    if not grids:
+        return
+    first, grid = next(iter(grids.items()))
+    for image, other in grids.items():
+        if other.values.shape != grid.values.shape or not np.allclose(other.affine, grid.affine):
+            yield f"image {image!r} has other voxels than {first!r} of the same case; resample one to the other"
+    if mask is not None:
+        problem = grid_problem(mask.values.shape, mask.affine, grid.values.shape, grid.affine)
+        if problem:
+            yield f"label {label!r} {problem}"
 
 
 def _load(kind: str, path: str, findings: Findings) -> Volume | None:

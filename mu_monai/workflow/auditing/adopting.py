@@ -78,7 +78,7 @@ def adopt(
         + collect(
             lambda: reading_problems(opened, config),
             lambda: _target_problems(out),
-            lambda: place_problems({"--out": out, "--split": split, "BUNDLE": config.bundle.folder}),
+            lambda: place_problems({"--out": out, "--split": split, "BUNDLE": config.bundle.place}),
             lambda: place_problems({f"the weights of the {role}": _file(path) for role, path in models.items()}),
             lambda: device_problems(options.device),
             *(lambda path=path: weight_problems(parser, path) for path in models.values()),
@@ -101,7 +101,7 @@ def adopt(
             name=parser.get("bundle_name"),
             version=config.bundle.version,
             task=task_of(read_scores(scores_file(out))),
-            root=str(config.bundle.folder),
+            root=str(config.bundle.place),
         ),
         device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
         versions=package_versions(*_PACKAGES),

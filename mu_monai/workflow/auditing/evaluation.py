@@ -91,7 +91,7 @@ def _config(run: str | Path, *, split: str | Path | None, device: str | None, tr
     """The unlearning config of a run's bundle, with the run's settings that its model needs."""
     record = open_run(run).record
     bundle, split = trust.bundle_of(record), split or record.split.file
-    raise_if_any(place_problems({"--split": split, "the bundle": bundle.folder}))
+    raise_if_any(place_problems({"--split": split, "the bundle": bundle.place}))
     config = LayeredConfig(bundle, "unlearn")
     known, taken = config.read(), inherited(run, bundle, trust=trust)
     config.lay("run", {key: value for key, value in taken.items() if key in known or SEPARATOR not in key})

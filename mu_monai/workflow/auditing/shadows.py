@@ -252,7 +252,7 @@ def _method_of(run: Path, record: RunRecord, trust: Trust) -> tuple[type[Unlearn
             return found, [] if name == "unlearn" else [name]
     raise InputError(
         f"the method '{target}' of '{run}' is not registered by an installed package and not in a config of the bundle "
-        f"'{bundle.folder}', and a run alone cannot choose the code that is executed: install the method's package, "
+        f"'{bundle.place}', and a run alone cannot choose the code that is executed: install the method's package, "
         "name the bundle whose config has it (--bundle), or, if you know who made the run, use its config as it is "
         "(--trust-config)"
     )

@@ -83,7 +83,7 @@ def retrained_models(plan: Plan) -> dict[int, Path]:
     def make(seed: int) -> Path:
         def run(out: Path, resume: bool) -> Path:
             return train(
-                bundle.folder,
+                bundle.place,
                 split=plan.split,
                 out=out,
                 subsets=[RETAIN],
@@ -123,7 +123,7 @@ def unlearned(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
 
     def run(out: Path, resume: bool) -> Path:
         return unlearn(
-            plan.bundle.folder,
+            plan.bundle.place,
             split=plan.split,
             teacher=plan.teacher,
             out=out,

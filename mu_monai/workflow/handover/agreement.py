@@ -10,8 +10,8 @@ import pandas as pd
 
 from mu_monai.files import read_json
 from mu_monai.keys import FORGET, PATIENT_ID, RETAIN, SUBSET
-from mu_monai.workflow.handover.releasing import BUNDLE, RELEASE_JSON
-from mu_monai.workflow.handover.sealed import raised_version
+from mu_monai.workflow.handover.releasing import RELEASE_JSON
+from mu_monai.workflow.handover.sealed import raised_version, released_bundle
 
 
 def release_problems(folder: Path, said: Mapping[str, Any]) -> Iterator[str]:
@@ -21,7 +21,8 @@ def release_problems(folder: Path, said: Mapping[str, Any]) -> Iterator[str]:
         folder: the released folder, with its files as they were signed.
         said: the predicate.
     """
-    release, metadata = (read_json(folder / name) for name in (RELEASE_JSON, f"{BUNDLE}/configs/metadata.json"))
+    files = (folder / RELEASE_JSON, released_bundle(folder) / "configs" / "metadata.json")
+    release, metadata = map(read_json, files)
     tensors = {key: len(names) for key, names in release["tensors"].items()}
     expected = {"weights": release["weights"], "tensors": tensors, "release_search": release["search"]}
     yield from (f"'{key}' is not what {RELEASE_JSON} says" for key, value in expected.items() if said[key] != value)

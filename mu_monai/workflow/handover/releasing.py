@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import built_network, run_config
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
-from mu_monai.data import load_split
+from mu_monai.data import load_split, read_split
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.files import file_sha256, read_json, whole_folder, write_json
 from mu_monai.keys import (
@@ -41,7 +41,8 @@ from mu_monai.lock import writes
 from mu_monai.runs import RunRecord, open_run, read_record
 from mu_monai.runs.record import AUDIT
 from mu_monai.workflow.checks import place_problems
-from mu_monai.workflow.handover.sealed import own_file, plain_inference, readme, sealed_metadata
+from mu_monai.workflow.handover.given_back import answers_alike, write_given_back
+from mu_monai.workflow.handover.sealed import own_file, plain_inference, readme, released_weights, sealed_metadata
 
 BUNDLE, RELEASE_JSON = "bundle", "release.json"
 State = Mapping[str, torch.Tensor]
@@ -102,21 +103,45 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
     raise_if_any(_release_problems(run, out, record, source))
     assert source is not None
     bundle = trust.bundle_of(record)
-    config = plain_inference(run, bundle, trust)
+    config = {} if bundle.adopted else plain_inference(run, bundle, trust)
     states = {STUDENT: read_weights(run / MODEL_PT), TEACHER: read_weights(source)}
     raise_if_any(collect(lambda: _other_weights(record, states, run, source), lambda: _unmoved(states)))
     with whole_folder(out) as folder:
-        _write_bundle(folder / BUNDLE, bundle, config, record, states[STUDENT])
-        trial = _answers(folder / BUNDLE, record)
+        told = _write_released(folder, bundle, config, run, record, states[STUDENT], _file(source))
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
-        released = read_weights(folder / BUNDLE / "models" / MODEL_PT)
+        released = read_weights(released_weights(folder))
         findings = search_folder(folder, states[TEACHER], released)
         for milestone in _milestones(record, source):  # as it is: by chance, statistics look like a change to one
             findings += [found for found in search_folder(folder, milestone, released) if found.kind == ORIGINAL]
         raise_if_any(f"nothing is released: {finding.what}" for finding in findings)
-        write_json(folder / RELEASE_JSON, _proof(states[TEACHER], released, files, trial))
+        write_json(folder / RELEASE_JSON, _proof(states[TEACHER], released, files, told))
     return out
+
+
+def _write_released(
+    folder: Path,
+    bundle: Bundle,
+    config: Mapping[str, Any],
+    run: Path,
+    record: RunRecord,
+    state: State,
+    teacher: Path,
+) -> list[str]:
+    """Write the bundle, and let it answer a case; returns sentences about both."""
+    if bundle.adopted is None:
+        _write_bundle(folder / BUNDLE, bundle, config, record, state)
+        return [_answers(folder / BUNDLE, record)]
+    place = folder / bundle.place.name
+    split = Path(record.split.file)
+    told = write_given_back(
+        place, bundle, record, state, teacher.resolve(), read_split(split) if split.is_file() else None
+    )
+    return [*told, answers_alike(place, bundle, _known_image(record), run / MODEL_PT)]
+
+
+def _file(teacher: str | Path) -> Path:
+    return Path(teacher) / MODEL_PT if Path(teacher).is_dir() else Path(teacher)
 
 
 def _milestones(record: RunRecord, teacher: str | Path) -> Iterator[State]:
@@ -198,11 +223,12 @@ def _known_image(record: RunRecord) -> Path | None:
     """An image of a case that was not forgotten, to test with; None if none exists that a config can name."""
     split = Path(record.split.file)
     cases = load_split(split) if split.is_file() else {}
-    images = [Path(case[IMAGE]) for subset in (TEST, VALIDATION, RETAIN) for case in cases.get(subset, [])]
-    return next((image for image in images if image.exists() and not place_problems({"image": image})), None)
+    images = [case[IMAGE] for subset in (TEST, VALIDATION, RETAIN) for case in cases.get(subset, [])]
+    single = (Path(image) for image in images if isinstance(image, str))
+    return next((image for image in single if image.exists() and not place_problems({"image": image})), None)
 
 
-def _proof(teacher: State, released: State, files: Mapping[str, str], trial: str) -> dict[str, Any]:
+def _proof(teacher: State, released: State, files: Mapping[str, str], told: Sequence[str]) -> dict[str, Any]:
     changed = _changed(teacher, released)
     before = [name for name in released if name not in changed]
     return {
@@ -215,7 +241,7 @@ def _proof(teacher: State, released: State, files: Mapping[str, str], trial: str
         "told": [
             f"{len(changed)} of {len(released)} tensors differ from the teacher's; {len(before)} are unchanged",
             f"nothing that the teacher can be rebuilt from was found in the {len(files)} files",
-            trial,
+            *told,
         ],
     }
 

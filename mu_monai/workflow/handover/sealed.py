@@ -105,9 +105,9 @@ def sealed_metadata(bundle: Bundle, config: Mapping[str, Any], record: RunRecord
         record: `run.json` of the unlearning run.
     """
     metadata: dict[str, Any] = read_json(own_file(bundle, "configs/metadata.json"))
-    block, phantom = unlearning_block(record), record.provenance.get("phantom")
+    phantom = record.provenance.get("phantom")
+    block, done = unlearning_done(record)
     raised = raised_version(str(metadata["version"]))
-    done = f"weights after unlearning {_forgotten(block)} with {block['method']}"
     changes = {
         "version": raised,
         "changelog": {raised: done, **metadata.get("changelog", {})},
@@ -126,6 +126,40 @@ def sealed_metadata(bundle: Bundle, config: Mapping[str, Any], record: RunRecord
         metadata["label_classes"] = ", ".join(f"{index}: {name}" for index, name in enumerate(config["classes"]))
         metadata["pred_classes"] = f"{len(config['classes'])} logits: {', '.join(config['classes'])}"
     return metadata
+
+
+def unlearning_done(record: RunRecord) -> tuple[dict[str, Any], str]:
+    """The `unlearning` block of a released bundle's metadata, and the entry of its changelog."""
+    block = unlearning_block(record)
+    return block, f"weights after unlearning {_forgotten(block)} with {block['method']}"
+
+
+def released_bundle(folder: Path) -> Path:
+    """The bundle in a released folder: `bundle`, or the folder of the user's own bundle under its name.
+
+    Raises:
+        InputError: if there is none, or more than one.
+    """
+    found = [file.parent.parent for file in folder.glob("*/configs/metadata.json")]
+    if len(found) != 1:
+        raise InputError(
+            f"'{folder}' holds {len(found)} bundles (folders with configs/metadata.json), not one; give the folder "
+            "that mu-monai release wrote"
+        )
+    return found[0]
+
+
+def released_weights(folder: Path) -> Path:
+    """The weights of the bundle in a released folder.
+
+    Raises:
+        InputError: if it holds not one file of weights.
+    """
+    models = released_bundle(folder) / "models"
+    files = [path for path in models.glob("*") if path.suffix in (".pt", ".pth", ".safetensors")]
+    if len(files) != 1:
+        raise InputError(f"'{models}' holds {len(files)} files of weights, not one; give the folder as it was released")
+    return files[0]
 
 
 def unlearning_block(record: RunRecord) -> dict[str, Any]:
@@ -158,8 +192,8 @@ def own_file(bundle: Bundle, name: str) -> Path:
     Raises:
         InputError: if it is a link, or inside one: the target is not part of the bundle.
     """
-    path = bundle.folder / name
-    if path.resolve() != bundle.folder.resolve() / name:
+    path = bundle.place / name
+    if path.resolve() != bundle.place.resolve() / name:
         raise InputError(
             f"'{path}' is a link to '{path.resolve()}', and a release contains no files from elsewhere; put the file "
             "itself into the bundle"

@@ -42,7 +42,8 @@ from mu_monai.record import (
 from mu_monai.runs import Run, Runs, is_run
 from mu_monai.runs.origin import target_of
 from mu_monai.workflow.handover.derived import gap_problems, rules_of, student_problems, verdict_problems
-from mu_monai.workflow.handover.releasing import BUNDLE, RELEASE_JSON
+from mu_monai.workflow.handover.releasing import RELEASE_JSON
+from mu_monai.workflow.handover.sealed import released_bundle, released_weights
 
 _RELEASE = {"search": {"files": dict}}
 
@@ -109,8 +110,8 @@ def signed(folder: str | Path) -> list[str]:
     """
     return [
         f"salt, for auditors only: {salt_path(folder)}",
-        f"give '{BUNDLE}/' to anybody, the record to those who may know how many patients were forgotten and what was "
-        "measured, and 'evidence/' and the salt to auditors only",
+        f"give '{released_bundle(Path(folder)).name}/' to anybody, the record to those who may know how many patients "
+        "were forgotten and what was measured, and 'evidence/' and the salt to auditors only",
     ]
 
 
@@ -217,7 +218,7 @@ def _problems(folder: Path, run: Run) -> Iterator[str]:
         return
     yield from _salt_problems(folder)
     yield from _file_problems(folder, read_json(folder / RELEASE_JSON, _RELEASE)["search"]["files"])
-    digest = weights_sha256(read_weights(folder / BUNDLE / "models" / MODEL_PT))
+    digest = weights_sha256(read_weights(released_weights(folder)))
     if digest != run.record.sha256.weights:
         yield (
             f"the weights in '{folder}' are not those of the run '{run.folder}' (SHA-256 {digest}; its run.json "

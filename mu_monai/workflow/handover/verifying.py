@@ -16,7 +16,7 @@ from mu_monai.attacks import search_folder
 from mu_monai.audit.verdicts import RULES
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
-from mu_monai.keys import MODEL_PT, STUDENT
+from mu_monai.keys import STUDENT
 from mu_monai.record import (
     EVIDENCE,
     NOT_AUDITED,
@@ -36,7 +36,7 @@ from mu_monai.record import (
 from mu_monai.workflow.handover.agreement import evidence_problems, release_problems
 from mu_monai.workflow.handover.derived import gap_problems, rules_of, same, student_problems, verdict_problems
 from mu_monai.workflow.handover.received_network import ForeignNetworkError, received_network
-from mu_monai.workflow.handover.releasing import BUNDLE
+from mu_monai.workflow.handover.sealed import released_bundle, released_weights
 from mu_monai.workflow.handover.signing import DRAWS, computed_records
 
 OK, FAILED, NOT_CHECKED = "ok", "FAILED", "not checked"
@@ -196,8 +196,8 @@ def _result(name: str, problems: Sequence[str], fine: str) -> Check:
 
 def _weights(folder: Path, predicate: Mapping[str, Any]) -> Check:
     """Whether the weights are those of the record and fit the network; the config is only read, not run."""
-    bundle, recorded = folder / BUNDLE, predicate["weights"][STUDENT]
-    state = read_weights(bundle / "models" / MODEL_PT)
+    bundle, recorded = released_bundle(folder), predicate["weights"][STUDENT]
+    state = read_weights(released_weights(folder))
     digest = weights_sha256(state)
     problems = [f"they have the SHA-256 {digest}, and the record says {recorded}"] if digest != recorded else []
     try:

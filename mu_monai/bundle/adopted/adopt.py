@@ -1,0 +1,41 @@
+"""Adopting a bundle: writing the configs that commands run for it, beside nothing of its own."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from mu_monai.bundle.adopted.generate import adopted_configs
+from mu_monai.bundle.adopted.parts import Parts, find_parts
+from mu_monai.bundle.adopted.source import make_importable
+from mu_monai.files import write_json
+
+
+def adopt(folder: Path, target: Path) -> Parts:
+    """Write the configs for a bundle into `configs` of another folder.
+
+    Args:
+        folder: the bundle; nothing is written into it.
+        target: the folder to write into.
+
+    Raises:
+        InputError: with every reason why the bundle cannot be adopted; nothing is written then.
+    """
+    make_importable(folder)
+    parts = find_parts(folder)
+    for name, content in adopted_configs(parts).items():
+        write_json(target / "configs" / f"{name}.json", content)
+    return parts
+
+
+@cache
+def adopted_folder(folder: Path) -> Path:
+    """The configs for a bundle, in a folder of its name that lasts as long as the program."""
+    place = Path(tempfile.mkdtemp(prefix="mu-monai-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    target = place / folder.name
+    adopt(folder, target)
+    return target

@@ -1,0 +1,351 @@
+"""The configs that commands run, made for anybody's bundle from its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mu_monai.bundle.adopted.extract import Extract
+from mu_monai.bundle.adopted.parts import CLASSIFICATION, EVALUATOR, Parts
+from mu_monai.bundle.adopted.source import SourceConfig
+from mu_monai.errors import InputError
+from mu_monai.keys import FORGET, IMAGE, RETAIN, VALIDATION
+
+_SOURCE, _EVALUATION = "source", "evaluation"
+_SIMPLE = {"_target_": "SimpleInferer"}
+_LOADER = "monai.data.DataLoader"
+_LOADS_WEIGHTS = ("CheckpointLoader", "CheckpointSaver")
+_WRITES = ("output_dir", "save_dir", "log_dir")
+_METADATA = {"version": "0.0.0", "changelog": {}}
+
+
+def adopted_configs(parts: Parts) -> dict[str, dict[str, Any]]:
+    """The configs `train`, `unlearn`, `evaluate`, `metadata` and, where the bundle predicts, `inference`, by name.
+
+    Network, loss, optimizer, inferers and transforms are the bundle's own; what they refer to is kept under `source`.
+    """
+    common = _Common(parts)
+    configs = {"train": _train(parts, common), "unlearn": _unlearn(parts, common), "evaluate": _evaluate(common)}
+    if parts.inference is not None:
+        configs["inference"] = _inference(parts, parts.inference)
+    return {**configs, "metadata": {**_METADATA, **parts.metadata}}
+
+
+class _Common:
+    """What all configs share, and what only some of them need."""
+
+    def __init__(self, parts: Parts) -> None:
+        config, evaluation = parts.config, parts.evaluation
+        self._main = Extract(config, _SOURCE, _known(parts, config))
+        same = evaluation is config
+        self._other = self._main if same else Extract(evaluation, _EVALUATION, _known(parts, evaluation))
+        take, take_other = self._main.take, self._other.take
+        network = take(parts.network)
+        self.first_network = network if _is_pretrained(network) else None
+        loss = take(parts.loss)
+        self.optimizer = take(parts.optimizer)
+        self.training = _for_runs(take(parts.training), parts)
+        self.inferer = take(parts.inferer) or _SIMPLE
+        classification = parts.task == CLASSIFICATION
+        cases = "mu_monai.data.load_split(@split, classes=@classes)"
+        self.values: dict[str, Any] = {
+            "imports": _imports(config, evaluation),
+            "bundle_name": parts.folder.name,
+            "bundle_root": str(parts.folder),
+            "split": None,
+            "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+            "classes": parts.classes,
+            "softmax": parts.softmax,
+            "cache_rate": parts.numbers["cache_rate"],
+            "network_def": {**network, "pretrained": False} if self.first_network else network,
+            "loss": {"_target_": "mu_monai.losses.OneHotTargets", "loss": loss} if parts.one_hot else loss,
+            "cases": f"$mu_monai.data.indexed({cases}, @classes)" if classification else f"${cases[:-18]})",
+            "transforms": _for_runs(take_other(parts.transform), parts),
+            "datasets": {
+                "_target_": "mu_monai.data.datasets.image_datasets",
+                "cases": "@cases",
+                "transform": "@transforms",
+                "cache_rate": "@cache_rate",
+            },
+            "inferer": take_other(parts.window) or _SIMPLE,
+            "scorer": {
+                "_target_": "mu_monai.engine.ScoreSubsets",
+                "datasets": "@datasets",
+                "loss_function": "@loss",
+                "device": "@device",
+                "classes": "@classes",
+                "inferer": "@inferer",
+                "spacing": parts.spacing,
+                "softmax": "@softmax",
+            },
+        }
+        kept = {_SOURCE: self._main.kept} | ({} if same else {_EVALUATION: self._other.kept})
+        self.values |= {name: content for name, content in kept.items() if content}
+
+    def config(self, **values: Any) -> dict[str, Any]:
+        """A config with values of its own."""
+        return {**self.values, **values}
+
+
+def _known(parts: Parts, config: SourceConfig) -> dict[str, str]:
+    """The ids of a bundle's config that stand for ids of the new one."""
+    known = {"bundle_root": "bundle_root"}
+    for engine in [*config.components("SupervisedTrainer"), *config.components(EVALUATOR)]:
+        _, device = config.argument(config.get(engine), "device")
+        _, network = config.argument(config.get(engine), "network")
+        known |= {where: name for where, name in ((device, "device"), (network, "network")) if where}
+    if "network_def" in parts.found and config is parts.config:
+        known.setdefault(parts.found["network_def"], "network_def")
+    return known
+
+
+def _imports(*configs: SourceConfig) -> list[str]:
+    named = [each for config in configs for each in config.get("imports") or [] if isinstance(each, str)]
+    return list(dict.fromkeys(["$import monai", "$import mu_monai", "$import torch", *named]))
+
+
+def _is_pretrained(network: Any) -> bool:
+    """Whether a network would fetch weights; what is loaded afterwards replaces them."""
+    return isinstance(network, Mapping) and bool(network.get("pretrained"))
+
+
+def _for_runs(transform: Any, parts: Parts) -> dict[str, Any]:
+    """A transform whose results have what runs use, and nothing else."""
+    last = {"_target_": "mu_monai.data.run_case.RunCased", "index": parts.one_hot or parts.task == CLASSIFICATION}
+    return {"_target_": "Compose", "transforms": [transform, last]}
+
+
+def _train(parts: Parts, common: _Common) -> dict[str, Any]:
+    network = {} if common.first_network is None else {"first_network": common.first_network}
+    built = "first_network" if network else "network_def"
+    return common.config(
+        **network,
+        seed=0,
+        quiet=False,
+        run_dir=f"runs/{parts.folder.name}-teacher",
+        subsets=[RETAIN, FORGET],
+        max_epochs=parts.numbers["max_epochs"],
+        batch_size=parts.numbers["batch_size"],
+        learning_rate=parts.numbers["learning_rate"],
+        score_interval=5,
+        milestones=8,
+        resume=False,
+        network=f"$@{built}.to(@device)",
+        optimizer={**common.optimizer, "lr": "@learning_rate"} if "lr" in common.optimizer else common.optimizer,
+        scorer={**common.values["scorer"], "interval": "@score_interval"},
+        run_folder=_run_folder(parts, subsets="@subsets"),
+        handlers=[
+            *_FIRST,
+            {
+                "_target_": "mu_monai.engine.Milestones",
+                "folder": "@run_dir",
+                "number": "@milestones",
+                "scorer": "@scorer",
+                "subsets": "@subsets",
+            },
+            "@scorer",
+            "@run_folder",
+        ],
+        train=_training(common, "[case for subset in @subsets for case in @cases[subset]]"),
+        initialize=["$monai.utils.set_determinism(seed=@seed)"],
+        run=["$@train::trainer.run()", "$@scorer.write({@run_folder.record['role']: @network}, @run_dir)"],
+    )
+
+
+def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
+    scored = {name: f"$@scorer.loaders['{name}']" for name in (FORGET, RETAIN)}
+    whole = {"_target_": "mu_monai.measure.WholeCases", **scored, "inferer": "@inferer"}
+    apart = {} if parts.task == CLASSIFICATION else {"whole": {**whole, "unseen": f"$@scorer.loaders['{VALIDATION}']"}}
+    terms = {"random_label": 1.0} if parts.task == CLASSIFICATION else {"background": 1.0}
+    return common.config(
+        seed=0,
+        quiet=False,
+        preset=None,
+        run_dir=f"runs/{parts.folder.name}-unlearned",
+        teacher="$@bundle_root + '/models/model.pt'",
+        teacher_passes=None,
+        max_epochs=15,
+        batch_size=parts.numbers["batch_size"],
+        learning_rate=1e-4,
+        epoch_length=None,
+        score_interval=5,
+        resume=False,
+        network={
+            "_target_": "mu_monai.adapters.Student",
+            "network": "$mu_monai.adapters.load_weights(@network_def, @teacher).to(@device)",
+            "scope": "decoder",
+            "r": 8,
+            "lora_alpha": 32,
+            "lora_dropout": 0.05,
+            "clamp_rank": True,
+            "bn_mode": "eval",
+        },
+        optimizer={
+            "_target_": "torch.optim.AdamW",
+            "params": "$list(@network.trainable().values())",
+            "lr": "@learning_rate",
+        },
+        method={
+            "_target_": "mu_monai.methods.EraseToRetain",
+            "forget_loader": _loader(_dataset(f"@cases['{FORGET}']"), shuffle=True),
+            "unseen_loader": _loader(_dataset(f"@cases['{VALIDATION}']"), shuffle=False),
+            **apart,
+            "task": parts.task,
+            "softmax": "@softmax",
+            "forget_terms": terms,
+            "forget_weight": 3.0,
+            "kd_weight": 1.0,
+            "temperature": 2.0,
+            "kd_direction": "forward",
+            "guard_weight": 0.05,
+            "guard_reduction": "mean",
+            "schedule": "joint",
+        },
+        scorer={**common.values["scorer"], "interval": "@score_interval"},
+        run_folder=_run_folder(parts, subsets=[RETAIN, FORGET], **_RECORDED),
+        handlers=[_FIRST[0], "@method", *_FIRST[1:], "@scorer", "@run_folder"],
+        train=_training(common, f"@cases['{RETAIN}']", epoch_length="@epoch_length"),
+        initialize=["$monai.utils.set_determinism(seed=@seed)"],
+        run=["$@train::trainer.run()", "$@scorer.write({'teacher': @network.teacher, 'student': @network}, @run_dir)"],
+    )
+
+
+_RECORDED = {name: f"@{name}" for name in ("method", "teacher", "teacher_passes", "preset")}
+_FIRST: list[Any] = [
+    {"_target_": "mu_monai.engine.Reseed", "seed": "@seed"},
+    {"_target_": "mu_monai.engine.StopOnNonFinite"},
+    {"_target_": "mu_monai.engine.Progress", "quiet": "@quiet"},
+]
+
+
+def _evaluate(common: _Common) -> dict[str, Any]:
+    return common.config(
+        run_dir=None,
+        weights={},
+        models="$mu_monai.adapters.load_models(@network_def, @weights, @device)",
+        run=["$@scorer.write(@models, @run_dir)"],
+    )
+
+
+def _run_folder(parts: Parts, **values: Any) -> dict[str, Any]:
+    return {
+        "_target_": "mu_monai.engine.RunFolder",
+        "folder": "@run_dir",
+        "bundle": {
+            "name": "@bundle_name",
+            "version": "$@_meta_::version",
+            "task": parts.task,
+            "root": "@bundle_root",
+        },
+        "split": "@split",
+        "seed": "@seed",
+        "resume": "@resume",
+        **values,
+    }
+
+
+def _training(common: _Common, cases: str, **trainer: Any) -> dict[str, Any]:
+    return {
+        "preprocessing": common.training,
+        "dataset": _dataset(cases),
+        "dataloader": _loader("@train::dataset", shuffle=True),
+        "inferer": common.inferer,
+        "trainer": {
+            "_target_": "SupervisedTrainer",
+            "device": "@device",
+            "max_epochs": "@max_epochs",
+            **trainer,
+            "train_data_loader": "@train::dataloader",
+            "network": "@network",
+            "optimizer": "@optimizer",
+            "loss_function": "@loss",
+            "inferer": "@train::inferer",
+            "train_handlers": "$@handlers",
+            "decollate": False,
+        },
+    }
+
+
+def _dataset(cases: str) -> dict[str, Any]:
+    return {
+        "_target_": "CacheDataset",
+        "data": f"${cases}",
+        "transform": "@train::preprocessing",
+        "cache_rate": "@cache_rate",
+        "progress": False,
+    }
+
+
+def _loader(dataset: Any, *, shuffle: bool) -> dict[str, Any]:
+    return {"_target_": _LOADER, "dataset": dataset, "batch_size": "@batch_size", "shuffle": shuffle}
+
+
+def _inference(parts: Parts, config: SourceConfig) -> dict[str, Any]:
+    """The bundle's own inference with other weights, images and output: its transform, inferer and postprocessing."""
+    evaluator = config.get(config.components(EVALUATOR)[0])
+    loader, _ = config.argument(evaluator, "val_data_loader")
+    dataset, _ = config.argument(loader, "dataset")
+    transform, where = config.argument(dataset, "transform")
+    if transform is None:
+        raise InputError(
+            f"'{parts.folder}' cannot be adopted: the evaluator of its inference config does not lead to a transform "
+            "through val_data_loader, `dataset` and `transform`"
+        )
+    known = _known(parts, config) | ({where: "preprocessing"} if where else {})
+    extract = Extract(config, _SOURCE, known)
+    network, first = extract.take(parts.network), Extract(parts.config, "training", _known(parts, parts.config))
+    network = first.take(parts.network)
+    handlers, _ = config.argument(evaluator, "val_handlers")
+    kept = [each for each in handlers or [] if not _is_one_of(config, each, _LOADS_WEIGHTS)]
+    arguments = {
+        name: extract.take(evaluator[name]) for name in ("inferer", "postprocessing", "decollate") if name in evaluator
+    }
+    preprocessing = extract.take(transform)
+    handlers = _written_to(extract.take(kept))
+    values = {
+        "imports": _imports(config, parts.config),
+        "bundle_name": parts.folder.name,
+        "bundle_root": str(parts.folder),
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "output_dir": f"predictions/{parts.folder.name}",
+        "weights": "$@bundle_root + '/models/model.pt'",
+        "images": [],
+        "network_def": {**network, "pretrained": False} if _is_pretrained(network) else network,
+        "network": "$mu_monai.adapters.load_weights(@network_def, @weights).to(@device)",
+        "preprocessing": preprocessing,
+        "dataset": {
+            "_target_": "Dataset",
+            "data": f"$[{{'{IMAGE}': path}} for path in @images]",
+            "transform": "@preprocessing",
+        },
+        "dataloader": {"_target_": _LOADER, "dataset": "@dataset", "batch_size": 1, "shuffle": False},
+        "handlers": handlers,
+        "evaluator": {
+            "_target_": EVALUATOR,
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            **_written_to(arguments),
+            "val_handlers": "@handlers",
+        },
+        "run": ["$@evaluator.run()"],
+    }
+    return values | {
+        name: _written_to(each.kept) for name, each in {_SOURCE: extract, "training": first}.items() if each.kept
+    }
+
+
+def _is_one_of(config: SourceConfig, handler: Any, names: tuple[str, ...]) -> bool:
+    component, _ = config.follow(handler)
+    target = component.get("_target_") if isinstance(component, Mapping) else None
+    return isinstance(target, str) and target.rpartition(".")[2] in names
+
+
+def _written_to(content: Any) -> Any:
+    """A part whose components write into `output_dir`."""
+    if isinstance(content, list):
+        return [_written_to(each) for each in content]
+    if not isinstance(content, Mapping):
+        return content
+    inner = {key: _written_to(value) for key, value in content.items()}
+    return inner | {key: "@output_dir" for key in _WRITES if key in inner and "_target_" in inner}

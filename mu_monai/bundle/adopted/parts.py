@@ -1,0 +1,327 @@
+"""The parts of anybody's bundle, found through its `SupervisedTrainer` and `SupervisedEvaluator` and not by ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mu_monai.bundle.adopted.activation import found_activation
+from mu_monai.bundle.adopted.source import FORMS, SourceConfig, config_file
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import read_json
+from mu_monai.keys import IMAGE, LABEL
+
+TRAINER, EVALUATOR = "SupervisedTrainer", "SupervisedEvaluator"
+CLASSIFICATION, SEGMENTATION = "classification", "segmentation"
+_OWN_LOOPS = ("prepare_batch", "iteration_update")
+_MOVED = re.compile(r"\$\s*@(\w+(?:::\w+)*)\s*(?:\.(?:to|cuda)\([^()]*\))?\s*")
+_PARALLEL = re.compile(r"\$\s*(?:torch\.)?(?:nn\.)?(?:parallel\.)?\w*DataParallel\((.*?)(?:,.*)?\)\s*")
+_OUTPUTS = ("out_channels", "num_classes", "out_chns", "n_classes")
+_NO_TRAINING = "no config named train (.json or .yaml), so nothing says how the model is trained"
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """What was understood of a bundle: contents of its config, as they are there, and what is said about them.
+
+    Args:
+        folder: the bundle.
+        config: its training config.
+        evaluation: the config that has the evaluator; often the training config.
+        inference: its `inference` config; None if it has none that predicts.
+        metadata: its `metadata.json`; empty if it has none.
+        network, loss, optimizer, inferer: the trainer's parts.
+        training: the trainer's transform, with augmentation.
+        transform: the evaluator's transform, without.
+        window: the evaluator's inferer.
+        found: the id that each part was found at.
+        task: `segmentation` or `classification`.
+        softmax: whether exactly one output is true; False for a sigmoid, None if nothing says so.
+        one_hot: whether the loss takes labels with one channel per class.
+        columns: the keys of a case that are files besides `image` and `label`.
+        numbers: `max_epochs`, `batch_size`, `learning_rate` and `cache_rate`.
+        classes: the names of the outputs; None if they are not known.
+        spacing: the size of a voxel in mm that volumes are resampled to; None if they are not.
+        notes: what is left out or assumed, one sentence each.
+    """
+
+    folder: Path
+    config: SourceConfig
+    evaluation: SourceConfig
+    inference: SourceConfig | None
+    metadata: Mapping[str, Any]
+    network: Any = None
+    loss: Any = None
+    optimizer: Any = None
+    inferer: Any = None
+    training: Any = None
+    transform: Any = None
+    window: Any = None
+    found: dict[str, str] = field(default_factory=dict)
+    task: str = SEGMENTATION
+    softmax: bool | None = None
+    one_hot: bool = False
+    columns: list[str] = field(default_factory=list)
+    numbers: dict[str, Any] = field(default_factory=dict)
+    classes: list[str] | None = None
+    spacing: list[float] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def find_parts(folder: Path) -> Parts:
+    """Find the parts of a bundle.
+
+    Args:
+        folder: one with `configs/train.json` or `.yaml`.
+
+    Raises:
+        InputError: with every reason why it cannot be adopted.
+    """
+    file = config_file(folder, "train")
+    if file is None:
+        raise InputError(
+            f"'{folder}' cannot be adopted: it has {_NO_TRAINING}; use a bundle that was trained with MONAI"
+        )
+    config = SourceConfig(folder, file)
+    trainer = _trainer(folder, config)
+    metadata = folder / "configs" / "metadata.json"
+    parts = Parts(
+        folder=folder,
+        config=config,
+        evaluation=config,
+        inference=_inference(folder),
+        metadata=read_json(metadata, dict) if metadata.is_file() else {},
+    )
+    problems = [*_loop_problems(trainer), *_trained(parts, trainer), *_evaluated(parts, file)]
+    raise_if_any(f"'{folder}' cannot be adopted: {problem}" for problem in problems)
+    _describe(parts, trainer)
+    return parts
+
+
+def _trainer(folder: Path, config: SourceConfig) -> Mapping[str, Any]:
+    places = config.components(TRAINER)
+    if len(places) == 1:
+        trainer: Mapping[str, Any] = config.get(places[0])
+        return trainer
+    if places:
+        raise InputError(
+            f"'{folder}' cannot be adopted: it has {len(places)} trainers ({', '.join(places)}), and which of them "
+            "trains the model is not known; keep one in its train config"
+        )
+    others = [target for _, target in config.targets() if target.endswith(("Trainer", "Workflow", "AlgoEnsemble"))]
+    why = f"its trainer is {others[0]}" if others else "no part of its train config is a trainer"
+    raise InputError(
+        f"'{folder}' cannot be adopted: {why}, and only models that MONAI's {TRAINER} trains (one network, one loss, "
+        "images to masks or classes) can be unlearned here"
+    )
+
+
+def _loop_problems(trainer: Mapping[str, Any]) -> Iterator[str]:
+    for name in _OWN_LOOPS:
+        if trainer.get(name) is not None:
+            yield (
+                f"its trainer has a {name} of its own ({trainer[name]!r:.60}), so what an iteration does is not known; "
+                "only trainers with MONAI's iteration can be adopted"
+            )
+
+
+def _trained(parts: Parts, trainer: Mapping[str, Any]) -> Iterator[str]:
+    config = parts.config
+    for part, name in {"network": "network", "loss": "loss_function", "optimizer": "optimizer"}.items():
+        content, where = config.argument(trainer, name)
+        setattr(parts, part, content)
+        parts.found[part] = where or name
+        if content is None:
+            yield f"its trainer names no {name}, or one that does not exist"
+    parts.inferer, _ = config.argument(trainer, "inferer")
+    _network_without_device(parts)
+    loader, _ = config.argument(trainer, "train_data_loader")
+    yield from _loaded(parts, config, loader, "training", "train_data_loader")
+
+
+def _network_without_device(parts: Parts) -> None:
+    """Follow `$@network_def.to(@device)` and `$torch.nn.DataParallel(...)` to the network itself."""
+    content = parts.network
+    while isinstance(content, str):
+        if parallel := _PARALLEL.fullmatch(content):
+            content = f"${parallel[1].strip()}"
+        elif moved := _MOVED.fullmatch(content):
+            content, where = parts.config.follow(f"@{moved[1]}")
+            parts.found["network_def"] = where or moved[1]
+            parts.network = content
+        else:
+            return
+
+
+def _loaded(parts: Parts, config: SourceConfig, loader: Any, part: str, argument: str) -> Iterator[str]:
+    """Take the transform of a loader's data set."""
+    dataset, _ = config.argument(loader, "dataset")
+    transform, where = config.argument(dataset, "transform")
+    if transform is None:
+        yield (
+            f"its {argument} does not lead to a transform through `dataset` and `transform`, so how a case is read is "
+            "not known; name a MONAI DataLoader with a data set that has a transform"
+        )
+        return
+    setattr(parts, part, transform)
+    parts.found[part] = where or f"{argument}::dataset::transform"
+
+
+def _evaluated(parts: Parts, file: Path) -> Iterator[str]:
+    """Take transform and inferer of the evaluator, from the training config or from `evaluate` laid over it."""
+    evaluate = config_file(parts.folder, "evaluate")
+    configs = [lambda: parts.config]
+    if evaluate is not None:
+        configs += [lambda: SourceConfig(parts.folder, file, evaluate), lambda: SourceConfig(parts.folder, evaluate)]
+    for read in configs:
+        config = read()
+        places = config.components(EVALUATOR)
+        if places:
+            parts.evaluation = config
+            evaluator = config.get(places[0])
+            parts.window, _ = config.argument(evaluator, "inferer")
+            loader, _ = config.argument(evaluator, "val_data_loader")
+            yield from _loaded(parts, config, loader, "transform", "val_data_loader")
+            return
+    yield (
+        f"it has no {EVALUATOR} in its train or evaluate config, so how cases are read without augmentation is not "
+        "known; add one to its train config"
+    )
+
+
+def _inference(folder: Path) -> SourceConfig | None:
+    file = config_file(folder, "inference")
+    if file is None:
+        return None
+    config = SourceConfig(folder, file)
+    return config if len(config.components(EVALUATOR)) == 1 else None
+
+
+def _describe(parts: Parts, trainer: Mapping[str, Any]) -> None:
+    config = parts.config
+    read = {key for step in _steps(parts.evaluation, parts.transform) for key in _read_by(parts.evaluation, step)}
+    parts.task = CLASSIFICATION if read and LABEL not in read else SEGMENTATION
+    if not read:
+        raise InputError(
+            f"'{parts.folder}' cannot be adopted: no step of its transforms reads a file (LoadImaged), so its cases "
+            "are arrays, slides or points; export each case as an image and a label file, and read them with LoadImaged"
+        )
+    parts.columns = sorted(read - {IMAGE, LABEL})
+    if parts.columns:
+        names = ", ".join(parts.columns)
+        parts.notes.append(f"a case is read from {names} too: the split needs a column of files for each of them")
+    loader, _ = config.argument(trainer, "train_data_loader")
+    dataset, _ = config.argument(loader, "dataset")
+    parts.numbers = {
+        "max_epochs": _number(config, trainer.get("max_epochs"), 1),
+        "batch_size": _number(config, loader.get("batch_size"), 1),
+        "learning_rate": _number(config, _of(parts.optimizer, "lr"), 1e-3),
+        "cache_rate": _number(config, dataset.get("cache_rate"), 1.0 if _name(dataset) == "CacheDataset" else 0.0),
+    }
+    parts.softmax, parts.one_hot = found_activation(parts)
+    outputs = _outputs(parts)
+    parts.classes = _class_names(parts, outputs)
+    parts.spacing = _spacing(parts)
+    for name, what in {"amp": "mixed precision", "postprocessing": None, "key_train_metric": None}.items():
+        if what and config.evaluated(config.argument(trainer, name)[0]):
+            parts.notes.append(
+                f"{what} of the trainer is not used: runs compute in 32 bits, so that they can be repeated"
+            )
+    if "LrScheduleHandler" in {target.rpartition(".")[2] for _, target in config.targets()}:
+        parts.notes.append("the schedule of the learning rate is not used; handlers and metrics neither")
+
+
+def _steps(config: SourceConfig, transform: Any) -> list[Any]:
+    """The transforms of a `Compose`, one after the other, as far as the config names them."""
+    transform, _ = config.follow(transform)
+    if isinstance(transform, list):
+        return [inner for each in transform for inner in _steps(config, each)]
+    if isinstance(transform, str):
+        named = re.findall(r"@(\w+(?:::\w+)*)", transform)
+        return [inner for name in named for inner in _steps(config, config.get(name))]
+    if isinstance(transform, Mapping) and "transforms" in transform:
+        return _steps(config, transform["transforms"])
+    return [transform] if isinstance(transform, Mapping) and "_target_" in transform else []
+
+
+def _read_by(config: SourceConfig, step: Mapping[str, Any]) -> list[str]:
+    if _name(step) != "LoadImaged":
+        return []
+    keys = config.evaluated(step.get("keys"))
+    return [keys] if isinstance(keys, str) else [str(key) for key in keys or ()]
+
+
+def _name(component: Any) -> str:
+    return str(component.get("_target_", "")).rpartition(".")[2] if isinstance(component, Mapping) else ""
+
+
+def _of(component: Any, name: str) -> Any:
+    return component.get(name) if isinstance(component, Mapping) else None
+
+
+def _number(config: SourceConfig, value: Any, otherwise: float) -> Any:
+    try:
+        number = config.evaluated(value)
+    except InputError:
+        return otherwise
+    return number if isinstance(number, int | float) and not isinstance(number, bool) else otherwise
+
+
+def _outputs(parts: Parts) -> int | None:
+    """The number of outputs that the network's arguments say; None if they do not."""
+    for name in _OUTPUTS:
+        value = _of(parts.network, name)
+        if value is not None:
+            number = _number(parts.config, value, 0)
+            return int(number) or None
+    return None
+
+
+def _class_names(parts: Parts, outputs: int | None) -> list[str] | None:
+    try:
+        channels = parts.metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+        names = [str(channels[key]) for key in sorted(channels, key=int)]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        names = []
+    if outputs == 1 and parts.task == SEGMENTATION:
+        return None
+    if len(names) >= 2 and len(set(names)) == len(names) and outputs in (None, len(names)):
+        return names
+    if parts.task == CLASSIFICATION:
+        parts.notes.append(
+            "the order of the classes is not known, since metadata.json does not name one per output "
+            "(network_data_format#outputs#pred#channel_def): give it with --set classes='[...]'"
+        )
+    elif names:
+        parts.notes.append(f"metadata.json names {len(names)} outputs and the network has {outputs}: numbers are used")
+    return None
+
+
+def _spacing(parts: Parts) -> list[float] | None:
+    """The voxel size of the evaluator's transform, if nothing after `Spacingd` changes it."""
+    config, spacing = parts.evaluation, None
+    for step in _steps(config, parts.transform):
+        if _name(step) == "Spacingd":
+            spacing = step.get("pixdim")
+        elif re.search(r"Resize|Zoom|Affine|Resample", _name(step)):
+            spacing = None
+    try:
+        sizes = config.evaluated(spacing)
+    except InputError:
+        return None
+    if isinstance(sizes, list | tuple) and sizes and all(isinstance(n, int | float) and n > 0 for n in sizes):
+        return [float(size) for size in sizes]
+    return None
+
+
+def adoptable(folder: Path) -> bool:
+    """Whether a folder is a bundle that is not in the form that commands run.
+
+    Such a form has a `configs/unlearn.json`.
+    """
+    configs = folder / "configs"
+    there = any((configs / f"{name}{form}").is_file() for name in ("train", "inference") for form in FORMS)
+    return (there or (configs / "metadata.json").is_file()) and not (configs / "unlearn.json").is_file()

@@ -1,0 +1,167 @@
+"""A config of anybody's bundle: read as MONAI reads it, and followed from its engines to their parts."""
+
+from __future__ import annotations
+
+import copy
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from mu_monai.errors import InputError
+
+FORMS = (".json", ".yaml", ".yml")
+REFERENCE = re.compile(r"@(\w+(?:::\w+)*)")
+_ALONE = re.compile(r"\$?\s*@(\w+(?:::\w+)*)\s*")
+_VALUE = "mu_monai_value"
+
+
+def config_file(folder: Path, name: str) -> Path | None:
+    """The config of a bundle with a name, as JSON or YAML; None if there is none."""
+    files = (folder / "configs" / f"{name}{form}" for form in FORMS)
+    return next((file for file in files if file.is_file()), None)
+
+
+def make_importable(folder: Path) -> None:
+    """Let configs import the modules in a bundle's folder, and not those with the same names of another bundle."""
+    place = str(folder)
+    if place in sys.path:
+        sys.path.remove(place)
+    sys.path.insert(0, place)
+    own = {path.name for path in folder.iterdir() if path.is_dir()} | {path.stem for path in folder.glob("*.py")}
+    for name, module in list(sys.modules.items()):
+        root = name.partition(".")[0]
+        if root in own and not _is_in(module, folder) and not _is_installed(root):
+            del sys.modules[name]
+
+
+def _is_in(module: Any, folder: Path) -> bool:
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+    return any(place is not None and Path(place).is_relative_to(folder) for place in places)
+
+
+def _is_installed(name: str) -> bool:
+    """Whether a module is of Python or of an installed package: a bundle's folder `models` must not unload it."""
+    module = sys.modules.get(name)
+    place = str(getattr(module, "__file__", None) or "")
+    return module is None or not place or "site-packages" in place or place.startswith(sys.base_prefix)
+
+
+class SourceConfig:
+    """A config of a bundle, parsed; nothing of it is executed before a value is asked for.
+
+    Args:
+        folder: the bundle.
+        files: the config, and configs laid over it.
+
+    Raises:
+        InputError: if a file cannot be parsed.
+    """
+
+    def __init__(self, folder: Path, *files: Path) -> None:
+        self.folder, self.files = folder, files
+        self.parser = ConfigParser()
+        try:
+            self.parser.read_config([str(file) for file in files])
+            self.parser["bundle_root"] = str(folder)
+            self.parser.resolve_macro_and_relative_ids()
+        except Exception as error:  # JSON, YAML and MONAI each raise their own
+            raise InputError(
+                f"'{' and '.join(map(str, files))}' cannot be read as a MONAI config ({type(error).__name__}: "
+                f"{error}); correct it, or put the file that it refers to beside it"
+            ) from error
+        self._running: ConfigParser | None = None
+
+    def components(self, name: str) -> list[str]:
+        """The ids of the components whose `_target_` ends with a name, such as `SupervisedTrainer`."""
+        return [place for place, target in self.targets() if target.rpartition(".")[2] == name]
+
+    def targets(self) -> Iterator[tuple[str, str]]:
+        """The id and `_target_` of every component."""
+        yield from _targets(self.parser.get(), "")
+
+    def follow(self, value: Any) -> tuple[Any, str | None]:
+        """What a value refers to in the end, through references that stand alone, and the id of it.
+
+        Example:
+            A trainer's `network` of `@network` leads to `("$@network_def.to(@device)", "network")`.
+        """
+        where: str | None = None
+        seen: set[str] = set()
+        while isinstance(value, str) and (alone := _ALONE.fullmatch(value)) and alone[1] not in seen:
+            where = alone[1]
+            seen.add(where)
+            value = self.get(where)
+        return value, where
+
+    def get(self, place: str) -> Any:
+        """The content of an id as it is in the config; None if it does not exist."""
+        content: Any = self.parser.get()
+        for key in place.split("::"):
+            if isinstance(content, str):
+                content, _ = self.follow(content)
+            try:
+                content = content[int(key)] if isinstance(content, list) else content[key]
+            except (KeyError, IndexError, TypeError, ValueError):
+                return None
+        return content
+
+    def argument(self, component: Any, name: str) -> tuple[Any, str | None]:
+        """What an argument of a component leads to, and the id of it; None if it is not given."""
+        return self.follow(component.get(name)) if isinstance(component, Mapping) else (None, None)
+
+    def evaluated(self, value: Any) -> Any:
+        """The value that MONAI makes of something in the config; this executes its expressions.
+
+        Raises:
+            InputError: if it cannot be evaluated.
+        """
+        if not _is_active(value):
+            return value
+        if self._running is None:
+            make_importable(self.folder)
+            self._running = ConfigParser(copy.deepcopy(self.parser.get()))
+        try:
+            self._running[_VALUE] = value
+            return self._running.get_parsed_content(_VALUE, instantiate=True)
+        except Exception as error:  # whatever the code of a bundle raises
+            raise InputError(f"{value!r:.100} cannot be evaluated ({root_of(error)})") from error
+        finally:
+            self._running.get().pop(_VALUE, None)
+
+    def lay(self, values: Mapping[str, Any]) -> None:
+        """Set ids that the config has, such as `dataset_dir`."""
+        self.parser.update(dict(values))
+        self._running = None
+
+
+def root_of(error: BaseException) -> str:
+    """The first cause of an error, in one line: MONAI wraps it in others that contain the whole config."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}"
+
+
+def _is_active(value: Any) -> bool:
+    """Whether MONAI would evaluate something in a value."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_is_active, value.values()))
+    if isinstance(value, list):
+        return any(map(_is_active, value))
+    return isinstance(value, str) and value.startswith(("$", "@"))
+
+
+def _targets(content: Any, place: str) -> Iterator[tuple[str, str]]:
+    items: Sequence[tuple[Any, Any]] = []
+    if isinstance(content, Mapping):
+        if isinstance(content.get("_target_"), str):
+            yield place, content["_target_"]
+        items = list(content.items())
+    elif isinstance(content, list):
+        items = list(enumerate(content))
+    for key, value in items:
+        yield from _targets(value, f"{place}::{key}" if place else str(key))

@@ -1,0 +1,144 @@
+"""What was understood of anybody's bundle: its parts, the ids they were found at, and what is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mu_monai.bundle import Bundle, open_bundle
+from mu_monai.bundle.adopted.adopt import adopt
+from mu_monai.bundle.adopted.parts import Parts, find_parts
+from mu_monai.bundle.adopted.source import FORMS, SourceConfig, make_importable
+from mu_monai.bundle.config import parse_settings
+from mu_monai.bundle.find import find_bundle
+from mu_monai.bundle.layers import LayeredConfig
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import whole_folder
+from mu_monai.keys import RETAIN
+from mu_monai.lock import writes
+from mu_monai.workflow.bundling.trying import tried
+from mu_monai.workflow.checks import place_problems, usable_split
+from mu_monai.workflow.recipe import common_options
+
+_LIBRARIES = re.compile(r"(monai|torch|ignite|numpy)\.|\w+$")
+_SHOWN = 110
+
+
+def inspect_bundle(bundle: str | Path, *, split: str | Path | None = None, settings: Sequence[str] = ()) -> list[str]:
+    """Say what was understood of a bundle, from which id; with a split, take one case through everything.
+
+    Args:
+        bundle: the folder of a bundle that was not made for `mu-monai`.
+        split: a `split.json` of its cases; without it nothing is read.
+        settings: `KEY=VALUE` overrides of config ids.
+
+    Returns:
+        one sentence a line.
+
+    Raises:
+        InputError: with every reason why the bundle cannot be adopted, or not be used with the split.
+    """
+    opened = open_bundle(bundle)
+    if opened.adopted is None:
+        return [f"'{bundle}' is in the form that commands run; check it with mu-monai bundle check {bundle}"]
+    lines = [*_parts(find_parts(opened.adopted))]
+    if split is None:
+        return [*lines, "no case was tried; give --split to take one through transforms, network, loss and scores"]
+    config = LayeredConfig(opened, "train")
+    config.lay("options", common_options(opened, split, None))
+    config.lay("settings", parse_settings(settings))
+    _, broken = usable_split(split, [RETAIN])
+    raise_if_any([*broken, *place_problems({"--split": split})])
+    trial = tried(opened, config.read())
+    raise_if_any(trial.problems)
+    return [*lines, *(f"{name:<15} {text}" for name, text in trial.found.items())]
+
+
+def _parts(parts: Parts) -> Iterator[str]:
+    rows = {
+        "network": _named(parts.network),
+        "loss": _named(parts.loss),
+        "optimizer": f"{_named(parts.optimizer)} (to train; to unlearn, AdamW, as methods' rates need)",
+        "training": "the trainer's transform, with augmentation",
+        "transform": "the evaluator's transform, for scores and membership",
+    }
+    for part, text in rows.items():
+        where = f" [{parts.found[part].replace('::', '#')}]" if part in parts.found else ""
+        yield f"{part:<15} {text}{where}"
+    activation = {True: "softmax", False: "sigmoid", None: "not known"}[parts.softmax]
+    yield f"{'task':<15} {parts.task}, activation {activation}" + (", labels one-hot" if parts.one_hot else "")
+    yield f"{'classes':<15} {', '.join(parts.classes) if parts.classes else 'not named'}"
+    yield f"{'inferer':<15} {_named(parts.window) if parts.window else 'SimpleInferer'}"
+    if parts.spacing:
+        yield f"{'spacing':<15} {' x '.join(f'{size:g}' for size in parts.spacing)} mm"
+    yield f"{'numbers':<15} {', '.join(f'{name} {value:g}' for name, value in parts.numbers.items())}"
+    yield f"{'inference':<15} {'its own' if parts.inference else 'none: predict will refuse'}"
+    yield from (f"{'note':<15} {note}" for note in parts.notes)
+
+
+def _named(component: Any) -> str:
+    target = component.get("_target_") if isinstance(component, Mapping) else component
+    return str(target)[:_SHOWN]
+
+
+def code_of(bundle: str | Path) -> list[str]:
+    """What a bundle would execute: its expressions, the components that are not MONAI's or torch's, and its modules.
+
+    Nothing is executed.
+
+    Raises:
+        InputError: if it is not a bundle, or a config cannot be parsed.
+    """
+    folder = find_bundle(bundle)
+    lines: list[str] = []
+    for file in sorted(path for path in (folder / "configs").iterdir() if path.suffix in FORMS):
+        if file.stem in ("train", "evaluate", "inference", "unlearn"):
+            config = SourceConfig(folder, file)
+            lines += [f"{file.name}: {place} = {text}" for place, text in _expressions(config.parser.get(), "")]
+            foreign = {(place, target) for place, target in config.targets() if not _LIBRARIES.match(target)}
+            lines += [f"{file.name}: {place} calls {target}" for place, target in sorted(foreign)]
+    modules = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
+    return [*(line.replace("::", "#") for line in lines), *(f"module {name}" for name in modules)]
+
+
+def _expressions(content: Any, place: str) -> Iterator[tuple[str, str]]:
+    items: Any = ()
+    if isinstance(content, Mapping):
+        items = content.items()
+    elif isinstance(content, list):
+        items = enumerate(content)
+    elif isinstance(content, str) and content.startswith("$"):
+        yield place, content
+    for key, value in items:
+        if key != "_meta_":
+            yield from _expressions(value, f"{place}::{key}" if place else str(key))
+
+
+@writes("out")
+def adopt_bundle(bundle: str | Path, *, out: str | Path) -> Path:
+    """Write the configs that commands run for a bundle, for those who want to read them.
+
+    Args:
+        bundle: the folder of a bundle that was not made for `mu-monai`.
+        out: the folder to make, with `configs/` in it.
+
+    Raises:
+        InputError: if `out` exists, or the bundle cannot be adopted.
+    """
+    out, opened = Path(out), _adopted(bundle)
+    if out.exists():
+        raise InputError(f"'{out}' exists; give another folder or remove it")
+    assert opened.adopted is not None
+    with whole_folder(out) as folder:
+        adopt(opened.adopted, folder)
+    return out
+
+
+def _adopted(bundle: str | Path) -> Bundle:
+    opened = open_bundle(bundle)
+    if opened.adopted is None:
+        raise InputError(f"'{bundle}' is in the form that commands run already; change its configs, or copy them")
+    make_importable(opened.adopted)
+    return opened

@@ -1,0 +1,180 @@
+"""One case through transforms, network, loss and scores of an adopted bundle, before anything starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from monai.data.utils import list_data_collate
+from torch import nn
+
+from mu_monai.bundle import Bundle
+from mu_monai.bundle.adopted.source import make_importable, root_of
+from mu_monai.bundle.config import built_network, read_config
+from mu_monai.bundle.layers import LayeredConfig
+from mu_monai.data import Split
+from mu_monai.engine.cost import TRAINED
+from mu_monai.errors import InputError
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, RETAIN, TRAINING_SUBSETS
+from mu_monai.measure.case_scores import case_scores
+from mu_monai.runs.scores import leading_metric
+
+_DRAWS = 3
+_STEP = re.compile(r"applying transform <?([\w.]+)")
+
+
+@dataclass
+class Trial:
+    """What came out of it.
+
+    Args:
+        found: what was seen at each stage, such as shapes, by the name of the stage.
+        problems: why the bundle cannot be used with the split.
+        samples: images that the training takes of a case, such as patches; None if it did not come that far.
+    """
+
+    found: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    samples: int | None = None
+
+
+def tried(bundle: Bundle, parser: ConfigParser) -> Trial:
+    """Take the first case to retain through both transforms, the network, the loss and the scores.
+
+    Args:
+        bundle: the adopted bundle.
+        parser: its training or unlearning config with all options; the split must be usable.
+    """
+    make_importable(bundle.place)
+    trial = Trial()
+    if parser.get("softmax") is None:
+        trial.problems.append(
+            "whether the outputs are of a softmax or of a sigmoid is not known from the bundle's loss or "
+            "postprocessing; give --set softmax=true (exactly one class is true at each place) or --set softmax=false"
+        )
+        return trial
+    for stage in _Course(parser, trial).stages:
+        try:
+            stage()
+        except InputError as error:
+            trial.problems += error.problems
+            break
+        except Exception as error:  # whatever the parts of somebody's bundle raise
+            trial.problems.append(_told(error))
+            break
+    return trial
+
+
+def tried_problems(config: LayeredConfig) -> list[str]:
+    """Why a bundle that was adopted cannot be used with its split; nothing is tried of one that is run as it is."""
+    return [] if config.bundle.adopted is None else tried(config.bundle, config.read()).problems
+
+
+def trained_passes(trial: Trial, config: LayeredConfig, split: Split) -> int | None:
+    """The sample passes that the training of a bundle's own weights took, by its config; None if a case was not tried.
+
+    All cases to retain and to forget count as trained on, in every epoch.
+    """
+    if trial.samples is None:
+        return None
+    epochs = read_config(config.bundle.files("train")).get("max_epochs")
+    cases = sum(len(split.rows[name]) for name in TRAINING_SUBSETS)
+    return TRAINED * int(epochs) * cases * trial.samples
+
+
+class _Course:
+    """The stages that a case goes through, in their order; each uses what those before it made."""
+
+    def __init__(self, parser: ConfigParser, trial: Trial) -> None:
+        self.parser, self.trial = parser, trial
+        self.stages = (self.cases, self.whole, self.training, self.answer, self.judged)
+
+    def cases(self) -> None:
+        self.case = self.parser.get_parsed_content("cases")[RETAIN][0]
+        self.trial.found["case"] = str(self.case[CASE_ID])
+
+    def whole(self) -> None:
+        transform = self.parser.get_parsed_content("transforms")
+        first, second = transform(dict(self.case)), transform(dict(self.case))
+        if isinstance(first, list):
+            raise InputError(
+                f"the evaluator's transform makes {len(first)} parts of a case, so whole cases cannot be scored; take "
+                "its crop out"
+            )
+        if not torch.equal(first[IMAGE], second[IMAGE]):
+            raise InputError(
+                "the evaluator's transform gives another image each time: it has augmentation, so models cannot be "
+                "compared by their cases; take the random steps out of it"
+            )
+        self.scored = first
+        self.trial.found["whole case"] = _shapes(first)
+
+    def training(self) -> None:
+        transform = self.parser.get_parsed_content("train::preprocessing")
+        draws = [transform(dict(self.case)) for _ in range(_DRAWS)]  # a random step may fail in some only
+        parts = [draw if isinstance(draw, list) else [draw] for draw in draws]
+        self.trial.samples = len(parts[0])
+        self.batch = list_data_collate(parts[0])
+        self.trial.found["training"] = f"{self.trial.samples} of {_shapes(parts[0][0])}"
+
+    def answer(self) -> None:
+        predict = _single(built_network(self.parser).eval())
+        windows = self.parser.get_parsed_content("inferer")
+        with torch.no_grad():
+            self.logits = windows(self.scored[IMAGE][None], predict)
+            self.patches = predict(self.batch[IMAGE])
+        shapes = [tuple(logits.shape[1:]) for logits in (self.logits, self.patches)]
+        self.trial.found["answer"] = f"{shapes[0]} of a whole case, {shapes[1]} in training"
+
+    def judged(self) -> None:
+        loss = self.parser.get_parsed_content("loss")(self.patches, self.batch[LABEL])
+        if loss.ndim or not torch.isfinite(loss):
+            raise InputError(
+                f"the loss of a batch is {loss}, not one finite number; look at its reduction and the labels"
+            )
+        label = torch.as_tensor(self.scored[LABEL])[None]
+        names, softmax = self.parser.get("classes"), self.parser.get("softmax")
+        scores = case_scores(self.logits, label, names, softmax=softmax)
+        metric = leading_metric(scores)
+        self.trial.found["judged"] = f"loss {loss.item():.3f}, {metric} {scores[metric]:.3f}, with random weights"
+
+
+def _single(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The network, refusing several answers."""
+
+    def predict(image: torch.Tensor) -> torch.Tensor:
+        answer = network(image)
+        if not isinstance(answer, torch.Tensor):
+            raise InputError(
+                f"the network answers with a {type(answer).__name__} of several tensors (deep supervision?), and runs "
+                "need one; turn it off in the network's arguments, such as --set network_def#deep_supervision=false"
+            )
+        return answer
+
+    return predict
+
+
+def _shapes(case: Mapping[str, Any]) -> str:
+    image, label = case[IMAGE], torch.as_tensor(case[LABEL])
+    values = torch.unique(label)
+    shown = ", ".join(f"{value:g}" for value in values[:6].tolist()) + (", ..." if len(values) > 6 else "")
+    return (
+        f"image {tuple(image.shape)} in [{image.min():.3g}, {image.max():.3g}], label {tuple(label.shape)} of {shown}"
+    )
+
+
+def _told(error: Exception) -> str:
+    """Which step failed and why: MONAI says the step in the outer error and the reason in the inner."""
+    step: str | None = None
+    inner: BaseException | None = error
+    while inner is not None:
+        found = _STEP.search(str(inner))
+        step = found[1] if found else step
+        inner = inner.__cause__
+    at = f"its transform {step.rpartition('.')[2]} fails" if step else "it fails"
+    advice = "correct the bundle's config, or the files that the split names"
+    return f"the first case does not go through the bundle: {at} ({root_of(error)}); {advice}"
