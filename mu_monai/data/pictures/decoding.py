@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from mu_monai.data.pictures.opening import opened
+from mu_monai.data.pictures.opening import ORIENTATION, TURNED, TURNS, opened
 from mu_monai.errors import InputError, raise_if_any
 
 Range = tuple[float, float]
 
 WHITE = 255  # images of any depth are scaled to the values of 8 bits
-_ORIENTATION, _UPRIGHT = 0x0112, 1
 _COLORS = ("1", "L", "P", "RGB", "RGBX", "RGBA", "LA", "PA", "CMYK", "YCbCr")
 _TRANSPARENT = ("RGBA", "LA", "PA")
 _USUAL_PROFILE = "sRGB"
@@ -170,8 +169,10 @@ def naming(path: str) -> Iterator[None]:
 
 
 def _upright(picture: Image.Image) -> tuple[Image.Image, list[str]]:
+    if picture.info[TURNED]:
+        return picture, ["rotated"]
     try:
-        turned = picture.getexif().get(_ORIENTATION, _UPRIGHT) in range(2, 9)
+        turned = picture.getexif().get(ORIENTATION) in TURNS
     except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):  # damaged EXIF says nothing
         turned = False
     return (ImageOps.exif_transpose(picture), ["rotated"]) if turned else (picture, [])

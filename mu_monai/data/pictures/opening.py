@@ -12,6 +12,7 @@ from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import special_problem
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+ORIENTATION, TURNS, TURNED = 0x0112, range(2, 9), "turned"  # EXIF tag, its values for what does not lie upright, a note
 LARGEST = 89_478_485  # pixels; above this, Pillow warns about a decompression bomb
 _LARGE = 8_000_000  # pixels; decoding a picture of this size takes about 30 MB
 _ONE_LARGE = Lock()
@@ -39,7 +40,9 @@ def opened(path: str) -> Iterator[Image.Image]:
             raise InputError(_too_large(path, f"{picture.width}x{picture.height} pixels"))
         raise_if_any(f"{path!r} {problem}" for problem in _header_problems(picture))
         with _ONE_LARGE if pixels > _LARGE else nullcontext():
+            orientation = getattr(picture, "tag_v2", {}).get(ORIENTATION)  # Pillow turns a TIFF when it decodes it
             picture.load()
+            picture.info[TURNED] = orientation in TURNS
             yield picture
 
 

@@ -57,6 +57,7 @@ def test_images_and_masks_are_turned_upright_each_by_its_own_tag(orientation, su
     mask = stored(Image.fromarray(MASK * 255), tmp_path / "m.png", orientation)
     assert (read_image(image) == COLORS).all()
     assert look_at_image(image).size == (12, 20)
+    assert look_at_image(image).traits == ("rotated",)
     assert (read_mask(mask) == MASK * 255).all()
     assert seen_mask(mask)[1] == ("rotated",)
 
