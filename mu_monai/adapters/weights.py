@@ -25,7 +25,6 @@ from mu_monai.runs import changed_files, is_run, read_record
 SAFETENSORS = ".safetensors"
 _CONTAINERS = ("model", "network", "net", "state_dict")
 _WRAPPERS = ("module.", "_orig_mod.")
-_HOLDERS = ("model.", "network.", "net.")  # of a Lightning module; a network may call a part of its own so
 logger = logging.getLogger(__name__)
 _SHOWN = 8
 
@@ -147,8 +146,7 @@ def opened_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor
     """The state dict in a file, and how the file holds it.
 
     A checkpoint has it under `model`, `network`, `net` or `state_dict`, one within the other if need be. Names may
-    begin with `module.` (`DataParallel`), `_orig_mod.` (`torch.compile`), or with `model.`, `network.` or `net.` where
-    a Lightning module holds nothing else.
+    begin with `module.` (`DataParallel`) or `_orig_mod.` (`torch.compile`).
 
     Raises:
         InputError: if the file cannot be read, or holds no state dict.
@@ -169,7 +167,7 @@ def opened_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor
             "torch.save(network.state_dict(), path)"
         )
     prefix = ""
-    while (more := _prefix(content, prefix, in_checkpoint=bool(keys))) is not None:
+    while (more := _prefix(content, prefix)) is not None:
         prefix += more
     if keys or prefix:
         held = " ".join([*map(repr, keys), *([f"with names after {prefix!r}"] if prefix else [])])
@@ -177,10 +175,9 @@ def opened_weights(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor
     return {name.removeprefix(prefix): value for name, value in content.items()}, Container(tuple(keys), prefix)
 
 
-def _prefix(state: Mapping[str, Any], known: str, *, in_checkpoint: bool) -> str | None:
+def _prefix(state: Mapping[str, Any], known: str) -> str | None:
     """What all names go on with after a known prefix, if it is one that a wrapper adds."""
-    candidates = (*_WRAPPERS, *(_HOLDERS if in_checkpoint else ()))
-    return next((each for each in candidates if all(name.startswith(known + each) for name in state)), None)
+    return next((each for each in _WRAPPERS if all(name.startswith(known + each) for name in state)), None)
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -269,6 +266,12 @@ def draw_weights(layer: nn.Module) -> None:
 def misfits(network: nn.Module, state: Mapping[str, torch.Tensor]) -> list[str]:
     """Every difference in names and shapes between a network and a state dict, in words."""
     ours = network.state_dict()
+    holder = _holder(ours, state)
+    if holder is not None:
+        return [
+            f"its names begin with '{holder}', as where a module such as Lightning's holds the network; save the "
+            f"network's own: torch.save({{name.removeprefix('{holder}'): value for name, value in state.items()}}, path)"
+        ]
     problems = [
         f"'{name}' has shape {tuple(state[name].shape)} in the file and {tuple(ours[name].shape)} in the network"
         for name in ours
@@ -282,3 +285,13 @@ def misfits(network: nn.Module, state: Mapping[str, torch.Tensor]) -> list[str]:
             f"and {len(problems) - _SHOWN} more; is this the network that the weights were made with?",
         ]
     return problems
+
+
+def _holder(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
+    """What all names of the network begin with in a file, if that is all that differs."""
+    first = next(iter(ours), None)
+    held = next((name for name in theirs if first is not None and name.endswith(f".{first}")), None)
+    if first is None or held is None or first in theirs:
+        return None
+    prefix = held.removesuffix(first)
+    return prefix if all(f"{prefix}{name}" in theirs for name in ours) else None

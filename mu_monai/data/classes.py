@@ -75,7 +75,7 @@ def indexed(cases: Cases, classes: Sequence[str] | None) -> dict[str, list[dict[
     if unknown:
         known = ", ".join(map(repr, classes)) if classes else "its metadata.json has no names"
         raise InputError(
-            f"the labels {', '.join(map(repr, unknown[:8]))} are not classes of the bundle ({known}); give the names in "
+            f"the labels {', '.join(map(repr, unknown[:8]))} are not classes of the bundle ({known}); give names in "
             'the order of the outputs: --set classes=\'["first", "second"]\''
         )
     return {name: [{**case, LABEL: numbers[str(case[LABEL])]} for case in part] for name, part in cases.items()}

@@ -24,6 +24,7 @@ from mu_monai.data.duplicates import (
 from mu_monai.data.layouts.layout import Source
 from mu_monai.data.manifest import COLUMNS, is_file_label, nearest_names
 from mu_monai.data.near_duplicates import find_near_duplicates
+from mu_monai.data.partition import held_out_subsets
 from mu_monai.data.pseudonyms import hash_ids
 from mu_monai.data.reading import READING
 from mu_monai.data.selection import (
@@ -174,7 +175,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
         forget = _follow_dropped(forget, manifest, copy_sets(manifest, digests), resolved)
     if isinstance(forget, ForgetIds):
         forget = follow_renamed(forget, resolved.renamed, resolved.manifest)
-    table = _split_resolved(resolved, forget, settings).sort_values(CASE_ID, kind="stable")
+    table = _split_resolved(resolved, forget, settings, source.held_out).sort_values(CASE_ID, kind="stable")
     near = find_near_duplicates(table, reading=source.reading)
     report_near_duplicates(near, settings.strict)
     classes = class_names(table)
@@ -237,19 +238,22 @@ def _follow_dropped(
     return ForgetIds(tuple(entry for entry in forget.value if entry in known))
 
 
-def _split_resolved(resolved: Resolved, forget: ForgetSelector | None, settings: SplitSettings) -> pd.DataFrame:
+def _split_resolved(
+    resolved: Resolved, forget: ForgetSelector | None, settings: SplitSettings, held_out: frozenset[str] | None
+) -> pd.DataFrame:
     manifest = resolved.manifest
     groups = _group_column(manifest, settings.group_by)
     if resolved.together:
         groups = unite_groups(groups, manifest[CASE_ID], resolved.together)
-    return split_manifest(
-        manifest,
-        forget=forget,
-        validation=settings.validation,
-        test=settings.test,
-        seed=settings.seed,
-        group_by=groups,
+    if held_out is None:
+        shares = {"validation": settings.validation, "test": settings.test}
+        return split_manifest(manifest, forget=forget, **shares, seed=settings.seed, group_by=groups)
+    apart = held_out_subsets(manifest, groups, held_out, forget, settings.seed)
+    training = manifest.drop(apart.index)
+    divided = split_manifest(
+        training, forget=forget, validation=0, test=0, seed=settings.seed, group_by=groups[training.index]
     )
+    return pd.concat([divided, manifest.loc[apart.index].assign(**{SUBSET: apart})])
 
 
 def _share_problems(validation: float, test: float, seed: int) -> list[str]:

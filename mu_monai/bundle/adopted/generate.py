@@ -11,7 +11,7 @@ from mu_monai.bundle.adopted.source import SourceConfig
 from mu_monai.errors import InputError
 from mu_monai.keys import FORGET, IMAGE, RETAIN, VALIDATION
 
-_SOURCE, _EVALUATION = "source", "evaluation"
+_SOURCE, _EVALUATION, _INFERENCE = "source", "evaluation", "inference"
 _SIMPLE = {"_target_": "SimpleInferer"}
 _LOADER = "monai.data.DataLoader"
 _LOADS_WEIGHTS = ("CheckpointLoader", "CheckpointSaver")
@@ -22,7 +22,8 @@ _METADATA = {"version": "0.0.0", "changelog": {}}
 def adopted_configs(parts: Parts) -> dict[str, dict[str, Any]]:
     """The configs `train`, `unlearn`, `evaluate`, `metadata` and, where the bundle predicts, `inference`, by name.
 
-    Network, loss, optimizer, inferers and transforms are the bundle's own; what they refer to is kept under `source`.
+    Network, loss, optimizer, inferers and transforms are the bundle's own; what they refer to is kept under `source`,
+    `evaluation` or `inference`, by the config that it is from.
     """
     common = _Common(parts)
     configs = {"train": _train(parts, common), "unlearn": _unlearn(parts, common), "evaluate": _evaluate(common)}
@@ -47,7 +48,8 @@ class _Common:
         self.training = _for_runs(take(parts.training), parts)
         self.inferer = take(parts.inferer) or _SIMPLE
         classification = parts.task == CLASSIFICATION
-        cases = "mu_monai.data.load_split(@split, classes=@classes)"
+        columns = f", columns={parts.columns}" if parts.columns else ""
+        cases = f"mu_monai.data.load_split(@split{columns})"
         self.values: dict[str, Any] = {
             "imports": _imports(config, evaluation),
             "bundle_name": parts.folder.name,
@@ -59,7 +61,7 @@ class _Common:
             "cache_rate": parts.numbers["cache_rate"],
             "network_def": {**network, "pretrained": False} if self.first_network else network,
             "loss": {"_target_": "mu_monai.losses.OneHotTargets", "loss": loss} if parts.one_hot else loss,
-            "cases": f"$mu_monai.data.indexed({cases}, @classes)" if classification else f"${cases[:-18]})",
+            "cases": f"$mu_monai.data.indexed({cases}, @classes)" if classification else f"${cases}",
             "transforms": _for_runs(take_other(parts.transform), parts),
             "datasets": {
                 "_target_": "mu_monai.data.datasets.image_datasets",
@@ -292,9 +294,8 @@ def _inference(parts: Parts, config: SourceConfig) -> dict[str, Any]:
             "through val_data_loader, `dataset` and `transform`"
         )
     known = _known(parts, config) | ({where: "preprocessing"} if where else {})
-    extract = Extract(config, _SOURCE, known)
-    network, first = extract.take(parts.network), Extract(parts.config, "training", _known(parts, parts.config))
-    network = first.take(parts.network)
+    extract, trained = Extract(config, _INFERENCE, known), Extract(parts.config, _SOURCE, _known(parts, parts.config))
+    network = trained.take(parts.network)
     handlers, _ = config.argument(evaluator, "val_handlers")
     kept = [each for each in handlers or [] if not _is_one_of(config, each, _LOADS_WEIGHTS)]
     arguments = {
@@ -315,7 +316,7 @@ def _inference(parts: Parts, config: SourceConfig) -> dict[str, Any]:
         "preprocessing": preprocessing,
         "dataset": {
             "_target_": "Dataset",
-            "data": f"$[{{'{IMAGE}': path}} for path in @images]",
+            "data": f"$[image if isinstance(image, dict) else {{'{IMAGE}': image}} for image in @images]",
             "transform": "@preprocessing",
         },
         "dataloader": {"_target_": _LOADER, "dataset": "@dataset", "batch_size": 1, "shuffle": False},
@@ -331,7 +332,7 @@ def _inference(parts: Parts, config: SourceConfig) -> dict[str, Any]:
         "run": ["$@evaluator.run()"],
     }
     return values | {
-        name: _written_to(each.kept) for name, each in {_SOURCE: extract, "training": first}.items() if each.kept
+        name: _written_to(each.kept) for name, each in {_INFERENCE: extract, _SOURCE: trained}.items() if each.kept
     }
 
 

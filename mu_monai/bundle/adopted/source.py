@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,22 +33,23 @@ def make_importable(folder: Path) -> None:
         sys.path.remove(place)
     sys.path.insert(0, place)
     own = {path.name for path in folder.iterdir() if path.is_dir()} | {path.stem for path in folder.glob("*.py")}
-    for name, module in list(sys.modules.items()):
-        root = name.partition(".")[0]
-        if root in own and not _is_in(module, folder) and not _is_installed(root):
-            del sys.modules[name]
+    importlib.invalidate_caches()  # the folder may be newer than what Python remembers of it
+    others = {name for name in own & sys.modules.keys() if not _is_in(name, folder) and not _is_installed(name)}
+    for name in [name for name in sys.modules if name.partition(".")[0] in others]:
+        del sys.modules[name]
 
 
-def _is_in(module: Any, folder: Path) -> bool:
+def _is_in(name: str, folder: Path) -> bool:
+    """Whether a loaded module is one of a folder."""
+    module = sys.modules[name]
     places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
     return any(place is not None and Path(place).is_relative_to(folder) for place in places)
 
 
 def _is_installed(name: str) -> bool:
     """Whether a module is of Python or of an installed package: a bundle's folder `models` must not unload it."""
-    module = sys.modules.get(name)
-    place = str(getattr(module, "__file__", None) or "")
-    return module is None or not place or "site-packages" in place or place.startswith(sys.base_prefix)
+    place = str(getattr(sys.modules[name], "__file__", None) or "")
+    return not place or "site-packages" in place or place.startswith(sys.base_prefix)
 
 
 class SourceConfig:

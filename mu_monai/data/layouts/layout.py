@@ -61,6 +61,7 @@ class Source:
         classes: names of the values 0, 1, 2 ... of the masks, if the source gives them.
         salt: the salt of the hashed identifiers, for layouts that hash them; see `pseudonym`.
         reading: how its files are to be read, as `check_manifest` finds.
+        held_out: the ids of the cases that the model was not trained on, if the source says so.
     """
 
     manifest: pd.DataFrame
@@ -70,6 +71,7 @@ class Source:
     classes: tuple[str, ...] = ()
     salt: str | None = None
     reading: Reading = field(default_factory=Reading)
+    held_out: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
