@@ -40,6 +40,14 @@ def test_records_scores_splits_and_tables_are_read_in_one_place(repository):
     assert {name.as_posix() for name, path in modules.items() if "read_csv" in path.read_text()} == {"tables.py"}
 
 
+def test_pictures_are_opened_in_one_place(repository):
+    """So that what the checks of a split see is what trains."""
+    opening = re.compile(r"Image\.open\(|imread\(")
+    modules = {path.relative_to(repository / "mu_monai"): path for path in (repository / "mu_monai").rglob("*.py")}
+    found = {name.as_posix() for name, path in modules.items() if opening.search(path.read_text())}
+    assert found == {"data/pictures/opening.py"}
+
+
 def test_the_command_line_and_the_report_import_no_torch():
     """Nor does the verb, and a split loads nothing that only networks need."""
     code = (

@@ -10,6 +10,7 @@ from typing import Any
 
 from monai.bundle import ReferenceResolver
 
+from mu_monai.bundle.earlier import earlier_form
 from mu_monai.bundle.find import shipped_bundles
 from mu_monai.bundle.opened import Bundle, nested, open_bundle
 from mu_monai.errors import InputError, raise_if_any
@@ -27,6 +28,8 @@ _LISTS = ("classes", "forget_classes")
 _EXACT = ("transforms", "loss", "inferer")  # for these, MONAI imports readers, modes and functions by name
 _NETWORK = "network_def"
 _WORD = re.compile(r"[\w+-][\w +-]*")  # text that a network's argument may be: the name of a norm, not a path or URL
+_READING = ("picture_range", "label_map")  # how the files of a split are read
+_WIDE = 2.0**32  # largest value of a picture of 32 bits
 _SHOWN = 100
 _DEEPEST = 50
 _LARGEST = 10**6  # largest number that is taken from a run: intensities, epochs
@@ -114,7 +117,7 @@ def inherited(
     taken = {key: config[key] for key in with_references(config, ids) if key not in overlaid}
     within = {key: value for key, value in overlaid.items() if key.partition(SEPARATOR)[0] in taken}
     if not trust.config:
-        known = [*bundle.contents, *map(nested, laid)]
+        known = [*bundle.contents, *map(earlier_form, bundle.contents), *map(nested, laid)]
         raise_if_any(
             f"'{Path(run) / CONFIG_JSON}' {text}; the config of a run is taken as data, since anyone may have made the "
             "folder: give the bundle that it was made with (--bundle), or, if you know who made it, use its config as "
@@ -205,9 +208,21 @@ def _is_data(place: tuple[str, ...], value: Any, known: Sequence[Any]) -> bool:
         return False
     if SEPARATOR.join(place[:2]) in _TEXTS or place[0] in _TEXTS:
         return _is_text(place, value)
+    if place[0] in _READING:
+        return _is_reading(value)
     if place[0] == _NETWORK:
         return len(place) > 1 and is_argument_name(place[-1]) and is_argument(value)
     return any(_is_like(value, each) for each in known)
+
+
+def _is_reading(value: Any) -> bool:
+    """Whether it is a range of two numbers, or a map from whole numbers to classes."""
+    if isinstance(value, Mapping):
+        return all(re.fullmatch(r"-?\d{1,10}", key) and _is_like(index, 0) for key, index in value.items())
+    numbers = value if isinstance(value, list) else []
+    return value is None or (
+        len(numbers) == 2 and all(type(each) in (int, float) and abs(each) <= _WIDE for each in numbers)
+    )
 
 
 def _is_text(place: tuple[str, ...], value: Any) -> bool:

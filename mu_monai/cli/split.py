@@ -73,6 +73,16 @@ def split(
     strict: Annotated[
         bool, typer.Option(help="Look-alikes of forget cases, and whatever is left out, are errors.")
     ] = False,
+    picture_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Values of black and white of images above 8 bits; by default what their bits can hold."),
+    ] = None,
+    label_map: Annotated[
+        str | None, typer.Option(help="Classes of label values, '{205: 1}' or '{205: \"left ventricle\"}'.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option(help="Also show five cases as they were understood, and draw them beside the split (PNG).")
+    ] = False,
     force: Annotated[bool, typer.Option(help="Replace an existing split file.")] = False,
 ) -> None:
     """Divide images by patient into retain, forget, validation and test.
@@ -103,6 +113,9 @@ def split(
         seed=seed,
         on_duplicates=on_duplicates,
         strict=strict,
+        picture_range=picture_range,
+        label_map=label_map,
+        explain=explain,
         force=force,
     )
     show(summary, lines=True)

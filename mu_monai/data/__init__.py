@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from mu_monai.data.classes import class_indices, indexed
 from mu_monai.data.duplicates import DuplicatePolicy, Resolved, digest_files, resolve_duplicates, unite_groups
+from mu_monai.data.label_map import parse_label_map
 from mu_monai.data.layouts.class_folders import read_class_folders
 from mu_monai.data.layouts.layout import LAYOUTS, Layout, Patterns, Source, read_chase, read_isic, read_layout
 from mu_monai.data.layouts.volumes import read_decathlon, read_dicom, read_volumes
 from mu_monai.data.manifest import check_manifest, is_file_label, read_manifest
 from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.phantoms.write import PhantomKind, phantom_split, write_phantoms
+from mu_monai.data.reading import Reading
 from mu_monai.data.reselect import reselect
 from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, ForgetWhere
 from mu_monai.data.split import SplitSettings, make_split, split_manifest
@@ -31,6 +33,7 @@ __all__ = [
     "Patterns",
     "PhantomKind",
     "Provenance",
+    "Reading",
     "Resolved",
     "Source",
     "Split",
@@ -44,6 +47,7 @@ __all__ = [
     "load_split",
     "make_split",
     "open_split",
+    "parse_label_map",
     "phantom_split",
     "provenance_of",
     "read_chase",

@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from mu_monai.data.classes import class_name_problems
+from mu_monai.data.label_map import suggested_map
 from mu_monai.data.volumes.geometry import affine_problem, grid_problem
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import IMAGE, LABEL
@@ -44,7 +45,8 @@ class CheckVolumed(MapTransform):
         >>> check({"image": volume, "label": volume + 2})
         Traceback (most recent call last):
         mu_monai.errors.InputError: label 'a_seg.nii.gz' holds the values 2; with the classes 'background', 'organ' \
-they must be whole numbers from 0 to 1: name all classes with --set classes='["background", ...]'
+they must be whole numbers from 0 to 1: name all classes with --set classes='["background", ...]', or number the \
+values: mu-monai split --label-map '{2: 1}'
     """
 
     def __init__(
@@ -112,9 +114,12 @@ def _label_problems(name: str, label: torch.Tensor, image: torch.Tensor, classes
     if not (low >= 0 and high < len(classes) and bool((label == label.round()).all())):
         values = torch.unique(label.float()).tolist()
         shown = ", ".join(f"{value:g}" for value in values[:8]) + (", ..." if len(values) > 8 else "")
+        named = f"name all classes with --set classes='[\"{classes[0]}\", ...]'"
+        if all(value.is_integer() for value in values) and len({0, *values}) <= max(values):  # some are left out
+            named += f", or number the values: mu-monai split {suggested_map(values)}"
         problems.append(
             f"{name} holds the values {shown}; with the classes {', '.join(map(repr, classes))} they must be whole "
-            f"numbers from 0 to {len(classes) - 1}: name all classes with --set classes='[\"{classes[0]}\", ...]'"
+            f"numbers from 0 to {len(classes) - 1}: {named}"
         )
     place = affine_problem(_affine(label))
     if not place and not affine_problem(_affine(image)):

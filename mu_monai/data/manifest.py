@@ -5,32 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from mu_monai.data.case_files import image_files
-from mu_monai.data.pictures import opened
-from mu_monai.data.volumes.files import VOLUME_SUFFIXES, is_volume, volume_problems
+from mu_monai.data.pictures.checking import check_pictures
+from mu_monai.data.pictures.opening import PICTURE_SUFFIXES
+from mu_monai.data.reading import Reading
+from mu_monai.data.volumes.files import VOLUME_SUFFIXES, check_volumes, is_volume
+from mu_monai.data.volumes.values import value_problems
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import special_problem
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, SUBSET
 from mu_monai.tables import is_formula, read_table
 
 _log = logging.getLogger(__name__)
 
 COLUMNS = (CASE_ID, PATIENT_ID, IMAGE, LABEL)
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 FILE_SUFFIXES = (*PICTURE_SUFFIXES, *VOLUME_SUFFIXES)
 _NOT_A_CLASS = re.compile(r"[/\\]|\.(?:npy|npz|mat|webp|mhd|dcm|h5|json|xml|csv|txt|gz|zip)$", re.IGNORECASE)
 _SOME_CASES = 4  # fewer may well be of different classes
-_BINARY = ({0, 1}, {0, 255})
-_JPEG_REACH = 40  # how far JPEG compression at usual qualities was seen to move a mask's pixels from 0 and 255
 
 
 def read_manifest(csv: str | os.PathLike[str]) -> pd.DataFrame:
@@ -76,27 +73,39 @@ def nearest_names(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(map(repr, known))}"
 
 
-def check_manifest(manifest: pd.DataFrame, *, allow_repeated_ids: bool = False) -> None:
+def check_manifest(
+    manifest: pd.DataFrame,
+    *,
+    allow_repeated_ids: bool = False,
+    reading: Reading = Reading(),  # noqa: B008 - frozen
+    classes: Sequence[str] = (),
+) -> Reading:
     """Check a manifest and every file that it names, and report all problems at once.
 
     Args:
         manifest: the table; an image is a path, or several of one case; a label with an image suffix is a mask file,
             any other is a class name.
         allow_repeated_ids: leave case ids that occur more than once to the duplicates policy of `make_split`.
+        reading: what is declared: the range of images of more than 8 bits, the classes of label values.
+        classes: the names of the values 0, 1, 2 ... of masks, if the source gives them.
+
+    Returns:
+        how the files are to be read, for `Source.reading`.
 
     Raises:
         InputError: with row and case of each problem: missing columns, empty or repeated ids, missing or unreadable
             files, masks of another size than their image or with values other than {0, 1} or {0, 255}, labels that are
             files in some rows and class names in others, class names that are paths or of one case each. For volumes
             (NIfTI, or a folder with a DICOM series) also: incomplete series, shapes that are not 3D, spacing that is
-            not above 0, NaN and infinity, and labels at another position than their image or with values that are not
-            whole numbers from 0.
+            not above 0, NaN and infinity, and labels at another position than their image, with values that are not
+            whole numbers from 0, or that leave numbers out.
     """
     raise_if_any(_column_problems(manifest))
     problems = _cell_problems(manifest)
     if not allow_repeated_ids:
         problems += _repeated_id_problems(manifest)
-    raise_if_any(problems + _file_problems(manifest))
+    found, reading = _check_files(manifest, reading, classes)
+    raise_if_any(problems + found)
     formulas = [entry for name in (CASE_ID, PATIENT_ID) for entry in manifest[name] if is_formula(entry)]
     if formulas:
         _log.warning(
@@ -105,6 +114,7 @@ def check_manifest(manifest: pd.DataFrame, *, allow_repeated_ids: bool = False) 
             len(formulas),
             formulas[0],
         )
+    return reading
 
 
 def _absolute(folder: Path, entry: str, column: str) -> str:
@@ -177,74 +187,20 @@ def _row_names(manifest: pd.DataFrame) -> list[str]:
     return [f"row {number} (case {case_id!r})" for number, case_id in enumerate(manifest[CASE_ID], start=1)]
 
 
-def _file_problems(manifest: pd.DataFrame) -> list[str]:
+def _check_files(manifest: pd.DataFrame, reading: Reading, classes: Sequence[str]) -> tuple[list[str], Reading]:
+    """The problems of all files, and how they are to be read."""
     rows = _row_names(manifest)
     labels = manifest[LABEL].where(is_file_label(manifest[LABEL]), "").astype(str)
     images = [[str(file) for file in image_files(image) if not pd.isna(file) and file] for image in manifest[IMAGE]]
     first = pd.Series([next(iter(files), "") for files in images], index=manifest.index)
-    problems: dict[int, list[str]] = {}
-    volumes = np.flatnonzero(first.map(is_volume) | labels.map(is_volume))
-    pictures = np.setdiff1d(np.arange(len(rows)), volumes)
-    with ThreadPoolExecutor() as pool:
-        pairs = pool.map(_pair_problems, [images[number] for number in pictures], labels.iloc[pictures])
-        problems |= zip(pictures, pairs, strict=True)
-    of_volumes = volume_problems(
-        [images[number] for number in volumes], labels.iloc[volumes].tolist(), [rows[number] for number in volumes]
-    )
-    problems |= zip(volumes, of_volumes, strict=True)
-    return [f"{row}: {problem}" for number, row in enumerate(rows) for problem in problems[number]]
+    is_vol = first.map(is_volume) | labels.map(is_volume)
+    pictures, volumes = np.flatnonzero(~is_vol).tolist(), np.flatnonzero(is_vol).tolist()
 
+    def files(part: list[int]) -> tuple[list[list[str]], list[str], list[str]]:
+        return [images[number] for number in part], labels.iloc[part].tolist(), [rows[number] for number in part]
 
-def _pair_problems(images: Sequence[str], label: str) -> list[str]:
-    problems: list[str] = []
-    pictures = {image: _open("image", image, problems, _without_pixels) for image in images}
-    mask = _open("mask", label, problems, np.asarray) if label else None
-    problems += [
-        f"mask {label!r} is {_extent(mask)} but its image {image!r} is {_extent(picture)}; give both the same size"
-        for image, picture in pictures.items()
-        if picture is not None and mask is not None and picture.shape[:2] != mask.shape[:2]
-    ]
-    if mask is not None:
-        problems += _mask_problems(label, mask)
-    return problems
-
-
-def _without_pixels(picture: Image.Image) -> np.ndarray:
-    """An array with the picture's size that takes no memory."""
-    return np.broadcast_to(np.uint8(0), (picture.height, picture.width))
-
-
-def _open(kind: str, path: str, problems: list[str], keep: Callable[[Image.Image], np.ndarray]) -> np.ndarray | None:
-    """The part of a file that `keep` returns, or None if it has a problem, which is then added to `problems`."""
-    if not os.path.isfile(path) and not special_problem(path):
-        problems.append(f"{kind} {path!r} does not exist; paths are absolute or relative to the manifest")
-        return None
-    try:
-        with opened(path) as picture:
-            return keep(picture)
-    except InputError as error:
-        problems += [f"{kind} {problem}" for problem in error.problems]
-        return None
-    except (OSError, SyntaxError, ValueError) as error:
-        problems.append(f"{kind} {path!r} cannot be read ({error}); it may be truncated: replace the file")
-        return None
-
-
-def _extent(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]}"
-
-
-def _mask_problems(path: str, mask: np.ndarray) -> list[str]:
-    if mask.ndim > 2:
-        return [f"mask {path!r} has {mask.shape[2]} channels; save it with a single channel"]
-    values = np.unique(mask)
-    if any(set(values.tolist()) <= allowed for allowed in _BINARY):
-        return []
-    shown = ", ".join(map(str, values[:8].tolist())) + (", ..." if len(values) > 8 else "")
-    near = (values <= _JPEG_REACH) | (values >= 255 - _JPEG_REACH)
-    lossy = (near.all() and values.max() > 255 - _JPEG_REACH) or path.lower().endswith((".jpg", ".jpeg"))
-    advice = "this looks like JPEG noise around 0 and 255: threshold it at 128 and save it as PNG"
-    return [
-        f"mask {path!r} has {len(values)} values ({shown}); a binary mask holds {{0, 1}} or {{0, 255}}"
-        + (f"; {advice}" if lossy else "")
-    ]
+    of_pictures, reading = check_pictures(*files(pictures), reading=reading)
+    of_volumes, values = check_volumes(*files(volumes), label_map=reading.label_map)
+    problems = {**dict(zip(pictures, of_pictures, strict=True)), **dict(zip(volumes, of_volumes, strict=True))}
+    found = [f"{row}: {problem}" for number, row in enumerate(rows) for problem in problems[number]]
+    return found or value_problems(values, classes, reading.label_map), reading

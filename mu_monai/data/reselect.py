@@ -65,7 +65,7 @@ def reselect(split: Split, forget: ForgetSelector, *, seed: int = 0, strict: boo
         )
     if earlier:
         _log.info("%d cases that %s already forgets stay forgotten", earlier, split.path)
-    near = find_near_duplicates(table)
+    near = find_near_duplicates(table, reading=provenance.reading)
     report_near_duplicates(near, strict)
     history = {
         **provenance.content,

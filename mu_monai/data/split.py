@@ -26,6 +26,7 @@ from mu_monai.data.manifest import COLUMNS, is_file_label, nearest_names
 from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.partition import held_out_subsets
 from mu_monai.data.pseudonyms import hash_ids
+from mu_monai.data.reading import READING
 from mu_monai.data.selection import (
     ForgetFraction,
     ForgetIds,
@@ -175,7 +176,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
     if isinstance(forget, ForgetIds):
         forget = follow_renamed(forget, resolved.renamed, resolved.manifest)
     table = _split_resolved(resolved, forget, settings, source.held_out).sort_values(CASE_ID, kind="stable")
-    near = find_near_duplicates(table)
+    near = find_near_duplicates(table, reading=source.reading)
     report_near_duplicates(near, settings.strict)
     classes = class_names(table)
     _warn_of_missing_classes(table, classes)
@@ -192,6 +193,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
         "validation": settings.validation,
         "test": settings.test,
         "classes": classes or list(source.classes) or None,
+        **({READING: content} if (content := source.reading.content()) else {}),
     }
     copies = {
         "duplicates": {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from mu_monai.data.reading import READING, Reading, reading_of, reading_problems
 from mu_monai.files import shape_problems
 from mu_monai.keys import PATIENT_ID, PROVENANCE
 
@@ -17,6 +18,7 @@ _SHAPES = {
     "classes": list | None,
     "counts": dict,
     "salt": str | None,
+    READING: dict,
 }
 _COPIES = {"dropped": [str], "together": [[str]]}
 
@@ -37,6 +39,7 @@ class Provenance:
         dropped: the case ids of copies that were left out.
         together: the case ids of each set of copies that was kept.
         salt: the salt of the pseudonyms of patients and series; None if there are no pseudonyms.
+        reading: how its files are read; as usual if the file says nothing.
     """
 
     content: Mapping[str, Any]
@@ -50,6 +53,7 @@ class Provenance:
     dropped: Sequence[str]
     together: Sequence[Sequence[str]]
     salt: str | None
+    reading: Reading = field(default_factory=Reading)
 
 
 def provenance_of(split: Mapping[str, Any]) -> Provenance:
@@ -76,6 +80,7 @@ def provenance_of(split: Mapping[str, Any]) -> Provenance:
         dropped=copies.get("dropped", []),
         together=copies.get("together", []),
         salt=content.get("salt"),
+        reading=reading_of(content.get(READING, {})),
     )
 
 
@@ -92,6 +97,8 @@ def provenance_problems(provenance: Mapping[str, Any]) -> Iterator[str]:
         yield from shape_problems(list(digests.values()), [str], "sha256")
     if isinstance(provenance.get("classes"), list):
         yield from shape_problems(provenance["classes"], [str], "classes")
+    if isinstance(provenance.get(READING), dict):
+        yield from reading_problems(provenance[READING])
     if isinstance(duplicates, dict):
         shapes = {key: shape for key, shape in _COPIES.items() if key in duplicates}
         yield from shape_problems(duplicates, shapes, "duplicates")

@@ -12,6 +12,8 @@ from monai.bundle import ConfigParser
 
 from mu_monai.adapters import misfits, read_weights, weights_sha256
 from mu_monai.bundle.config import built_network
+from mu_monai.bundle.earlier import PICTURE_READER
+from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import is_plain
 from mu_monai.data import Split, class_indices, is_file_label, open_split
 from mu_monai.errors import InputError, collect
@@ -60,6 +62,28 @@ def mask_class_problems(parser: ConfigParser, overrides: Mapping[str, Any], spli
         f"the masks of '{split.path}' have the classes {json.dumps(named)} in their source, and the bundle's 'classes' "
         f"are {json.dumps(classes)}; give --set classes='{json.dumps(named)}'"
     ]
+
+
+def reading_problems(split: Split | None, config: LayeredConfig) -> list[str]:
+    """Why the files of a split would not be read as its checks read them: the config has no place to say how."""
+    if split is None:
+        return []
+    reading, content = split.provenance.reading, config.read().get()
+    options, unusual = reading.options(), dict(reading.unusual)
+    problems = [
+        f"the split '{split.path}' was made with {key}={json.dumps(value)}, and the bundle's config has no id '{key}'; "
+        "use a bundle that reads files as the shipped ones do, or convert the files"
+        for key, value in options.items()
+        if key not in content
+    ]
+    if unusual and PICTURE_READER not in json.dumps(content, default=str):
+        kinds = ", ".join(f"{number} {kind}" for kind, number in unusual.items())
+        problems.append(
+            f"the split '{split.path}' has pictures ({kinds}) that the readers of this config misread; let LoadImaged "
+            f"use {PICTURE_READER}, as the shipped bundles do, or convert the pictures; a model of an earlier version "
+            "has to be trained again"
+        )
+    return problems
 
 
 def number_problems(overrides: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from mu_monai.adapters.milestones import find_milestones
 from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import read_config
 from mu_monai.bundle.layers import LayeredConfig
+from mu_monai.data import Split
 from mu_monai.engine.cost import TRAINED
 from mu_monai.errors import InputError
 from mu_monai.keys import MILESTONES_DIR
@@ -31,6 +32,13 @@ def common_options(bundle: Bundle, split: str | Path | None, device: str | None)
     if device is not None:
         options["device"] = f"$torch.device('{device}')"
     return options
+
+
+def reading_options(split: Split | None, config: LayeredConfig) -> dict[str, Any]:
+    """How the files of a split are read, for the ids of this kind that a bundle's config has."""
+    known = config.read().get()
+    options = {} if split is None else split.provenance.reading.options()
+    return {key: value for key, value in options.items() if key in known}
 
 
 def class_options(forget_classes: Sequence[str]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,20 @@ from mu_monai.data import (
     ForgetWhere,
     Patterns,
     Provenance,
+    Reading,
+    Source,
     SplitSettings,
     check_manifest,
     make_split,
     open_split,
+    parse_label_map,
     provenance_of,
     read_layout,
     reselect,
     write_split,
 )
+from mu_monai.data.explained.cases import explained_cases
+from mu_monai.data.explained.sheet import write_sheet
 from mu_monai.data.layouts.volumes import is_decathlon
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_text
@@ -49,6 +55,9 @@ def split(
     seed: int = 0,
     on_duplicates: str | None = None,
     strict: bool = False,
+    picture_range: tuple[float, float] | None = None,
+    label_map: str | None = None,
+    explain: bool = False,
     force: bool = False,
 ) -> str:
     """Write a `split.json`, and describe in words what it contains.
@@ -68,7 +77,11 @@ def split(
         seed: seed of the draw, >= 0.
         on_duplicates: what to do about copies in the source: `error` (the default), `drop` or `together`.
         strict: near-duplicates of forget cases, and whatever is left out, are an error, not a warning.
-        force: replace an existing file.
+        picture_range: the values of images of more than 8 bits that become black and white, lower one first; by
+            default the range of the bits that they use.
+        label_map: the class of each value of masks and volumes, as text; see `parse_label_map`.
+        explain: also tell what was understood of five cases, and draw them beside the split, as `<out>.png`.
+        force: replace existing files.
 
     Returns:
         the layout, the counts per subset, and any copies, one line each.
@@ -77,8 +90,13 @@ def split(
         InputError: every problem of the source or the settings; nothing is written then.
     """
     out = Path(out)
-    if out.exists() and not force:
-        raise InputError(f"'{out}' exists; give another --out, or --force to replace it")
+    sheet = out.with_suffix(".png")
+    written = [out, *[sheet] * explain]
+    raise_if_any(
+        f"'{file}' exists; give another --out, or --force to replace it"
+        for file in written
+        if file.exists() and not force
+    )
     selector = _selector(forget)
     options = {"validation": validation, "test": test, "group_by": group_by, "on_duplicates": on_duplicates}
     changed: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
@@ -88,15 +106,35 @@ def split(
             raise InputError(
                 f"choose which training cases of '{source}' to forget: --forget, --forget-ids or --forget-where"
             )
-        given = {"layout": layout, "label_set": label_set, "salt": salt, **asdict(patterns), **changed}
-        raise_if_any(_without_effect(given))
+        declared = {"picture_range": picture_range, "label_map": label_map, **asdict(patterns)}
+        raise_if_any(_without_effect({"layout": layout, "label_set": label_set, "salt": salt, **declared, **changed}))
         content = reselect(open_split(source), selector, seed=settings.seed, strict=settings.strict)
     else:
-        images = read_layout(source, layout, label_set, salt, patterns=patterns, strict=strict)
-        check_manifest(images.manifest, allow_repeated_ids=True)
+        found = read_layout(source, layout, label_set, salt, patterns=patterns, strict=strict)
+        images = _checked(found, picture_range, label_map)
         content = make_split(images, settings)
+    provenance = provenance_of(content)
+    cases = explained_cases(content, provenance, SUBSETS) if explain else []
     write_split(out, content)
-    return "\n".join(_summary(out, provenance_of(content)))
+    lines = [line for case in cases for line in (case.title, *(f"  {text}" for text in case.lines))]
+    lines += _summary(out, provenance)
+    if explain:
+        lines.append(f"sheet: {write_sheet(sheet, cases)}")
+    return "\n".join(lines)
+
+
+def _checked(images: Source, picture_range: tuple[float, float] | None, label_map: str | None) -> Source:
+    """A source whose files were all read, and how they are to be read."""
+    if picture_range is not None and not -math.inf < picture_range[0] < picture_range[1] < math.inf:
+        raise InputError(
+            f"--picture-range {picture_range[0]:g} {picture_range[1]:g} is not a range; give two numbers, black first"
+        )
+    reading = Reading(picture_range=picture_range)
+    if label_map is not None:
+        classes, names = parse_label_map(label_map)
+        images, reading = replace(images, classes=names), replace(reading, label_map=classes)
+    found = check_manifest(images.manifest, allow_repeated_ids=True, reading=reading, classes=images.classes)
+    return replace(images, reading=found)
 
 
 def _without_effect(options: Mapping[str, object]) -> list[str]:
@@ -140,6 +178,12 @@ def _summary(out: Path, provenance: Provenance) -> list[str]:
     if provenance.classes:
         more = f" and {len(provenance.classes) - _SHOWN} more" if len(provenance.classes) > _SHOWN else ""
         lines.append(f"classes: {', '.join(provenance.classes[:_SHOWN])}{more}")
+    if provenance.reading.picture_range is not None:
+        low, high = provenance.reading.picture_range
+        lines.append(f"images of more than 8 bits: {low:g} is black, {high:g} is white")
+    if provenance.reading.label_map is not None:
+        pairs = ", ".join(f"{value}: {index}" for value, index in provenance.reading.label_map.items())
+        lines.append(f"label values: {pairs}")
     if provenance.dropped:
         lines.append(f"dropped as copies: {len(provenance.dropped)} cases")
     if provenance.together:

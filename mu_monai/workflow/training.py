@@ -18,10 +18,11 @@ from mu_monai.workflow.checks import (
     mask_class_problems,
     number_problems,
     place_problems,
+    reading_problems,
     usable_split,
 )
 from mu_monai.workflow.evaluating import scored_instead
-from mu_monai.workflow.recipe import class_options, common_options
+from mu_monai.workflow.recipe import class_options, common_options, reading_options
 
 
 @writes("out")
@@ -64,14 +65,15 @@ def train(
     config.lay("options", {"run_dir": str(out), "subsets": list(subsets), "resume": resume, "quiet": quiet})
     config.lay("options", class_options(forget_classes) | common_options(config.bundle, split, device))
     config.lay("settings", parse_settings(settings))
+    opened, broken = usable_split(split, [RETAIN])
+    config.lay("options", reading_options(opened, config))
     parser, overrides = config.read("recipe"), config.overrides
     wrong = [name for name in subsets if name not in TRAINING_SUBSETS]
     problems = [] if subsets else [f"--subsets is empty; use {' or '.join(TRAINING_SUBSETS)}, or both"]
     problems += [f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}" for name in wrong]
-    opened, broken = usable_split(split, [RETAIN])
     problems += collect(
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
-        lambda: broken or mask_class_problems(parser, overrides, opened),
+        lambda: broken or mask_class_problems(parser, overrides, opened) + reading_problems(opened, config),
         lambda: place_problems({"--out": out, "--split": split, "BUNDLE": config.bundle.place}),
         lambda: device_problems(device),
         lambda: number_problems(overrides),

@@ -29,6 +29,7 @@ from mu_monai.workflow.checks import (
     mask_class_problems,
     number_problems,
     place_problems,
+    reading_problems,
     usable_split,
     weight_problems,
 )
@@ -44,6 +45,7 @@ from mu_monai.workflow.recipe import (
     milestone_options,
     milestone_problems,
     own_settings,
+    reading_options,
     recipe_of,
 )
 
@@ -121,6 +123,7 @@ def unlearn(
     config.lay("options", milestone_options(used, teacher, milestones))
     names = classes_to_forget(config.read("recipe"), config.overrides)
     opened, broken = usable_split(split, [RETAIN] if names else TRAINING_SUBSETS)
+    config.lay("options", reading_options(opened, config))
     unfit, whole = _tried(config, opened, teacher)
     config.lay("options", budget_options(budget, used, whole, config))
     parser, overrides = config.read("recipe"), config.overrides
@@ -130,6 +133,7 @@ def unlearn(
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: never_learned(names, teacher) + unable_problems(names, parser, overrides),
         lambda: broken or trained_otherwise(opened, teacher) + mask_class_problems(parser, overrides, opened),
+        lambda: reading_problems(opened, config),
         lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": source.place}),
         lambda: place_problems({"--milestones": milestones}),
         lambda: milestone_problems(used, milestones, config) + budget_problems(budget, whole, teacher),

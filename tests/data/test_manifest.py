@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageFile
 
-from mu_monai.data import check_manifest, pictures, read_manifest
+from mu_monai.data import check_manifest, read_manifest
+from mu_monai.data.pictures import opening
 from mu_monai.errors import InputError
 
 
@@ -181,7 +182,7 @@ def test_a_picture_with_too_many_pixels_is_told_by_its_header(make_manifest, tmp
 
 
 def test_large_pictures_are_decoded_one_at_a_time(make_manifest, monkeypatch):
-    monkeypatch.setattr(pictures, "_LARGE", 10)
+    monkeypatch.setattr(opening, "_LARGE", 10)
     at_once, most, lock, load = 0, 0, threading.Lock(), ImageFile.ImageFile.load
 
     def slow(picture):

@@ -34,6 +34,28 @@ def test_altered_copies_in_other_subsets_are_found(table):
     assert all(type(pair["distance"]) is int for pair in found)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: Image.new("RGBA", (24, 20), (9, 9, 9, 40)).save(path),
+        lambda path: Image.fromarray(np.full((20, 24), 4000, np.uint16)).save(path),
+        lambda path: Image.new("L", (24, 20)).save(path, save_all=True, append_images=[Image.new("L", (24, 20), 9)]),
+    ],
+)
+@pytest.mark.parametrize("names", [["f0"], ["r0"], ["f0", "f1"], ["r0", "v0", "t0"]])
+def test_what_only_earlier_versions_took_is_left_out_and_told(change, names, table, caplog):
+    """A request on a split of an earlier version must not fail because of it."""
+    before = find_near_duplicates(table, max_distance=256)
+    for name in names:
+        path = next(path for path in table["image"] if f"{name}." in path)
+        change(path.replace(".jpg", ".png"))
+        table.loc[table["case_id"] == name, "image"] = path.replace(".jpg", ".png")
+    caplog.clear()
+    found = find_near_duplicates(table, max_distance=256)
+    assert found == [pair for pair in before if not {pair["forget"], pair["other"]} & set(names)]
+    assert f"{len(names)} images are not compared with others for look-alikes" in caplog.text
+
+
 def test_the_chunk_size_changes_nothing(table, monkeypatch):
     whole = find_near_duplicates(table, max_distance=256)
     assert len(whole) == 6

@@ -5,12 +5,13 @@ import shutil
 
 import pytest
 
+from mu_monai.bundle.earlier import earlier_form
 from mu_monai.files import file_sha256, read_json
 from mu_monai.keys import SUBSETS
 
 
 def spelled_out(config):
-    """A config whose data sets and loaders stand there one by one, as bundles wrote them at first."""
+    """A config with data sets and loaders one by one, and with MONAI's reader, as bundles wrote it at first."""
     data = {
         subset: {"_target_": "CacheDataset", "data": f"$@cases['{subset}']", "transform": "@transforms"}
         for subset in SUBSETS
@@ -22,7 +23,8 @@ def spelled_out(config):
     method = config["method"]
     method["forget_loader"]["dataset"] = "@datasets::forget"
     scorer = {"_target_": "mu_monai.engine.ScoreSubsets", "loaders": loaders, "loss_function": "@loss"}
-    return config | {"datasets": data, "method": method, "scorer": scorer}
+    del config["picture_range"], config["label_map"]
+    return earlier_form(config) | {"datasets": data, "method": method, "scorer": scorer}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from mu_monai.data.case_files import each_file, image_files
-from mu_monai.data.layouts.listing import Listing, Reading
+from mu_monai.data.layouts.listing import LayoutInput, Listing
 from mu_monai.data.layouts.pairing import pair, same_name_problems, with_metadata
 from mu_monai.data.layouts.patterns import (
     CASE,
@@ -41,7 +41,7 @@ def fits_arrangement(listing: Listing, arrangement: Arrangement) -> bool:
     return bool(cases.images and cases.aside)
 
 
-def read_arrangement(reading: Reading, arrangement: Arrangement) -> pd.DataFrame:
+def read_arrangement(reading: LayoutInput, arrangement: Arrangement) -> pd.DataFrame:
     """Read a folder into a manifest.
 
     Args:
@@ -103,7 +103,7 @@ def show_patients(manifest: pd.DataFrame) -> None:
     _log.info("%d patients; the first cases: %s", manifest[PATIENT_ID].nunique(), pairs)
 
 
-def _labeled(firsts: dict[str, Path], cases: Cases, arrangement: Arrangement, reading: Reading) -> pd.DataFrame:
+def _labeled(firsts: dict[str, Path], cases: Cases, arrangement: Arrangement, reading: LayoutInput) -> pd.DataFrame:
     """A manifest of the first image of each case and its label, without patients."""
     several = [case for case in firsts if len(cases.labels.get(case, ())) > 1]
     labels = {case: files[0] for case, files in cases.labels.items() if case not in several}

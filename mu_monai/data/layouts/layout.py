@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +16,13 @@ from mu_monai.data.layouts.arranged import fits_arrangement, read_arrangement, s
 from mu_monai.data.layouts.class_folders import class_folder_doubts, has_class_folders, read_class_folders
 from mu_monai.data.layouts.data_sets import ARRANGEMENTS, CHASE, ISIC
 from mu_monai.data.layouts.leftovers import leftovers
-from mu_monai.data.layouts.listing import Listing, Reading, list_folder
+from mu_monai.data.layouts.listing import LayoutInput, Listing, list_folder
 from mu_monai.data.layouts.nnunet import DATASET_JSON, SPLITS_JSON, class_names, read_nnunet
 from mu_monai.data.layouts.patterns import Arrangement, label_sets_of
 from mu_monai.data.layouts.tabled import TABLED, Tabled, class_columns, fits_tabled, read_tabled
 from mu_monai.data.layouts.volumes import is_decathlon, is_dicom, is_volumes, read_decathlon, read_series, read_volumes
 from mu_monai.data.manifest import nearest_names, read_manifest
+from mu_monai.data.reading import Reading
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import special_problem
 
@@ -42,6 +43,7 @@ class Source:
         label_set: the chosen label set, such as an annotator, for layouts with several.
         classes: names of the values 0, 1, 2 ... of the masks, if the source gives them.
         salt: the salt of the hashed identifiers, for layouts that hash them; see `pseudonym`.
+        reading: how its files are to be read, as `check_manifest` finds.
         held_out: the ids of the cases that the model was not trained on, if the source says so.
         patterns: the user's own description of the folder, or of its patients.
     """
@@ -52,6 +54,7 @@ class Source:
     label_set: str | None = None
     classes: tuple[str, ...] = ()
     salt: str | None = None
+    reading: Reading = field(default_factory=Reading)
     held_out: frozenset[str] | None = None
     patterns: Patterns | None = None
 
@@ -90,7 +93,7 @@ class Layout:
     """
 
     fits: Callable[[Listing], bool]
-    read: Callable[[Reading], pd.DataFrame]
+    read: Callable[[LayoutInput], pd.DataFrame]
     looks_for: str
     doubts: Callable[[Listing], list[str]] = lambda _listing: []
     label_sets: Callable[[Listing], Sequence[str]] = lambda _listing: ()
@@ -138,7 +141,7 @@ def read_layout(
         name, kind = _named(listing, layout)
     if patterns.patient is not None and (kind.declares_patients or kind.hashes):
         raise InputError(f"--patient has no effect in layout {name!r}, which says who the patients are; leave it out")
-    reading = Reading(
+    reading = LayoutInput(
         listing=listing,
         label_set=_choose_label_set(name, kind, listing, label_set),
         salt=_choose_salt(name, kind, salt),
@@ -181,7 +184,7 @@ def read_isic(source: str | os.PathLike[str]) -> pd.DataFrame:
 
     Source: Codella et al., *Skin lesion analysis toward melanoma detection 2018* (arXiv 1902.03368).
     """
-    return read_arrangement(Reading(listing=list_folder(Path(source))), ISIC)
+    return read_arrangement(LayoutInput(listing=list_folder(Path(source))), ISIC)
 
 
 def read_chase(source: str | os.PathLike[str], label_set: str = "1stHO") -> pd.DataFrame:
@@ -197,7 +200,7 @@ def read_chase(source: str | os.PathLike[str], label_set: str = "1stHO") -> pd.D
     Source: Fraz et al., *An ensemble classification-based approach applied to retinal blood vessel segmentation*, IEEE
     TBME 2012.
     """
-    return read_arrangement(Reading(listing=list_folder(Path(source)), label_set=label_set), CHASE)
+    return read_arrangement(LayoutInput(listing=list_folder(Path(source)), label_set=label_set), CHASE)
 
 
 def _pattern_problems(path: Path, layout: str | None, patterns: Patterns) -> list[str]:
@@ -291,7 +294,7 @@ def _is_table(listing: Listing) -> bool:
     return (path.suffix.lower() == ".csv" and path.is_file()) or (path / "manifest.csv").is_file()
 
 
-def _read_table(reading: Reading) -> pd.DataFrame:
+def _read_table(reading: LayoutInput) -> pd.DataFrame:
     path = reading.listing.root
     return read_manifest(path / "manifest.csv" if path.is_dir() else path)
 

@@ -8,13 +8,13 @@ import re
 import pandas as pd
 
 from mu_monai.data.case_files import image_files
-from mu_monai.data.layouts.listing import Reading, left_out, suffix_of
+from mu_monai.data.layouts.listing import LayoutInput, left_out, suffix_of
 from mu_monai.keys import IMAGE, LABEL
 
 _ALWAYS_READ = r"metadata\.csv"
 
 
-def leftovers(reading: Reading, manifest: pd.DataFrame, own: str = "") -> list[str]:
+def leftovers(reading: LayoutInput, manifest: pd.DataFrame, own: str = "") -> list[str]:
     """One sentence for each kind of file that belongs to no case, with number and first name.
 
     Args:

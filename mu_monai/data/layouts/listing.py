@@ -33,7 +33,7 @@ class Listing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class LayoutInput:
     """A folder that is read into a manifest.
 
     Args:

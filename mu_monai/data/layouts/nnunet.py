@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from mu_monai.data.layouts.arranged import read_arrangement
-from mu_monai.data.layouts.listing import Reading
+from mu_monai.data.layouts.listing import LayoutInput
 from mu_monai.data.layouts.patterns import Arrangement
 from mu_monai.files import read_json
 from mu_monai.keys import CASE_ID
@@ -16,7 +16,7 @@ from mu_monai.keys import CASE_ID
 DATASET_JSON, SPLITS_JSON = "dataset.json", "splits_final.json"
 
 
-def read_nnunet(reading: Reading, arrangement: Arrangement) -> pd.DataFrame:
+def read_nnunet(reading: LayoutInput, arrangement: Arrangement) -> pd.DataFrame:
     """Read nnU-Net's raw format; with a `splits_final.json`, the column `fold` is where a case is for validation.
 
     Args:

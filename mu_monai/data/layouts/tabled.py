@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mu_monai.data.layouts.listing import Listing, Reading, stem_of, suffix_of
+from mu_monai.data.layouts.listing import LayoutInput, Listing, stem_of, suffix_of
 from mu_monai.data.layouts.pairing import by_name, same_name_problems, with_patient_ids
-from mu_monai.data.manifest import PICTURE_SUFFIXES
+from mu_monai.data.pictures.opening import PICTURE_SUFFIXES
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
 from mu_monai.tables import read_table
@@ -86,7 +86,7 @@ def class_columns(listing: Listing, tabled: Tabled) -> list[str]:
     return [name for name in tabled.classes if name in present]
 
 
-def read_tabled(reading: Reading, tabled: Tabled) -> pd.DataFrame:
+def read_tabled(reading: LayoutInput, tabled: Tabled) -> pd.DataFrame:
     """Read pictures and their tables into a manifest.
 
     A lesion's pictures have one patient, as for `read_isic`. Pictures that no table describes, rows without a picture

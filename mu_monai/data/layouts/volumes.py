@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from mu_monai.data.layouts.listing import Reading, list_folder, stem_of, suffix_of
+from mu_monai.data.layouts.listing import LayoutInput, list_folder, stem_of, suffix_of
 from mu_monai.data.layouts.nnunet import class_names
 from mu_monai.data.layouts.pairing import by_name, pair, same_name_problems, with_metadata
 from mu_monai.data.pseudonyms import pseudonym
@@ -103,10 +103,10 @@ def read_dicom(source: str | os.PathLike[str], salt: str) -> pd.DataFrame:
         InputError: with every series without a label, PatientID or SeriesInstanceUID, and every label that belongs to
             several series.
     """
-    return read_series(Reading(listing=list_folder(Path(source)), salt=salt))
+    return read_series(LayoutInput(listing=list_folder(Path(source)), salt=salt))
 
 
-def read_series(reading: Reading) -> pd.DataFrame:
+def read_series(reading: LayoutInput) -> pd.DataFrame:
     """Read folders of DICOM series, see `read_dicom`; folders of other objects, such as RTSTRUCT, are left out."""
     source, salt = reading.listing.root.absolute(), reading.salt or ""
     folders = list(find_series(source))

@@ -16,6 +16,7 @@ import numpy as np
 from nibabel.openers import ImageOpener
 from numpy.typing import NDArray
 
+from mu_monai.data.label_map import mapped
 from mu_monai.data.volumes.dicom import series_problems
 from mu_monai.data.volumes.geometry import (
     affine_problem,
@@ -26,6 +27,7 @@ from mu_monai.data.volumes.geometry import (
     voxel_spacing,
 )
 from mu_monai.data.volumes.research_formats import MetaImage, Nrrd
+from mu_monai.data.volumes.values import label_values
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import special_problem
 
@@ -59,11 +61,13 @@ class Findings:
         problems: one sentence for each reason why it is unusable.
         remarks: by key of `_REMARKS`, properties that stand out but do not make it unusable.
         level: the 99.5th percentile of the image; NaN if it was not read.
+        values: the values of the label; empty if it was not read or has a problem.
     """
 
     problems: list[str] = field(default_factory=list)
     remarks: dict[str, str] = field(default_factory=dict)
     level: float = float("nan")
+    values: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -80,19 +84,25 @@ def is_volume(path: str) -> bool:
     return path.lower().endswith(VOLUME_SUFFIXES) or os.path.isdir(path)
 
 
-def volume_problems(images: Sequence[Sequence[str]], labels: Sequence[str], names: Sequence[str]) -> list[list[str]]:
+def check_volumes(
+    images: Sequence[Sequence[str]],
+    labels: Sequence[str],
+    names: Sequence[str],
+    label_map: Mapping[int, int] | None = None,
+) -> tuple[list[list[str]], list[list[float]]]:
     """Check volumes and their labels, each read once; remarks on usable ones are logged, once per kind.
 
     Args:
         images: the files of each image, which are NIfTI files or folders of DICOM series.
         labels: a NIfTI file for each image, or empty text if the label is not a file.
         names: the name of each in the log.
+        label_map: the class of each value of the labels; None if they are classes already.
 
     Returns:
-        the problems of each volume.
+        the problems of each volume, and the values of each label.
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        findings = list(pool.map(_check, images, labels))
+        findings = list(pool.map(lambda image, label: _check(image, label, label_map), images, labels))
     _mark_far(findings)
     for kind, sentence in _REMARKS.items():
         marked = [
@@ -100,10 +110,10 @@ def volume_problems(images: Sequence[Sequence[str]], labels: Sequence[str], name
         ]
         if marked:
             _log.warning(sentence, len(marked), len(findings), marked[0])
-    return [each.problems for each in findings]
+    return [each.problems for each in findings], [each.values for each in findings]
 
 
-def _check(images: Sequence[str], label: str) -> Findings:
+def _check(images: Sequence[str], label: str, label_map: Mapping[int, int] | None) -> Findings:
     findings = Findings()
     grids: dict[str, Volume] = {}
     for image in images:
@@ -113,7 +123,7 @@ def _check(images: Sequence[str], label: str) -> Findings:
             grids[image] = replace(volume, values=np.broadcast_to(np.int8(0), volume.values.shape))  # takes no memory
     mask = _load("label", label, findings) if label else None
     if mask is not None:
-        _check_label(label, mask.values, findings)
+        _check_label(label, mask.values, label_map, findings)
     findings.problems += _grid_problems(grids, label, mask)
     return findings
 
@@ -135,7 +145,7 @@ def _grid_problems(grids: Mapping[str, Volume], label: str, mask: Volume | None)
 def _load(kind: str, path: str, findings: Findings) -> Volume | None:
     """A 3D volume; None if the file is not one, and then its problems are added to the findings."""
     try:
-        volume = _read(path)
+        volume = read_volume(path)
     except InputError as error:
         findings.problems += [f"{kind} {path!r} {problem}" for problem in error.problems]
         return None
@@ -144,7 +154,12 @@ def _load(kind: str, path: str, findings: Findings) -> Volume | None:
     return replace(volume, values=volume.values.reshape(volume.values.shape[:3]))
 
 
-def _read(path: str) -> Volume:
+def read_volume(path: str) -> Volume:
+    """Read a NIfTI file or a folder with a DICOM series.
+
+    Raises:
+        InputError: without the path, for what is not one readable volume of three dimensions.
+    """
     special = special_problem(path)
     raise_if_any([special.removeprefix(f"'{path}' ")] if special else [])
     if not os.path.exists(path):
@@ -227,7 +242,13 @@ def _check_image(path: str, volume: Volume, findings: Findings) -> None:
     findings.level = float(np.percentile(values.ravel()[:: max(1, values.size // _SAMPLE)], 99.5))
 
 
-def _check_label(path: str, values: NDArray[Any], findings: Findings) -> None:
+def _check_label(path: str, values: NDArray[Any], label_map: Mapping[int, int] | None, findings: Findings) -> None:
+    if label_map is not None:
+        try:
+            values = mapped(np.reshape(label_values(values), (-1, 1, 1)), label_map)
+        except InputError as error:
+            findings.problems += [f"label {path!r} {problem}" for problem in error.problems]
+            return
     whole = np.issubdtype(values.dtype, np.integer) or bool((values == np.round(values)).all())
     if not (whole and values.min() >= 0 and np.isfinite(values.max())):
         different = np.unique(values)
@@ -237,6 +258,8 @@ def _check_label(path: str, values: NDArray[Any], findings: Findings) -> None:
         )
     elif values.max() == 0:
         findings.remarks["empty"] = repr(path)
+    if not findings.problems:
+        findings.values = label_values(values)
 
 
 def _mark_far(findings: Sequence[Findings]) -> None:

@@ -22,9 +22,9 @@ from mu_monai.runs.record import AUDIT, FINISHED, Digests, MadeWith, OfSplit, Pa
 from mu_monai.runs.scores import read_scores, task_of
 from mu_monai.runs.stamp import command_line, package_versions
 from mu_monai.workflow.auditing.inputs import unscored_problems
-from mu_monai.workflow.checks import device_problems, place_problems, usable_split, weight_problems
+from mu_monai.workflow.checks import device_problems, place_problems, reading_problems, usable_split, weight_problems
 from mu_monai.workflow.options import AuditOptions
-from mu_monai.workflow.recipe import common_options
+from mu_monai.workflow.recipe import common_options, reading_options
 
 _PACKAGES = ("mu-monai", "torch", "monai")
 
@@ -70,11 +70,13 @@ def adopt(
     files = {role: str(_file(path)) for role, path in models.items()}
     config.lay("options", common_options(config.bundle, split, options.device))
     config.lay("options", {"weights": files, "run_dir": str(out)})
-    parser = config.read()
     opened, broken = usable_split(split, [RETAIN, FORGET, TEST])
+    config.lay("options", reading_options(opened, config))
+    parser = config.read()
     raise_if_any(
         broken
         + collect(
+            lambda: reading_problems(opened, config),
             lambda: _target_problems(out),
             lambda: place_problems({"--out": out, "--split": split, "BUNDLE": config.bundle.place}),
             lambda: place_problems({f"the weights of the {role}": _file(path) for role, path in models.items()}),

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mu_monai.bundle import Bundle, shipped_bundles
+from mu_monai.bundle.earlier import PICTURE_READER
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import Trust, inherited
+from mu_monai.data.reading import PICTURE_RANGE
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import FORGET, RETAIN
@@ -18,7 +20,9 @@ from mu_monai.runs import RunRecord
 _PACKAGE = "mu_monai"
 _CHECK, _CROP = f"{_PACKAGE}.data.check_volume.CheckVolumed", f"{_PACKAGE}.data.crop_volume.CropContentd"
 _NEEDED = ("network_def", "weights", "images", "device", "evaluator", "run")
-_UNUSED = ("split", "cases")
+_UNUSED = ("split", "cases", PICTURE_RANGE)
+_IMPORTS = ("$import glob", "$import os", "$from PIL import ImageOps")
+_UPRIGHT_RGB = "$lambda image: ImageOps.exif_transpose(image).convert('RGB')"
 _LOAD = "$@network.load_state_dict(torch.load(@weights, map_location=@device, weights_only=True))"
 _READERS = {"PILReader": "pillow", "NibabelReader": "nibabel", "PydicomReader": "pydicom", "pandas": "pandas"}
 
@@ -44,9 +48,14 @@ def plain_inference(run: str | Path, bundle: Bundle, trust: Trust) -> dict[str, 
     raise_if_any(
         f"'{file}' has no id '{key}'; add it, as in the shipped bundles" for key in _NEEDED if key not in config
     )
+    if config.get(PICTURE_RANGE) is not None:
+        raise InputError(
+            f"'{run}' was trained on images of more than 8 bits, which plain MONAI does not scale as training did "
+            f"({PICTURE_RANGE} is {config[PICTURE_RANGE]}); hand over the run folder, or train on images of 8 bits"
+        )
     config = {key: _plain(value) for key, value in config.items() if key not in ("_meta_", *_UNUSED)}
     config |= {
-        "imports": [*(text for text in config["imports"] if _PACKAGE not in text), "$import glob", "$import os"],
+        "imports": [*(text for text in config["imports"] if _PACKAGE not in text), *_IMPORTS],
         "bundle_root": ".",
         "dataset_dir": "images",
         "images": "$sorted(glob.glob(os.path.join(@dataset_dir, '*')))",
@@ -79,6 +88,8 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value if not (isinstance(item, Mapping) and item.get("_target_") == _CHECK)]
     if not isinstance(value, Mapping):
         return value
+    if value.get("_target_") == PICTURE_READER:
+        return {"_target_": "PILReader", "converter": _UPRIGHT_RGB}
     if value.get("_target_") == _CROP:
         place = {"start_coord_key": None, "end_coord_key": None}
         return {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "allow_smaller": True, **place}

@@ -154,9 +154,10 @@ def test_the_real_volumes_are_in_order_and_some_have_intensities_far_beyond(real
 
 def test_the_real_ct_and_series_have_labels_in_their_place(real_data, caplog):
     folder = real_data / "ct_example"
-    check_manifest(
-        manifest((folder / "dicom", folder / "dicom_seg.nii.gz"), (folder / "ct.nii.gz", folder / "seg.nii.gz"))
-    )
+    rows = manifest((folder / "dicom", folder / "dicom_seg.nii.gz"), (folder / "ct.nii.gz", folder / "seg.nii.gz"))
+    with pytest.raises(InputError, match=r"11: 11, 13: 12, 14: 13"):  # the two show only some of the organs
+        check_manifest(rows)
+    check_manifest(rows, classes=[f"organ {number}" for number in range(200)])
     assert caplog.text == ""
 
 
