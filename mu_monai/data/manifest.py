@@ -16,9 +16,9 @@ from PIL import Image
 from mu_monai.data.pictures import opened
 from mu_monai.data.volumes.files import VOLUME_SUFFIXES, is_volume, volume_problems
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import special_problem
+from mu_monai.files import is_utf8, special_problem
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, SUBSET
-from mu_monai.tables import is_formula, read_table
+from mu_monai.tables import forms, is_formula, nearly_equal, read_table
 
 _log = logging.getLogger(__name__)
 
@@ -31,23 +31,21 @@ _JPEG_REACH = 40  # how far JPEG compression at usual qualities was seen to move
 def read_manifest(csv: str | os.PathLike[str]) -> pd.DataFrame:
     """Read a manifest from a CSV file.
 
-    Ids and labels stay text (`007` keeps its zeros), spaces around ids are removed, the types of metadata columns are
-    inferred, and paths become absolute.
+    Ids and labels stay text (`007` keeps its zeros), spaces around names and cells are removed, the types of metadata
+    columns are inferred, and paths become absolute.
 
     Args:
-        csv: a UTF-8, comma-separated file with the columns `case_id, patient_id, image, label`; paths in it are
-            absolute or relative to its folder.
+        csv: a table in any usual encoding and with any usual separator (see `mu_monai.tables.read_table`), with the
+            columns `case_id, patient_id, image, label`; paths in it are absolute or relative to its folder.
 
     Raises:
         InputError: if the file cannot be read as a table. `check_manifest` checks its content.
     """
     if not os.path.exists(csv):
         raise InputError(f"manifest {str(csv)!r} does not exist; give the path of a CSV file")
-    manifest = read_table(csv, text=COLUMNS)
+    manifest = read_table(csv, text=COLUMNS, foreign=True)
     present = [column for column in COLUMNS if column in manifest]
     manifest = manifest.assign(**{column: manifest[column].fillna("") for column in present})
-    for column in {CASE_ID, PATIENT_ID} & set(present):
-        manifest[column] = manifest[column].str.strip()
     folder = Path(csv).absolute().parent
     for column in {IMAGE, LABEL} & set(present):
         manifest[column] = [_absolute(folder, entry, column) for entry in manifest[column]]
@@ -98,11 +96,27 @@ def check_manifest(manifest: pd.DataFrame, *, allow_repeated_ids: bool = False) 
             len(formulas),
             formulas[0],
         )
+    _warn_of_likeness(manifest)
 
 
 def _absolute(folder: Path, entry: str, column: str) -> str:
     is_path = entry and (column == IMAGE or entry.lower().endswith(FILE_SUFFIXES))
     return os.path.normpath(folder / entry) if is_path else entry
+
+
+def _warn_of_likeness(manifest: pd.DataFrame) -> None:
+    """Warn of ids and values that people take for the same."""
+    for column in manifest.columns.drop(IMAGE):
+        values = manifest[column] if column != LABEL else manifest[LABEL][~is_file_label(manifest[LABEL])]
+        alike = nearly_equal(value for value in values if isinstance(value, str))
+        if alike:
+            _log.warning(
+                "%d times, values of %s are the same but for case, spaces, leading zeros or the form of a letter, such "
+                "as %s: here they are different patients, cases or classes; if they are not, correct the table",
+                len(alike),
+                column,
+                forms(alike[0]),
+            )
 
 
 def _column_problems(manifest: pd.DataFrame) -> list[str]:
@@ -125,6 +139,11 @@ def _cell_problems(manifest: pd.DataFrame) -> list[str]:
     for column in COLUMNS:
         blank = manifest[column].isna() | (manifest[column].astype(str).str.strip() == "")
         problems += [f"{rows[i]}: {column} is empty; every image needs one" for i in np.flatnonzero(blank)]
+        problems += [
+            f"{rows[i]}: {column} {entry!r} has bytes that are not UTF-8, often of a name from Windows; rename it"
+            for i, entry in enumerate(manifest[column].astype(str))
+            if not is_utf8(entry)
+        ]
     is_file = is_file_label(manifest[LABEL])
     if is_file.any() and not is_file.all():
         minority = np.flatnonzero(is_file == (is_file.mean() <= 0.5))
@@ -188,7 +207,9 @@ def _without_pixels(picture: Image.Image) -> np.ndarray:
 def _open(kind: str, path: str, problems: list[str], keep: Callable[[Image.Image], np.ndarray]) -> np.ndarray | None:
     """The part of a file that `keep` returns, or None if it has a problem, which is then added to `problems`."""
     if not os.path.isfile(path) and not special_problem(path):
-        problems.append(f"{kind} {path!r} does not exist; paths are absolute or relative to the manifest")
+        problems.append(
+            f"{kind} {path!r} does not exist; paths are absolute or relative to the manifest{_slashes(path)}"
+        )
         return None
     try:
         with opened(path) as picture:
@@ -199,6 +220,10 @@ def _open(kind: str, path: str, problems: list[str], keep: Callable[[Image.Image
     except (OSError, SyntaxError, ValueError) as error:
         problems.append(f"{kind} {path!r} cannot be read ({error}); it may be truncated: replace the file")
         return None
+
+
+def _slashes(path: str) -> str:
+    return "; folders are separated by / here, and not by \\" if "\\" in path and os.sep == "/" else ""
 
 
 def _extent(pixels: np.ndarray) -> str:

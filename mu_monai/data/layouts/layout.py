@@ -24,12 +24,13 @@ from mu_monai.data.layouts.volumes import (
 )
 from mu_monai.data.manifest import nearest_names, read_manifest
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import special_problem
+from mu_monai.files import is_utf8, special_problem
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
 
 _log = logging.getLogger(__name__)
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+_TABLES = (".csv", ".tsv", ".xlsx", ".xls", ".ods")  # the reader says that a workbook is not a table
 _ISIC_FOLDERS = (
     ("images", "masks"),
     *(
@@ -106,6 +107,8 @@ def read_layout(
     """
     path = Path(source)
     raise_if_any(filter(None, [special_problem(path)]))
+    if not is_utf8(path):
+        raise InputError(f"source {str(path)!r} has bytes that are not UTF-8 in its name; rename it")
     if not path.exists():
         raise InputError(f"source {str(path)!r} does not exist; give a folder or a CSV file")
     if layout is None:
@@ -247,7 +250,7 @@ def _choose_salt(layout: str, salt: str | None) -> str | None:
 
 
 def _is_table(path: Path) -> bool:
-    return (path.suffix.lower() == ".csv" and path.is_file()) or (path / "manifest.csv").is_file()
+    return (path.suffix.lower() in _TABLES and path.is_file()) or (path / "manifest.csv").is_file()
 
 
 def _read_table(path: Path) -> pd.DataFrame:
