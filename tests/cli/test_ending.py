@@ -14,6 +14,7 @@ from mu_monai.errors import InputError
 from mu_monai.files import read_json
 
 BUNDLES = shipped_bundles()
+AGAIN = "('mu-monai --debug ...' shows where)"
 
 
 def wrapped(error):
@@ -33,9 +34,14 @@ def wrapped(error):
         (InputError("x is wrong"), 2, "error: x is wrong"),
         (wrapped(InputError("x is\nwrong")), 2, "error: x is\\nwrong"),
         (wrapped(wrapped(FloatingPointError("the loss is nan"))), 1, "error: the loss is nan"),
-        (wrapped(OSError(28, "No space left on device")), 1, "error: [Errno 28] No space left on device"),
-        (wrapped(TypeError("no such\nargument\x1b[2K")), 1, "error: TypeError: no such argument\\x1b[2K"),
-        (KeyError("id"), 1, "error: KeyError: 'id'"),
+        (
+            wrapped(OSError(28, "No space left on device")),
+            1,
+            "error: a file cannot be written (OSError: [Errno 28] No space left on device); make room or choose a "
+            "place that can be written, and continue with --resume if an epoch was finished",
+        ),
+        (wrapped(TypeError("no such\nargument\x1b[2K")), 1, f"error: TypeError: no such argument\\x1b[2K {AGAIN}"),
+        (KeyError("id"), 1, f"error: KeyError: 'id' {AGAIN}"),
         (KeyboardInterrupt(), 130, "interrupted; --resume True continues a run from its last finished epoch"),
     ],
 )
