@@ -65,6 +65,7 @@ _KINDS = (
         "a file cannot be written",
         "make room or choose a place that can be written, and continue with --resume if an epoch was finished",
     ),
+    _kind(r"Is a directory", "a folder is given in place of a file", "name the files in it", of_case=True),
     _kind(
         r"cannot identify image file|image file is truncated|Truncated File|broken data stream|cannot find a suitable "
         r"reader|ImageFileError|not a gzipped file|CRC check failed|end-of-stream|InvalidDicomError|broken PNG",

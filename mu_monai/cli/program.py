@@ -55,7 +55,7 @@ def _root(
     verbose: Annotated[bool, typer.Option("--verbose", help="Also show the logs of the libraries.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    context.obj["debug"] = debug
+    context.ensure_object(dict)["debug"] = debug
     if version:
         show(f"mu-monai {__version__}")
         raise typer.Exit
