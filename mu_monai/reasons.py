@@ -124,7 +124,7 @@ def _root(error: BaseException) -> str:
     """The type and message of an error, or of the first one in the text that a worker process or a reader left."""
     text = str(error)
     found = _first_in(text) if "Traceback (most recent call last)" in text else None
-    return ": ".join(found) if found else f"{type(error).__name__}: {text}"
+    return ": ".join(filter(None, found or (type(error).__name__, text)))
 
 
 def _first_in(text: str) -> tuple[str, str] | None:
