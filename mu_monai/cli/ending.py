@@ -18,6 +18,7 @@ from mu_monai.reasons import causes, reason_for, unexpected
 
 INTERRUPTED = 130
 _AGAIN = "'mu-monai --debug ...' shows where"
+_LOG = "a run that had begun has the traceback in its error.log"
 
 
 def end_monai(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> NoReturn:
@@ -29,15 +30,16 @@ def end_monai(kind: type[BaseException], error: BaseException, trace: TracebackT
     if any(isinstance(cause, KeyboardInterrupt) for cause in causes(error)):
         show("interrupted; --resume True continues a run from its last finished epoch", err=True)
         sys.exit(INTERRUPTED)
-    sys.exit(show_error(error))
+    sys.exit(show_error(error, hint=_LOG))
 
 
-def show_error(error: BaseException, *, debug: bool = False) -> int:
+def show_error(error: BaseException, *, debug: bool = False, hint: str = _AGAIN) -> int:
     """Print the reason of an error; the problems of an `InputError` are on one line each.
 
     Args:
         error: what ended the command.
         debug: also print the traceback.
+        hint: where the traceback is to be found, for errors without a reason of a known kind.
 
     Returns:
         the exit code: 2 for wrong input, 1 for anything else.
@@ -49,7 +51,7 @@ def show_error(error: BaseException, *, debug: bool = False) -> int:
     if isinstance(reason, RunError) and reason.log is not None and Path(reason.log).is_file():
         reason = RunError(f"{reason} (traceback: '{reason.log}')")
     elif known is None and not debug:
-        reason = RunError(f"{reason} ({_AGAIN})")
+        reason = RunError(f"{reason} ({hint})")
     show(f"error: {reason}", lines=isinstance(reason, InputError), err=True)
     return 2 if isinstance(reason, InputError) else 1
 

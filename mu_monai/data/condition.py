@@ -56,6 +56,7 @@ _ORDER: dict[type[ast.AST], _Binary] = {
 }
 _SIGNS: dict[type[ast.AST], Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
 _NOT, _MEMBER, _EQUAL = (ast.Not, ast.Invert), (ast.In, ast.NotIn), (ast.Eq, ast.NotEq)
+_OTHER = (ast.NotEq, ast.NotIn)
 _OPERATORS = (*_LOGIC, *_NUMBERS, *_SIGNS, *_NOT)
 _LIST, _SCALAR = (ast.List, ast.Tuple), (bool, int, float, str)
 
@@ -300,6 +301,8 @@ def _compared(node: ast.Compare, table: pd.DataFrame) -> pd.Series:
 def _pair(left: Any, op: ast.cmpop, right: Any) -> Any:
     if isinstance(op, _EQUAL) and isinstance(left, str):
         left, right = right, left
+    if isinstance(op, _OTHER) and isinstance(left, pd.Series) and not isinstance(right, pd.Series):
+        _refuse_other_kind(left, right if isinstance(right, list) else [right])
     if not (isinstance(op, _MEMBER) or (isinstance(op, _EQUAL) and isinstance(right, str | list))):
         return _ORDER[type(op)](*(as_dates(left, right) if not isinstance(op, _EQUAL) else (left, right)))
     is_member = _is_in(_column(left), right if isinstance(right, list) else [right])
@@ -309,6 +312,19 @@ def _pair(left: Any, op: ast.cmpop, right: Any) -> Any:
 def _is_in(column: pd.Series, wanted: list[Any]) -> pd.Series:
     refuse_other_dates(column, wanted)
     return column.isin(wanted)
+
+
+def _refuse_other_kind(column: pd.Series, wanted: list[Any]) -> None:
+    """Refuse to leave out numbers among texts or texts among numbers: none is left out, so all would be found."""
+    if pd.api.types.is_bool_dtype(column):
+        return
+    numbers = pd.api.types.is_numeric_dtype(column)
+    if not (numbers or all(isinstance(value, str) for value in column.dropna())):
+        return
+    for value in wanted:
+        if value is not None and not isinstance(value, bool) and isinstance(value, str) == numbers:
+            is_, holds, how = ("text", "numbers", "without") if numbers else ("a number", "text", "in")
+            raise InputError(f"{value!r} is {is_}, and {column.name!r} holds {holds}; write it {how} quotes")
 
 
 def _answer(node: ast.Call, table: pd.DataFrame) -> Any:

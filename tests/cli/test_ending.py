@@ -14,7 +14,7 @@ from mu_monai.errors import InputError
 from mu_monai.files import read_json
 
 BUNDLES = shipped_bundles()
-AGAIN = "('mu-monai --debug ...' shows where)"
+AGAIN = "(a run that had begun has the traceback in its error.log)"
 
 
 def wrapped(error):

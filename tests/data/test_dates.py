@@ -55,6 +55,22 @@ def test_dates_that_can_be_misread_are_refused(values, query, named):
 
 
 @pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("age != '60'", "'60' is text, and 'age' holds numbers; write it without quotes"),
+        ("age not in [50, '60']", "'60' is text, and 'age' holds numbers; write it without quotes"),
+        ("site != 1", "1 is a number, and 'site' holds text; write it in quotes"),
+        ("site not in (1, '002')", "1 is a number, and 'site' holds text; write it in quotes"),
+    ],
+)
+def test_what_cannot_be_left_out_is_not_taken_for_left_out(query, told):
+    table = pd.DataFrame({"age": [50, 60.5, None], "site": ["001", "002", None]})
+    with pytest.raises(InputError) as caught:
+        matching_rows(table, query)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "query",
     ["DAY != '2021-03-01'", "DAY == '2021-03-01'", "DAY not in ['2021-03-01']", "DAY.isin(['01/03/2021', '20210301'])"],
 )
