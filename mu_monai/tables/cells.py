@@ -60,7 +60,9 @@ class Cells:
             if any("\n" in cell and cell.count(self.separator) >= width - 1 > 0 for cell in row):
                 yield f"a double quote that opens in line {line} closes some lines later; close it, or write it twice"
         for number, name in enumerate(self.header):
-            if not name and any(row[number].strip() for row in self.rows if len(row) > number):
+            values = [row[number].strip() for row in self.rows if len(row) > number]
+            counted = number == 0 and all(map(str.isdigit, values))  # the numbers of the rows, as pandas writes them
+            if not name and any(values) and not counted:
                 yield f"column {number + 1} has no name in the header, but holds values; give it a name"
 
 

@@ -80,7 +80,7 @@ def foreign_cells(source: str | os.PathLike[str], wanted: Sequence[str]) -> tupl
     """
     content, encoding = foreign_text(source)
     cells = _checked(source, lambda: parsed_as_it_is(content, wanted))
-    raise_if_any(f"'{source}' {problem}" for problem in _nearly_wanted(cells.header, wanted))
+    raise_if_any(f"'{source}' {problem}" for check in (_nearly_wanted, _broken_ids) for problem in check(cells, wanted))
     if encoding == "cp1252":
         letters = sorted(set(re.findall(r"\w*[^\x00-\x7f]\w*", content)), key=len)
         _log.warning("'%s' is not UTF-8 and is read as cp1252 (Windows); check names such as '%s'", source, letters[-1])
@@ -118,12 +118,21 @@ def _codes(cells: Cells) -> list[str]:
     return [name for name, column in columns if name and any(map(_CODE.fullmatch, column))]
 
 
-def _nearly_wanted(header: Sequence[str], wanted: Sequence[str]) -> Iterator[str]:
+def _nearly_wanted(cells: Cells, wanted: Sequence[str]) -> Iterator[str]:
     """A column whose name differs from a wanted one in case, spaces or signs would be overlooked."""
     for name in wanted:
-        near = [other for other in header if title(other) == title(name)]
+        near = [other for other in cells.header if title(other) == title(name)]
         if near and not {*near} & {*wanted}:
             yield f"has the column {near[0]!r} and not {name!r}; rename it"
+
+
+def _broken_ids(cells: Cells, wanted: Sequence[str]) -> Iterator[str]:
+    """A line break in an id or path is a mistake of whoever wrote the table."""
+    for name in {*wanted} & {*cells.header}:
+        at = cells.header.index(name)
+        for line, row in zip(cells.lines, cells.rows, strict=True):
+            if len(row[at].splitlines()) > 1:
+                yield f"has a line break in {name}, in the row that begins in line {line}; write it in one line"
 
 
 def _column_problems(table: pd.DataFrame, columns: Sequence[str], numbers: bool, text: Sequence[str]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 
+import pandas as pd
 import pytest
 
 from mu_monai.errors import InputError
@@ -103,6 +104,8 @@ def test_a_column_that_is_nearly_called_like_a_known_one_is_refused(tmp_path, na
         (b"case_id,patient_id\nc1,p\x81\n", "is not text in UTF-8, UTF-16 or cp1252"),
         ('case_id,patient_id\nc1,"p1\nc2,p2\nc3,p3\n', "in the row that begins in line 2"),
         ('case_id,patient_id\nc1,"p1\nc2,p2\nc3",p3\n', "a double quote that opens in line 2 closes some lines later"),
+        ('case_id,patient_id,site\nc1,"p\n1",a\n', "has a line break in patient_id, in the row that begins in line 2"),
+        (",case_id,patient_id\nx,c1,p1\n", "column 1 has no name in the header, but holds values"),
         ("case_id,,patient_id\nc1,x,p1\n", "column 2 has no name in the header, but holds values"),
     ],
 )
@@ -129,6 +132,12 @@ def test_excels_own_first_line_says_the_separator(tmp_path):
 def test_empty_columns_without_a_name_and_quoted_cells_with_spaces_are_no_mistake(tmp_path):
     found = read(tmp_path, 'case_id, "patient_id", "site, ward",\nc1, "p1 ", "A, 2",\n')
     assert found.to_dict("records") == [{"case_id": "c1", "patient_id": "p1", "site, ward": "A, 2"}]
+
+
+@pytest.mark.parametrize("numbers", [(0, 1, 2), (7, 5, 9)])
+def test_the_numbers_of_rows_that_pandas_writes_are_left_out(tmp_path, numbers):
+    table = pd.DataFrame(ROWS[1:], columns=ROWS[0], index=numbers)
+    assert read(tmp_path, table.to_csv()).to_dict("records") == table.to_dict("records")
 
 
 @pytest.mark.parametrize(
