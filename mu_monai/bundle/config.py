@@ -211,7 +211,8 @@ def _misfit(error: Exception) -> Exception:
 def _fail(error: Exception, folder: str | Path | None) -> NoReturn:
     """Raise the reason of an error, and leave its traceback in the run folder."""
     reason = reason_for(error) or unexpected(error)
-    log = log_error(folder, error)
+    # wrong input says all there is to say, and the folder may be somebody else's
+    log = None if isinstance(reason, InputError) else log_error(folder, error)
     if isinstance(reason, RunError):
         raise RunError(str(reason), log) from error
     raise reason

@@ -100,10 +100,11 @@ def test_the_traceback_of_an_earlier_attempt_goes_with_it(train, tmp_path):
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(("kind", "type_"), [("wrong input", InputError), ("no number", FloatingPointError)])
-def test_what_speaks_for_itself_comes_out_as_it_is(train, place, kind, type_):
+def test_what_speaks_for_itself_comes_out_as_it_is(train, tmp_path, place, kind, type_):
     with pytest.raises(type_) as caught:
         train(place, kind)
     assert str(caught.value) == str(KINDS[kind]())
+    assert (tmp_path / "run" / ERROR_LOG).exists() == (type_ is not InputError)
     assert getattr(caught.value, "problems", None) == getattr(KINDS[kind](), "problems", None)
 
 
