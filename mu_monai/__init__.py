@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,7 @@ _HOME = {
 }
 _PACKAGES = (
     *("adapters", "attacks", "audit", "bundle", "data", "engine", "losses", "measure", "methods", "metrics"),
-    *("record", "report", "runs", "workflow"),
+    *("record", "report", "runs", "tables", "workflow"),
 )
 
 __all__ = ["__version__", *_HOME, *_PACKAGES]
@@ -43,3 +44,5 @@ def _end_monai(kind: type[BaseException], error: BaseException, trace: Traceback
 # before anything else in them is evaluated. The hook of any other program is left alone.
 if getattr(getattr(sys.modules.get("__main__"), "__spec__", None), "name", None) == "monai.bundle.__main__":
     sys.excepthook = _end_monai
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # schedulers end a job by it; it is what Ctrl-C is
+        signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterable
 
 
@@ -29,6 +30,23 @@ class InputError(ValueError):
         if len(problems) == 1:
             return problems[0]
         return "\n  - ".join([f"{len(problems)} problems:", *problems])
+
+
+class RunError(RuntimeError):
+    """What ended a run and is not wrong input: one sentence with what, which case or file, and what to do.
+
+    Args:
+        sentence: the reason.
+        log: the file with the traceback, if there is one.
+
+    Example:
+        >>> str(RunError("case 'a': the file cannot be read"))
+        "case 'a': the file cannot be read"
+    """
+
+    def __init__(self, sentence: str, log: str | os.PathLike[str] | None = None) -> None:
+        self.log = log
+        super().__init__(sentence.replace("\n", "\\n"))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

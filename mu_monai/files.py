@@ -226,6 +226,16 @@ def _in_words(content: Any) -> str:
     return f"{words} ({shown if len(shown) <= 40 else shown[:40] + '...'})"
 
 
+def is_utf8(name: str | os.PathLike[str]) -> bool:
+    r"""Whether a name or path can be written into a file; file systems allow bytes that are not UTF-8.
+
+    Example:
+        >>> is_utf8("Zürich"), is_utf8(os.fsdecode(b"Z\xfcrich"))
+        (True, False)
+    """
+    return not any("\ud800" <= letter <= "\udfff" for letter in str(name))
+
+
 def special_problem(source: str | os.PathLike[str]) -> str | None:
     """Why a path must not be opened; None if it may be opened, or does not exist.
 

@@ -37,7 +37,9 @@ def test_records_scores_splits_and_tables_are_read_in_one_place(repository):
     for word in ("PROVENANCE", "RUN_JSON", "SCORES_CSV"):
         named = {name.as_posix() for name, path in modules.items() if re.search(rf"\b{word}\b", path.read_text())}
         assert {name for name in named if not name.startswith(("runs/", "data/split"))} == {"keys.py"}, word
-    assert {name.as_posix() for name, path in modules.items() if "read_csv" in path.read_text()} == {"tables.py"}
+    assert {name.as_posix() for name, path in modules.items() if "read_csv" in path.read_text()} == {
+        "tables/reading.py"
+    }
 
 
 def test_pictures_are_opened_in_one_place(repository):

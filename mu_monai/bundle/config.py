@@ -11,16 +11,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import optional_import
 from torch import nn
 
 from mu_monai.bundle.trust import SEPARATOR
-from mu_monai.errors import InputError, raise_if_any
+from mu_monai.errors import InputError, RunError, raise_if_any
+from mu_monai.reasons import case_of, causes, reason_for, unexpected
+from mu_monai.runs.error_log import forget_error, log_error
 
-_DATA = "datasets"
+_DATA, _RUN_DIR = "datasets", "run_dir"
 _REFERENCE = re.compile(r"@(\w+(?:::\w+)*)")
 _SHARED: ContextVar[dict[str, Any] | None] = ContextVar("shared data sets", default=None)
 logger = logging.getLogger(__name__)
@@ -125,7 +127,8 @@ def run_config(
         before: is called with the config when its components are made, before anything runs.
 
     Raises:
-        InputError, FloatingPointError, OSError: as raised by the config's components, without MONAI's wrapping.
+        InputError, FloatingPointError: as raised by the config's components, without MONAI's wrapping.
+        RunError: for anything else, with its reason; the traceback is in `error.log` of the run folder.
     """
     logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)  # it warns about the missing logging file
     workflow = ConfigWorkflow(
@@ -142,8 +145,9 @@ def run_config(
             before(workflow.parser)
         workflow.run()
         workflow.finalize()
-    except RuntimeError as error:
-        raise _cause(error) from None
+    except Exception as error:  # the components of a config may raise anything
+        _fail(error, overrides.get(_RUN_DIR))
+    forget_error(overrides.get(_RUN_DIR))
     return workflow
 
 
@@ -187,26 +191,28 @@ def _build(workflow: ConfigWorkflow) -> None:
         main = next(key for key in ("train::trainer", "scorer", "evaluator") if key in workflow.parser)
         workflow.parser.get_parsed_content(main)
     except RuntimeError as error:
-        raise _misfit(error) from None
+        reason = _misfit(error)
+        raise reason from (reason.__cause__ if reason in causes(error) else error)
 
 
 def _misfit(error: Exception) -> Exception:
-    """The reason why MONAI could not build the config, as an `InputError`."""
-    cause = _cause(error)
-    if cause is not error:
-        return cause
-    root: BaseException = error
-    while root.__cause__ is not None:
-        root = root.__cause__
+    """The reason why MONAI could not build the config: a known one, that of a case, or else an `InputError`."""
+    known = reason_for(error)
+    if known is not None:
+        return known
+    told = unexpected(error)
+    if case_of(error):
+        return told
     return InputError(
-        f"the config cannot be built ({type(root).__name__}: {root}); check the --set values and overlays: one has the "
-        "wrong type or size"
+        f"the config cannot be built ({told}); check the --set values and overlays: one has the wrong type or size"
     )
 
 
-def _cause(error: Exception) -> Exception:
-    """The cause of an error: MONAI wraps errors in others that contain the whole config; users need only the cause."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, InputError | FloatingPointError | OSError):
-        cause = cause.__cause__
-    return error if cause is None else cause
+def _fail(error: Exception, folder: str | Path | None) -> NoReturn:
+    """Raise the reason of an error, and leave its traceback in the run folder."""
+    reason = reason_for(error) or unexpected(error)
+    # wrong input says all there is to say, and the folder may be somebody else's
+    log = None if isinstance(reason, InputError) else log_error(folder, error)
+    if isinstance(reason, RunError):
+        raise RunError(str(reason), log) from error
+    raise reason

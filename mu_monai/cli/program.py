@@ -19,7 +19,7 @@ from mu_monai.cli.bundle import bundle
 from mu_monai.cli.compare import compare
 from mu_monai.cli.compose import compose
 from mu_monai.cli.demo import demo
-from mu_monai.cli.ending import INTERRUPTED, show_error
+from mu_monai.cli.ending import INTERRUPTED, show_error, terminated_as_interrupted
 from mu_monai.cli.evaluate import evaluate
 from mu_monai.cli.merge import merge
 from mu_monai.cli.methods import methods
@@ -34,7 +34,6 @@ from mu_monai.cli.split import split
 from mu_monai.cli.train import train
 from mu_monai.cli.unlearn import unlearn
 from mu_monai.cli.verify import verify
-from mu_monai.errors import InputError
 
 _CLOSED_PIPE = 128 + 13  # the exit code that a shell reports for SIGPIPE
 _Usage: Any = typer.BadParameter.__mro__[2]  # click's ClickException, which is a part of typer or of click
@@ -51,9 +50,12 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Also show the logs of the libraries.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
+    context.ensure_object(dict)["debug"] = debug
     if version:
         show(f"mu-monai {__version__}")
         raise typer.Exit
@@ -91,14 +93,15 @@ app.add_typer(bundle, name="bundle")
 def main() -> None:
     """Run the command line: exit code 0 for success, 2 for wrong input, 130 for Ctrl-C, 1 for anything else."""
     code: int = 0
+    said: dict[str, bool] = {}
     try:
-        code = app(standalone_mode=False) or 0
+        with terminated_as_interrupted():
+            code = app(standalone_mode=False, obj=said) or 0
     except _Usage as error:
         show(_usage(error), lines=True, err=True)
         code = error.exit_code
-    except (InputError, FloatingPointError, OSError) as error:  # a full disk has the file system's own message
-        show_error(error)
-        code = 2 if isinstance(error, InputError) else 1
+    except Exception as error:
+        code = show_error(error, debug=said.get("debug", False))
     except SystemExit as stop:
         if not isinstance(stop.__context__, BrokenPipeError):
             raise

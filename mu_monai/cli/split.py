@@ -48,7 +48,7 @@ def split(
     ] = None,
     forget: Annotated[float | None, typer.Option(help="Share of the training patients to forget, in (0, 1).")] = None,
     forget_ids: Annotated[
-        Path | None, typer.Option(help="File with patient or case ids to forget, one per line.")
+        Path | None, typer.Option(help="File with patient or case ids to forget: one per line, or a table.")
     ] = None,
     forget_where: Annotated[
         str | None, typer.Option(help="Condition over manifest columns: \"device == 'a'\".")

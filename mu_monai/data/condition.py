@@ -18,14 +18,15 @@ from typing import Any
 
 import pandas as pd
 
+from mu_monai.data.dates import as_dates, refuse_other_dates
 from mu_monai.data.manifest import nearest_names
 from mu_monai.errors import InputError, raise_if_any
 
 ALLOWED = (
-    "a condition may use columns (those with spaces `in backticks`), quoted text, numbers, lists of these, == != < <= "
-    "> >=, in, not in, and, or, not, & | ~, + - * / // %, .isna(), .notna(), .isnull(), .notnull(), .isin([...]), "
-    ".between(a, b), and .str.contains('x'), .str.startswith('x'), .str.endswith('x'), .str.lower(), .str.upper(), "
-    ".str.strip(), .str.len()"
+    "a condition may use columns (those with spaces, or called like a word of Python, `in backticks`), quoted text, "
+    "numbers, lists of these, == != < <= > >=, in, not in, and, or, not, & | ~, + - * / // %, .isna(), .notna(), "
+    ".isnull(), .notnull(), .isin([...]), .between(a, b), and .str.contains('x'), .str.startswith('x'), "
+    ".str.endswith('x'), .str.lower(), .str.upper(), .str.strip(), .str.len()"
 )
 _LONGEST, _DEEPEST = 20_000, 40  # characters, and levels of the tree
 _LARGEST = 2**53  # up to here, whole numbers are exact in every type
@@ -55,6 +56,7 @@ _ORDER: dict[type[ast.AST], _Binary] = {
 }
 _SIGNS: dict[type[ast.AST], Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
 _NOT, _MEMBER, _EQUAL = (ast.Not, ast.Invert), (ast.In, ast.NotIn), (ast.Eq, ast.NotEq)
+_OTHER = (ast.NotEq, ast.NotIn)
 _OPERATORS = (*_LOGIC, *_NUMBERS, *_SIGNS, *_NOT)
 _LIST, _SCALAR = (ast.List, ast.Tuple), (bool, int, float, str)
 
@@ -84,8 +86,8 @@ _TEXT_METHODS = {
 def matching_rows(table: pd.DataFrame, text: str) -> pd.Series:
     """Evaluate a condition over the columns of a table.
 
-    A missing value satisfies only `!=`, `not in`, `isna` and `isnull`. `.str.contains` searches for its argument as
-    plain text; it is a regular expression only with `regex=True`.
+    A missing value satisfies only `!=`, `not in`, `isna` and `isnull`. Texts that are dates are put in order as dates.
+    `.str.contains` searches for its argument as plain text; it is a regular expression only with `regex=True`.
 
     Args:
         table: the rows.
@@ -123,6 +125,8 @@ def matching_rows(table: pd.DataFrame, text: str) -> pd.Series:
         raise InputError(
             f"query {text!r} is not true or false for each row; write for example \"device == 'a'\""
         ) from None
+    except InputError as error:
+        raise InputError([f"query {text!r}: {problem}" for problem in error.problems]) from None
     except Exception as error:  # pandas raises all kinds of errors for values that cannot be compared
         raise InputError(_sentence(text, f"{type(error).__name__}: {error}")) from None
 
@@ -297,10 +301,30 @@ def _compared(node: ast.Compare, table: pd.DataFrame) -> pd.Series:
 def _pair(left: Any, op: ast.cmpop, right: Any) -> Any:
     if isinstance(op, _EQUAL) and isinstance(left, str):
         left, right = right, left
+    if isinstance(op, _OTHER) and isinstance(left, pd.Series) and not isinstance(right, pd.Series):
+        _refuse_other_kind(left, right if isinstance(right, list) else [right])
     if not (isinstance(op, _MEMBER) or (isinstance(op, _EQUAL) and isinstance(right, str | list))):
-        return _ORDER[type(op)](left, right)
-    is_member = _column(left).isin(right if isinstance(right, list) else [right])
+        return _ORDER[type(op)](*(as_dates(left, right) if not isinstance(op, _EQUAL) else (left, right)))
+    is_member = _is_in(_column(left), right if isinstance(right, list) else [right])
     return ~is_member if isinstance(op, ast.NotIn | ast.NotEq) else is_member
+
+
+def _is_in(column: pd.Series, wanted: list[Any]) -> pd.Series:
+    refuse_other_dates(column, wanted)
+    return column.isin(wanted)
+
+
+def _refuse_other_kind(column: pd.Series, wanted: list[Any]) -> None:
+    """Refuse to leave out numbers among texts or texts among numbers: none is left out, so all would be found."""
+    if pd.api.types.is_bool_dtype(column):
+        return
+    numbers = pd.api.types.is_numeric_dtype(column)
+    if not (numbers or all(isinstance(value, str) for value in column.dropna())):
+        return
+    for value in wanted:
+        if value is not None and not isinstance(value, bool) and isinstance(value, str) == numbers:
+            is_, holds, how = ("text", "numbers", "without") if numbers else ("a number", "text", "in")
+            raise InputError(f"{value!r} is {is_}, and {column.name!r} holds {holds}; write it {how} quotes")
 
 
 def _answer(node: ast.Call, table: pd.DataFrame) -> Any:
@@ -308,8 +332,13 @@ def _answer(node: ast.Call, table: pd.DataFrame) -> Any:
     assert call is not None
     column = _column(_value(call.receiver, table))
     options: dict[str, Any] = {str(option.arg): _value(option.value, table) for option in node.keywords}
+    arguments = [_value(argument, table) for argument in node.args]
+    if call.name == "isin":
+        return _is_in(column, *arguments)
+    if call.name == "between":
+        column, *arguments = as_dates(column, *arguments)
     function = getattr(column.str if call.name in _TEXT_METHODS else column, call.name)
-    return function(*[_value(argument, table) for argument in node.args], **{**call.method.options, **options})
+    return function(*arguments, **{**call.method.options, **options})
 
 
 def _column(value: Any) -> pd.Series:

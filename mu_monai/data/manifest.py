@@ -19,8 +19,9 @@ from mu_monai.data.reading import Reading
 from mu_monai.data.volumes.files import VOLUME_SUFFIXES, check_volumes, is_volume
 from mu_monai.data.volumes.values import value_problems
 from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import is_utf8
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, SUBSET
-from mu_monai.tables import is_formula, read_table
+from mu_monai.tables import forms, is_formula, nearly_equal, read_table
 
 _log = logging.getLogger(__name__)
 
@@ -33,23 +34,21 @@ _SOME_CASES = 4  # fewer may well be of different classes
 def read_manifest(csv: str | os.PathLike[str]) -> pd.DataFrame:
     """Read a manifest from a CSV file.
 
-    Ids and labels stay text (`007` keeps its zeros), spaces around ids are removed, the types of metadata columns are
-    inferred, and paths become absolute.
+    Ids and labels stay text (`007` keeps its zeros), spaces around names and cells are removed, the types of metadata
+    columns are inferred, and paths become absolute.
 
     Args:
-        csv: a UTF-8, comma-separated file with the columns `case_id, patient_id, image, label`; paths in it are
-            absolute or relative to its folder.
+        csv: a table in any usual encoding and with any usual separator (see `mu_monai.tables.read_table`), with the
+            columns `case_id, patient_id, image, label`; paths in it are absolute or relative to its folder.
 
     Raises:
         InputError: if the file cannot be read as a table. `check_manifest` checks its content.
     """
     if not os.path.exists(csv):
         raise InputError(f"manifest {str(csv)!r} does not exist; give the path of a CSV file")
-    manifest = read_table(csv, text=COLUMNS)
+    manifest = read_table(csv, text=COLUMNS, foreign=True)
     present = [column for column in COLUMNS if column in manifest]
     manifest = manifest.assign(**{column: manifest[column].fillna("") for column in present})
-    for column in {CASE_ID, PATIENT_ID} & set(present):
-        manifest[column] = manifest[column].str.strip()
     folder = Path(csv).absolute().parent
     for column in {IMAGE, LABEL} & set(present):
         manifest[column] = [_absolute(folder, entry, column) for entry in manifest[column]]
@@ -114,12 +113,28 @@ def check_manifest(
             len(formulas),
             formulas[0],
         )
+    _warn_of_likeness(manifest)
     return reading
 
 
 def _absolute(folder: Path, entry: str, column: str) -> str:
     is_path = entry and (column == IMAGE or entry.lower().endswith(FILE_SUFFIXES))
     return os.path.normpath(folder / entry) if is_path else entry
+
+
+def _warn_of_likeness(manifest: pd.DataFrame) -> None:
+    """Warn of ids and values that people take for the same."""
+    for column in manifest.columns.drop(IMAGE):
+        values = manifest[column] if column != LABEL else manifest[LABEL][~is_file_label(manifest[LABEL])]
+        alike = nearly_equal(value for value in values if isinstance(value, str))
+        if alike:
+            _log.warning(
+                "%d times, values of %s are the same but for case, spaces, leading zeros or the form of a letter, such "
+                "as %s: here they are different patients, cases or classes; if they are not, correct the table",
+                len(alike),
+                column,
+                forms(alike[0]),
+            )
 
 
 def _column_problems(manifest: pd.DataFrame) -> list[str]:
@@ -142,6 +157,11 @@ def _cell_problems(manifest: pd.DataFrame) -> list[str]:
     for column in COLUMNS:
         blank = manifest[column].isna() | (manifest[column].astype(str).str.strip() == "")
         problems += [f"{rows[i]}: {column} is empty; every image needs one" for i in np.flatnonzero(blank)]
+        problems += [
+            f"{rows[i]}: {column} {entry!r} has bytes that are not UTF-8, often of a name from Windows; rename it"
+            for i, entry in enumerate(manifest[column].astype(str))
+            if not is_utf8(entry)
+        ]
     is_file = is_file_label(manifest[LABEL])
     if is_file.any() and not is_file.all():
         minority = np.flatnonzero(is_file == (is_file.mean() <= 0.5))

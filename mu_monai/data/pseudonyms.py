@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Collection
 from typing import Literal
 
-from mu_monai.data.selection import ForgetIds
+from mu_monai.data.selection import ForgetIds, heed_remarks
 from mu_monai.errors import raise_if_any
 
 _DIGITS = 12  # 48 bits: among a million patients, the chance that two share a pseudonym is 1 in 600
@@ -35,13 +35,14 @@ def hash_ids(forget: ForgetIds, known: Collection[str], salt: str) -> ForgetIds:
     """Replace the identifiers that a user knows by their pseudonyms in a split.
 
     Args:
-        forget: PatientIDs, SeriesInstanceUIDs, or pseudonyms from the split.
+        forget: PatientIDs, SeriesInstanceUIDs, or pseudonyms from the split; other remarks are dropped.
         known: the patient and case ids of the split.
         salt: the salt of the split.
 
     Raises:
         InputError: for identifiers that belong to no series in the split.
     """
+    forget = heed_remarks(forget, lambda entry: _name(entry, known, salt) is not None)
     names = {entry: _name(entry, known, salt) for entry in forget.value}
     raise_if_any(
         f"id {entry!r} to forget is neither PatientID nor SeriesInstanceUID of a series in the split; check the id, "

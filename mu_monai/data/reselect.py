@@ -13,7 +13,7 @@ import pandas as pd
 from mu_monai.data.duplicates import original_ids, unite_groups
 from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.pseudonyms import hash_ids
-from mu_monai.data.selection import ForgetIds, ForgetSelector, describe_selector, follow_renamed, is_drawn
+from mu_monai.data.selection import ForgetIds, ForgetSelector, describe_selector, follow_renamed, heed_remarks, is_drawn
 from mu_monai.data.split import report_near_duplicates, split_manifest
 from mu_monai.data.split_file import Split, split_content
 from mu_monai.errors import InputError, raise_if_any
@@ -49,10 +49,9 @@ def reselect(split: Split, forget: ForgetSelector, *, seed: int = 0, strict: boo
     table = pd.DataFrame([case for part in split.located.values() for case in part])
     raise_if_any(_digest_problems(split.path, table, digests))
     held_out = table[table[SUBSET].isin((VALIDATION, TEST))]
-    if isinstance(forget, ForgetIds) and provenance.salt is not None:
-        known = {*table[CASE_ID], *table[PATIENT_ID], *original_ids(together)}
-        forget = hash_ids(forget, known, provenance.salt)
     if isinstance(forget, ForgetIds):
+        known, salt = {*table[CASE_ID], *table[PATIENT_ID], *original_ids(together)}, provenance.salt
+        forget = heed_remarks(forget, known.__contains__) if salt is None else hash_ids(forget, known, salt)
         raise_if_any(_held_out_problems(held_out, follow_renamed(forget, original_ids(together), table)))
     training = table.drop(held_out.index)
     earlier = int((training[SUBSET] == FORGET).sum())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ from mu_monai.data.condition import matching_rows
 from mu_monai.data.manifest import nearest_names
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, PATIENT_ID
+from mu_monai.tables import by_likeness, forms, likeness, nearly_equal
+
+_log = logging.getLogger(__name__)
 
 _SHOWN = 10  # values or cases listed in a message
 
@@ -43,13 +47,15 @@ class ForgetIds:
 
     Args:
         value: patient ids or case ids; all cases of a patient must be covered.
+        remarks: lines of a list that begin with `#`: remarks, but for those that are an id.
     """
 
     value: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", tuple(dict.fromkeys(str(entry).strip() for entry in self.value)))
-        if not self.value:
+        if not (self.value or self.remarks):
             raise InputError("the list of ids to forget is empty; give at least one patient or case id")
 
 
@@ -93,6 +99,29 @@ def describe_selector(selector: ForgetSelector) -> dict[str, Any]:
 def is_drawn(selector: ForgetSelector) -> bool:
     """Whether the patients to forget are drawn at random."""
     return isinstance(selector, ForgetFraction) or (isinstance(selector, ForgetWhere) and selector.share is not None)
+
+
+def heed_remarks(selector: ForgetIds, is_id: Callable[[str], bool]) -> ForgetIds:
+    """Take the remarks that are ids for ids, and drop the others.
+
+    Args:
+        selector: ids and remarks.
+        is_id: whether a text is the id of a patient or case.
+
+    Raises:
+        InputError: if no id is left.
+
+    Example:
+        >>> heed_remarks(ForgetIds(("p1",), ("#12", "# withdrawn in May")), {"p1", "#12"}.__contains__).value
+        ('p1', '#12')
+    """
+    ids = [remark for remark in selector.remarks if is_id(remark)]
+    skipped = [remark for remark in selector.remarks if remark not in ids]
+    if skipped:
+        _log.info("%d of the lines that begin with # are not ids and are skipped, such as %r", len(skipped), skipped[0])
+    if ids:
+        _log.warning("%d of the lines that begin with # are ids and are to be forgotten, such as %r", len(ids), ids[0])
+    return ForgetIds((*selector.value, *ids))
 
 
 def follow_renamed(selector: ForgetIds, renamed: Mapping[str, Sequence[str]], manifest: pd.DataFrame) -> ForgetIds:
@@ -146,11 +175,15 @@ def _match_ids(manifest: pd.DataFrame, selector: ForgetIds) -> NDArray[np.bool_]
     cases, patients = manifest[CASE_ID].astype(str), manifest[PATIENT_ID].astype(str)
     known = set(cases) | set(patients)
     unknown = [entry for entry in selector.value if entry not in known]
+    alike = by_likeness(known) if unknown else {}
     if len(known) > 1000:  # searching a million ids for the closest would take minutes; examples are good enough
         known = set(sorted(known)[:_SHOWN])
+    shown = sorted(known)
+    near = {entry: alike.get(likeness(entry)) for entry in unknown}
     raise_if_any(
-        f"id {entry!r} to forget is neither a patient_id nor a case_id; {nearest_names(entry, sorted(known))}"
-        for entry in unknown
+        f"id {entry!r} to forget is neither a patient_id nor a case_id; "
+        + (f"did you mean {forms(same)}?" if same else nearest_names(entry, shown))
+        for entry, same in near.items()
     )
     both = cases.isin(selector.value) & cases.isin(patients) & (cases != patients)
     raise_if_any(
@@ -159,6 +192,10 @@ def _match_ids(manifest: pd.DataFrame, selector: ForgetIds) -> NDArray[np.bool_]
         for case, patient in zip(cases[both], patients[both], strict=True)
     )
     matched: NDArray[np.bool_] = (cases.isin(selector.value) | patients.isin(selector.value)).to_numpy()
+    left = by_likeness({*cases[~matched], *patients[~matched]})
+    for entry in selector.value:
+        if likeness(entry) in left:
+            _log.warning("%s: the first is to be forgotten, the other is not", forms([entry, *left[likeness(entry)]]))
     return matched
 
 
@@ -166,13 +203,28 @@ def _match_query(manifest: pd.DataFrame, selector: ForgetWhere) -> NDArray[np.bo
     matched: NDArray[np.bool_] = matching_rows(manifest, selector.value).fillna(False).to_numpy(dtype=bool)
     if not matched.any():
         raise InputError(f"query {selector.value!r} matches no case; {_values(manifest, selector.value)}")
+    for column in _named(manifest, selector.value):
+        found, left = ({v for v in manifest[column][rows] if isinstance(v, str)} for rows in (matched, ~matched))
+        for alike in nearly_equal(found | left):
+            if set(alike) - found and set(alike) - left:
+                _log.warning(
+                    "query %r does not find all of %s in %s, which may mean the same",
+                    selector.value,
+                    forms(alike),
+                    column,
+                )
     return matched
+
+
+def _named(manifest: pd.DataFrame, query: str) -> list[str]:
+    """The columns that a query names."""
+    return [name for name in map(str, manifest.columns) if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", query)]
 
 
 def _values(manifest: pd.DataFrame, query: str) -> str:
     """The values of the columns that a query names."""
     clauses = []
-    for column in [name for name in manifest.columns if re.search(rf"(?<!\w){re.escape(str(name))}(?!\w)", query)]:
+    for column in _named(manifest, query):
         values = manifest[column].drop_duplicates().tolist()
         more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
         clauses.append(f"{column} has the values {', '.join(map(repr, values[:_SHOWN]))}{more}")

@@ -34,6 +34,7 @@ from mu_monai.data.selection import (
     ForgetWhere,
     describe_selector,
     follow_renamed,
+    heed_remarks,
     match_cases,
     select_groups,
 )
@@ -164,9 +165,11 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
     settings = settings or SplitSettings()
     manifest = source.manifest.reset_index(drop=True).astype({name: str for name in COLUMNS if name != IMAGE})
     manifest[IMAGE] = manifest[IMAGE].map(lambda image: each_file(image, str))
-    if source.salt is not None and isinstance(settings.forget, ForgetIds):
-        known = {*manifest[CASE_ID], *manifest[PATIENT_ID]}
-        settings = replace(settings, forget=hash_ids(settings.forget, known, source.salt))
+    if isinstance(settings.forget, ForgetIds):
+        known, salt = {*manifest[CASE_ID], *manifest[PATIENT_ID]}, source.salt
+        ids = settings.forget
+        ids = heed_remarks(ids, known.__contains__) if salt is None else hash_ids(ids, known, salt)
+        settings = replace(settings, forget=ids)
     digests, damaged = digest_files([*manifest[IMAGE].explode(), *manifest[LABEL][is_file_label(manifest[LABEL])]])
     raise_if_any(damaged)
     resolved = resolve_duplicates(manifest, digests, settings.on_duplicates)

@@ -48,6 +48,7 @@ from mu_monai.keys import (
 )
 from mu_monai.lock import writing
 from mu_monai.runs import RunRecord, file_digests, is_complete, is_run, read_record, write_record
+from mu_monai.runs.error_log import log_error
 from mu_monai.runs.origin import origin_of
 from mu_monai.runs.record import (
     FAILED,
@@ -288,6 +289,8 @@ class RunFolder:
         if not math.isnan(self._clock):
             self._note(status=INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED)
             self._write()
+            if self.run_record.status == FAILED:
+                log_error(self.folder, error)
         self._count.close()
         self._lock.close()
         raise error

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from monai.bundle import ConfigParser
+
 from mu_monai.bundle.config import run_config
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.errors import InputError, collect, raise_if_any
+from mu_monai.files import whole_folder
 from mu_monai.keys import MODEL_PT
 from mu_monai.lock import writes
+from mu_monai.reasons import reason_for, unexpected
 from mu_monai.runs import open_run
 from mu_monai.workflow.checks import device_problems, place_problems, weight_problems
 from mu_monai.workflow.recipe import common_options
+
+_IMAGES = "dataset"  # MONAI's name for the images of an inference config
 
 
 @writes("out")
@@ -26,6 +32,8 @@ def predict(
     trust: Trust = STRANGER,
 ) -> Path:
     """Write the predictions of a finished run's model: masks in the geometry of their images, or a table of classes.
+
+    Every image is read before the first prediction is made, and the folder appears whole or not at all.
 
     The bundle's `inference.json` is run with the network, intensities, spacing and patches of the run, so that a model
     is used as it was trained.
@@ -41,8 +49,8 @@ def predict(
         the folder.
 
     Raises:
-        InputError: if the run is not finished, images are missing or two would be written to the same file, or
-            `out` is not empty.
+        InputError: if the run is not finished, images are missing or cannot be read, two would be written to the same
+            file, or `out` is not empty.
     """
     run, out, paths = Path(run), Path(out), [Path(image).absolute() for image in images]
     bundle = trust.bundle_of(open_run(run, MODEL_PT).record)
@@ -63,8 +71,22 @@ def predict(
             lambda: weight_problems(parser, run / MODEL_PT),
         )
     )
-    run_config(config.files, config.overrides)
+    with whole_folder(out) as folder:
+        run_config(config.files, config.overrides | {"output_dir": str(folder)}, _read_all)
     return out
+
+
+def _read_all(parser: ConfigParser) -> None:
+    """Read every image as the config does, before anything is written."""
+    images = parser.get_parsed_content(_IMAGES) if _IMAGES in parser else ()
+    problems = []
+    for number in range(len(images)):
+        try:
+            images[number]
+        except Exception as error:  # a transform may raise anything
+            reason = reason_for(error) or unexpected(error)
+            problems += reason.problems if isinstance(reason, InputError) else [str(reason)]
+    raise_if_any(problems)
 
 
 def image_problems(paths: Sequence[Path]) -> list[str]:

@@ -31,12 +31,13 @@ from mu_monai.data.explained.cases import explained_cases
 from mu_monai.data.explained.sheet import write_sheet
 from mu_monai.data.layouts.volumes import is_decathlon
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import read_text
 from mu_monai.keys import SUBSETS
 from mu_monai.lock import writes
+from mu_monai.tables import read_ids
 from mu_monai.workflow.options import ForgetChoice
 
 _SHOWN = 12  # classes
+_ID_COLUMNS = ("patient_id", "case_id", "image_id", "PatientID", "SeriesInstanceUID")
 
 
 @writes("out")
@@ -159,16 +160,15 @@ def _selector(forget: ForgetChoice) -> ForgetSelector | None:
         return ForgetFraction(forget.fraction)
     if forget.where is not None:
         return ForgetWhere(forget.where, forget.share)
-    return None if forget.ids is None else ForgetIds(_ids(forget.ids))
+    return None if forget.ids is None else _ids(forget.ids)
 
 
-def _ids(file: str | Path) -> tuple[str, ...]:
+def _ids(file: str | Path) -> ForgetIds:
     if not Path(file).is_file():
         raise InputError(
             f"the file of ids '{file}' does not exist; give a text file with one patient or case id per line"
         )
-    lines = read_text(file).splitlines()
-    return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    return ForgetIds(*map(tuple, read_ids(file, _ID_COLUMNS)))
 
 
 def _summary(out: Path, provenance: Provenance) -> list[str]:

@@ -14,6 +14,7 @@ from mu_monai.errors import InputError
 from mu_monai.files import read_json
 
 BUNDLES = shipped_bundles()
+AGAIN = "(a run that had begun has the traceback in its error.log)"
 
 
 def wrapped(error):
@@ -33,9 +34,14 @@ def wrapped(error):
         (InputError("x is wrong"), 2, "error: x is wrong"),
         (wrapped(InputError("x is\nwrong")), 2, "error: x is\\nwrong"),
         (wrapped(wrapped(FloatingPointError("the loss is nan"))), 1, "error: the loss is nan"),
-        (wrapped(OSError(28, "No space left on device")), 1, "error: [Errno 28] No space left on device"),
-        (wrapped(TypeError("no such\nargument\x1b[2K")), 1, "error: TypeError: no such argument\\x1b[2K"),
-        (KeyError("id"), 1, "error: KeyError: 'id'"),
+        (
+            wrapped(OSError(28, "No space left on device")),
+            1,
+            "error: a file cannot be written (OSError: [Errno 28] No space left on device); make room or choose a "
+            "place that can be written, and continue with --resume if an epoch was finished",
+        ),
+        (wrapped(TypeError("no such\nargument\x1b[2K")), 1, f"error: TypeError: no such argument\\x1b[2K {AGAIN}"),
+        (KeyError("id"), 1, f"error: KeyError: 'id' {AGAIN}"),
         (KeyboardInterrupt(), 130, "interrupted; --resume True continues a run from its last finished epoch"),
     ],
 )
@@ -44,6 +50,36 @@ def test_an_error_is_one_line_with_its_code(capsys, error, code, line):
         end_monai(type(error), error, None)
     assert stop.value.code == code
     assert tuple(capsys.readouterr()) == ("", line + "\n")
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), ZeroDivisionError("by zero"), RecursionError("too deep"), OSError("?")]
+)
+@pytest.mark.parametrize("debug", [True, False])
+def test_whatever_a_command_raises_is_one_line_and_debug_shows_where(mu_monai, monkeypatch, error, debug):
+    def fail():
+        raise error
+
+    monkeypatch.setattr("mu_monai.workflow.methods", fail)
+    code, out, err = mu_monai(*(["--debug"] if debug else []), "methods")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].startswith(f"error: {type(error).__name__}: ")
+    assert ("Traceback (most recent call last)" in err) == debug
+    assert ("--debug" in err) != debug
+    assert debug or len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN, print])
+def test_sigterm_is_ctrl_c_unless_the_program_handles_it(mu_monai, monkeypatch, before):
+    used = []
+    monkeypatch.setattr("mu_monai.workflow.methods", lambda: used.append(signal.getsignal(signal.SIGTERM)) or [])
+    was = signal.signal(signal.SIGTERM, before)
+    try:
+        mu_monai("methods")
+        assert used == [signal.default_int_handler if before == signal.SIG_DFL else before]
+        assert signal.getsignal(signal.SIGTERM) == before
+    finally:
+        signal.signal(signal.SIGTERM, was)
 
 
 def test_only_monais_command_gets_another_hook():
@@ -143,7 +179,10 @@ def test_what_goes_wrong_under_monais_command_is_one_line(phantom_splits, tmp_pa
 
 
 @pytest.mark.end_to_end
-def test_ctrl_c_under_monais_command_is_one_line_and_the_newest_run_is_resumed(phantom_splits, small_images, tmp_path):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_under_monais_command_is_one_line_and_the_newest_run_is_resumed(
+    phantom_splits, small_images, tmp_path, stop
+):
     config, options = BUNDLES["isic"] / "unlearn.json", shrunk("isic", phantom_splits, small_images)
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config), *options]
     process = subprocess.Popen(
@@ -158,7 +197,7 @@ def test_ctrl_c_under_monais_command_is_one_line_and_the_newest_run_is_resumed(p
     while not (run / "checkpoints" / "last.pt").exists():
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     error = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert "Traceback" not in error

@@ -156,4 +156,4 @@ def test_characters_that_the_terminal_does_not_have_are_escaped(tmp_path, encodi
     assert process.returncode == 2
     assert "Traceback" not in out + err
     assert "Logging error" not in out + err
-    assert "\nerror: " in err
+    assert err.splitlines()[-1].startswith("error: ")

@@ -54,10 +54,18 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
     assert "case_id" in read_manifest(write_csv(tmp_path, "\ufeffcase_id,patient_id,image,label\n1,1,a.png,x\n"))
 
 
-@pytest.mark.parametrize("content", [b"", b"a,b\n1,2,3\n4,5,6,7,8\n", b"a,b\n1\n", b"a,b\n\0,1\n"])
-def test_what_is_no_table_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"a,b\n1,2,3\n4,5,6,7,8\n", "line 2 has 3 cells, line 3 has 5 cells, and the header has 2"),
+        (b"a,b\n1\n", "line 2 has 1 cells"),
+        (b"a,b\n\0,1\n", r"line 2 holds the control character '\\x00'"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path, content, message):
     (tmp_path / "x.csv").write_bytes(content)
-    with pytest.raises(InputError, match=r"is not a readable table .* header line"):
+    with pytest.raises(InputError, match=message):
         read_manifest(tmp_path / "x.csv")
 
 
@@ -206,3 +214,45 @@ def test_patients_whose_names_look_like_nothing_stay_text(tmp_path):
     manifest = read_manifest(write_csv(tmp_path, "case_id,patient_id,image,label,age\n" + rows))
     assert [manifest[name].tolist() for name in ("case_id", "patient_id", "label")] == [names, names, ["NA"] * 5]
     assert manifest["age"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("column", "forms"),
+    [
+        ("patient_id", ("007", "7")),
+        ("case_id", ("AB-1", "ab-1")),
+        ("label", ("nevus", "Nevus")),
+        ("device", ("J  Doe", "J Doe")),
+        ("site", ("Jos\u00e9", "Jose\u0301")),
+    ],
+)
+def test_ids_and_values_that_nearly_agree_are_warned_of_with_both_forms(make_manifest, caplog, column, forms):
+    manifest = make_manifest().assign(label="melanoma", device="a", site="b")
+    manifest.loc[[0, 5], column] = list(forms)
+    check_manifest(manifest)
+    (record,) = caplog.records
+    assert f"1 times, values of {column} are the same but for case, spaces, leading zeros" in record.getMessage()
+    assert all(repr(form) in record.getMessage() or ascii(form) in record.getMessage() for form in forms)
+
+
+@pytest.mark.parametrize("label", ["melanoma ", " nevus", "\u00a0nevus\u00a0"])
+def test_spaces_around_labels_and_paths_make_no_other_class(tmp_path, label):
+    manifest = read_manifest(write_csv(tmp_path, f"case_id,patient_id,image,label\n1,1, a.png ,{label}\n"))
+    assert manifest[["image", "label"]].values.tolist() == [[str(tmp_path / "a.png"), label.strip()]]
+
+
+@pytest.mark.parametrize("name", [b"l\xe9sion.png", b"\xff.png", "l\u00e9sion".encode("utf-16-le") + b"\xd8.png"])
+@pytest.mark.parametrize("column", ["case_id", "image"])
+def test_a_name_that_is_not_utf_8_is_refused_by_its_row(make_manifest, name, column):
+    manifest = make_manifest()
+    manifest.loc[2, column] = os.fsdecode(name.replace(b"\0", b""))
+    with pytest.raises(InputError, match=rf"row 3 .*: {column} .* has bytes that are not UTF-8, often of a name from"):
+        check_manifest(manifest)
+
+
+@pytest.mark.parametrize("entry", ["images\\a.png", "C:\\data\\a.png"])
+def test_paths_of_another_system_come_with_a_hint(make_manifest, entry):
+    manifest = make_manifest()
+    manifest.loc[0, "image"] = entry
+    with pytest.raises(InputError, match=r"does not exist; .* folders are separated by / here, and not by \\"):
+        check_manifest(manifest)

@@ -307,6 +307,7 @@ class TestStopping:
         with pytest.raises(FloatingPointError, match="the loss is nan in epoch 2"):
             trainer.run()
         assert record(run)["status"] == "failed"
+        assert "FloatingPointError: the loss is nan in epoch 2" in (run.folder / "error.log").read_text()
         kept = torch.load(run.folder / "checkpoints" / "last.pt", weights_only=True)
         assert all(torch.isfinite(value).all() for value in kept["network"].values())
 

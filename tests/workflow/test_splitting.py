@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from mu_monai.data import load_split
 from mu_monai.data.pseudonyms import pseudonym
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json, write_json
-from tests.data.conftest import make_decathlon, make_dicom
+from tests.data.conftest import make_decathlon, make_dicom, write_image
 
 
 def test_a_dataset_json_is_a_source_and_no_split_file(tmp_path):
@@ -78,3 +79,81 @@ def test_a_request_on_a_split_of_an_earlier_version_keeps_what_it_tells(phantom_
     found = read_json(tmp_path / "request.json")["provenance"]
     assert found["of another version"] == [1]
     assert found["chosen_from"] == {"file": str(source), "sha256": file_sha256(source)}
+
+
+PATIENTS = ["007", "7", "AB-1", "ab-1", "J  Doe", "J Doe", "#12", "NA", *[f"p{number}" for number in range(8)]]
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A manifest with patients whose ids nearly agree, begin with # or look like nothing."""
+    rows = ["case_id,patient_id,image,label,scan date,diagnosis"]
+    for number, patient in enumerate(PATIENTS):
+        image = write_image(tmp_path / f"{number}.png", number)
+        diagnosis = "Nevus" if number % 7 == 1 else "nevus"
+        rows.append(f"x{number},{patient},{image},benign,2021-03-{number + 1:02d},{diagnosis}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "manifest.csv"
+
+
+def forgotten(source, out, **choice):
+    workflow.split(source, out=out, forget=workflow.ForgetChoice(**choice))
+    return {case["patient_id"] for case in load_split(out)["forget"]}
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        ("007\n#12\np1\n", {"007", "#12", "p1"}),
+        ("# withdrawn in May\nNA\n", {"NA"}),
+        ("patient_id;date\n#12;2024-01-31\n", {"#12"}),
+        ("case_id\nx6\nx8\n", {"#12", "p0"}),
+    ],
+)
+def test_who_is_on_the_list_is_forgotten(source, tmp_path, caplog, listed, expected):
+    (tmp_path / "ids.csv").write_text(listed)
+    assert forgotten(source, tmp_path / "split.json", ids=tmp_path / "ids.csv") == expected
+    assert ("'007' and '7': the first is to be forgotten, the other is not" in caplog.text) == ("007" in expected)
+    provenance = read_json(tmp_path / "split.json")["provenance"]
+    assert set(provenance["selector"]["value"]) == (expected if "x6" not in listed else {"x6", "x8"})
+
+
+@pytest.mark.parametrize(("listed", "meant"), [("07", "'007' and '7'"), ("Ab-1", "'AB-1' and 'ab-1'"), ("na", "'NA'")])
+def test_an_id_that_is_nearly_one_is_refused_with_what_may_be_meant(source, tmp_path, listed, meant):
+    (tmp_path / "ids.txt").write_text(f"{listed}\n")
+    with pytest.raises(InputError, match=f"id '{listed}' to forget is neither .*; did you mean {meant}"):
+        forgotten(source, tmp_path / "split.json", ids=tmp_path / "ids.txt")
+
+
+@pytest.mark.parametrize("listed", ["# nobody\n", "#1\n#2\n", "#"])
+def test_a_list_of_remarks_alone_is_refused(source, tmp_path, listed):
+    (tmp_path / "ids.txt").write_text(listed)
+    with pytest.raises(InputError, match="the list of ids to forget is empty"):
+        forgotten(source, tmp_path / "split.json", ids=tmp_path / "ids.txt")
+
+
+def test_a_later_request_knows_ids_that_begin_with_a_sign(source, tmp_path):
+    workflow.split(source, out=tmp_path / "split.json", validation=0, test=0)
+    (tmp_path / "ids.txt").write_text("# as asked\n#12\n")
+    assert forgotten(tmp_path / "split.json", tmp_path / "request.json", ids=tmp_path / "ids.txt") == {"#12"}
+
+
+@pytest.mark.parametrize(
+    ("query", "number"), [("`scan date` < '2021-03-04'", 3), ("`scan date`.between('20210302', '2021-03-03')", 2)]
+)
+def test_dates_in_a_condition_are_dates(source, tmp_path, query, number):
+    assert len(forgotten(source, tmp_path / "split.json", where=query)) == number
+
+
+@pytest.mark.parametrize("query", ["diagnosis == 'Nevus'", "diagnosis.str.startswith('N')", "not diagnosis == 'nevus'"])
+def test_a_condition_that_finds_one_of_two_forms_is_warned_of(source, tmp_path, caplog, query):
+    assert len(forgotten(source, tmp_path / "split.json", where=query)) == 3
+    assert f"query {query!r} does not find all of 'Nevus' and 'nevus' in diagnosis" in caplog.text
+
+
+@pytest.mark.parametrize("name", [b"l\xe9sions", b"\xff", b"a\xc3"])
+def test_a_source_whose_name_is_not_utf_8_is_refused(tmp_path, name):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    folder.mkdir()
+    with pytest.raises(InputError, match="has bytes that are not UTF-8 in its name; rename it"):
+        workflow.split(folder, out=tmp_path / "split.json")

@@ -12,8 +12,7 @@ import pandas as pd
 
 from mu_monai.data.layouts.listing import Listing, is_hidden, stem_of, suffix_of
 from mu_monai.data.layouts.pairing import described_ids, with_metadata
-from mu_monai.data.pictures import opened
-from mu_monai.data.pictures.opening import PICTURE_SUFFIXES
+from mu_monai.data.pictures.opening import PICTURE_SUFFIXES, opened
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, IMAGE, LABEL
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,11 +24,12 @@ from mu_monai.data.layouts.volumes import is_decathlon, is_dicom, is_volumes, re
 from mu_monai.data.manifest import nearest_names, read_manifest
 from mu_monai.data.reading import Reading
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import special_problem
+from mu_monai.files import is_utf8, special_problem
 
 _log = logging.getLogger(__name__)
 
 PATTERNS = "patterns"  # the layout of a folder that the user describes
+_TABLES = (".csv", ".tsv", ".xlsx", ".xls", ".ods")  # the reader says that a workbook is not a table
 _SALT_LENGTH = 16  # minimum number of characters
 
 
@@ -130,9 +131,7 @@ def read_layout(
             masks have no image, with all of them; for a salt that is too short, or has no effect.
     """
     path = Path(source)
-    raise_if_any(filter(None, [special_problem(path)]))
-    if not path.exists():
-        raise InputError(f"source {str(path)!r} does not exist; give a folder or a CSV file")
+    raise_if_any(_place_problems(path))
     raise_if_any(_pattern_problems(path, layout, patterns))
     listing = list_folder(path) if path.is_dir() else Listing(path)
     if patterns.images is not None:
@@ -167,6 +166,17 @@ def read_layout(
         salt=reading.salt,
         patterns=None if patterns == Patterns() else patterns,
     )
+
+
+def _place_problems(path: Path) -> Iterator[str]:
+    """Why a path cannot be a source, whatever is in it."""
+    special = special_problem(path)
+    if special:
+        yield special
+    elif not is_utf8(path):
+        yield f"source {str(path)!r} has bytes that are not UTF-8 in its name; rename it"
+    elif not path.exists():
+        yield f"source {str(path)!r} does not exist; give a folder or a CSV file"
 
 
 def read_isic(source: str | os.PathLike[str]) -> pd.DataFrame:
@@ -291,7 +301,7 @@ def _choose_salt(name: str, layout: Layout, salt: str | None) -> str | None:
 
 def _is_table(listing: Listing) -> bool:
     path = listing.root
-    return (path.suffix.lower() == ".csv" and path.is_file()) or (path / "manifest.csv").is_file()
+    return (path.suffix.lower() in _TABLES and path.is_file()) or (path / "manifest.csv").is_file()
 
 
 def _read_table(reading: LayoutInput) -> pd.DataFrame:

@@ -11,11 +11,12 @@ import pandas as pd
 from mu_monai.data.manifest import COLUMNS, nearest_names
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
-from mu_monai.tables import read_table
+from mu_monai.tables import forms, likeness, read_table
 
 _log = logging.getLogger(__name__)
 
 _ISIC_ID = "isic_id"
+_SHOWN = 3  # names of each side that a message shows
 
 
 def pair(images: Mapping[str, Path], labels: Mapping[str, Path], expected: str, kind: str = "mask") -> pd.DataFrame:
@@ -70,7 +71,7 @@ def with_metadata(manifest: pd.DataFrame, folder: Path) -> pd.DataFrame:
         folder: the folder that may contain `metadata.csv`, with the column `image_id`.
 
     Raises:
-        InputError: if the metadata have no `image_id`, or describe one more than once.
+        InputError: if the metadata have no `image_id`, describe one more than once, or describe none of the images.
     """
     csv = folder / "metadata.csv"
     return with_patient_ids(_join_metadata(manifest, csv) if csv.is_file() else manifest)
@@ -87,7 +88,7 @@ def described_ids(folder: Path) -> set[str]:
 
 def _metadata(csv: Path, ids: Sequence[str]) -> pd.DataFrame:
     """The table, with its ids as text; the column `isic_id` of the ISIC archive's exports stands for `image_id`."""
-    metadata = read_table(csv, text=(*ids, _ISIC_ID))
+    metadata = read_table(csv, text=(*ids, _ISIC_ID), foreign=True)
     return metadata if "image_id" in metadata else metadata.rename(columns={_ISIC_ID: "image_id"})
 
 
@@ -96,15 +97,38 @@ def _join_metadata(manifest: pd.DataFrame, csv: Path) -> pd.DataFrame:
     metadata = _metadata(csv, ids)
     if "image_id" not in metadata:
         raise InputError(f"{str(csv)!r} has no column 'image_id'; {nearest_names('image_id', metadata.columns)}")
-    for name in [name for name in ids if name in metadata]:
-        metadata[name] = metadata[name].str.strip().replace("", None)
     known = [CASE_ID, IMAGE, LABEL, "file", *manifest.columns]  # these come from the folders
     metadata = metadata.drop(columns=known, errors="ignore").drop_duplicates()
     twice = metadata["image_id"][metadata["image_id"].duplicated()].unique()
     raise_if_any(f"{str(csv)!r} describes image_id {name!r} more than once; keep one row" for name in twice)
+    _check_join(csv, manifest[CASE_ID], metadata["image_id"].dropna())
     return manifest.merge(
         metadata.rename(columns={"image_id": CASE_ID}), on=CASE_ID, how="left", validate="many_to_one"
     )
+
+
+def _check_join(csv: Path, images: pd.Series, described: pd.Series) -> None:
+    """Refuse metadata of none of the images, and warn of images without."""
+    bare = images[~images.isin(described)]
+    if len(bare) == len(images):
+        ids = ", ".join(map(repr, described.head(_SHOWN))) or "no row"
+        raise InputError(
+            f"{str(csv)!r} describes none of the {len(images)} images: its image_id holds {ids}, and the images are "
+            f"{', '.join(map(repr, images.head(_SHOWN)))}; write the names of the images without their suffix, letter "
+            "for letter"
+        )
+    if len(bare):
+        alike = dict(zip(described.map(likeness), described, strict=True))
+        near = [(name, alike[likeness(name)]) for name in bare if likeness(name) in alike]
+        _log.warning(
+            "'%s' describes %d of %d images; such as '%s' is not among its %d rows%s",
+            csv,
+            len(images) - len(bare),
+            len(images),
+            bare.iloc[0],
+            len(described),
+            f", but nearly: {forms(near[0])} ({len(near)} times)" if near else "",
+        )
 
 
 def with_patient_ids(manifest: pd.DataFrame) -> pd.DataFrame:

@@ -74,7 +74,7 @@ TABLED: dict[str, tuple[Tabled, str]] = {
 
 def fits_tabled(listing: Listing, tabled: Tabled) -> bool:
     """Whether a folder has such a table, with the name of one of its pictures."""
-    tables = [read_table(file, text=(tabled.case,)) for file in _named(listing, tabled.tables)]
+    tables = [read_table(file, text=(tabled.case,), foreign=True) for file in _named(listing, tabled.tables)]
     described = {name for table in tables if tabled.case in table for name in map(stem_of, table[tabled.case].dropna())}
     pictures = {stem_of(path) for path in _pictures(listing)}
     return bool(described & pictures) and (not tabled.classes or bool(class_columns(listing, tabled)))
@@ -82,7 +82,7 @@ def fits_tabled(listing: Listing, tabled: Tabled) -> bool:
 
 def class_columns(listing: Listing, tabled: Tabled) -> list[str]:
     """The columns that can name the class."""
-    present = {name for file in _named(listing, tabled.tables) for name in read_table(file)}
+    present = {name for file in _named(listing, tabled.tables) for name in read_table(file, foreign=True)}
     return [name for name in tabled.classes if name in present]
 
 
@@ -130,7 +130,7 @@ def _described(listing: Listing, tabled: Tabled) -> pd.DataFrame:
 
 def _joined(files: Iterable[Path], tabled: Tabled) -> pd.DataFrame:
     text = (tabled.case, PATIENT_ID, _LESION, *tabled.classes)
-    table = pd.concat([read_table(file, [tabled.case], text=text) for file in files], ignore_index=True)
+    table = pd.concat([read_table(file, [tabled.case], text=text, foreign=True) for file in files], ignore_index=True)
     table = table.drop(columns=[name for name in (CASE_ID,) if name in table]).rename(columns={tabled.case: CASE_ID})
     table[CASE_ID] = table[CASE_ID].map(stem_of)
     twice = table[CASE_ID][table[CASE_ID].duplicated()].unique()

@@ -116,7 +116,8 @@ def _check(images: Sequence[str], label: str, label_map: Mapping[int, int] | Non
 def _seen(kind: str, path: str, pair: _Pair, look: Callable[[str], Any]) -> Any:
     """What `look` gives for a file, or None if it has a problem, which is then noted."""
     if not os.path.isfile(path) and not special_problem(path):
-        pair.problems.append(f"{kind} {path!r} does not exist; paths are absolute or relative to the manifest")
+        other = "; folders are separated by / here, and not by \\" if "\\" in path and os.sep == "/" else ""
+        pair.problems.append(f"{kind} {path!r} does not exist; paths are absolute or relative to the manifest{other}")
         return None
     try:
         return look(path)

@@ -16,7 +16,7 @@ from mu_monai.attacks import ATTACKS
 from mu_monai.audit.verdicts import RULES
 from mu_monai.bundle.config import read_config
 from mu_monai.bundle.trust import Trust
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, RunError
 from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import AUDIT_JSON, RETAIN, RETRAINED, STUDENT
 from mu_monai.methods.registry import registered
@@ -159,7 +159,7 @@ def audited(plan: Plan, run: Path, reference: Path) -> dict[str, Any]:
 def reason_of(error: Exception) -> str:
     """Why a run failed, in one line."""
     text = str(error).strip().splitlines() or [""]
-    if isinstance(error, InputError | FloatingPointError):
+    if isinstance(error, InputError | FloatingPointError | RunError):
         return " ".join(part.strip() for part in text)
     return f"{type(error).__name__}: {text[0]}"
 

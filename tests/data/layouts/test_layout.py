@@ -6,7 +6,7 @@ import pytest
 
 from mu_monai.data import LAYOUTS, read_chase, read_class_folders, read_isic, read_layout
 from mu_monai.errors import InputError
-from tests.data.conftest import write_image, write_mask
+from tests.data.conftest import write_image, write_label, write_mask, write_volume
 
 
 def make_isic(folder, ids=("ISIC_0000001", "ISIC_0000002"), images="images", masks="masks"):
@@ -96,7 +96,7 @@ def test_isic_patients_are_filled_row_by_row(tmp_path, caplog):
 def test_isic_metadata_without_ids_or_with_repeated_ids_is_refused(tmp_path):
     make_isic(tmp_path)
     (tmp_path / "metadata.csv").write_text("imageid,age\nISIC_0000001,3\n")
-    with pytest.raises(InputError, match="no column 'image_id'; did you mean 'imageid'"):
+    with pytest.raises(InputError, match="has the column 'imageid' and not 'image_id'; rename it"):
         read_isic(tmp_path)
     (tmp_path / "metadata.csv").write_text("image_id,age\nISIC_0000001,3\nISIC_0000001,4\n")
     with pytest.raises(InputError, match="describes image_id 'ISIC_0000001' more than once"):
@@ -248,3 +248,63 @@ def test_a_label_set_where_there_is_only_one_is_refused(tmp_path):
 def test_an_absent_source_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist; give a folder or a CSV file"):
         read_layout(tmp_path / "nothing")
+
+
+IDS = ("ISIC_0000001", "ISIC_0000002", "ISIC_0000003")
+
+
+@pytest.mark.parametrize(
+    ("written", "example"),
+    [
+        (lambda name: f"{name}.jpg", "'ISIC_0000001.jpg'"),
+        (str.lower, "'isic_0000001'"),
+        (lambda name: name[5:], "'0000001'"),
+        (lambda name: "", "no row"),
+    ],
+)
+@pytest.mark.parametrize("make", ["isic", "classes", "volumes"])
+def test_metadata_of_no_image_are_refused_with_examples_of_both(tmp_path, written, example, make):
+    if make == "isic":
+        make_isic(tmp_path, IDS)
+    elif make == "classes":
+        make_classes(tmp_path, nevus=[f"{name}.jpg" for name in IDS[:2]], melanoma=[f"{IDS[2]}.jpg"])
+    else:
+        for name in IDS:
+            write_volume(tmp_path / "images" / f"{name}.nii.gz")
+            write_label(tmp_path / "labels" / f"{name}.nii.gz")
+    rows = "".join(f"{written(name)},p1\n" for name in IDS)
+    (tmp_path / "metadata.csv").write_text("image_id,patient_id\n" + rows)
+    with pytest.raises(
+        InputError, match=rf"describes none of the 3 images: its image_id holds {example}.*'ISIC_00"
+    ) as e:
+        read_layout(tmp_path)
+    assert e.match(".ISIC_0000001.*without their suffix, letter for letter")
+
+
+@pytest.mark.parametrize(
+    ("described", "said"),
+    [
+        (IDS[:1], "describes 1 of 3 images; such as 'ISIC_0000002' is not among its 1 rows"),
+        ((*IDS[:2], "x"), "describes 2 of 3 images; such as 'ISIC_0000003' is not among its 3 rows"),
+        ((*IDS[:2], "isic_3"), "not among its 3 rows, but nearly: 'ISIC_0000003' and 'isic_3' (1 times)"),
+    ],
+)
+def test_images_without_metadata_are_counted(tmp_path, caplog, described, said):
+    make_isic(tmp_path, IDS)
+    rows = "".join(f"{name},p1\n" for name in described)
+    (tmp_path / "metadata.csv").write_text("image_id,patient_id\n" + rows)
+    read_layout(tmp_path)
+    assert said in caplog.text
+
+
+def test_a_workbook_is_told_as_such(tmp_path):
+    for name in ("a.xlsx", "b.csv"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04rest of a workbook")
+        with pytest.raises(InputError, match=rf"{name}' is a workbook"):
+            read_layout(tmp_path / name)
+
+
+def test_a_table_with_tabs_is_a_manifest(tmp_path):
+    write_image(tmp_path / "a.png", 1)
+    (tmp_path / "list.tsv").write_text("case_id\tpatient_id\timage\tlabel\nc1\tp1\ta.png\tnevus\n")
+    assert read_layout(tmp_path / "list.tsv").manifest["image"].tolist() == [str(tmp_path / "a.png")]
