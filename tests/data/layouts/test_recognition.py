@@ -145,11 +145,14 @@ def test_where_files_are_numbered_anew_the_folder_is_part_of_the_id(tmp_path, pa
 
 
 @pytest.mark.parametrize("names", [("ISIC_0024306", "ISIC_0031999"), ("anna", "bert"), ("x9000", "x17")])
-def test_names_that_identify_a_picture_stay_its_id(tmp_path, names):
+def test_names_that_identify_a_picture_stay_its_id(tmp_path, caplog, names):
     for seed, kind in enumerate(("benign", "malignant")):
         for n, name in enumerate(names):
             write_image(tmp_path / kind / f"{name}.jpg", 10 * seed + n)
     assert sorted(set(read_layout(tmp_path).manifest["case_id"])) == sorted(names)
+    assert "2 pictures have the name of another one" in caplog.text
+    advised = Patterns(images=caplog.text.split("give --images '")[1].split("'")[0])
+    assert read_layout(tmp_path, patterns=advised).manifest["case_id"].tolist()[0] == f"benign/{min(names)}"
 
 
 @pytest.mark.parametrize("double", ["image", "mask", "mask with suffix"])
