@@ -17,6 +17,8 @@ _NEXT = """next, in {folder}:
   docs/README.md          its purpose, and the license of your weights
 then: mu-monai bundle check {folder}"""
 
+_Foreign = Annotated[str, typer.Argument(metavar="BUNDLE", help="A MONAI bundle's folder.")]
+
 bundle = typer.Typer(
     help="Say what is understood of a MONAI bundle of anybody's; make one of your own, and check it.",
     no_args_is_help=True,
@@ -59,7 +61,7 @@ def check(
 
 @bundle.command()
 def inspect(
-    folder: Annotated[str, typer.Argument(metavar="BUNDLE", help="A MONAI bundle's folder.")],
+    folder: _Foreign,
     split: Annotated[Path | None, typer.Option("--split", help="A split.json, to take one case through it.")] = None,
     settings: Settings = None,
     show_code: Annotated[
@@ -83,7 +85,7 @@ def inspect(
 
 @bundle.command()
 def adopt(
-    folder: Annotated[str, typer.Argument(metavar="BUNDLE", help="A MONAI bundle's folder.")],
+    folder: _Foreign,
     out: OutFolder,
 ) -> None:
     """Write the configs that commands make for a bundle that was trained elsewhere, to read them.

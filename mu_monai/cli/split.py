@@ -26,6 +26,13 @@ def split(
             "ham10000, isic-2018-task3, isic-2019 or isic-archive. Recognized if left out."
         ),
     ] = None,
+    from_bundle: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BUNDLE",
+            help="Take the cases that a bundle's own lists name, and keep what it was validated on out of training.",
+        ),
+    ] = None,
     images: Annotated[
         str | None,
         typer.Option(help="Where the images are in a folder of another layout: 'imagesTr/{case}_0000.nii.gz'."),
@@ -105,6 +112,7 @@ def split(
         layout=layout,
         label_set=label_set,
         salt=salt,
+        from_bundle=from_bundle,
         patterns=Patterns(images=images, labels=labels, patient=patient),
         forget=workflow.ForgetChoice(fraction=forget, ids=forget_ids, where=forget_where, share=forget_fraction_of),
         validation=validation,

@@ -78,6 +78,7 @@ def check_manifest(
     allow_repeated_ids: bool = False,
     reading: Reading = Reading(),  # noqa: B008 - frozen
     classes: Sequence[str] = (),
+    own_labels: bool = False,
 ) -> Reading:
     """Check a manifest and every file that it names, and report all problems at once.
 
@@ -87,6 +88,7 @@ def check_manifest(
         allow_repeated_ids: leave case ids that occur more than once to the duplicates policy of `make_split`.
         reading: what is declared: the range of images of more than 8 bits, the classes of label values.
         classes: the names of the values 0, 1, 2 ... of masks, if the source gives them.
+        own_labels: whether the values of masks are left to the transforms of the bundle that they belong to.
 
     Returns:
         how the files are to be read, for `Source.reading`.
@@ -103,7 +105,7 @@ def check_manifest(
     problems = _cell_problems(manifest)
     if not allow_repeated_ids:
         problems += _repeated_id_problems(manifest)
-    found, reading = _check_files(manifest, reading, classes)
+    found, reading = _check_files(manifest, reading, classes, own_labels=own_labels)
     raise_if_any(problems + found)
     formulas = [entry for name in (CASE_ID, PATIENT_ID) for entry in manifest[name] if is_formula(entry)]
     if formulas:
@@ -207,11 +209,17 @@ def _row_names(manifest: pd.DataFrame) -> list[str]:
     return [f"row {number} (case {case_id!r})" for number, case_id in enumerate(manifest[CASE_ID], start=1)]
 
 
-def _check_files(manifest: pd.DataFrame, reading: Reading, classes: Sequence[str]) -> tuple[list[str], Reading]:
+def _check_files(
+    manifest: pd.DataFrame, reading: Reading, classes: Sequence[str], *, own_labels: bool
+) -> tuple[list[str], Reading]:
     """The problems of all files, and how they are to be read."""
     rows = _row_names(manifest)
+    if own_labels:
+        missing = [file for file in manifest[LABEL][is_file_label(manifest[LABEL])] if not os.path.isfile(file)]
+        raise_if_any(f"label {file!r} does not exist; check the bundle's list and the folder" for file in missing)
     labels = manifest[LABEL].where(is_file_label(manifest[LABEL]), "").astype(str)
     images = [[str(file) for file in image_files(image) if not pd.isna(file) and file] for image in manifest[IMAGE]]
+    labels = labels.mask(pd.Series(own_labels, index=labels.index), "")
     first = pd.Series([next(iter(files), "") for files in images], index=manifest.index)
     is_vol = first.map(is_volume) | labels.map(is_volume)
     pictures, volumes = np.flatnonzero(~is_vol).tolist(), np.flatnonzero(is_vol).tolist()

@@ -29,6 +29,7 @@ from mu_monai.data import (
 )
 from mu_monai.data.explained.cases import explained_cases
 from mu_monai.data.explained.sheet import write_sheet
+from mu_monai.data.layouts.bundle_lists import BUNDLE_LISTS, read_bundle_lists
 from mu_monai.data.layouts.volumes import is_decathlon
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import SUBSETS
@@ -48,6 +49,7 @@ def split(
     layout: str | None = None,
     label_set: str | None = None,
     salt: str | None = None,
+    from_bundle: str | Path | None = None,
     patterns: Patterns = Patterns(),  # noqa: B008 - frozen
     forget: ForgetChoice = ForgetChoice(),  # noqa: B008 - frozen
     validation: float | None = None,
@@ -70,6 +72,8 @@ def split(
         layout: a key of `mu_monai.data.LAYOUTS`; None to recognize it.
         label_set: which of several label sets, such as CHASE_DB1's observers `1stHO` and `2ndHO`.
         salt: what the layout `dicom` hashes identifiers with; None to draw it.
+        from_bundle: a bundle that was trained elsewhere, whose lists say which cases it was trained on; `source` is the
+            folder of its images. What it was validated on becomes validation and test.
         patterns: where images and labels are, and who the patient is, in a folder of another layout.
         forget: whom to forget; by default nobody, for a model that is trained before anybody asks.
         validation: share of all patients for validation, in [0, 1); by default 0.2.
@@ -111,7 +115,13 @@ def split(
         raise_if_any(_without_effect({"layout": layout, "label_set": label_set, "salt": salt, **declared, **changed}))
         content = reselect(open_split(source), selector, seed=settings.seed, strict=settings.strict)
     else:
-        found = read_layout(source, layout, label_set, salt, patterns=patterns, strict=strict)
+        if from_bundle is None:
+            found = read_layout(source, layout, label_set, salt, patterns=patterns, strict=strict)
+        else:
+            raise_if_any(
+                _decided_by_bundle({"layout": layout, "label_set": label_set, "salt": salt, **changed}, patterns)
+            )
+            found = read_bundle_lists(from_bundle, source, patterns.patient)
         images = _checked(found, picture_range, label_map)
         content = make_split(images, settings)
     provenance = provenance_of(content)
@@ -134,8 +144,21 @@ def _checked(images: Source, picture_range: tuple[float, float] | None, label_ma
     if label_map is not None:
         classes, names = parse_label_map(label_map)
         images, reading = replace(images, classes=names), replace(reading, label_map=classes)
-    found = check_manifest(images.manifest, allow_repeated_ids=True, reading=reading, classes=images.classes)
+    own = images.layout == BUNDLE_LISTS
+    found = check_manifest(
+        images.manifest, allow_repeated_ids=True, reading=reading, classes=images.classes, own_labels=own
+    )
     return replace(images, reading=found)
+
+
+def _decided_by_bundle(options: Mapping[str, object], patterns: Patterns) -> list[str]:
+    given = {**options, "images": patterns.images, "labels": patterns.labels}
+    return [
+        f"--{name.replace('_', '-')} {value} has no effect with --from-bundle: the bundle's lists say which cases "
+        "there are and which of them are held out; leave it out"
+        for name, value in given.items()
+        if value is not None and name not in ("group_by", "on_duplicates")
+    ]
 
 
 def _without_effect(options: Mapping[str, object]) -> list[str]:

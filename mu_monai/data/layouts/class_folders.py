@@ -78,11 +78,22 @@ def read_class_folders(source: str | os.PathLike[str]) -> pd.DataFrame:
             _log.warning("class folder '%s' has no pictures (%s); it is left out", folder, ", ".join(PICTURE_SUFFIXES))
     if not parts:
         manifest = manifest.drop(columns="folder")
+    twice = manifest[CASE_ID][manifest[CASE_ID].duplicated()]
+    if twice.empty:
+        return with_metadata(manifest, source)
     if _numbers_only(manifest) and not described_ids(source) & set(manifest[CASE_ID]):
         _log.info("files are numbered anew in each folder, so the folder is part of the case id")
         manifest[CASE_ID] = [
             os.path.splitext(os.path.relpath(image, source.absolute()))[0] for image in manifest[IMAGE]
         ]
+    else:
+        _log.warning(
+            "%d pictures have the name of another one, such as %r, and count as its copies; if they are different "
+            "pictures, give --images '%s{class}/{case}{ext}', by which the folder is part of the name",
+            len(twice),
+            twice.iloc[0],
+            "{part}/" if parts else "",
+        )
     return with_metadata(manifest, source)
 
 
@@ -131,9 +142,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _numbers_only(manifest: pd.DataFrame) -> bool:
-    """Whether names that occur several times only count the pictures of their class: `1.jpg`, `2.jpg` ..."""
-    if not manifest[CASE_ID].duplicated().any():
-        return False
+    """Whether the names only count the pictures of their class: `1.jpg`, `2.jpg` ..."""
     return all(_counts(names) for _, names in manifest.groupby(LABEL)[CASE_ID])
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from mu_monai.data.layouts.listing import LayoutInput, Listing, stem_of, suffix_of
 from mu_monai.data.layouts.pairing import by_name, same_name_problems, with_patient_ids
 from mu_monai.data.pictures.opening import PICTURE_SUFFIXES
-from mu_monai.errors import raise_if_any
+from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
 from mu_monai.tables import read_table
 
@@ -73,8 +73,12 @@ TABLED: dict[str, tuple[Tabled, str]] = {
 
 
 def fits_tabled(listing: Listing, tabled: Tabled) -> bool:
-    """Whether a folder has such a table, with the name of one of its pictures."""
-    tables = [read_table(file, text=(tabled.case,), foreign=True) for file in _named(listing, tabled.tables)]
+    """Whether a folder has such a table, with the name of one of its pictures; a damaged table is not one, and told."""
+    try:
+        tables = [read_table(file, text=(tabled.case,), foreign=True) for file in _named(listing, tabled.tables)]
+    except InputError as error:
+        _log.warning("%s", error)
+        return False
     described = {name for table in tables if tabled.case in table for name in map(stem_of, table[tabled.case].dropna())}
     pictures = {stem_of(path) for path in _pictures(listing)}
     return bool(described & pictures) and (not tabled.classes or bool(class_columns(listing, tabled)))
@@ -100,8 +104,7 @@ def read_tabled(reading: LayoutInput, tabled: Tabled) -> pd.DataFrame:
         InputError: if two pictures have the same name, a table describes a picture twice, or a row has not one class.
     """
     listing = reading.listing
-    table = _described(listing, tabled)
-    table = table.assign(**{LABEL: table[reading.label_set] if reading.label_set else _of_columns(table)})
+    table = _described(reading, tabled)
     pictures = _pictures(listing)
     named = by_name(pictures.values(), stem_of)
     raise_if_any(same_name_problems(named))
@@ -117,15 +120,17 @@ def read_tabled(reading: LayoutInput, tabled: Tabled) -> pd.DataFrame:
     return with_patient_ids(table.sort_values(CASE_ID).reset_index(drop=True))
 
 
-def _described(listing: Listing, tabled: Tabled) -> pd.DataFrame:
-    """All rows of the tables by case id, with the columns of the further tables."""
-    table = _joined(_named(listing, tabled.tables), tabled)
-    more = _named(listing, tabled.more) if tabled.more else []
+def _described(reading: LayoutInput, tabled: Tabled) -> pd.DataFrame:
+    """All rows of the tables by case id, with their class and the columns of the further tables."""
+    table = _joined(_named(reading.listing, tabled.tables), tabled)
+    label = table[reading.label_set] if reading.label_set else _of_columns(table)
+    table = table.drop(columns=[name for name in (LABEL, IMAGE) if name in table]).assign(**{LABEL: label})
+    more = _named(reading.listing, tabled.more) if tabled.more else []
     if more:
         further = _joined(more, tabled)
         known = [name for name in further if name in table and name != CASE_ID]
         table = table.merge(further.drop(columns=known), on=CASE_ID, how="left", validate="one_to_one")
-    return table.drop(columns=[name for name in (LABEL, IMAGE) if name in table])
+    return table
 
 
 def _joined(files: Iterable[Path], tabled: Tabled) -> pd.DataFrame:

@@ -183,8 +183,13 @@ def isic_2019(folder):
     pictures(folder, "ISIC_2019_Training_Input/ISIC_2019_Training_Input/ISIC_{n:07d}.jpg")
     rows = [f"ISIC_{n:07d},{n % 2}.0,{1 - n % 2}.0,0.0" for n in range(1, CASES + 1)]
     table(folder / "ISIC_2019_Training_GroundTruth.csv", "image,MEL,NV,UNK", *rows)
-    more = [f"ISIC_{n:07d},55.0,anterior torso,{f'MSK4_{n // 2}' if n < 7 else ''},female" for n in range(1, CASES + 1)]
-    table(folder / "ISIC_2019_Training_Metadata.csv", "image,age_approx,anatom_site_general,lesion_id,sex", *more)
+    more = [
+        f"ISIC_{n:07d},55.0,anterior torso,{f'MSK4_{n // 2}' if n < 7 else ''},female,{n % 2}"
+        for n in range(1, CASES + 1)
+    ]
+    table(
+        folder / "ISIC_2019_Training_Metadata.csv", "image,age_approx,anatom_site_general,lesion_id,sex,smoker", *more
+    )
 
 
 def isic_archive(folder):

@@ -145,11 +145,14 @@ def test_where_files_are_numbered_anew_the_folder_is_part_of_the_id(tmp_path, pa
 
 
 @pytest.mark.parametrize("names", [("ISIC_0024306", "ISIC_0031999"), ("anna", "bert"), ("x9000", "x17")])
-def test_names_that_identify_a_picture_stay_its_id(tmp_path, names):
+def test_names_that_identify_a_picture_stay_its_id(tmp_path, caplog, names):
     for seed, kind in enumerate(("benign", "malignant")):
         for n, name in enumerate(names):
             write_image(tmp_path / kind / f"{name}.jpg", 10 * seed + n)
     assert sorted(set(read_layout(tmp_path).manifest["case_id"])) == sorted(names)
+    assert "2 pictures have the name of another one" in caplog.text
+    advised = Patterns(images=caplog.text.split("give --images '")[1].split("'")[0])
+    assert read_layout(tmp_path, patterns=advised).manifest["case_id"].tolist()[0] == f"benign/{min(names)}"
 
 
 @pytest.mark.parametrize("double", ["image", "mask", "mask with suffix"])
@@ -407,3 +410,39 @@ def test_a_class_for_each_case_is_refused(tmp_path, cases):
     (tmp_path / "manifest.csv").write_text("\n".join(["case_id,patient_id,image,label", *rows]) + "\n")
     with pytest.raises(InputError, match=f"each of the {cases} cases has a class of its own"):
         workflow.split(tmp_path, out=tmp_path / "split.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"isic_id,site\nx,Z\xfcrich\n", b"isic_id,a\nx,y,z,1\n"])
+def test_a_damaged_table_is_told_and_does_not_stop_a_layout_that_does_not_read_it(tmp_path, caplog, content):
+    make_dicom(tmp_path)
+    (tmp_path / "metadata.csv").write_bytes(content)
+    assert read_layout(tmp_path).layout == "dicom"
+    assert "metadata.csv" in caplog.text
+
+
+@pytest.mark.parametrize("classes", ["1,1", "0,0", "2,1"])
+def test_a_picture_without_one_class_among_columns_is_refused(tmp_path, classes):
+    for n in range(4):
+        write_image(tmp_path / "ISIC_2019_Training_Input" / f"ISIC_{n}.jpg", n)
+    rows = [f"ISIC_{n},1,0" for n in range(3)]
+    (tmp_path / "ISIC_2019_Training_GroundTruth.csv").write_text(
+        "\n".join(["image,MEL,NV", *rows, f"ISIC_3,{classes}"]) + "\n"
+    )
+    with pytest.raises(InputError, match="has not one class but"):
+        read_layout(tmp_path)
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_rows_and_pictures_without_a_partner_are_counted(tmp_path, caplog, lost):
+    rows = ["lesion_id,image_id,dx"]
+    for n in range(8):
+        rows += [f"l{n},ISIC_{n},{('nv', 'mel')[n % 2]}"] if n >= lost else []
+        write_image(tmp_path / "HAM10000_images_part_1" / f"ISIC_{n}.jpg", n)
+    rows += [f"m{n},ISIC_9{n},nv" for n in range(lost)] + ["e,ISIC_100,"]
+    write_image(tmp_path / "HAM10000_images_part_2" / "ISIC_100.jpg", 100)
+    (tmp_path / "HAM10000_metadata.csv").write_text("\n".join(rows) + "\n")
+    assert len(read_layout(tmp_path).manifest) == 8 - lost
+    assert f"{lost} rows of the table have no picture, such as 'ISIC_90'" in caplog.text
+    assert f"{lost} pictures are not in the table, such as" in caplog.text
+    assert "1 pictures have no class in the table" in caplog.text
+    assert "belong to no case" not in caplog.text
