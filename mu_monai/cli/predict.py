@@ -13,7 +13,13 @@ from mu_monai.cli.screen import show
 
 def predict(
     run: RunDir,
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders with one DICOM series each.")],
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Image files, or folders with one DICOM series each.")
+    ] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option("--split", help="Predict the test cases of a split.json, such as cases of several files."),
+    ] = None,
     out: OutFolder = Path("predictions"),
     device: Device = None,
     bundle: RunBundle = None,
@@ -25,5 +31,5 @@ def predict(
     """
     from mu_monai import workflow
 
-    folder = workflow.predict(run, images, out=out, device=device, trust=trust(bundle, trust_config))
+    folder = workflow.predict(run, images or [], split=split, out=out, device=device, trust=trust(bundle, trust_config))
     show(f"predictions: {folder}")

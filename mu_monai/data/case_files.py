@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from mu_monai.keys import IMAGE
 
 
 def image_files(image: Any) -> tuple[str, ...]:
@@ -48,6 +50,28 @@ def image_digest(image: Any, digests: Mapping[str, str]) -> str | None:
     if len(known) < len(found):
         return None
     return known[0] if len(known) == 1 else hashlib.sha256("".join(known).encode()).hexdigest()
+
+
+def image_entry(case: Mapping[str, Any], inputs: Sequence[str] = ()) -> Any:
+    """What of a case is predicted: its image file, several of them as a list, or a mapping with further inputs.
+
+    Args:
+        case: with `image` and the columns of `inputs`.
+        inputs: the columns of further input files.
+
+    Example:
+        >>> image_entry({"image": "a.png", "label": "b.png"}), image_entry({"image": "a", "vein": "v"}, ["vein"])
+        ('a.png', {'image': 'a', 'vein': 'v'})
+    """
+    files = image_files(case[IMAGE])
+    image = list(files) if len(files) > 1 else files[0]
+    return {IMAGE: image, **{key: case[key] for key in inputs}} if inputs else image
+
+
+def files_of(entry: Any) -> list[str]:
+    """The files of an `image_entry`, that of the image first."""
+    parts = [entry[IMAGE], *(entry[key] for key in entry if key != IMAGE)] if isinstance(entry, Mapping) else [entry]
+    return [file for part in parts for file in image_files(part)]
 
 
 def is_image_entry(entry: object) -> bool:

@@ -52,7 +52,26 @@ def read_manifest(csv: str | os.PathLike[str]) -> pd.DataFrame:
     folder = Path(csv).absolute().parent
     for column in {IMAGE, LABEL} & set(present):
         manifest[column] = [_absolute(folder, entry, column) for entry in manifest[column]]
-    return manifest
+    others = manifest[[column for column in manifest if column not in COLUMNS]]
+    files = others.map(lambda entry: _absolute(folder, entry, IMAGE) if isinstance(entry, str) else entry)
+    return manifest.assign(**{column: files[column] for column in input_columns(files)})
+
+
+def input_columns(manifest: pd.DataFrame) -> list[str]:
+    """The columns besides `image` and `label` that hold a file for every case, such as another contrast phase.
+
+    Args:
+        manifest: with absolute paths.
+    """
+    return [
+        str(column)
+        for column in manifest
+        if column not in COLUMNS and len(manifest) and all(map(_is_file, manifest[column]))
+    ]
+
+
+def _is_file(entry: object) -> bool:
+    return isinstance(entry, str) and entry.lower().endswith(FILE_SUFFIXES) and os.path.isfile(entry)
 
 
 def is_file_label(labels: pd.Series) -> pd.Series:

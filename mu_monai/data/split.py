@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from mu_monai.data.duplicates import (
     unite_groups,
 )
 from mu_monai.data.layouts.layout import Source
-from mu_monai.data.manifest import COLUMNS, is_file_label, nearest_names
+from mu_monai.data.manifest import COLUMNS, input_columns, is_file_label, nearest_names
 from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.partition import held_out_subsets
 from mu_monai.data.pseudonyms import hash_ids
@@ -38,7 +38,7 @@ from mu_monai.data.selection import (
     match_cases,
     select_groups,
 )
-from mu_monai.data.split_file import split_content
+from mu_monai.data.split_file import INPUTS, split_content
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import (
     CASE_ID,
@@ -170,7 +170,8 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
         ids = settings.forget
         ids = heed_remarks(ids, known.__contains__) if salt is None else hash_ids(ids, known, salt)
         settings = replace(settings, forget=ids)
-    digests, damaged = digest_files([*manifest[IMAGE].explode(), *manifest[LABEL][is_file_label(manifest[LABEL])]])
+    inputs = input_columns(manifest)
+    digests, damaged = digest_files(_files(manifest, inputs))
     raise_if_any(damaged)
     resolved = resolve_duplicates(manifest, digests, settings.on_duplicates)
     forget = settings.forget
@@ -183,7 +184,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
     report_near_duplicates(near, settings.strict)
     classes = class_names(table)
     _warn_of_missing_classes(table, classes)
-    used = dict.fromkeys([*table[IMAGE].explode(), *table[LABEL][is_file_label(table[LABEL])]])
+    used = dict.fromkeys(_files(table, inputs))
     history = {
         "source": source.path,
         "layout": source.layout,
@@ -196,6 +197,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
         "validation": settings.validation,
         "test": settings.test,
         "classes": classes or list(source.classes) or None,
+        **({INPUTS: inputs} if inputs else {}),
         **({READING: content} if (content := source.reading.content()) else {}),
     }
     copies = {
@@ -208,6 +210,12 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
         **({} if source.salt is None else {"salt": source.salt}),
     }
     return split_content(_records(table), digests={path: digests[path] for path in used}, made=history, found=copies)
+
+
+def _files(table: pd.DataFrame, inputs: Sequence[str]) -> list[str]:
+    """The files of all cases: images, masks, and those of further inputs."""
+    further = [path for column in inputs for path in table[column]]
+    return [*table[IMAGE].explode(), *table[LABEL][is_file_label(table[LABEL])], *further]
 
 
 def _follow_dropped(

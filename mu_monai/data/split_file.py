@@ -28,6 +28,7 @@ from mu_monai.files import file_sha256, read_json, special_problem, write_json
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS
 from mu_monai.runs.stamp import public_provenance
 
+INPUTS = "inputs"  # in the provenance: the columns of further input files
 Cases = dict[str, list[dict[str, Any]]]
 
 
@@ -61,14 +62,20 @@ class Split:
         def case(row: Mapping[str, Any], subset: str) -> dict[str, Any]:
             label = files.get(row[LABEL], row[LABEL])
             image = each_file(row[IMAGE], lambda path: absolute(path, self._folder))
-            return {**row, IMAGE: image, LABEL: label, SUBSET: subset}
+            inputs = {name: absolute(row[name], self._folder) for name in self.inputs}
+            return {**row, **inputs, IMAGE: image, LABEL: label, SUBSET: subset}
 
         return {name: [case(row, name) for row in self.rows[name]] for name in SUBSETS}
+
+    @property
+    def inputs(self) -> list[str]:
+        """The columns of further input files."""
+        return list(self.provenance.content.get(INPUTS, []))
 
     @cached_property
     def cases(self) -> Cases:
         """The cases of each subset with absolute paths, as `load_split` gives them."""
-        columns = (*COLUMNS, SUBSET)
+        columns = (*COLUMNS, *self.inputs, SUBSET)
         return {name: [{key: case[key] for key in columns} for case in part] for name, part in self.located.items()}
 
     @property
@@ -125,7 +132,8 @@ class Split:
     @property
     def _files(self) -> list[str]:
         labels = self.table[LABEL]
-        return list(dict.fromkeys([*self.table[IMAGE].explode(), *labels[is_file_label(labels)]]))
+        further = [path for name in self.inputs for path in self.table[name]]
+        return list(dict.fromkeys([*self.table[IMAGE].explode(), *labels[is_file_label(labels)], *further]))
 
 
 def split_content(
@@ -168,9 +176,11 @@ def write_split(target: str | os.PathLike[str], split: dict[str, Any]) -> Path:
     folder = Path(target).absolute().parent
     digests = split[PROVENANCE]["sha256"]
     short = {path: _relative(path, folder) for path in digests}
+    files = (LABEL, *split[PROVENANCE].get(INPUTS, ()))
     lists = {
         name: [
-            {**case, IMAGE: each_file(case[IMAGE], short.__getitem__), LABEL: short.get(case[LABEL], case[LABEL])}
+            {**case, IMAGE: each_file(case[IMAGE], short.__getitem__)}
+            | {key: short.get(case[key], case[key]) for key in files if key in case}
             for case in split[name]
         ]
         for name in SUBSETS
@@ -216,8 +226,8 @@ def open_split(path: str | os.PathLike[str], *, verify: bool = False, classes: S
 def load_split(path: str | os.PathLike[str], *, verify: bool = False, classes: Sequence[str] | None = None) -> Cases:
     """Read and check a split file, and return its cases.
 
-    Each case has only `image`, `label`, `case_id`, `patient_id` and `subset`: metadata may be missing for some cases,
-    and MONAI's `DataLoader` cannot collate that.
+    Each case has only `image`, `label`, `case_id`, `patient_id`, `subset` and further input files: metadata may be
+    missing for some cases, and MONAI's `DataLoader` cannot collate that.
 
     Args:
         path: the split file.

@@ -123,8 +123,8 @@ def region_scores(
         spacing: the size of a voxel in mm.
 
     Returns:
-        the columns of `class_mask_scores`, but `bce` (nats) instead of `cross_entropy`, and `confidence` is the mean of
-        max(p, 1 - p).
+        the columns of `class_mask_scores`; `cross_entropy` is the binary one, over all voxels of all regions, and
+        `confidence` the mean of max(p, 1 - p).
 
     Example:
         >>> label = torch.zeros(1, 2, 4, 4)
@@ -137,7 +137,7 @@ def region_scores(
     pairs = {name: (probability[:, k] > 0.5, label[:, k] > 0.5) for k, name in enumerate(names)}
     overlaps = {name: _overlap(*pair) for name, pair in pairs.items()}
     scores = {
-        "bce": binary_cross_entropy_with_logits(logits, label.to(logits.dtype)).item(),
+        "cross_entropy": binary_cross_entropy_with_logits(logits, label.to(logits.dtype)).item(),
         DICE: sum(dice for dice, _ in overlaps.values()) / len(overlaps),
         "iou": sum(iou for _, iou in overlaps.values()) / len(overlaps),
         "confidence": torch.maximum(probability, 1 - probability).mean().item(),

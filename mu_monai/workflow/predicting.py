@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from monai.bundle import ConfigParser
 
-from mu_monai.bundle.config import run_config
+from mu_monai.bundle.config import run_config, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
+from mu_monai.data import open_split
+from mu_monai.data.case_files import files_of, image_entry
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.files import whole_folder
-from mu_monai.keys import MODEL_PT
+from mu_monai.keys import MODEL_PT, TEST
 from mu_monai.lock import writes
 from mu_monai.reasons import reason_for, unexpected
 from mu_monai.runs import open_run
@@ -25,8 +28,9 @@ _IMAGES = "dataset"  # MONAI's name for the images of an inference config
 @writes("out")
 def predict(
     run: str | Path,
-    images: Sequence[str | Path],
+    images: Sequence[str | Path] = (),
     *,
+    split: str | Path | None = None,
     out: str | Path,
     device: str | None = None,
     trust: Trust = STRANGER,
@@ -41,6 +45,7 @@ def predict(
     Args:
         run: the folder of a finished run; for an unlearning run, the student predicts.
         images: files, or folders that hold one DICOM series each.
+        split: a `split.json`, to predict its test cases instead: for cases of several files.
         out: the folder to make. Images from several folders keep these folders in it.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         trust: how far the run is trusted.
@@ -52,18 +57,23 @@ def predict(
         InputError: if the run is not finished, images are missing or cannot be read, two would be written to the same
             file, or `out` is not empty.
     """
-    run, out, paths = Path(run), Path(out), [Path(image).absolute() for image in images]
+    run, out = Path(run), Path(out)
+    raise_if_any(["give images or --split, not both"] if images and split else [])
+    entries = [str(Path(image).absolute()) for image in images] if split is None else _test_cases(split)
+    paths = [Path(file) for entry in entries for file in files_of(entry)[:1]]
     bundle = trust.bundle_of(open_run(run, MODEL_PT).record)
     config = LayeredConfig(bundle, "inference")
     known, taken = config.read(), inherited(run, bundle, trust=trust)
     config.lay("run", {key: value for key, value in taken.items() if key in known})
     config.lay("options", common_options(bundle, None, device) | {"weights": str((run / MODEL_PT).resolve())})
-    config.lay("options", {"images": [str(path) for path in paths], "output_dir": str(out)})
+    config.lay("options", {"images": entries, "output_dir": str(out)})
     parser = config.read()
-    places = {"RUN": run, "--out": out, "the bundle": bundle.place}
-    places |= {f"image {number}": path for number, path in enumerate(paths, start=1)}
+    places: dict[str, str | Path | None] = {"RUN": run, "--out": out, "the bundle": bundle.place}
+    files = [file for entry in entries for file in files_of(entry)]
+    places |= {f"image {number}": path for number, path in enumerate(files, start=1)}
     raise_if_any(
         collect(
+            lambda: unknown_ids(known, ("weights", "images", "output_dir"), "predict sets, and"),
             lambda: image_problems(paths),
             lambda: place_problems(places),
             lambda: out_problems(out),
@@ -74,6 +84,14 @@ def predict(
     with whole_folder(out) as folder:
         run_config(config.files, config.overrides | {"output_dir": str(folder)}, _read_all)
     return out
+
+
+def _test_cases(split: str | Path) -> list[Any]:
+    """The images of a split's test cases, as far as they are files: one or several each, and further inputs."""
+    opened = open_split(split)
+    if not opened.cases[TEST]:
+        raise InputError(f"'{split}' has no test cases; give images instead")
+    return [image_entry(case, opened.inputs) for case in opened.cases[TEST]]
 
 
 def _read_all(parser: ConfigParser) -> None:

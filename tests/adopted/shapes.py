@@ -39,7 +39,7 @@ class Shape:
     inferer: dict[str, Any] = field(default_factory=lambda: {"_target_": "SimpleInferer"})
     inputs: Sequence[str] = ("image",)
     form: str = "json"
-    listed: str = "globs"
+    listed: str = "list"
     scripts: str | None = None
     container: Callable[[dict[str, Any]], Any] = dict
     output: str = ".nii.gz"
@@ -177,6 +177,7 @@ SHAPES = {
         answer=[*SOFTMAX, ARGMAX],
         classes=["background", "spleen"],
         inferer=WINDOWS,
+        listed="globs",
     ),
     "mr_two_classes": Shape(
         write=lambda *args: volume(*args, regions=2),
@@ -309,11 +310,11 @@ def make_bundle(name: str, folder: Path) -> Path:
         (bundle / "scripts").mkdir()
         (bundle / "scripts" / "__init__.py").touch()
         (bundle / "scripts" / "networks.py").write_text(shape.scripts)
-    configs = {"train": _train(shape, entries, folder), "inference": _inference(shape)}
+    configs = {"train": _train(shape), "inference": _inference(shape)}
     for config, content in configs.items():
         text = json.dumps(content, indent=2) if shape.form == "json" else yaml.safe_dump(content, sort_keys=False)
         (bundle / "configs" / f"{config}.{shape.form}").write_text(text)
-    if shape.listed == "folds":
+    if shape.listed != "globs":
         (bundle / "datalist.json").write_text(json.dumps([e | {"fold": n // 10} for n, e in enumerate(entries)]))
     (bundle / "configs" / "metadata.json").write_text(json.dumps(_metadata(shape), indent=2))
     (bundle / "LICENSE").write_text("a license")
@@ -338,13 +339,14 @@ def _weights(shape: Shape, bundle: Path) -> dict[str, torch.Tensor]:
         sys.path.remove(str(bundle))
 
 
-def _train(shape: Shape, entries: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+def _train(shape: Shape) -> dict[str, Any]:
     keys = [*shape.inputs, *(["label"] if shape.label_is_file else [])]
     steps = shape.steps([*shape.inputs, "label"]) if not shape.label_is_file else shape.steps(keys)
     lists = {"training": f"$@entries[:{CASES - 4}]", "validation": f"$@entries[{CASES - 4}:]"}
-    content: Any = entries
+    content = "$json.load(open(@bundle_root + '/datalist.json'))"
+    if shape.listed == "globs":
+        content = "$[{'image': i, 'label': l} for i, l in zip(@files['images'], @files['labels'])]"
     if shape.listed == "folds":
-        content = "$json.load(open(@bundle_root + '/datalist.json'))"
         lists = {
             name: f"$[e for e in @entries if (e['fold'] {sign} 1)]"
             for name, sign in (("training", "!="), ("validation", "=="))
@@ -354,11 +356,12 @@ def _train(shape: Shape, entries: list[dict[str, Any]], folder: Path) -> dict[st
         "transforms": [*shape.answer, *([_one_hot(shape)] if ARGMAX in shape.answer else [])],
     }
     return {
-        "imports": ["$import json", "$import os"],
+        "imports": ["$import glob", "$import json", "$import os"],
         "bundle_root": ".",
         "dataset_dir": "/nowhere",
         "num_classes": len(shape.classes),
         "output_dir": "$@bundle_root + '/eval'",
+        "files": "$dict((name, sorted(glob.glob(@dataset_dir + '/' + name + '/*'))) for name in ('images', 'labels'))",
         "entries": content,
         "epochs": 2,
         "device": DEVICE,

@@ -48,8 +48,7 @@ class _Common:
         self.training = _for_runs(take(parts.training), parts)
         self.inferer = take(parts.inferer) or _SIMPLE
         classification = parts.task == CLASSIFICATION
-        columns = f", columns={parts.columns}" if parts.columns else ""
-        cases = f"mu_monai.data.load_split(@split{columns})"
+        cases = "mu_monai.data.load_split(@split)"
         self.values: dict[str, Any] = {
             "imports": _imports(config, evaluation),
             "bundle_name": parts.folder.name,

@@ -125,13 +125,14 @@ def _write_metadata(file: Path, record: RunRecord) -> None:
     write_json(file, {**metadata, "version": raised, "changelog": changelog, "unlearning": block})
 
 
-def answers_alike(folder: Path, bundle: Bundle, image: Path | None, weights: Path) -> str:
+def answers_alike(folder: Path, bundle: Bundle, image: Any, weights: Path) -> str:
     """Run the bundle's own inference on a case, and compare its files with what `predict` writes, byte by byte.
 
     Args:
         folder: the released bundle.
         bundle: the adopted bundle, whose made configs `predict` runs.
-        image: a case that was not forgotten; None if there is none to try.
+        image: a case that was not forgotten: a file, several, or a mapping with further inputs; None if there is none
+            to try.
         weights: the student's weights.
 
     Raises:
@@ -146,7 +147,7 @@ def answers_alike(folder: Path, bundle: Bundle, image: Path | None, weights: Pat
             make_importable(folder)
             run_config([str(file)], _on_one_case(SourceConfig(folder, file), folder, image, own))
             make_importable(bundle.place)
-            options = {"images": [str(image)], "output_dir": str(made), "weights": str(weights)}
+            options = {"images": [image], "output_dir": str(made), "weights": str(weights)}
             run_config(bundle.files("inference"), {"bundle_root": str(bundle.place), **options})
         except RuntimeError as error:
             raise InputError(
@@ -171,7 +172,7 @@ def _written(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def _on_one_case(config: SourceConfig, folder: Path, image: Path, out: Path) -> dict[str, Any]:
+def _on_one_case(config: SourceConfig, folder: Path, image: Any, out: Path) -> dict[str, Any]:
     """Overrides that let a bundle's own inference config predict one image."""
     evaluator = config.get(config.components(EVALUATOR)[0])
     loader, loading = config.argument(evaluator, "val_data_loader")
@@ -179,7 +180,7 @@ def _on_one_case(config: SourceConfig, folder: Path, image: Path, out: Path) -> 
     overrides: dict[str, Any] = {"bundle_root": str(folder)}
     if dataset is None or loading is None:
         raise InputError("nothing is released: the data set of the bundle's inference config has no id; give it one")
-    overrides[f"{dataset}::data"] = [{IMAGE: str(image)}]
+    overrides[f"{dataset}::data"] = [image if isinstance(image, Mapping) else {IMAGE: image}]
     overrides[f"{loading}::num_workers"] = 0
     return overrides | {place: str(out) for place in _output_places(config)}
 

@@ -22,13 +22,13 @@ from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import built_network, run_config
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
-from mu_monai.data import load_split, read_split
+from mu_monai.data import read_split
+from mu_monai.data.case_files import files_of, image_entry
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.files import file_sha256, read_json, whole_folder, write_json
 from mu_monai.keys import (
     ADAPTER_DIR,
     CONFIG_JSON,
-    IMAGE,
     MILESTONES_DIR,
     MODEL_PT,
     RETAIN,
@@ -211,7 +211,7 @@ def _answers(folder: Path, record: RunRecord) -> str:
         return "it was loaded, but predicted no case: the split or its images were moved"
     with tempfile.TemporaryDirectory() as place:
         try:
-            run_config([str(config)], {"bundle_root": str(folder), "images": [str(image)], "output_dir": place})
+            run_config([str(config)], {"bundle_root": str(folder), "images": [image], "output_dir": place})
         except RuntimeError as error:
             raise InputError(f"nothing is released: the bundle cannot predict a case of its split ({error})") from error
         if not any(path.is_file() for path in Path(place).rglob("*")):
@@ -219,13 +219,18 @@ def _answers(folder: Path, record: RunRecord) -> str:
     return "it was loaded, and predicted a case of its split"
 
 
-def _known_image(record: RunRecord) -> Path | None:
+def _known_image(record: RunRecord) -> Any:
     """An image of a case that was not forgotten, to test with; None if none exists that a config can name."""
-    split = Path(record.split.file)
-    cases = load_split(split) if split.is_file() else {}
-    images = [case[IMAGE] for subset in (TEST, VALIDATION, RETAIN) for case in cases.get(subset, [])]
-    single = (Path(image) for image in images if isinstance(image, str))
-    return next((image for image in single if image.exists() and not place_problems({"image": image})), None)
+    if not Path(record.split.file).is_file():
+        return None
+    split = read_split(record.split.file)
+    entries = [image_entry(case, split.inputs) for subset in (TEST, VALIDATION, RETAIN) for case in split.cases[subset]]
+    return next((entry for entry in entries if _can_be_named(files_of(entry))), None)
+
+
+def _can_be_named(files: Sequence[str]) -> bool:
+    """Whether files are there, and a config can name them."""
+    return all(Path(file).exists() and not place_problems({"image": file}) for file in files)
 
 
 def _proof(teacher: State, released: State, files: Mapping[str, str], told: Sequence[str]) -> dict[str, Any]:
