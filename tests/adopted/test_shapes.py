@@ -20,7 +20,7 @@ METHODS = {"shrink-and-restore": ["epoch_length=2"], "erase-to-retain": ["networ
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_bundle_goes_from_its_lists_to_its_release(name, tmp_path, caplog):
-    """Every verb takes the untouched bundle; what comes back differs in weights and metadata alone, and predicts alike."""
+    """Every verb takes the untouched bundle; the release differs in weights and metadata alone, and predicts alike."""
     caplog.set_level(logging.ERROR)
     bundle = make_bundle(name, tmp_path)
     before = {path: path.read_bytes() for path in sorted(bundle.rglob("*")) if path.is_file()}
@@ -91,13 +91,22 @@ def test_monais_own_command_runs_the_released_bundle(tmp_path):
     bundle = make_bundle("list_with_folds", tmp_path)
     split, run, trust = tmp_path / "split.json", tmp_path / "run", Trust(bundle=bundle)
     workflow.split(tmp_path / "data", out=split, from_bundle=bundle, forget=workflow.ForgetChoice(fraction=0.3))
-    workflow.unlearn(bundle, split=split, teacher=None, out=run, settings=["max_epochs=1", "epoch_length=2"], quiet=True)
+    workflow.unlearn(
+        bundle, split=split, teacher=None, out=run, settings=["max_epochs=1", "epoch_length=2"], quiet=True
+    )
     workflow.release(run, out=tmp_path / "released", trust=trust)
     predicted = workflow.predict(run, split=split, out=tmp_path / "predicted", trust=trust)
     released = tmp_path / "released" / bundle.name
     images = [case["image"] for case in read_json(split)["test"]]
     files = [str((tmp_path / image).resolve()) for image in images]
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(released / "configs" / "inference.json")]
+    command = [
+        sys.executable,
+        "-m",
+        "monai.bundle",
+        "run",
+        "--config_file",
+        str(released / "configs" / "inference.json"),
+    ]
     options = ["--bundle_root", str(released), "--datalist", str(files), "--output_dir", str(tmp_path / "theirs")]
     subprocess.run([*command, *options], check=True, capture_output=True, cwd=tmp_path)
     names = {path.name: path.read_bytes() for path in predicted.rglob("*") if path.is_file()}

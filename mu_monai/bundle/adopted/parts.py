@@ -123,7 +123,7 @@ def _loop_problems(trainer: Mapping[str, Any]) -> Iterator[str]:
     for name in _OWN_LOOPS:
         if trainer.get(name) is not None:
             yield (
-                f"its trainer has a {name} of its own ({trainer[name]!r:.60}), so what an iteration does is not known; "
+                f"its trainer has its own {name} ({trainer[name]!r:.60}), so what an iteration does is not known; "
                 "only trainers with MONAI's iteration can be adopted"
             )
 

@@ -1,0 +1,179 @@
+"""Parts are found through the engines, and what cannot be adopted is refused with the reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mu_monai.bundle import open_bundle
+from mu_monai.bundle.adopted.extract import Extract
+from mu_monai.bundle.adopted.generate import adopted_configs
+from mu_monai.bundle.adopted.parts import find_parts
+from mu_monai.bundle.adopted.source import SourceConfig
+from mu_monai.errors import InputError
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    """A small training config, in which some ids are replaced; `None` removes one."""
+    load = [{"_target_": "LoadImaged", "keys": ["image", "label"]}]
+    made: dict[str, Any] = {
+        "bundle_root": ".",
+        "device": "$torch.device('cpu')",
+        "the_net": {"_target_": "UNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 2, "channels": [2, 4]}
+        | {"strides": [2]},
+        "net": "$@the_net.to(@device)",
+        "lossfn": {"_target_": "DiceCELoss", "to_onehot_y": True, "softmax": True},
+        "opt": {"_target_": "torch.optim.Adam", "params": "$@net.parameters()", "lr": 0.01},
+        "steps": load,
+        "training": {
+            "_target_": "SupervisedTrainer",
+            "device": "@device",
+            "max_epochs": 7,
+            "train_data_loader": "@loader",
+            "network": "@net",
+            "optimizer": "@opt",
+            "loss_function": "@lossfn",
+        },
+        "loader": {"_target_": "DataLoader", "dataset": "@cases", "batch_size": "$2 + 1"},
+        "cases": {"_target_": "Dataset", "data": [], "transform": {"_target_": "Compose", "transforms": "@steps"}},
+        "checking": {
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": {"_target_": "DataLoader", "dataset": "@cases"},
+            "network": "@net",
+        },
+    }
+    return {key: value for key, value in (made | changes).items() if value is not None}
+
+
+def bundle_of(folder: Path, train: dict[str, Any] | None, **others: Any) -> Path:
+    configs = folder / "somebodys" / "configs"
+    configs.mkdir(parents=True)
+    for name, content in {"train": train, "metadata": {"version": "1.0.0"}, **others}.items():
+        if content is not None:
+            (configs / f"{name}.json").write_text(json.dumps(content))
+    return configs.parent
+
+
+def test_parts_are_found_under_any_id(tmp_path):
+    parts = find_parts(bundle_of(tmp_path, config()))
+    assert parts.found["network"] == "net"
+    assert parts.network["_target_"] == "UNet"
+    assert parts.numbers == {"max_epochs": 7, "batch_size": 3, "learning_rate": 0.01, "cache_rate": 0.0}
+    assert (parts.task, parts.softmax, parts.one_hot) == ("segmentation", True, False)
+
+
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [
+        ("$@the_net.to(@device)", "UNet"),
+        ("$torch.nn.DataParallel(@the_net.to(@device))", "UNet"),
+        ("@the_net", "UNet"),
+        ({"_target_": "BasicUNet", "spatial_dims": 2}, "BasicUNet"),
+    ],
+)
+def test_the_network_is_followed_to_its_definition(network, name, tmp_path):
+    assert find_parts(bundle_of(tmp_path, config(net=network))).network["_target_"] == name
+
+
+@pytest.mark.parametrize(
+    ("loss", "softmax", "one_hot"),
+    [
+        ({"_target_": "DiceLoss", "sigmoid": True}, False, False),
+        ({"_target_": "DiceLoss", "softmax": True}, True, True),
+        ({"_target_": "monai.losses.DiceFocalLoss", "softmax": True, "to_onehot_y": True}, True, False),
+        ({"_target_": "torch.nn.CrossEntropyLoss"}, True, False),
+        ({"_target_": "torch.nn.BCEWithLogitsLoss"}, False, False),
+        ({"_target_": "FocalLoss", "use_softmax": "$1 == 1", "to_onehot_y": True}, True, False),
+        ({"_target_": "DeepSupervisionLoss", "loss": {"_target_": "DiceLoss", "sigmoid": True}}, False, False),
+        ({"_target_": "torch.nn.MSELoss"}, None, False),
+    ],
+)
+def test_the_activation_is_that_of_the_loss(loss, softmax, one_hot, tmp_path):
+    parts = find_parts(bundle_of(tmp_path, config(lossfn=loss)))
+    assert (parts.softmax, parts.one_hot) == (softmax, one_hot)
+    assert ("softmax or of a sigmoid is not known" in " ".join(parts.notes)) == (softmax is None)
+
+
+def test_a_loss_that_says_nothing_is_helped_by_the_postprocessing(tmp_path):
+    post = [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}]
+    parts = find_parts(bundle_of(tmp_path, config(lossfn={"_target_": "torch.nn.MSELoss"}, post=post)))
+    assert parts.softmax is False
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"training": {"_target_": "scripts.trainer.DetectionTrainer"}},
+            "its trainer is scripts.trainer.DetectionTrainer",
+        ),
+        ({"training": None}, "no part of its train config is a trainer"),
+        ({"second": {"_target_": "SupervisedTrainer"}}, "it has 2 trainers (training, second)"),
+        ({"training": config()["training"] | {"prepare_batch": "@mine"}}, "its own prepare_batch ('@mine')"),
+        ({"training": config()["training"] | {"iteration_update": "$f"}}, "its own iteration_update"),
+        ({"net": None}, "its trainer names no network"),
+        ({"cases": "$some.code()"}, "train_data_loader does not lead to a transform"),
+        ({"steps": [{"_target_": "ScaleIntensityd", "keys": "image"}]}, "no step of its transforms reads a file"),
+        ({"checking": None}, "it has no SupervisedEvaluator"),
+        ({"post": [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}]}, "its loss is of a softmax and its"),
+    ],
+)
+def test_what_cannot_be_adopted_is_refused_with_the_reason(changes, reason, tmp_path):
+    with pytest.raises(InputError) as refusal:
+        find_parts(bundle_of(tmp_path, config(**changes)))
+    assert reason in str(refusal.value)
+    assert "cannot be adopted" in str(refusal.value)
+
+
+def test_a_bundle_without_training_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no config named train"):
+        open_bundle(bundle_of(tmp_path, None, inference={}))
+
+
+def test_several_reasons_come_at_once(tmp_path):
+    with pytest.raises(InputError) as refusal:
+        find_parts(bundle_of(tmp_path, config(net=None, checking=None)))
+    assert len(refusal.value.problems) == 2
+
+
+def test_an_evaluator_of_its_own_config_is_found(tmp_path):
+    checking = config()["checking"]
+    folder = bundle_of(tmp_path, config(checking=None), evaluate={"the_evaluator": checking})
+    assert find_parts(folder).transform["_target_"] == "Compose"
+
+
+def test_adopting_executes_nothing_but_numbers(tmp_path):
+    """Data lists, scripts and postprocessing stay unread until a verb needs them."""
+    told = tmp_path / "told"
+    code = f"$open({str(told)!r}, 'w').close()"
+    folder = bundle_of(tmp_path, config(cases=config()["cases"] | {"data": code}, initialize=[code], run=[code]))
+    adopted_configs(find_parts(folder))
+    assert not told.exists()
+
+
+def test_a_network_that_fetches_weights_does_so_only_where_it_is_trained(tmp_path):
+    net = {"_target_": "FlexibleUNet", "in_channels": 3, "out_channels": 2, "backbone": "resnet18", "pretrained": True}
+    configs = adopted_configs(find_parts(bundle_of(tmp_path, config(the_net=net))))
+    assert configs["train"]["first_network"]["pretrained"] is True
+    assert configs["train"]["network"] == "$@first_network.to(@device)"
+    assert all(configs[name]["network_def"]["pretrained"] is False for name in ("train", "unlearn", "evaluate"))
+
+
+def test_what_parts_refer_to_comes_along_under_one_id(tmp_path):
+    folder = bundle_of(tmp_path, {"rate": "@base", "base": "$3", "other": 1, "steps": {"a": [{"k": "@base"}]}})
+    extract = Extract(SourceConfig(folder, folder / "configs" / "train.json"), "source", {"root": "bundle_root"})
+    assert extract.take("$@rate * 2 + len(@root)") == "$@source::rate * 2 + len(@bundle_root)"
+    assert extract.take("@steps::a::0::k") == "@source::steps::a::0::k"
+    assert extract.take("mail@example.org") == "mail@example.org"
+    assert extract.kept == {"rate": "@source::base", "base": "$3", "steps": {"a": [{"k": "@source::base"}]}}
+
+
+def test_references_in_a_circle_end(tmp_path):
+    folder = bundle_of(tmp_path, {"a": "@b", "b": "@a"})
+    extract = Extract(SourceConfig(folder, folder / "configs" / "train.json"), "source", {})
+    assert extract.take("@a") == "@source::a"
+    assert sorted(extract.kept) == ["a", "b"]
