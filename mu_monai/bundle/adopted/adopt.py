@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import shutil
 import tempfile
 from functools import cache
@@ -12,6 +13,8 @@ from mu_monai.bundle.adopted.generate import adopted_configs
 from mu_monai.bundle.adopted.parts import Parts, find_parts
 from mu_monai.bundle.adopted.source import make_importable
 from mu_monai.files import write_json
+
+logger = logging.getLogger(__name__)
 
 
 def adopt(folder: Path, target: Path) -> Parts:
@@ -26,6 +29,8 @@ def adopt(folder: Path, target: Path) -> Parts:
     """
     make_importable(folder)
     parts = find_parts(folder)
+    for note in parts.notes:
+        logger.info("bundle '%s': %s", folder.name, note)
     for name, content in adopted_configs(parts).items():
         write_json(target / "configs" / f"{name}.json", content)
     return parts

@@ -1,0 +1,201 @@
+"""A bundle of anybody's under each verb: what is told, what is refused, and what changes nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import torch
+
+from adopted.shapes import make_bundle
+from mu_monai import workflow
+from mu_monai.bundle.trust import Trust
+from mu_monai.errors import InputError
+from mu_monai.files import read_json
+from mu_monai.runs import open_run
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A bundle of pictures, and a split of its lists."""
+    folder = tmp_path_factory.mktemp("adopted")
+    bundle = make_bundle("rgb_with_focal_loss", folder)
+    workflow.split(folder / "data", out=folder / "split.json", from_bundle=bundle, forget=_third())
+    return bundle, folder / "split.json"
+
+
+@pytest.fixture
+def copied(made, tmp_path):
+    """The bundle, to be changed, and a way to change one of its configs."""
+    import shutil
+
+    bundle = tmp_path / made[0].name
+    shutil.copytree(made[0], bundle)
+
+    def change(name="train", **ids):
+        file = bundle / "configs" / f"{name}.json"
+        content = json.loads(file.read_text())
+        for key, value in ids.items():
+            place = content
+            *parents, last = key.split("__")
+            for parent in parents:
+                place = place[parent]
+            place[last] = value
+        file.write_text(json.dumps(content))
+        return bundle
+
+    return change
+
+
+def _third():
+    return workflow.ForgetChoice(fraction=0.3)
+
+
+def test_inspect_says_what_was_understood_and_tries_a_case(made):
+    told = "\n".join(workflow.inspect_bundle(made[0], split=made[1]))
+    for text in ("UNet [network]", "DiceFocalLoss [lossfn]", "activation softmax", "background, tool"):
+        assert text in told
+    assert "(3, 32, 32)" in told
+    assert "dice" in told
+
+
+def test_show_code_executes_nothing(copied, tmp_path):
+    told = tmp_path / "told"
+    bundle = copied(num_classes=f"$open({str(told)!r}, 'w')", entries="$os.listdir('/')")
+    lines = workflow.code_of(bundle)
+    assert any("os.listdir('/')" in line for line in lines)
+    assert not told.exists()
+
+
+def test_show_code_names_foreign_components_and_modules(tmp_path):
+    bundle = make_bundle("network_of_its_own", tmp_path)
+    lines = workflow.code_of(bundle)
+    assert "train.json: net calls scripts.networks.TwoLayers" in lines
+    assert "module scripts/networks.py" in lines
+
+
+def test_the_configs_can_be_read(made, tmp_path):
+    out = workflow.adopt_bundle(made[0], out=tmp_path / "configs")
+    names = sorted(path.name for path in (out / "configs").iterdir())
+    assert names == ["evaluate.json", "inference.json", "metadata.json", "train.json", "unlearn.json"]
+    assert read_json(out / "configs" / "train.json")["network_def"]["_target_"] == "UNet"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"train__random_transforms": [{"_target_": "RandZoomd", "keys": "image", "max": 2}]}, "RandZoomd"),
+        (
+            {"train__random_transforms": [{"_target_": "Lambdad", "keys": "image", "func": "$lambda x: 1 / 0"}]},
+            "Lambdad",
+        ),
+        ({"net__in_channels": 1}, "to have 1 channels, but got 3 channels"),
+        ({"net__channels": [2]}, "the network cannot be built"),
+        ({"lossfn": {"_target_": "torch.nn.MSELoss"}, "train__postprocessing": None}, "give --set softmax=true"),
+        ({"train__deterministic_transforms": [{"_target_": "LoadImaged", "keys": ["image", "label"]}]}, "channels"),
+    ],
+    ids=str,
+)
+def test_a_bundle_that_fails_on_a_case_is_refused_before_anything_starts(changes, reason, copied, made, tmp_path):
+    bundle = copied(**changes)
+    if "lossfn" in changes:
+        copied("inference", postprocessing={"_target_": "Compose", "transforms": []})
+    with pytest.raises(InputError) as refusal:
+        workflow.train(bundle, split=made[1], out=tmp_path / "run", quiet=True)
+    assert reason in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_augmentation_in_the_evaluator_is_refused(copied, made, tmp_path):
+    steps = json.loads((made[0] / "configs" / "train.json").read_text())["train"]["deterministic_transforms"]
+    noise = {"_target_": "RandGaussianNoised", "keys": "image", "prob": 1.0}
+    bundle = copied(train__deterministic_transforms=[*steps, noise])
+    with pytest.raises(InputError, match="gives another image each time"):
+        workflow.train(bundle, split=made[1], out=tmp_path / "run", quiet=True)
+
+
+def test_the_share_is_of_the_training_that_the_config_says(made, tmp_path):
+    run = workflow.unlearn(
+        made[0], split=made[1], teacher=None, out=tmp_path / "run", method="retain-fine-tuning", quiet=True,
+        settings=["max_epochs=1", "epoch_length=1", "batch_size=2"],
+    )  # fmt: skip
+    cost = open_run(run).record.cost
+    assert cost.share == pytest.approx(cost.passes / (3 * 2 * 10))  # forward and backward, 2 epochs of 10 cases
+    assert open_run(run).record.method.name == "RetainFineTuning"
+
+
+def test_a_budget_is_kept_without_a_run_of_the_teacher(made, tmp_path):
+    run = workflow.unlearn(made[0], split=made[1], teacher=None, out=tmp_path / "run", budget=0.5, quiet=True)
+    assert open_run(run).record.cost.share <= 0.5
+    assert open_run(run).record.method.name == "ShrinkAndRestore"
+
+
+def test_a_run_of_a_foreign_bundle_needs_it_named(made, tmp_path):
+    run = workflow.train(made[0], split=made[1], out=tmp_path / "run", settings=["max_epochs=1"], quiet=True)
+    with pytest.raises(InputError, match="--bundle"):
+        workflow.evaluate(run)
+    workflow.evaluate(run, trust=Trust(bundle=made[0]))
+
+
+def test_a_bundle_without_inference_does_not_predict(copied, made, tmp_path):
+    bundle = copied()
+    (bundle / "configs" / "inference.json").unlink()
+    run = workflow.train(bundle, split=made[1], out=tmp_path / "run", settings=["max_epochs=1"], quiet=True)
+    with pytest.raises(InputError, match="no inference config"):
+        workflow.predict(run, split=made[1], out=tmp_path / "predicted", trust=Trust(bundle=bundle))
+
+
+@pytest.fixture(scope="module")
+def unlearned(made, tmp_path_factory):
+    run = tmp_path_factory.mktemp("unlearned") / "run"
+    return workflow.unlearn(
+        made[0], split=made[1], teacher=None, out=run, settings=["max_epochs=1", "epoch_length=2"], quiet=True
+    )
+
+
+def test_an_inference_that_answers_otherwise_is_not_released(copied, unlearned, tmp_path):
+    """What the recipient gets must be what was measured."""
+    bundle = copied("inference", initialize=["$@checkpointloader(@evaluator)", "$@net_changed"])
+    copied("inference", net_changed="$[setattr(p, 'data', p.data * 2) for p in @network.parameters()] and None")
+    with pytest.raises(InputError, match="its own inference config and mu-monai predict differ"):
+        workflow.release(unlearned, out=tmp_path / "released", trust=Trust(bundle=bundle))
+    assert not (tmp_path / "released").exists()
+
+
+@pytest.mark.parametrize("name", ["models/model.ts", "models/other.pth", "model.onnx", "cache/a.pt", "eval/log.txt"])
+def test_what_may_hold_the_forgotten_is_left_out(name, copied, unlearned, tmp_path):
+    bundle = copied()
+    (bundle / name).parent.mkdir(exist_ok=True)
+    (bundle / name).write_bytes(b"x")
+    workflow.release(unlearned, out=tmp_path / "released", trust=Trust(bundle=bundle))
+    assert not (tmp_path / "released" / bundle.name / name).exists()
+    told = " ".join(read_json(tmp_path / "released" / "release.json")["told"])
+    assert name in told
+    assert ("ckpt_export" in told) == name.endswith((".ts", ".onnx"))
+
+
+def test_a_config_that_names_a_case_is_not_released(copied, unlearned, tmp_path):
+    bundle = copied(example="frame_03")
+    with pytest.raises(InputError, match=r"'configs/train.json' of the bundle names 'frame_03'"):
+        workflow.release(unlearned, out=tmp_path / "released", trust=Trust(bundle=bundle))
+
+
+def test_a_link_is_not_followed_into_a_release(copied, unlearned, tmp_path):
+    bundle = copied()
+    (tmp_path / "elsewhere.md").write_text("secret")
+    (bundle / "docs" / "more.md").symlink_to(tmp_path / "elsewhere.md")
+    with pytest.raises(InputError, match="is a link"):
+        workflow.release(unlearned, out=tmp_path / "released", trust=Trust(bundle=bundle))
+
+
+def test_two_bundles_with_modules_of_one_name_do_not_mix(tmp_path, caplog):
+    caplog.set_level(logging.ERROR)
+    first, second = make_bundle("network_of_its_own", tmp_path / "a"), make_bundle("network_of_its_own", tmp_path / "b")
+    code = second / "scripts" / "networks.py"
+    code.write_text(code.read_text().replace("3d(4, ", "3d(6, ").replace("3d(1, 4,", "3d(1, 6,"))
+    for number, (bundle, channels) in enumerate([(first, 4), (second, 6), (first, 4)]):
+        split, run = tmp_path / f"{number}.json", tmp_path / f"run-{number}"
+        workflow.split(bundle.parent / "data", out=split, from_bundle=bundle, forget=_third())
+        workflow.train(bundle, split=split, out=run, settings=["max_epochs=1"], quiet=True)
+        assert len(torch.load(run / "model.pt", weights_only=True)["first.bias"]) == channels
