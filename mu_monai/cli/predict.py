@@ -31,5 +31,5 @@ def predict(
     """
     from mu_monai import workflow
 
-    folder = workflow.predict(run, images or [], split=split, out=out, device=device, trust=trust(bundle, trust_config))
+    folder = workflow.predict(run, images, split=split, out=out, device=device, trust=trust(bundle, trust_config))
     show(f"predictions: {folder}")

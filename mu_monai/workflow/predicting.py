@@ -28,7 +28,7 @@ _IMAGES = "dataset"  # MONAI's name for the images of an inference config
 @writes("out")
 def predict(
     run: str | Path,
-    images: Sequence[str | Path] = (),
+    images: Sequence[str | Path] | None = None,
     *,
     split: str | Path | None = None,
     out: str | Path,
@@ -59,7 +59,7 @@ def predict(
     """
     run, out = Path(run), Path(out)
     raise_if_any(["give images or --split, not both"] if images and split else [])
-    entries = [str(Path(image).absolute()) for image in images] if split is None else _test_cases(split)
+    entries = _test_cases(split) if split is not None else [str(Path(image).absolute()) for image in images or ()]
     paths = [Path(file) for entry in entries for file in files_of(entry)[:1]]
     bundle = trust.bundle_of(open_run(run, MODEL_PT).record)
     config = LayeredConfig(bundle, "inference")

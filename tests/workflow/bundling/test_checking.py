@@ -229,7 +229,7 @@ def test_twins_that_are_not_equal_are_named(bundle, name, change):
     else:
         place.unlink()
     if (name, change) == ("metadata.json", "gone from configs"):
-        with pytest.raises(InputError, match=r"is neither a folder with configs/metadata\.json"):
+        with pytest.raises(InputError, match=r"'configs/metadata\.json' is missing"):
             workflow.check_bundle(bundle)
     else:
         assert [text for text in problems(bundle) if text.startswith(f"'{name}' and 'configs/{name}' differ")]
