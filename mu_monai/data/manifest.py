@@ -247,7 +247,7 @@ def _check_files(
         return [images[number] for number in part], labels.iloc[part].tolist(), [rows[number] for number in part]
 
     of_pictures, reading = check_pictures(*files(pictures), reading=reading)
-    of_volumes, values = check_volumes(*files(volumes), label_map=reading.label_map)
+    of_volumes, values = check_volumes(*files(volumes), label_map=reading.label_map, channels=own_labels)
     problems = {**dict(zip(pictures, of_pictures, strict=True)), **dict(zip(volumes, of_volumes, strict=True))}
     found = [f"{row}: {problem}" for number, row in enumerate(rows) for problem in problems[number]]
     return found or value_problems(values, classes, reading.label_map), reading

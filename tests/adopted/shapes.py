@@ -64,6 +64,15 @@ def volume(folder: Path, number: int, rng: np.random.Generator, regions: int = 1
     return {"image": images[0] if channels == 1 else images, "label": str(path)}
 
 
+def channels_in_one_file(folder: Path, number: int, rng: np.random.Generator) -> dict[str, Any]:
+    """A volume whose two channels are the fourth dimension of one file."""
+    entry = volume(folder, number, rng, channels=2)
+    parts = [nib.load(path) for path in entry["image"]]
+    path = folder / "images" / f"case_{number:02}.nii.gz"
+    nib.save(nib.Nifti1Image(np.stack([part.get_fdata() for part in parts], axis=-1), parts[0].affine), path)
+    return entry | {"image": str(path)}
+
+
 def picture(folder: Path, number: int, rng: np.random.Generator, size: int = 32) -> dict[str, Any]:
     """A photograph with a bright square, and its mask of 0 and 255."""
     pixels, mask = rng.integers(0, 120, (size, size, 3)), np.zeros((size, size), np.uint8)
@@ -286,6 +295,14 @@ SHAPES = {
         answer=[*SOFTMAX, ARGMAX],
         classes=["background", "kidney"],
         inputs=("image", "vein"),
+    ),
+    "channels_in_one_file": Shape(
+        write=channels_in_one_file,
+        steps=_volumes,
+        network=UNET | {"spatial_dims": 3, "in_channels": 2, "out_channels": 2},
+        loss=DICE_CE,
+        answer=[*SOFTMAX, ARGMAX],
+        classes=["background", "lesion"],
     ),
     "list_with_folds": Shape(
         write=volume,

@@ -25,6 +25,7 @@ from mu_monai.planes import NORMALS, cut
 
 CASES = 5
 _PLANE = "axial"
+_DIMENSIONS = 3
 _SHOWN = 12  # label values
 _MOST = 255  # classes with numbers of their own in a thumbnail
 
@@ -94,8 +95,8 @@ def _picture(path: str, label: str, provenance: Provenance) -> _Read:
 
 
 def _volume(path: str, label: str, provenance: Provenance) -> _Read:
-    image = read_volume(path)
-    values, affine = _to_ras(image.values, image.affine)
+    image = read_volume(path, channels=True)
+    values, affine = _to_ras(image.values if image.values.ndim == _DIMENSIONS else image.values[..., 0], image.affine)
     shape, spacing = extent(image.values.shape), spacing_in_words(voxel_spacing(image.affine))
     words = f"{shape} voxels of {spacing}, {image.values.dtype}, values {values.min():g} to {values.max():g}"
     outlined, told, position = None, "is the name of a class", values.shape[NORMALS[_PLANE]] // 2

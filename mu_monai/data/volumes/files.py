@@ -34,6 +34,7 @@ from mu_monai.files import special_problem
 _log = logging.getLogger(__name__)
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz", *MetaImage.valid_exts, *Nrrd.valid_exts)
+_WITH_CHANNELS, _MOST_CHANNELS = 4, 16  # dimensions; more are time points
 _AT_ONCE = 2  # volumes in memory; reading one of 512x512x200 voxels takes up to 600 MB
 _ANISOTROPIC = 5  # largest over smallest spacing
 _FAR = 100  # times the median of all volumes
@@ -89,6 +90,8 @@ def check_volumes(
     labels: Sequence[str],
     names: Sequence[str],
     label_map: Mapping[int, int] | None = None,
+    *,
+    channels: bool = False,
 ) -> tuple[list[list[str]], list[list[float]]]:
     """Check volumes and their labels, each read once; remarks on usable ones are logged, once per kind.
 
@@ -97,12 +100,14 @@ def check_volumes(
         labels: a NIfTI file for each image, or empty text if the label is not a file.
         names: the name of each in the log.
         label_map: the class of each value of the labels; None if they are classes already.
+        channels: whether an image may have channels as its fourth dimension, because the transforms that read it are
+            those of a bundle that was trained so.
 
     Returns:
         the problems of each volume, and the values of each label.
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        findings = list(pool.map(lambda image, label: _check(image, label, label_map), images, labels))
+        findings = list(pool.map(lambda image, label: _check(image, label, label_map, channels), images, labels))
     _mark_far(findings)
     for kind, sentence in _REMARKS.items():
         marked = [
@@ -113,14 +118,14 @@ def check_volumes(
     return [each.problems for each in findings], [each.values for each in findings]
 
 
-def _check(images: Sequence[str], label: str, label_map: Mapping[int, int] | None) -> Findings:
+def _check(images: Sequence[str], label: str, label_map: Mapping[int, int] | None, channels: bool) -> Findings:
     findings = Findings()
     grids: dict[str, Volume] = {}
     for image in images:
-        volume = _load("image", image, findings)
+        volume = _load("image", image, findings, channels=channels)
         if volume is not None:
             _check_image(image, volume, findings)
-            grids[image] = replace(volume, values=np.broadcast_to(np.int8(0), volume.values.shape))  # takes no memory
+            grids[image] = replace(volume, values=np.broadcast_to(np.int8(0), volume.values.shape[:3]))  # no memory
     mask = _load("label", label, findings) if label else None
     if mask is not None:
         _check_label(label, mask.values, label_map, findings)
@@ -142,20 +147,24 @@ def _grid_problems(grids: Mapping[str, Volume], label: str, mask: Volume | None)
             yield f"label {label!r} {problem}"
 
 
-def _load(kind: str, path: str, findings: Findings) -> Volume | None:
-    """A 3D volume; None if the file is not one, and then its problems are added to the findings."""
+def _load(kind: str, path: str, findings: Findings, *, channels: bool = False) -> Volume | None:
+    """A volume; None if the file is not one, and then its problems are added to the findings."""
     try:
-        volume = read_volume(path)
+        volume = read_volume(path, channels=channels)
     except InputError as error:
         findings.problems += [f"{kind} {path!r} {problem}" for problem in error.problems]
         return None
     if not volume.oriented:
         findings.remarks["orientation"] = f"{kind} {path!r}"
-    return replace(volume, values=volume.values.reshape(volume.values.shape[:3]))
+    return volume
 
 
-def read_volume(path: str) -> Volume:
-    """Read a NIfTI file or a folder with a DICOM series.
+def read_volume(path: str, *, channels: bool = False) -> Volume:
+    """Read a NIfTI file or a folder with a DICOM series, as an array of three dimensions.
+
+    Args:
+        path: the file or folder.
+        channels: keep a fourth dimension, of channels.
 
     Raises:
         InputError: without the path, for what is not one readable volume of three dimensions.
@@ -175,9 +184,12 @@ def read_volume(path: str) -> Volume:
         raise
     except Exception as error:  # the readers raise all kinds of errors for damaged bytes
         raise InputError(f"cannot be read ({type(error).__name__}: {error}); {advice}") from None
-    problem = _array_problem(volume.values) or affine_problem(volume.affine)
+    shape = volume.values.shape
+    flat = np.reshape(volume.values, shape[:3]) if all(size == 1 for size in shape[3:]) else volume.values
+    several = channels and flat.ndim == _WITH_CHANNELS and flat.shape[-1] <= _MOST_CHANNELS
+    problem = _array_problem(flat[..., 0] if several else flat) or affine_problem(volume.affine)
     raise_if_any([problem] if problem else [])
-    return volume
+    return replace(volume, values=flat)
 
 
 def _read_series(folder: str) -> Volume:
@@ -219,7 +231,7 @@ def _to_the_end(path: str, image: Any) -> NDArray[Any]:
 
 def _array_problem(values: NDArray[Any]) -> str | None:
     shape = values.shape
-    if not (len(shape) >= 3 and min(shape) > 0 and all(size == 1 for size in shape[3:])):
+    if not (len(shape) == _WITH_CHANNELS - 1 and min(shape) > 0):
         return (
             f"has the shape {extent(shape)}, which is not three-dimensional; save one file per time point, or only the "
             "channel to use"
