@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from audit_table import number, row, spread, table, utility
 from cost_and_depth import ONE, jobs
+from scipy.stats import spearmanr
 
 from mu_monai.files import read_json
 from mu_monai.keys import AUDIT_JSON, FORGET, RETAIN, RETRAINED, STUDENT, TEACHER, TEST
@@ -32,6 +33,7 @@ COLUMNS = (
     "verdicts",
 )
 SUBSETS = (RETAIN, FORGET, TEST)
+_FEW = 4
 
 
 def comes_back(audit: dict[str, Any]) -> float:
@@ -109,6 +111,17 @@ def figure(name: str, folders: list[Path], target: Path) -> None:
     plt.close(picture)
 
 
+def correlations(folders: list[Path]) -> Iterable[str]:
+    """How depth and barrier go with what comes back, over all runs, as rank correlations."""
+    audits = [audit for folder in folders for audit in _audits(folder, one=False).values()]
+    moved = [comes_back(audit) for audit in audits]
+    for metric in ("depth", "barrier", "auc[loss]"):
+        pairs = pd.DataFrame({metric: [number(audit, STUDENT, metric) for audit in audits], "moved": moved}).dropna()
+        if len(pairs) > _FEW:
+            found = spearmanr(pairs[metric], pairs["moved"])
+            yield f"{metric} against what comes back: {found.statistic:.2f}, p {found.pvalue:.3f}, {len(pairs)} runs"
+
+
 def main() -> None:
     """All tables and figures."""
     out, target, *names = sys.argv[1:]
@@ -118,6 +131,7 @@ def main() -> None:
         table(COLUMNS, rows(folders, one=False))
         print("One patient:\n")
         table(COLUMNS, rows(folders, one=True))
+        print(*correlations(folders), "", sep="\n")
         figure(name, folders, Path(target))
 
 
