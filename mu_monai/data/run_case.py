@@ -13,13 +13,15 @@ from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
 
 
 class RunCased(Transform):
-    """Keep image, label and ids of a case, the image as 32-bit floats and both without metadata.
+    """Keep image and label of a case, the image as 32-bit floats and both without metadata, and its ids if it has them.
+
+    A transform of the bundle may have removed the ids; `datasets.CaseDataset` gives them back.
 
     Args:
         index: turn labels with one channel per class, `(K, ...)`, into class indices, `(1, ...)` or, of a class, `()`.
 
     Raises:
-        InputError: if image, label or an id is missing, or a label is not one-hot where it has to be.
+        InputError: if image or label is missing, or a label is not one-hot where it has to be.
 
     Example:
         >>> label = torch.tensor([[0.0, 1.0], [1.0, 0.0]])[:, None]  # two classes, one row of two pixels
@@ -34,7 +36,7 @@ class RunCased(Transform):
 
     def __call__(self, case: Mapping[str, Any]) -> dict[str, Any]:
         """A case as runs use it."""
-        missing = [key for key in (IMAGE, LABEL, CASE_ID, PATIENT_ID) if key not in case]
+        missing = [key for key in (IMAGE, LABEL) if key not in case]
         if missing:
             raise InputError(
                 f"the bundle's transforms remove {', '.join(missing)} from a case, and runs need it; keep it, for "
@@ -45,7 +47,7 @@ class RunCased(Transform):
             label = _indices(label)
         elif label.dtype == torch.bool:
             label = label.float()
-        return {IMAGE: image.float(), LABEL: label, CASE_ID: case[CASE_ID], PATIENT_ID: case[PATIENT_ID]}
+        return {IMAGE: image.float(), LABEL: label, **{key: case[key] for key in (CASE_ID, PATIENT_ID) if key in case}}
 
 
 def _plain(value: Any) -> torch.Tensor:

@@ -85,7 +85,10 @@ def test_the_configs_can_be_read(made, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"train__random_transforms": [{"_target_": "RandZoomd", "keys": "image", "max": 2}]}, "RandZoomd"),
+        (
+            {"train__random_transforms": [{"_target_": "RandZoomd", "keys": "image", "prob": 1.0, "max": 2}]},
+            "RandZoomd",
+        ),
         (
             {"train__random_transforms": [{"_target_": "Lambdad", "keys": "image", "func": "$lambda x: 1 / 0"}]},
             "Lambdad",

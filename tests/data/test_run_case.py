@@ -3,8 +3,10 @@
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Compose, SelectItemsd
 
 from mu_monai.data import indexed
+from mu_monai.data.datasets import CaseDataset
 from mu_monai.data.run_case import RunCased
 from mu_monai.errors import InputError
 
@@ -37,9 +39,20 @@ def test_labels_that_are_not_one_hot_are_refused():
         RunCased(index=True)({"image": torch.zeros(1, 2, 2), "label": torch.ones(2, 2, 2)} | IDS)
 
 
-def test_a_case_that_lost_its_ids_is_refused():
-    with pytest.raises(InputError, match="remove case_id, patient_id"):
-        RunCased()({"image": torch.zeros(1), "label": 0})
+def test_a_case_that_lost_its_label_is_refused():
+    with pytest.raises(InputError, match="remove label"):
+        RunCased()({"image": torch.zeros(1)} | IDS)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_ids_that_a_transform_removes_come_back(rate):
+    cases = [{"image": torch.zeros(1), "label": number, "case_id": str(number), "patient_id": "a"} for number in (0, 1)]
+    keep = Compose([SelectItemsd(["image", "label"]), RunCased(index=True)])
+    made = CaseDataset(cases, keep, cache_rate=rate, progress=False)
+    assert [(item["case_id"], item["patient_id"], int(item["label"])) for item in made] == [
+        ("0", "a", 0),
+        ("1", "a", 1),
+    ]
 
 
 def test_numbers_stand_for_themselves_where_no_names_are_known():

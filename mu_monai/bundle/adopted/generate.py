@@ -12,6 +12,7 @@ from mu_monai.errors import InputError
 from mu_monai.keys import FORGET, IMAGE, RETAIN, VALIDATION
 
 _SOURCE, _EVALUATION, _INFERENCE = "source", "evaluation", "inference"
+_IMPORTS = ("$import monai", "$import mu_monai", "$import mu_monai.data.datasets", "$import torch")
 _SIMPLE = {"_target_": "SimpleInferer"}
 _LOADER = "monai.data.DataLoader"
 _LOADS_WEIGHTS = ("CheckpointLoader", "CheckpointSaver")
@@ -67,6 +68,7 @@ class _Common:
                 "cases": "@cases",
                 "transform": "@transforms",
                 "cache_rate": "@cache_rate",
+                "kind": "$mu_monai.data.datasets.CaseDataset",
             },
             "inferer": take_other(parts.window) or _SIMPLE,
             "scorer": {
@@ -102,7 +104,7 @@ def _known(parts: Parts, config: SourceConfig) -> dict[str, str]:
 
 def _imports(*configs: SourceConfig) -> list[str]:
     named = [each for config in configs for each in config.get("imports") or [] if isinstance(each, str)]
-    return list(dict.fromkeys(["$import monai", "$import mu_monai", "$import torch", *named]))
+    return list(dict.fromkeys([*_IMPORTS, *named]))
 
 
 def _is_pretrained(network: Any) -> bool:
@@ -269,7 +271,7 @@ def _training(common: _Common, cases: str, **trainer: Any) -> dict[str, Any]:
 
 def _dataset(cases: str) -> dict[str, Any]:
     return {
-        "_target_": "CacheDataset",
+        "_target_": "mu_monai.data.datasets.CaseDataset",
         "data": f"${cases}",
         "transform": "@train::preprocessing",
         "cache_rate": "@cache_rate",
