@@ -19,7 +19,7 @@ from mu_monai.keys import CONFIG_JSON
 from mu_monai.runs import RunRecord, changed_files, is_run, read_record
 
 SEPARATOR = "::"
-INHERITED = ("classes", "network_def", "image_size", "transforms", "loss", "inferer")
+INHERITED = ("classes", "softmax", "network_def", "image_size", "transforms", "loss", "inferer")
 # the places of this run's files, not their content
 _PLACES = frozenset(("bundle_root", "dataset_dir", "run_dir", "split", "teacher", "weights", "device"))
 _SIGNS = ("$", "@", "%")  # MONAI executes, looks up or reads text that starts with them
@@ -236,14 +236,15 @@ def _is_text(place: tuple[str, ...], value: Any) -> bool:
 def _is_like(value: Any, known: Any) -> bool:
     """Whether a received value has the type of the bundle's value: a number, a boolean, or a list of the same length.
 
-    If the bundle has nothing or an expression, a number or a list of numbers is data as well.
+    If the bundle has nothing or an expression, a number, a boolean or a list of numbers is data as well.
     """
     if isinstance(known, bool):
         return isinstance(value, bool)
     if isinstance(known, list):
         return isinstance(value, list) and len(value) == len(known) and all(map(_is_entry, value, known))
     if known is None or isinstance(known, str):
-        return value is None or _is_number(value) or (isinstance(value, list) and all(map(_is_entry, value, value)))
+        single = value is None or isinstance(value, bool) or _is_number(value)
+        return single or (isinstance(value, list) and all(map(_is_entry, value, value)))
     whole = isinstance(known, float) or isinstance(value, int)
     return not isinstance(known, Mapping) and _is_number(value) and whole
 

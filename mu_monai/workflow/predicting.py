@@ -83,6 +83,11 @@ def predict(
     )
     with whole_folder(out) as folder:
         run_config(config.files, config.overrides | {"output_dir": str(folder)}, _read_all)
+        if not any(path.is_file() for path in folder.rglob("*")):
+            raise InputError(
+                "the bundle's inference config wrote nothing into output_dir; let its postprocessing or a handler save "
+                "what it predicts (SaveImaged)"
+            )
     return out
 
 

@@ -166,10 +166,23 @@ def test_an_inference_that_answers_otherwise_is_not_released(copied, unlearned, 
     assert not (tmp_path / "released").exists()
 
 
-@pytest.mark.parametrize("name", ["models/model.ts", "models/other.pth", "model.onnx", "cache/a.pt", "eval/log.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("models/model.ts", "models/other.pth", "model.onnx", "cache/a.pt", "eval/log.txt"),
+        *(
+            "data/images/frame_03.png",
+            "docs/example.png",
+            "docs/example.npy",
+            "label/train.json",
+            "notes.csv",
+            "scans.zip",
+        ),
+    ],
+)
 def test_what_may_hold_the_forgotten_is_left_out(name, copied, unlearned, tmp_path):
     bundle = copied()
-    (bundle / name).parent.mkdir(exist_ok=True)
+    (bundle / name).parent.mkdir(parents=True, exist_ok=True)
     (bundle / name).write_bytes(b"x")
     workflow.release(unlearned, out=tmp_path / "released", trust=Trust(bundle=bundle))
     assert not (tmp_path / "released" / bundle.name / name).exists()
@@ -202,3 +215,109 @@ def test_two_bundles_with_modules_of_one_name_do_not_mix(tmp_path, caplog):
         workflow.split(bundle.parent / "data", out=split, from_bundle=bundle, forget=_third())
         workflow.train(bundle, split=split, out=run, settings=["max_epochs=1"], quiet=True)
         assert len(torch.load(run / "model.pt", weights_only=True)["first.bias"]) == channels
+
+
+def test_lists_of_cases_are_left_out_whatever_they_are_called(copied, unlearned, tmp_path):
+    bundle = copied()
+    for name, content in {"datalist": [{"image": "1.png"}], "folds": {"training": [{"image": "1.png"}]}}.items():
+        (bundle / "configs" / f"{name}.json").write_text(json.dumps(content))
+    workflow.release(unlearned, out=tmp_path / "released", trust=Trust(bundle=bundle))
+    left = {path.name for path in (tmp_path / "released" / bundle.name / "configs").iterdir()}
+    assert left == {"train.json", "inference.json", "metadata.json"}
+
+
+def test_without_its_split_nothing_is_released(made, tmp_path):
+    """Whether files name the forgotten cannot be known without their names."""
+    split = tmp_path / "moved.json"
+    workflow.split(made[0].parent / "data", out=split, from_bundle=made[0], forget=_third())
+    run = workflow.unlearn(
+        made[0],
+        split=split,
+        teacher=None,
+        out=tmp_path / "run",
+        settings=["max_epochs=1", "epoch_length=2"],
+        quiet=True,
+    )
+    split.unlink()
+    with pytest.raises(InputError, match=r"the split .* of the run was moved"):
+        workflow.release(run, out=tmp_path / "released", trust=Trust(bundle=made[0]))
+
+
+def test_an_inference_that_reads_otherwise_is_not_released(copied, unlearned, tmp_path):
+    """Scored on images in [0, 1], and answering images in [0, 255]."""
+    bundle = copied()
+    config = json.loads((bundle / "configs" / "inference.json").read_text())
+    steps = [step for step in config["preprocessing"]["transforms"] if step["_target_"] != "ScaleIntensityd"]
+    copied("inference", preprocessing={"_target_": "Compose", "transforms": steps})
+    with pytest.raises(InputError, match=r"inference.json makes the input .* in \[.*, 2.*\]"):
+        workflow.release(unlearned, out=tmp_path / "released", trust=Trust(bundle=bundle))
+
+
+def test_the_form_of_the_bundles_own_weights_is_kept(copied, made, tmp_path):
+    """Also where the teacher is a run, whose weights are plain."""
+    bundle = copied()
+    state = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    torch.save({"model": state, "epoch": 7}, bundle / "models" / "model.pt")
+    teacher, run, trust = tmp_path / "teacher", tmp_path / "run", Trust(bundle=bundle)
+    workflow.train(bundle, split=made[1], out=teacher, settings=["max_epochs=1"], quiet=True)
+    settings = ["max_epochs=1", "epoch_length=2"]
+    workflow.unlearn(bundle, split=made[1], teacher=teacher, out=run, settings=settings, quiet=True, trust=trust)
+    workflow.release(run, out=tmp_path / "released", trust=trust)
+    released = torch.load(tmp_path / "released" / bundle.name / "models" / "model.pt", weights_only=True)
+    assert list(released) == ["model"]
+
+
+def test_a_run_keeps_its_activation(copied, made, tmp_path):
+    """Where the bundle says nothing, the run's own answer is taken by whoever starts from it."""
+    bundle = copied(lossfn={"_target_": "torch.nn.BCEWithLogitsLoss"}, train__postprocessing=None)
+    copied(lossfn={"_target_": "TverskyLoss", "to_onehot_y": True})
+    copied("inference", postprocessing={"_target_": "Compose", "transforms": []})
+    run, trust = tmp_path / "run", Trust(bundle=bundle)
+    settings = ["softmax=true", "max_epochs=1"]
+    workflow.train(bundle, split=made[1], out=run, settings=settings, quiet=True)
+    before = (run / "scores.csv").read_bytes()
+    workflow.evaluate(run, trust=trust)
+    assert (run / "scores.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [("softmax=false", "contradicts the bundle's loss"), ("batch_sice=4", "is not an id of this config")],
+)
+def test_inspect_refuses_what_runs_would(setting, reason, made):
+    with pytest.raises(InputError) as refusal:
+        workflow.inspect_bundle(made[0], split=made[1], settings=[setting])
+    assert reason in str(refusal.value)
+
+
+def test_lists_that_are_drawn_anew_each_time_are_refused(copied, made, tmp_path):
+    bundle = copied(
+        imports=["$import json", "$import random"], entries="$sorted(@listed, key=lambda e: random.random())"
+    )
+    copied(listed="$json.load(open(@bundle_root + '/datalist.json'))")
+    with pytest.raises(InputError, match="another one each time it is read"):
+        workflow.split(made[0].parent / "data", out=tmp_path / "s.json", from_bundle=bundle, forget=_third())
+
+
+def test_images_outside_the_folder_are_refused(made, tmp_path):
+    with pytest.raises(InputError, match="which is not in"):
+        workflow.split(tmp_path, out=tmp_path / "s.json", from_bundle=made[0], forget=_third())
+
+
+def test_masks_with_values_that_no_output_has_are_refused(copied, made, tmp_path):
+    steps = json.loads((made[0] / "configs" / "train.json").read_text())["train"]["deterministic_transforms"]
+    steps = [step for step in steps if step["_target_"] != "AsDiscreted"]
+    bundle = copied(train__deterministic_transforms=steps)
+    with pytest.raises(InputError, match="a label has the values 0, 255"):
+        workflow.inspect_bundle(bundle, split=made[1])
+
+
+def test_check_sends_to_inspect(made):
+    with pytest.raises(InputError, match="mu-monai bundle inspect"):
+        workflow.check_bundle(made[0])
+
+
+@pytest.mark.parametrize("target", ["open", "__import__", "torch.hub.load", "os.system", "scripts.a.B", "numpy.save"])
+def test_show_code_lists_what_is_not_a_part_of_a_network(target, copied):
+    lines = workflow.code_of(copied(odd={"_target_": target, "a": 1}))
+    assert f"train.json: odd calls {target}" in lines

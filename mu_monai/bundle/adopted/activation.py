@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mu_monai.bundle.adopted.source import SourceConfig
+from mu_monai.bundle.adopted.source import SourceConfig, base_name
 from mu_monai.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _of_postprocessing(parts: Parts) -> bool | None:
 
 def _activations(config: SourceConfig) -> Iterator[bool]:
     for place, target in config.targets():
-        if target.rpartition(".")[2] in ("Activationsd", "Activations"):
+        if base_name(target) in ("Activationsd", "Activations"):
             component: Any = config.get(place)
             for name, softmax in {"softmax": True, "sigmoid": False}.items():
                 value = component.get(name) if isinstance(component, Mapping) else None

@@ -49,7 +49,7 @@ def listed_cases(parts: Parts, data: Path) -> Listed:
             config.lay({_DATA_FOLDER: str(data.resolve())})
         content = _data(config, engine, loader)
         try:
-            found = list(config.evaluated(content))
+            found, again = list(config.evaluated(content)), list(config.evaluated(content))
         except (InputError, TypeError) as error:
             problems.append(
                 f"the {name} list of '{parts.folder}' cannot be read with its {_DATA_FOLDER} set to '{data}': {error}; "
@@ -57,6 +57,11 @@ def listed_cases(parts: Parts, data: Path) -> Listed:
             )
             continue
         problems += _problems(name, found, data, parts.folder)
+        if not problems and list(map(_key, found)) != list(map(_key, again)):
+            problems.append(
+                f"the {name} list of '{parts.folder}' is another one each time it is read, so which cases the model "
+                "was trained on cannot be known from it; split with a manifest of those that it was"
+            )
         entries[name] = found
     raise_if_any(problems)
     known = {_key(entry) for entry in entries["training"]}
@@ -80,8 +85,23 @@ def _problems(name: str, entries: list[Any], data: Path, folder: Path) -> list[s
         ]
     odd = [entry for entry in entries if not (isinstance(entry, Mapping) and IMAGE in entry and LABEL in entry)]
     if not odd:
-        return []
+        return _elsewhere(name, entries, data, folder)
     return [f"the {name} list of '{folder}' holds {odd[0]!r:.80}, which is not a case with '{IMAGE}' and '{LABEL}'"]
+
+
+def _elsewhere(name: str, entries: list[Any], data: Path, folder: Path) -> list[str]:
+    """Why a list is not of the images in a folder."""
+    first = next((file for entry in entries for file in _key(entry).split("|") if not _is_within(file, data)), None)
+    if first is None:
+        return []
+    return [
+        f"the {name} list of '{folder}' names '{first}', which is not in '{data}'; give the folder of its images, or "
+        f"set the id of its config that names this folder to be {_DATA_FOLDER}"
+    ]
+
+
+def _is_within(file: str, data: Path) -> bool:
+    return (data / file).resolve().is_relative_to(data.resolve())
 
 
 def _key(entry: Mapping[str, Any]) -> str:

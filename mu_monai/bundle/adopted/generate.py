@@ -7,7 +7,7 @@ from typing import Any
 
 from mu_monai.bundle.adopted.extract import Extract
 from mu_monai.bundle.adopted.parts import CLASSIFICATION, EVALUATOR, Parts
-from mu_monai.bundle.adopted.source import SourceConfig
+from mu_monai.bundle.adopted.source import SourceConfig, base_name
 from mu_monai.errors import InputError
 from mu_monai.keys import FORGET, IMAGE, RETAIN, VALIDATION
 
@@ -16,6 +16,8 @@ _IMPORTS = ("$import monai", "$import mu_monai", "$import mu_monai.data.datasets
 _SIMPLE = {"_target_": "SimpleInferer"}
 _LOADER = "monai.data.DataLoader"
 _LOADS_WEIGHTS = ("CheckpointLoader", "CheckpointSaver")
+_ANSWERING = ("inferer", "postprocessing", "decollate", "amp", "amp_kwargs", "mode")
+_WRITERS = ("SaveImaged", "SaveImage", "SaveClassificationd", "ClassificationSaver", "SegmentationSaver")
 _WRITES = ("output_dir", "save_dir", "log_dir")
 _METADATA = {"version": "0.0.0", "changelog": {}}
 
@@ -115,7 +117,17 @@ def _is_pretrained(network: Any) -> bool:
 def _for_runs(transform: Any, parts: Parts) -> dict[str, Any]:
     """A transform whose results have what runs use, and nothing else."""
     last = {"_target_": "mu_monai.data.run_case.RunCased", "index": parts.one_hot or parts.task == CLASSIFICATION}
-    return {"_target_": "Compose", "transforms": [transform, last]}
+    return {"_target_": "Compose", "transforms": [_one_transform(transform), last]}
+
+
+def _one_transform(transform: Any) -> Any:
+    """A transform; a list of them, as data sets take it, is composed."""
+    if isinstance(transform, list):
+        return {"_target_": "Compose", "transforms": transform}
+    if isinstance(transform, str) and transform.startswith("$"):
+        made = transform[1:]
+        return f"$monai.transforms.Compose({made}) if isinstance({made}, (list, tuple)) else {made}"
+    return transform
 
 
 def _train(parts: Parts, common: _Common) -> dict[str, Any]:
@@ -134,7 +146,7 @@ def _train(parts: Parts, common: _Common) -> dict[str, Any]:
         milestones=8,
         resume=False,
         network=f"$@{built}.to(@device)",
-        optimizer={**common.optimizer, "lr": "@learning_rate"} if "lr" in common.optimizer else common.optimizer,
+        optimizer=_at_rate(common.optimizer),
         scorer={**common.values["scorer"], "interval": "@score_interval"},
         run_folder=_run_folder(parts, subsets="@subsets"),
         handlers=[
@@ -155,6 +167,12 @@ def _train(parts: Parts, common: _Common) -> dict[str, Any]:
     )
 
 
+def _at_rate(optimizer: Any) -> Any:
+    """An optimizer whose rate can be set, if it is not an expression."""
+    rated = isinstance(optimizer, Mapping) and "lr" in optimizer
+    return {**optimizer, "lr": "@learning_rate"} if rated else optimizer
+
+
 def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
     scored = {name: f"$@scorer.loaders['{name}']" for name in (FORGET, RETAIN)}
     whole = {"_target_": "mu_monai.measure.WholeCases", **scored, "inferer": "@inferer"}
@@ -167,6 +185,7 @@ def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
         run_dir=f"runs/{parts.folder.name}-unlearned",
         teacher="$@bundle_root + '/models/model.pt'",
         teacher_passes=None,
+        trained={name: parts.trained[name] for name in ("max_epochs", "epoch_length")},
         max_epochs=15,
         batch_size=parts.numbers["batch_size"],
         learning_rate=1e-4,
@@ -299,9 +318,7 @@ def _inference(parts: Parts, config: SourceConfig) -> dict[str, Any]:
     network = trained.take(parts.network)
     handlers, _ = config.argument(evaluator, "val_handlers")
     kept = [each for each in handlers or [] if not _is_one_of(config, each, _LOADS_WEIGHTS)]
-    arguments = {
-        name: extract.take(evaluator[name]) for name in ("inferer", "postprocessing", "decollate") if name in evaluator
-    }
+    arguments = {name: extract.take(evaluator[name]) for name in _ANSWERING if name in evaluator}
     preprocessing = extract.take(transform)
     handlers = _written_to(extract.take(kept))
     values = {
@@ -350,4 +367,6 @@ def _written_to(content: Any) -> Any:
     if not isinstance(content, Mapping):
         return content
     inner = {key: _written_to(value) for key, value in content.items()}
+    if base_name(str(inner.get("_target_", ""))) in _WRITERS:
+        inner["output_dir"] = "@output_dir"  # without one it would write into the working directory
     return inner | {key: "@output_dir" for key in _WRITES if key in inner and "_target_" in inner}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_monai.bundle.adopted.activation import found_activation
-from mu_monai.bundle.adopted.source import FORMS, SourceConfig, config_file
+from mu_monai.bundle.adopted.source import SourceConfig, base_name, config_file
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import IMAGE, LABEL
@@ -19,6 +19,8 @@ CLASSIFICATION, SEGMENTATION = "classification", "segmentation"
 _OWN_LOOPS = ("prepare_batch", "iteration_update")
 _MOVED = re.compile(r"\$\s*@(\w+(?:::\w+)*)\s*(?:\.(?:to|cuda)\([^()]*\))?\s*")
 _PARALLEL = re.compile(r"\$\s*(?:torch\.)?(?:nn\.)?(?:parallel\.)?\w*DataParallel\((.*?)(?:,.*)?\)\s*")
+_RUN_FOLDER = "mu_monai.engine.RunFolder"
+_NAME = re.compile(r"\w[\w .-]*")
 _OUTPUTS = ("out_channels", "num_classes", "out_chns", "n_classes")
 _NO_TRAINING = "no config named train (.json or .yaml), so nothing says how the model is trained"
 
@@ -43,6 +45,7 @@ class Parts:
         one_hot: whether the loss takes labels with one channel per class.
         columns: the keys of a case that are files besides `image` and `label`.
         numbers: `max_epochs`, `batch_size`, `learning_rate` and `cache_rate`.
+        trained: `max_epochs` and `epoch_length` of the trainer; None if they are not said.
         classes: the names of the outputs; None if they are not known.
         spacing: the size of a voxel in mm that volumes are resampled to; None if they are not.
         notes: what is left out or assumed, one sentence each.
@@ -66,6 +69,7 @@ class Parts:
     one_hot: bool = False
     columns: list[str] = field(default_factory=list)
     numbers: dict[str, Any] = field(default_factory=dict)
+    trained: dict[str, Any] = field(default_factory=dict)
     classes: list[str] | None = None
     spacing: list[float] | None = None
     notes: list[str] = field(default_factory=list)
@@ -81,6 +85,11 @@ def find_parts(folder: Path) -> Parts:
         InputError: with every reason why it cannot be adopted.
     """
     file = config_file(folder, "train")
+    if not _NAME.fullmatch(folder.name):
+        raise InputError(
+            f"'{folder}' cannot be adopted: its folder's name is read by MONAI and told in records; use letters, "
+            "digits, spaces, '.', '-' and '_' only, beginning with a letter or digit"
+        )
     if file is None:
         raise InputError(
             f"'{folder}' cannot be adopted: it has {_NO_TRAINING}; use a bundle that was trained with MONAI"
@@ -108,8 +117,8 @@ def _trainer(folder: Path, config: SourceConfig) -> Mapping[str, Any]:
         return trainer
     if places:
         raise InputError(
-            f"'{folder}' cannot be adopted: it has {len(places)} trainers ({', '.join(places)}), and which of them "
-            "trains the model is not known; keep one in its train config"
+            f"'{folder}' cannot be adopted: it has {len(places)} trainers ({_listed(places)}), "
+            "and which of them trains the model is not known; keep one in its train config"
         )
     others = [target for _, target in config.targets() if target.endswith(("Trainer", "Workflow", "AlgoEnsemble"))]
     why = f"its trainer is {others[0]}" if others else "no part of its train config is a trainer"
@@ -117,6 +126,10 @@ def _trainer(folder: Path, config: SourceConfig) -> Mapping[str, Any]:
         f"'{folder}' cannot be adopted: {why}, and only models that MONAI's {TRAINER} trains (one network, one loss, "
         "images to masks or classes) can be unlearned here"
     )
+
+
+def _listed(places: list[str]) -> str:
+    return ", ".join(place.replace("::", "#") for place in places)
 
 
 def _loop_problems(trainer: Mapping[str, Any]) -> Iterator[str]:
@@ -179,6 +192,9 @@ def _evaluated(parts: Parts, file: Path) -> Iterator[str]:
     for read in configs:
         config = read()
         places = config.components(EVALUATOR)
+        if len(places) > 1:
+            yield f"it has {len(places)} evaluators ({_listed(places)}), and which scores is not known; keep one"
+            return
         if places:
             parts.evaluation = config
             evaluator = config.get(places[0])
@@ -197,7 +213,9 @@ def _inference(folder: Path) -> SourceConfig | None:
     if file is None:
         return None
     config = SourceConfig(folder, file)
-    return config if len(config.components(EVALUATOR)) == 1 else None
+    places = config.components(EVALUATOR)
+    own = places and any(config.get(places[0]).get(name) is not None for name in _OWN_LOOPS)
+    return config if len(places) == 1 and not own else None
 
 
 def _describe(parts: Parts, trainer: Mapping[str, Any]) -> None:
@@ -215,23 +233,26 @@ def _describe(parts: Parts, trainer: Mapping[str, Any]) -> None:
         parts.notes.append(f"a case is read from {names} too: the split needs a column of files for each of them")
     loader, _ = config.argument(trainer, "train_data_loader")
     dataset, _ = config.argument(loader, "dataset")
+    parts.trained = {name: _number(config, trainer.get(name), None) for name in ("max_epochs", "epoch_length")}
     parts.numbers = {
-        "max_epochs": _number(config, trainer.get("max_epochs"), 1),
+        "max_epochs": parts.trained["max_epochs"] or 1,
         "batch_size": _number(config, loader.get("batch_size"), 1),
         "learning_rate": _number(config, _of(parts.optimizer, "lr"), 1e-3),
         "cache_rate": _number(config, dataset.get("cache_rate"), 1.0 if _name(dataset) == "CacheDataset" else 0.0),
     }
+    if parts.trained["max_epochs"] is None:
+        parts.notes.append("the number of epochs cannot be read from the trainer: no share of its training is told")
     parts.softmax, parts.one_hot = found_activation(parts)
     outputs = _outputs(parts)
     parts.classes = _class_names(parts, outputs)
     parts.spacing = _spacing(parts)
-    for name, what in {"amp": "mixed precision", "postprocessing": None, "key_train_metric": None}.items():
-        if what and config.evaluated(config.argument(trainer, name)[0]):
-            parts.notes.append(
-                f"{what} of the trainer is not used: runs compute in 32 bits, so that they can be repeated"
-            )
-    if "LrScheduleHandler" in {target.rpartition(".")[2] for _, target in config.targets()}:
+    if config.evaluated(config.argument(trainer, "amp")[0]):
+        parts.notes.append("mixed precision of the trainer is not used: runs compute in 32 bits")
+    if config.components("LrScheduleHandler"):
         parts.notes.append("the schedule of the learning rate is not used; handlers and metrics neither")
+    own = [name for name in ("sampler", "batch_sampler", "collate_fn", "drop_last") if loader.get(name)]
+    if own:
+        parts.notes.append(f"{', '.join(own)} of the trainer's loader not used: batches are drawn at random")
 
 
 def _steps(config: SourceConfig, transform: Any) -> list[Any]:
@@ -244,7 +265,8 @@ def _steps(config: SourceConfig, transform: Any) -> list[Any]:
         return [inner for name in named for inner in _steps(config, config.get(name))]
     if isinstance(transform, Mapping) and "transforms" in transform:
         return _steps(config, transform["transforms"])
-    return [transform] if isinstance(transform, Mapping) and "_target_" in transform else []
+    used = isinstance(transform, Mapping) and "_target_" in transform and transform.get("_disabled_") is not True
+    return [transform] if used else []
 
 
 def _read_by(config: SourceConfig, step: Mapping[str, Any]) -> list[str]:
@@ -255,14 +277,14 @@ def _read_by(config: SourceConfig, step: Mapping[str, Any]) -> list[str]:
 
 
 def _name(component: Any) -> str:
-    return str(component.get("_target_", "")).rpartition(".")[2] if isinstance(component, Mapping) else ""
+    return base_name(str(component.get("_target_", ""))) if isinstance(component, Mapping) else ""
 
 
 def _of(component: Any, name: str) -> Any:
     return component.get(name) if isinstance(component, Mapping) else None
 
 
-def _number(config: SourceConfig, value: Any, otherwise: float) -> Any:
+def _number(config: SourceConfig, value: Any, otherwise: float | None) -> Any:
     try:
         number = config.evaluated(value)
     except InputError:
@@ -306,7 +328,7 @@ def _spacing(parts: Parts) -> list[float] | None:
     for step in _steps(config, parts.transform):
         if _name(step) == "Spacingd":
             spacing = step.get("pixdim")
-        elif re.search(r"Resize|Zoom|Affine|Resample", _name(step)):
+        elif re.search(r"Resize|Zoom|Affine|Resample|Orient|Transpose|Rotate|Flip", _name(step)):
             spacing = None
     try:
         sizes = config.evaluated(spacing)
@@ -318,10 +340,8 @@ def _spacing(parts: Parts) -> list[float] | None:
 
 
 def adoptable(folder: Path) -> bool:
-    """Whether a folder is a bundle that is not in the form that commands run.
-
-    Such a form has a `configs/unlearn.json`.
-    """
-    configs = folder / "configs"
-    there = any((configs / f"{name}{form}").is_file() for name in ("train", "inference") for form in FORMS)
-    return (there or (configs / "metadata.json").is_file()) and not (configs / "unlearn.json").is_file()
+    """Whether a folder is a bundle that is not in the form that commands run: no config of it makes a run folder."""
+    files = [file for name in ("train", "unlearn") if (file := config_file(folder, name)) is not None]
+    own = any(_RUN_FOLDER in file.read_text(encoding="utf-8", errors="replace") for file in files)
+    there = any(config_file(folder, name) is not None for name in ("train", "inference", "metadata"))
+    return there and not own

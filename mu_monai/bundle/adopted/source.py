@@ -48,8 +48,10 @@ def _is_in(name: str, folder: Path) -> bool:
 
 def _is_installed(name: str) -> bool:
     """Whether a module is of Python or of an installed package: a bundle's folder `models` must not unload it."""
-    place = str(getattr(sys.modules[name], "__file__", None) or "")
-    return not place or "site-packages" in place or place.startswith(sys.base_prefix)
+    module = sys.modules[name]
+    places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", [])]  # a folder without __init__.py
+    known = [str(place) for place in places if place]
+    return not known or any("site-packages" in place or place.startswith(sys.base_prefix) for place in known)
 
 
 class SourceConfig:
@@ -79,7 +81,7 @@ class SourceConfig:
 
     def components(self, name: str) -> list[str]:
         """The ids of the components whose `_target_` ends with a name, such as `SupervisedTrainer`."""
-        return [place for place, target in self.targets() if target.rpartition(".")[2] == name]
+        return [place for place, target in self.targets() if base_name(target) == base_name(name)]
 
     def targets(self) -> Iterator[tuple[str, str]]:
         """The id and `_target_` of every component."""
@@ -140,6 +142,16 @@ class SourceConfig:
         self._running = None
 
 
+def base_name(target: str) -> str:
+    """The last part of a `_target_`; the names of a dictionary transform, such as `LoadImageD`, are one.
+
+    Example:
+        >>> [base_name(name) for name in ("monai.transforms.LoadImageDict", "LoadImageD", "LoadImaged", "DiceLoss")]
+        ['LoadImaged', 'LoadImaged', 'LoadImaged', 'DiceLoss']
+    """
+    return re.sub(r"(?<=[a-z])(?:D|Dict)$", "d", target.rpartition(".")[2])
+
+
 def root_of(error: BaseException) -> str:
     """The first cause of an error, in one line: MONAI wraps it in others that contain the whole config."""
     while error.__cause__ is not None:
@@ -160,6 +172,8 @@ def _is_active(value: Any) -> bool:
 def _targets(content: Any, place: str) -> Iterator[tuple[str, str]]:
     items: Sequence[tuple[Any, Any]] = []
     if isinstance(content, Mapping):
+        if content.get("_disabled_") is True:
+            return
         if isinstance(content.get("_target_"), str):
             yield place, content["_target_"]
         items = list(content.items())

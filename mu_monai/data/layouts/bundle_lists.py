@@ -82,7 +82,12 @@ def _absolute(file: object, data: Path) -> str:
 def _class(label: Any, classes: Sequence[str] | None) -> str:
     """The name of a class that is given by its number, by one-hot coding, or by its name."""
     values = list(label) if isinstance(label, Sequence) and not isinstance(label, str) else None
-    number = values.index(max(values)) if values else label
+    if values and sorted(values) != [0] * (len(values) - 1) + [1]:
+        raise InputError(
+            f"the label {label!r} of the bundle's list is not one class in one-hot coding; a model of several classes "
+            "at a time cannot be unlearned here"
+        )
+    number = values.index(1) if values else label
     if isinstance(number, int) and classes is not None:
         return classes[number] if 0 <= number < len(classes) else str(number)
     return str(number)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mu_monai.bundle import find_bundle
-from mu_monai.errors import collect, raise_if_any
+from mu_monai.bundle.adopted.parts import adoptable
+from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.keys import MODEL_PT
 from mu_monai.workflow.bundling.agreement import (
     default_preset_problems,
@@ -69,6 +70,11 @@ def check_bundle(bundle: str | Path) -> list[str]:
         'configs train, unlearn, evaluate, inference are complete and agree'
     """
     folder = find_bundle(bundle)
+    if adoptable(folder):
+        raise InputError(
+            f"'{bundle}' is a bundle that was trained elsewhere; see what is understood of it with mu-monai bundle "
+            f"inspect {bundle}"
+        )
     configs = read_configs(folder)
     missing = [f"'{name}' is missing; write one" for name in _FILES if not (folder / name).is_file()]
     raise_if_any(

@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ComponentLocator
+from monai.bundle.config_item import ConfigComponent
+
 from mu_monai.bundle import Bundle, open_bundle
 from mu_monai.bundle.adopted.adopt import adopt
 from mu_monai.bundle.adopted.parts import Parts, find_parts
 from mu_monai.bundle.adopted.source import FORMS, SourceConfig, make_importable
-from mu_monai.bundle.config import parse_settings
+from mu_monai.bundle.config import parse_settings, unknown_ids
 from mu_monai.bundle.find import find_bundle
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.errors import InputError, raise_if_any
@@ -22,7 +25,7 @@ from mu_monai.workflow.bundling.trying import tried
 from mu_monai.workflow.checks import place_problems, usable_split
 from mu_monai.workflow.recipe import common_options
 
-_LIBRARIES = re.compile(r"(monai|torch|ignite|numpy)\.|\w+$")
+_KNOWN = re.compile(r"(monai|torch\.nn|torch\.optim|ignite\.(handlers|metrics))\.[\w.]+")
 _SHOWN = 110
 
 
@@ -48,9 +51,11 @@ def inspect_bundle(bundle: str | Path, *, split: str | Path | None = None, setti
         return [*lines, "no case was tried; give --split to take one through transforms, network, loss and scores"]
     config = LayeredConfig(opened, "train")
     config.lay("options", common_options(opened, split, None))
-    config.lay("settings", parse_settings(settings))
+    given = parse_settings(settings)
+    unknown = list(unknown_ids(config.read("recipe"), list(given)))
+    config.lay("settings", given)
     _, broken = usable_split(split, [RETAIN])
-    raise_if_any([*broken, *place_problems({"--split": split})])
+    raise_if_any([*unknown, *broken, *place_problems({"--split": split})])
     trial = tried(opened, config.read())
     raise_if_any(trial.problems)
     return [*lines, *(f"{name:<15} {text}" for name, text in trial.found.items())]
@@ -97,10 +102,17 @@ def code_of(bundle: str | Path) -> list[str]:
         if file.stem in ("train", "evaluate", "inference", "unlearn"):
             config = SourceConfig(folder, file)
             lines += [f"{file.name}: {place} = {text}" for place, text in _expressions(config.parser.get(), "")]
-            foreign = {(place, target) for place, target in config.targets() if not _LIBRARIES.match(target)}
+            foreign = {(place, target) for place, target in config.targets() if not _is_of_monai(target)}
             lines += [f"{file.name}: {place} calls {target}" for place, target in sorted(foreign)]
     modules = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
     return [*(line.replace("::", "#") for line in lines), *(f"module {name}" for name in modules)]
+
+
+def _is_of_monai(target: str) -> bool:
+    """Whether a component is one of MONAI's or a part of a network: what the name means is looked up as MONAI does."""
+    if "." not in target:
+        target = str(ConfigComponent({"_target_": target}, locator=ComponentLocator()).resolve_module_name())
+    return _KNOWN.fullmatch(target) is not None
 
 
 def _expressions(content: Any, place: str) -> Iterator[tuple[str, str]]:

@@ -13,12 +13,13 @@ from monai.data.utils import list_data_collate
 from torch import nn
 
 from mu_monai.bundle import Bundle
+from mu_monai.bundle.adopted.parts import find_parts
 from mu_monai.bundle.adopted.source import make_importable, root_of
 from mu_monai.bundle.config import built_network, read_config
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.data import Split
 from mu_monai.engine.cost import TRAINED
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, RETAIN, TRAINING_SUBSETS
 from mu_monai.measure.case_scores import case_scores
 from mu_monai.runs.scores import leading_metric
@@ -51,6 +52,13 @@ def tried(bundle: Bundle, parser: ConfigParser) -> Trial:
     """
     make_importable(bundle.place)
     trial = Trial()
+    said = find_parts(bundle.place).softmax
+    if said is not None and parser.get("softmax") != said:
+        trial.problems.append(
+            f"softmax={str(parser.get('softmax')).lower()} contradicts the bundle's loss and postprocessing, which are "
+            f"of a {'softmax' if said else 'sigmoid'}; omit it, or correct the bundle"
+        )
+        return trial
     if parser.get("softmax") is None:
         trial.problems.append(
             "whether the outputs are of a softmax or of a sigmoid is not known from the bundle's loss or "
@@ -64,7 +72,7 @@ def tried(bundle: Bundle, parser: ConfigParser) -> Trial:
             trial.problems += error.problems
             break
         except Exception as error:  # whatever the parts of somebody's bundle raise
-            trial.problems.append(_told(error))
+            trial.problems += _told(error)
             break
     return trial
 
@@ -81,9 +89,13 @@ def trained_passes(trial: Trial, config: LayeredConfig, split: Split) -> int | N
     """
     if trial.samples is None:
         return None
-    epochs = read_config(config.bundle.files("train")).get("max_epochs")
+    trained = read_config(config.bundle.files("unlearn")).get("trained")
+    if trained["max_epochs"] is None:
+        return None
     cases = sum(len(split.rows[name]) for name in TRAINING_SUBSETS)
-    return TRAINED * int(epochs) * cases * trial.samples
+    if trained["epoch_length"] is not None:
+        cases = int(trained["epoch_length"]) * int(config.read().get("batch_size"))
+    return TRAINED * int(trained["max_epochs"]) * cases * trial.samples
 
 
 class _Course:
@@ -131,14 +143,14 @@ class _Course:
         self.trial.found["answer"] = f"{shapes[0]} of a whole case, {shapes[1]} in training"
 
     def judged(self) -> None:
+        label, softmax = torch.as_tensor(self.scored[LABEL])[None], self.parser.get("softmax")
+        raise_if_any(_label_problems(label, self.logits, softmax))
         loss = self.parser.get_parsed_content("loss")(self.patches, self.batch[LABEL])
         if loss.ndim or not torch.isfinite(loss):
             raise InputError(
                 f"the loss of a batch is {loss}, not one finite number; look at its reduction and the labels"
             )
-        label = torch.as_tensor(self.scored[LABEL])[None]
-        names, softmax = self.parser.get("classes"), self.parser.get("softmax")
-        scores = case_scores(self.logits, label, names, softmax=softmax)
+        scores = case_scores(self.logits, label, self.parser.get("classes"), softmax=softmax)
         metric = leading_metric(scores)
         self.trial.found["judged"] = f"loss {loss.item():.3f}, {metric} {scores[metric]:.3f}, with random weights"
 
@@ -158,6 +170,19 @@ def _single(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     return predict
 
 
+def _label_problems(label: torch.Tensor, logits: torch.Tensor, softmax: bool) -> list[str]:
+    """Why the values of a label do not fit the outputs."""
+    highest = logits.shape[1] - 1 if softmax or label.shape[1] < logits.shape[1] else 1
+    values = torch.unique(label)
+    if values.numel() and (values.min() < 0 or values.max() > highest or (values != values.round()).any()):
+        shown = ", ".join(f"{value:g}" for value in values[:8].tolist())
+        return [
+            f"a label has the values {shown}, and with {logits.shape[1]} outputs they must be whole numbers from 0 to "
+            f"{highest}; the bundle's transforms must map them so"
+        ]
+    return []
+
+
 def _shapes(case: Mapping[str, Any]) -> str:
     image, label = case[IMAGE], torch.as_tensor(case[LABEL])
     values = torch.unique(label)
@@ -167,14 +192,16 @@ def _shapes(case: Mapping[str, Any]) -> str:
     )
 
 
-def _told(error: Exception) -> str:
+def _told(error: Exception) -> list[str]:
     """Which step failed and why: MONAI says the step in the outer error and the reason in the inner."""
     step: str | None = None
     inner: BaseException | None = error
     while inner is not None:
+        if isinstance(inner, InputError):
+            return inner.problems
         found = _STEP.search(str(inner))
         step = found[1] if found else step
         inner = inner.__cause__
     at = f"its transform {step.rpartition('.')[2]} fails" if step else "it fails"
     advice = "correct the bundle's config, or the files that the split names"
-    return f"the first case does not go through the bundle: {at} ({root_of(error)}); {advice}"
+    return [f"the first case does not go through the bundle: {at} ({root_of(error)}); {advice}"]

@@ -4,41 +4,48 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
+from monai.bundle import ConfigParser
 
 from mu_monai.adapters import write_tensors
 from mu_monai.adapters.weights import Container, opened_weights
 from mu_monai.bundle import Bundle
 from mu_monai.bundle.adopted.parts import EVALUATOR
 from mu_monai.bundle.adopted.source import SourceConfig, config_file, make_importable, root_of
-from mu_monai.bundle.config import run_config
-from mu_monai.data import Split
+from mu_monai.bundle.config import read_config, run_config
+from mu_monai.data import Split, is_file_label
+from mu_monai.data.case_files import files_of, image_entry
+from mu_monai.data.layouts.listing import stem_of
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json, write_json
-from mu_monai.keys import CASE_ID, IMAGE, MODEL_PT, PATIENT_ID
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, MODEL_PT, PATIENT_ID
 from mu_monai.runs import RunRecord
 from mu_monai.workflow.handover.sealed import own_file, raised_version, unlearning_done
 
 State = Mapping[str, torch.Tensor]
-_WEIGHTS = (".pt", ".pth", ".ts", ".onnx", ".safetensors", ".ckpt", ".engine", ".plan", ".trt", ".pkl", ".h5", ".bin")
-_FOLDERS = ("cache", "eval", "logs", "runs", "results", "__pycache__", ".git")
 _LINKS = re.compile(r"large_files\.(yml|yaml|json)")
-_LISTS = (".json", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".xlsx")
-_CONFIGS = ("train", "evaluate", "inference", "metadata", "logging")
+_DOCUMENTS = (".py", ".md", ".rst", ".conf", ".cfg", ".toml", ".sh")
+_CONFIG_FORMS = (".json", ".yaml", ".yml")
+_LISTED = ("training", "validation", "testing", "test")
+_NEAR = 1e-4  # rounding, relative and absolute, of inputs that are the same
 _SHORTEST = 4  # shorter names, such as "7", occur by chance in any text
 
 
 def write_given_back(
-    folder: Path, bundle: Bundle, record: RunRecord, state: State, teacher: Path, split: Split | None
+    folder: Path, bundle: Bundle, record: RunRecord, state: State, teacher: Path, split: Split
 ) -> list[str]:
     """Copy an adopted bundle with the student's weights in the place and container of the original ones.
 
-    Weights, engines, caches, links to the original weights and lists that name cases are left out.
+    Configs, scripts, documents and licenses are copied; everything else may hold images, names or weights, and is left
+    out, and so are lists of cases.
 
     Args:
         folder: where to write it; it does not exist.
@@ -46,36 +53,40 @@ def write_given_back(
         record: `run.json` of the unlearning run.
         state: the student's weights.
         teacher: the file that the run started from.
-        split: the run's split, whose names must not be in it; None if it was moved.
+        split: the run's split, whose names must not be in it.
 
     Returns:
         one sentence for what was left out.
 
     Raises:
-        InputError: if a file that the bundle needs names a case or patient, or is a link to somewhere else.
+        InputError: if a file that is copied names a case, a patient or one of their files, or is a link.
     """
     source, names = bundle.place, _names(split)
-    place = teacher.relative_to(source) if teacher.is_relative_to(source) else Path("models") / MODEL_PT
     left_out: list[str] = []
     problems: list[str] = []
-    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+    for path in sorted(source.rglob("*")):
         relative = path.relative_to(source)
-        why = _left_out(relative) or _list_of_cases(path, relative, names)
-        if why is not None:
-            left_out.append(f"{relative.as_posix()} ({why})")
-            continue
-        named = _named(path, names)
-        if named:
-            problems.append(
-                f"'{relative.as_posix()}' of the bundle names '{named}', a case or patient of the split, and the "
-                "bundle needs this file; take the name out of it"
-            )
-        target = folder / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(own_file(bundle, relative.as_posix()), target)
+        if path.is_symlink():
+            problems.append(f"'{path}' is a link, and a release contains nothing from elsewhere; put the files there")
+        elif path.is_file() and not _is_remains(relative):
+            why = _left_out(path, relative)
+            named = None if why else _named(path, relative, names)
+            if why:
+                left_out.append(f"{relative.as_posix()} ({why})")
+            elif named:
+                problems.append(
+                    f"'{relative.as_posix()}' of the bundle names '{named}', a case or patient of the split or a file "
+                    "of one, and is part of the release; take the name out of it"
+                )
+            else:
+                target = folder / relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(own_file(bundle, relative.as_posix()), target)
     raise_if_any(problems)
-    _, container = opened_weights(teacher)
-    _write_weights(folder / place, state, container)
+    original = _original(bundle, teacher)
+    _, container = opened_weights(original)
+    inside = original.is_relative_to(source)
+    _write_weights(folder / (original.relative_to(source) if inside else Path("models") / MODEL_PT), state, container)
     _write_metadata(folder / "configs" / "metadata.json", record)
     told = [f"left out of the bundle: {', '.join(left_out)}"] if left_out else []
     if any(".ts (" in each or ".onnx (" in each for each in left_out):
@@ -83,32 +94,53 @@ def write_given_back(
     return told
 
 
-def _left_out(path: Path) -> str | None:
-    if path.suffix in _WEIGHTS:
-        return "weights"
-    if _LINKS.fullmatch(path.name):
+def _original(bundle: Bundle, teacher: Path) -> Path:
+    """The file whose place and form the student's weights take: the teacher's, or that of the bundle."""
+    if teacher.is_relative_to(bundle.place):
+        return teacher
+    own = sorted((bundle.place / "models").glob("*.pt"))
+    named = [path for path in own if path.name == MODEL_PT] or own
+    return named[0] if named and len(named) == 1 else teacher
+
+
+def _is_remains(path: Path) -> bool:
+    """What Python, version control and systems leave behind."""
+    return "__pycache__" in path.parts or path.parts[0] in (".git", ".svn") or path.name in (".DS_Store", ".gitignore")
+
+
+def _left_out(path: Path, relative: Path) -> str | None:
+    """Why a file is not copied; None for configs, scripts, documents and licenses."""
+    if _LINKS.fullmatch(relative.name):
         return "links to the original weights"
-    return "results" if set(path.parts[:-1]) & set(_FOLDERS) else None
-
-
-def _list_of_cases(path: Path, relative: Path, names: re.Pattern[str] | None) -> str | None:
-    """Why a file is a list of cases, which is not handed over."""
-    config = relative.parent.name == "configs" and relative.stem.startswith(_CONFIGS)
-    if relative.suffix in _LISTS and not config and relative.parts[0] not in ("docs", "LICENSE"):
-        return "names cases" if _named(path, names) else None
-    return None
-
-
-def _names(split: Split | None) -> re.Pattern[str] | None:
-    if split is None:
+    if relative.suffix in _DOCUMENTS or re.match(r"licen[sc]e|notice|copying", relative.name, re.IGNORECASE):
         return None
-    names = {str(case[key]) for part in split.rows.values() for case in part for key in (CASE_ID, PATIENT_ID)}
+    if relative.parts[0] == "docs" and relative.suffix == ".txt":
+        return None
+    if relative.parts[0] == "configs" and relative.suffix in _CONFIG_FORMS:
+        return "lists cases" if _lists_cases(path) else None
+    return "no config, script or document"
+
+
+def _lists_cases(path: Path) -> bool:
+    """Whether a file is a list of cases and not a config."""
+    content = ConfigParser.load_config_file(path) if path.suffix != ".json" else read_json(path)
+    lists = content.values() if isinstance(content, dict) and {*content} & {*_LISTED} else [content]
+    return any(isinstance(each, list) for each in lists)
+
+
+def _names(split: Split) -> re.Pattern[str]:
+    """The ids of cases and patients, and the names of their files with and without their folders' endings."""
+    cases = [case for part in split.rows.values() for case in part]
+    names = {str(case[key]) for case in cases for key in (CASE_ID, PATIENT_ID)}
+    files = {str(file) for case in cases for file in files_of(image_entry(case, split.inputs))}
+    files |= {str(case[LABEL]) for case in cases if is_file_label(pd.Series([case[LABEL]])).all()}
+    names |= {Path(file).name for file in files} | {stem_of(file) for file in files}
     long = sorted(name for name in names if len(name) >= _SHORTEST)
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, long))})(?![\w-])") if long else None
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, long))})(?![\w-])" if long else r"(?!)")
 
 
-def _named(path: Path, names: re.Pattern[str] | None) -> str | None:
-    found = None if names is None else names.search(path.read_text(encoding="utf-8", errors="replace"))
+def _named(path: Path, relative: Path, names: re.Pattern[str]) -> str | None:
+    found = names.search(relative.as_posix()) or names.search(path.read_text(encoding="utf-8", errors="replace"))
     return None if found is None else found[0]
 
 
@@ -125,27 +157,30 @@ def _write_metadata(file: Path, record: RunRecord) -> None:
     write_json(file, {**metadata, "version": raised, "changelog": changelog, "unlearning": block})
 
 
-def answers_alike(folder: Path, bundle: Bundle, image: Any, weights: Path) -> str:
-    """Run the bundle's own inference on a case, and compare its files with what `predict` writes, byte by byte.
+def answers_alike(folder: Path, bundle: Bundle, split: Split, case: Mapping[str, Any] | None, weights: Path) -> str:
+    """Run the bundle's own inference on a case: its files are those of `predict`, and its answer is the measured one.
 
     Args:
         folder: the released bundle.
-        bundle: the adopted bundle, whose made configs `predict` runs.
-        image: a case that was not forgotten: a file, several, or a mapping with further inputs; None if there is none
-            to try.
+        bundle: the adopted bundle, whose made configs `predict` and `evaluate` run.
+        split: the run's split.
+        case: a case that was not forgotten; None if there is none to try.
         weights: the student's weights.
 
     Raises:
         InputError: if the bundle does not predict, or predicts something else.
     """
     file = config_file(folder, "inference")
-    if image is None or file is None or not bundle.has("inference"):
+    if case is None or file is None or not bundle.has("inference"):
         return "it was not tried on a case: it has no inference config that predicts, or the images were moved"
+    image = image_entry(case, split.inputs)
+    _raise_if_read_otherwise(bundle, case, image)
     with tempfile.TemporaryDirectory() as place:
         own, made = Path(place) / "own", Path(place) / "made"
         try:
-            make_importable(folder)
-            run_config([str(file)], _on_one_case(SourceConfig(folder, file), folder, image, own))
+            with _without(bundle.place):
+                make_importable(folder)
+                run_config([str(file)], _on_one_case(SourceConfig(folder, file), folder, image, own))
             make_importable(bundle.place)
             options = {"images": [image], "output_dir": str(made), "weights": str(weights)}
             run_config(bundle.files("inference"), {"bundle_root": str(bundle.place), **options})
@@ -153,6 +188,8 @@ def answers_alike(folder: Path, bundle: Bundle, image: Any, weights: Path) -> st
             raise InputError(
                 f"nothing is released: the bundle cannot predict a case of its split ({root_of(error)})"
             ) from error
+        finally:
+            sys.path[:] = [entry for entry in sys.path if entry != str(folder)]
         written, predicted = _written(own), _written(made)
     if not written:
         raise InputError("nothing is released: the bundle writes no prediction for a case of its split")
@@ -165,6 +202,33 @@ def answers_alike(folder: Path, bundle: Bundle, image: Any, weights: Path) -> st
             "correct inference.json, so that the recipient gets what was measured"
         )
     return f"its own inference was run on a case of its split, and gave the same as predict ({', '.join(written)})"
+
+
+@contextmanager
+def _without(folder: Path) -> Iterator[None]:
+    """Python's path without a folder, so that a release is tried with its own modules."""
+    before = list(sys.path)
+    sys.path[:] = [entry for entry in before if entry != str(folder)]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _raise_if_read_otherwise(bundle: Bundle, case: Mapping[str, Any], image: Any) -> None:
+    """Refuse an inference config that makes another input of a case than the transforms that it was scored with."""
+    make_importable(bundle.place)
+    scored = read_config(bundle.files("evaluate")).get_parsed_content("transforms")(dict(case))[IMAGE]
+    entry = dict(image) if isinstance(image, Mapping) else {IMAGE: image}
+    answered = read_config(bundle.files("inference")).get_parsed_content("preprocessing")(entry)[IMAGE]
+    answered = torch.as_tensor(answered).float()
+    if scored.shape == answered.shape and torch.allclose(scored, torch.as_tensor(answered), atol=_NEAR, rtol=_NEAR):
+        return
+    raise InputError(
+        f"nothing is released: inference.json makes the input {tuple(answered.shape)} in [{answered.min():.3g}, "
+        f"{answered.max():.3g}] of a case, and the transforms that the model was trained and measured with make "
+        f"{tuple(scored.shape)} in [{scored.min():.3g}, {scored.max():.3g}]; correct the transforms of one of them"
+    )
 
 
 def _written(folder: Path) -> dict[str, bytes]:

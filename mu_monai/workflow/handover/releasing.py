@@ -22,7 +22,7 @@ from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import built_network, run_config
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
-from mu_monai.data import read_split
+from mu_monai.data import Split, read_split
 from mu_monai.data.case_files import files_of, image_entry
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.files import file_sha256, read_json, whole_folder, write_json
@@ -133,11 +133,14 @@ def _write_released(
         _write_bundle(folder / BUNDLE, bundle, config, record, state)
         return [_answers(folder / BUNDLE, record)]
     place = folder / bundle.place.name
-    split = Path(record.split.file)
-    told = write_given_back(
-        place, bundle, record, state, teacher.resolve(), read_split(split) if split.is_file() else None
-    )
-    return [*told, answers_alike(place, bundle, _known_image(record), run / MODEL_PT)]
+    if not Path(record.split.file).is_file():
+        raise InputError(
+            f"nothing is released: the split '{record.split.file}' of the run was moved, and whether the bundle names "
+            "its cases cannot be checked without it; put it back"
+        )
+    split = read_split(record.split.file)
+    told = write_given_back(place, bundle, record, state, teacher.resolve(), split)
+    return [*told, answers_alike(place, bundle, split, _known_case(split), run / MODEL_PT)]
 
 
 def _file(teacher: str | Path) -> Path:
@@ -224,8 +227,14 @@ def _known_image(record: RunRecord) -> Any:
     if not Path(record.split.file).is_file():
         return None
     split = read_split(record.split.file)
-    entries = [image_entry(case, split.inputs) for subset in (TEST, VALIDATION, RETAIN) for case in split.cases[subset]]
-    return next((entry for entry in entries if _can_be_named(files_of(entry))), None)
+    case = _known_case(split)
+    return None if case is None else image_entry(case, split.inputs)
+
+
+def _known_case(split: Split) -> Mapping[str, Any] | None:
+    """A case that was not forgotten, and whose files are there under names that a config can hold."""
+    cases = [case for subset in (TEST, VALIDATION, RETAIN) for case in split.cases[subset]]
+    return next((case for case in cases if _can_be_named(files_of(image_entry(case, split.inputs)))), None)
 
 
 def _can_be_named(files: Sequence[str]) -> bool:

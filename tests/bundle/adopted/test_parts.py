@@ -113,6 +113,7 @@ def test_a_loss_that_says_nothing_is_helped_by_the_postprocessing(tmp_path):
         ),
         ({"training": None}, "no part of its train config is a trainer"),
         ({"second": {"_target_": "SupervisedTrainer"}}, "it has 2 trainers (training, second)"),
+        ({"more": {"second": {"_target_": "SupervisedEvaluator"}}}, "it has 2 evaluators (checking, more#second)"),
         ({"training": config()["training"] | {"prepare_batch": "@mine"}}, "its own prepare_batch ('@mine')"),
         ({"training": config()["training"] | {"iteration_update": "$f"}}, "its own iteration_update"),
         ({"net": None}, "its trainer names no network"),
@@ -177,3 +178,48 @@ def test_references_in_a_circle_end(tmp_path):
     extract = Extract(SourceConfig(folder, folder / "configs" / "train.json"), "source", {})
     assert extract.take("@a") == "@source::a"
     assert sorted(extract.kept) == ["a", "b"]
+
+
+def test_disabled_components_do_not_count(tmp_path):
+    second = {"_target_": "SupervisedTrainer", "_disabled_": True}
+    assert find_parts(bundle_of(tmp_path, config(second=second))).numbers["max_epochs"] == 7
+
+
+@pytest.mark.parametrize("name", ["LoadImageD", "LoadImageDict", "monai.transforms.LoadImaged"])
+def test_other_names_of_a_transform_are_known(name, tmp_path):
+    assert (
+        find_parts(bundle_of(tmp_path, config(steps=[{"_target_": name, "keys": ["image"]}]))).task == "classification"
+    )
+
+
+@pytest.mark.parametrize("name", ["my#bundle", "@mine", "$mine"])
+def test_a_name_that_monai_would_act_on_is_refused(name, tmp_path):
+    folder = bundle_of(tmp_path, config())
+    with pytest.raises(InputError, match="its folder's name is read by MONAI"):
+        find_parts(folder.rename(tmp_path / name))
+
+
+def test_epochs_that_cannot_be_read_are_told(tmp_path):
+    parts = find_parts(bundle_of(tmp_path, config(training=config()["training"] | {"max_epochs": "$@missing * 2"})))
+    assert parts.trained["max_epochs"] is None
+    assert any("number of epochs cannot be read" in note for note in parts.notes)
+
+
+@pytest.mark.parametrize("after", ["Orientationd", "Rotate90d", "Resized"])
+def test_a_spacing_that_a_later_step_changes_is_not_told(after, tmp_path):
+    steps = [*config()["steps"], {"_target_": "Spacingd", "keys": "image", "pixdim": [1, 2]}]
+    assert find_parts(bundle_of(tmp_path, config(steps=steps))).spacing == [1.0, 2.0]
+    later = [*steps, {"_target_": after, "keys": "image"}]
+    assert find_parts(bundle_of(tmp_path / "later", config(steps=later))).spacing is None
+
+
+def test_transforms_as_a_list_are_composed(tmp_path):
+    cases = config()["cases"] | {"transform": "@steps"}
+    configs = adopted_configs(find_parts(bundle_of(tmp_path, config(cases=cases))))
+    assert configs["evaluate"]["transforms"]["transforms"][0]["_target_"] == "Compose"
+
+
+def test_an_optimizer_as_an_expression_stays_one(tmp_path):
+    opt = "$torch.optim.Adam(@net.parameters(), lr=1e-3)"
+    configs = adopted_configs(find_parts(bundle_of(tmp_path, config(opt=opt))))
+    assert configs["train"]["optimizer"] == "$torch.optim.Adam(@network.parameters(), lr=1e-3)"
