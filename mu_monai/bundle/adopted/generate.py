@@ -49,12 +49,13 @@ class _Common:
         self.inferer = take(parts.inferer) or _SIMPLE
         classification = parts.task == CLASSIFICATION
         columns = f", columns={parts.columns}" if parts.columns else ""
-        cases = f"mu_monai.data.load_split(@split{columns})"
+        cases = f"mu_monai.data.load_split(@split, forget_images_gone=@forget_images_gone{columns})"
         self.values: dict[str, Any] = {
             "imports": _imports(config, evaluation),
             "bundle_name": parts.folder.name,
             "bundle_root": str(parts.folder),
             "split": None,
+            "forget_images_gone": False,
             "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
             "classes": parts.classes,
             "softmax": parts.softmax,
@@ -189,9 +190,10 @@ def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
         },
         method={
             "_target_": "mu_monai.methods.EraseToRetain",
-            "forget_loader": _loader(_dataset(f"@cases['{FORGET}']"), shuffle=True),
+            "forget_loader": _loader(_dataset(f"@cases['{FORGET}']"), shuffle="$not @forget_images_gone"),
             "unseen_loader": _loader(_dataset(f"@cases['{VALIDATION}']"), shuffle=False),
             **apart,
+            "forget_images_gone": "@forget_images_gone",
             "task": parts.task,
             "softmax": "@softmax",
             "forget_terms": terms,
@@ -212,7 +214,7 @@ def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
     )
 
 
-_RECORDED = {name: f"@{name}" for name in ("method", "teacher", "teacher_passes", "preset")}
+_RECORDED = {name: f"@{name}" for name in ("method", "teacher", "teacher_passes", "preset", "forget_images_gone")}
 _FIRST: list[Any] = [
     {"_target_": "mu_monai.engine.Reseed", "seed": "@seed"},
     {"_target_": "mu_monai.engine.StopOnNonFinite"},
@@ -278,7 +280,7 @@ def _dataset(cases: str) -> dict[str, Any]:
     }
 
 
-def _loader(dataset: Any, *, shuffle: bool) -> dict[str, Any]:
+def _loader(dataset: Any, *, shuffle: bool | str) -> dict[str, Any]:
     return {"_target_": _LOADER, "dataset": dataset, "batch_size": "@batch_size", "shuffle": shuffle}
 
 

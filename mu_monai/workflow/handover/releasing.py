@@ -222,7 +222,7 @@ def _answers(folder: Path, record: RunRecord) -> str:
 def _known_image(record: RunRecord) -> Path | None:
     """An image of a case that was not forgotten, to test with; None if none exists that a config can name."""
     split = Path(record.split.file)
-    cases = load_split(split) if split.is_file() else {}
+    cases = load_split(split, forget_images_gone=True) if split.is_file() else {}
     images = [case[IMAGE] for subset in (TEST, VALIDATION, RETAIN) for case in cases.get(subset, [])]
     single = (Path(image) for image in images if isinstance(image, str))
     return next((image for image in single if image.exists() and not place_problems({"image": image})), None)
