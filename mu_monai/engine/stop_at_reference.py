@@ -142,7 +142,7 @@ class StopAtReference:
         tolerance: how far from 0.5 the AUC may be to count as reached, in (0, 0.5).
         comes_back: whether the method itself brings back cases that were forgotten too far, so that the run continues.
         cases: returns the cases that a trainer's run is measured on.
-        stand_in: whether retained cases are compared, since the images of the forget cases are gone; the curve then gets
+        stand_in: whether retained cases are compared, since the images of the forget cases are gone; the curve gets
             `memorized_auc` instead.
         unseen: cases that were never trained on, whole cases if there are any; `None` if there are no such cases.
         further: a context in which the network is as it would be after further training; an epoch is then judged by the

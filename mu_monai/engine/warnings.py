@@ -7,8 +7,8 @@ from ignite.engine import Engine
 from mu_monai.keys import WARNINGS
 
 UNMEASURED = (
-    "the images of the forget cases were gone, so nothing was measured on them: there are no scores of forget cases, and "
-    "this run cannot tell how far they are forgotten or whether their membership shows"
+    "the images of the forget cases were gone, so nothing was measured on them: they have no scores, and this run "
+    "cannot tell how far they are forgotten or whether their membership shows"
 )
 
 

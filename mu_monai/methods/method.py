@@ -136,7 +136,10 @@ class UnlearningMethod:
         if self.stop_at is not None and self.cost == "one-shot":
             yield f"method#stop_at='{self.stop_at}' needs epochs, but this method takes one step; leave stop_at out"
         if self.forget_images_gone and not self.without_forget_images:
-            yield f"{type(self).__name__} needs the images of the forget cases, and forget_images_gone says there are none"
+            yield (
+                f"{type(self).__name__} needs the images of the forget cases, which are gone (forget_images_gone); use "
+                "a method for which 'mu-monai methods' says that none are needed"
+            )
 
     def attach(self, engine: SupervisedTrainer) -> None:
         """Hook the method's actions to the trainer's events."""

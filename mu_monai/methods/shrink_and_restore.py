@@ -91,7 +91,7 @@ class ShrinkAndRestore(GentleRestoration):
         if self.stop_at is None and self.damage is None:
             yield "method#stop_at=null leaves nothing to find the damage from; give method#damage, such as 0.3"
         if self.forget_images_gone and self.hinge_weight:
-            yield f"method#hinge_weight={self.hinge_weight:g} needs the images of the forget cases, which are gone; use 0"
+            yield f"method#hinge_weight={self.hinge_weight:g} needs forget cases, whose images are gone; use 0"
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Measure how well the original tells forget from unseen cases."""

@@ -70,7 +70,7 @@ def gone_problems(
         able = [name for name, other in registered().items() if other.without_forget_images]
         what = "the method of this config" if kind is None else kind.__name__
         problems.append(
-            f"{what} needs the images of the forget cases, and --forget-images-gone says that there are none; use one of "
+            f"{what} needs the images of the forget cases, which are gone (--forget-images-gone); use one of "
             f"{', '.join(able)}"
         )
     if names:
@@ -85,8 +85,8 @@ def gone_unsupported(parser: ConfigParser) -> list[str]:
     if FORGET_IMAGES_GONE in parser:
         return []
     return [
-        f"the bundle's config has no id '{FORGET_IMAGES_GONE}', so it reads the images of the forget cases; add it, and "
-        "where it is used, as in a shipped bundle"
+        f"the bundle's config has no id '{FORGET_IMAGES_GONE}', so it reads the images of the forget cases; add it, "
+        "and where it is used, as in a shipped bundle"
     ]
 
 

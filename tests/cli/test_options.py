@@ -105,8 +105,8 @@ CALLS = {
         **TRAINED,
         **SAID,
     },
-    "unlearn isic --teacher t --method npo --preset paper --lora-targets head --milestones m --budget 0.05 --forget-images-gone --plan "
-    f"{TRAINING} {ABOUT} --trust-config": {
+    "unlearn isic --teacher t --method npo --preset paper --lora-targets head --milestones m --budget 0.05 --plan "
+    f"--forget-images-gone {TRAINING} {ABOUT} --trust-config": {
         **{"places": ("isic",), "teacher": Path("t"), "method": "npo", "preset": "paper", "lora_targets": "head"},
         **{"milestones": Path("m"), "budget": 0.05, "forget_images_gone": True},
         **{"plan": True},

@@ -208,8 +208,8 @@ def _problems(folder: Path, run: Run) -> Iterator[str]:
         return
     if run.record.forget_images == GONE:
         yield (
-            f"'{run.folder}' was made when the images of the forget cases were gone: nothing was measured on them, so a "
-            "record could not say how far they are forgotten; hand the release over without one"
+            f"'{run.folder}' was made when the images of the forget cases were gone: nothing was measured on them, so "
+            "a record could not say how far they are forgotten; hand the release over without one"
         )
     if run.stale_audit:
         yield (
