@@ -149,6 +149,8 @@ class RunFolder:
             else OfMethod(name=type(method).__name__, settings=method.settings(), **origin_of(type(method))),
             seed=seed,
         )
+        if method is None and forget_images_gone and FORGET in subsets:
+            raise InputError("forget_images_gone=true leaves no case of 'forget' to train on; set subsets=['retain']")
         self._lock = ExitStack()  # held from start to end of the trainer's run
         self._check_folder()
 
@@ -205,10 +207,7 @@ class RunFolder:
 
     def _resume(self, engine: SupervisedTrainer, config: dict[str, Any] | None) -> None:
         record = read_record(self.folder)
-        before, now = (
-            record.to_json(),
-            json.loads(json.dumps(self.run_record.to_json())),
-        )  # as it will be read back
+        before, now = record.to_json(), json.loads(json.dumps(self.run_record.to_json()))  # as it will be read back
         for content in (before, now):  # the module of a method's class may change, and earlier versions do not store it
             content["method"] = content["method"] and {key: content["method"][key] for key in ("name", "settings")}
         problems = [

@@ -214,7 +214,7 @@ def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
     )
 
 
-_RECORDED = {name: f"@{name}" for name in ("method", "teacher", "teacher_passes", "preset", "forget_images_gone")}
+_RECORDED = {name: f"@{name}" for name in ("method", "teacher", "teacher_passes", "preset")}
 _FIRST: list[Any] = [
     {"_target_": "mu_monai.engine.Reseed", "seed": "@seed"},
     {"_target_": "mu_monai.engine.StopOnNonFinite"},
@@ -243,6 +243,7 @@ def _run_folder(parts: Parts, **values: Any) -> dict[str, Any]:
         },
         "split": "@split",
         "seed": "@seed",
+        "forget_images_gone": "@forget_images_gone",
         "resume": "@resume",
         **values,
     }
