@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from mu_monai.data import read_split
 from mu_monai.engine import RunFolder
 from mu_monai.errors import InputError
 from mu_monai.methods import METHODS
-from mu_monai.runs import read_record
+from mu_monai.runs import read_record, write_record
 from mu_monai.workflow.recipe import gone_problems
 
 ABLE = [name for name, method in METHODS.items() if method.without_forget_images]
@@ -237,3 +238,17 @@ def test_a_finished_run_is_scored_and_released_and_not_audited(finished, tmp_pat
         workflow.report([folder], out=tmp_path / "report", record=out, key=keys / "own.pem")
     with pytest.raises(InputError, match="a composition is measured on them"):
         workflow.compose(folder, finished("cf-k"), out=tmp_path / "composed")
+
+
+def test_a_training_on_forget_cases_that_are_gone_is_refused(tmp_path):
+    options = {"bundle": {"name": "isic"}, "split": "split.json", "seed": 0, "forget_images_gone": True}
+    with pytest.raises(InputError, match="leaves no case of 'forget' to train on"):
+        RunFolder(tmp_path / "run", subsets=["retain", "forget"], **options)
+    assert RunFolder(tmp_path / "run", subsets=["retain"], **options).record["forget_images"] == "gone"
+
+
+def test_a_record_that_says_anything_else_is_damaged(finished, tmp_path):
+    folder = shutil.copytree(finished("rewind"), tmp_path / "run")
+    write_record(folder, replace(read_record(folder), forget_images="here"))
+    with pytest.raises(InputError, match="forget_images is 'here', which is not one of gone"):
+        read_record(folder)
