@@ -404,28 +404,3 @@ def test_a_damaged_volume_is_told_when_a_split_is_verified(split_file, tmp_path)
     volume.write_bytes(damaged)
     with pytest.raises(InputError, match=r"a\.nii\.gz' is damaged"):
         load_split(split_file, verify=True)
-
-
-def test_a_split_whose_forget_images_are_gone_is_read_without_them(split_file):
-    forget = read_split(split_file).located["forget"]
-    for case in forget:
-        for name in FILES:
-            os.remove(case[name])
-    with pytest.raises(InputError, match="does not exist"):
-        open_split(split_file)
-    split = open_split(split_file, verify=True, forget_images_gone=True)
-    assert split.cases["forget"] == [] == load_split(split_file, forget_images_gone=True)["forget"]
-    assert [case["case_id"] for case in split.rows["forget"]] == [case["case_id"] for case in forget]
-    assert len(split.digests("forget")) == len(forget)  # a teacher's run can still be asked whether it learned them
-
-
-@pytest.mark.parametrize("subset", [name for name in SUBSETS if name != "forget"])
-@pytest.mark.parametrize("change", ["does not exist", "changed after"])
-def test_only_the_forget_cases_may_be_gone(split_file, subset, change):
-    image = read_split(split_file).located[subset][0]["image"]
-    if change == "changed after":
-        shutil.copy(read_split(split_file).located[subset][0]["label"], image)
-    else:
-        os.remove(image)
-    with pytest.raises(InputError, match=f"file {image!r} {change}"):
-        open_split(split_file, verify=True, forget_images_gone=True)
