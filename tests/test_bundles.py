@@ -92,7 +92,7 @@ def test_hyper_parameters_are_the_papers(bundle):
         "lora_dropout": 0.05,
     }
     classes = bundle.name in CLASSIFIERS
-    data = ("_target_", "forget_loader", "unseen_loader", "whole", "forget_classes")
+    data = ("_target_", "forget_loader", "unseen_loader", "whole", "forget_classes", "forget_images_gone")
     method = {key: value for key, value in unlearn["method"].items() if key not in data}
     assert method == {
         "task": "classification" if classes else "segmentation",
@@ -116,7 +116,7 @@ class TestPresets:
         unlearn = config(bundle, "unlearn")
         fixed = {"network::_target_", "network::network", "method::_target_", "method::forget_loader"}
         fixed |= {"method::task", "method::softmax"}  # what the images are, not what is done with them
-        fixed |= {"method::whole", "method::unseen_loader", "method::forget_classes"}
+        fixed |= {"method::whole", "method::unseen_loader", "method::forget_classes", "method::forget_images_gone"}
         settings = {f"{part}::{key}" for part in ("network", "method") for key in unlearn[part]} - fixed
         assert settings | {"preset"} <= set(config(bundle, preset))
 

@@ -24,10 +24,17 @@ _ARGUMENT = re.compile(r"^    (\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 def overview() -> str:
     """One row for each method."""
     rows = [
-        (f"[`{name}`](#{name})", what["summary"], _joined(what["tasks"]), _joined(what["needs"]), what["cost"])
+        (
+            f"[`{name}`](#{name})",
+            what["summary"],
+            _joined(what["tasks"]),
+            _joined(what["needs"]),
+            "not needed" if what["without_forget_images"] else "needed",
+            what["cost"],
+        )
         for name, what in _ours().items()
     ]
-    return _table(("method", "what it does", "tasks", "needs", "costs"), rows)
+    return _table(("method", "what it does", "tasks", "needs", "forget images", "costs"), rows)
 
 
 def settings() -> str:

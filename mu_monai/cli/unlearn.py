@@ -49,6 +49,13 @@ def unlearn(
         float | None,
         typer.Option(help="The most that it may cost, as a share of the teacher's training, such as 0.05."),
     ] = None,
+    forget_images_gone: Annotated[
+        bool,
+        typer.Option(
+            "--forget-images-gone",
+            help="The forget cases' images are deleted already: read none of them. For methods that need none.",
+        ),
+    ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only say what it would take: steps, sample passes, seconds and disk.")
     ] = False,
@@ -82,6 +89,7 @@ def unlearn(
         forget_classes=forget_class or [],
         milestones=milestones,
         budget=budget,
+        forget_images_gone=forget_images_gone,
         plan=plan,
         settings=settings or [],
         overlays=overlay or [],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from mu_monai.data.split_checks import (
 from mu_monai.data.split_provenance import Provenance, provenance_of
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256, read_json, special_problem, write_json
-from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS
+from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS
 from mu_monai.runs.stamp import public_provenance
 
 INPUTS = "inputs"  # in the provenance: the columns of further input files
@@ -41,12 +41,15 @@ class Split:
         sha256: SHA-256 of the file.
         rows: the cases of each subset with all columns, as in the file: paths are relative to its folder.
         provenance: how the split was made.
+        forget_images_gone: whether the files of the forget cases are left alone: they may be missing, and `cases` has
+            no forget case.
     """
 
     path: Path
     sha256: str
     rows: Mapping[str, Sequence[Mapping[str, Any]]]
     provenance: Provenance
+    forget_images_gone: bool = False
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -76,7 +79,8 @@ class Split:
     def cases(self) -> Cases:
         """The cases of each subset with absolute paths, as `load_split` gives them."""
         columns = (*COLUMNS, *self.inputs, SUBSET)
-        return {name: [{key: case[key] for key in columns} for case in part] for name, part in self.located.items()}
+        there = {name: () if name in self._gone else part for name, part in self.located.items()}
+        return {name: [{key: case[key] for key in columns} for case in part] for name, part in there.items()}
 
     @property
     def file_digests(self) -> dict[str, str]:
@@ -130,10 +134,16 @@ class Split:
         return self.path.absolute().parent
 
     @property
+    def _gone(self) -> tuple[str, ...]:
+        """The subsets whose files are left alone."""
+        return (FORGET,) if self.forget_images_gone else ()
+
+    @property
     def _files(self) -> list[str]:
-        labels = self.table[LABEL]
-        further = [path for name in self.inputs for path in self.table[name]]
-        return list(dict.fromkeys([*self.table[IMAGE].explode(), *labels[is_file_label(labels)], *further]))
+        table = self.table[~self.table[SUBSET].isin(self._gone)]
+        labels = table[LABEL]
+        further = [path for name in self.inputs for path in table[name]]
+        return list(dict.fromkeys([*table[IMAGE].explode(), *labels[is_file_label(labels)], *further]))
 
 
 def split_content(
@@ -205,25 +215,38 @@ def read_split(path: str | os.PathLike[str]) -> Split:
     return Split(path=Path(path), sha256=file_sha256(path), rows=rows, provenance=provenance_of(content))
 
 
-def open_split(path: str | os.PathLike[str], *, verify: bool = False, classes: Sequence[str] | None = None) -> Split:
+def open_split(
+    path: str | os.PathLike[str],
+    *,
+    verify: bool = False,
+    classes: Sequence[str] | None = None,
+    forget_images_gone: bool = False,
+) -> Split:
     """Read a split file, and check its content and its files.
 
     Args:
         path: the split file.
         verify: also compute the SHA-256 of every file and compare it with the provenance.
         classes: the names that a classifier's labels may have; None to accept any label, masks included.
+        forget_images_gone: whether the forget cases' files may be missing; they are not opened even if they exist.
 
     Raises:
         InputError: with all of these: keys that are missing or have the wrong type, no case to retain, groups
             (patients), case ids or contents in several subsets, files that are missing or, if verified, changed, and
             labels that are not in `classes`.
     """
-    split = read_split(path)
+    split = replace(read_split(path), forget_images_gone=forget_images_gone)
     raise_if_any(split.problems(verify=verify, classes=classes))
     return split
 
 
-def load_split(path: str | os.PathLike[str], *, verify: bool = False, classes: Sequence[str] | None = None) -> Cases:
+def load_split(
+    path: str | os.PathLike[str],
+    *,
+    verify: bool = False,
+    classes: Sequence[str] | None = None,
+    forget_images_gone: bool = False,
+) -> Cases:
     """Read and check a split file, and return its cases.
 
     Each case has only `image`, `label`, `case_id`, `patient_id`, `subset` and further input files: metadata may be
@@ -233,9 +256,10 @@ def load_split(path: str | os.PathLike[str], *, verify: bool = False, classes: S
         path: the split file.
         verify: see `open_split`.
         classes: see `open_split`.
+        forget_images_gone: see `open_split`.
 
     Returns:
-        The cases of each subset, with absolute paths.
+        The cases of each subset, with absolute paths; no forget cases if their images are gone.
 
     Raises:
         InputError: see `open_split`.
@@ -244,7 +268,7 @@ def load_split(path: str | os.PathLike[str], *, verify: bool = False, classes: S
         A bundle has `"cases": "$mu_monai.data.load_split(@split_file)"` and, for its loaders,
         `"data": "$@cases['retain'] + @cases['forget']"`.
     """
-    return open_split(path, verify=verify, classes=classes).cases
+    return open_split(path, verify=verify, classes=classes, forget_images_gone=forget_images_gone).cases
 
 
 def _relative(path: str, folder: Path) -> str:

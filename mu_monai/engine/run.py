@@ -30,7 +30,7 @@ from mu_monai.engine.checkpoint import Resumable, has_checkpoint, restore_checkp
 from mu_monai.engine.checks import self_checks
 from mu_monai.engine.cost import PassCount, count_of, uncounted
 from mu_monai.engine.curve import Curve, epoch_terms, record_term
-from mu_monai.engine.warnings import warned
+from mu_monai.engine.warnings import UNMEASURED, warn, warned
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import (
@@ -53,6 +53,7 @@ from mu_monai.runs.origin import origin_of
 from mu_monai.runs.record import (
     FAILED,
     FINISHED,
+    GONE,
     INTERRUPTED,
     RUNNING,
     TRAIN,
@@ -105,6 +106,7 @@ class RunFolder:
         teacher_passes: the sample passes of the teacher's training, if its own record does not say them.
         preset: name of the preset that the method's settings came from; `None` if there was no preset.
         forget_classes: the classes of a mask that are unlearned, or that training treats as background.
+        forget_images_gone: whether the images of the forget cases no longer exist.
         resume: continue from the folder's checkpoint.
     """
 
@@ -121,6 +123,7 @@ class RunFolder:
         teacher_passes: int | None = None,
         preset: str | None = None,
         forget_classes: Sequence[str] = (),
+        forget_images_gone: bool = False,
         resume: bool = False,
     ) -> None:
         self.folder, self.method, self.resume = Path(folder), method, resume
@@ -139,12 +142,15 @@ class RunFolder:
             bundle=MadeWith(**{key: bundle[key] for key in ("name", "version", "task", "root") if key in bundle}),
             subsets=tuple(subsets),
             forget_classes=tuple(forget_classes),
+            forget_images=GONE if forget_images_gone else "",
             preset=preset,
             method=None
             if method is None
             else OfMethod(name=type(method).__name__, settings=method.settings(), **origin_of(type(method))),
             seed=seed,
         )
+        if method is None and forget_images_gone and FORGET in subsets:
+            raise InputError("forget_images_gone=true leaves no case of 'forget' to train on; set subsets=['retain']")
         self._lock = ExitStack()  # held from start to end of the trainer's run
         self._check_folder()
 
@@ -201,10 +207,7 @@ class RunFolder:
 
     def _resume(self, engine: SupervisedTrainer, config: dict[str, Any] | None) -> None:
         record = read_record(self.folder)
-        before, now = (
-            record.to_json(),
-            json.loads(json.dumps(self.run_record.to_json())),
-        )  # as it will be read back
+        before, now = record.to_json(), json.loads(json.dumps(self.run_record.to_json()))  # as it will be read back
         for content in (before, now):  # the module of a method's class may change, and earlier versions do not store it
             content["method"] = content["method"] and {key: content["method"][key] for key in ("name", "settings")}
         problems = [
@@ -214,9 +217,9 @@ class RunFolder:
             if before["sha256"].get(name) != now["sha256"][name]
         ]
         problems += [
-            f"{name} was {before[name]} and is now {now[name]}; resume with the same, or start a new run"
-            for name in ("method", "seed", "subsets", "forget_classes", "parameters")
-            if before[name] != now[name]
+            f"{name} was {before.get(name)} and is now {now.get(name)}; resume with the same, or start a new run"
+            for name in ("method", "seed", "subsets", "forget_classes", "forget_images", "parameters")
+            if before.get(name) != now.get(name)
         ]
         file = self.folder / CONFIG_JSON
         problems += _changed(read_json(file, dict), config) if config is not None and file.is_file() else []
@@ -268,6 +271,8 @@ class RunFolder:
         with uncounted(engine):
             checks = self_checks(network, self._probe[:1], selective=selective)
             measured = {} if self.method is None else self.method.measurements(engine)
+        if self.run_record.forget_images == GONE:
+            warn(engine, UNMEASURED)
         self._note(checks=checks, warnings=tuple(warned(engine)), measurements=measured)
         plain = network.merged() if isinstance(network, Student) else network
         state = {name: value.detach().cpu().contiguous() for name, value in plain.state_dict().items()}

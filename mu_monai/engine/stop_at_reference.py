@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from statistics import median
 from typing import Any
 
@@ -21,6 +22,7 @@ from mu_monai.errors import InputError
 from mu_monai.measure import WholeCases, patient_losses
 
 REFERENCE, REWIND = "reference", "rewind"
+_MOST = 200  # retained cases that are measured
 
 
 @dataclass
@@ -83,13 +85,23 @@ class ReferenceWatch:
         """Whether forget cases were answered worse than unseen ones after the last epoch."""
         return bool(self.epochs) and self.auc < 0.5 - self.tolerance
 
-    def warnings(self) -> list[str]:
-        """What a user must know about the finished run."""
+    def warnings(self, *, stand_in: bool = False) -> list[str]:
+        """What a user must know about the finished run.
+
+        Args:
+            stand_in: whether retained cases were compared in place of the forget cases.
+        """
         if not self.epochs:
             return []
         auc = next(_judged(seen) for seen in self.epochs if seen["epoch"] == self.nearest)
         if abs(auc - 0.5) <= self.tolerance:
             return []
+        if stand_in:
+            return [
+                f"the forget cases could not be compared with unseen ones, since their images are gone; the retained "
+                f"cases in their place, which were trained on since, have an AUC of {auc:.3f} (target 0.5 within "
+                f"{self.tolerance:g}), so the forget cases are at most about as well known"
+            ]
         what = "are still answered better" if auc > 0.5 else "are answered worse"
         return [
             f"the run ended before it reached its reference: forget cases {what} than unseen ones (AUC {auc:.3f}, "
@@ -115,6 +127,11 @@ def loss_auc(forget: Sequence[float], unseen: Sequence[float]) -> float:
     return float(mannwhitneyu(unseen, forget).statistic) / (len(forget) * len(unseen))
 
 
+def some_of(retain: DataLoader[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """As many batches of retained cases as are measured."""
+    return islice(retain, -(-_MOST // (retain.batch_size or 1)))
+
+
 class StopAtReference:
     """Compares a run with its reference after every epoch, and at the end goes back to the nearest epoch.
 
@@ -125,6 +142,8 @@ class StopAtReference:
         tolerance: how far from 0.5 the AUC may be to count as reached, in (0, 0.5).
         comes_back: whether the method itself brings back cases that were forgotten too far, so that the run continues.
         cases: returns the cases that a trainer's run is measured on.
+        stand_in: whether retained cases are compared, since the images of the forget cases are gone; the curve gets
+            `memorized_auc` instead.
         unseen: cases that were never trained on, whole cases if there are any; `None` if there are no such cases.
         further: a context in which the network is as it would be after further training; an epoch is then judged by the
             larger of both AUCs, so that forgetting that comes back does not count (`settled_auc` in the curve).
@@ -142,6 +161,7 @@ class StopAtReference:
         cases: Callable[[SupervisedTrainer], WholeCases],
         unseen: DataLoader[Mapping[str, Any]] | None,
         further: Callable[[SupervisedTrainer], AbstractContextManager[None]] | None = None,
+        stand_in: bool = False,
     ) -> None:
         if unseen is None or not len(unseen):
             raise InputError(
@@ -149,7 +169,7 @@ class StopAtReference:
                 "cases (--validation), or leave stop_at out"
             )
         self._stop_at, self._comes_back, self._cases, self._unseen = stop_at, comes_back, cases, unseen
-        self._further = further
+        self._further, self._stand_in = further, stand_in
         self.watch = ReferenceWatch(tolerance)
         self._nearest: dict[str, torch.Tensor] = {}  # the student where the reference was nearest
 
@@ -165,9 +185,10 @@ class StopAtReference:
         return auc, count_of(engine).passes - before
 
     def _losses(self, engine: SupervisedTrainer) -> tuple[list[float], list[float]]:
-        """The losses of forget and unseen cases, one per patient."""
+        """The losses of forget cases, or of those in their place, and of unseen ones, one per patient."""
         cases = self._cases(engine)
-        forget = patient_losses(engine, engine.network, cases.forget, cases.inferer)
+        trained = some_of(cases.retain) if self._stand_in else cases.forget
+        forget = patient_losses(engine, engine.network, trained, cases.inferer)
         return forget, patient_losses(engine, engine.network, self._unseen, cases.inferer)
 
     def _look(self, engine: SupervisedTrainer) -> None:
@@ -178,7 +199,11 @@ class StopAtReference:
             with self._further(engine):
                 settled = loss_auc(*self._losses(engine))
             record_term(engine, "settled_auc", settled)
-        record_term(engine, "forget_auc", self.watch.see(engine.state.epoch, *losses, settled))
+        record_term(
+            engine,
+            "memorized_auc" if self._stand_in else "forget_auc",
+            self.watch.see(engine.state.epoch, *losses, settled),
+        )
         if self.watch.nearest == engine.state.epoch:
             self._nearest = {name: value.clone() for name, value in engine.network.own_state().items()}
         self._end_where_it_arrived(engine)
@@ -190,7 +215,7 @@ class StopAtReference:
 
     def _go_back(self, engine: SupervisedTrainer) -> None:
         engine.network.load_state_dict(self._nearest, strict=False)
-        warn(engine, *self.watch.warnings())
+        warn(engine, *self.watch.warnings(stand_in=self._stand_in))
 
     def state_dict(self) -> dict[str, Any]:
         """The epochs so far, and the nearest student."""

@@ -6,6 +6,11 @@ from ignite.engine import Engine
 
 from mu_monai.keys import WARNINGS
 
+UNMEASURED = (
+    "the images of the forget cases were gone, so nothing was measured on them: they have no scores, and this run "
+    "cannot tell how far they are forgotten or whether their membership shows"
+)
+
 
 def warned(engine: Engine) -> list[str]:
     """The warnings so far."""

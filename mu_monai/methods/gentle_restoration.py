@@ -35,6 +35,7 @@ class GentleRestoration(UnlearningMethod):
 
     needs: ClassVar[tuple[str, ...]] = ("retain labels", "teacher")
     cost = "retain"
+    without_forget_images = True
     fills_budget = True
     recipe: ClassVar[Mapping[str, Any]] = {
         **UnlearningMethod.recipe,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
-from itertools import chain, islice
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from mu_monai.adapters import Student, layer_drifts, total_drift
 from mu_monai.engine import StopAtReference, record_term, seeded
 from mu_monai.engine.cost import TRAINED, count_of
-from mu_monai.engine.stop_at_reference import REFERENCE, REWIND, loss_auc
+from mu_monai.engine.stop_at_reference import REFERENCE, REWIND, loss_auc, some_of
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, CLASSIFICATION, IMAGE, SEGMENTATION, TASKS
 from mu_monai.measure import Margins, WholeCases, margins, patient_losses
@@ -35,7 +35,6 @@ COSTS = {
     "retain": "steps on retained cases",
     "both": "steps on forget and on retained cases",
 }
-_MOST = 200  # retained cases that are measured
 Batch = tuple[torch.Tensor, torch.Tensor, list[str]]
 
 
@@ -50,8 +49,9 @@ class UnlearningMethod:
     supports; `needs`, from `NEEDS`; `cost`, from `COSTS`; `recipe`, how it is trained if a bundle has no settings of
     its own for it, by config id; `trials`, four settings that `mu-monai compare` may choose from on validation cases,
     the default first; `selective`, whether it leaves some weights unchanged by design; `forgets_classes`, whether it
-    can forget classes of a mask, by a setting `forget_classes`; `comes_back`, whether it corrects by itself for cases
-    that were forgotten too far; and `fills_budget`, whether it trains for as long as it is given.
+    can forget classes of a mask, by a setting `forget_classes`; `without_forget_images`, whether it can do without any
+    forget case; `comes_back`, whether it corrects by itself for cases that were forgotten too far; and `fills_budget`,
+    whether it trains for as long as it is given.
 
     A setting is a field made by `mu_monai.methods.settings.setting`, which declares the allowed values. Only conditions
     between settings are left to `problems`.
@@ -60,6 +60,8 @@ class UnlearningMethod:
         forget_loader: batches of forget cases, with the keys of the trainer's own batches.
         unseen_loader: batches of cases that were never trained on (`validation`), prepared like forget batches.
         whole: the whole cases to measure on, if the batches are patches of them; by default the batches themselves.
+        forget_images_gone: whether the images of the forget cases no longer exist, so that `forget_loader` is empty. In
+            their place, `stop_at` compares retained cases with unseen ones.
         task: `segmentation` or `classification`.
         softmax: whether the channels of a mask are one softmax or independent sigmoid outputs; classes are a softmax.
         stop_at: `reference`: measure after every epoch how well the losses distinguish forget cases from unseen ones,
@@ -100,10 +102,12 @@ class UnlearningMethod:
     fills_budget: ClassVar[bool] = False
     comes_back: ClassVar[bool] = False
     forgets_classes: ClassVar[bool] = False
+    without_forget_images: ClassVar[bool] = False
 
     forget_loader: DataLoader[Mapping[str, Any]] = field(repr=False)
     unseen_loader: DataLoader[Mapping[str, Any]] | None = field(default=None, repr=False)
     whole: WholeCases | None = field(default=None, repr=False)
+    forget_images_gone: bool = field(default=False, repr=False)
     task: str = SEGMENTATION
     softmax: bool = setting(False, FLAG)
     stop_at: str | None = setting(None, STOPS)
@@ -131,10 +135,15 @@ class UnlearningMethod:
             yield from allowed.problems(f"method#{name}", getattr(self, name))
         if self.stop_at is not None and self.cost == "one-shot":
             yield f"method#stop_at='{self.stop_at}' needs epochs, but this method takes one step; leave stop_at out"
+        if self.forget_images_gone and not self.without_forget_images:
+            yield (
+                f"{type(self).__name__} needs the images of the forget cases, which are gone (forget_images_gone); use "
+                "a method for which 'mu-monai methods' says that none are needed"
+            )
 
     def attach(self, engine: SupervisedTrainer) -> None:
         """Hook the method's actions to the trainer's events."""
-        if len(self.forget_loader) == 0:
+        if len(self.forget_loader) == 0 and not self.forget_images_gone:
             raise InputError(
                 "the forget set is empty, so there is nothing to unlearn; choose cases with the split's --forget"
             )
@@ -154,6 +163,7 @@ class UnlearningMethod:
                 tolerance=self.tolerance,
                 comes_back=self.comes_back,
                 cases=self.measured,
+                stand_in=self.forget_images_gone,
                 unseen=self.unseen_loader if self.whole is None else self.whole.unseen,
                 further=self.further_training(),
             )
@@ -180,7 +190,8 @@ class UnlearningMethod:
                 f"{type(self).__name__} needs every case once, about {least} sample passes, more than its budget of "
                 f"{self._budget.passes}; raise the budget, or use a method that can end early"
             )
-        batches = {"retain": samples_of(engine.data_loader), "forget": samples_of(self.forget_loader)}
+        batches = {"retain": samples_of(engine.data_loader)}
+        batches |= {} if self.forget_images_gone else {"forget": samples_of(self.forget_loader)}
         self._samples = batches["retain"]
         self._budget.varies = self.cost not in batches
         self._budget.expected = MOST * batches.get(self.cost, sum(batches.values()))
@@ -213,7 +224,7 @@ class UnlearningMethod:
                 "limit": None,
                 "layers": [asdict(layer) for layer in layer_drifts(engine.network)],
             },
-            "margins": asdict(self.measured_margins(engine)),
+            "margins": None if self.forget_images_gone else asdict(self.measured_margins(engine)),
             "steering": None if self._reference is None else self._reference.watch.as_dict(),
         }
 
@@ -294,8 +305,7 @@ class UnlearningMethod:
             )
         for loader in (cases.forget, cases.retain, unseen):
             set_rnd(getattr(loader, "dataset", None), torch.initial_seed() % 2**32)
-        batches = -(-_MOST // (cases.retain.batch_size or 1))
-        trained = chain(cases.forget, islice(cases.retain, batches))
+        trained = chain(cases.forget, some_of(cases.retain))
         losses = [patient_losses(engine, engine.network, part, cases.inferer) for part in (trained, unseen)]
         return loss_auc(*losses)
 

@@ -43,6 +43,7 @@ class Negation(DamageOnce):
     """
 
     paper = "Khalil et al. 2025, arXiv 2503.05657"
+    without_forget_images = False  # a forget batch shows it the order of the layers
     trials = ({}, {"method::layers": 2}, {"learning_rate": 3e-3}, {"learning_rate": 3e-4})
 
     layers: int = setting(1, COUNT)

@@ -42,6 +42,12 @@ class ShrinkAndRestore(GentleRestoration):
     is within `tolerance`, or after `max_epochs` cycles. No forget image is trained on, unless the last cycle needs it
     (`hinge_weight`).
 
+    If the images of the forget cases are gone (`forget_images_gone`), retained patients stand in for them: at most 200
+    retained cases are compared with `validation`. Before the first cycle both were trained on alike, so :math:`A` is
+    what the model remembers of any training patient. After a cycle the retained ones were trained on once more and the
+    forgotten ones were not, so :math:`A` is an upper bound: the run does not end too early and does not damage too
+    little, but may do more cycles and more damage than the forget cases would ask for.
+
     Args:
         strength: `s`: the damage of a model that remembers everything, in [0, 1].
         damage: `a` of every cycle, in [0, 1], instead of the one that is found; `None` to find it.
@@ -84,6 +90,8 @@ class ShrinkAndRestore(GentleRestoration):
         yield from super().problems()
         if self.stop_at is None and self.damage is None:
             yield "method#stop_at=null leaves nothing to find the damage from; give method#damage, such as 0.3"
+        if self.forget_images_gone and self.hinge_weight:
+            yield f"method#hinge_weight={self.hinge_weight:g} needs forget cases, whose images are gone; use 0"
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Measure how well the original tells forget from unseen cases."""

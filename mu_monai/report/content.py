@@ -16,6 +16,7 @@ from mu_monai.report.composed import composed_content
 from mu_monai.report.measured import measured_content
 from mu_monai.report.paper import PAPER_CASES, PAPER_SIZES, SOURCE
 from mu_monai.report.tables import ReportTables, as_rows
+from mu_monai.runs.record import GONE
 from mu_monai.runs.run import Runs
 from mu_monai.runs.scores import Column
 
@@ -74,7 +75,17 @@ def _lead(tables: ReportTables) -> str:
     if runs.forget_classes:
         return forgotten.lead(runs, sentences.listed([f"{size} of {name}" for name, size in sizes.items()]))
     forget, retain = (sizes.get(name, "cases that were not scored") for name in (FORGET, RETAIN))
+    if runs.main.record.forget_images == GONE:
+        forget = f"{_requested(runs)}, whose images were gone so that nothing was measured on them,"
     return f"A trained model was asked to forget {forget} and to keep what it learned from {retain}."
+
+
+def _requested(runs: Runs) -> str:
+    """How many forget cases the split has, scored or not."""
+    counts = runs.provenance.get("counts", {}).get(FORGET, {})
+    if not {"patients", "cases"} <= set(counts):
+        return "the forget cases"
+    return f"{sentences.count(counts['patients'], 'patient')} ({sentences.count(counts['cases'], 'case')})"
 
 
 def _group_by(provenance: dict[str, Any]) -> str:

@@ -279,6 +279,7 @@ def _flat(record: RunRecord) -> dict[str, str]:
     names = ("verb", "started", "seconds", "peak_memory_mib", "device", "seed", "max_epochs", "subsets")
     lines: dict[str, Any] = {name: content.get(name) for name in names}
     lines["forget_classes"] = content["forget_classes"] or None
+    lines["forget_images"] = record.forget_images
     for group in ("bundle", "versions", "sha256"):
         lines |= {f"{group}: {name}": value for name, value in content[group].items()}
     method = content["method"] or {}

@@ -18,6 +18,7 @@ from mu_monai.runs.stamped import FORMAT, read_stamped, write_stamped
 TRAIN, UNLEARN, AUDIT = "train", "unlearn", "audit"
 VERBS = (TRAIN, UNLEARN, AUDIT)
 RUNNING, INTERRUPTED, FAILED, FINISHED = "running", "interrupted", "failed", "finished"
+GONE = "gone"
 STATUSES = (RUNNING, INTERRUPTED, FAILED, FINISHED)
 _NULL = ("split", "drift", "provenance", "measurements", "seconds")  # null means the same as a missing key here
 _MEASUREMENTS: dict[str, Any] = {
@@ -27,6 +28,7 @@ _MEASUREMENTS: dict[str, Any] = {
     "boundary": dict,
     "composition": dict,
 }
+_OPTIONAL = ("verb", "forget_images")  # files without them are valid
 _PROVENANCE = {"counts": dict}
 _Part = TypeVar("_Part")
 
@@ -128,6 +130,7 @@ class RunRecord:
         bundle: the bundle that the run was made with.
         subsets: the subsets that were trained on.
         forget_classes: the classes of masks that were unlearned, or left out of training.
+        forget_images: `gone` if the images of the forget cases no longer existed, so that nothing was measured on them.
         preset: the bundle's preset that the settings came from.
         method: the unlearning method.
         seed: the seed of the run.
@@ -162,6 +165,7 @@ class RunRecord:
     bundle: MadeWith = MadeWith()
     subsets: tuple[str, ...] = ()
     forget_classes: tuple[str, ...] = ()
+    forget_images: str = ""
     preset: str | None = None
     method: OfMethod | None = None
     seed: int | None = None
@@ -241,11 +245,11 @@ def _problems(content: Mapping[str, Any]) -> Iterator[str]:
         problems += _misshapen({"method": None, **content}, {"method": method})
         absent = [item for item in ("name", "settings") if item not in (content.get("method") or {})]
         problems += [f"method has no {item}" for item in absent if not problems]
-    allowed = {"verb": VERBS, "status": STATUSES, "role": ROLES}
+    allowed = {"verb": VERBS, "status": STATUSES, "role": ROLES, "forget_images": (GONE,)}
     problems += [
         f"{key} is {content.get(key)!r}, which is not one of {', '.join(names)}"
         for key, names in allowed.items()
-        if content.get(key) not in names and not (key == "verb" and key not in content)
+        if content.get(key) not in names and not (key in _OPTIONAL and key not in content)
     ]
     problems += [
         f"subsets hold {name!r}, which is not one of {', '.join(TRAINING_SUBSETS)}"

@@ -20,6 +20,7 @@ from mu_monai.keys import (
     CURVE_CSV,
     DECISION_CSV,
     EXAMPLES_NPZ,
+    FORGET,
     MODEL,
     MODEL_PT,
     RETRAINED,
@@ -32,7 +33,7 @@ from mu_monai.keys import (
 )
 from mu_monai.runs.examples import Examples, is_volumes, joined_examples, read_examples
 from mu_monai.runs.folder import changed_files
-from mu_monai.runs.record import FINISHED, Digests, RunRecord, read_record
+from mu_monai.runs.record import FINISHED, GONE, Digests, RunRecord, read_record
 from mu_monai.runs.scores import CLASS_NAMES, SCORE_KEYS, TEXT, needed_columns, read_scores, structures, task_of
 from mu_monai.runs.stamped import read_stamped
 from mu_monai.tables import read_table
@@ -158,9 +159,12 @@ class Runs:
     def scores(self) -> pd.DataFrame:
         """The score tables of all runs in one, each model and case once; the input of the audit.
 
-        If the unlearning run scored its teacher again, the rows from the teacher's own run are used.
+        If the unlearning run scored its teacher again, the rows from the teacher's own run are used. If it had no
+        images of the forget cases, other models' scores of them have nothing to be compared with, and are left out.
         """
         table = pd.concat([run.scores for run in self.by_role.values()], ignore_index=True)
+        if self.main.record.forget_images == GONE:
+            table = table[table[SUBSET] != FORGET]
         return table.drop_duplicates([MODEL, CASE_ID], ignore_index=True)
 
     @property

@@ -122,12 +122,15 @@ def device_problems(device: str | None) -> list[str]:
     return []
 
 
-def usable_split(path: str | Path | None, needed: Sequence[str]) -> tuple[Split | None, list[str]]:
+def usable_split(
+    path: str | Path | None, needed: Sequence[str], *, forget_images_gone: bool = False
+) -> tuple[Split | None, list[str]]:
     """A split whose files are unchanged, read once for a whole command, or what is wrong with it.
 
     Args:
         path: the split file; None if a command takes the bundle's phantoms.
         needed: the subsets that must not be empty.
+        forget_images_gone: whether the files of the forget cases may be missing.
 
     Returns:
         the split, or None if there is none or it cannot be used; and the problems.
@@ -135,7 +138,7 @@ def usable_split(path: str | Path | None, needed: Sequence[str]) -> tuple[Split 
     if path is None:
         return None, []
     try:
-        split = open_split(path, verify=True)
+        split = open_split(path, verify=True, forget_images_gone=forget_images_gone)
     except InputError as error:
         return None, error.problems
     empty = [name for name in needed if not split.rows[name]]

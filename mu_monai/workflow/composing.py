@@ -16,6 +16,7 @@ from mu_monai.keys import ADAPTER_DIR, MODEL_PT, RETAIN, STUDENT, TEACHER
 from mu_monai.lock import writes
 from mu_monai.methods import METHODS
 from mu_monai.runs import Run, RunRecord, open_run, read_record
+from mu_monai.runs.record import GONE
 from mu_monai.workflow.checks import changed_problems, device_problems, number_problems, place_problems, usable_split
 from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import common_options, recipe_of
@@ -107,6 +108,11 @@ def _parent_problems(run: Run) -> Iterator[str]:
         yield (
             f"'{folder}' forgot the classes {', '.join(record.forget_classes)} in every case; compose runs that "
             "forgot patients"
+        )
+    elif record.forget_images == GONE:
+        yield (
+            f"'{folder}' was made when the images of the forget cases were gone, and a composition is measured on "
+            "them; compose runs that had them"
         )
     elif not record.teacher:
         yield f"'{folder}' does not name its teacher; compose runs that 'mu-monai unlearn' made"

@@ -13,8 +13,9 @@ from mu_monai.errors import collect, raise_if_any
 from mu_monai.keys import MODEL_PT, STUDENT, TEACHER
 from mu_monai.lock import writes
 from mu_monai.runs import is_complete, is_finished, open_run, scores_file
+from mu_monai.runs.record import GONE
 from mu_monai.workflow.checks import changed_problems, device_problems, place_problems, usable_split, weight_problems
-from mu_monai.workflow.recipe import common_options
+from mu_monai.workflow.recipe import common_options, gone_options, gone_unsupported
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ def evaluate(
     """
     run = Path(run)
     record = open_run(run).record
+    gone = record.forget_images == GONE
     bundle = trust.bundle_of(record)
     split = split or record.split.file
     weights = {record.role: str((run / MODEL_PT).resolve())}
@@ -68,12 +70,16 @@ def evaluate(
     raise_if_any(place_problems(places))
     config = LayeredConfig(bundle, "evaluate")
     config.lay("run", inherited(run, bundle, trust=trust))
-    config.lay("options", common_options(bundle, split, device) | {"weights": weights, "run_dir": str(run)})
+    config.lay(
+        "options",
+        common_options(bundle, split, device) | gone_options(gone) | {"weights": weights, "run_dir": str(run)},
+    )
     parser = config.read()
-    opened, broken = usable_split(split, [])
+    opened, broken = usable_split(split, [], forget_images_gone=gone)
     raise_if_any(
         collect(
             lambda: broken,
+            lambda: gone_unsupported(config.read("recipe")) if gone else [],
             lambda: device_problems(device),
             lambda: changed_problems(run, record, opened, weights),
             *(lambda path=path: weight_problems(parser, path) for path in weights.values()),

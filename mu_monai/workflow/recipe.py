@@ -18,10 +18,11 @@ from mu_monai.engine.cost import TRAINED
 from mu_monai.errors import InputError
 from mu_monai.keys import MILESTONES_DIR
 from mu_monai.methods import UnlearningMethod
-from mu_monai.methods.registry import imported, method_named
+from mu_monai.methods.registry import imported, method_named, registered
 from mu_monai.runs.origin import target_of
 
 FORGET_CLASSES = "forget_classes"
+FORGET_IMAGES_GONE = "forget_images_gone"
 
 
 def common_options(bundle: Bundle, split: str | Path | None, device: str | None) -> dict[str, str]:
@@ -44,6 +45,49 @@ def reading_options(split: Split | None, config: LayeredConfig) -> dict[str, Any
 def class_options(forget_classes: Sequence[str]) -> dict[str, Any]:
     """The option for classes of a mask that are to be forgotten."""
     return {FORGET_CLASSES: list(forget_classes)} if forget_classes else {}
+
+
+def gone_options(gone: bool) -> dict[str, bool]:
+    """The option for forget cases whose images no longer exist."""
+    return {FORGET_IMAGES_GONE: True} if gone else {}
+
+
+def gone_problems(
+    gone: bool, kind: type[UnlearningMethod] | None, names: Sequence[str], parser: ConfigParser
+) -> list[str]:
+    """Why a run cannot do without the images of the forget cases.
+
+    Args:
+        gone: whether they are gone.
+        kind: the method; None if nothing is known about it.
+        names: the classes of a mask to forget.
+        parser: the config, before any option is laid over it.
+    """
+    if not gone:
+        return []
+    problems = []
+    if kind is None or not kind.without_forget_images:
+        able = [name for name, other in registered().items() if other.without_forget_images]
+        what = "the method of this config" if kind is None else kind.__name__
+        problems.append(
+            f"{what} needs the images of the forget cases, which are gone (--forget-images-gone); use one of "
+            f"{', '.join(able)}"
+        )
+    if names:
+        problems.append(
+            f"--forget-images-gone is for cases, and classes are to be forgotten here ({', '.join(names)}); omit it"
+        )
+    return problems + gone_unsupported(parser)
+
+
+def gone_unsupported(parser: ConfigParser) -> list[str]:
+    """Why a config, before any option is laid over it, cannot leave the forget cases' files alone."""
+    if FORGET_IMAGES_GONE in parser:
+        return []
+    return [
+        f"the bundle's config has no id '{FORGET_IMAGES_GONE}', so it reads the images of the forget cases; add it, "
+        "and where it is used, as in a shipped bundle"
+    ]
 
 
 def own_settings(bundle: Bundle, method: str | None) -> list[str]:

@@ -20,7 +20,7 @@ from mu_monai.keys import FORGET, MODEL_PT, RETAIN, TEST, TRAINING_SUBSETS, VALI
 from mu_monai.lock import writes
 from mu_monai.methods.registry import imported, method_named, registered
 from mu_monai.runs import is_run, read_record
-from mu_monai.runs.record import training_passes
+from mu_monai.runs.record import GONE, training_passes
 from mu_monai.workflow.bundling.trying import trained_passes, tried
 from mu_monai.workflow.checks import (
     class_problems,
@@ -37,11 +37,14 @@ from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.planning import planned
 from mu_monai.workflow.recipe import (
     FORGET_CLASSES,
+    FORGET_IMAGES_GONE,
     budget_options,
     budget_problems,
     class_options,
     common_options,
     configured,
+    gone_options,
+    gone_problems,
     milestone_options,
     milestone_problems,
     own_settings,
@@ -66,6 +69,7 @@ def unlearn(
     forget_classes: Sequence[str] = (),
     milestones: str | Path | None = None,
     budget: float | None = None,
+    forget_images_gone: bool = False,
     settings: Sequence[str] = (),
     overlays: Sequence[str] = (),
     plan: bool = False,
@@ -92,6 +96,8 @@ def unlearn(
         forget_classes: classes of a mask to forget in all training cases, instead of the forget cases.
         milestones: a folder with the weights of earlier epochs; by default those that the teacher's run kept.
         budget: the most that the run may cost, as a share of the teacher's training in sample passes, in [0, 1].
+        forget_images_gone: the images of the forget cases no longer exist, or must not be opened; for methods that do
+            not need them. A resumed run is as it began.
         settings: `KEY=VALUE` overrides of config ids, such as `method#forget_weight=2`.
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
         plan: only say what the run would take, from a few steps in a temporary folder; `out` is not made.
@@ -108,6 +114,7 @@ def unlearn(
     """
     if resume and scored_instead(out, bundle, device, trust):
         return Path(out)
+    began_without = resume and is_run(out) and read_record(out).forget_images == GONE
     source = open_bundle(bundle)
     method = method or (None if source.adopted is None else DEFAULT_METHOD)
     kind = method_named(method)  # an unknown name is reported below, with all other problems
@@ -115,14 +122,20 @@ def unlearn(
     config = LayeredConfig(source, "unlearn", presets=tuned or source.preset(preset), overlays=overlays)
     config.lay("options", {"run_dir": str(out), "resume": resume, "quiet": quiet})
     _start_from(config, teacher, lora_targets, trust)
-    config.lay("options", class_options(forget_classes) | common_options(source, split, device))
+    config.lay(
+        "options",
+        class_options(forget_classes)
+        | gone_options(forget_images_gone or began_without)
+        | common_options(source, split, device),
+    )
     config.lay("settings", parse_settings(settings))
     if kind is not None and not tuned:
         config.lay("recipe", recipe_of(kind, source, config.read("recipe")))
     used = kind or configured(config.read())
     config.lay("options", milestone_options(used, teacher, milestones))
     names = classes_to_forget(config.read("recipe"), config.overrides)
-    opened, broken = usable_split(split, [RETAIN] if names else TRAINING_SUBSETS)
+    gone = config.read().get(FORGET_IMAGES_GONE) is True
+    opened, broken = usable_split(split, [RETAIN] if names else TRAINING_SUBSETS, forget_images_gone=gone)
     config.lay("options", reading_options(opened, config))
     unfit, whole = _tried(config, opened, teacher)
     config.lay("options", budget_options(budget, used, whole, config))
@@ -130,7 +143,11 @@ def unlearn(
     overrides |= _changed_preset(parser, overrides)
     problems = collect(
         lambda: method_problems(method, preset, tuned),
-        lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
+        lambda: (
+            gone_problems(gone, used, names, parser)
+            or class_problems(parser, overrides)
+            or unknown_ids(parser, list(overrides))
+        ),
         lambda: never_learned(names, teacher) + unable_problems(names, parser, overrides),
         lambda: broken or trained_otherwise(opened, teacher) + mask_class_problems(parser, overrides, opened),
         lambda: reading_problems(opened, config),

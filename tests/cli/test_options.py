@@ -106,9 +106,10 @@ CALLS = {
         **SAID,
     },
     "unlearn isic --teacher t --method npo --preset paper --lora-targets head --milestones m --budget 0.05 --plan "
-    f"{TRAINING} {ABOUT} --trust-config": {
+    f"--forget-images-gone {TRAINING} {ABOUT} --trust-config": {
         **{"places": ("isic",), "teacher": Path("t"), "method": "npo", "preset": "paper", "lora_targets": "head"},
-        **{"milestones": Path("m"), "budget": 0.05, "plan": True},
+        **{"milestones": Path("m"), "budget": 0.05, "forget_images_gone": True},
+        **{"plan": True},
         **{"trust": Trust(bundle="isic", config=True)},
         **TRAINED,
         **SAID,

@@ -50,6 +50,8 @@ def test_it_warns_where_the_reference_was_not_reached(forget, what):
     watch.see(1, forget, [0.3])
     assert what in watch.warnings()[0] if what else watch.warnings() == []
     assert ReferenceWatch(0.1).warnings() == []
+    stood_in = watch.warnings(stand_in=True)
+    assert "so the forget cases are at most about as well known" in stood_in[0] if what else stood_in == []
 
 
 @given(st.lists(st.tuples(losses, losses), max_size=4))

@@ -51,12 +51,13 @@ class _Common:
         self.training = _for_runs(take(parts.training), parts)
         self.inferer = take(parts.inferer) or _SIMPLE
         classification = parts.task == CLASSIFICATION
-        cases = "mu_monai.data.load_split(@split)"
+        cases = "mu_monai.data.load_split(@split, forget_images_gone=@forget_images_gone)"
         self.values: dict[str, Any] = {
             "imports": _imports(config, evaluation),
             "bundle_name": parts.folder.name,
             "bundle_root": str(parts.folder),
             "split": None,
+            "forget_images_gone": False,
             "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
             "classes": parts.classes,
             "softmax": parts.softmax,
@@ -209,9 +210,10 @@ def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
         },
         method={
             "_target_": "mu_monai.methods.EraseToRetain",
-            "forget_loader": _loader(_dataset(f"@cases['{FORGET}']"), shuffle=True),
+            "forget_loader": _loader(_dataset(f"@cases['{FORGET}']"), shuffle="$not @forget_images_gone"),
             "unseen_loader": _loader(_dataset(f"@cases['{VALIDATION}']"), shuffle=False),
             **apart,
+            "forget_images_gone": "@forget_images_gone",
             "task": parts.task,
             "softmax": "@softmax",
             "forget_terms": terms,
@@ -261,6 +263,7 @@ def _run_folder(parts: Parts, **values: Any) -> dict[str, Any]:
         },
         "split": "@split",
         "seed": "@seed",
+        "forget_images_gone": "@forget_images_gone",
         "resume": "@resume",
         **values,
     }
@@ -298,7 +301,7 @@ def _dataset(cases: str) -> dict[str, Any]:
     }
 
 
-def _loader(dataset: Any, *, shuffle: bool) -> dict[str, Any]:
+def _loader(dataset: Any, *, shuffle: bool | str) -> dict[str, Any]:
     return {"_target_": _LOADER, "dataset": dataset, "batch_size": "@batch_size", "shuffle": shuffle}
 
 

@@ -17,7 +17,7 @@ from mu_monai.errors import InputError, collect, raise_if_any, unless_raised
 from mu_monai.files import file_sha256
 from mu_monai.keys import ADAPTER_DIR, FORGET, LABEL, MODEL_PT, RETRAINED, STUDENT, SUBSET, TEACHER, TEST
 from mu_monai.runs import RunRecord, Runs, has_scores, open_run, open_runs, scores_file
-from mu_monai.runs.record import FINISHED, Digests, OfSplit
+from mu_monai.runs.record import FINISHED, GONE, Digests, OfSplit
 from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.checks import changed_problems, device_problems
 from mu_monai.workflow.options import AuditOptions
@@ -161,6 +161,11 @@ def _role_problems(run: Path, record: RunRecord) -> Iterator[str]:
         yield (
             f"'{run}' forgot the classes {', '.join(record.forget_classes)} in every case, not patients, so membership "
             "cannot be audited; the report has a table of the classes"
+        )
+    elif record.forget_images == GONE:
+        yield (
+            f"'{run}' was made when the images of the forget cases were gone: there are no scores of them, so neither "
+            "how far they are forgotten nor their membership can be audited; the report shows what was measured"
         )
 
 

@@ -41,6 +41,7 @@ from mu_monai.record import (
 )
 from mu_monai.runs import Run, Runs, is_run
 from mu_monai.runs.origin import target_of
+from mu_monai.runs.record import GONE
 from mu_monai.workflow.handover.derived import gap_problems, rules_of, student_problems, verdict_problems
 from mu_monai.workflow.handover.releasing import RELEASE_JSON
 from mu_monai.workflow.handover.sealed import released_bundle, released_weights
@@ -205,6 +206,11 @@ def _problems(folder: Path, run: Run) -> Iterator[str]:
     if run.role != STUDENT:
         yield f"a record is about an unlearned model, and the given runs have none ({run.role}); add its run"
         return
+    if run.record.forget_images == GONE:
+        yield (
+            f"'{run.folder}' was made when the images of the forget cases were gone: nothing was measured on them, so "
+            "a record could not say how far they are forgotten; hand the release over without one"
+        )
     if run.stale_audit:
         yield (
             f"'{run.folder / AUDIT_JSON}' is an audit of other weights than those of the run; audit it again: mu-monai "
