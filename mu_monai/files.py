@@ -28,6 +28,8 @@ ARCHIVE_ERRORS = (  # what readers of archives and arrays raise for damaged byte
     struct.error,
 )  # fmt: skip
 
+MOST_UNPACKED = 8 << 30  # bytes that a compressed file may hold: 2^30 voxels of 8 bytes
+
 Shape = type | UnionType | Mapping[str, Any] | list[Any]
 
 _NOT_FILES = ("/proc", "/sys", "/dev")  # entries here belong to the system, even if they look like files
@@ -310,9 +312,17 @@ def file_sha256(source: str | os.PathLike[str]) -> str:
 
 def _content_sha256(source: str | os.PathLike[str]) -> str:
     """The SHA-256 of the decompressed content, read to the end, where gzip checks checksum and length."""
+    digest, size = hashlib.sha256(), 0
     try:
         with gzip.open(source) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            while part := stream.read(1 << 20):
+                digest.update(part)
+                size += len(part)
+                if size > MOST_UNPACKED:
+                    raise InputError(
+                        f"'{source}' unpacks to more than {MOST_UNPACKED:,} bytes, which is not a volume; leave it out"
+                    )
+        return digest.hexdigest()
     except FileNotFoundError:
         raise
     except (OSError, EOFError, zlib.error) as error:

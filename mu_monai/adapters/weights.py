@@ -81,6 +81,8 @@ def read_torch(path: Path, device: torch.device | str = "cpu") -> Any:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:  # torch itself ignores wrong checksums
+                if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                    raise zipfile.BadZipFile("torch packs nothing, and this unpacks to more than its size")
                 if (damaged := archive.testzip()) is not None:
                     raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
         return torch.load(path, map_location=device, weights_only=True)

@@ -38,7 +38,9 @@ def audit(
     weights: Annotated[
         Path | None, typer.Option(help="Audit these weights, of a model that was not unlearned here.")
     ] = None,
-    split: Annotated[Path | None, typer.Option(help="With --weights: the split.json.")] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="The split.json, with --weights or if the run's has moved.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of draws and attacks.")] = 0,
     device: Device = None,
     quiet: Quiet = False,
@@ -70,11 +72,11 @@ def audit(
         device=device,
         quiet=quiet,
     )
-    if weights is None and split is None:
+    if weights is None:
         trusted = trust(bundle, trust_config)
-        file = workflow.audit(run, teacher=teacher, out=out, options=options, trust=trusted)
+        file = workflow.audit(run, teacher=teacher, split=split, out=out, options=options, trust=trusted)
     else:
-        if weights is None or split is None or out is None:
+        if split is None or out is None:
             raise InputError("a model that was not unlearned here needs all of --weights, --split and --out")
         trusted = trust(run, trust_config)  # the argument names a bundle instead of a run
         adopted = workflow.adopt(

@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from mu_monai.cli.finished import finished
-from mu_monai.cli.options import Device, OutRun, Quiet, Resume, RunBundle, RunDir, Settings, TrustConfig, trust
+from mu_monai.cli.options import (
+    Device,
+    MovedSplit,
+    OutRun,
+    Quiet,
+    Resume,
+    RunBundle,
+    RunDir,
+    Settings,
+    TeacherFile,
+    TrustConfig,
+    trust,
+)
 
 
 def compose(
@@ -28,6 +40,8 @@ def compose(
     resume: Resume = False,
     device: Device = None,
     quiet: Quiet = False,
+    split: MovedSplit = None,
+    teacher: TeacherFile = None,
     bundle: RunBundle = None,
     trust_config: TrustConfig = False,
 ) -> None:
@@ -48,6 +62,8 @@ def compose(
         resume=resume,
         device=device,
         quiet=quiet,
+        split=split,
+        teacher=teacher,
         trust=trust(bundle, trust_config),
     )
     finished(run)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from mu_monai.cli.options import Device, MovedSplit, RunBundle, RunDir, TrustConfig, trust
+from mu_monai.cli.options import Device, MovedSplit, RunBundle, RunDir, TeacherFile, TrustConfig, trust
 from mu_monai.cli.screen import show
 
 
 def evaluate(
     run: RunDir,
     split: MovedSplit = None,
+    teacher: TeacherFile = None,
     device: Device = None,
     bundle: RunBundle = None,
     trust_config: TrustConfig = False,
@@ -19,6 +20,6 @@ def evaluate(
     """
     from mu_monai import workflow
 
-    scores = workflow.evaluate(run, split=split, device=device, trust=trust(bundle, trust_config))
+    scores = workflow.evaluate(run, split=split, teacher=teacher, device=device, trust=trust(bundle, trust_config))
     show(f"scores: {scores}")
     show(workflow.summary(run), lines=True)

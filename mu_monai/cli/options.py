@@ -48,7 +48,7 @@ Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda:0 ...; b
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 TeacherFile = Annotated[
     Path | None,
-    typer.Option("--teacher", help="The teacher's weights, if they have moved since the run."),
+    typer.Option("--teacher", help="The teacher's run folder or weights, if they have moved since the run."),
 ]
 RunBundle = Annotated[
     Path | None,

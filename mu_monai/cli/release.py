@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from mu_monai.cli.options import RunBundle, RunDir, TeacherFile, TrustConfig, trust
+from mu_monai.cli.options import MovedSplit, RunBundle, RunDir, TeacherFile, TrustConfig, trust
 from mu_monai.cli.screen import show
 
 
 def release(
     run: RunDir,
     out: Annotated[Path, typer.Option("--out", help="The folder to make, with the bundle in it.")],
+    split: MovedSplit = None,
     teacher: TeacherFile = None,
     bundle: RunBundle = None,
     trust_config: TrustConfig = False,
@@ -25,7 +26,7 @@ def release(
     from mu_monai import workflow
     from mu_monai.files import read_json
 
-    folder = workflow.release(run, out=out, teacher=teacher, trust=trust(bundle, trust_config))
+    folder = workflow.release(run, out=out, split=split, teacher=teacher, trust=trust(bundle, trust_config))
     show(f"released: {workflow.released_bundle(folder)}")
     for sentence in read_json(folder / "release.json", {"told": [str]})["told"]:
         show(f"  {sentence}")

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 
 from mu_monai.data.duplicates import original_ids, unite_groups
+from mu_monai.data.manifest import is_file_label
 from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.pseudonyms import hash_ids
 from mu_monai.data.selection import ForgetIds, ForgetSelector, describe_selector, follow_renamed, heed_remarks, is_drawn
 from mu_monai.data.split import report_near_duplicates, split_manifest
 from mu_monai.data.split_file import Split, split_content
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import CASE_ID, FORGET, IMAGE, PATIENT_ID, RETAIN, SUBSET, TEST, VALIDATION
+from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, PATIENT_ID, RETAIN, SUBSET, TEST, VALIDATION
 
 _log = logging.getLogger(__name__)
 
@@ -98,13 +99,14 @@ def _choose(
 
 
 def _digest_problems(path: Path, table: pd.DataFrame, digests: dict[str, str]) -> list[str]:
-    files = table[IMAGE].explode()
+    labels = table[LABEL]
+    files = [*table[IMAGE].explode(), *labels[is_file_label(labels)]]
     missing = [name for name in files if name not in digests]
     if not missing:
         return []
     return [
-        f"provenance.sha256 of the split file {str(path)!r} lacks the digest of {len(missing)} of {len(files)} images, "
-        f"such as {missing[0]!r}; every image needs one: make the split again with 'mu-monai split'"
+        f"provenance.sha256 of the split file {str(path)!r} lacks the digest of {len(missing)} of {len(files)} files, "
+        f"such as {missing[0]!r}; every file needs one: make the split again with 'mu-monai split'"
     ]
 
 

@@ -110,6 +110,18 @@ def class_name_problems(table: pd.DataFrame, classes: Sequence[str]) -> list[str
     ]
 
 
+def mixed_label_problems(table: pd.DataFrame) -> list[str]:
+    """Why labels are neither all files nor all names of classes: a damaged path would be taken for a class."""
+    masks = is_file_label(table[LABEL])
+    if masks.all() or not masks.any():
+        return []
+    case = table[~masks].iloc[0]
+    return [
+        f"{(~masks).sum()} of {len(table)} labels are not files, such as {case[LABEL]!r} of case {case[CASE_ID]!r}, "
+        "and the others are; a split has masks or classes: restore it, or make it again"
+    ]
+
+
 def file_problems(files: Sequence[str], folder: Path) -> list[str]:
     """Why files cannot be read: they do not exist, or are not ordinary files.
 

@@ -18,6 +18,7 @@ from mu_monai.data.split_checks import (
     changed_files,
     class_name_problems,
     file_problems,
+    mixed_label_problems,
     shared,
     split_shape_problems,
     straddling_groups,
@@ -125,6 +126,7 @@ class Split:
         problems += shared(
             files, files[IMAGE].map(self.provenance.sha256), "content with SHA-256 {} occurs", within=False
         )
+        problems += mixed_label_problems(table)
         problems += file_problems(self._files, self._folder)
         problems += self.changed_files if verify else []
         return problems + ([] if classes is None else class_name_problems(table, classes))

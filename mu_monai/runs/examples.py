@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import ARCHIVE_ERRORS, special_problem
+from mu_monai.files import ARCHIVE_ERRORS, MOST_UNPACKED, special_problem
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, ROLES, SUBSET, SUBSETS
 from mu_monai.planes import NORMALS, PLANE, POSITION, SPACING, VOLUME, cut, framed
 
@@ -34,6 +35,10 @@ def read_examples(path: Path) -> Examples:
         return {}
     raise_if_any(filter(None, [special_problem(path)]))
     try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MOST_UNPACKED:
+            raise ValueError(f"it unpacks to {size:,} bytes, and {MOST_UNPACKED:,} are allowed")
         with np.load(path, allow_pickle=False) as arrays:
             examples = dict(arrays)
     except ARCHIVE_ERRORS as error:

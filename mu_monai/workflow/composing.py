@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from mu_monai.runs import Run, RunRecord, open_run, read_record
 from mu_monai.runs.record import GONE
 from mu_monai.workflow.checks import changed_problems, device_problems, number_problems, place_problems, usable_split
 from mu_monai.workflow.evaluating import scored_instead
+from mu_monai.workflow.moved import gone_problems, moved
 from mu_monai.workflow.recipe import common_options, recipe_of
+from mu_monai.workflow.unlearning import teacher_file
 
 _METHOD = next(method for method in METHODS.values() if "two runs" in method.needs)
 
@@ -37,6 +40,8 @@ def compose(
     resume: bool = False,
     device: str | None = None,
     quiet: bool = False,
+    split: str | Path | None = None,
+    teacher: str | Path | None = None,
     trust: Trust = STRANGER,
 ) -> Path:
     """Compose a model from two finished unlearning runs, fine-tune it on retain cases, and score every case.
@@ -54,6 +59,8 @@ def compose(
         resume: continue an interrupted run.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         quiet: no progress bar.
+        split: the split file of both runs, if it is no longer where they found it.
+        teacher: the teacher's weights or run folder, if they are no longer where the runs found them.
         trust: how far the runs are trusted.
 
     Returns:
@@ -69,17 +76,20 @@ def compose(
     uses = (MODEL_PT, ADAPTER_DIR)
     runs: list[Run] = []
     raise_if_any(collect(*(lambda folder=folder: runs.append(open_run(folder, *uses)) for folder in folders)))
+    given = teacher_file(teacher) if teacher else None
+    runs = [replace(run, record=moved(run.record, split=split, teacher=given)) for run in runs]
+    raise_if_any(collect(*(lambda run=run: gone_problems(run.folder, run.record) for run in runs)))
     record, other = (run.record for run in runs)
-    bundle, split = trust.bundle_of(record), record.split.file
+    bundle, file = trust.bundle_of(record), record.split.file
     config, overrides = LayeredConfig(bundle, "unlearn"), parse_settings(settings)
     config.lay("recipe", recipe_of(_METHOD, bundle, config.read()))
     parser = config.read()
     chosen: dict[str, Any] = {"method::good_retain": str(folders[0]), "method::good_forget": str(folders[1])}
     chosen |= {"method::how": how, "method::fine_tune": fine_tune} | ({} if share is None else {"method::share": share})
     config.lay("options", {"run_dir": str(out), "resume": resume, "quiet": quiet, "teacher": record.teacher} | chosen)
-    config.lay("options", common_options(bundle, split, device))
+    config.lay("options", common_options(bundle, file, device))
     config.lay("settings", overrides)
-    opened, broken = usable_split(split, [RETAIN])
+    opened, broken = usable_split(file, [RETAIN])
     raise_if_any(
         collect(
             lambda: [text for run in runs for text in _parent_problems(run)],
@@ -87,10 +97,10 @@ def compose(
             lambda: list(unknown_ids(parser, list(overrides))),
             lambda: _share_problems(how, share),
             lambda: broken,
-            lambda: [text for run in runs for text in _changed(run, Path(split), opened)],
+            lambda: [text for run in runs for text in _changed(run, Path(file), opened)],
             lambda: _config_problems(folders, bundle, trust),
             lambda: place_problems({"--out": out, "GOOD_RETAIN": good_retain, "GOOD_FORGET": good_forget}),
-            lambda: place_problems({"the split": split, "the teacher": record.teacher, "the bundle": bundle.place}),
+            lambda: place_problems({"the split": file, "the teacher": record.teacher, "the bundle": bundle.place}),
             lambda: device_problems(device),
             lambda: number_problems(config.overrides),
         )

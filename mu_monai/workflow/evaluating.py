@@ -15,6 +15,7 @@ from mu_monai.lock import writes
 from mu_monai.runs import is_complete, is_finished, open_run, scores_file
 from mu_monai.runs.record import GONE
 from mu_monai.workflow.checks import changed_problems, device_problems, place_problems, usable_split, weight_problems
+from mu_monai.workflow.moved import gone_problems, moved
 from mu_monai.workflow.recipe import common_options, gone_options, gone_unsupported
 
 logger = logging.getLogger(__name__)
@@ -41,13 +42,19 @@ def scored_instead(run: str | Path, bundle: str | Path, device: str | None, trus
 
 @writes("run")
 def evaluate(
-    run: str | Path, *, split: str | Path | None = None, device: str | None = None, trust: Trust = STRANGER
+    run: str | Path,
+    *,
+    split: str | Path | None = None,
+    teacher: str | Path | None = None,
+    device: str | None = None,
+    trust: Trust = STRANGER,
 ) -> Path:
     """Write `scores.csv` and `examples.npz` of a finished run.
 
     Args:
         run: the folder of a finished run.
         split: a `split.json` to use instead of the run's, such as one whose files have moved.
+        teacher: the teacher's weights or run folder, if they are no longer where the run found them.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         trust: how far the run is trusted.
 
@@ -59,15 +66,15 @@ def evaluate(
             was made with: the scores would be recorded under the wrong digests.
     """
     run = Path(run)
-    record = open_run(run).record
+    record = moved(open_run(run).record, split=split, teacher=teacher)
+    raise_if_any(gone_problems(run, record))
     gone = record.forget_images == GONE
-    bundle = trust.bundle_of(record)
-    split = split or record.split.file
+    bundle, split = trust.bundle_of(record), record.split.file
     weights = {record.role: str((run / MODEL_PT).resolve())}
     if record.role == STUDENT and record.teacher:
         weights = {TEACHER: record.teacher, **weights}
-    places = {"RUN": run, "--split": split, "the bundle": bundle.place, "the teacher": record.teacher}
-    raise_if_any(place_problems(places))
+    places: dict[str, str | Path | None] = {"RUN": run, "--split": split, "the bundle": bundle.place}
+    raise_if_any(place_problems(places | {"the teacher": record.teacher}))
     config = LayeredConfig(bundle, "evaluate")
     config.lay("run", inherited(run, bundle, trust=trust))
     config.lay(

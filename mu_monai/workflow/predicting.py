@@ -13,6 +13,7 @@ from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.data import open_split
 from mu_monai.data.case_files import files_of, image_entry
+from mu_monai.data.volumes.files import promised_too_much
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.files import whole_folder
 from mu_monai.keys import MODEL_PT, TEST
@@ -117,6 +118,7 @@ def image_problems(paths: Sequence[Path]) -> list[str]:
     if not paths:
         return ["no image is given; name image files, or folders of DICOM series"]
     problems = [f"image '{path}' does not exist; check its path" for path in paths if not path.exists()]
+    problems += [f"image '{path}' {problem}" for path in paths for problem in promised_too_much(str(path))]
     named: dict[Path, list[str]] = {}
     for path in paths:
         named.setdefault(_without_suffix(path), []).append(f"'{path}'")

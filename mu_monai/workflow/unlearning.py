@@ -15,7 +15,6 @@ from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.data import Split, read_split
 from mu_monai.errors import InputError, collect, did_you_mean, raise_if_any
-from mu_monai.files import file_sha256
 from mu_monai.keys import FORGET, MODEL_PT, RETAIN, TEST, TRAINING_SUBSETS, VALIDATION
 from mu_monai.lock import writes
 from mu_monai.methods.registry import imported, method_named, registered
@@ -221,9 +220,18 @@ def trained_otherwise(split: Split | None, teacher: str | Path | None) -> list[s
         return []
     run = read_record(teacher)
     file = Path(run.split.file)
-    if not file.is_file():
+    if split.sha256 == run.sha256.split:
+        before = split
+    elif file.is_file():
+        before = read_split(file)
+    else:
+        logger.warning(
+            "the split '%s' of the teacher '%s' does not exist, so whether it was trained on the cases to forget, and "
+            "not on the others, is not checked; put it there, or give the teacher's own split",
+            file,
+            teacher,
+        )
         return []
-    before = split if file_sha256(file) == split.sha256 else read_split(file)
     trained = {digest for subset in run.subsets for digest in before.digests(subset).values()}
     problems = [
         f"case '{case}' is to be forgotten, but the teacher '{teacher}' was not trained on it"

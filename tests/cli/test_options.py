@@ -114,13 +114,14 @@ CALLS = {
         **TRAINED,
         **SAID,
     },
-    f"compose a b --how weights --share 0.3 --fine-tune head {TRAINING} {GIVEN}": {
+    f"compose a b --how weights --share 0.3 --fine-tune head --split s.json --teacher t.pt {TRAINING} {GIVEN}": {
         **{"places": (Path("a"), Path("b")), "how": "weights", "share": 0.3, "fine_tune": "head"},
+        **{"split": Path("s.json"), "teacher": Path("t.pt")},
         **TRAINED,
         **TRUSTED,
     },
-    f"evaluate r --split s.json --device cpu {GIVEN}": {
-        **{"places": (Path("r"),), "split": Path("s.json"), "device": "cpu"},
+    f"evaluate r --split s.json --teacher t.pt --device cpu {GIVEN}": {
+        **{"places": (Path("r"),), "split": Path("s.json"), "teacher": Path("t.pt"), "device": "cpu"},
         **TRUSTED,
     },
     f"milestones r --split s.json --milestones m --device cpu {GIVEN}": {
@@ -137,7 +138,11 @@ CALLS = {
             **{"places": (Path("r"),), "out": Path("o"), "teacher": Path("t.pt")},
             **TRUSTED,
         }
-        for verb in ("revert", "merge", "release")
+        for verb in ("revert", "merge")
+    },
+    f"release r --out o --split s.json --teacher t.pt {GIVEN}": {
+        **{"places": (Path("r"),), "out": Path("o"), "split": Path("s.json"), "teacher": Path("t.pt")},
+        **TRUSTED,
     },
     "report r --out o --no-images --record f --key k": {
         **{"places": ([Path("r")],), "out": Path("o"), "images": False, "record": Path("f"), "key": Path("k")},

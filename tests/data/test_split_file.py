@@ -199,6 +199,13 @@ def test_nothing_to_forget_yet_is_a_split(split_file):
     assert load_split(split_file)["forget"] == []
 
 
+@pytest.mark.parametrize("label", ["@x", "mask.p[g", "nevus"])
+def test_a_damaged_path_of_a_mask_is_not_taken_for_a_class(split_file, label):
+    edit(split_file, lambda content: content["test"][0].update(label=label))
+    with pytest.raises(InputError, match=r"1 of \d+ labels are not files, such as .* a split has masks or classes"):
+        load_split(split_file)
+
+
 def test_missing_and_changed_files_are_all_named(split_file):
     cases = load_split(split_file)
     shutil.copyfile(cases["retain"][0]["image"], cases["retain"][1]["image"])

@@ -26,6 +26,7 @@ from mu_monai.data.volumes.geometry import (
     spacing_problem,
     voxel_spacing,
 )
+from mu_monai.data.volumes.limits import promise_problem, size_problem
 from mu_monai.data.volumes.research_formats import MetaImage, Nrrd
 from mu_monai.data.volumes.values import label_values
 from mu_monai.errors import InputError, raise_if_any
@@ -37,6 +38,7 @@ VOLUME_SUFFIXES = (".nii", ".nii.gz", *MetaImage.valid_exts, *Nrrd.valid_exts)
 _WITH_CHANNELS, _MOST_CHANNELS = 4, 16  # dimensions; more are time points
 _AT_ONCE = 2  # volumes in memory; reading one of 512x512x200 voxels takes up to 600 MB
 _ANISOTROPIC = 5  # largest over smallest spacing
+_REST = 64 << 20  # bytes that may follow the voxels
 _FAR = 100  # times the median of all volumes
 _SAMPLE = 1_000_000  # number of voxels for a percentile
 _ONE_SERIES = Lock()  # MONAI's reader makes pydicom strict while it reads, which affects all threads
@@ -210,6 +212,7 @@ def _read_series(folder: str) -> Volume:
 
 def _read_nifti(path: str) -> Volume:
     image = nibabel.load(path)
+    raise_if_any(_header_problems(path, image))
     placed = bool(image.header["sform_code"])  # by an affine; otherwise by its spacing
     if not placed:
         with ImageOpener(path) as stream:  # the raw header: nibabel replaces impossible spacings
@@ -220,12 +223,32 @@ def _read_nifti(path: str) -> Volume:
     return Volume(values.astype(np.float32) if values.dtype == np.float64 else values, image.affine, oriented)
 
 
+def _header_problems(path: str, image: Any) -> list[str]:
+    size = image.shape, image.get_data_dtype().itemsize
+    held = None if isinstance(image, MetaImage) else promise_problem(path, *size)  # of these, voxels are in memory
+    return [problem for problem in (size_problem(*size) or held,) if problem]
+
+
+def promised_too_much(path: str) -> list[str]:
+    """Why a file's voxels must not be read, by its header; empty also for what is not a readable file with voxels."""
+    if not path.lower().endswith(VOLUME_SUFFIXES) or special_problem(path) or not os.path.isfile(path):
+        return []
+    try:
+        return _header_problems(path, nibabel.load(path))
+    except InputError as error:
+        return error.problems
+    except Exception:  # whoever reads it says what is wrong with it
+        return []
+
+
 def _to_the_end(path: str, image: Any) -> NDArray[Any]:
     """The voxels of a compressed file, read up to the checksum at its end, which nibabel never reaches."""
     with gzip.open(path) as stream:
         values: NDArray[Any] = np.asanyarray(type(image).from_stream(stream).dataobj)
-        while stream.read(1 << 20):
-            pass
+        rest = 0
+        while part := stream.read(1 << 20):
+            rest += len(part)
+            raise_if_any(["goes on for more than 64 MiB after its voxels; replace it"] if rest > _REST else [])
     return values
 
 

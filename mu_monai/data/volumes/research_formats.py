@@ -18,7 +18,8 @@ from nibabel import imageclasses
 from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
-from mu_monai.errors import InputError
+from mu_monai.data.volumes.limits import size_problem
+from mu_monai.errors import InputError, raise_if_any
 
 _LPS = np.diag([-1.0, -1.0, 1.0])  # from ITK's axes, which point left, to the back and up, to those of NIfTI
 _LINES = 1000  # of a header; more is not a header
@@ -155,6 +156,7 @@ def _numbers(text: str) -> NDArray[np.float64]:
 
 
 def _voxels(content: bytes, packed: bool, shape: tuple[int, ...], kind: str) -> NDArray[Any]:
+    raise_if_any(filter(None, [size_problem(shape, np.dtype(kind).itemsize)]))
     size = math.prod(shape) * np.dtype(kind).itemsize
     if packed:
         content = zlib.decompressobj(_ZLIB_OR_GZIP).decompress(content, size)  # no more than the header promises

@@ -13,14 +13,17 @@ from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.audit import case_groups
 from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.data import Split, open_split, read_split
-from mu_monai.errors import InputError, collect, raise_if_any, unless_raised
+from mu_monai.errors import collect, raise_if_any, unless_raised
 from mu_monai.files import file_sha256
 from mu_monai.keys import ADAPTER_DIR, FORGET, LABEL, MODEL_PT, RETRAINED, STUDENT, SUBSET, TEACHER, TEST
 from mu_monai.runs import RunRecord, Runs, has_scores, open_run, open_runs, scores_file
 from mu_monai.runs.record import FINISHED, GONE, Digests, OfSplit
 from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.checks import changed_problems, device_problems
+from mu_monai.workflow.moved import SPLIT, gone_problems, moved, other_split
 from mu_monai.workflow.options import AuditOptions
+
+NO_SPLIT = "the split '{file}', which has the columns to group by, is gone or was replaced; give it as --split FILE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +94,20 @@ class AuditInputs:
         return bool((self.options.distances and self.references) or self.options.attacks)
 
 
-def read_inputs(run: str | Path, *, teacher: str | Path | None, options: AuditOptions, trust: Trust) -> AuditInputs:
+def read_inputs(
+    run: str | Path,
+    *,
+    teacher: str | Path | None,
+    split: str | Path | None,
+    options: AuditOptions,
+    trust: Trust,
+) -> AuditInputs:
     """Read and check what an audit starts from.
 
     Args:
         run: the folder of the student's run.
         teacher: the file or folder given as the original model.
+        split: the file given as the run's split.
         options: how it is to be audited.
         trust: how far the runs are trusted.
 
@@ -104,16 +115,25 @@ def read_inputs(run: str | Path, *, teacher: str | Path | None, options: AuditOp
         InputError: every problem: a run that did not unlearn patients, models of other splits or with other roles,
             unknown attacks or columns, weights that are not those of the runs, too few shadow models.
     """
-    run, record = Path(run), open_run(run, MODEL_PT, ADAPTER_DIR).record
-    source = teacher or record.teacher
-    original = Path(source) if source else None
+    run = Path(run)
+    record = moved(open_run(run, MODEL_PT, ADAPTER_DIR).record, split=split, teacher=teacher)
+    needs = [name for name, given in ((SPLIT, split), (TEACHER, teacher)) if given]
+    raise_if_any(gone_problems(run, record, needs))
     file = Path(record.split.file)
-    split = read_split(file) if file.is_file() and file_sha256(file) == record.sha256.split else None
-    found = AuditInputs(run=run, record=record, split=split, teacher=original, options=options, trust=trust)
+    own = file.is_file() and (split is not None or file_sha256(file) == record.sha256.split)
+    found = AuditInputs(
+        run=run,
+        record=record,
+        split=read_split(file) if own else None,
+        teacher=Path(record.teacher) if record.teacher else None,
+        options=options,
+        trust=trust,
+    )
     raise_if_any(_role_problems(run, record))
     raise_if_any(
         collect(
             lambda: _score_problems(found),
+            lambda: [] if split is None else other_split(run, record),
             lambda: _option_problems(found),
             lambda: device_problems(options.device),
             lambda: _teacher_problems(found, teacher),
@@ -196,8 +216,7 @@ def other_problems(folders: Sequence[Path], role: str, split: str, option: str) 
 def _by_problems(inputs: AuditInputs) -> list[str]:
     by = inputs.options.by
     if inputs.cases is None:
-        split = f"split '{inputs.split_file}', which has the columns to group by, no longer exists"
-        return [f"--by {', '.join(by)}: the {split}; put it back"] if by else []
+        return [f"--by {', '.join(by)}: {NO_SPLIT.format(file=inputs.split_file)}"] if by else []
     scored = has_scores(inputs.run)  # otherwise, a label may be a class
     return unless_raised(case_groups(inputs.cases, by, classes=not scored or LABEL in inputs.scores.columns))
 
@@ -219,7 +238,6 @@ def _weight_problems(inputs: AuditInputs) -> list[str]:
     """Networks are examined only if they and the split are the run's own."""
     if not inputs.needs_models:
         return []
-    if not inputs.split_file.is_file():
-        raise InputError(f"the split '{inputs.split_file}' of '{inputs.run}' no longer exists; put it back")
+    raise_if_any(gone_problems(inputs.run, inputs.record))
     own = {role: path for role, path in inputs.weights.items() if role in (TEACHER, STUDENT)}
     return changed_problems(inputs.run, inputs.record, inputs.split or open_split(inputs.split_file), own)

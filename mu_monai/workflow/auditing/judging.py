@@ -50,7 +50,7 @@ from mu_monai.workflow.auditing.decision import decision_table
 from mu_monai.workflow.auditing.depth import measure_barriers
 from mu_monai.workflow.auditing.distances import measure_distances, measure_perturbed
 from mu_monai.workflow.auditing.evaluation import Evaluation, open_evaluation
-from mu_monai.workflow.auditing.inputs import AuditInputs, read_inputs
+from mu_monai.workflow.auditing.inputs import NO_SPLIT, AuditInputs, read_inputs
 from mu_monai.workflow.auditing.shadows import shadow_scores
 from mu_monai.workflow.options import AuditOptions
 
@@ -77,6 +77,7 @@ def audit(
     run: str | Path,
     *,
     teacher: str | Path | None = None,
+    split: str | Path | None = None,
     out: str | Path | None = None,
     options: AuditOptions = AuditOptions(),  # noqa: B008 - frozen
     trust: Trust = STRANGER,
@@ -89,6 +90,7 @@ def audit(
     Args:
         run: the folder of an unlearning run, or one that `adopt` made.
         teacher: the original model's weights or run folder, where they are no longer where the run found them.
+        split: the split file of the run, where it is no longer where the run found it.
         out: the file to write; by default `audit.json` in the run folder.
         options: how it is audited: which models it is compared with, and which attacks run.
         trust: how far the runs are trusted.
@@ -99,7 +101,7 @@ def audit(
     Raises:
         InputError: every problem of the input, before anything is computed.
     """
-    inputs = read_inputs(run, teacher=teacher, options=options, trust=trust)
+    inputs = read_inputs(run, teacher=teacher, split=split, options=options, trust=trust)
     draws = {"n_resamples": options.n_resamples, "seed": options.seed}
     evaluation = (
         open_evaluation(inputs.run, inputs.weights, split=inputs.split_file, device=options.device, trust=trust)
@@ -189,7 +191,7 @@ def _patients(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
 
 def _subgroups(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
     if inputs.cases is None:
-        return _Part(notes=[f"no groups: the split '{inputs.split_file.name}' no longer exists"])
+        return _Part(notes=[f"no groups: {NO_SPLIT.format(file=inputs.split_file.name)}"])
     table = subgroup_table(inputs.scores, inputs.cases, by=inputs.options.by, **draws)
     notes = [] if len(table) else ["no groups: the split has no column with 2 to 20 values, or no teacher was scored"]
     return _Part(content={"subgroups": table.to_dict("records")}, notes=notes)

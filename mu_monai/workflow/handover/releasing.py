@@ -43,6 +43,7 @@ from mu_monai.runs.record import AUDIT
 from mu_monai.workflow.checks import place_problems
 from mu_monai.workflow.handover.given_back import answers_alike, write_given_back
 from mu_monai.workflow.handover.sealed import own_file, plain_inference, readme, released_weights, sealed_metadata
+from mu_monai.workflow.moved import SPLIT, gone_problems, moved, other_split
 
 BUNDLE, RELEASE_JSON = "bundle", "release.json"
 State = Mapping[str, torch.Tensor]
@@ -76,7 +77,14 @@ def revert(run: str | Path, *, out: str | Path, teacher: str | Path | None = Non
 
 
 @writes("out")
-def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = None, trust: Trust = STRANGER) -> Path:
+def release(
+    run: str | Path,
+    *,
+    out: str | Path,
+    split: str | Path | None = None,
+    teacher: str | Path | None = None,
+    trust: Trust = STRANGER,
+) -> Path:
     """Write a sealed MONAI bundle of the student, and check that nothing in it rebuilds the teacher.
 
     The bundle holds the merged weights under the network's own names, an inference config that uses only MONAI's
@@ -86,6 +94,7 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
     Args:
         run: the folder of a finished unlearning run.
         out: the folder to make, with `bundle/` and `release.json` in it.
+        split: the split file of the run, if it is no longer where the run found it.
         teacher: the teacher's weights, if they are no longer where the run found them.
         trust: how far the run is trusted.
 
@@ -98,9 +107,15 @@ def release(run: str | Path, *, out: str | Path, teacher: str | Path | None = No
             search finds something that the teacher can be rebuilt from. Nothing is written then.
     """
     run, out = Path(run), Path(out)
-    record = open_run(run, CONFIG_JSON, MODEL_PT).record
-    source = teacher or record.teacher
-    raise_if_any(_release_problems(run, out, record, source))
+    record = moved(open_run(run, CONFIG_JSON, MODEL_PT).record, split=split, teacher=teacher)
+    source = record.teacher
+    raise_if_any(
+        [
+            *_release_problems(run, out, record, source),
+            *gone_problems(run, record, [TEACHER] if split is None else [SPLIT, TEACHER]),
+            *(other_split(run, record) if split else ()),
+        ]
+    )
     assert source is not None
     bundle = trust.bundle_of(record)
     config = {} if bundle.adopted else plain_inference(run, bundle, trust)
@@ -211,7 +226,7 @@ def _answers(folder: Path, record: RunRecord) -> str:
     load_weights(built_network(ConfigParser(read_json(config))), folder / "models" / MODEL_PT)
     image = _known_image(record)
     if image is None:
-        return "it was loaded, but predicted no case: the split or its images were moved"
+        return "it was loaded, but predicted no case: the split or its images were moved (--split FILE)"
     with tempfile.TemporaryDirectory() as place:
         try:
             run_config([str(config)], {"bundle_root": str(folder), "images": [image], "output_dir": place})
@@ -266,12 +281,13 @@ def _student(run: str | Path, out: str | Path, teacher: str | Path | None, trust
     record = open_run(run).record
     if record.verb != "unlearn":
         raise InputError(f"{_no_unlearning(run, record)}; only an unlearning run has adapters to merge or remove")
-    source = teacher or record.teacher
-    if source is None:
+    record = moved(record, teacher=teacher)
+    if record.teacher is None:
         raise InputError(f"'{run}' does not name its teacher; give the weights that it started from as --teacher")
+    raise_if_any(gone_problems(run, record, [TEACHER]))
     config = LayeredConfig(trust.bundle_of(record), "unlearn")
     config.lay("run", inherited(run, config.bundle, ["classes", "image_size", "network_def"], trust=trust))
-    return load_student(load_weights(built_network(config.read()), source), Path(run) / ADAPTER_DIR)
+    return load_student(load_weights(built_network(config.read()), record.teacher), Path(run) / ADAPTER_DIR)
 
 
 def _no_unlearning(run: str | Path, record: RunRecord) -> str:

@@ -191,7 +191,7 @@ class TestRefusals:
     def test_a_teacher_that_is_gone(self, run, tmp_path):
         record = read_json(run / "run.json") | {"teacher": str(tmp_path / "gone.pt")}
         write_record(run, RunRecord.from_json({**record, "files": file_digests(run)}))
-        self.refused(run, tmp_path, "weights '.*gone.pt' do not exist")
+        self.refused(run, tmp_path, "the teacher '.*gone.pt' of .* does not exist; if it was moved")
 
     def test_a_student_that_is_the_teacher(self, run, tmp_path, teachers):
         shutil.copy(teachers["isic"] / "model.pt", run / "model.pt")
