@@ -29,7 +29,6 @@ from mu_monai.data import (
 )
 from mu_monai.data.explained.cases import explained_cases
 from mu_monai.data.explained.sheet import write_sheet
-from mu_monai.data.layouts.bundle_lists import BUNDLE_LISTS, read_bundle_lists
 from mu_monai.data.layouts.volumes import is_decathlon
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import SUBSETS
@@ -121,6 +120,8 @@ def split(
             raise_if_any(
                 _decided_by_bundle({"layout": layout, "label_set": label_set, "salt": salt, **changed}, patterns)
             )
+            from mu_monai.data.layouts.bundle_lists import read_bundle_lists  # loads MONAI, which other splits spare
+
             found = read_bundle_lists(from_bundle, source, patterns.patient)
         images = _checked(found, picture_range, label_map)
         content = make_split(images, settings)
@@ -144,7 +145,7 @@ def _checked(images: Source, picture_range: tuple[float, float] | None, label_ma
     if label_map is not None:
         classes, names = parse_label_map(label_map)
         images, reading = replace(images, classes=names), replace(reading, label_map=classes)
-    own = images.layout == BUNDLE_LISTS
+    own = images.held_out is not None
     found = check_manifest(
         images.manifest, allow_repeated_ids=True, reading=reading, classes=images.classes, own_labels=own
     )

@@ -174,7 +174,7 @@ def answers_alike(folder: Path, bundle: Bundle, split: Split, case: Mapping[str,
     if case is None or file is None or not bundle.has("inference"):
         return "it was not tried on a case: it has no inference config that predicts, or the images were moved"
     image = image_entry(case, split.inputs)
-    _raise_if_read_otherwise(bundle, case, image)
+    _raise_if_read_otherwise(bundle, split, case, image)
     with tempfile.TemporaryDirectory() as place:
         own, made = Path(place) / "own", Path(place) / "made"
         try:
@@ -215,10 +215,14 @@ def _without(folder: Path) -> Iterator[None]:
         sys.path[:] = before
 
 
-def _raise_if_read_otherwise(bundle: Bundle, case: Mapping[str, Any], image: Any) -> None:
+def _raise_if_read_otherwise(bundle: Bundle, split: Split, case: Mapping[str, Any], image: Any) -> None:
     """Refuse an inference config that makes another input of a case than the transforms that it was scored with."""
     make_importable(bundle.place)
-    scored = read_config(bundle.files("evaluate")).get_parsed_content("transforms")(dict(case))[IMAGE]
+    config = read_config(bundle.files("evaluate"))
+    config.update({"split": str(split.path.resolve())})
+    prepared = [each for part in config.get_parsed_content("cases").values() for each in part]  # labels as numbers
+    known = next(dict(each) for each in prepared if each[CASE_ID] == case[CASE_ID])
+    scored = config.get_parsed_content("transforms")(known)[IMAGE]
     entry = dict(image) if isinstance(image, Mapping) else {IMAGE: image}
     answered = read_config(bundle.files("inference")).get_parsed_content("preprocessing")(entry)[IMAGE]
     answered = torch.as_tensor(answered).float()
