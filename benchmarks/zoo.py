@@ -19,15 +19,16 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-_CASES, _LARGEST = 6, 160
+_CASES, _LARGEST, _SHOWN = 6, 160, 300
 
 
 def one(folder: Path) -> str:
     """The outcome of a bundle, as a cell of the table."""
     from mu_monai import workflow
-    from mu_monai.bundle.adopted.parts import CLASSIFICATION, find_parts
+    from mu_monai.bundle.adopted.parts import find_parts
     from mu_monai.errors import InputError
 
     try:
@@ -38,54 +39,57 @@ def one(folder: Path) -> str:
         return f"refused: {'; '.join(reasons)}"
     with tempfile.TemporaryDirectory() as place:
         try:
-            table = _made(Path(place), parts.metadata, len(parts.classes or []) or 2, parts.task == CLASSIFICATION)
-            names = parts.classes if parts.task == CLASSIFICATION else None
-            _write(Path(place) / "cases.csv", table, names, parts.columns)
-            workflow.split(Path(place) / "cases.csv", out=Path(place) / "split.json")
+            _split(Path(place), parts)
             told = workflow.inspect_bundle(folder, split=Path(place) / "split.json")
         except InputError as error:
-            return f"adopted; the made case is refused: {error.problems[0]}"
+            return f"adopted; the made case is refused: {error.problems[0][:_SHOWN]}"
     return f"adopted; {', '.join(line.split(maxsplit=1)[1] for line in told if line.startswith(('answer', 'judged')))}"
 
 
-def _made(place: Path, metadata: Any, classes: int, by_class: bool) -> list[dict[str, str]]:
-    """Made cases: noise with a block for each class."""
-    image = metadata.get("network_data_format", {}).get("inputs", {}).get("image", {})
+def _split(place: Path, parts: Any) -> None:
+    """A split of made cases: noise with a region for each class, in the form that the bundle reads."""
+    from mu_monai import workflow
+    from mu_monai.bundle.adopted.parts import CLASSIFICATION
+    from mu_monai.data import Patterns
+
+    image = parts.metadata.get("network_data_format", {}).get("inputs", {}).get("image", {})
     sizes = [size for size in image.get("spatial_shape", []) if isinstance(size, int)] or [96, 96, 96]
     sizes = [min(size, _LARGEST) for size in sizes]
-    channels, rng, rows = int(image.get("num_channels", 1)), np.random.default_rng(0), []
+    classes, channels = len(parts.classes or []) or 2, int(image.get("num_channels", 1))
+    rng, by_class = np.random.default_rng(0), parts.task == CLASSIFICATION
+    steps = np.diag([*(parts.spacing or [1.0, 1.0, 1.0]), 1.0])
+    rows = [["case_id", "patient_id", "image", "label", *parts.columns]]
     for number in range(_CASES):
-        label = np.zeros(sizes, np.uint8)
-        for value in range(1, min(classes, 200)):
-            corner = [int(rng.integers(0, max(1, size // 2))) for size in sizes]
-            label[tuple(slice(start, start + max(2, size // 3)) for start, size in zip(corner, sizes, strict=True))] = (
-                value
-            )
-        pixels = rng.normal(40, 30, sizes) + 10 * label
+        label = _regions(sizes, classes)
+        pixels = rng.normal(40, 30, sizes) + 10 * (label % 8)
         if len(sizes) == 2:
-            picture = np.repeat(pixels.clip(0, 255)[..., None], 3, axis=2) if channels == 3 else pixels.clip(0, 255)
-            files = [place / f"image_{number}.png"]
-            Image.fromarray(picture.astype(np.uint8)).save(files[0])
-            mask = place / f"label_{number}.png"
+            files, mask = [place / f"image_{number}_0.png"], place / f"label_{number}.png"
+            gray = pixels.clip(0, 255).astype(np.uint8)
+            Image.fromarray(np.repeat(gray[..., None], 3, axis=2) if channels > 1 else gray).save(files[0])
             Image.fromarray(((label > 0) * 255).astype(np.uint8)).save(mask)
         else:
-            files, mask = (
-                [place / f"image_{number}_{c}.nii.gz" for c in range(channels)],
-                place / f"label_{number}.nii.gz",
-            )
+            files = [place / f"image_{number}_{channel}.nii.gz" for channel in range(channels)]
+            mask = place / f"label_{number}.nii.gz"
             for file in files:
-                nib.save(nib.Nifti1Image(pixels.astype(np.float32), np.eye(4)), file)
-            nib.save(nib.Nifti1Image(label, np.eye(4)), mask)
-        rows.append({"image": str(files[0]), "label": str(number % classes) if by_class else str(mask)})
-    return rows
+                nib.save(nib.Nifti1Image(pixels.astype(np.float32), steps), file)
+            nib.save(nib.Nifti1Image(label.astype(np.uint8), steps), mask)
+        name = parts.classes[number % classes] if by_class and parts.classes else str(number % classes)
+        rows.append([f"c{number}", f"p{number}", str(files[0]), name if by_class else str(mask)])
+        rows[-1] += [str(files[0])] * len(parts.columns)
+    if channels > 1 and len(sizes) > 2:
+        patterns = Patterns(images="image_{case}_{channel}.nii.gz", labels="label_{case}.nii.gz")
+        workflow.split(place, out=place / "split.json", patterns=patterns)
+        return
+    (place / "cases.csv").write_text("\n".join(",".join(row) for row in rows) + "\n")
+    workflow.split(place / "cases.csv", out=place / "split.json")
 
 
-def _write(file: Path, rows: list[dict[str, str]], names: list[str] | None, columns: list[str]) -> None:
-    lines = [",".join(["case_id", "patient_id", "image", "label", *columns])]
-    for number, row in enumerate(rows):
-        label = names[int(row["label"])] if names else row["label"]
-        lines.append(",".join([f"c{number}", f"p{number}", row["image"], label, *[row["image"]] * len(columns)]))
-    file.write_text("\n".join(lines) + "\n")
+def _regions(sizes: list[int], classes: int) -> NDArray[np.int64]:
+    """A tile for each class, over the first two axes."""
+    side = int(np.ceil(np.sqrt(classes)))
+    first, second = (np.arange(size) * side // size for size in sizes[:2])
+    tiles = np.minimum(first[:, None] * side + second[None, :], classes - 1)
+    return np.broadcast_to(tiles.reshape(*tiles.shape, *[1] * (len(sizes) - 2)), sizes)
 
 
 def main() -> None:

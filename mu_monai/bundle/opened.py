@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -74,6 +75,14 @@ class Bundle:
     def version(self) -> str:
         """Its version, from the metadata."""
         return str(read_json(self.configs / "metadata.json", {"version": str})["version"])
+
+    @cached_property
+    def code_sha256(self) -> str:
+        """SHA-256 over the modules in the user's folder, which a config may call, by their names."""
+        digest = hashlib.sha256()
+        for file in sorted(self.place.rglob("*.py")):
+            digest.update(file.relative_to(self.place).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+        return digest.hexdigest()
 
     def has(self, name: str) -> bool:
         """Whether it has a config with this name."""

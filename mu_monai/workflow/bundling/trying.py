@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,8 @@ def tried(bundle: Bundle, parser: ConfigParser) -> Trial:
     """
     make_importable(bundle.place)
     trial = Trial()
-    said = find_parts(bundle.place).softmax
+    parts = find_parts(bundle.place)
+    said = parts.softmax
     if said is not None and parser.get("softmax") != said:
         trial.problems.append(
             f"softmax={str(parser.get('softmax')).lower()} contradicts the bundle's loss and postprocessing, which are "
@@ -65,7 +66,7 @@ def tried(bundle: Bundle, parser: ConfigParser) -> Trial:
             "postprocessing; give --set softmax=true (exactly one class is true at each place) or --set softmax=false"
         )
         return trial
-    for stage in _Course(parser, trial).stages:
+    for stage in _Course(parser, trial, parts.columns).stages:
         try:
             stage()
         except InputError as error:
@@ -101,12 +102,18 @@ def trained_passes(trial: Trial, config: LayeredConfig, split: Split) -> int | N
 class _Course:
     """The stages that a case goes through, in their order; each uses what those before it made."""
 
-    def __init__(self, parser: ConfigParser, trial: Trial) -> None:
-        self.parser, self.trial = parser, trial
+    def __init__(self, parser: ConfigParser, trial: Trial, columns: Sequence[str]) -> None:
+        self.parser, self.trial, self.columns = parser, trial, columns
         self.stages = (self.cases, self.whole, self.training, self.answer, self.judged)
 
     def cases(self) -> None:
         self.case = self.parser.get_parsed_content("cases")[RETAIN][0]
+        missing = [name for name in self.columns if name not in self.case]
+        if missing:
+            raise InputError(
+                f"the bundle reads {', '.join(missing)} of each case, and the split has no such column of files for "
+                "every case; split by the bundle's own lists (--from-bundle), or with a manifest that has it"
+            )
         self.trial.found["case"] = str(self.case[CASE_ID])
 
     def whole(self) -> None:
