@@ -175,7 +175,7 @@ def test_where_a_class_was_forgotten_nobody_is_to_be_told(student):
 def test_another_model_than_the_original_is_no_teacher(runs, student, tmp_path):
     with pytest.raises(InputError, match=r"--teacher .* is not the model that .*SHA-256"):
         workflow.audit(student, teacher=runs / "retrained")
-    with pytest.raises(InputError, match="do not exist"):
+    with pytest.raises(InputError, match="does not exist; if it was moved"):
         workflow.audit(student, teacher=tmp_path / "none.pt")
 
 
