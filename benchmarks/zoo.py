@@ -76,7 +76,7 @@ def _split(place: Path, parts: Any) -> None:
         name = parts.classes[number % classes] if by_class and parts.classes else str(number % classes)
         rows.append([f"c{number}", f"p{number}", str(files[0]), name if by_class else str(mask)])
         rows[-1] += [str(files[0])] * len(parts.columns)
-    if channels > 1 and len(sizes) > 2:
+    if channels > 1 and len(sizes) > 2 and not parts.columns:
         patterns = Patterns(images="image_{case}_{channel}.nii.gz", labels="label_{case}.nii.gz")
         workflow.split(place, out=place / "split.json", patterns=patterns)
         return
