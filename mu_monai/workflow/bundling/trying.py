@@ -203,12 +203,15 @@ def _told(error: Exception) -> list[str]:
     """Which step failed and why: MONAI says the step in the outer error and the reason in the inner."""
     step: str | None = None
     inner: BaseException | None = error
+    last: BaseException = error
     while inner is not None:
         if isinstance(inner, InputError):
             return inner.problems
         found = _STEP.search(str(inner))
         step = found[1] if found else step
-        inner = inner.__cause__
+        last, inner = inner, inner.__cause__
     at = f"its transform {step.rpartition('.')[2]} fails" if step else "it fails"
     advice = "correct the bundle's config, or the files that the split names"
+    if isinstance(last, ImportError):  # MONAI's OptionalImportError is one
+        advice = "install the package; pip install 'mu-monai[zoo]' brings what most bundles of MONAI's zoo need"
     return [f"the first case does not go through the bundle: {at} ({root_of(error)}); {advice}"]
