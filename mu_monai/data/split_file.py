@@ -116,6 +116,17 @@ class Split:
         """Which images and masks changed after the split was made; the first call reads them all."""
         return changed_files(self._files, self.provenance.sha256, self._folder)
 
+    @property
+    def edited(self) -> str:
+        """Which subsets hold another number of cases than when the split was made, in words; empty if none does."""
+        counts = self.provenance.counts
+        before = {name: counts[name]["cases"] for name in SUBSETS if name in counts and "cases" in counts[name]}
+        return ", ".join(
+            f"{name} holds {len(self.rows[name])} cases and was made with {number}"
+            for name, number in before.items()
+            if number != len(self.rows[name])
+        )
+
     def problems(self, *, verify: bool = False, classes: Sequence[str] | None = None) -> list[str]:
         """The problems of its content and its files; the arguments are those of `open_split`."""
         table = self.table
