@@ -21,13 +21,14 @@ from mu_monai.keys import IMAGE, SUBSETS
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
+LONG = ("test_campaign.py", "test_failing.py", "test_data_sets.py")
 REPOSITORY = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure no coverage around processes of their own, where there is none."""
+    """Measure no coverage around processes of their own, where there is none, and long ways that others cover in parts."""
     for item in items:
-        if item.get_closest_marker("end_to_end"):
+        if item.get_closest_marker("end_to_end") or item.path.name in LONG:
             item.add_marker(pytest.mark.no_cover)
 
 
