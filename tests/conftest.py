@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure no coverage around processes of their own, where there is none, and long ways that others cover in parts."""
+    """Measure no coverage around processes of their own, where there is none, and where others cover the parts."""
     for item in items:
         if item.get_closest_marker("end_to_end") or item.path.name in LONG:
             item.add_marker(pytest.mark.no_cover)
