@@ -6,7 +6,6 @@ import difflib
 import inspect
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,13 +16,13 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import optional_import
 from torch import nn
 
+from mu_monai.bundle.adopted.source import REFERENCE
 from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.errors import InputError, RunError, raise_if_any
 from mu_monai.reasons import case_of, causes, reason_for, unexpected
 from mu_monai.runs.error_log import forget_error, log_error
 
 _DATA, _RUN_DIR = "datasets", "run_dir"
-_REFERENCE = re.compile(r"@(\w+(?:::\w+)*)")
 _SHARED: ContextVar[dict[str, Any] | None] = ContextVar("shared data sets", default=None)
 logger = logging.getLogger(__name__)
 
@@ -180,7 +179,7 @@ def _defined(parser: ConfigParser, name: str) -> dict[str, Any]:
         current = left.pop()
         if current not in content:
             content[current] = parser.get(current)
-            found = _REFERENCE.findall(json.dumps(content[current]))
+            found = REFERENCE.findall(json.dumps(content[current]))
             left += [reference for reference in found if reference in parser]
     return content
 

@@ -10,14 +10,14 @@ from functools import cache
 from pathlib import Path
 
 from mu_monai.bundle.adopted.generate import adopted_configs
-from mu_monai.bundle.adopted.parts import Parts, find_parts
+from mu_monai.bundle.adopted.parts import find_parts
 from mu_monai.bundle.adopted.source import make_importable
 from mu_monai.files import write_json
 
 logger = logging.getLogger(__name__)
 
 
-def adopt(folder: Path, target: Path) -> Parts:
+def adopt(folder: Path, target: Path) -> None:
     """Write the configs for a bundle into `configs` of another folder.
 
     Args:
@@ -33,7 +33,6 @@ def adopt(folder: Path, target: Path) -> Parts:
         logger.info("bundle '%s': %s", folder.name, note)
     for name, content in adopted_configs(parts).items():
         write_json(target / "configs" / f"{name}.json", content)
-    return parts
 
 
 @cache

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_monai.bundle.adopted.activation import found_activation
-from mu_monai.bundle.adopted.source import SourceConfig, base_name, config_file
+from mu_monai.bundle.adopted.source import REFERENCE, SourceConfig, base_name, config_file
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import IMAGE, LABEL
@@ -261,8 +261,7 @@ def _steps(config: SourceConfig, transform: Any) -> list[Any]:
     if isinstance(transform, list):
         return [inner for each in transform for inner in _steps(config, each)]
     if isinstance(transform, str):
-        named = re.findall(r"@(\w+(?:::\w+)*)", transform)
-        return [inner for name in named for inner in _steps(config, config.get(name))]
+        return [inner for name in REFERENCE.findall(transform) for inner in _steps(config, config.get(name))]
     if isinstance(transform, Mapping) and "transforms" in transform:
         return _steps(config, transform["transforms"])
     used = isinstance(transform, Mapping) and "_target_" in transform and transform.get("_disabled_") is not True

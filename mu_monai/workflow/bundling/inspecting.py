@@ -10,10 +10,10 @@ from typing import Any
 from monai.bundle import ComponentLocator
 from monai.bundle.config_item import ConfigComponent
 
-from mu_monai.bundle import Bundle, open_bundle
+from mu_monai.bundle import open_bundle
 from mu_monai.bundle.adopted.adopt import adopt
 from mu_monai.bundle.adopted.parts import Parts, find_parts
-from mu_monai.bundle.adopted.source import FORMS, SourceConfig, make_importable
+from mu_monai.bundle.adopted.source import FORMS, SourceConfig
 from mu_monai.bundle.config import parse_settings, unknown_ids
 from mu_monai.bundle.find import find_bundle
 from mu_monai.bundle.layers import LayeredConfig
@@ -22,6 +22,7 @@ from mu_monai.files import whole_folder
 from mu_monai.keys import RETAIN
 from mu_monai.lock import writes
 from mu_monai.workflow.bundling.trying import tried
+from mu_monai.workflow.bundling.wiring import texts
 from mu_monai.workflow.checks import place_problems, usable_split
 from mu_monai.workflow.recipe import common_options
 
@@ -101,7 +102,9 @@ def code_of(bundle: str | Path) -> list[str]:
     for file in sorted(path for path in (folder / "configs").iterdir() if path.suffix in FORMS):
         if file.stem in ("train", "evaluate", "inference", "unlearn"):
             config = SourceConfig(folder, file)
-            lines += [f"{file.name}: {place} = {text}" for place, text in _expressions(config.parser.get(), "")]
+            lines += [
+                f"{file.name}: {place} = {text}" for place, text in texts(config.parser.get()) if text.startswith("$")
+            ]
             foreign = {(place, target) for place, target in config.targets() if not _is_of_monai(target)}
             lines += [f"{file.name}: {place} calls {target}" for place, target in sorted(foreign)]
     modules = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
@@ -115,19 +118,6 @@ def _is_of_monai(target: str) -> bool:
     return _KNOWN.fullmatch(target) is not None
 
 
-def _expressions(content: Any, place: str) -> Iterator[tuple[str, str]]:
-    items: Any = ()
-    if isinstance(content, Mapping):
-        items = content.items()
-    elif isinstance(content, list):
-        items = enumerate(content)
-    elif isinstance(content, str) and content.startswith("$"):
-        yield place, content
-    for key, value in items:
-        if key != "_meta_":
-            yield from _expressions(value, f"{place}::{key}" if place else str(key))
-
-
 @writes("out")
 def adopt_bundle(bundle: str | Path, *, out: str | Path) -> Path:
     """Write the configs that commands run for a bundle, for those who want to read them.
@@ -139,18 +129,11 @@ def adopt_bundle(bundle: str | Path, *, out: str | Path) -> Path:
     Raises:
         InputError: if `out` exists, or the bundle cannot be adopted.
     """
-    out, opened = Path(out), _adopted(bundle)
+    out, opened = Path(out), open_bundle(bundle)
+    if opened.adopted is None:
+        raise InputError(f"'{bundle}' is in the form that commands run already; change its configs, or copy them")
     if out.exists():
         raise InputError(f"'{out}' exists; give another folder or remove it")
-    assert opened.adopted is not None
     with whole_folder(out) as folder:
         adopt(opened.adopted, folder)
     return out
-
-
-def _adopted(bundle: str | Path) -> Bundle:
-    opened = open_bundle(bundle)
-    if opened.adopted is None:
-        raise InputError(f"'{bundle}' is in the form that commands run already; change its configs, or copy them")
-    make_importable(opened.adopted)
-    return opened

@@ -117,19 +117,20 @@ def _references(parser: ConfigParser) -> Iterator[tuple[str, str]]:
     content = {key: value for key, value in parser.get().items() if key != "_meta_"}
     yield from (
         (place, wanted)
-        for place, text in _texts(content)
+        for place, text in texts(content)
         for wanted in ReferenceResolver.match_refs_pattern(text)
         if wanted
     )
 
 
-def _texts(config: Any, place: str = "") -> Iterator[tuple[str, str]]:
+def texts(config: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """The id and content of every text in a config."""
     for key, value in _items(config):
         inside = f"{place}{SEPARATOR}{key}" if place else key
         if isinstance(value, str):
             yield inside, value
         else:
-            yield from _texts(value, inside)
+            yield from texts(value, inside)
 
 
 def handler_problems(bundle: BundleConfigs) -> Iterator[str]:
@@ -220,7 +221,7 @@ def _subsets(parser: ConfigParser, start: str) -> set[str]:
             found |= {part for part in key.split(SEPARATOR) if part in SUBSETS}
             continue
         done.add(key)
-        for place, text in _texts({key: parser.get(key)}):
+        for place, text in texts({key: parser.get(key)}):
             listed = text in SUBSETS and place.rpartition(SEPARATOR)[2].isdigit()
             found |= {text} if listed else {one or other for one, other in _NAMED.findall(text)}
             waiting += [wanted for wanted in ReferenceResolver.match_refs_pattern(text) if wanted]
