@@ -17,7 +17,7 @@ _HOME = {
 }
 _PACKAGES = (
     *("adapters", "attacks", "audit", "bundle", "data", "engine", "losses", "measure", "methods", "metrics"),
-    *("record", "report", "runs", "tables", "workflow"),
+    *("processes", "record", "report", "runs", "tables", "workflow"),
 )
 
 __all__ = ["__version__", *_HOME, *_PACKAGES]

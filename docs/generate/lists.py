@@ -30,11 +30,12 @@ def overview() -> str:
             _joined(what["tasks"]),
             _joined(what["needs"]),
             "not needed" if what["without_forget_images"] else "needed",
+            "several" if what["replicable"] else "one",
             what["cost"],
         )
         for name, what in _ours().items()
     ]
-    return _table(("method", "what it does", "tasks", "needs", "forget images", "costs"), rows)
+    return _table(("method", "what it does", "tasks", "needs", "forget images", "processes", "costs"), rows)
 
 
 def settings() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mu_monai.cli.options import Device, MovedSplit, RunBundle, RunDir, TeacherFile, TrustConfig, trust
+from mu_monai.cli.options import Device, MovedSplit, Processes, RunBundle, RunDir, TeacherFile, TrustConfig, trust
 from mu_monai.cli.screen import show
 
 
@@ -11,6 +11,7 @@ def evaluate(
     split: MovedSplit = None,
     teacher: TeacherFile = None,
     device: Device = None,
+    processes: Processes = 1,
     bundle: RunBundle = None,
     trust_config: TrustConfig = False,
 ) -> None:
@@ -20,6 +21,13 @@ def evaluate(
     """
     from mu_monai import workflow
 
-    scores = workflow.evaluate(run, split=split, teacher=teacher, device=device, trust=trust(bundle, trust_config))
+    scores = workflow.evaluate(
+        run,
+        split=split,
+        teacher=teacher,
+        device=device,
+        processes=processes,
+        trust=trust(bundle, trust_config),
+    )
     show(f"scores: {scores}")
     show(workflow.summary(run), lines=True)

@@ -20,7 +20,8 @@ def methods() -> None:
             f"{name}\n  {entry['summary']}\n  package: {entry['package']} {entry['version']}\n"
             f"  paper: {entry['paper']}\n  tasks: {', '.join(entry['tasks'])}\n"
             f"  needs: {', '.join(entry['needs']) or 'nothing but the cases'}\n  costs: {entry['cost']}\n"
-            f"  forget images: {'none needed' if entry['without_forget_images'] else 'needed'}",
+            f"  forget images: {'none needed' if entry['without_forget_images'] else 'needed'}\n"
+            f"  processes: {'one or several' if entry['replicable'] else 'one'}",
             lines=True,
         )
         for key, value in entry["settings"].items():

@@ -45,6 +45,10 @@ ForgetClasses = Annotated[
 Attacks = Annotated[str, typer.Option(help="Attacks on the weights: all, or names separated by commas.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run: same command, plus --resume.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda:0 ...; by default a GPU if there is one.")]
+Processes = Annotated[
+    int,
+    typer.Option("--processes", metavar="N", help="Run it in N processes of this machine, each with a GPU if any."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 TeacherFile = Annotated[
     Path | None,

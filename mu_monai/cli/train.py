@@ -13,6 +13,7 @@ from mu_monai.cli.options import (
     ForgetClasses,
     OutRun,
     Overlays,
+    Processes,
     Quiet,
     Resume,
     Settings,
@@ -33,6 +34,7 @@ def train(
     overlay: Overlays = None,
     resume: Resume = False,
     device: Device = None,
+    processes: Processes = 1,
     quiet: Quiet = False,
 ) -> None:
     """Train a bundle's network: the teacher, or with --subsets retain or --forget-class the retrained model.
@@ -51,6 +53,7 @@ def train(
         overlays=overlay or [],
         resume=resume,
         device=device,
+        processes=processes,
         quiet=quiet,
     )
     finished(run)

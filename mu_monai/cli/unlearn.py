@@ -15,6 +15,7 @@ from mu_monai.cli.options import (
     MilestoneFolder,
     OutRun,
     Overlays,
+    Processes,
     Quiet,
     Resume,
     Settings,
@@ -63,6 +64,7 @@ def unlearn(
     overlay: Overlays = None,
     resume: Resume = False,
     device: Device = None,
+    processes: Processes = 1,
     quiet: Quiet = False,
     trust_config: TrustConfig = False,
 ) -> None:
@@ -95,6 +97,7 @@ def unlearn(
         overlays=overlay or [],
         resume=resume,
         device=device,
+        processes=processes,
         quiet=quiet,
         trust=trust(bundle, trust_config),
     )

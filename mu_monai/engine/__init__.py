@@ -6,6 +6,7 @@ from mu_monai.engine.handlers import Progress, Reseed, StopOnNonFinite, seeded
 from mu_monai.engine.milestones import Milestones
 from mu_monai.engine.places import own_folder
 from mu_monai.engine.predict import ScoreSubsets, predict_scores
+from mu_monai.engine.replicas import Replicas
 from mu_monai.engine.run import RunFolder
 from mu_monai.engine.stop_at_reference import ReferenceWatch, StopAtReference
 from mu_monai.engine.warnings import warn
@@ -15,6 +16,7 @@ __all__ = [
     "PassCount",
     "Progress",
     "ReferenceWatch",
+    "Replicas",
     "Reseed",
     "RunFolder",
     "ScoreSubsets",

@@ -9,6 +9,7 @@ import torch
 from ignite.engine import Engine
 
 from mu_monai.files import atomic_path
+from mu_monai.processes import gathered, several
 from mu_monai.tables import read_table
 
 _TERMS = "terms"
@@ -33,10 +34,18 @@ def record_term(engine: Engine, name: str, value: torch.Tensor | float, weight: 
 
 
 def epoch_terms(engine: Engine) -> dict[str, float]:
-    """The mean of every recorded column since the last call; resets the sums."""
+    """The mean of every recorded column since the last call, over all processes of the run; resets the sums."""
     terms = getattr(engine.state, _TERMS, None) or {}
     setattr(engine.state, _TERMS, {})
-    return {name: float(total) / count for name, (total, count) in terms.items()}
+    sums = {name: (float(total), count) for name, (total, count) in terms.items()}
+    if several():
+        parts = [dict(part) for part in gathered(list(sums.items()))]
+        sums = {
+            name: (sum(part[name][0] for part in parts), sum(part[name][1] for part in parts))
+            for name in sums
+            if all(name in part for part in parts)
+        }
+    return {name: total / count for name, (total, count) in sums.items()}
 
 
 class Curve:

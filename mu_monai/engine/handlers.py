@@ -17,6 +17,7 @@ from monai.engines.utils import IterationEvents
 from monai.utils import set_determinism
 
 from mu_monai.keys import LOSS
+from mu_monai.processes import is_first
 
 
 class Reseed:
@@ -99,7 +100,7 @@ class Progress:
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self.disabled = quiet or not sys.stderr.isatty()
+        self.disabled = quiet or not sys.stderr.isatty() or not is_first()
 
     def attach(self, engine: Engine) -> None:
         """Show the bar, unless it is turned off."""

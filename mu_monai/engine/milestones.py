@@ -21,6 +21,7 @@ from mu_monai.engine.predict import ScoreSubsets
 from mu_monai.engine.stop_at_reference import loss_auc
 from mu_monai.errors import InputError
 from mu_monai.keys import LOSS, MILESTONES_DIR, PATIENT_ID, TRAINING_SUBSETS, VALIDATION
+from mu_monai.processes import is_first
 
 _MOST = 200  # cases that are scored on each side
 logger = logging.getLogger(__name__)
@@ -82,7 +83,8 @@ class Milestones:
         memorized = None if self.scorer is None else memorized_auc(engine, self.scorer, self.subsets)
         if memorized is not None:
             record_term(engine, "memorized_auc", memorized)
-        write_milestone(self.folder, engine.state.epoch, engine.network.state_dict(), memorized)
+        if is_first():
+            write_milestone(self.folder, engine.state.epoch, engine.network.state_dict(), memorized)
 
 
 def memorized_auc(engine: SupervisedTrainer, scorer: ScoreSubsets, trained: Sequence[str]) -> float | None:

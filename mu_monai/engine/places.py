@@ -13,6 +13,7 @@ from pathlib import Path
 from mu_monai.engine.checkpoint import has_checkpoint
 from mu_monai.errors import InputError
 from mu_monai.keys import CHECKPOINTS_DIR
+from mu_monai.processes import made_by_first
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def own_folder(name: str | Path, *, resume: bool = False) -> str:
         >>> [Path(own_folder(name)).name for _ in range(3)]
         ['run', 'run-2', 'run-3']
     """
-    folder = _newest_to_resume(Path(name)) if resume else _new(Path(name))
+    folder = made_by_first(lambda: _newest_to_resume(Path(name)) if resume else _new(Path(name)))
     logger.info("%s '%s'", "resuming" if resume else "writing into", folder)
     return str(folder)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from mu_monai.keys import (
 from mu_monai.lock import writing
 from mu_monai.measure.case_scores import case_scores
 from mu_monai.measure.examples import write_examples
+from mu_monai.processes import all_batches, is_first, own_batches
 from mu_monai.runs import add_files, scores_file
 from mu_monai.runs.numbers import Metric
 from mu_monai.runs.scores import DICE, TRUE_VOLUME, leading_metric
@@ -58,6 +60,8 @@ def predict_scores(
     softmax: bool | None = None,
 ) -> pd.DataFrame:
     """Score every case of a loader; logits `(B, K)` come from a classifier, all others are masks.
+
+    Several processes divide the batches of a `DataLoader` among them, and all get the whole table.
 
     Args:
         predict: images `(B, C, H, W[, D])` to logits `(B, C, H, W[, D])` of masks or `(B, K)` of K classes; a network
@@ -91,17 +95,19 @@ def predict_scores(
         >>> table[["accuracy", "confidence", "label", "predicted"]].round(3).to_dict("records")
         [{'accuracy': 1.0, 'confidence': 0.881, 'label': 'nevus', 'predicted': 'nevus'}]
     """
-    rows: list[dict[str, Any]] = []
-    for batch in loader:
+    batches: list[list[dict[str, Any]]] = []
+    for batch in own_batches(loader):
         image = batch[IMAGE].to(device)
         logits = predict(image) if inferer is None else inferer(image, predict)
         label = batch[LABEL].to(device)
+        rows = []
         for index in range(len(logits)):
             one = slice(index, index + 1)
             case = {PATIENT_ID: batch[PATIENT_ID][index], CASE_ID: batch[CASE_ID][index]}
             case["loss"] = loss_function(logits[one], label[one]).item()
             rows.append(case | case_scores(logits[one], label[one], classes, spacing, softmax))
-    return pd.DataFrame(rows)
+        batches.append(rows)
+    return pd.DataFrame([row for rows in all_batches(batches, loader) for row in rows])
 
 
 class ScoreSubsets:
@@ -222,10 +228,13 @@ class ScoreSubsets:
 
     def write(self, models: Mapping[str, Predict], folder: str | Path) -> pd.DataFrame:
         """Write `scores.csv` with every case of every subset, and `examples.npz`, for each model by its role."""
-        with writing(folder):
-            return self._write(models, Path(folder))
+        with writing(folder) if is_first() else nullcontext():
+            table = self._table(models)
+            if is_first():
+                self._write(table, models, Path(folder))
+        return table
 
-    def _write(self, models: Mapping[str, Predict], folder: Path) -> pd.DataFrame:
+    def _table(self, models: Mapping[str, Predict]) -> pd.DataFrame:
         tables = []
         for model, predict in models.items():
             if isinstance(predict, nn.Module):
@@ -235,7 +244,9 @@ class ScoreSubsets:
                     scores = self.score(predict, loader)
                     tables.append(scores.assign(**{MODEL: model, SUBSET: subset}))
         table = pd.concat(tables, ignore_index=True)
-        table = table[[MODEL, SUBSET, *(c for c in table.columns if c not in (MODEL, SUBSET))]]
+        return table[[MODEL, SUBSET, *(c for c in table.columns if c not in (MODEL, SUBSET))]]
+
+    def _write(self, table: pd.DataFrame, models: Mapping[str, Predict], folder: Path) -> None:
         _warn_of_absent_classes(table)
         with atomic_path(scores_file(folder)) as path:
             table.to_csv(path, index=False)
@@ -243,7 +254,6 @@ class ScoreSubsets:
             models, self.loaders, folder / EXAMPLES_NPZ, self.device, self.classes, self.inferer, self.spacing
         )
         add_files(folder, scores_file(folder).name, EXAMPLES_NPZ)
-        return table
 
     def score(self, predict: Predict, loader: Iterable[Mapping[str, Any]], *, measure: bool = True) -> pd.DataFrame:
         """Score a loader; `measure` adds distances and volumes, which take longer than a forward pass."""

@@ -8,17 +8,15 @@ import logging
 import math
 import platform
 import shutil
-import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import psutil
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
@@ -30,6 +28,7 @@ from mu_monai.engine.checkpoint import Resumable, has_checkpoint, restore_checkp
 from mu_monai.engine.checks import self_checks
 from mu_monai.engine.cost import PassCount, count_of, uncounted
 from mu_monai.engine.curve import Curve, epoch_terms, record_term
+from mu_monai.engine.memory import forget_peak_memory, peak_memory_mib
 from mu_monai.engine.warnings import UNMEASURED, warn, warned
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256, read_json, write_json
@@ -47,6 +46,7 @@ from mu_monai.keys import (
     TEACHER,
 )
 from mu_monai.lock import writing
+from mu_monai.processes import differing, is_first, processes, total
 from mu_monai.runs import RunRecord, file_digests, is_complete, is_run, read_record, write_record
 from mu_monai.runs.error_log import log_error
 from mu_monai.runs.origin import origin_of
@@ -93,7 +93,8 @@ class Method(Resumable, Protocol):
 class RunFolder:
     """Writes a run folder while a `SupervisedTrainer` runs, and resumes the trainer from it.
 
-    Attach it last: an epoch is saved after everything else that belongs to it has happened.
+    Attach it last: an epoch is saved after everything else that belongs to it has happened. Of several processes, the
+    first one writes, and all resume.
 
     Args:
         folder: the run folder; it must not exist, unless the run is resumed.
@@ -133,6 +134,8 @@ class RunFolder:
         self.curve = Curve(self.folder / CURVE_CSV)
         self._probe: torch.Tensor | None = None  # an image for the self-checks
         self._count = PassCount()  # replaced by the trainer's when the run starts
+        self._taken = Cost(passes=0, steps=0)  # by all processes, up to the last epoch
+        self._cpu_seconds: float | None = None
         self._clock = math.nan  # start of the run, without interruptions; NaN before it starts
         self._began = self._cpu_began = 0.0  # at attach, so that what methods do at the start counts
         self.run_record = RunRecord(
@@ -157,7 +160,7 @@ class RunFolder:
     def attach(self, engine: SupervisedTrainer) -> None:
         """Hook to the start, every iteration and epoch, the end and any exception of a run."""
         self._began, self._cpu_began = time.monotonic(), time.process_time()
-        _forget_peak_memory(engine.state.device)
+        forget_peak_memory(engine.state.device)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
@@ -169,17 +172,19 @@ class RunFolder:
         if self.resume:
             if not has_checkpoint(self.folder / CHECKPOINTS_DIR):
                 raise InputError(f"'{self.folder}' holds no checkpoint to resume from: {_why_not(self.folder)}")
-        elif existing:
+        elif existing and is_first():
             raise InputError(
                 f"the run folder '{self.folder}' exists; give another one, remove it, or continue it with --resume"
             )
 
     def _start(self, engine: SupervisedTrainer) -> None:
-        self._lock.enter_context(writing(self.folder))
+        if is_first():
+            self._lock.enter_context(writing(self.folder))
         self._check_folder()  # again: another command may have written to it in the meantime
         self._count = count_of(engine)
         network, config = engine.network, running_config()
         self._note(
+            processes=processes(),
             max_epochs=engine.state.max_epochs,
             device=str(engine.state.device),
             versions=package_versions(*_PACKAGES) | {"python": platform.python_version()},
@@ -196,9 +201,10 @@ class RunFolder:
             seconds=0.0,
             command=command_line(),
         )
+        raise_if_any(differing({"the split": self.run_record.sha256.split}))
         if self.resume:
             self._resume(engine, config)
-        if config is not None:
+        if config is not None and is_first():
             write_json(self.folder / CONFIG_JSON, config)
             digest = file_sha256(self.folder / CONFIG_JSON)
             self._note(sha256=replace(self.run_record.sha256, config=digest))
@@ -232,7 +238,9 @@ class RunFolder:
             )
         self.curve.restore(engine.state.epoch)
         last = self.curve.rows[-1] if self.curve.rows else {}
-        self._count.passes, self._count.steps = (int(last.get(name, 0)) for name in ("passes", "steps"))
+        self._count.passes = int(last.get("passes", 0)) if is_first() else 0  # those of all processes
+        self._count.steps = int(last.get("steps", 0))
+        self._count_all()
         self._note(
             seconds=last.get("seconds", 0.0),
             started=record.started or self.run_record.started,
@@ -246,18 +254,24 @@ class RunFolder:
 
     def _epoch(self, engine: SupervisedTrainer) -> None:
         self._row(engine)
-        save_checkpoint(engine, self.folder / CHECKPOINTS_DIR, self.method)
+        if is_first():
+            save_checkpoint(engine, self.folder / CHECKPOINTS_DIR, self.method)
 
     def _row(self, engine: SupervisedTrainer) -> None:
-        self.curve.append(
-            {
-                "epoch": engine.state.epoch,
-                "seconds": round(time.monotonic() - self._clock, 3),
-                "passes": self._count.passes,
-                "steps": self._count.steps,
-                **epoch_terms(engine),
-            }
-        )
+        self._count_all()
+        row = {
+            "epoch": engine.state.epoch,
+            "seconds": round(time.monotonic() - self._clock, 3),
+            "passes": self._taken.passes,
+            "steps": self._taken.steps,
+            **epoch_terms(engine),
+        }
+        if is_first():
+            self.curve.append(row)
+
+    def _count_all(self) -> None:
+        """Add up the sample passes of all processes; each takes the same steps."""
+        self._taken = Cost(passes=total(self._count.passes), steps=self._count.steps)
 
     def _complete(self, engine: SupervisedTrainer) -> None:
         network = engine.network
@@ -274,6 +288,15 @@ class RunFolder:
         if self.run_record.forget_images == GONE:
             warn(engine, UNMEASURED)
         self._note(checks=checks, warnings=tuple(warned(engine)), measurements=measured)
+        self._count_all()
+        if not self.resume:  # unknown for an interrupted part
+            self._cpu_seconds = round(total(time.process_time() - self._cpu_began), 3)
+        if is_first():
+            self._finish(network)
+        self._lock.close()
+
+    def _finish(self, network: torch.nn.Module) -> None:
+        """Write the weights and the finished record."""
         plain = network.merged() if isinstance(network, Student) else network
         state = {name: value.detach().cpu().contiguous() for name, value in plain.state_dict().items()}
         write_tensors(self.folder / MODEL_PT, state)
@@ -288,10 +311,9 @@ class RunFolder:
                 logger.error("self-check failed: %s (%s)", check.name, check.detail)
         for warning in self.run_record.warnings:
             logger.warning("%s", warning)
-        self._lock.close()
 
     def _exception(self, engine: SupervisedTrainer, error: BaseException) -> None:
-        if not math.isnan(self._clock):
+        if not math.isnan(self._clock) and is_first():
             self._note(status=INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED)
             self._write()
             if self.run_record.status == FAILED:
@@ -315,15 +337,14 @@ class RunFolder:
         self.run_record = replace(self.run_record, **known)
 
     def _write(self) -> None:
-        cpu = (
-            None if self.resume else round(time.process_time() - self._cpu_began, 3)
-        )  # unknown for an interrupted part
-        passes, whole = self._count.passes, self._teacher_passes
+        if not is_first():
+            return
+        passes, whole = self._taken.passes, self._teacher_passes
         self._note(
-            cost=Cost(passes=passes, steps=self._count.steps, share=passes / whole if whole else None),
+            cost=replace(self._taken, share=passes / whole if passes is not None and whole else None),
             seconds=round(time.monotonic() - self._clock, 3),
-            cpu_seconds=cpu,
-            peak_memory_mib=round(_peak_memory_mib(torch.device(self.run_record.device)), 1),
+            cpu_seconds=self._cpu_seconds,
+            peak_memory_mib=round(peak_memory_mib(torch.device(self.run_record.device)), 1),
         )
         write_record(self.folder, self.run_record)
 
@@ -377,23 +398,3 @@ def _parameters(network: torch.nn.Module) -> dict[str, Any]:
         return network.budget()
     total = sum(parameter.numel() for parameter in network.parameters())
     return {"base": total, "trainable": total, "total": total, "share": 1.0, "coverage": "all weights train"}
-
-
-def _forget_peak_memory(device: torch.device) -> None:
-    """Reset the peak, because several runs may share a process; for the process this works only on Linux."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_memory_mib(device: torch.device) -> float:
-    """The peak memory of the run's GPU, or of the process on a CPU, in MiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    if sys.platform == "win32":
-        return psutil.Process().memory_info().peak_wset / 2**20
-    import resource  # does not exist on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

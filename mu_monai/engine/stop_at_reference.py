@@ -20,6 +20,7 @@ from mu_monai.engine.curve import record_term
 from mu_monai.engine.warnings import warn
 from mu_monai.errors import InputError
 from mu_monai.measure import WholeCases, patient_losses
+from mu_monai.processes import processes, total
 
 REFERENCE, REWIND = "reference", "rewind"
 _MOST = 200  # retained cases that are measured
@@ -129,7 +130,7 @@ def loss_auc(forget: Sequence[float], unseen: Sequence[float]) -> float:
 
 def some_of(retain: DataLoader[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """As many batches of retained cases as are measured."""
-    return islice(retain, -(-_MOST // (retain.batch_size or 1)))
+    return islice(retain, -(-_MOST // ((retain.batch_size or 1) * processes())))
 
 
 class StopAtReference:
@@ -182,7 +183,7 @@ class StopAtReference:
         """Measure the network as it is before the first step; returns its AUC and the sample passes of measuring."""
         before = count_of(engine).passes
         auc = loss_auc(*self._losses(engine))
-        return auc, count_of(engine).passes - before
+        return auc, total(count_of(engine).passes - before)
 
     def _losses(self, engine: SupervisedTrainer) -> tuple[list[float], list[float]]:
         """The losses of forget cases, or of those in their place, and of unseen ones, one per patient."""

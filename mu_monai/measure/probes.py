@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from mu_monai.adapters import Student, captured, pooled
 from mu_monai.keys import CASE_ID, PATIENT_ID
+from mu_monai.processes import once, own_batches, several
 
 Batches = Iterable[Mapping[str, Any]]
 Predict = Callable[[torch.Tensor], torch.Tensor]
@@ -65,19 +66,26 @@ def mean_case_loss(engine: SupervisedTrainer, predict: Predict, cases: Batches, 
         cases: batches of cases.
         inferer: how `predict` is applied to them; by default as the trainer applies its network.
     """
-    losses = [loss for _, batch_losses in _losses(engine, predict, cases, inferer) for loss in batch_losses]
+    if several():
+        losses = [loss for *_, loss in case_losses(engine, predict, cases, inferer)]
+    else:
+        losses = [loss for _, batch_losses in _losses(engine, predict, cases, inferer) for loss in batch_losses]
     return sum(losses) / len(losses)
 
 
 def case_losses(
     engine: SupervisedTrainer, predict: Predict, cases: Batches, inferer: Apply | None = None
 ) -> list[tuple[str, str, float]]:
-    """Case, patient and loss of every case; arguments as in `mean_case_loss`, with both ids in the batches."""
-    return [
+    """Case, patient and loss of every case; arguments as in `mean_case_loss`, with both ids in the batches.
+
+    Of several processes, each measures its own batches, and all get every case.
+    """
+    rows = [
         row
         for batch, losses in _losses(engine, predict, cases, inferer)
         for row in zip(batch[CASE_ID], batch[PATIENT_ID], losses, strict=True)
     ]
+    return once(rows, key=lambda row: row[0])
 
 
 def patient_losses(
@@ -96,7 +104,7 @@ def _losses(
 ) -> Iterator[tuple[Mapping[str, Any], list[float]]]:
     engine.network.eval()
     apply = inferer or engine.inferer
-    for batch in cases:
+    for batch in own_batches(cases):
         image, label, *_ = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
         yield batch, each_loss(engine.loss_function, apply(image, predict), label).tolist()
 
@@ -139,19 +147,21 @@ def margins(
     student: Student = engine.network
     student.eval()
     apply = inferer or engine.inferer
-    deltas: list[torch.Tensor] = []
-    distances: list[torch.Tensor] = []
-    for image, _ in _pairs(engine, cases):
+    deltas: list[tuple[str, float]] = []  # with the case of each
+    distances: list[tuple[str, float]] = []
+    for image, names in _images(engine, cases):
         answer, features = _answer(apply, image, student, softmax, feature_layer)
         teacher, teacher_features = _answer(apply, image, student, softmax, feature_layer, teacher=True)
-        deltas += list(answer.sub_(teacher).abs_().flatten(1).mean(1))  # in place: for a volume each takes gigabytes
+        changed = answer.sub_(teacher).abs_().flatten(1).mean(1)  # in place: for a volume each takes gigabytes
+        deltas += zip(names, changed.tolist(), strict=True)
         if features:
-            distances += list((torch.cat(features) - torch.cat(teacher_features)).norm(dim=1))
-    return Margins(
-        delta=float(torch.stack(deltas).mean()),
-        epsilon=float(torch.stack(distances).mean()) if distances else None,
-        feature_layer=feature_layer,
-    )
+            moved = (torch.cat(features) - torch.cat(teacher_features)).norm(dim=1).tolist()
+            distances += ((names[place * len(names) // len(moved)], value) for place, value in enumerate(moved))
+    return Margins(delta=_mean(deltas), epsilon=_mean(distances) if distances else None, feature_layer=feature_layer)
+
+
+def _mean(rows: list[tuple[str, float]]) -> float:
+    return float(torch.tensor([value for _, value in once(rows, key=lambda row: row[0])]).mean())
 
 
 def _answer(
@@ -170,7 +180,8 @@ def _answer(
     return logits.softmax(1) if softmax else logits.sigmoid(), features
 
 
-def _pairs(engine: SupervisedTrainer, cases: Batches) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    for batch in cases:
-        image, label, *_ = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
-        yield image, label
+def _images(engine: SupervisedTrainer, cases: Batches) -> Iterator[tuple[torch.Tensor, list[str]]]:
+    """The images of each batch, and the case of each of them."""
+    for batch in own_batches(cases):
+        image, *_ = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
+        yield image, list(batch.get(CASE_ID, [""] * len(image)))

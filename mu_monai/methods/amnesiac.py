@@ -44,6 +44,7 @@ class Amnesiac(UnlearningMethod):
     paper = "Graves et al. 2021, arXiv 2010.10981"
     needs = ("retain labels", "forget labels")
     cost = "both"
+    replicable = True
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Remember the seed that the wrong labels are drawn from."""

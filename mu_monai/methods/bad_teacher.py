@@ -48,6 +48,7 @@ class BadTeacher(UnlearningMethod):
     """
 
     paper = "Chundawat et al. 2023, arXiv 2205.08096"
+    replicable = True
     needs = ("teacher",)
     recipe: ClassVar[Mapping[str, Any]] = {
         **UnlearningMethod.recipe,

@@ -10,6 +10,7 @@ from monai.engines import SupervisedTrainer
 
 from mu_monai.engine import count_of, warn
 from mu_monai.engine.cost import FORWARD, TRAINED
+from mu_monai.processes import total
 
 MOST = TRAINED + FORWARD  # a training pass of a sample, and the teacher's answer to it
 
@@ -46,7 +47,7 @@ class Budget:
 
     def left(self, engine: SupervisedTrainer) -> int:
         """The sample passes that are left for training."""
-        return self.passes - self.reserve - count_of(engine).passes
+        return self.passes - self.reserve - taken(engine)
 
     def allows(self, engine: SupervisedTrainer, samples: int) -> bool:
         """Whether a training batch of so many samples is within what is left."""
@@ -72,7 +73,7 @@ class Budget:
 
     def share_since(self, passes: int, engine: SupervisedTrainer) -> float:
         """The same, from a number of passes on."""
-        return min(1.0, (count_of(engine).passes - passes) / max(1, self.passes - self.reserve - passes))
+        return min(1.0, (taken(engine) - passes) / max(1, self.passes - self.reserve - passes))
 
     def _start(self, engine: SupervisedTrainer) -> None:
         if not self.allows_step(engine):
@@ -80,20 +81,20 @@ class Budget:
                 warn(
                     engine,
                     f"the budget of {self.passes} sample passes does not allow a single step: "
-                    f"{count_of(engine).passes} were taken before the first, and {self.reserve} are kept for the last "
+                    f"{taken(engine)} were taken before the first, and {self.reserve} are kept for the last "
                     "measurement",
                 )
             engine.terminate()
 
     def _begin(self, engine: SupervisedTrainer) -> None:
-        self._before = count_of(engine).passes
+        self._before = taken(engine)
         if self._first is None:
             self._first = self._before
         if not self.allows_step(engine):  # what an epoch began with was expensive
             self._end_epoch(engine)
 
     def _end(self, engine: SupervisedTrainer) -> None:
-        self._largest = max(self._largest, count_of(engine).passes - self._before)
+        self._largest = max(self._largest, taken(engine) - self._before)
         if not self.allows_step(engine):
             self._end_epoch(engine)
 
@@ -106,10 +107,15 @@ class Budget:
             engine.terminate()
 
     def _check(self, engine: SupervisedTrainer) -> None:
-        taken = count_of(engine).passes
-        if taken > self.passes > 0:
+        passes = taken(engine)
+        if passes > self.passes > 0:
             warn(
                 engine,
-                f"the run took {taken} sample passes, more than its budget of {self.passes}: the method needs them "
+                f"the run took {passes} sample passes, more than its budget of {self.passes}: the method needs them "
                 "before its first step, or in one piece",
             )
+
+
+def taken(engine: SupervisedTrainer) -> int:
+    """The sample passes so far, of all processes of the run; all of them must call it."""
+    return total(count_of(engine).passes)

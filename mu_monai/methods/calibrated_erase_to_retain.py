@@ -67,6 +67,7 @@ class CalibratedEraseToRetain(UnlearningMethod):
     """
 
     paper = "ours, after arXiv 2511.16574"
+    replicable = True
     needs = ("retain labels", "forget labels", "teacher", "unseen cases")
     recipe: ClassVar[Mapping[str, Any]] = {
         **UnlearningMethod.recipe,

@@ -46,6 +46,7 @@ class CFk(RetainFineTuning):
     """
 
     paper = "Goel et al. 2022, arXiv 2201.06640"
+    replicable = True
     trials = ({}, {"method::k": 1}, {"method::k": 6}, {"learning_rate": 1e-3})
     selective = True
 

@@ -104,6 +104,7 @@ class EraseToRetain(UnlearningMethod):
     """
 
     paper = "arXiv 2511.16574"
+    replicable = True
     needs = ("retain labels", "teacher")
     recipe: ClassVar[Mapping[str, Any]] = {"preset": None, "max_epochs": 15, "learning_rate": 1e-4}
     trials = ({}, {"method::forget_weight": 0.3}, {"learning_rate": 3e-4}, {"learning_rate": 1e-3})

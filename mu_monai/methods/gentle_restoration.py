@@ -34,6 +34,7 @@ class GentleRestoration(UnlearningMethod):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("retain labels", "teacher")
+    replicable = True
     cost = "retain"
     without_forget_images = True
     fills_budget = True

@@ -38,6 +38,7 @@ class GradientAscent(UnlearningMethod):
     paper = "Thudi et al. 2022, arXiv 2109.13398"
     needs: ClassVar[tuple[str, ...]] = ("forget labels",)
     cost = "forget"
+    replicable = True
     recipe: ClassVar[Mapping[str, Any]] = {
         **UnlearningMethod.recipe,
         "epoch_length": "$len(@method::forget_loader)",

@@ -39,6 +39,7 @@ class GradientDifference(UnlearningMethod):
     paper = "Kurmanji et al. 2023, arXiv 2302.09880"
     needs = ("retain labels", "forget labels")
     cost = "both"
+    replicable = True
     trials = ({}, {"method::alpha": 0.8}, {"method::alpha": 0.99}, {"learning_rate": 3e-4})
 
     alpha: float = setting(0.95, SHARE)

@@ -44,6 +44,7 @@ class L1Sparse(RetainFineTuning):
     """
 
     paper = "Jia et al. 2023, arXiv 2304.04934"
+    replicable = True
     trials = ({}, {"method::gamma": 5e-5}, {"method::gamma": 5e-3}, {"learning_rate": 1e-3})
 
     gamma: float = setting(5e-4, Interval(0))

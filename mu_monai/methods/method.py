@@ -17,15 +17,17 @@ from monai.engines.utils import IterationEvents
 from torch.utils.data import DataLoader
 
 from mu_monai.adapters import Student, layer_drifts, total_drift
-from mu_monai.engine import StopAtReference, record_term, seeded
+from mu_monai.engine import StopAtReference, record_term
 from mu_monai.engine.cost import TRAINED, count_of
 from mu_monai.engine.stop_at_reference import REFERENCE, REWIND, loss_auc, some_of
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import CASE_ID, CLASSIFICATION, IMAGE, SEGMENTATION, TASKS
+from mu_monai.keys import CLASSIFICATION, IMAGE, SEGMENTATION, TASKS
 from mu_monai.measure import Margins, WholeCases, margins, patient_losses
+from mu_monai.methods.batches import Batch, begin_pass, prepared, samples_of
 from mu_monai.methods.budget import MOST, Budget
 from mu_monai.methods.schedule import CONSTANT, SCHEDULES, share_of_peak
 from mu_monai.methods.settings import FLAG, Allowed, Interval, OneOf, OrNull, declared, setting
+from mu_monai.processes import processes, several
 
 STOPS = OneOf(None, REFERENCE, REWIND)
 NEEDS = ("retain labels", "forget labels", "teacher", "unseen cases", "milestones", "two runs")
@@ -35,7 +37,6 @@ COSTS = {
     "retain": "steps on retained cases",
     "both": "steps on forget and on retained cases",
 }
-Batch = tuple[torch.Tensor, torch.Tensor, list[str]]
 
 
 @dataclass(kw_only=True)
@@ -50,8 +51,9 @@ class UnlearningMethod:
     its own for it, by config id; `trials`, four settings that `mu-monai compare` may choose from on validation cases,
     the default first; `selective`, whether it leaves some weights unchanged by design; `forgets_classes`, whether it
     can forget classes of a mask, by a setting `forget_classes`; `without_forget_images`, whether it can do without any
-    forget case; `comes_back`, whether it corrects by itself for cases that were forgotten too far; and `fills_budget`,
-    whether it trains for as long as it is given.
+    forget case; `comes_back`, whether it corrects by itself for cases that were forgotten too far; `fills_budget`,
+    whether it trains for as long as it is given; and `replicable`, whether several processes can run it, each with its
+    own cases: it then sees cases in steps of the trainer's loss and through `mu_monai.measure` alone.
 
     A setting is a field made by `mu_monai.methods.settings.setting`, which declares the allowed values. Only conditions
     between settings are left to `problems`.
@@ -103,6 +105,7 @@ class UnlearningMethod:
     comes_back: ClassVar[bool] = False
     forgets_classes: ClassVar[bool] = False
     without_forget_images: ClassVar[bool] = False
+    replicable: ClassVar[bool] = False
 
     forget_loader: DataLoader[Mapping[str, Any]] = field(repr=False)
     unseen_loader: DataLoader[Mapping[str, Any]] | None = field(default=None, repr=False)
@@ -147,6 +150,8 @@ class UnlearningMethod:
             raise InputError(
                 "the forget set is empty, so there is nothing to unlearn; choose cases with the split's --forget"
             )
+        if several() and not self.replicable:
+            raise InputError(not_replicable(type(self).__name__))
         engine.add_event_handler(Events.STARTED, self._require_student)
         engine.add_event_handler(Events.STARTED, self._require_affordable)
         engine.add_event_handler(Events.STARTED, self.on_start)
@@ -261,8 +266,7 @@ class UnlearningMethod:
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
         """Start a new pass over the forget set: no state is carried between epochs, so resuming is exact."""
         self._forget_batches = None
-        # `Reseed` seeds the trainer's own data set; the transforms of the forget set are seeded here
-        set_rnd(self.forget_loader.dataset, torch.initial_seed() % 2**32)
+        begin_pass(self.forget_loader, engine.state.epoch)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Act on `engine.state.output["loss"]`, the supervised retain loss, before the backward pass."""
@@ -328,14 +332,14 @@ class UnlearningMethod:
 
     def forget_batch(self, engine: SupervisedTrainer) -> Batch:
         """The next forget images and labels on the trainer's device, and their ids; the loader is repeated."""
-        return _prepared(engine, self.next_forget())
+        return prepared(engine, self.next_forget())
 
     def forget_pass(self, engine: SupervisedTrainer) -> Iterator[Batch]:
         """Every forget batch once, in the form that `forget_batch` returns; fewer if the budget is spent."""
         for batch in self.forget_loader:
             if self._is_spent(engine, len(batch[IMAGE])):
                 return
-            yield _prepared(engine, batch)
+            yield prepared(engine, batch)
 
     def retain_batches(self, engine: SupervisedTrainer) -> Iterator[Batch]:
         """Batches of the trainer's own cases, without end, or until the budget is spent."""
@@ -343,10 +347,10 @@ class UnlearningMethod:
             for batch in engine.data_loader:
                 if self._is_spent(engine, len(batch[IMAGE])):
                     return
-                yield _prepared(engine, batch)
+                yield prepared(engine, batch)
 
     def _is_spent(self, engine: SupervisedTrainer, samples: int) -> bool:
-        return self._budget is not None and not self._budget.allows(engine, samples)
+        return self._budget is not None and not self._budget.allows(engine, processes() * samples)
 
     def progress(self, engine: SupervisedTrainer) -> float:
         """How much of the run is over before the current step, in [0, 1): of its steps, or of its budget if more."""
@@ -384,12 +388,9 @@ class UnlearningMethod:
     record = staticmethod(record_term)
 
 
-def samples_of(loader: DataLoader[Mapping[str, Any]]) -> int:
-    """How many samples a batch of a loader holds; of volumes, there are several patches of each."""
-    with seeded(loader.dataset):
-        return len(next(iter(loader))[IMAGE])
-
-
-def _prepared(engine: SupervisedTrainer, batch: Mapping[str, Any]) -> Batch:
-    image, label, *_ = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
-    return image, label, list(batch.get(CASE_ID, ()))
+def not_replicable(method: str) -> str:
+    """Why several processes cannot run a method."""
+    return (
+        f"{method} needs all cases in one process, so several cannot run it; use one, or a method for which 'mu-monai "
+        "methods' says that several can"
+    )

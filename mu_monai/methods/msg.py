@@ -13,8 +13,8 @@ from torch import nn
 
 from mu_monai.adapters.rewriting import kernels, renew
 from mu_monai.errors import InputError
+from mu_monai.methods.batches import Batch
 from mu_monai.methods.damage_once import DamageOnce
-from mu_monai.methods.method import Batch
 from mu_monai.methods.settings import SHARE, setting
 
 
@@ -53,6 +53,7 @@ class MSG(DamageOnce):
     paper = "NeurIPS 2023 challenge, 2nd; MSG in Cadet et al. 2024, arXiv 2410.01276"
     needs: ClassVar[tuple[str, ...]] = ("retain labels", "forget labels")
     without_forget_images = False
+    replicable = False
     trials = ({}, {"method::init_rate": 0.6}, {"method::kept_rate": 1.0}, {"learning_rate": 3e-3})
 
     init_rate: float = setting(0.3, SHARE)

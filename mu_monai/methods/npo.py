@@ -49,6 +49,7 @@ class NPO(UnlearningMethod):
     paper = "Zhang et al. 2024, arXiv 2404.05868"
     needs = ("retain labels", "forget labels", "teacher")
     cost = "both"
+    replicable = True
     trials = ({}, {"method::beta": 1.0}, {"method::retain_weight": 5.0}, {"learning_rate": 3e-5})
 
     beta: float = setting(0.1, POSITIVE)

@@ -40,6 +40,7 @@ class RetainFineTuning(UnlearningMethod):
     paper = "Golatkar et al. 2020, arXiv 1911.04933"
     needs: ClassVar[tuple[str, ...]] = ("retain labels",)
     cost = "retain"
+    replicable = True
     without_forget_images = True
     recipe: ClassVar[Mapping[str, Any]] = {**UnlearningMethod.recipe, "learning_rate": 1e-3}
     trials = ({}, {"learning_rate": 3e-3}, {"learning_rate": 3e-4}, {"learning_rate": 1e-4})

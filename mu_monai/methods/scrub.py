@@ -53,6 +53,7 @@ class Scrub(UnlearningMethod):
     """
 
     paper = "Kurmanji et al. 2023, arXiv 2302.09880"
+    replicable = True
     needs = ("retain labels", "forget labels", "teacher", "unseen cases")  # forget labels to rewind by
     recipe: ClassVar[Mapping[str, Any]] = {**UnlearningMethod.recipe, "max_epochs": 10, "score_interval": 10}
     trials = (

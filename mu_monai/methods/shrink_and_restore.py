@@ -14,11 +14,12 @@ from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters.rewriting import shrink_and_perturb
 from mu_monai.engine import warn
-from mu_monai.engine.cost import TRAINED, count_of
+from mu_monai.engine.cost import TRAINED
 from mu_monai.engine.stop_at_reference import REFERENCE
 from mu_monai.keys import LOSS
 from mu_monai.losses import Hinge
 from mu_monai.measure import each_loss
+from mu_monai.methods.budget import taken
 from mu_monai.methods.gentle_restoration import GentleRestoration
 from mu_monai.methods.method import STOPS
 from mu_monai.methods.settings import POSITIVE, SHARE, Interval, OrNull, setting
@@ -102,7 +103,7 @@ class ShrinkAndRestore(GentleRestoration):
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
         """Damage the weights as far as the memory before this cycle needs it, and forget the optimizer's momentum."""
         super().on_epoch_start(engine)
-        self._cycle_began = count_of(engine).passes
+        self._cycle_began = taken(engine)
         if self._budget is not None and not self._budget.allows_step(engine):
             return  # what is damaged now could not be restored
         auc = self._auc()

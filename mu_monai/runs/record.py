@@ -135,7 +135,8 @@ class RunRecord:
         method: the unlearning method.
         seed: the seed of the run.
         max_epochs: the number of epochs.
-        device: such as `cpu` or `cuda:0`.
+        device: such as `cpu` or `cuda:0`; of several processes, that of the first.
+        processes: the number of processes that trained it together; None in runs of earlier versions.
         versions: versions of packages and of Python.
         sha256: digests of inputs and weights.
         split: the split.
@@ -171,6 +172,7 @@ class RunRecord:
     seed: int | None = None
     max_epochs: int | None = None
     device: str = ""
+    processes: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     sha256: Digests = Digests()
     split: OfSplit = OfSplit()

@@ -14,11 +14,14 @@ from mu_monai.files import read_json
 from mu_monai.keys import PROVENANCE
 
 _PROGRAM = "mu-monai"
+COMMAND = "MU_MONAI_COMMAND"  # the command that started this process for its run
 _NOT_COPIED = ("sha256", "salt")  # of a split: the digests are long, and the salt would reveal patients' identities
 
 
 def command_line() -> str:
     """The running command, ready to be typed again; the program is given by its name, wherever it is installed.
+
+    A process that a command started for its run has that command's.
 
     Example:
         >>> from unittest import mock
@@ -26,6 +29,8 @@ def command_line() -> str:
         ...     command_line()
         "mu-monai audit 'runs/my student'"
     """
+    if COMMAND in os.environ:
+        return os.environ[COMMAND]
     program, *arguments = sys.argv
     return shlex.join([_PROGRAM if Path(program).name == _PROGRAM else program, *arguments])
 

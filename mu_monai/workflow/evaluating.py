@@ -6,7 +6,6 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from mu_monai.bundle.config import run_config
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.errors import collect, raise_if_any
@@ -17,6 +16,7 @@ from mu_monai.runs.record import GONE
 from mu_monai.workflow.checks import changed_problems, device_problems, place_problems, usable_split, weight_problems
 from mu_monai.workflow.moved import gone_problems, moved
 from mu_monai.workflow.recipe import common_options, gone_options, gone_unsupported
+from mu_monai.workflow.several import lay_several, overlays_for, run_together, several_problems
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ def evaluate(
     split: str | Path | None = None,
     teacher: str | Path | None = None,
     device: str | None = None,
+    processes: int = 1,
     trust: Trust = STRANGER,
 ) -> Path:
     """Write `scores.csv` and `examples.npz` of a finished run.
@@ -56,6 +57,7 @@ def evaluate(
         split: a `split.json` to use instead of the run's, such as one whose files have moved.
         teacher: the teacher's weights or run folder, if they are no longer where the run found them.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        processes: how many processes of this machine score it together, each with a GPU of its own if there are any.
         trust: how far the run is trusted.
 
     Returns:
@@ -75,12 +77,13 @@ def evaluate(
         weights = {TEACHER: record.teacher, **weights}
     places: dict[str, str | Path | None] = {"RUN": run, "--split": split, "the bundle": bundle.place}
     raise_if_any(place_problems(places | {"the teacher": record.teacher}))
-    config = LayeredConfig(bundle, "evaluate")
+    config = LayeredConfig(bundle, "evaluate", overlays=overlays_for(processes, bundle, "evaluate"))
     config.lay("run", inherited(run, bundle, trust=trust))
     config.lay(
         "options",
         common_options(bundle, split, device) | gone_options(gone) | {"weights": weights, "run_dir": str(run)},
     )
+    lay_several(processes, config, "evaluate")
     parser = config.read()
     opened, broken = usable_split(split, [], forget_images_gone=gone)
     raise_if_any(
@@ -88,9 +91,10 @@ def evaluate(
             lambda: broken,
             lambda: gone_unsupported(config.read("recipe")) if gone else [],
             lambda: device_problems(device),
+            lambda: several_problems(processes, device),
             lambda: changed_problems(run, record, opened, weights),
             *(lambda path=path: weight_problems(parser, path) for path in weights.values()),
         )
     )
-    run_config(config.files, config.overrides)
+    run_together(processes, config, config.overrides, run)
     return scores_file(run)

@@ -14,8 +14,8 @@ def methods() -> dict[str, dict[str, Any]]:
 
     Returns:
         by name, ours first and then those of other packages: `summary`, `package` with its `version`, `paper`, `tasks`,
-        `needs`, `cost`, `forgets_classes`, `without_forget_images`, `settings` with their defaults, and `allowed`, the
-        allowed values of each setting in words.
+        `needs`, `cost`, `forgets_classes`, `without_forget_images`, `replicable`, `settings` with their defaults, and
+        `allowed`, the allowed values of each setting in words.
 
     Example:
         >>> method = methods()["erase-to-retain"]
@@ -32,6 +32,7 @@ def methods() -> dict[str, dict[str, Any]]:
             "cost": COSTS[method.cost],
             "forgets_classes": method.forgets_classes,
             "without_forget_images": method.without_forget_images,
+            "replicable": method.replicable,
             "settings": defaults(method),
             "allowed": {setting: str(allowed) for setting, allowed in method.allowed().items()},
         }

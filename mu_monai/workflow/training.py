@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mu_monai.bundle import open_bundle
-from mu_monai.bundle.config import parse_settings, run_config, unknown_ids
+from mu_monai.bundle.config import parse_settings, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.errors import collect, raise_if_any
 from mu_monai.keys import RETAIN, TRAINING_SUBSETS
@@ -23,6 +23,7 @@ from mu_monai.workflow.checks import (
 )
 from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import class_options, common_options, reading_options
+from mu_monai.workflow.several import lay_several, overlays_for, run_together, several_problems
 
 
 @writes("out")
@@ -37,6 +38,7 @@ def train(
     overlays: Sequence[str] = (),
     resume: bool = False,
     device: str | None = None,
+    processes: int = 1,
     quiet: bool = False,
 ) -> Path:
     """Train a bundle's network and score every case of the split.
@@ -51,6 +53,7 @@ def train(
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
         resume: continue an interrupted run.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        processes: how many processes of this machine run it together, each with a GPU of its own if there are any.
         quiet: no progress bar.
 
     Returns:
@@ -61,12 +64,14 @@ def train(
     """
     if resume and scored_instead(out, bundle, device):
         return Path(out)
-    config = LayeredConfig(open_bundle(bundle), "train", overlays=overlays)
+    source = open_bundle(bundle)
+    config = LayeredConfig(source, "train", overlays=[*overlays_for(processes, source, "train"), *overlays])
     config.lay("options", {"run_dir": str(out), "subsets": list(subsets), "resume": resume, "quiet": quiet})
     config.lay("options", class_options(forget_classes) | common_options(config.bundle, split, device))
     config.lay("settings", parse_settings(settings))
     opened, broken = usable_split(split, [RETAIN])
     config.lay("options", reading_options(opened, config))
+    lay_several(processes, config, "train")
     parser, overrides = config.read("recipe"), config.overrides
     wrong = [name for name in subsets if name not in TRAINING_SUBSETS]
     problems = [] if subsets else [f"--subsets is empty; use {' or '.join(TRAINING_SUBSETS)}, or both"]
@@ -76,8 +81,9 @@ def train(
         lambda: broken or mask_class_problems(parser, overrides, opened) + reading_problems(opened, config),
         lambda: place_problems({"--out": out, "--split": split, "BUNDLE": config.bundle.place}),
         lambda: device_problems(device),
+        lambda: several_problems(processes, device),
         lambda: number_problems(overrides),
     )
     raise_if_any(problems or tried_problems(config))
-    run_config(config.files, overrides)
+    run_together(processes, config, overrides, out)
     return Path(out)

@@ -10,7 +10,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from mu_monai.bundle import open_bundle
-from mu_monai.bundle.config import parse_settings, run_config, unknown_ids
+from mu_monai.bundle.config import parse_settings, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.data import Split, read_split
@@ -50,6 +50,7 @@ from mu_monai.workflow.recipe import (
     reading_options,
     recipe_of,
 )
+from mu_monai.workflow.several import lay_several, overlays_for, run_together, several_problems
 
 DEFAULT_METHOD = "shrink-and-restore"  # of a bundle that has no settings of its own: it needs no milestones
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ def unlearn(
     plan: bool = False,
     resume: bool = False,
     device: str | None = None,
+    processes: int = 1,
     quiet: bool = False,
     trust: Trust = STRANGER,
 ) -> Path:
@@ -102,6 +104,7 @@ def unlearn(
         plan: only say what the run would take, from a few steps in a temporary folder; `out` is not made.
         resume: continue an interrupted run.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        processes: how many processes of this machine run it together, each with a GPU of its own if there are any.
         quiet: no progress bar.
         trust: how far the teacher's run is trusted.
 
@@ -118,6 +121,7 @@ def unlearn(
     method = method or (None if source.adopted is None else DEFAULT_METHOD)
     kind = method_named(method)  # an unknown name is reported below, with all other problems
     tuned = own_settings(source, method if kind else None)
+    overlays = [*overlays_for(processes, source, "unlearn"), *overlays]
     config = LayeredConfig(source, "unlearn", presets=tuned or source.preset(preset), overlays=overlays)
     config.lay("options", {"run_dir": str(out), "resume": resume, "quiet": quiet})
     _start_from(config, teacher, lora_targets, trust)
@@ -138,6 +142,7 @@ def unlearn(
     config.lay("options", reading_options(opened, config))
     unfit, whole = _tried(config, opened, teacher)
     config.lay("options", budget_options(budget, used, whole, config))
+    lay_several(processes, config, "unlearn")
     parser, overrides = config.read("recipe"), config.overrides
     overrides |= _changed_preset(parser, overrides)
     problems = collect(
@@ -154,6 +159,7 @@ def unlearn(
         lambda: place_problems({"--milestones": milestones}),
         lambda: milestone_problems(used, milestones, config) + budget_problems(budget, whole, teacher),
         lambda: device_problems(device),
+        lambda: several_problems(processes, device, used),
         lambda: number_problems(overrides),
     )
     raise_if_any(problems or unfit)
@@ -163,7 +169,7 @@ def unlearn(
     if plan:
         logger.info("%s", planned(config.files, overrides, parser, whole))
     else:
-        run_config(config.files, overrides)
+        run_together(processes, config, overrides, out)
     return Path(out)
 
 

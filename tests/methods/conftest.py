@@ -48,18 +48,24 @@ class Small:
         what = {"scope": "all", "trainable": "all"} | options.get("network", {})
         student = Student(options.get("plain", small_network)(), **what)
         torch.manual_seed(options.get("seed", 0))
-        forget_loader = DataLoader(self.forget, batch_size=options.get("forget_batch", 4))
+        loader = options.get("loader", DataLoader)
+        forget_loader = loader(self.forget, batch_size=options.get("forget_batch", 4))
         self.method = kind(forget_loader=forget_loader, task="classification", **settings)
         self.trainer = SupervisedTrainer(
             device=torch.device("cpu"),
             max_epochs=options.get("epochs", 1),
             epoch_length=options.get("epoch_length"),
-            train_data_loader=DataLoader(self.retain, batch_size=options.get("retain_batch", 8)),
+            train_data_loader=loader(self.retain, batch_size=options.get("retain_batch", 8)),
             network=student,
             optimizer=options.get("optimizer", torch.optim.SGD)(student.trainable().values(), lr=options["rate"]),
             loss_function=options.get("loss", torch.nn.CrossEntropyLoss()),
             inferer=SimpleInferer(),
-            train_handlers=[Reseed(options.get("seed", 0)), self.method, StopOnNonFinite()],
+            train_handlers=[
+                *options.get("first", ()),
+                Reseed(options.get("seed", 0)),
+                self.method,
+                StopOnNonFinite(),
+            ],
             decollate=False,
         )
 

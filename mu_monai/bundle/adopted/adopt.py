@@ -12,6 +12,7 @@ from pathlib import Path
 from mu_monai.bundle.adopted.generate import adopted_configs
 from mu_monai.bundle.adopted.parts import find_parts
 from mu_monai.bundle.adopted.source import make_importable
+from mu_monai.bundle.multi_gpu import MULTI_GPU, PREFIX, multi_gpu
 from mu_monai.files import write_json
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ def adopt(folder: Path, target: Path) -> None:
         logger.info("bundle '%s': %s", folder.name, note)
     for name, content in adopted_configs(parts).items():
         write_json(target / "configs" / f"{name}.json", content)
+        if name in MULTI_GPU:
+            write_json(target / "configs" / f"{PREFIX}{name}.json", multi_gpu(name, content))
 
 
 @cache

@@ -26,6 +26,7 @@ from mu_monai.data.split import SplitSettings, make_split
 from mu_monai.data.split_file import write_split
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path, read_json, write_json
+from mu_monai.processes import made_by_first
 
 PhantomKind = Literal["lesions", "vessels", "classes", "volumes"]
 _DRAWING = 2  # increase it whenever the drawings change: a folder with other drawings is not reused
@@ -130,9 +131,13 @@ def phantom_split(
         "seed": seed,
     }
     folder = Path(folder).absolute()
-    if not _is_complete(folder, settings):
-        _build(folder, settings)
-    return str(folder / "split.json")
+
+    def make() -> str:
+        if not _is_complete(folder, settings):
+            _build(folder, settings)
+        return str(folder / "split.json")
+
+    return made_by_first(make)
 
 
 def _size(kind: str, size: int | None) -> int:

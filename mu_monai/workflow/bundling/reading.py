@@ -10,6 +10,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from mu_monai.bundle.config import read_config, unknown_ids
+from mu_monai.bundle.multi_gpu import MULTI_GPU, PREFIX, multi_gpu
 from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
@@ -138,6 +139,11 @@ def _lay_over(found: BundleConfigs, name: str, files: Mapping[str, Path]) -> Non
     """Find the config that an overlay is for (the first that has all its ids), and merge the overlay into it."""
     overlay = found.overlays[name]
     bases = [UNLEARN] if name in METHODS or "preset" in overlay else list(CONFIGS)
+    shared = name.removeprefix(PREFIX)
+    if shared in MULTI_GPU and shared in found.whole:
+        bases = [shared]
+        made = multi_gpu(shared, found.whole[shared].get())  # has ids beyond those of a config for one process
+        overlay = {key: value for key, value in overlay.items() if key.replace(SEPARATOR, "#") not in made}
     unknown = {
         base: list(unknown_ids(found.whole[base], list(overlay), f"'configs/{name}.json':"))
         for base in bases

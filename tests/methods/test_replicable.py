@@ -1,0 +1,111 @@
+"""Two processes that share a method's steps end with the weights that one process has: each method that says so."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from monai.data import DistributedSampler
+from torch import distributed, nn
+from torch.multiprocessing import start_processes
+from torch.utils.data import DataLoader
+
+from mu_monai.adapters.milestones import write_milestone
+from mu_monai.engine import Replicas
+from mu_monai.errors import InputError
+from mu_monai.methods import METHODS
+from tests.methods.conftest import Small, small_cases
+
+REPLICABLE = [name for name, method in METHODS.items() if method.replicable]
+_OFTEN = {"erase-to-retain": {"forget_terms": {"uniform": 1.0}}, "shrink-and-restore": {"damage": 0.2}}
+
+
+def shared_loader(data: list[dict[str, Any]], batch_size: int) -> DataLoader[Any]:
+    """The loader of one process; `batch_size` is that of all of them together."""
+    sampler = DistributedSampler(data, even_divisible=True, shuffle=True)
+    return DataLoader(data, batch_size=batch_size // distributed.get_world_size(), sampler=sampler)
+
+
+def still_network() -> nn.Module:
+    """A network for the small cases without BatchNorm, which normalizes by the batch of each process."""
+    torch.manual_seed(7)
+    layers = [nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 6, 2), nn.Flatten(), nn.LayerNorm(6), nn.PReLU()]
+    return nn.Sequential(*layers, nn.Linear(6, 5), nn.Linear(5, 3)).eval()
+
+
+def make(name: str, folder: Path, **options: Any) -> Small:
+    settings = {"stop_at": None, **_OFTEN.get(name, {})}
+    if name == "rewind":
+        settings["milestones"] = str(folder)
+    if name == "calibrated-erase-to-retain":
+        settings["stop_at"] = "reference"
+    settings["unseen_loader"] = shared_loader(small_cases("validation", 6), batch_size=4)
+    plain = {"loader": shared_loader, "first": [Replicas()], "plain": still_network, "epochs": 2, "rate": 0.05}
+    return Small(METHODS[name], settings, plain | {"retain_batch": 4, "forget_batch": 2} | options)
+
+
+def results(names: list[str], folder: Path) -> dict[str, Any]:
+    found = {}
+    for name in names:
+        job = make(name, folder)
+        found[name] = {"weights": job.run(), "passes": job.trainer.state.cost.passes}
+    return found
+
+
+def in_processes(number: int, work: Callable[..., Any], *arguments: Any, folder: Path) -> list[Any]:
+    """What each of so many processes returns; they are copies of this one."""
+    start_processes(_enter, args=(number, work, arguments, folder), nprocs=number, start_method="fork")
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(number)]
+
+
+def _enter(rank: int, number: int, work: Callable[..., Any], arguments: tuple[Any, ...], folder: Path) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=number)
+    try:
+        torch.save(work(*arguments), folder / f"{rank}.pt")
+    finally:
+        distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("milestones")
+    torch.manual_seed(3)
+    write_milestone(folder, 1, still_network().state_dict(), memorized=0.5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_and_two(folder, tmp_path_factory):
+    return [
+        in_processes(number, results, REPLICABLE, folder, folder=tmp_path_factory.mktemp(f"in-{number}"))
+        for number in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize("name", REPLICABLE)
+def test_two_processes_end_with_the_weights_of_one_with_the_same_batches(one_and_two, name):
+    (one,), (first, second) = one_and_two
+    before = still_network().state_dict()
+    moved = max((one[name]["weights"][key] - before[key]).abs().max() for key in before)
+    assert moved > 1e-3
+    for key, value in one[name]["weights"].items():
+        assert torch.equal(first[name]["weights"][key], second[name]["weights"][key])
+        torch.testing.assert_close(first[name]["weights"][key], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", REPLICABLE)
+def test_they_share_the_work(one_and_two, name):
+    (one,), (first, second) = one_and_two
+    assert first[name]["passes"] + second[name]["passes"] == pytest.approx(one[name]["passes"], rel=0.2)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in REPLICABLE])
+def test_a_method_that_needs_all_cases_in_one_process_is_refused(name, folder, tmp_path):
+    def refused() -> str:
+        with pytest.raises(InputError, match="needs all cases in one process") as error:
+            make(name, folder)
+        return str(error.value)
+
+    texts = in_processes(2, refused, folder=tmp_path)
+    assert METHODS[name].__name__ in texts[1]
