@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mu_monai.bundle import open_bundle
-from mu_monai.bundle.config import parse_settings, run_config, unknown_ids
+from mu_monai.bundle.config import parse_settings, run_config, sharing_data, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.errors import collect, raise_if_any
 from mu_monai.keys import RETAIN, TRAINING_SUBSETS
 from mu_monai.lock import writes
-from mu_monai.workflow.bundling.trying import tried_problems
+from mu_monai.workflow.bundling.trying import label_problems, tried
 from mu_monai.workflow.checks import (
     class_problems,
     device_problems,
@@ -78,6 +78,8 @@ def train(
         lambda: device_problems(device),
         lambda: number_problems(overrides),
     )
-    raise_if_any(problems or tried_problems(config))
-    run_config(config.files, overrides)
+    raise_if_any(problems)
+    with sharing_data():
+        raise_if_any(label_problems(tried(config), config))
+        run_config(config.files, overrides)
     return Path(out)
