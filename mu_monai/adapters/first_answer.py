@@ -17,7 +17,8 @@ class _FirstAnswer(nn.Module):
 
     def forward(self, image: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         """The first of the answers to `image`, `(B, C, ...)`."""
-        answer = super().forward(image, *args, **kwargs)  # type: ignore[misc]  # of the network's own class
+        answer = super().forward(image, *args, **kwargs)  # of the network's own class
+        _let_copy(self)
         return _first(answer, image) if self.first_in_training or not self.training else answer
 
 
@@ -46,6 +47,13 @@ def first_answer(network: nn.Module, in_training: bool = True) -> nn.Module:
     network.__class__ = type(kind.__name__, (_FirstAnswer, kind), {})
     network.first_in_training = in_training  # type: ignore[assignment]  # nn.Module has typed attributes
     return network
+
+
+def _let_copy(network: nn.Module) -> None:
+    """Detach what DynUNet keeps of its last answers: a network that holds their graph cannot be copied."""
+    kept = vars(network).get("heads")
+    if isinstance(kept, list):
+        kept[:] = [head.detach() for head in kept]
 
 
 def _first(answer: Any, image: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
+import numpy as np
 import pytest
 import torch
 
@@ -321,3 +322,57 @@ def test_check_sends_to_inspect(made):
 def test_show_code_lists_what_is_not_a_part_of_a_network(target, copied):
     lines = workflow.code_of(copied(odd={"_target_": target, "a": 1}))
     assert f"train.json: odd calls {target}" in lines
+
+
+def test_a_run_of_another_version_is_told_apart_and_usable(made, tmp_path, monkeypatch):
+    """What mu-monai makes of a bundle may change: the advice says so, and works."""
+    from mu_monai.bundle.adopted import adopt
+
+    run = workflow.train(made[0], split=made[1], out=tmp_path / "run", settings=["max_epochs=1"], quiet=True)
+    made_now = adopt.adopted_configs
+
+    def made_later(parts):
+        configs = made_now(parts)
+        for name in ("train", "unlearn", "evaluate"):
+            configs[name]["transforms"]["transforms"].append({"_target_": "EnsureTyped", "keys": ["image"]})
+        return configs
+
+    monkeypatch.setattr(adopt, "adopted_configs", made_later)
+    adopt.adopted.cache_clear()
+    try:
+        with pytest.raises(InputError, match=r"makes something else of .*give the bundle as it was \(--bundle\), or"):
+            workflow.evaluate(run, trust=Trust(bundle=made[0]))
+        before = (run / "scores.csv").read_bytes()
+        workflow.evaluate(run, trust=Trust(bundle=made[0], config=True))
+        assert (run / "scores.csv").read_bytes() == before
+    finally:
+        adopt.adopted.cache_clear()
+
+
+def test_labels_of_all_cases_are_checked_before_the_start(made, tmp_path):
+    """All at once, with the cases' names, and not in an epoch that happens to have one."""
+    import shutil
+
+    from PIL import Image
+
+    folder = tmp_path / "changed"
+    shutil.copytree(made[0].parent / "data", folder / "data")
+    bundle = shutil.copytree(made[0], folder / made[0].name)
+    listed = (bundle / "datalist.json").read_text().replace(str(made[0].parent / "data"), str(folder / "data"))
+    (bundle / "datalist.json").write_text(listed)
+    config = json.loads((bundle / "configs" / "train.json").read_text())
+    steps = config["train"]["deterministic_transforms"]
+    steps[-2] = {"_target_": "ScaleIntensityRanged", "keys": "label", "a_min": 0, "a_max": 255, "b_min": 0, "b_max": 1}
+    (bundle / "configs" / "train.json").write_text(json.dumps(config))
+    workflow.split(folder / "data", out=folder / "split.json", from_bundle=bundle, forget=_third())
+    cases = read_json(folder / "split.json")
+    wrong = [cases["test"][0], cases["forget"][0]]
+    for case in wrong:
+        file = folder / case["label"]
+        Image.fromarray((np.array(Image.open(file)) // 2).astype(np.uint8)).save(file)
+    workflow.split(folder / "data", out=folder / "again.json", from_bundle=bundle, forget=_third())
+    with pytest.raises(InputError) as refusal:
+        workflow.train(bundle, split=folder / "again.json", out=tmp_path / "run", quiet=True)
+    assert all(f"the label of case '{case['case_id']}' has the values 0, 0.498" in str(refusal.value) for case in wrong)
+    assert len(refusal.value.problems) == len(wrong)
+    assert not (tmp_path / "run").exists()
