@@ -8,6 +8,8 @@ import logging
 import numpy as np
 import pytest
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from adopted.shapes import make_bundle
 from mu_monai import workflow
@@ -167,29 +169,33 @@ def test_an_inference_that_answers_otherwise_is_not_released(copied, unlearned, 
     assert not (tmp_path / "released").exists()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("models/model.ts", "models/other.pth", "model.onnx", "cache/a.pt", "eval/log.txt"),
-        *(
-            "data/images/frame_03.png",
-            "docs/example.png",
-            "docs/example.npy",
-            "label/train.json",
-            "notes.csv",
-            "scans.zip",
-        ),
-    ],
-)
-def test_what_may_hold_the_forgotten_is_left_out(name, copied, unlearned, tmp_path):
+LEFT_OUT = {  # and how the release tells of it: not by the names of data
+    **{name: name for name in ("models/model.ts", "models/other.pth", "model.onnx", "label/train.json")},
+    **{"cache/a.pt": "cache/*.pt", "eval/log.txt": "eval/*.txt", "data/images/frame_03.png": "data/*.png"},
+    **{
+        "docs/example.png": "docs/*.png",
+        "docs/example.npy": "docs/*.npy",
+        "notes.csv": "*.csv",
+        "frame_01.zip": "*.zip",
+    },
+    **{"models/frame_03.json": "*.json", "frame_03/a.png": "*.png"},
+}
+
+
+def test_what_may_hold_the_forgotten_is_left_out_and_not_named(copied, unlearned, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     bundle = copied()
-    (bundle / name).parent.mkdir(parents=True, exist_ok=True)
-    (bundle / name).write_bytes(b"x")
+    for name in LEFT_OUT:
+        (bundle / name).parent.mkdir(parents=True, exist_ok=True)
+        (bundle / name).write_bytes(b"x")
     workflow.release(unlearned, out=tmp_path / "released", trust=Trust(bundle=bundle))
-    assert not (tmp_path / "released" / bundle.name / name).exists()
-    told = " ".join(read_json(tmp_path / "released" / "release.json")["told"])
-    assert name in told
-    assert ("ckpt_export" in told) == name.endswith((".ts", ".onnx"))
+    told = read_json(tmp_path / "released" / "release.json")["told"]
+    for name, shown in LEFT_OUT.items():
+        assert not (tmp_path / "released" / bundle.name / name).exists()
+        assert f" {shown} (" in told[2]
+        assert name in caplog.text
+    assert "ckpt_export" in told[3]
+    assert "frame_" not in (tmp_path / "released" / "release.json").read_text()
 
 
 def test_a_config_that_names_a_case_is_not_released(copied, unlearned, tmp_path):
@@ -376,3 +382,47 @@ def test_labels_of_all_cases_are_checked_before_the_start(made, tmp_path):
     assert all(f"the label of case '{case['case_id']}' has the values 0, 0.498" in str(refusal.value) for case in wrong)
     assert len(refusal.value.problems) == len(wrong)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def searched(copied, made, tmp_path):
+    """A run of a bundle whose network is built from what a search found, kept in a file of its own."""
+
+    def write(found, load):
+        file = "$@bundle_root + '/models/searched.pt'"
+        for config, net, imports in (("train", "net", ["$import json"]), ("inference", "network_def", [])):
+            ids = {"found_file": file, "found": load, f"{net}__num_res_units": "$int(@found['units'])"}
+            bundle = copied(config, imports=[*imports, "$import glob", "$import torch"], **ids)
+        torch.save(found, bundle / "models" / "searched.pt")
+        settings = ["max_epochs=1", "epoch_length=2"]
+        out = tmp_path / "searched"
+        workflow.unlearn(bundle, split=made[1], teacher=None, out=out, settings=settings, quiet=True)
+        return out, Trust(bundle=bundle)
+
+    return write
+
+
+def test_what_the_network_is_built_from_is_released_and_signed(searched, made, tmp_path):
+    """The file is kept since the definition of the network names it, and the record is of the weights beside it."""
+    run, trust = searched({"units": torch.tensor(1)}, "$torch.load(@found_file)")
+    released, signer = tmp_path / "released", Ed25519PrivateKey.generate()
+    workflow.release(run, out=released, trust=trust)
+    kept = "kept models/searched.pt, which the network is built from (found_file of its train config)"
+    assert any(each.startswith(kept) for each in read_json(released / "release.json")["told"])
+    key, public = tmp_path / "key.pem", tmp_path / "public.pem"
+    key.write_bytes(signer.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(signer.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    workflow.report([run], out=tmp_path / "report", images=False, record=released, key=key)
+    checks = workflow.verify(released, key=public, split=made[1], salt=tmp_path / "released.salt.txt")
+    assert {check.name: check.status for check in checks} == {
+        **dict.fromkeys(("signature", "record", "files", "weights", "search", "split", "utility", "membership"), "ok"),
+        "verdict": "not checked",
+    }
+
+
+def test_what_the_network_is_built_from_must_be_searchable(searched, tmp_path):
+    run, trust = searched({"units": np.arange(1, 2)}, "$torch.load(@found_file, weights_only=False)")
+    with pytest.raises(
+        InputError, match=r"searched.pt' is read by the network's definition and cannot be read without"
+    ):
+        workflow.release(run, out=tmp_path / "released", trust=trust)

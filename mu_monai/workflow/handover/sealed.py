@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.bundle import Bundle, shipped_bundles
 from mu_monai.bundle.earlier import PICTURE_READER
 from mu_monai.bundle.layers import LayeredConfig
@@ -150,9 +151,20 @@ def released_weights(folder: Path) -> Path:
     """
     models = released_bundle(folder) / "models"
     files = [path for path in models.glob("*") if path.suffix in (".pt", ".pth", ".safetensors")]
+    if len(files) > 1:  # one may be what the network is built from
+        digest = read_json(models.parent / "configs" / "metadata.json")["unlearning"]["weights_sha256"]
+        files = [path for path in files if _digest(path) == digest]
     if len(files) != 1:
         raise InputError(f"'{models}' holds {len(files)} files of weights, not one; give the folder as it was released")
     return files[0]
+
+
+def _digest(file: Path) -> str | None:
+    """The SHA-256 of the weights in a file; None if it holds none."""
+    try:
+        return weights_sha256(read_weights(file))
+    except InputError:
+        return None
 
 
 def unlearning_block(record: RunRecord) -> dict[str, Any]:
