@@ -130,13 +130,13 @@ def inherited(
 
 
 def _as_before(run: str | Path, bundle: Bundle) -> str:
-    """What would make a run's config that of its bundle: the right one, or one whose parts are as they were."""
+    """What would make a run's config that of its bundle: another bundle, or the one as it was."""
     if bundle.parts is None:
         return "give the bundle that it was made with (--bundle)"
     made = read_record(run).versions.get("mu_monai", "of an earlier version") if is_run(run) else "of another version"
     return (
-        f"mu-monai {made} made it from the parts of a bundle, and mu-monai {__version__} makes something else of "
-        f"'{bundle.place}', so one of the two has changed; give the bundle as it was (--bundle)"
+        f"mu-monai {made} made it, and mu-monai {__version__} makes something else of '{bundle.place}', so the bundle, "
+        "mu-monai or a --set differs; give the bundle as it was (--bundle)"
     )
 
 
