@@ -3,6 +3,7 @@
 from mu_monai.adapters.arithmetic import summed
 from mu_monai.adapters.drift import LayerDrift, clip_drift, layer_drifts, mean_square_drift, total_drift
 from mu_monai.adapters.features import captured, pooled
+from mu_monai.adapters.first_answer import first_answer
 from mu_monai.adapters.lora import LoraConv
 from mu_monai.adapters.placement import Placement, place
 from mu_monai.adapters.student import RESTORATION, Student, load_student
@@ -24,6 +25,7 @@ __all__ = [
     "Student",
     "captured",
     "clip_drift",
+    "first_answer",
     "layer_drifts",
     "load_models",
     "load_student",

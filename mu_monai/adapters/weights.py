@@ -85,7 +85,16 @@ def read_torch(path: Path, device: torch.device | str = "cpu") -> Any:
                     raise zipfile.BadZipFile("torch packs nothing, and this unpacks to more than its size")
                 if (damaged := archive.testzip()) is not None:
                     raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+                if any("/code/" in name for name in archive.namelist()):
+                    raise InputError(
+                        f"weights '{path}' are a TorchScript archive, which is a program: torch runs what it says when "
+                        "it loads it, so it is not opened; give the checkpoint that it was exported from or, if you "
+                        'know who made it, take the weights out of it: python -c "import torch; torch.save('
+                        f"torch.jit.load('{path}', map_location='cpu').state_dict(), 'model.pt')\""
+                    )
         return torch.load(path, map_location=device, weights_only=True)
+    except InputError:
+        raise
     except Exception as error:  # torch raises many types of errors for files that do not hold weights
         raise InputError(
             f"weights '{path}' cannot be read as plain weights ({type(error).__name__}); save them with "

@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import optional_import
 from torch import nn
 
-from mu_monai.bundle.adopted.source import REFERENCE
+from mu_monai.bundle.references import REFERENCE
 from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.errors import InputError, RunError, raise_if_any
 from mu_monai.reasons import case_of, causes, reason_for, unexpected
@@ -138,7 +138,7 @@ def run_config(
     )
     try:
         workflow.initialize()
-        _take_shared(workflow.parser)
+        take_shared(workflow.parser)
         _build(workflow)
         if before is not None:
             before(workflow.parser)
@@ -153,6 +153,9 @@ def run_config(
 @contextmanager
 def sharing_data() -> Iterator[None]:
     """Read images once for all configs that run in here and read them alike, instead of once for each."""
+    if _SHARED.get() is not None:
+        yield
+        return
     token = _SHARED.set({})
     try:
         yield
@@ -160,7 +163,7 @@ def sharing_data() -> Iterator[None]:
         _SHARED.reset(token)
 
 
-def _take_shared(parser: ConfigParser) -> None:
+def take_shared(parser: ConfigParser) -> None:
     """Give a config the data sets of an earlier one, if it would make the same."""
     shared = _SHARED.get()
     if shared is None or _DATA not in parser:

@@ -6,15 +6,15 @@ import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser, ReferenceResolver
 
-from mu_monai.bundle.adopted.adopt import adopted_folder
-from mu_monai.bundle.adopted.parts import adoptable
+from mu_monai.bundle.adopted.adopt import adopted
+from mu_monai.bundle.adopted.parts import Parts, adoptable
 from mu_monai.bundle.find import find_bundle
 from mu_monai.errors import InputError, did_you_mean, raise_if_any
 from mu_monai.files import read_json
@@ -26,7 +26,8 @@ class Bundle:
 
     Args:
         folder: the absolute path of a folder with `configs/metadata.json`.
-        adopted: the user's bundle, if `folder` holds the configs that were made for it; None if it is run as it is.
+        parts: the parts of the user's bundle, if `folder` holds the configs that were made for it; None if it is run
+            as it is.
 
     Example:
         >>> bundle = open_bundle("isic")
@@ -35,12 +36,12 @@ class Bundle:
     """
 
     folder: Path
-    adopted: Path | None = None
+    parts: Parts | None = field(default=None, compare=False)
 
     @property
     def place(self) -> Path:
         """The folder that the user knows."""
-        return self.adopted or self.folder
+        return self.folder if self.parts is None else self.parts.folder
 
     @property
     def configs(self) -> Path:
@@ -113,9 +114,9 @@ class Bundle:
         Raises:
             InputError: if a file is missing.
         """
-        if self.adopted is not None and name == "inference" and not self.has(name):
+        if self.parts is not None and name == "inference" and not self.has(name):
             raise InputError(
-                f"'{self.adopted}' has no inference config with one SupervisedEvaluator, so how it predicts is not "
+                f"'{self.place}' has no inference config with one SupervisedEvaluator, so how it predicts is not "
                 "known; add configs/inference.json, as MONAI's model zoo has it"
             )
         files, problems = [], []
@@ -137,7 +138,7 @@ def open_bundle(name_or_folder: str | os.PathLike[str]) -> Bundle:
         InputError: if it is neither, or cannot be adopted.
     """
     folder = find_bundle(name_or_folder)
-    return Bundle(adopted_folder(folder), adopted=folder) if adoptable(folder) else Bundle(folder)
+    return Bundle(*adopted(folder)) if adoptable(folder) else Bundle(folder)
 
 
 def nested(config: dict[str, Any]) -> dict[str, Any]:

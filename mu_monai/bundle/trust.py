@@ -10,6 +10,7 @@ from typing import Any
 
 from monai.bundle import ReferenceResolver
 
+from mu_monai import __version__
 from mu_monai.bundle.earlier import earlier_form
 from mu_monai.bundle.find import shipped_bundles
 from mu_monai.bundle.opened import Bundle, nested, open_bundle
@@ -120,12 +121,23 @@ def inherited(
         known = [*bundle.contents, *map(earlier_form, bundle.contents), *map(nested, laid)]
         raise_if_any(
             f"'{Path(run) / CONFIG_JSON}' {text}; the config of a run is taken as data, since anyone may have made the "
-            "folder: give the bundle that it was made with (--bundle), or, if you know who made it, use its config as "
-            "it is, including its code (--trust-config)"
+            f"folder: {_as_before(run, bundle)}, or, if you know who made it, use its config as it is, including its "
+            "code (--trust-config)"
             for key, value in taken.items()
             for text in _foreign((key,), value, [each[key] for each in known if key in each])
         )
     return taken | within
+
+
+def _as_before(run: str | Path, bundle: Bundle) -> str:
+    """What would make a run's config that of its bundle: another bundle, or the one as it was."""
+    if bundle.parts is None:
+        return "give the bundle that it was made with (--bundle)"
+    made = read_record(run).versions.get("mu_monai", "of an earlier version") if is_run(run) else "of another version"
+    return (
+        f"mu-monai {made} made it, and mu-monai {__version__} makes something else of '{bundle.place}', so the bundle, "
+        "mu-monai or a --set differs; give the bundle as it was (--bundle)"
+    )
 
 
 def received_config(run: str | Path) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mu_monai.bundle import open_bundle
-from mu_monai.bundle.config import parse_settings, unknown_ids
+from mu_monai.bundle.config import parse_settings, sharing_data, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.errors import collect, raise_if_any
 from mu_monai.keys import RETAIN, TRAINING_SUBSETS
 from mu_monai.lock import writes
-from mu_monai.workflow.bundling.trying import tried_problems
+from mu_monai.workflow.bundling.trying import label_problems, tried
 from mu_monai.workflow.checks import (
     class_problems,
     device_problems,
@@ -84,6 +84,8 @@ def train(
         lambda: several_problems(processes, device),
         lambda: number_problems(overrides),
     )
-    raise_if_any(problems or tried_problems(config))
-    run_together(processes, config, overrides, out)
+    raise_if_any(problems)
+    with sharing_data():
+        raise_if_any(label_problems(tried(config), config))
+        run_together(processes, config, overrides, out)
     return Path(out)

@@ -10,7 +10,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from mu_monai.bundle import open_bundle
-from mu_monai.bundle.config import parse_settings, unknown_ids
+from mu_monai.bundle.config import parse_settings, sharing_data, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.data import Split, read_split
@@ -20,7 +20,7 @@ from mu_monai.lock import writes
 from mu_monai.methods.registry import imported, method_named, registered
 from mu_monai.runs import is_run, read_record
 from mu_monai.runs.record import GONE, training_passes
-from mu_monai.workflow.bundling.trying import trained_passes, tried
+from mu_monai.workflow.bundling.trying import Trial, label_problems, trained_passes, tried
 from mu_monai.workflow.checks import (
     class_problems,
     classes_to_forget,
@@ -118,7 +118,7 @@ def unlearn(
         return Path(out)
     began_without = resume and is_run(out) and read_record(out).forget_images == GONE
     source = open_bundle(bundle)
-    method = method or (None if source.adopted is None else DEFAULT_METHOD)
+    method = method or (None if source.parts is None else DEFAULT_METHOD)
     kind = method_named(method)  # an unknown name is reported below, with all other problems
     tuned = own_settings(source, method if kind else None)
     overlays = [*overlays_for(processes, source, "unlearn"), *overlays]
@@ -140,7 +140,7 @@ def unlearn(
     gone = config.read().get(FORGET_IMAGES_GONE) is True
     opened, broken = usable_split(split, [RETAIN] if names else TRAINING_SUBSETS, forget_images_gone=gone)
     config.lay("options", reading_options(opened, config))
-    unfit, whole = _tried(config, opened, teacher)
+    trial, whole = _tried(config, opened, teacher)
     config.lay("options", budget_options(budget, used, whole, config))
     lay_several(processes, config, "unlearn")
     parser, overrides = config.read("recipe"), config.overrides
@@ -159,17 +159,19 @@ def unlearn(
         lambda: place_problems({"--milestones": milestones}),
         lambda: milestone_problems(used, milestones, config) + budget_problems(budget, whole, teacher),
         lambda: device_problems(device),
-        lambda: several_problems(processes, device, used),
+        lambda: several_problems(processes, device, used, plan=plan),
         lambda: number_problems(overrides),
     )
-    raise_if_any(problems or unfit)
+    raise_if_any(problems or trial.problems)
     parser.update(overrides)
     raise_if_any(weight_problems(parser, parser.get_parsed_content("teacher")))
     _warn_of_condition(parser, opened)
-    if plan:
-        logger.info("%s", planned(config.files, overrides, parser, whole))
-    else:
-        run_together(processes, config, overrides, out)
+    with sharing_data():
+        raise_if_any(label_problems(trial, config))
+        if plan:
+            logger.info("%s", planned(config.files, overrides, parser, whole))
+        else:
+            run_together(processes, config, overrides, out)
     return Path(out)
 
 
@@ -188,16 +190,16 @@ def _changed_preset(parser: ConfigParser, overrides: Mapping[str, Any]) -> dict[
     return {"preset": f"{parser.get('preset')}, changed"} if parser.get("preset") and changed else {}
 
 
-def _tried(config: LayeredConfig, split: Split | None, teacher: str | Path | None) -> tuple[list[str], int | None]:
-    """Why an adopted bundle cannot be used with a split, and the sample passes of the teacher's training if known."""
+def _tried(config: LayeredConfig, split: Split | None, teacher: str | Path | None) -> tuple[Trial, int | None]:
+    """A case taken through an adopted bundle, and the sample passes of the teacher's training if known."""
     passes = training_passes(teacher)
-    if config.bundle.adopted is None or split is None:
-        return [], passes
-    trial = tried(config.bundle, config.read())
+    if config.bundle.parts is None or split is None:
+        return Trial(), passes
+    trial = tried(config)
     if passes is None:
         passes = trained_passes(trial, config, split)
         config.lay("options", {"teacher_passes": passes})
-    return trial.problems, passes
+    return trial, passes
 
 
 def _warn_of_condition(parser: ConfigParser, opened: Split | None) -> None:

@@ -270,3 +270,14 @@ def test_tensors_that_no_network_has_are_refused(tmp_path, tensor):
     torch.save({"good": torch.ones(2), "odd": tensor}, tmp_path / "weights.pt")
     with pytest.raises(InputError, match=r"'odd'|cannot be read as plain weights"):
         read_weights(tmp_path / "weights.pt")
+
+
+def test_torchscript_is_not_opened_and_the_advice_works(tmp_path, monkeypatch):
+    network, file = torch.nn.Linear(2, 1), tmp_path / "model.ts"
+    torch.jit.save(torch.jit.script(network), file)
+    with pytest.raises(InputError, match="TorchScript archive, which is a program") as refusal:
+        read_weights(file)
+    command = str(refusal.value).partition('python -c "')[2].rpartition('"')[0]
+    monkeypatch.chdir(tmp_path)
+    exec(command)
+    assert weights_sha256(read_weights(tmp_path / "model.pt")) == weights_sha256(network.state_dict())

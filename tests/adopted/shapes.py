@@ -283,6 +283,15 @@ SHAPES = {
         classes=["background", "tool"],
         output=".png",
     ),
+    "several_answers": Shape(
+        write=volume,
+        steps=_volumes,
+        network={"_target_": "SegResNetDS", "init_filters": 4, "blocks_down": [1, 1], "dsdepth": 2, "norm": "instance"},
+        loss={"_target_": "DeepSupervisionLoss", "loss": DICE_CE},
+        answer=[*SOFTMAX, ARGMAX],
+        classes=["background", "liver"],
+        inferer=WINDOWS,
+    ),
     "several_inputs": Shape(
         write=two_phases,
         steps=lambda keys: [

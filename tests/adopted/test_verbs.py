@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 
+import numpy as np
 import pytest
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from adopted.shapes import make_bundle
 from mu_monai import workflow
@@ -166,29 +169,28 @@ def test_an_inference_that_answers_otherwise_is_not_released(copied, unlearned, 
     assert not (tmp_path / "released").exists()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("models/model.ts", "models/other.pth", "model.onnx", "cache/a.pt", "eval/log.txt"),
-        *(
-            "data/images/frame_03.png",
-            "docs/example.png",
-            "docs/example.npy",
-            "label/train.json",
-            "notes.csv",
-            "scans.zip",
-        ),
-    ],
-)
-def test_what_may_hold_the_forgotten_is_left_out(name, copied, unlearned, tmp_path):
+LEFT_OUT = [  # files, and how the release tells of them: not by the names of data
+    *[(name, name) for name in ("models/model.ts", "models/other.pth", "model.onnx", "label/train.json")],
+    *[("cache/a.pt", "cache/*.pt"), ("eval/log.txt", "eval/*.txt"), ("data/images/frame_03.png", "data/*.png")],
+    *[("docs/example.png", "docs/*.png"), ("docs/example.npy", "docs/*.npy"), ("notes.csv", "*.csv")],
+    *[("frame_01.zip", "*.zip"), ("models/frame_03.json", "*.json"), ("frame_03/a.gif", "*.gif")],
+]
+
+
+def test_what_may_hold_the_forgotten_is_left_out_and_not_named(copied, unlearned, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     bundle = copied()
-    (bundle / name).parent.mkdir(parents=True, exist_ok=True)
-    (bundle / name).write_bytes(b"x")
+    for name, _ in LEFT_OUT:
+        (bundle / name).parent.mkdir(parents=True, exist_ok=True)
+        (bundle / name).write_bytes(b"x")
     workflow.release(unlearned, out=tmp_path / "released", trust=Trust(bundle=bundle))
-    assert not (tmp_path / "released" / bundle.name / name).exists()
-    told = " ".join(read_json(tmp_path / "released" / "release.json")["told"])
-    assert name in told
-    assert ("ckpt_export" in told) == name.endswith((".ts", ".onnx"))
+    told = read_json(tmp_path / "released" / "release.json")["told"]
+    for name, shown in LEFT_OUT:
+        assert not (tmp_path / "released" / bundle.name / name).exists()
+        assert f" {shown} (" in told[2]
+        assert name in caplog.text
+    assert "ckpt_export" in told[3]
+    assert "frame_" not in (tmp_path / "released" / "release.json").read_text()
 
 
 def test_a_config_that_names_a_case_is_not_released(copied, unlearned, tmp_path):
@@ -321,3 +323,99 @@ def test_check_sends_to_inspect(made):
 def test_show_code_lists_what_is_not_a_part_of_a_network(target, copied):
     lines = workflow.code_of(copied(odd={"_target_": target, "a": 1}))
     assert f"train.json: odd calls {target}" in lines
+
+
+def test_a_run_of_another_version_is_told_apart_and_usable(made, tmp_path, monkeypatch):
+    """What mu-monai makes of a bundle may change: the advice says so, and works."""
+    from mu_monai.bundle.adopted import adopt
+
+    run = workflow.train(made[0], split=made[1], out=tmp_path / "run", settings=["max_epochs=1"], quiet=True)
+    made_now = adopt.adopted_configs
+
+    def made_later(parts):
+        configs = made_now(parts)
+        for name in ("train", "unlearn", "evaluate"):
+            configs[name]["transforms"]["transforms"].append({"_target_": "EnsureTyped", "keys": ["image"]})
+        return configs
+
+    monkeypatch.setattr(adopt, "adopted_configs", made_later)
+    adopt.adopted.cache_clear()
+    try:
+        with pytest.raises(InputError, match=r"makes something else of .*give the bundle as it was \(--bundle\), or"):
+            workflow.evaluate(run, trust=Trust(bundle=made[0]))
+        before = (run / "scores.csv").read_bytes()
+        workflow.evaluate(run, trust=Trust(bundle=made[0], config=True))
+        assert (run / "scores.csv").read_bytes() == before
+    finally:
+        adopt.adopted.cache_clear()
+
+
+def test_labels_of_all_cases_are_checked_before_the_start(made, tmp_path):
+    """All at once, with the cases' names, and not in an epoch that happens to have one."""
+    import shutil
+
+    from PIL import Image
+
+    folder = tmp_path / "changed"
+    shutil.copytree(made[0].parent / "data", folder / "data")
+    bundle = shutil.copytree(made[0], folder / made[0].name)
+    listed = (bundle / "datalist.json").read_text().replace(str(made[0].parent / "data"), str(folder / "data"))
+    (bundle / "datalist.json").write_text(listed)
+    config = json.loads((bundle / "configs" / "train.json").read_text())
+    steps = config["train"]["deterministic_transforms"]
+    steps[-2] = {"_target_": "ScaleIntensityRanged", "keys": "label", "a_min": 0, "a_max": 255, "b_min": 0, "b_max": 1}
+    (bundle / "configs" / "train.json").write_text(json.dumps(config))
+    workflow.split(folder / "data", out=folder / "split.json", from_bundle=bundle, forget=_third())
+    cases = read_json(folder / "split.json")
+    wrong = [cases["test"][0], cases["forget"][0]]
+    for case in wrong:
+        file = folder / case["label"]
+        Image.fromarray((np.array(Image.open(file)) // 2).astype(np.uint8)).save(file)
+    workflow.split(folder / "data", out=folder / "again.json", from_bundle=bundle, forget=_third())
+    with pytest.raises(InputError) as refusal:
+        workflow.train(bundle, split=folder / "again.json", out=tmp_path / "run", quiet=True)
+    assert all(f"the label of case '{case['case_id']}' has the values 0, 0.498" in str(refusal.value) for case in wrong)
+    assert len(refusal.value.problems) == len(wrong)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def searched(copied, made, tmp_path):
+    """A run of a bundle whose network is built from what a search found, kept in a file of its own."""
+
+    def write(found, load):
+        file = "$@bundle_root + '/models/searched.pt'"
+        for config, net, imports in (("train", "net", ["$import json"]), ("inference", "network_def", [])):
+            ids = {"found_file": file, "found": load, f"{net}__num_res_units": "$int(@found['units'])"}
+            bundle = copied(config, imports=[*imports, "$import glob", "$import torch"], **ids)
+        torch.save(found, bundle / "models" / "searched.pt")
+        settings = ["max_epochs=1", "epoch_length=2"]
+        out = tmp_path / "searched"
+        workflow.unlearn(bundle, split=made[1], teacher=None, out=out, settings=settings, quiet=True)
+        return out, Trust(bundle=bundle)
+
+    return write
+
+
+def test_what_the_network_is_built_from_is_released_and_signed(searched, made, tmp_path):
+    """The file is kept since the definition of the network names it, and the record is of the weights beside it."""
+    run, trust = searched({"units": torch.tensor(1)}, "$torch.load(@found_file)")
+    released, signer = tmp_path / "released", Ed25519PrivateKey.generate()
+    workflow.release(run, out=released, trust=trust)
+    kept = "kept models/searched.pt, which the network is built from (found_file of its train config)"
+    assert any(each.startswith(kept) for each in read_json(released / "release.json")["told"])
+    key, public = tmp_path / "key.pem", tmp_path / "public.pem"
+    key.write_bytes(signer.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(signer.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    workflow.report([run], out=tmp_path / "report", images=False, record=released, key=key)
+    checks = workflow.verify(released, key=public, split=made[1], salt=tmp_path / "released.salt.txt")
+    assert {check.name: check.status for check in checks} == {
+        **dict.fromkeys(("signature", "record", "files", "weights", "search", "split", "utility", "membership"), "ok"),
+        "verdict": "not checked",
+    }
+
+
+def test_what_the_network_is_built_from_must_be_searchable(searched, tmp_path):
+    run, trust = searched({"units": np.array(1)}, "$torch.load(@found_file, weights_only=False)")
+    with pytest.raises(InputError, match=r"searched.pt' is read by the network's definition and cannot be"):
+        workflow.release(run, out=tmp_path / "released", trust=trust)

@@ -40,8 +40,6 @@ def found_activation(parts: Parts) -> tuple[bool | None, bool]:
 
 def _of_loss(parts: Parts) -> tuple[bool | None, bool]:
     loss = parts.loss
-    while isinstance(loss, Mapping) and isinstance(inner := parts.config.argument(loss, "loss")[0], Mapping):
-        loss = inner  # such as DeepSupervisionLoss
     if not isinstance(loss, Mapping):
         return None, False
     name = str(loss.get("_target_", "")).rpartition(".")[2]

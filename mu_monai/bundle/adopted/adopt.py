@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from mu_monai.bundle.adopted.generate import adopted_configs
-from mu_monai.bundle.adopted.parts import find_parts
+from mu_monai.bundle.adopted.parts import Parts, find_parts
 from mu_monai.bundle.adopted.source import make_importable
 from mu_monai.bundle.multi_gpu import MULTI_GPU, PREFIX, multi_gpu
 from mu_monai.files import write_json
@@ -18,20 +18,16 @@ from mu_monai.files import write_json
 logger = logging.getLogger(__name__)
 
 
-def adopt(folder: Path, target: Path) -> None:
+def write_configs(parts: Parts, target: Path) -> None:
     """Write the configs for a bundle into `configs` of another folder.
 
     Args:
-        folder: the bundle; nothing is written into it.
+        parts: the bundle's parts; nothing is written into the bundle.
         target: the folder to write into.
 
     Raises:
-        InputError: with every reason why the bundle cannot be adopted; nothing is written then.
+        InputError: if a config cannot be made; nothing is written then.
     """
-    make_importable(folder)
-    parts = find_parts(folder)
-    for note in parts.notes:
-        logger.info("bundle '%s': %s", folder.name, note)
     for name, content in adopted_configs(parts).items():
         write_json(target / "configs" / f"{name}.json", content)
         if name in MULTI_GPU:
@@ -39,10 +35,18 @@ def adopt(folder: Path, target: Path) -> None:
 
 
 @cache
-def adopted_folder(folder: Path) -> Path:
-    """The configs for a bundle, in a folder of its name that lasts as long as the program."""
+def adopted(folder: Path) -> tuple[Path, Parts]:
+    """The configs for a bundle, in a folder of its name that lasts as long as the program, and the bundle's parts.
+
+    Raises:
+        InputError: with every reason why the bundle cannot be adopted.
+    """
+    make_importable(folder)
+    parts = find_parts(folder)
+    for note in parts.notes:
+        logger.info("bundle '%s': %s", folder.name, note)
     place = Path(tempfile.mkdtemp(prefix="mu-monai-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     target = place / folder.name
-    adopt(folder, target)
-    return target
+    write_configs(parts, target)
+    return target, parts

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mu_monai.bundle.adopted.source import REFERENCE, SourceConfig
+from mu_monai.bundle.adopted.source import SourceConfig
+from mu_monai.bundle.references import REFERENCE
 
 
 class Extract:

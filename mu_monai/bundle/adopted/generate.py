@@ -8,6 +8,7 @@ from typing import Any
 from mu_monai.bundle.adopted.extract import Extract
 from mu_monai.bundle.adopted.parts import CLASSIFICATION, EVALUATOR, Parts
 from mu_monai.bundle.adopted.source import SourceConfig, base_name
+from mu_monai.bundle.earlier import FIRST_ANSWER
 from mu_monai.errors import InputError
 from mu_monai.keys import FORGET, IMAGE, RETAIN, VALIDATION
 
@@ -19,6 +20,7 @@ _LOADS_WEIGHTS = ("CheckpointLoader", "CheckpointSaver")
 _ANSWERING = ("inferer", "postprocessing", "decollate", "amp", "amp_kwargs", "mode")
 _WRITERS = ("SaveImaged", "SaveImage", "SaveClassificationd", "ClassificationSaver", "SegmentationSaver")
 _WRITES = ("output_dir", "save_dir", "log_dir")
+_OF_TRAINING = (("network_def", "first_network"), ("loss", "loss_of_all"))
 _METADATA = {"version": "0.0.0", "changelog": {}}
 
 
@@ -45,8 +47,13 @@ class _Common:
         self._other = self._main if same else Extract(evaluation, _EVALUATION, _known(parts, evaluation))
         take, take_other = self._main.take, self._other.take
         network = take(parts.network)
-        self.first_network = network if _is_pretrained(network) else None
+        self.of_training: dict[str, Any] = {}
+        if _is_pretrained(network) or parts.loss_of_all is not None:
+            self.of_training["first_network"] = _answering(network, parts, in_training=parts.loss_of_all is None)
         loss = take(parts.loss)
+        if parts.loss_of_all is not None:
+            weighing = {name: value for name, value in parts.loss_of_all.items() if name != "loss"}
+            self.of_training["loss_of_all"] = {**take(weighing), "loss": "@loss"}
         self.optimizer = take(parts.optimizer)
         self.training = _for_runs(take(parts.training), parts)
         self.inferer = take(parts.inferer) or _SIMPLE
@@ -62,7 +69,7 @@ class _Common:
             "classes": parts.classes,
             "softmax": parts.softmax,
             "cache_rate": parts.numbers["cache_rate"],
-            "network_def": {**network, "pretrained": False} if self.first_network else network,
+            "network_def": _network_def(network, parts),
             "loss": {"_target_": "mu_monai.losses.OneHotTargets", "loss": loss} if parts.one_hot else loss,
             "cases": f"$mu_monai.data.indexed({cases}, @classes)" if classification else f"${cases}",
             "transforms": _for_runs(take_other(parts.transform), parts),
@@ -115,6 +122,17 @@ def _is_pretrained(network: Any) -> bool:
     return isinstance(network, Mapping) and bool(network.get("pretrained"))
 
 
+def _network_def(network: Any, parts: Parts) -> Any:
+    """The network whose weights are loaded afterwards."""
+    return _answering({**network, "pretrained": False} if _is_pretrained(network) else network, parts)
+
+
+def _answering(network: Any, parts: Parts, in_training: bool = True) -> Any:
+    """A network that gives the first of its answers if it may have several."""
+    more = {} if in_training else {"in_training": False}
+    return {"_target_": FIRST_ANSWER, "network": network, **more} if parts.several else network
+
+
 def _for_runs(transform: Any, parts: Parts) -> dict[str, Any]:
     """A transform whose results have what runs use, and nothing else."""
     last = {"_target_": "mu_monai.data.run_case.RunCased", "index": parts.one_hot or parts.task == CLASSIFICATION}
@@ -132,10 +150,9 @@ def _one_transform(transform: Any) -> Any:
 
 
 def _train(parts: Parts, common: _Common) -> dict[str, Any]:
-    network = {} if common.first_network is None else {"first_network": common.first_network}
-    built = "first_network" if network else "network_def"
+    built, loss = (second if second in common.of_training else first for first, second in _OF_TRAINING)
     return common.config(
-        **network,
+        **common.of_training,
         seed=0,
         quiet=False,
         run_dir=f"runs/{parts.folder.name}-teacher",
@@ -162,7 +179,7 @@ def _train(parts: Parts, common: _Common) -> dict[str, Any]:
             "@scorer",
             "@run_folder",
         ],
-        train=_training(common, "[case for subset in @subsets for case in @cases[subset]]"),
+        train=_training(common, "[case for subset in @subsets for case in @cases[subset]]", loss_function=f"@{loss}"),
         initialize=["$monai.utils.set_determinism(seed=@seed)"],
         run=["$@train::trainer.run()", "$@scorer.write({@run_folder.record['role']: @network}, @run_dir)"],
     )
@@ -279,7 +296,6 @@ def _training(common: _Common, cases: str, **trainer: Any) -> dict[str, Any]:
             "_target_": "SupervisedTrainer",
             "device": "@device",
             "max_epochs": "@max_epochs",
-            **trainer,
             "train_data_loader": "@train::dataloader",
             "network": "@network",
             "optimizer": "@optimizer",
@@ -287,6 +303,7 @@ def _training(common: _Common, cases: str, **trainer: Any) -> dict[str, Any]:
             "inferer": "@train::inferer",
             "train_handlers": "$@handlers",
             "decollate": False,
+            **trainer,
         },
     }
 
@@ -332,7 +349,7 @@ def _inference(parts: Parts, config: SourceConfig) -> dict[str, Any]:
         "output_dir": f"predictions/{parts.folder.name}",
         "weights": "$@bundle_root + '/models/model.pt'",
         "images": [],
-        "network_def": {**network, "pretrained": False} if _is_pretrained(network) else network,
+        "network_def": _network_def(network, parts),
         "network": "$mu_monai.adapters.load_weights(@network_def, @weights).to(@device)",
         "preprocessing": preprocessing,
         "dataset": {

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mu_monai.bundle.adopted.activation import found_activation
-from mu_monai.bundle.adopted.source import REFERENCE, SourceConfig, base_name, config_file
+from mu_monai.bundle.adopted.several import find_several, several_problems
+from mu_monai.bundle.adopted.source import SourceConfig, config_file, name_of
+from mu_monai.bundle.references import REFERENCE
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import IMAGE, LABEL
@@ -43,6 +45,8 @@ class Parts:
         task: `segmentation` or `classification`.
         softmax: whether exactly one output is true; False for a sigmoid, None if nothing says so.
         one_hot: whether the loss takes labels with one channel per class.
+        several: whether the network may answer with several tensors, of which the first is used.
+        loss_of_all: the trainer's loss over all answers, if it has one; `loss` is then that of one answer.
         columns: the keys of a case that are files besides `image` and `label`.
         numbers: `max_epochs`, `batch_size`, `learning_rate` and `cache_rate`.
         trained: `max_epochs` and `epoch_length` of the trainer; None if they are not said.
@@ -67,6 +71,8 @@ class Parts:
     task: str = SEGMENTATION
     softmax: bool | None = None
     one_hot: bool = False
+    several: bool = False
+    loss_of_all: Any = None
     columns: list[str] = field(default_factory=list)
     numbers: dict[str, Any] = field(default_factory=dict)
     trained: dict[str, Any] = field(default_factory=dict)
@@ -104,7 +110,7 @@ def find_parts(folder: Path) -> Parts:
         inference=_inference(folder),
         metadata=read_json(metadata, dict) if metadata.is_file() else {},
     )
-    problems = [*_loop_problems(trainer), *_trained(parts, trainer), *_evaluated(parts, file)]
+    problems = [*_loop_problems(trainer), *_trained(parts, trainer), *_evaluated(parts, file), *several_problems(parts)]
     raise_if_any(f"'{folder}' cannot be adopted: {problem}" for problem in problems)
     _describe(parts, trainer)
     return parts
@@ -238,10 +244,11 @@ def _describe(parts: Parts, trainer: Mapping[str, Any]) -> None:
         "max_epochs": parts.trained["max_epochs"] or 1,
         "batch_size": _number(config, loader.get("batch_size"), 1),
         "learning_rate": _number(config, _of(parts.optimizer, "lr"), 1e-3),
-        "cache_rate": _number(config, dataset.get("cache_rate"), 1.0 if _name(dataset) == "CacheDataset" else 0.0),
+        "cache_rate": _number(config, dataset.get("cache_rate"), 1.0 if name_of(dataset) == "CacheDataset" else 0.0),
     }
     if parts.trained["max_epochs"] is None:
         parts.notes.append("the number of epochs cannot be read from the trainer: no share of its training is told")
+    find_several(parts)
     parts.softmax, parts.one_hot = found_activation(parts)
     outputs = _outputs(parts)
     parts.classes = _class_names(parts, outputs)
@@ -269,14 +276,10 @@ def _steps(config: SourceConfig, transform: Any) -> list[Any]:
 
 
 def _read_by(config: SourceConfig, step: Mapping[str, Any]) -> list[str]:
-    if _name(step) != "LoadImaged":
+    if name_of(step) != "LoadImaged":
         return []
     keys = config.evaluated(step.get("keys"))
     return [keys] if isinstance(keys, str) else [str(key) for key in keys or ()]
-
-
-def _name(component: Any) -> str:
-    return base_name(str(component.get("_target_", ""))) if isinstance(component, Mapping) else ""
 
 
 def _of(component: Any, name: str) -> Any:
@@ -325,9 +328,9 @@ def _spacing(parts: Parts) -> list[float] | None:
     """The voxel size of the evaluator's transform, if nothing after `Spacingd` changes it."""
     config, spacing = parts.evaluation, None
     for step in _steps(config, parts.transform):
-        if _name(step) == "Spacingd":
+        if name_of(step) == "Spacingd":
             spacing = step.get("pixdim")
-        elif re.search(r"Resize|Zoom|Affine|Resample|Orient|Transpose|Rotate|Flip", _name(step)):
+        elif re.search(r"Resize|Zoom|Affine|Resample|Orient|Transpose|Rotate|Flip", name_of(step)):
             spacing = None
     try:
         sizes = config.evaluated(spacing)

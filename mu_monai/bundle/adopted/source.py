@@ -6,17 +6,16 @@ import copy
 import importlib
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
+from mu_monai.bundle.references import components, content_at, follow
 from mu_monai.errors import InputError
 
 FORMS = (".json", ".yaml", ".yml")
-REFERENCE = re.compile(r"@(\w+(?:::\w+)*)")
-_ALONE = re.compile(r"\$?\s*@(\w+(?:::\w+)*)\s*")
 _VALUE = "mu_monai_value"
 
 
@@ -85,7 +84,7 @@ class SourceConfig:
 
     def targets(self) -> Iterator[tuple[str, str]]:
         """The id and `_target_` of every component."""
-        yield from _targets(self.parser.get(), "")
+        yield from components(self.parser.get())
 
     def follow(self, value: Any) -> tuple[Any, str | None]:
         """What a value refers to in the end, through references that stand alone, and the id of it.
@@ -93,25 +92,11 @@ class SourceConfig:
         Example:
             A trainer's `network` of `@network` leads to `("$@network_def.to(@device)", "network")`.
         """
-        where: str | None = None
-        seen: set[str] = set()
-        while isinstance(value, str) and (alone := _ALONE.fullmatch(value)) and alone[1] not in seen:
-            where = alone[1]
-            seen.add(where)
-            value = self.get(where)
-        return value, where
+        return follow(self.parser.get(), value)
 
     def get(self, place: str) -> Any:
         """The content of an id as it is in the config; None if it does not exist."""
-        content: Any = self.parser.get()
-        for key in place.split("::"):
-            if isinstance(content, str):
-                content, _ = self.follow(content)
-            try:
-                content = content[int(key)] if isinstance(content, list) else content[key]
-            except (KeyError, IndexError, TypeError, ValueError):
-                return None
-        return content
+        return content_at(self.parser.get(), place)
 
     def argument(self, component: Any, name: str) -> tuple[Any, str | None]:
         """What an argument of a component leads to, and the id of it; None if it is not given."""
@@ -152,6 +137,11 @@ def base_name(target: str) -> str:
     return re.sub(r"(?<=[a-z])(?:D|Dict)$", "d", target.rpartition(".")[2])
 
 
+def name_of(component: Any) -> str:
+    """The last part of a component's `_target_`; empty if it is not a component."""
+    return base_name(str(component.get("_target_", ""))) if isinstance(component, Mapping) else ""
+
+
 def root_of(error: BaseException) -> str:
     """The first cause of an error, in one line: MONAI wraps it in others that contain the whole config."""
     while error.__cause__ is not None:
@@ -167,17 +157,3 @@ def _is_active(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(_is_active, value))
     return isinstance(value, str) and value.startswith(("$", "@"))
-
-
-def _targets(content: Any, place: str) -> Iterator[tuple[str, str]]:
-    items: Sequence[tuple[Any, Any]] = []
-    if isinstance(content, Mapping):
-        if content.get("_disabled_") is True:
-            return
-        if isinstance(content.get("_target_"), str):
-            yield place, content["_target_"]
-        items = list(content.items())
-    elif isinstance(content, list):
-        items = list(enumerate(content))
-    for key, value in items:
-        yield from _targets(value, f"{place}::{key}" if place else str(key))

@@ -11,18 +11,18 @@ from monai.bundle import ComponentLocator
 from monai.bundle.config_item import ConfigComponent
 
 from mu_monai.bundle import open_bundle
-from mu_monai.bundle.adopted.adopt import adopt
-from mu_monai.bundle.adopted.parts import Parts, find_parts
+from mu_monai.bundle.adopted.adopt import write_configs
+from mu_monai.bundle.adopted.parts import Parts
 from mu_monai.bundle.adopted.source import FORMS, SourceConfig
 from mu_monai.bundle.config import parse_settings, unknown_ids
 from mu_monai.bundle.find import find_bundle
 from mu_monai.bundle.layers import LayeredConfig
+from mu_monai.bundle.references import texts
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import whole_folder
 from mu_monai.keys import RETAIN
 from mu_monai.lock import writes
-from mu_monai.workflow.bundling.trying import tried
-from mu_monai.workflow.bundling.wiring import texts
+from mu_monai.workflow.bundling.trying import label_problems, tried
 from mu_monai.workflow.checks import place_problems, usable_split
 from mu_monai.workflow.recipe import common_options
 
@@ -45,9 +45,9 @@ def inspect_bundle(bundle: str | Path, *, split: str | Path | None = None, setti
         InputError: with every reason why the bundle cannot be adopted, or not be used with the split.
     """
     opened = open_bundle(bundle)
-    if opened.adopted is None:
+    if opened.parts is None:
         return [f"'{bundle}' is in the form that commands run; check it with mu-monai bundle check {bundle}"]
-    lines = [*_parts(find_parts(opened.adopted))]
+    lines = [*_parts(opened.parts)]
     if split is None:
         return [*lines, "no case was tried; give --split to take one through transforms, network, loss and scores"]
     config = LayeredConfig(opened, "train")
@@ -57,8 +57,8 @@ def inspect_bundle(bundle: str | Path, *, split: str | Path | None = None, setti
     config.lay("settings", given)
     _, broken = usable_split(split, [RETAIN])
     raise_if_any([*unknown, *broken, *place_problems({"--split": split})])
-    trial = tried(opened, config.read())
-    raise_if_any(trial.problems)
+    trial = tried(config)
+    raise_if_any(label_problems(trial, config))
     return [*lines, *(f"{name:<15} {text}" for name, text in trial.found.items())]
 
 
@@ -130,10 +130,10 @@ def adopt_bundle(bundle: str | Path, *, out: str | Path) -> Path:
         InputError: if `out` exists, or the bundle cannot be adopted.
     """
     out, opened = Path(out), open_bundle(bundle)
-    if opened.adopted is None:
+    if opened.parts is None:
         raise InputError(f"'{bundle}' is in the form that commands run already; change its configs, or copy them")
     if out.exists():
         raise InputError(f"'{out}' exists; give another folder or remove it")
     with whole_folder(out) as folder:
-        adopt(opened.adopted, folder)
+        write_configs(opened.parts, folder)
     return out

@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 
 from mu_monai.bundle.config import read_config, unknown_ids
 from mu_monai.bundle.multi_gpu import MULTI_GPU, PREFIX, multi_gpu
+from mu_monai.bundle.references import content_at, follow
 from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
@@ -62,20 +63,8 @@ class BundleConfigs:
 
 
 def value_at(parser: ConfigParser, key: str) -> Any:
-    """The value of a config at an id, or the value that a single reference leads to; None if there is no such id.
-
-    Example:
-        >>> value_at(ConfigParser({"scale": {"keys": "image"}, "steps": ["@scale"]}), "steps::0::keys") is None
-        True
-        >>> value_at(ConfigParser({"scale": {"keys": "image"}, "steps": ["@scale"]}), "steps::0")
-        {'keys': 'image'}
-    """
-    for _ in range(len(parser.get())):  # a circular reference ends, too
-        value = parser.get(key)
-        if not (isinstance(value, str) and value.startswith("@")):
-            return value
-        key = value[1:]
-    return None
+    """The value of a config at an id, or the value that a single reference leads to; None if there is no such id."""
+    return follow(parser.get(), content_at(parser.get(), key))[0]
 
 
 def target_name(component: Any) -> str | None:

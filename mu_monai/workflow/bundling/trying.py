@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,19 +12,18 @@ from monai.bundle import ConfigParser
 from monai.data.utils import list_data_collate
 from torch import nn
 
-from mu_monai.bundle import Bundle
-from mu_monai.bundle.adopted.parts import find_parts
 from mu_monai.bundle.adopted.source import make_importable, root_of
-from mu_monai.bundle.config import built_network, read_config
+from mu_monai.bundle.config import built_network, read_config, take_shared
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.data import Split
 from mu_monai.engine.cost import TRAINED
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, RETAIN, TRAINING_SUBSETS
 from mu_monai.measure.case_scores import case_scores
+from mu_monai.reasons import reason_for, unexpected
 from mu_monai.runs.scores import leading_metric
 
-_DRAWS = 3
+_DRAWS, _SHOWN = 3, 8
 _STEP = re.compile(r"applying transform <?([\w.]+)")
 
 
@@ -36,23 +35,25 @@ class Trial:
         found: what was seen at each stage, such as shapes, by the name of the stage.
         problems: why the bundle cannot be used with the split.
         samples: images that the training takes of a case, such as patches; None if it did not come that far.
+        outputs: the channels of the network's answer; None if it did not come that far.
     """
 
     found: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     samples: int | None = None
+    outputs: int | None = None
 
 
-def tried(bundle: Bundle, parser: ConfigParser) -> Trial:
+def tried(config: LayeredConfig) -> Trial:
     """Take the first case to retain through both transforms, the network, the loss and the scores.
 
     Args:
-        bundle: the adopted bundle.
-        parser: its training or unlearning config with all options; the split must be usable.
+        config: the training or unlearning config of an adopted bundle with all options; the split must be usable.
     """
-    make_importable(bundle.place)
-    trial = Trial()
-    parts = find_parts(bundle.place)
+    parts, parser, trial = config.bundle.parts, config.read(), Trial()
+    if parts is None:
+        return trial
+    make_importable(parts.folder)
     said = parts.softmax
     if said is not None and parser.get("softmax") != said:
         trial.problems.append(
@@ -78,9 +79,33 @@ def tried(bundle: Bundle, parser: ConfigParser) -> Trial:
     return trial
 
 
-def tried_problems(config: LayeredConfig) -> list[str]:
-    """Why a bundle that was adopted cannot be used with its split; nothing is tried of one that is run as it is."""
-    return [] if config.bundle.adopted is None else tried(config.bundle, config.read()).problems
+def label_problems(trial: Trial, config: LayeredConfig) -> list[str]:
+    """Which cases have labels that do not fit the outputs of an adopted bundle's network.
+
+    Every case is read, as a run reads it; within `sharing_data`, the run that follows takes what was read.
+
+    Args:
+        trial: the trial of its first case.
+        config: its training or unlearning config with all options.
+
+    Raises:
+        InputError, RunError: if a case cannot be read.
+    """
+    if trial.problems or trial.outputs is None:
+        return trial.problems
+    parser = config.read()
+    try:
+        take_shared(parser)
+        datasets = parser.get_parsed_content("datasets")
+        labels = [(case[CASE_ID], case[LABEL]) for dataset in datasets.values() for case in dataset]
+    except Exception as error:  # whatever the transforms of somebody's bundle raise
+        raise reason_for(error) or unexpected(error) from error
+    softmax = parser.get("softmax")
+    return [
+        problem
+        for case, label in labels
+        for problem in _label_problem(f"the label of case '{case}'", label, trial.outputs, softmax)
+    ]
 
 
 def trained_passes(trial: Trial, config: LayeredConfig, split: Split) -> int | None:
@@ -147,11 +172,12 @@ class _Course:
             self.logits = windows(self.scored[IMAGE][None], predict)
             self.patches = predict(self.batch[IMAGE])
         shapes = [tuple(logits.shape[1:]) for logits in (self.logits, self.patches)]
+        self.trial.outputs = self.logits.shape[1]
         self.trial.found["answer"] = f"{shapes[0]} of a whole case, {shapes[1]} in training"
 
     def judged(self) -> None:
         label, softmax = torch.as_tensor(self.scored[LABEL])[None], self.parser.get("softmax")
-        raise_if_any(_label_problems(label, self.logits, softmax))
+        raise_if_any(_label_problem("a label", label[0], self.logits.shape[1], softmax))
         loss = self.parser.get_parsed_content("loss")(self.patches, self.batch[LABEL])
         if loss.ndim or not torch.isfinite(loss):
             raise InputError(
@@ -163,31 +189,32 @@ class _Course:
 
 
 def _single(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The network, refusing several answers."""
+    """The network, refusing several answers of one that is not known to give them."""
 
     def predict(image: torch.Tensor) -> torch.Tensor:
         answer = network(image)
         if not isinstance(answer, torch.Tensor):
             raise InputError(
-                f"the network answers with a {type(answer).__name__} of several tensors (deep supervision?), and runs "
-                "need one; turn it off in the network's arguments, such as --set network_def#deep_supervision=false"
+                f"the network answers with a {type(answer).__name__}, and runs need one tensor; let the bundle build a "
+                "network of its own that returns it"
             )
         return answer
 
     return predict
 
 
-def _label_problems(label: torch.Tensor, logits: torch.Tensor, softmax: bool) -> list[str]:
+def _label_problem(what: str, label: torch.Tensor, outputs: int, softmax: bool) -> Iterator[str]:
     """Why the values of a label do not fit the outputs."""
-    highest = logits.shape[1] - 1 if softmax or label.shape[1] < logits.shape[1] else 1
-    values = torch.unique(label)
-    if values.numel() and (values.min() < 0 or values.max() > highest or (values != values.round()).any()):
-        shown = ", ".join(f"{value:g}" for value in values[:8].tolist())
-        return [
-            f"a label has the values {shown}, and with {logits.shape[1]} outputs they must be whole numbers from 0 to "
+    several = label.ndim > 0 and label.shape[0] == outputs and not softmax
+    highest = 1 if several else outputs - 1
+    fits = (label >= 0) & (label <= highest) & (label == label.round())
+    if not fits.all():
+        values = torch.unique(label).tolist()
+        shown = ", ".join([*(f"{value:g}" for value in values[:_SHOWN]), *(["..."] if len(values) > _SHOWN else [])])
+        yield (
+            f"{what} has the values {shown}, and with {outputs} outputs they must be whole numbers from 0 to "
             f"{highest}; the bundle's transforms must map them so"
-        ]
-    return []
+        )
 
 
 def _shapes(case: Mapping[str, Any]) -> str:

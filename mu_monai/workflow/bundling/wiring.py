@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser, ReferenceResolver
 from monai.bundle.config_item import ConfigComponent
 from monai.bundle.properties import InferProperties, TrainProperties
 
+from mu_monai.bundle.references import components, texts
 from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.errors import did_you_mean
 from mu_monai.keys import FORGET, RETAIN, SUBSETS, TRAINING_SUBSETS, VALIDATION
@@ -68,28 +69,13 @@ def component_problems(bundle: BundleConfigs) -> Iterator[str]:
     parsers = bundle.whole | bundle.overlaid
     told: set[str] = set()
     for name, parser in parsers.items():
-        for place, target in _targets(parser.get()):
-            if target not in told and not _can_be_imported(parser, target):
+        for place, target in components(parser.get()):
+            if target not in told and not target.startswith(("$", "@")) and not _can_be_imported(parser, target):
                 told.add(target)
                 yield (
                     f"'configs/{name}.json': {place} has the _target_ '{target}', which cannot be imported; correct "
                     "it, or install its package"
                 )
-
-
-def _targets(config: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in _items(config):
-        if key == "_target_" and isinstance(value, str) and not value.startswith(("$", "@")):
-            yield place, value
-        elif key != "_meta_":
-            yield from _targets(value, f"{place}{SEPARATOR}{key}" if place else key)
-
-
-def _items(config: Any) -> Iterator[tuple[str, Any]]:
-    entries: Any = (
-        config.items() if isinstance(config, Mapping) else enumerate(config) if isinstance(config, list) else ()
-    )
-    yield from ((str(key), value) for key, value in entries)
 
 
 def _can_be_imported(parser: ConfigParser, target: str) -> bool:
@@ -114,23 +100,12 @@ def reference_problems(bundle: BundleConfigs) -> Iterator[str]:
 
 
 def _references(parser: ConfigParser) -> Iterator[tuple[str, str]]:
-    content = {key: value for key, value in parser.get().items() if key != "_meta_"}
     yield from (
         (place, wanted)
-        for place, text in texts(content)
+        for place, text in texts(parser.get())
         for wanted in ReferenceResolver.match_refs_pattern(text)
         if wanted
     )
-
-
-def texts(config: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """The id and content of every text in a config."""
-    for key, value in _items(config):
-        inside = f"{place}{SEPARATOR}{key}" if place else key
-        if isinstance(value, str):
-            yield inside, value
-        else:
-            yield from texts(value, inside)
 
 
 def handler_problems(bundle: BundleConfigs) -> Iterator[str]:

@@ -74,7 +74,7 @@ def retrained_models(plan: Plan) -> dict[int, Path]:
     overlay = changed_settings(plan.teacher, training, "train", plan.trust)
     bundle = plan.trust.bundle_of(training)
     made_of = {"split": file_sha256(plan.split), "config": training_digest(training, overlay, plan.trust)}
-    made_of |= {} if bundle.adopted is None else {"code": bundle.code_sha256}
+    made_of |= {} if bundle.parts is None else {"code": bundle.code_sha256}
     folder = plan.cache / digest(made_of)[:12]
     write_json(folder / OVERLAY_JSON, overlay)
     parser = read_config(bundle.files("train"))

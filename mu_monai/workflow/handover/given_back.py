@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,13 @@ from monai.bundle import ConfigParser
 
 from mu_monai.adapters import write_tensors
 from mu_monai.adapters.weights import Container, opened_weights
+from mu_monai.attacks.containers import read_parts
 from mu_monai.bundle import Bundle
+from mu_monai.bundle.adopted.extract import Extract
 from mu_monai.bundle.adopted.parts import EVALUATOR
 from mu_monai.bundle.adopted.source import SourceConfig, config_file, make_importable, root_of
 from mu_monai.bundle.config import read_config, run_config
+from mu_monai.bundle.references import texts
 from mu_monai.data import Split, is_file_label
 from mu_monai.data.case_files import files_of, image_entry
 from mu_monai.data.layouts.listing import stem_of
@@ -31,10 +36,13 @@ from mu_monai.runs import RunRecord
 from mu_monai.workflow.handover.sealed import own_file, raised_version, unlearning_done
 
 State = Mapping[str, torch.Tensor]
+logger = logging.getLogger(__name__)
 _LINKS = re.compile(r"large_files\.(yml|yaml|json)")
+_EXPORTS = (".ts", ".onnx")
 _DOCUMENTS = (".py", ".md", ".rst", ".conf", ".cfg", ".toml", ".sh")
 _CONFIG_FORMS = (".json", ".yaml", ".yml")
 _LISTED = ("training", "validation", "testing", "test")
+_NETWORK = "network_def"
 _NEAR = 1e-4  # rounding, relative and absolute, of inputs that are the same
 _SHORTEST = 4  # shorter names, such as "7", occur by chance in any text
 
@@ -61,18 +69,19 @@ def write_given_back(
     Raises:
         InputError: if a file that is copied names a case, a patient or one of their files, or is a link.
     """
-    source, names = bundle.place, _names(split)
-    left_out: list[str] = []
-    problems: list[str] = []
+    source, names, original = bundle.place, _names(split), _original(bundle, teacher)
+    defining = {file: place for file, place in _read_by_network(bundle) if file != original}
+    left_out: dict[Path, str] = {}
+    problems = [*_unsearchable(defining)]
     for path in sorted(source.rglob("*")):
         relative = path.relative_to(source)
         if path.is_symlink():
             problems.append(f"'{path}' is a link, and a release contains nothing from elsewhere; put the files there")
-        elif path.is_file() and not _is_remains(relative):
-            why = _left_out(path, relative)
+        elif path.is_file() and path != original and not _is_remains(relative):
+            why = None if path in defining else _left_out(path, relative)
             named = None if why else _named(path, relative, names)
             if why:
-                left_out.append(f"{relative.as_posix()} ({why})")
+                left_out[relative] = why
             elif named:
                 problems.append(
                     f"'{relative.as_posix()}' of the bundle names '{named}', a case or patient of the split or a file "
@@ -83,15 +92,62 @@ def write_given_back(
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(own_file(bundle, relative.as_posix()), target)
     raise_if_any(problems)
-    original = _original(bundle, teacher)
     _, container = opened_weights(original)
     inside = original.is_relative_to(source)
     _write_weights(folder / (original.relative_to(source) if inside else Path("models") / MODEL_PT), state, container)
     _write_metadata(folder / "configs" / "metadata.json", record)
-    told = [f"left out of the bundle: {', '.join(left_out)}"] if left_out else []
-    if any(".ts (" in each or ".onnx (" in each for each in left_out):
-        told.append("exported forms held the original weights; make them anew: python -m monai.bundle ckpt_export")
-    return told
+    kept = {file.relative_to(source): place for file, place in defining.items()}
+    return [*_told_of_left_out(left_out, names), *_told_of_kept(kept)]
+
+
+def _told_of_left_out(left_out: Mapping[Path, str], names: re.Pattern[str]) -> Iterator[str]:
+    """What was left out, without the names of data files: the release, and with it the sentence, goes to others."""
+    if not left_out:
+        return
+    logger.info("left out of the bundle: %s", ", ".join(file.as_posix() for file in left_out))
+    kinds = Counter((_kind(file, names), why) for file, why in left_out.items())
+    told = [f"{kind} ({why}{f'; {number} files' if number > 1 else ''})" for (kind, why), number in kinds.items()]
+    yield f"left out of the bundle: {', '.join(told)}"
+    if any(file.suffix in _EXPORTS for file in left_out):
+        yield "exported forms held the original weights; make them anew: python -m monai.bundle ckpt_export"
+
+
+def _kind(file: Path, names: re.Pattern[str]) -> str:
+    """The name of a file that is not of data, and the folder and ending of any other."""
+    public = file.parts[0] == "models" or file.suffix in (*_CONFIG_FORMS, *_EXPORTS)
+    told = file.as_posix() if public else "/".join([*file.parts[:1], f"*{file.suffix}"][len(file.parts) == 1 :])
+    return f"*{file.suffix}" if names.search(told) else told
+
+
+def _told_of_kept(kept: Mapping[Path, str]) -> Iterator[str]:
+    for file, place in kept.items():
+        yield (
+            f"kept {file.as_posix()}, which the network is built from ({place} of its train config): if it was found "
+            "by training on the forgotten, it still follows from them"
+        )
+
+
+def _unsearchable(files: Iterable[Path]) -> Iterator[str]:
+    """Why files that the network is built from cannot be part of a release: what else they hold is not known."""
+    for file in files:
+        if any(part.problem for part in read_parts(file.name, file.read_bytes())):
+            yield (
+                f"'{file}' is read by the network's definition and cannot be read without executing its content, so "
+                "what else it holds is not known; save its arrays with numpy.savez, and let the config read them with "
+                "numpy.load"
+            )
+
+
+def _read_by_network(bundle: Bundle) -> Iterator[tuple[Path, str]]:
+    """The files of a bundle that its network's definition names, such as the result of an architecture search."""
+    assert bundle.parts is not None
+    extract = Extract(bundle.parts.config, _NETWORK, {})
+    named = [*texts({_NETWORK: extract.take(bundle.parts.network)}), *texts(extract.kept)]
+    for file in sorted(path for path in (bundle.place / "models").rglob("*") if path.is_file()):
+        whole = re.compile(rf"(?<![\w.-]){re.escape(file.name)}(?!\w)")
+        place = next((place for place, text in named if whole.search(text)), None)
+        if place is not None:
+            yield file, place.replace("::", "#")
 
 
 def _original(bundle: Bundle, teacher: Path) -> Path:
@@ -201,7 +257,8 @@ def answers_alike(folder: Path, bundle: Bundle, split: Split, case: Mapping[str,
             f"nothing is released: its own inference config and mu-monai predict differ in {', '.join(differing)}; "
             "correct inference.json, so that the recipient gets what was measured"
         )
-    return f"its own inference was run on a case of its split, and gave the same as predict ({', '.join(written)})"
+    endings = ", ".join(sorted({"".join(Path(name).suffixes) for name in written}))  # the names are of the case
+    return f"its own inference was run on a case of its split, and gave the same as predict ({endings})"
 
 
 @contextmanager

@@ -118,7 +118,7 @@ def release(
     )
     assert source is not None
     bundle = trust.bundle_of(record)
-    config = {} if bundle.adopted else plain_inference(run, bundle, trust)
+    config = {} if bundle.parts else plain_inference(run, bundle, trust)
     states = {STUDENT: read_weights(run / MODEL_PT), TEACHER: read_weights(source)}
     raise_if_any(collect(lambda: _other_weights(record, states, run, source), lambda: _unmoved(states)))
     with whole_folder(out) as folder:
@@ -144,7 +144,7 @@ def _write_released(
     teacher: Path,
 ) -> list[str]:
     """Write the bundle, and let it answer a case; returns sentences about both."""
-    if bundle.adopted is None:
+    if bundle.parts is None:
         _write_bundle(folder / BUNDLE, bundle, config, record, state)
         return [_answers(folder / BUNDLE, record)]
     place = folder / bundle.place.name

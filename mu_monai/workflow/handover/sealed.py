@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.bundle import Bundle, shipped_bundles
 from mu_monai.bundle.earlier import PICTURE_READER
 from mu_monai.bundle.layers import LayeredConfig
+from mu_monai.bundle.references import texts
 from mu_monai.bundle.trust import Trust, inherited
 from mu_monai.data.reading import PICTURE_RANGE
 from mu_monai.errors import InputError, raise_if_any
@@ -68,18 +70,10 @@ def plain_inference(run: str | Path, bundle: Bundle, trust: Trust) -> dict[str, 
     raise_if_any(
         f"'{file}' needs {text!r}, which plain MONAI cannot replace; write it with MONAI's own classes, so that the "
         f"model runs without {_PACKAGE}"
-        for text in sorted(set(_texts(config)))
+        for text in sorted({text for _, text in texts(config)})
         if _PACKAGE in text
     )
     return config
-
-
-def _texts(config: Any) -> Iterator[str]:
-    if isinstance(config, str):
-        yield config
-    elif isinstance(config, Mapping | list):
-        for value in config.values() if isinstance(config, Mapping) else config:
-            yield from _texts(value)
 
 
 def _plain(value: Any) -> Any:
@@ -157,9 +151,20 @@ def released_weights(folder: Path) -> Path:
     """
     models = released_bundle(folder) / "models"
     files = [path for path in models.glob("*") if path.suffix in (".pt", ".pth", ".safetensors")]
+    if len(files) > 1:  # one may be what the network is built from
+        digest = read_json(models.parent / "configs" / "metadata.json")["unlearning"]["weights_sha256"]
+        files = [path for path in files if _digest(path) == digest]
     if len(files) != 1:
         raise InputError(f"'{models}' holds {len(files)} files of weights, not one; give the folder as it was released")
     return files[0]
+
+
+def _digest(file: Path) -> str | None:
+    """The SHA-256 of the weights in a file; None if it holds none."""
+    try:
+        return weights_sha256(read_weights(file))
+    except InputError:
+        return None
 
 
 def unlearning_block(record: RunRecord) -> dict[str, Any]:

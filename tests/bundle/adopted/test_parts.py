@@ -223,3 +223,42 @@ def test_an_optimizer_as_an_expression_stays_one(tmp_path):
     opt = "$torch.optim.Adam(@net.parameters(), lr=1e-3)"
     configs = adopted_configs(find_parts(bundle_of(tmp_path, config(opt=opt))))
     assert configs["train"]["optimizer"] == "$torch.optim.Adam(@network.parameters(), lr=1e-3)"
+
+
+DYNAMIC = {"_target_": "DynUNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 2, "deep_supervision": True}
+
+
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [
+        (DYNAMIC, "runs use the first, also to train"),
+        (DYNAMIC | {"deep_supervision": False}, None),
+        ({"_target_": "monai.networks.nets.SegResNetDS", "dsdepth": "$1 + 1"}, "runs use the first, also to train"),
+        ({"_target_": "SegResNetDS", "dsdepth": 1}, None),
+        ({"_target_": "BasicUNetPlusPlus"}, "runs use the first, also to train"),
+        ({"_target_": "scripts.nets.Own"}, "is not MONAI's"),
+    ],
+    ids=str,
+)
+def test_of_several_answers_the_first_is_used(network, told, tmp_path):
+    parts = find_parts(bundle_of(tmp_path, config(the_net=network)))
+    assert [told in note for note in parts.notes if "several tensors" in note] == ([] if told is None else [True])
+    made = adopted_configs(parts)
+    for name in ("train", "unlearn", "evaluate"):
+        assert (made[name]["network_def"]["_target_"] == "mu_monai.adapters.first_answer") == (told is not None)
+
+
+def test_a_loss_over_all_answers_trains_and_its_own_measures(tmp_path):
+    loss = {"_target_": "DeepSupervisionLoss", "loss": config()["lossfn"], "weight_mode": "two"}
+    made = adopted_configs(find_parts(bundle_of(tmp_path, config(the_net=DYNAMIC, lossfn=loss))))
+    assert made["train"]["loss_of_all"] == loss | {"loss": "@loss"}
+    assert made["train"]["train"]["trainer"]["loss_function"] == "@loss_of_all"
+    assert made["train"]["first_network"]["in_training"] is False
+    assert made["unlearn"]["train"]["trainer"]["loss_function"] == "@loss"
+    assert made["unlearn"]["loss"]["_target_"] == "DiceCELoss"
+
+
+def test_a_network_whose_last_answer_counts_is_refused(tmp_path):
+    network = {"_target_": "BasicUNetPlusPlus", "deep_supervision": True}
+    with pytest.raises(InputError, match="of which the last is the final one"):
+        find_parts(bundle_of(tmp_path, config(the_net=network)))
