@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from mu_monai.data.layouts.drawn import Drawing, draw, drawings_of, find_drawings, structure_classes
+from mu_monai.data.layouts.drawn import (
+    Drawing,
+    class_numbers,
+    draw,
+    drawings_of,
+    find_drawings,
+    structure_classes,
+    write_drawn,
+)
 from mu_monai.data.layouts.listing import LayoutInput, Listing, list_folder, stem_of
 from mu_monai.data.pseudonyms import pseudonym
 from mu_monai.data.volumes.dicom import (
@@ -145,23 +153,27 @@ def _drawn(reading: LayoutInput, headers: Mapping[Path, Header], drawings: Mappi
         return {}
     if reading.drawn_to is None:
         raise InputError("the labels are SEG or RTSTRUCT objects, for which a folder to draw them in must be given")
-    classes = structure_classes(list(drawings.values()), reading.structures)
+    wanted = reading.structures
+    classes = structure_classes(list(drawings.values()), wanted)
     labels: dict[Path, Path] = {}
     problems: list[str] = []
     unused: list[str] = []
+    lacking: Counter[str] = Counter()
     for image, drawing in drawings.items():
+        numbers = class_numbers(drawing, wanted, classes)
+        unused += [name for number, name in drawing.structures.items() if number not in numbers]
+        lacking.update(name for index, name in enumerate(classes[1:], start=1) if index not in numbers.values())
         try:
-            file, rest = draw(
-                drawing, image, _case(headers[image], reading), reading.structures, classes, reading.drawn_to
-            )
+            label = draw(drawing, image, numbers, classes)
         except InputError as error:
             problems += error.problems
             continue
-        labels[image] = file
-        unused += rest
+        labels[image] = write_drawn(label, reading.drawn_to, _case(headers[image], reading))
     raise_if_any(problems)
     reading.leave_out("structures were not chosen", unused)
     reading.classes.extend(classes)
+    for name, count in lacking.items():
+        _log.warning("%d of %d objects have no structure '%s'; their labels have none", count, len(drawings), name)
     _log.info("%d labels are drawn from DICOM objects, and written to '%s'", len(labels), reading.drawn_to)
     return labels
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -22,6 +21,7 @@ from mu_monai.data.manifest import nearest_names
 from mu_monai.data.volumes.contours import roi_mask, roi_names, roi_series
 from mu_monai.data.volumes.dicom import Header, read_file, text
 from mu_monai.data.volumes.grid import Grid, grid_of
+from mu_monai.data.volumes.research_formats import as_nifti
 from mu_monai.data.volumes.segments import segment_mask, segment_names, segment_series
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path
@@ -150,26 +150,36 @@ def structure_classes(drawings: Sequence[Drawing], wanted: Sequence[str]) -> tup
     return tuple(names)
 
 
-def draw(
-    drawing: Drawing, image: Path, case: str, wanted: Sequence[str], classes: Sequence[str], folder: Path
-) -> tuple[Path, set[str]]:
-    """Write the label volume of an image.
+def class_numbers(drawing: Drawing, wanted: Sequence[str], classes: Sequence[str]) -> dict[int, int]:
+    """The class of each structure of an object that has one, by the number of the structure.
+
+    Args:
+        drawing: the object.
+        wanted: the structures, as for `structure_classes`.
+        classes: what that returned.
+    """
+    if not wanted:
+        return {number: classes.index(name) for number, name in drawing.structures.items()}
+    return {
+        number: index
+        for index, alternatives in enumerate(wanted, start=1)
+        for name in alternatives.split(_OR)
+        for number in _meant(drawing, name)
+    }
+
+
+def draw(drawing: Drawing, image: Path, numbers: Mapping[int, int], classes: Sequence[str]) -> nibabel.Nifti1Image:
+    """The label volume of an image.
 
     Args:
         drawing: what to draw.
         image: a series or a file of several frames.
-        case: the case id, for the name of the file.
-        wanted: the structures, as for `structure_classes`.
+        numbers: the class of each structure to draw.
         classes: the names of the classes.
-        folder: where label volumes are.
-
-    Returns:
-        the file, and the names of the structures that are not in it.
 
     Raises:
         InputError: with the object, for structures that overlap or are not on the voxels of the image.
     """
-    numbers = _numbers(drawing, wanted, classes)
     with _naming(drawing.path):
         grid, header = grid_of(image), read_file(drawing.path)
         label = np.zeros(grid.shape, dtype=np.uint8 if len(classes) <= 256 else np.uint16)
@@ -177,16 +187,32 @@ def draw(
             mask = drawing.kind.mask(header, number, grid)
             over = mask & (label != 0) & (label != index)
             if over.any():
-                other = classes[int(label[over][0])]
                 raise InputError(
-                    f"has the structures {other!r} and {drawing.structures[number]!r} in the same voxels "
-                    f"({int(over.sum())} of them), but a voxel has one class; choose structures that do not overlap, "
-                    "with --structure"
+                    f"has the structures {classes[int(label[over][0])]!r} and {drawing.structures[number]!r} in the "
+                    f"same voxels ({int(over.sum())} of them), but a voxel has one class; choose structures that do "
+                    "not overlap, with --structure"
                 )
             label[mask] = index
-    return _written(label, grid, folder, case), set(drawing.structures.values()) - {
-        drawing.structures[number] for number in numbers
-    }
+    return as_nifti(label, grid.affine)
+
+
+def write_drawn(label: nibabel.Nifti1Image, folder: Path, case: str) -> Path:
+    """Write a label volume.
+
+    Args:
+        label: the volume.
+        folder: where label volumes are.
+        case: the case id.
+
+    Returns:
+        the file; its name holds a digest of the content, so that no file of another split is ever changed.
+    """
+    content = label.to_bytes()
+    file = folder / f"{case}-{hashlib.sha256(content).hexdigest()[:8]}.nii.gz"
+    if not file.exists():
+        with atomic_path(file) as path:
+            path.write_bytes(gzip.compress(content, mtime=0))
+    return file
 
 
 @contextmanager
@@ -207,30 +233,6 @@ def _meant(drawing: Drawing, name: str) -> dict[int, str]:
     """The structures of an object that a name means: those called so, or else the one with this number."""
     called = {number: own for number, own in drawing.structures.items() if own == name}
     return called or {number: own for number, own in drawing.structures.items() if str(number) == name}
-
-
-def _numbers(drawing: Drawing, wanted: Sequence[str], classes: Sequence[str]) -> dict[int, int]:
-    """The class of each structure of an object, by the number of the structure."""
-    if not wanted:
-        return {number: classes.index(name) for number, name in drawing.structures.items()}
-    return {
-        number: index
-        for index, alternatives in enumerate(wanted, start=1)
-        for name in alternatives.split(_OR)
-        for number in _meant(drawing, name)
-    }
-
-
-def _written(label: NDArray[Any], grid: Grid, folder: Path, case: str) -> Path:
-    """The file of a label; its name holds a digest of the content, so that no file is ever changed."""
-    digest = hashlib.sha256(np.ascontiguousarray(label).tobytes() + grid.affine.tobytes()).hexdigest()[:8]
-    file = folder / f"{case}-{digest}.nii.gz"
-    if not file.exists():
-        image = nibabel.Nifti1Image(label, grid.affine)
-        image.set_sform(grid.affine, 1)
-        with atomic_path(file) as path:
-            path.write_bytes(gzip.compress(image.to_bytes(), mtime=0))
-    return file
 
 
 @contextmanager
