@@ -2,9 +2,9 @@
 
     python benchmarks/fuzz.py table -max_total_time=60
 
-The first argument is a reader (see `READERS`), the others are those of libFuzzer. Sound files are where it begins. Needs
-`pip install atheris`. It ends with an error, and keeps the input, where a reader raises anything else or takes more
-than the `-timeout` of libFuzzer.
+The first argument is a reader (see `READERS`), the others are those of libFuzzer. It begins with a sound file. It ends
+with an error, and keeps the input, where a reader raises anything else or takes more than the `-timeout` of libFuzzer.
+Needs `pip install atheris`.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ from mu_monai.data.volumes.frames import frame_count
 from mu_monai.data.volumes.multi_frame import MultiFrame
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
+from mu_monai.tables import forms, nearly_equal
 
 _log = logging.getLogger(__name__)
 
@@ -171,6 +172,10 @@ def _drawn(reading: LayoutInput, headers: Mapping[Path, Header], drawings: Mappi
         labels[image] = write_drawn(label, reading.drawn_to, _case(headers[image], reading))
     raise_if_any(problems)
     reading.leave_out("structures were not chosen", unused)
+    for alike in nearly_equal(classes[1:]):
+        _log.warning(
+            "%s are different structures here; if they are one, give --structure '%s'", forms(alike), "|".join(alike)
+        )
     reading.classes.extend(classes)
     for name, count in lacking.items():
         _log.warning("%d of %d objects have no structure '%s'; their labels have none", count, len(drawings), name)

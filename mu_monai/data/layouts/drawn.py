@@ -78,25 +78,32 @@ class Drawing:
         """The names of its structures by number.
 
         Raises:
-            InputError: with the file, for one without number or name.
+            InputError: with the file, if there are none, or one has no number or name.
         """
         with _naming(self.path):
-            return self.kind.names(read_file(self.path, pixels=False))
+            names = self.kind.names(read_file(self.path, pixels=False))
+            raise_if_any([] if names else ["has no structure; replace it, or take it out"])
+            return names
 
 
 def find_drawings(files: Sequence[Path]) -> list[Drawing]:
-    """The objects with structures among DICOM files; others, and what cannot be read, are not among them."""
+    """The objects with structures among DICOM files; others, and what cannot be read, which is told, are not."""
     found = []
     for file in files:
         try:
-            header = read_file(file, pixels=False)
-        except InputError:
-            continue
+            found += _drawings_in(file)
+        except InputError as error:
+            _log.warning("%s", error)
+    return found
+
+
+def _drawings_in(file: Path) -> Iterator[Drawing]:
+    with _naming(file):
+        header = read_file(file, pixels=False)
         for kind in _KINDS:
             if kind.marker in header:
                 name = next((title for keyword in kind.title if (title := text(header, keyword))), file.name)
-                found.append(Drawing(file, kind, name, frozenset(kind.series(header))))
-    return found
+                yield Drawing(file, kind, name, frozenset(kind.series(header)))
 
 
 def drawings_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from mu_monai.data.volumes.grid import Grid
 from mu_monai.errors import InputError, raise_if_any
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_OPEN = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
 _OUTSIDE, _INSIDE = 0, 1  # of a contour, as scikit-image says it; larger numbers are on it
 _DECIMALS = 3  # of voxel coordinates; positions in headers are decimal text
 _OFF_SLICE = 0.05  # how far a contour may be from its slice, as a share of their distance; positions are rounded
@@ -23,7 +25,7 @@ def roi_names(header: Header) -> dict[int, str]:
     """The name of each region by its number, of those that have closed contours; points and lines enclose no voxels.
 
     Raises:
-        InputError: for a region without number or name.
+        InputError: for a region without number or name, contours of no region, and contours of another kind.
     """
     regions = header.get("StructureSetROISequence") or []
     raise_if_any(
@@ -33,6 +35,7 @@ def roi_names(header: Header) -> dict[int, str]:
         if text(region, keyword) is None
     )
     names = {int(region.ROINumber): str(text(region, "ROIName")) for region in regions}
+    raise_if_any(_contour_problems(header, names))
     return {number: name for number, name in names.items() if _closed(header, number)}
 
 
@@ -72,6 +75,16 @@ def roi_mask(header: Header, number: int, grid: Grid) -> NDArray[np.bool_]:
     for index, areas in drawn.items():
         mask[:, :, index] = _combined(areas)
     return mask
+
+
+def _contour_problems(header: Header, known: Collection[int]) -> Iterator[str]:
+    for item in header.get("ROIContourSequence") or []:
+        number = item.get("ReferencedROINumber")
+        if number not in known:
+            yield f"has contours of region {number}, which it does not list; export it again"
+        for kind in {text(contour, "ContourGeometricType") for contour in item.get("ContourSequence") or []}:
+            if kind not in (*_CLOSED, *_OPEN):
+                yield f"has a contour of the kind {kind} in region {number}, which is not known; export it again"
 
 
 def _closed(header: Header, number: int) -> list[Header]:

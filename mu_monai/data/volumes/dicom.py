@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.misc import is_dicom
 
 from mu_monai.data.volumes.frames import frame_count, pixel_problems
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import special_problem
 
 _UNEVEN = 0.25  # how far a slice may be from its expected position, as a share of the usual distance; headers round
 _SAME = 1e-3  # slices closer than this share of the usual distance are at the same position
 _DECIMALS = 4  # spacing and direction must agree to this many decimals
 _IDENTIFIERS = ("SeriesInstanceUID", "PatientID")  # never shown in messages
+_UNDEFINED = 0xFFFFFFFF  # length of an element that says itself where it ends
 _NUMBERS = {  # how many numbers each element for position and scale of a slice has
     "Rows": 1,
     "Columns": 1,
@@ -92,9 +94,11 @@ def read_file(file: str | os.PathLike[str], *, pixels: bool = True) -> Header:
         InputError: without its name, if it cannot be read.
     """
     try:
-        return pydicom.dcmread(file, stop_before_pixels=not pixels)
+        header = pydicom.dcmread(file, stop_before_pixels=not pixels)
     except Exception as error:  # pydicom raises all kinds of errors for damaged bytes
         raise InputError(f"cannot be read as DICOM ({error}); replace it") from None
+    raise_if_any(["ends in the middle of an element; it may be truncated: replace it"] if _is_cut(header) else [])
+    return header
 
 
 def headers_in(folder: str | os.PathLike[str]) -> dict[Path, Header]:
@@ -104,8 +108,11 @@ def headers_in(folder: str | os.PathLike[str]) -> dict[Path, Header]:
 
 
 def text(header: Header, keyword: str) -> str | None:
-    """The value of a header's element as text without surrounding spaces; None if it is absent or empty."""
-    return str(header.get(keyword) or "").strip() or None
+    """The value of a header's element as text without surrounding spaces; None if it is absent, empty or damaged."""
+    try:
+        return str(header.get(keyword) or "").strip() or None
+    except Exception:  # pydicom raises all kinds of errors for damaged bytes
+        return None
 
 
 def series_problems(folder: str | os.PathLike[str]) -> list[str]:
@@ -137,7 +144,7 @@ def series_problems(folder: str | os.PathLike[str]) -> list[str]:
         {name: text(header, "Modality") or "no modality" for name, header in slices.items() if not _is_slice(header)},
         "that are not slices (without Rows, PixelSpacing, ImagePositionPatient, ImageOrientationPatient or "
         "InstanceNumber, or with several frames)",
-        "take them out, or convert the series to NIfTI",
+        "take them out, or convert the series to NIfTI; a volume in one file is an image by itself, not its folder",
     )
     if problems:
         return problems
@@ -156,6 +163,15 @@ def size_problems(folder: str | os.PathLike[str]) -> list[str]:
 def _slice_files(folder: str | os.PathLike[str], names: list[str]) -> list[Path]:
     files = [Path(folder, name) for name in sorted(names) if name[0] != "." and name != "DICOMDIR"]
     return [file for file in files if file.is_file() and not special_problem(file)]
+
+
+def _is_cut(header: Header) -> bool:
+    """Whether an element has fewer bytes than its length says, which pydicom takes as it is."""
+    elements = (header.get_item(tag) for tag in header.keys())  # noqa: SIM118 - a data set is not a mapping
+    return any(
+        isinstance(element, RawDataElement) and len(element.value or b"") < element.length < _UNDEFINED
+        for element in elements
+    )
 
 
 def _read(file: Path) -> Header | Exception:

@@ -58,7 +58,7 @@ def frame_count(header: pydicom.Dataset) -> int:
     """How many frames an object says it has; 1 if it says nothing, or nothing that is a number."""
     try:
         return int(header.get("NumberOfFrames") or 1)
-    except (TypeError, ValueError):
+    except Exception:  # pydicom raises all kinds of errors for damaged bytes
         return 1
 
 

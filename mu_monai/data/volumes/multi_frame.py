@@ -12,7 +12,7 @@ import pydicom
 from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
-from mu_monai.data.volumes.dicom import place_problems
+from mu_monai.data.volumes.dicom import place_problems, read_file
 from mu_monai.data.volumes.frames import frame_affine, frame_count, frame_pixels, in_group
 from mu_monai.data.volumes.geometry import SAME_PLACE
 from mu_monai.data.volumes.research_formats import MetaImage, as_nifti, register
@@ -34,7 +34,7 @@ class MultiFrame(MetaImage):
         Raises:
             InputError: if it is not one volume of parallel slices at even distances.
         """
-        return as_nifti(*_read(pydicom.dcmread(filename)))
+        return as_nifti(*_read(read_file(filename)))
 
 
 def _read(header: pydicom.Dataset) -> tuple[NDArray[Any], NDArray[np.float64]]:

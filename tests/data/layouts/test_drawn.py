@@ -106,6 +106,15 @@ def test_an_object_without_a_structure_is_told(cohort, tmp_path, caplog):
     assert "1 of 5 objects have no structure 'tumor'" in caplog.text
 
 
+def test_names_that_nearly_agree_are_told(series, caplog):
+    write_segmentation(series.parent / "s.dcm", series, {1: ("Liver", LIVER), 2: ("liver", TUMOR)})
+    drawn(series)
+    assert (
+        "'Liver' and 'liver' are different structures here; if they are one, give --structure 'Liver|liver'"
+        in caplog.text
+    )
+
+
 def test_structures_that_overlap_are_refused(series):
     write_segmentation(series.parent / "s.dcm", series, {1: ("liver", LIVER), 2: ("all", LIVER | TUMOR)})
     with pytest.raises(InputError, match=r"structures 'liver' and 'all' in the same voxels \(36 of them\)"):
