@@ -14,6 +14,7 @@ not well is listed. The same seed gives the same damage. Needs a system with `fo
 from __future__ import annotations
 
 import argparse
+import gc
 import random
 import sys
 import tempfile
@@ -75,6 +76,7 @@ def preload() -> None:
 
     for verb in ("split", "train", "unlearn", "compose", "evaluate", "audit", "predict", "merge", "release", "report"):
         getattr(workflow, verb)
+    gc.freeze()  # nothing of this is looked at again, which would copy its memory in every process
 
 
 def retrained(made: Path, report: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from mu_monai.cli.options import OutFolder, Settings
-from mu_monai.cli.screen import one_line, show
+from mu_monai.cli.screen import show
+from mu_monai.printable import one_line
 
 _NEXT = """next, in {folder}:
   configs/*.json          network, sizes, transforms and loss; an id that several files have must be equal in all

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import NoReturn
 
 from mu_monai.cli.screen import show
 from mu_monai.errors import InputError, RunError
+from mu_monai.printable import printable_traceback
 from mu_monai.reasons import causes, reason_for, unexpected
 from mu_monai.workflow.launching import keep_reason
 
@@ -47,7 +47,7 @@ def show_error(error: BaseException, *, debug: bool = False, hint: str = _AGAIN)
         the exit code: 2 for wrong input, 1 for anything else.
     """
     if debug:
-        show("".join(traceback.format_exception(error)), lines=True, err=True)
+        show(printable_traceback(error), lines=True, err=True)
     known = reason_for(error)
     reason = known or unexpected(error)
     if isinstance(reason, RunError) and reason.log is not None and Path(reason.log).is_file():

@@ -29,11 +29,12 @@ from mu_monai.cli.predict import predict
 from mu_monai.cli.release import release
 from mu_monai.cli.report import report
 from mu_monai.cli.revert import revert
-from mu_monai.cli.screen import LogFormatter, one_line, show
+from mu_monai.cli.screen import LogFormatter, show
 from mu_monai.cli.split import split
 from mu_monai.cli.train import train
 from mu_monai.cli.unlearn import unlearn
 from mu_monai.cli.verify import verify
+from mu_monai.printable import one_line
 
 _CLOSED_PIPE = 128 + 13  # the exit code that a shell reports for SIGPIPE
 _Usage: Any = typer.BadParameter.__mro__[2]  # click's ClickException, which is a part of typer or of click

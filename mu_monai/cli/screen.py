@@ -5,15 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import unicodedata
 from contextlib import suppress
 
 import typer
 
-# Control characters, invisible characters that change the direction or form of text, lone surrogates, and the two
-# separators that some programs read as a new line.
-_STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-_LAYOUT = "\n\t"  # the program's own separators of lines and columns
+from mu_monai.printable import one_line, printable
 
 
 def show(text: object, *, lines: bool = False, err: bool = False) -> None:
@@ -30,31 +26,6 @@ def show(text: object, *, lines: bool = False, err: bool = False) -> None:
         typer.echo(printable(whole, stream.encoding), file=stream)
     except BrokenPipeError:  # the reader has stopped: further output is dropped, and the command continues
         silence(stream.fileno())
-
-
-def printable(text: str, encoding: str | None = "utf-8") -> str:
-    """Escape characters that control a terminal, or that an encoding does not have.
-
-    Example:
-        >>> printable(f"ok {chr(27)}[2K {chr(0x202E)}").split()[1:] == [chr(92) + "x1b[2K", chr(92) + "u202e"]
-        True
-    """
-    shown = "".join(_escaped(character) if _steers(character) else character for character in text)
-    encoding = encoding or "utf-8"
-    return shown.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def one_line(text: str) -> str:
-    """The text with new lines escaped."""
-    return text.replace("\n", "\\n")
-
-
-def _steers(character: str) -> bool:
-    return character not in _LAYOUT and unicodedata.category(character) in _STEERING
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def silence(descriptor: int) -> None:

@@ -87,6 +87,13 @@ def split(
     label_map: Annotated[
         str | None, typer.Option(help="Classes of label values, '{205: 1}' or '{205: \"left ventricle\"}'.")
     ] = None,
+    structure: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A structure of DICOM objects (SEG, RTSTRUCT) to take as a class, by name or number; give it once for "
+            "each class, 'a|b' for two names of one. All by default."
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option(help="Also show five cases as they were understood, and draw them beside the split (PNG).")
     ] = False,
@@ -123,6 +130,7 @@ def split(
         strict=strict,
         picture_range=picture_range,
         label_map=label_map,
+        structures=structure or (),
         explain=explain,
         force=force,
     )

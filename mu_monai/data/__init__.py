@@ -10,8 +10,9 @@ from mu_monai.data.classes import class_indices, indexed
 from mu_monai.data.duplicates import DuplicatePolicy, Resolved, digest_files, resolve_duplicates, unite_groups
 from mu_monai.data.label_map import parse_label_map
 from mu_monai.data.layouts.class_folders import read_class_folders
+from mu_monai.data.layouts.dicom import read_dicom
 from mu_monai.data.layouts.layout import LAYOUTS, Layout, Patterns, Source, read_chase, read_isic, read_layout
-from mu_monai.data.layouts.volumes import read_decathlon, read_dicom, read_volumes
+from mu_monai.data.layouts.volumes import read_decathlon, read_volumes
 from mu_monai.data.manifest import check_manifest, is_file_label, read_manifest
 from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.phantoms.write import PhantomKind, phantom_split, write_phantoms

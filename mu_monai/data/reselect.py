@@ -46,6 +46,7 @@ def reselect(split: Split, forget: ForgetSelector, *, seed: int = 0, strict: boo
         InputError: if the selector matches nothing, or matches cases that the model was not trained on; if nobody is
             left to retain; if the split has no digests.
     """
+    split.warn_of_edits()
     provenance, digests, together = split.provenance, split.file_digests, split.provenance.together
     table = pd.DataFrame([case for part in split.located.values() for case in part])
     raise_if_any(_digest_problems(split.path, table, digests))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256, read_json, special_problem, write_json
 from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS
 from mu_monai.runs.stamp import public_provenance
+
+_log = logging.getLogger(__name__)
 
 INPUTS = "inputs"  # in the provenance: the columns of further input files
 Cases = dict[str, list[dict[str, Any]]]
@@ -120,12 +123,19 @@ class Split:
     def edited(self) -> str:
         """Which subsets hold another number of cases than when the split was made, in words; empty if none does."""
         counts = self.provenance.counts
-        before = {name: counts[name]["cases"] for name in SUBSETS if name in counts and "cases" in counts[name]}
+        known = {name: counts[name] for name in SUBSETS if isinstance(counts.get(name), Mapping)}
+        before = {name: known[name]["cases"] for name in known if "cases" in known[name]}
         return ", ".join(
             f"{name} holds {len(self.rows[name])} cases and was made with {number}"
             for name, number in before.items()
             if number != len(self.rows[name])
         )
+
+    def warn_of_edits(self) -> None:
+        """Log how the split was edited since it was made, if it was."""
+        edited = self.edited
+        if edited:
+            _log.warning("'%s' was edited after it was made: %s; make sure that no case is missing", self.path, edited)
 
     def problems(self, *, verify: bool = False, classes: Sequence[str] | None = None) -> list[str]:
         """The problems of its content and its files; the arguments are those of `open_split`."""

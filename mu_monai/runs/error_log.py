@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import traceback
 from contextlib import suppress
 from pathlib import Path
 
+from mu_monai.printable import printable_traceback
 from mu_monai.runs.record import is_run
 
 ERROR_LOG = "error.log"
@@ -18,7 +18,7 @@ def log_error(folder: str | os.PathLike[str] | None, error: BaseException) -> Pa
         return None
     with suppress(OSError):
         file = Path(folder) / ERROR_LOG
-        file.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+        file.write_text(f"{printable_traceback(error)}\n", encoding="utf-8")
         return file
     return None
 

@@ -48,8 +48,6 @@ def foreign_text(source: str | os.PathLike[str]) -> tuple[str, str]:
         ('Zürich', 'cp1252')
     """
     data = _bytes(source)
-    if not data.strip():
-        raise InputError(f"'{source}' is empty; save the table again as CSV")
     kind = next((kind for start, kind in _BINARY.items() if data.startswith(start)), None)
     if kind is not None:
         raise InputError(f"'{source}' is {kind} and not a CSV file; open it and save the table as 'CSV UTF-8'")
@@ -67,7 +65,10 @@ def foreign_text(source: str | os.PathLike[str]) -> tuple[str, str]:
         for odd in [_CONTROL.search(text)]
         if odd
     )
-    return text.lstrip("\ufeff"), "utf-8" if encoding == "utf-8-sig" else encoding
+    text = text.lstrip("\ufeff")  # a mark that says the encoding, with which even an empty file may begin
+    if not text.strip():
+        raise InputError(f"'{source}' is empty; save the table again as CSV")
+    return text, "utf-8" if encoding == "utf-8-sig" else encoding
 
 
 def _bytes(source: str | os.PathLike[str]) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,6 @@ from mu_monai.keys import CASE_ID, LABEL, PATIENT_ID, STUDENT, SUBSET, TEACHER
 from mu_monai.runs import RunRecord, changed_files, has_scores, scores_file
 from mu_monai.runs.scores import read_scores
 from mu_monai.workflow.recipe import FORGET_CLASSES
-
-logger = logging.getLogger(__name__)
 
 
 def classes_to_forget(parser: ConfigParser, overrides: Mapping[str, Any]) -> list[str]:
@@ -144,9 +141,7 @@ def usable_split(
         split = open_split(path, verify=True, forget_images_gone=forget_images_gone)
     except InputError as error:
         return None, error.problems
-    edited = split.edited
-    if edited:
-        logger.warning("'%s' was edited after it was made: %s; make sure that no case is missing", path, edited)
+    split.warn_of_edits()
     empty = [name for name in needed if not split.rows[name]]
     problems = [f"subset '{name}' of '{path}' is empty; make a split that fills it" for name in empty]
     return None if problems else split, problems

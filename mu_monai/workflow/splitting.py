@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from mu_monai.data import (
 )
 from mu_monai.data.explained.cases import explained_cases
 from mu_monai.data.explained.sheet import write_sheet
+from mu_monai.data.layouts.drawn import undone_on_error
 from mu_monai.data.layouts.volumes import is_decathlon
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import SUBSETS
@@ -59,6 +60,7 @@ def split(
     strict: bool = False,
     picture_range: tuple[float, float] | None = None,
     label_map: str | None = None,
+    structures: Sequence[str] = (),
     explain: bool = False,
     force: bool = False,
 ) -> str:
@@ -67,7 +69,7 @@ def split(
     Args:
         source: a folder in a known layout, or a manifest CSV; or the `split.json` that a model was trained on: then
             only its training cases are divided again, and validation and test stay the same.
-        out: the split file to write.
+        out: the split file to write. Labels that DICOM objects draw are written beside it, to `<out>_labels/`.
         layout: a key of `mu_monai.data.LAYOUTS`; None to recognize it.
         label_set: which of several label sets, such as CHASE_DB1's observers `1stHO` and `2ndHO`.
         salt: what the layout `dicom` hashes identifiers with; None to draw it.
@@ -84,6 +86,8 @@ def split(
         picture_range: the values of images of more than 8 bits that become black and white, lower one first; by
             default the range of the bits that they use.
         label_map: the class of each value of masks and volumes, as text; see `parse_label_map`.
+        structures: which structures of DICOM objects (SEG, RTSTRUCT) become classes, by name or number, in this order;
+            names of one structure are separated by `|`. By default all, in alphabetical order.
         explain: also tell what was understood of five cases, and draw them beside the split, as `<out>.png`.
         force: replace existing files.
 
@@ -105,34 +109,39 @@ def split(
     options = {"validation": validation, "test": test, "group_by": group_by, "on_duplicates": on_duplicates}
     changed: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     settings = SplitSettings(forget=selector, seed=seed, strict=strict, **changed)
-    if Path(source).suffix == ".json" and not is_decathlon(Path(source)):
-        if selector is None:
-            raise InputError(
-                f"choose which training cases of '{source}' to forget: --forget, --forget-ids or --forget-where"
-            )
-        declared = {"picture_range": picture_range, "label_map": label_map, **asdict(patterns)}
-        raise_if_any(_without_effect({"layout": layout, "label_set": label_set, "salt": salt, **declared, **changed}))
-        content = reselect(open_split(source), selector, seed=settings.seed, strict=settings.strict)
-    else:
-        if from_bundle is None:
-            found = read_layout(source, layout, label_set, salt, patterns=patterns, strict=strict)
+    drawn_to = out.with_name(f"{out.stem}_labels")
+    described = {"layout": layout, "label_set": label_set, "salt": salt, "structure": " ".join(structures) or None}
+    with undone_on_error(drawn_to):
+        if Path(source).suffix == ".json" and not is_decathlon(Path(source)):
+            if selector is None:
+                raise InputError(
+                    f"choose which training cases of '{source}' to forget: --forget, --forget-ids or --forget-where"
+                )
+            declared = {"picture_range": picture_range, "label_map": label_map, **asdict(patterns)}
+            raise_if_any(_without_effect({**described, **declared, **changed}))
+            content = reselect(open_split(source), selector, seed=settings.seed, strict=settings.strict)
         else:
-            raise_if_any(
-                _decided_by_bundle({"layout": layout, "label_set": label_set, "salt": salt, **changed}, patterns)
-            )
-            from mu_monai.data.layouts.bundle_lists import read_bundle_lists  # loads MONAI, which other splits spare
-
-            found = read_bundle_lists(from_bundle, source, patterns.patient)
-        images = _checked(found, picture_range, label_map)
-        content = make_split(images, settings)
-    provenance = provenance_of(content)
-    cases = explained_cases(content, provenance, SUBSETS) if explain else []
-    write_split(out, content)
+            if from_bundle is None:
+                drawn: dict[str, Any] = {"structures": structures, "drawn_to": drawn_to}
+                found = read_layout(source, layout, label_set, salt, patterns=patterns, strict=strict, **drawn)
+            else:
+                raise_if_any(_decided_by_bundle({**described, **changed}, patterns))
+                found = _bundle_lists(from_bundle, source, patterns.patient)
+            content = make_split(_checked(found, picture_range, label_map), settings)
+        provenance = provenance_of(content)
+        cases = explained_cases(content, provenance, SUBSETS) if explain else []
+        write_split(out, content)
     lines = [line for case in cases for line in (case.title, *(f"  {text}" for text in case.lines))]
     lines += _summary(out, provenance)
     if explain:
         lines.append(f"sheet: {write_sheet(sheet, cases)}")
     return "\n".join(lines)
+
+
+def _bundle_lists(bundle: str | Path, data: str | Path, patient: str | None) -> Source:
+    from mu_monai.data.layouts.bundle_lists import read_bundle_lists  # loads MONAI, which other splits spare
+
+    return read_bundle_lists(bundle, data, patient)
 
 
 def _checked(images: Source, picture_range: tuple[float, float] | None, label_map: str | None) -> Source:

@@ -154,13 +154,15 @@ CALLS = {
     "split f --out o.json --layout dicom --images {case}.png --labels {case}_m.png --patient {case} --label-set 1stHO "
     "--salt secret --forget 0.1 --forget-ids i.txt --forget-where age>60 --forget-fraction-of 0.5 --validation 0.3 "
     "--test 0.4 --group-by site --seed 7 --from-bundle b "
-    "--on-duplicates drop --strict --force --picture-range 0 4095 --label-map {205:1} --explain": {
+    "--on-duplicates drop --strict --force --picture-range 0 4095 --label-map {205:1} --structure liver --structure 2 "
+    "--explain": {
         **{"places": (Path("f"),), "out": Path("o.json"), "layout": "dicom", "label_set": "1stHO", "salt": "secret"},
         **{"from_bundle": Path("b")},
         **{"patterns": Patterns(images="{case}.png", labels="{case}_m.png", patient="{case}")},
         **{"forget": workflow.ForgetChoice(fraction=0.1, ids=Path("i.txt"), where="age>60", share=0.5)},
         **{"validation": 0.3, "test": 0.4, "group_by": "site", "seed": 7, "on_duplicates": "drop"},
         **{"strict": True, "force": True, "picture_range": (0, 4095), "label_map": "{205:1}", "explain": True},
+        **{"structures": ["liver", "2"]},
     },
     "demo --out o --volume --quiet": {"places": (), "out": Path("o"), "volume": True, "quiet": True},
 }

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mu_monai.cli.screen import LogFormatter, printable, show
+from mu_monai.cli.screen import LogFormatter, show
 from mu_monai.errors import InputError
+from mu_monai.printable import printable
 from mu_monai.workflow.handover.verifying import Check
 
 STEERING = [

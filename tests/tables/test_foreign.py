@@ -164,11 +164,11 @@ def test_ids_come_from_lines_or_from_a_column(tmp_path, content, ids, remarks, e
         ("patient_id,date\np1,x\n,y\n", "patient_id is empty in line 3"),
         ("Patient ID\np1\n", "has the column 'Patient ID' and not 'patient_id'"),
         ("patient_id,date\np1,x,y\n", "line 2 has 3 cells"),
-        ("", "is empty"),
+        *((nothing, "is empty") for nothing in ("", "\ufeff", "\ufeff\n", "\u2028", "\xa0 ")),
     ],
 )
 def test_a_list_of_ids_that_can_be_misread_is_refused(tmp_path, content, message):
     file = tmp_path / "ids.csv"
-    file.write_text(content)
+    file.write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=message):
         read_ids(file, ["patient_id", "case_id"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mu_monai.data import read_split
+from mu_monai.data import ForgetFraction, open_split, read_split, reselect
 from mu_monai.workflow.checks import usable_split
 
 
@@ -29,6 +29,9 @@ def test_a_case_that_was_removed_is_told(subset, split, tmp_path, caplog):
     edited.write_text(json.dumps(content))
     assert read_split(edited).edited == f"{subset} holds {number - 1} cases and was made with {number}"
     usable_split(edited, [])
+    assert f"{subset} holds {number - 1} cases and was made with {number}" in caplog.text
+    caplog.clear()
+    reselect(open_split(edited), ForgetFraction(0.5))
     assert f"{subset} holds {number - 1} cases and was made with {number}" in caplog.text
 
 

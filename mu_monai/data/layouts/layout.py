@@ -15,12 +15,13 @@ import pandas as pd
 from mu_monai.data.layouts.arranged import fits_arrangement, read_arrangement, show_patients, with_patients
 from mu_monai.data.layouts.class_folders import class_folder_doubts, has_class_folders, read_class_folders
 from mu_monai.data.layouts.data_sets import ARRANGEMENTS, CHASE, ISIC
+from mu_monai.data.layouts.dicom import is_dicom, names_of_objects, read_series
 from mu_monai.data.layouts.leftovers import leftovers
 from mu_monai.data.layouts.listing import LayoutInput, Listing, list_folder
 from mu_monai.data.layouts.nnunet import DATASET_JSON, SPLITS_JSON, class_names, read_nnunet
 from mu_monai.data.layouts.patterns import Arrangement, label_sets_of
 from mu_monai.data.layouts.tabled import TABLED, Tabled, class_columns, fits_tabled, read_tabled
-from mu_monai.data.layouts.volumes import is_decathlon, is_dicom, is_volumes, read_decathlon, read_series, read_volumes
+from mu_monai.data.layouts.volumes import is_decathlon, is_volumes, read_decathlon, read_volumes
 from mu_monai.data.manifest import nearest_names, read_manifest
 from mu_monai.data.reading import Reading
 from mu_monai.errors import InputError, raise_if_any
@@ -87,6 +88,7 @@ class Layout:
         label_sets: the label sets that a folder has; the first is the default.
         must_choose: whether the user must name one of several label sets.
         hashes: whether it hashes identifiers.
+        draws: whether its labels may be drawn by objects.
         classes: finds the names of the masks' values, if the source gives them.
         declared: whether a file says what is in the folder, so that it goes before what folders look like.
         declares_patients: whether that file says who the patients are.
@@ -100,6 +102,7 @@ class Layout:
     label_sets: Callable[[Listing], Sequence[str]] = lambda _listing: ()
     must_choose: bool = False
     hashes: bool = False
+    draws: bool = False
     classes: Callable[[Path], list[str]] | None = None
     declared: bool = False
     declares_patients: bool = False
@@ -113,6 +116,8 @@ def read_layout(
     salt: str | None = None,
     *,
     patterns: Patterns = Patterns(),
+    structures: Sequence[str] = (),
+    drawn_to: Path | None = None,
     strict: bool = False,
 ) -> Source:
     """Read a folder or CSV file; the layout is recognized if it is not given.
@@ -124,6 +129,8 @@ def read_layout(
         salt: for layouts that hash identifiers, 16 characters or more; None draws one. The same salt gives the same
             pseudonyms.
         patterns: the user's own description of the folder, or of its patients.
+        structures: which structures of SEG and RTSTRUCT objects become classes, see `structure_classes`.
+        drawn_to: the folder for the labels that such objects draw.
         strict: whatever is left out is an error, not a warning.
 
     Raises:
@@ -144,7 +151,11 @@ def read_layout(
         listing=listing,
         label_set=_choose_label_set(name, kind, listing, label_set),
         salt=_choose_salt(name, kind, salt),
+        structures=structures,
+        drawn_to=drawn_to,
     )
+    if structures and not kind.draws:
+        raise InputError(f"--structure has no effect in layout {name!r}, whose labels are files; leave it out")
     manifest = kind.read(reading)
     if patterns.patient is not None:
         if patterns.images is None:
@@ -156,7 +167,7 @@ def read_layout(
     raise_if_any(left if strict else [])
     for sentence in left:
         _log.warning(sentence)
-    classes = tuple(kind.classes(path)) if kind.classes else ()
+    classes = tuple(kind.classes(path) if kind.classes else reading.classes)
     return Source(
         manifest=manifest,
         path=str(path),
@@ -366,8 +377,12 @@ LAYOUTS: dict[str, Layout] = {
     "dicom": Layout(
         lambda listing: is_dicom(listing.root) and not is_volumes(listing.root),
         read_series,
-        "a folder with one folder per DICOM series at any depth, and <folder>_seg.nii.gz next to each",
+        "a folder with one folder per DICOM series at any depth, and <folder>_seg.nii.gz next to each, or SEG or "
+        "RTSTRUCT objects",
+        label_sets=names_of_objects,
+        must_choose=True,
         hashes=True,
+        draws=True,
     ),
     **{name: _arranged(*described) for name, described in ARRANGEMENTS.items()},
     "nnunet": replace(

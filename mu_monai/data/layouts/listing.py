@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +40,9 @@ class LayoutInput:
         listing: the folder.
         label_set: the chosen label set, for layouts with several.
         salt: the salt of the hashed identifiers, for layouts that hash them.
+        structures: the structures to draw, for layouts whose labels are drawn by objects; all if it is empty.
+        drawn_to: the folder for the labels that are drawn.
+        classes: grows by the names of the classes that are drawn.
         left_out: grows by one sentence for each kind of thing that is left out.
         told: files and folders that belong to no case and are already counted.
     """
@@ -47,6 +50,9 @@ class LayoutInput:
     listing: Listing
     label_set: str | None = None
     salt: str | None = None
+    structures: Sequence[str] = ()
+    drawn_to: Path | None = None
+    classes: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     told: set[Path] = field(default_factory=set)
 

@@ -20,6 +20,7 @@ from mu_monai.tables import read_table
 _log = logging.getLogger(__name__)
 
 _LESION = "lesion_id"
+_NO_CLASS = "_weight"  # of columns of ISIC 2019's test table that say how much a picture counts in the challenge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ TABLED: dict[str, tuple[Tabled, str]] = {
         Tabled(
             tables=r"metadata\.csv",
             case="isic_id",
-            classes=("diagnosis", "diagnosis_1", "diagnosis_2", "diagnosis_3", "benign_malignant"),
+            classes=("diagnosis", *(f"diagnosis_{level}" for level in range(1, 6)), "benign_malignant"),
         ),
         "an export of the ISIC archive: metadata.csv with isic_id and a column diagnosis..., and its pictures",
     ),
@@ -145,7 +146,11 @@ def _joined(files: Iterable[Path], tabled: Tabled) -> pd.DataFrame:
 
 def _of_columns(table: pd.DataFrame) -> pd.Series:
     """The class of each row, from the one of its columns that holds 1."""
-    chosen = [name for name in table if pd.api.types.is_numeric_dtype(table[name]) and set(table[name]) <= {0, 1}]
+    chosen = [
+        name
+        for name in table
+        if pd.api.types.is_numeric_dtype(table[name]) and set(table[name]) <= {0, 1} and not name.endswith(_NO_CLASS)
+    ]
     marks = table[chosen] == 1
     raise_if_any(
         f"{case!r} has not one class but {int(count)} (columns {', '.join(map(str, chosen))}); mark one with 1"

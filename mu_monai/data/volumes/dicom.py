@@ -12,14 +12,18 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.misc import is_dicom
 
+from mu_monai.data.volumes.frames import frame_count, pixel_problems
+from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import special_problem
 
 _UNEVEN = 0.25  # how far a slice may be from its expected position, as a share of the usual distance; headers round
 _SAME = 1e-3  # slices closer than this share of the usual distance are at the same position
 _DECIMALS = 4  # spacing and direction must agree to this many decimals
 _IDENTIFIERS = ("SeriesInstanceUID", "PatientID")  # never shown in messages
+_UNDEFINED = 0xFFFFFFFF  # length of an element that says itself where it ends
 _NUMBERS = {  # how many numbers each element for position and scale of a slice has
     "Rows": 1,
     "Columns": 1,
@@ -58,12 +62,6 @@ def is_series(path: str | os.PathLike[str]) -> bool:
     return os.path.isdir(path) and any(map(is_dicom, _slice_files(path, os.listdir(path))))
 
 
-def holds_other_objects(folder: str | os.PathLike[str]) -> bool:
-    """Whether every DICOM file of a folder is an object that is not an image, such as RTSTRUCT or SEG."""
-    headers = (_read(file) for file in _slice_files(folder, os.listdir(folder)) if is_dicom(file))
-    return all(isinstance(header, Header) and text(header, "Modality") in _NO_IMAGES for header in headers)
-
-
 def read_header(folder: str | os.PathLike[str]) -> Header:
     """The header of one slice of a series, for elements that all its slices share; empty if none can be read."""
     for file in _slice_files(folder, os.listdir(folder)):
@@ -73,9 +71,48 @@ def read_header(folder: str | os.PathLike[str]) -> Header:
     return Header()
 
 
+def is_multi_frame(file: str | os.PathLike[str]) -> bool:
+    """Whether a file is a DICOM image of several frames, such as an enhanced CT; objects such as SEG are not images."""
+    header = _read(Path(file))
+    return isinstance(header, Header) and frame_count(header) > 1 and not is_object(header)
+
+
+def is_object(header: Header) -> bool:
+    """Whether a header is that of an object that is not an image, such as RTSTRUCT or SEG."""
+    return text(header, "Modality") in _NO_IMAGES
+
+
+def dicom_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """The DICOM files that are directly in a folder, sorted by name."""
+    return [file for file in _slice_files(folder, os.listdir(folder)) if is_dicom(file)]
+
+
+def read_file(file: str | os.PathLike[str], *, pixels: bool = True) -> Header:
+    """Read a DICOM file, with or without its pixels.
+
+    Raises:
+        InputError: without its name, if it cannot be read.
+    """
+    try:
+        header = pydicom.dcmread(file, stop_before_pixels=not pixels)
+    except Exception as error:  # pydicom raises all kinds of errors for damaged bytes
+        raise InputError(f"cannot be read as DICOM ({error}); replace it") from None
+    raise_if_any(["ends in the middle of an element; it may be truncated: replace it"] if _is_cut(header) else [])
+    return header
+
+
+def headers_in(folder: str | os.PathLike[str]) -> dict[Path, Header]:
+    """The headers of all files in a folder that can be read as DICOM."""
+    headers = {file: _read(file) for file in _slice_files(folder, os.listdir(folder))}
+    return {file: header for file, header in headers.items() if isinstance(header, Header)}
+
+
 def text(header: Header, keyword: str) -> str | None:
-    """The value of a header's element as text without surrounding spaces; None if it is absent or empty."""
-    return str(header.get(keyword) or "").strip() or None
+    """The value of a header's element as text without surrounding spaces; None if it is absent, empty or damaged."""
+    try:
+        return str(header.get(keyword) or "").strip() or None
+    except Exception:  # pydicom raises all kinds of errors for damaged bytes
+        return None
 
 
 def series_problems(folder: str | os.PathLike[str]) -> list[str]:
@@ -107,18 +144,34 @@ def series_problems(folder: str | os.PathLike[str]) -> list[str]:
         {name: text(header, "Modality") or "no modality" for name, header in slices.items() if not _is_slice(header)},
         "that are not slices (without Rows, PixelSpacing, ImagePositionPatient, ImageOrientationPatient or "
         "InstanceNumber, or with several frames)",
-        "take them out, or convert the series to NIfTI",
+        "take them out, or convert the series to NIfTI; a volume in one file is an image by itself, not its folder",
     )
     if problems:
         return problems
     if len(slices) < 2:
         return [f"holds {len(slices)} DICOM slices; a volume needs two or more"]
-    return _differences(slices) or _place_problems(list(slices.values()))
+    headers_of_slices = list(slices.values())
+    return _differences(slices) or [*pixel_problems(headers_of_slices), *_slice_problems(headers_of_slices)]
+
+
+def size_problems(folder: str | os.PathLike[str]) -> list[str]:
+    """Why the pixels of a series must not be read, by its headers; empty also for what is not a series."""
+    headers = list(headers_in(folder).values())
+    return list(pixel_problems(headers)) if headers else []
 
 
 def _slice_files(folder: str | os.PathLike[str], names: list[str]) -> list[Path]:
     files = [Path(folder, name) for name in sorted(names) if name[0] != "." and name != "DICOMDIR"]
     return [file for file in files if file.is_file() and not special_problem(file)]
+
+
+def _is_cut(header: Header) -> bool:
+    """Whether an element has fewer bytes than its length says, which pydicom takes as it is."""
+    elements = (header.get_item(tag) for tag in header.keys())  # noqa: SIM118 - a data set is not a mapping
+    return any(
+        isinstance(element, RawDataElement) and len(element.value or b"") < element.length < _UNDEFINED
+        for element in elements
+    )
 
 
 def _read(file: Path) -> Header | Exception:
@@ -162,7 +215,7 @@ def _wrong_number(header: Header) -> str | None:
 def _is_slice(header: Header) -> bool:
     needed = ("Rows", "Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber")
     present = all(header.get(keyword) not in (None, "") for keyword in needed)
-    return present and int(header.get("NumberOfFrames") or 1) == 1
+    return present and frame_count(header) == 1
 
 
 def _differences(slices: dict[str, Header]) -> list[str]:
@@ -192,30 +245,48 @@ def _comparable(header: Header, keyword: str) -> str:
     return str(value)
 
 
-def _place_problems(slices: list[Header]) -> list[str]:
+def place_problems(places: NDArray[np.float64]) -> list[str]:
+    """Slices at the same position, and missing ones.
+
+    Args:
+        places: the positions of two or more slices along their normal in mm.
+
+    Example:
+        >>> place_problems(np.array([0.0, 2.0, 4.0])), len(place_problems(np.array([0.0, 2.0, 2.0, 6.0])))
+        ([], 1)
+    """
+    return _double_problems(places) or _gap_problems(places)
+
+
+def _slice_problems(slices: list[Header]) -> list[str]:
     """Slices at the same position, missing slices, and slices whose numbers contradict their positions."""
     direction = np.asarray(slices[0].ImageOrientationPatient, dtype=float)
     normal = np.cross(direction[:3], direction[3:])
     places = np.array([normal @ np.asarray(header.ImagePositionPatient, dtype=float) for header in slices])
     numbers = np.array([int(header.InstanceNumber) for header in slices])
-    steps = np.diff(np.sort(places))
+    return _double_problems(places) or [*_gap_problems(places), *_order_problems(places, numbers)]
+
+
+def _double_problems(places: NDArray[np.float64]) -> list[str]:
+    ordered = np.sort(places)
+    steps = np.diff(ordered)
+    double = np.flatnonzero(steps <= _SAME * np.median(steps))
+    if not len(double):
+        return []
+    return [
+        f"holds {len(double)} slices at the position of another one, such as at {ordered[double[0]]:.6g} mm along "
+        "their normal; keep one of each, or give each series its own folder"
+    ]
+
+
+def _gap_problems(places: NDArray[np.float64]) -> list[str]:
+    ordered = np.sort(places)
+    steps = np.diff(ordered)
     usual = float(np.median(steps))
-    double = np.flatnonzero(steps <= _SAME * usual)
-    if len(double):
-        place = np.sort(places)[double[0]]
-        return [
-            f"holds {len(double)} slices at the position of another one, such as at {place:.6g} mm along their normal; "
-            "keep one of each, or give each series its own folder"
-        ]
-    return [*_gap_problems(np.sort(places), usual), *_order_problems(places, numbers)]
-
-
-def _gap_problems(places: NDArray[np.float64], usual: float) -> list[str]:
-    steps = np.diff(places)
     gaps = np.flatnonzero(np.abs(steps - usual) > _UNEVEN * usual)
     if not len(gaps):
         return []
-    start, end = places[gaps[0]], places[gaps[0] + 1]
+    start, end = ordered[gaps[0]], ordered[gaps[0] + 1]
     return [
         f"has uneven slices: {end - start:.4g} mm from {start:.6g} to {end:.6g} mm along their normal, instead of the "
         f"usual {usual:.4g} mm ({len(gaps)} such places); add the missing slices, or resample the series"

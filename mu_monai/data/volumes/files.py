@@ -17,7 +17,7 @@ from nibabel.openers import ImageOpener
 from numpy.typing import NDArray
 
 from mu_monai.data.label_map import mapped
-from mu_monai.data.volumes.dicom import series_problems
+from mu_monai.data.volumes.dicom import series_problems, size_problems
 from mu_monai.data.volumes.geometry import (
     affine_problem,
     extent,
@@ -27,6 +27,7 @@ from mu_monai.data.volumes.geometry import (
     voxel_spacing,
 )
 from mu_monai.data.volumes.limits import promise_problem, size_problem
+from mu_monai.data.volumes.multi_frame import MultiFrame
 from mu_monai.data.volumes.research_formats import MetaImage, Nrrd
 from mu_monai.data.volumes.values import label_values
 from mu_monai.errors import InputError, raise_if_any
@@ -34,7 +35,8 @@ from mu_monai.files import special_problem
 
 _log = logging.getLogger(__name__)
 
-VOLUME_SUFFIXES = (".nii", ".nii.gz", *MetaImage.valid_exts, *Nrrd.valid_exts)
+_NIFTI = (".nii", ".nii.gz")
+VOLUME_SUFFIXES = (*_NIFTI, *MetaImage.valid_exts, *Nrrd.valid_exts, *MultiFrame.valid_exts)
 _WITH_CHANNELS, _MOST_CHANNELS = 4, 16  # dimensions; more are time points
 _AT_ONCE = 2  # volumes in memory; reading one of 512x512x200 voxels takes up to 600 MB
 _ANISOTROPIC = 5  # largest over smallest spacing
@@ -225,12 +227,14 @@ def _read_nifti(path: str) -> Volume:
 
 def _header_problems(path: str, image: Any) -> list[str]:
     size = image.shape, image.get_data_dtype().itemsize
-    held = None if isinstance(image, MetaImage) else promise_problem(path, *size)  # of these, voxels are in memory
+    held = promise_problem(path, *size) if path.lower().endswith(_NIFTI) else None  # of others, voxels are in memory
     return [problem for problem in (size_problem(*size) or held,) if problem]
 
 
 def promised_too_much(path: str) -> list[str]:
-    """Why a file's voxels must not be read, by its header; empty also for what is not a readable file with voxels."""
+    """Why the voxels of a file or series must not be read, by its header; empty also for what has no readable one."""
+    if os.path.isdir(path):
+        return size_problems(path)
     if not path.lower().endswith(VOLUME_SUFFIXES) or special_problem(path) or not os.path.isfile(path):
         return []
     try:

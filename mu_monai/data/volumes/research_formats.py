@@ -91,7 +91,16 @@ class Nrrd(MetaImage):
 
 def _image(filename: Any, read: Callable[[BinaryIO], tuple[NDArray[Any], NDArray[np.float64]]]) -> Nifti1Image:
     with Path(filename).open("rb") as stream:
-        values, affine = read(stream)
+        return as_nifti(*read(stream))
+
+
+def as_nifti(values: NDArray[Any], affine: NDArray[np.float64]) -> Nifti1Image:
+    """A NIfTI image with its place in space.
+
+    Args:
+        values: of a volume.
+        affine: `(4, 4)`, from voxels to mm in RAS.
+    """
     image = Nifti1Image(values, affine, dtype=values.dtype)
     image.set_sform(affine, 1)
     return image
@@ -173,4 +182,9 @@ def _affine(space: NDArray[np.float64], axes: NDArray[np.float64], origin: NDArr
     return affine
 
 
-imageclasses.all_image_classes.extend(kind for kind in (MetaImage, Nrrd) if kind not in imageclasses.all_image_classes)
+def register(*kinds: type[Nifti1Image]) -> None:
+    """Let nibabel know of kinds of files."""
+    imageclasses.all_image_classes.extend(kind for kind in kinds if kind not in imageclasses.all_image_classes)
+
+
+register(MetaImage, Nrrd)

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from mu_monai import workflow
-from mu_monai.data import LAYOUTS, Patterns, is_file_label, open_split
+from mu_monai.data import LAYOUTS, Patterns, is_file_label, open_split, read_layout
 from mu_monai.data.case_files import image_files
+from mu_monai.errors import InputError
 from tests.data.conftest import write_image, write_label, write_mask, write_volume
 
 CASES = 8
@@ -323,3 +324,71 @@ def test_a_published_data_set_is_trained_on_and_reported(tmp_path, name):
     run = workflow.train(bundle, split=found.path, out=tmp_path / "run", settings=settings, quiet=True)
     assert set(pd.read_csv(run / "scores.csv", dtype=str)["case_id"]) == set(found.table["case_id"])
     assert workflow.report([run], out=tmp_path / "report").is_file()
+
+
+def test_the_weights_of_a_challenge_are_not_classes(tmp_path):
+    pictures(tmp_path, "ISIC_2019_Test_Input/ISIC_{n:07d}.jpg")
+    rows = [f"ISIC_{n:07d},{n % 2}.0,{1 - n % 2}.0,0.0,1.0,{n % 2}.0" for n in range(1, CASES + 1)]
+    table(tmp_path / "ISIC_2019_Test_GroundTruth.csv", "image,MEL,NV,UNK,score_weight,validation_weight", *rows)
+    assert sorted(set(read_layout(tmp_path).manifest["label"])) == ["MEL", "NV"]
+
+
+@pytest.mark.parametrize("name", ["HAM10000_metadata", "HAM10000_metadata.tab", "HAM10000_metadata.csv"])
+def test_ham10000_as_the_dataverse_gives_it(tmp_path, name):
+    """Its table has tabs and quotes, and masks and the pictures of the challenge's test lie beside it."""
+    ham10000(tmp_path)
+    rows = (tmp_path / "HAM10000_metadata.csv").read_text().splitlines()
+    (tmp_path / "HAM10000_metadata.csv").unlink()
+    table(tmp_path / name, rows[0].replace(",", "\t"), *('"' + row.replace(",", '"\t"') + '"' for row in rows[1:]))
+    write_mask(tmp_path / "HAM10000_segmentations_lesion_tschandl/ISIC_0000000_segmentation.png", 0)
+    write_image(tmp_path / "ISIC2018_Task3_Test_Images/ISIC_0034524.jpg", 99)
+    manifest = read_layout(tmp_path).manifest
+    assert sorted(set(manifest["label"])) == ["mel", "nv"]
+    assert manifest["patient_id"].nunique() == CASES // 2 == len(manifest) // 2
+
+
+@pytest.mark.parametrize("column", ["diagnosis_4", "diagnosis_5"])
+def test_every_level_of_the_archives_diagnoses_can_be_chosen(tmp_path, column):
+    pictures(tmp_path, "ISIC_{n:07d}.jpg")
+    table(
+        tmp_path / "metadata.csv", f"isic_id,diagnosis_1,{column}", *(f"ISIC_{n:07d},B,x{n % 2}" for n in range(1, 9))
+    )
+    assert sorted(set(read_layout(tmp_path, label_set=column).manifest["label"])) == ["x0", "x1"]
+
+
+def test_a_case_of_brats_2020_whose_label_has_another_name_is_left_out_and_counted(tmp_path, caplog):
+    brats_2020(tmp_path)
+    label = tmp_path / "BraTS20_Training_005/BraTS20_Training_005_seg.nii"
+    label.rename(label.with_name("W39_1998.09.19_Segm.nii"))
+    assert len(read_layout(tmp_path).manifest) == CASES - 1
+    assert "1 images have no label, such as" in caplog.text
+    assert "1 images or label files that belong to no case" in caplog.text
+
+
+def test_older_brats_in_folders_by_grade(tmp_path):
+    for grade, n in (("HGG", 1), ("LGG", 2), ("HGG", 3)):
+        case = f"{grade}/Brats18_2013_{n}_1/Brats18_2013_{n}_1_"
+        for number, name in enumerate(("flair", "t1", "t1ce", "t2")):
+            write_volume(tmp_path / f"{case}{name}.nii.gz", 10 * n + number)
+        write_label(tmp_path / f"{case}seg.nii.gz", AFFINE)
+    manifest = read_layout(tmp_path).manifest
+    assert manifest["patient_id"].tolist() == [f"Brats18_2013_{n}_1" for n in (1, 2, 3)]
+
+
+def test_drive_with_the_labels_of_its_test_images(tmp_path):
+    drive(tmp_path)
+    for n in (31, 32):
+        for folder, name in (("1st_manual", "manual1.gif"), ("2nd_manual", "manual2.gif"), ("mask", "test_mask.gif")):
+            write_mask(tmp_path / f"test/{folder}/{n}_{name}", n)
+    manifest = read_layout(tmp_path).manifest
+    assert len(manifest) == CASES + 2
+    assert set(manifest["part"]) == {"training", "test"}
+
+
+def test_kits_23_and_21_beside_what_they_were_made_from(tmp_path):
+    kits(tmp_path)
+    for name in ("instances/tumor_instance-1_annotation-1.nii.gz", "aggregated_MAJ_seg.nii.gz"):
+        write_label(tmp_path / "case_00000" / name, AFFINE)
+    with pytest.raises(InputError, match="aggregated_MAJ_seg, segmentation"):
+        read_layout(tmp_path)
+    assert len(read_layout(tmp_path, label_set="segmentation").manifest) == CASES
