@@ -17,6 +17,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from mu_monai.errors import InputError, raise_if_any
 
+_LOCAL = "LOCAL_RANK"  # the number of a process on its machine, from torchrun
 _Row = TypeVar("_Row")
 _Number = TypeVar("_Number", int, float)
 _Made = TypeVar("_Made")
@@ -70,20 +71,27 @@ def own_device() -> torch.device:
     """The device of this process: the GPU with its local number, or the CPU on a machine without GPUs.
 
     Raises:
-        InputError: if torchrun did not start this process, or the machine has fewer GPUs than processes.
+        InputError: if the machine has fewer GPUs than processes.
     """
-    local = os.environ.get("LOCAL_RANK")
-    if local is None:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    raise_if_any(too_many(int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    device = torch.device("cuda", int(os.environ.get(_LOCAL, 0)))
+    torch.cuda.set_device(device)  # what is gathered goes through it
+    return device
+
+
+def require_torchrun() -> None:
+    """Refuse to go on if torchrun did not start this process.
+
+    Raises:
+        InputError: if it did not.
+    """
+    if _LOCAL not in os.environ:
         raise InputError(
             "a multi_gpu config is for processes that torchrun starts: torchrun --standalone --nproc_per_node=2 -m "
             "monai.bundle run ..., or mu-monai ... --processes 2"
         )
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    raise_if_any(too_many(int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
-    device = torch.device("cuda", int(local))
-    torch.cuda.set_device(device)  # what is gathered goes through it
-    return device
 
 
 def too_many(wanted: int) -> list[str]:

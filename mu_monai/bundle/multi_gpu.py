@@ -46,6 +46,7 @@ def multi_gpu(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
             overlay[f"{place}#shuffle"] = False
         overlay["train#trainer#train_handlers"] = "$[mu_monai.engine.Replicas(), *@handlers]"
     overlay["initialize"] = [
+        "$mu_monai.processes.require_torchrun()",
         "$@device",
         f"${_STARTED} or torch.distributed.init_process_group(backend=@backend)",
         *config.get("initialize", []),

@@ -34,19 +34,24 @@ def lay_several(processes: int, config: LayeredConfig, name: str) -> None:
         config.lay("options", {key.replace("#", "::"): value for key, value in made.items()})
 
 
-def several_problems(processes: int, device: str | None, method: type[UnlearningMethod] | None = None) -> Iterator[str]:
+def several_problems(
+    processes: int, device: str | None, method: type[UnlearningMethod] | None = None, *, plan: bool = False
+) -> Iterator[str]:
     """Why a run cannot have so many processes.
 
     Args:
         processes: as given by `--processes`.
         device: as given by `--device`.
         method: the method, of an unlearning run.
+        plan: whether the run is only planned.
     """
     if processes == 1:
         return
     yield from (f"--processes: {problem}" for problem in too_many(processes))
     if device is not None:
         yield f"--device {device} and --processes {processes} exclude each other: each process has a GPU of its own"
+    if plan:
+        yield f"--plan and --processes {processes} exclude each other; plan it for one process"
     if method is not None and not method.replicable:
         yield f"--processes {processes}: {not_replicable(method.__name__)}"
 
