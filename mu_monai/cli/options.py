@@ -46,6 +46,13 @@ Attacks = Annotated[str, typer.Option(help="Attacks on the weights: all, or name
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run: same command, plus --resume.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda:0 ...; by default a GPU if there is one.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+Workers = Annotated[
+    str | None,
+    typer.Option(help="Make the runs at the same time: 2 (processes), ray, ray:HOST:PORT, slurm or slurm:PARTITION."),
+]
+GpusPerJob = Annotated[
+    float | None, typer.Option(help="With --workers: the GPU of each run, 1, or the part of one, such as 0.25.")
+]
 TeacherFile = Annotated[
     Path | None,
     typer.Option("--teacher", help="The teacher's run folder or weights, if they have moved since the run."),
