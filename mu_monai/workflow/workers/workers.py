@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_monai.errors import InputError, RunError, raise_if_any
+from mu_monai.files import link_problems
 from mu_monai.workflow.workers.job import Done, Job, work
 from mu_monai.workflow.workers.reach import expected, reached
 
@@ -104,6 +105,7 @@ def working(
     if workers is None:
         yield None
         return
+    raise_if_any(link_problems(folder))
     kind, place = _engine(workers)
     engine = kind(place, share or 0.0, folder)
     finished = False
