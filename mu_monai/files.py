@@ -35,6 +35,7 @@ MOST_UNPACKED = 8 << 30  # bytes that a compressed file may hold: 2^30 voxels of
 Shape = type | UnionType | Mapping[str, Any] | list[Any]
 
 _BATCH = 1000  # entries of JSON that are encoded at once
+_PLAIN = {str, int, float, bool, type(None)}
 _NOT_FILES = ("/proc", "/sys", "/dev")  # entries here belong to the system, even if they look like files
 _MEMORY = "/dev/shm"  # ordinary files, kept in memory
 _JSON_WORDS = {
@@ -128,21 +129,19 @@ def _json_text(value: Any, inner: str = "\n  ") -> Iterator[str]:
     That is slow, since Python's fast encoder cannot indent. It can separate entries by a line break and spaces, though,
     and most content is in mappings and lists that hold no others.
     """
-    mapping = isinstance(value, Mapping)
+    mapping = isinstance(value, dict)
     if not mapping and not isinstance(value, list | tuple | Iterator):
         yield json.dumps(value, ensure_ascii=False)
         return
     between, entries = "{" if mapping else "[", iter(value.items() if mapping else value)
     encode = _encoder("," + inner)
     while batch := list(islice(entries, _BATCH)):
-        parts = [part for _, part in batch] if mapping else batch
-        if any(isinstance(part, Mapping | list | tuple | Iterator) for part in parts):
-            for entry in batch:
-                yield between + inner + (encode({entry[0]: None})[1:-5] if mapping else "")
-                yield from _json_text(entry[1] if mapping else entry, inner + "  ")
-                between = ","
-        else:
+        if _PLAIN.issuperset(map(type, (part for _, part in batch) if mapping else batch)):
             yield between + inner + encode(dict(batch) if mapping else batch)[1:-1]
+        else:
+            for number, entry in enumerate(batch):
+                yield (between if number == 0 else ",") + inner + (encode({entry[0]: None})[1:-5] if mapping else "")
+                yield from _json_text(entry[1] if mapping else entry, inner + "  ")
         between = ","
     yield (inner[:-2] if between == "," else between) + ("}" if mapping else "]")
 

@@ -6,7 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,13 +34,10 @@ class OnRay(Engine):
             raise InputError(f"--workers {_named(place)} cannot be used ({error})") from None
         self._nodes = [node for node in ray.nodes() if node["Alive"]]
         self._tasks: dict[Future[Any], Any] = {}
-        most = max(node["Resources"].get("GPU", 0.0) for node in self._nodes)
-        if share > most:
+        problems = list(_misfits(self._nodes, place, share))
+        if problems:
             ray.shutdown()
-            raise InputError(
-                f"--gpus-per-job {share:g} does not fit: the largest machine of {_named(place)} has {most:g} GPUs; use "
-                "a smaller share, or omit it for jobs on CPUs"
-            )
+            raise InputError(problems)
         # the jobs of a lost worker are run again by `run_jobs`, for every engine alike
         self._call = ray.remote(num_cpus=1, num_gpus=share, max_retries=0)(_called)
 
@@ -88,13 +85,27 @@ def _named(place: str) -> str:
 
 def _prepare(place: str) -> None:
     """Set what Ray reads from the environment when it is imported, unless the user has set it."""
-    if not place:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if not place:  # a cluster of its own asks for a token, unless RAY_AUTH_MODE says otherwise
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # of this cluster alone, and in no file
     if not place or place.partition(":")[0] in _LOCAL:
         # Ray keeps to 127.0.0.1 by itself on Windows and macOS, and by this also on Linux
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+def _misfits(nodes: Sequence[Mapping[str, Any]], place: str, share: float) -> Iterator[str]:
+    """Why a cluster that has started cannot be used."""
+    most = max(node["Resources"].get("GPU", 0.0) for node in nodes)
+    if share > most:
+        yield (
+            f"--gpus-per-job {share:g} does not fit: the largest machine of {_named(place)} has {most:g} GPUs; use a "
+            "smaller share, or omit it for jobs on CPUs"
+        )
+    if not place and nodes[0]["NodeManagerAddress"] not in _LOCAL:
+        yield (
+            f"--workers ray would listen on {nodes[0]['NodeManagerAddress']}, and not on this machine alone, since Ray "
+            "was imported before: import it afterwards, or start a cluster and give --workers ray:auto"
+        )
 
 
 def _silent(place: str) -> list[str]:

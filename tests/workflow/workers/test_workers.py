@@ -16,7 +16,6 @@ import torch
 from mu_monai.errors import InputError, RunError
 from mu_monai.workflow.workers import on_ray, on_slurm, reach
 from mu_monai.workflow.workers.job import Job, work
-from mu_monai.workflow.workers.on_ray import OnRay
 from mu_monai.workflow.workers.on_slurm import OnSlurm
 from mu_monai.workflow.workers.processes import Processes
 from mu_monai.workflow.workers.workers import run_jobs, worker_problems, working
@@ -206,8 +205,9 @@ def test_what_workers_lack_is_told_once_and_ends_them(workers_here, tmp_path, mo
     assert closed == [True]
 
 
-def test_a_share_of_a_gpu_that_ray_does_not_have_is_told(tmp_path):
-    if find_spec("ray") is None:
-        pytest.skip("ray is not installed: pip install 'mu-monai[ray]'")
-    with pytest.raises(InputError, match=r"--gpus-per-job 0.5 does not fit: the largest machine of ray has 0 GPUs"):
-        OnRay("", 0.5, tmp_path)
+def test_a_cluster_without_the_gpus_or_that_others_could_reach_is_told():
+    nodes = [{"Resources": {"CPU": 2.0, "GPU": 0.0}, "NodeManagerAddress": "192.0.2.2"}]
+    told = list(on_ray._misfits(nodes, "", 0.5))
+    assert "--gpus-per-job 0.5 does not fit: the largest machine of ray has 0 GPUs" in told[0]
+    assert "--workers ray would listen on 192.0.2.2" in told[1]
+    assert list(on_ray._misfits(nodes, "head:6379", 0.0)) == []
