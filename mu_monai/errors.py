@@ -25,6 +25,10 @@ class InputError(ValueError):
         self.problems = [problems] if isinstance(problems, str) else list(problems)
         super().__init__(self._text())
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[list[str]]]:
+        """Every problem, for another process."""
+        return type(self), (self.problems,)
+
     def _text(self) -> str:
         problems = [problem.replace("\n", "\\n") for problem in self.problems]  # a name must not start a new line
         if len(problems) == 1:
@@ -47,6 +51,10 @@ class RunError(RuntimeError):
     def __init__(self, sentence: str, log: str | os.PathLike[str] | None = None) -> None:
         self.log = log
         super().__init__(sentence.replace("\n", "\\n"))
+
+    def __reduce__(self) -> tuple[type[RunError], tuple[str, str | os.PathLike[str] | None]]:
+        """The sentence and the file, for another process."""
+        return type(self), (str(self), self.log)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

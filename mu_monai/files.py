@@ -14,8 +14,10 @@ import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -32,6 +34,8 @@ MOST_UNPACKED = 8 << 30  # bytes that a compressed file may hold: 2^30 voxels of
 
 Shape = type | UnionType | Mapping[str, Any] | list[Any]
 
+_BATCH = 1000  # entries of JSON that are encoded at once
+_PLAIN = {str, int, float, bool, type(None)}
 _NOT_FILES = ("/proc", "/sys", "/dev")  # entries here belong to the system, even if they look like files
 _MEMORY = "/dev/shm"  # ordinary files, kept in memory
 _JSON_WORDS = {
@@ -113,9 +117,38 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_json(target: str | os.PathLike[str], content: Any) -> None:
-    """Write `content` as indented JSON, atomically."""
-    with atomic_path(target) as path:
-        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write `content` as indented JSON, atomically; an iterator in it becomes a list, and is never held as a whole."""
+    with atomic_path(target) as path, path.open("w", encoding="utf-8") as stream:
+        stream.writelines(_json_text(content))
+        stream.write("\n")
+
+
+def _json_text(value: Any, inner: str = "\n  ") -> Iterator[str]:
+    """What `json.dumps(value, indent=2, ensure_ascii=False)` gives, in pieces.
+
+    That is slow, since Python's fast encoder cannot indent. It can separate entries by a line break and spaces, though,
+    and most content is in mappings and lists that hold no others.
+    """
+    mapping = isinstance(value, dict)
+    if not mapping and not isinstance(value, list | tuple | Iterator):
+        yield json.dumps(value, ensure_ascii=False)
+        return
+    between, entries = "{" if mapping else "[", iter(value.items() if mapping else value)
+    encode = _encoder("," + inner)
+    while batch := list(islice(entries, _BATCH)):
+        if _PLAIN.issuperset(map(type, (part for _, part in batch) if mapping else batch)):
+            yield between + inner + encode(dict(batch) if mapping else batch)[1:-1]
+        else:
+            for number, entry in enumerate(batch):
+                yield (between if number == 0 else ",") + inner + (encode({entry[0]: None})[1:-5] if mapping else "")
+                yield from _json_text(entry[1] if mapping else entry, inner + "  ")
+        between = ","
+    yield (inner[:-2] if between == "," else between) + ("}" if mapping else "]")
+
+
+@cache
+def _encoder(between: str) -> Callable[[Any], str]:
+    return json.JSONEncoder(ensure_ascii=False, separators=(between, ": ")).encode
 
 
 def read_json(source: str | os.PathLike[str], shape: Shape = object) -> Any:

@@ -249,3 +249,27 @@ def test_a_write_that_fails_names_the_file(tmp_path):
             fill(error)
         assert caught.match("No space left|it is full")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *({}, [], "text", None, 1.5, [[]], {"a": {}}, [{}], {"a": [], "b": [[], {}]}, float("nan")),
+        {
+            "rows": [{"a": 1, "b": [1, 2, {"c": None}]}, {"d": 'quotes " and \n lines, "x": '}],
+            "é": True,
+            "last": (1, (2,)),
+        },
+        {1: "one", None: [True], False: {2.5: 3}},
+        {str(number): number for number in range(2500)} | {"nested": list(range(2500))},
+        [{"case_id": str(number), "image": ["a", "b"] if number == 1200 else "a"} for number in range(2500)],
+    ],
+)
+def test_json_is_written_as_python_indents_it(content, tmp_path):
+    write_json(tmp_path / "a.json", content)
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def test_an_iterator_is_written_as_a_list(tmp_path):
+    write_json(tmp_path / "a.json", {"rows": map(str, range(3)), "none": iter(())})
+    assert read_json(tmp_path / "a.json") == {"rows": ["0", "1", "2"], "none": []}

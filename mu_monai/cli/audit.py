@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mu_monai.cli.options import Attacks, Device, Quiet, RunBundle, TrustConfig, listed, trust
+from mu_monai.cli.options import Attacks, Device, GpusPerJob, Quiet, RunBundle, TrustConfig, Workers, listed, trust
 from mu_monai.cli.screen import show
 from mu_monai.errors import InputError
 
@@ -43,6 +43,8 @@ def audit(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of draws and attacks.")] = 0,
     device: Device = None,
+    workers: Workers = None,
+    gpus_per_job: GpusPerJob = None,
     quiet: Quiet = False,
     out: Annotated[
         Path | None,
@@ -70,6 +72,8 @@ def audit(
         by=by or [],
         seed=seed,
         device=device,
+        workers=workers,
+        gpus_per_job=gpus_per_job,
         quiet=quiet,
     )
     if weights is None:

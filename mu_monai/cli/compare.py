@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mu_monai.cli.options import Attacks, Bundle, Device, Overlays, TrustConfig, listed, trust
+from mu_monai.cli.options import Attacks, Bundle, Device, GpusPerJob, Overlays, TrustConfig, Workers, listed, trust
 from mu_monai.cli.screen import show
 from mu_monai.errors import InputError
 
@@ -40,6 +40,8 @@ def compare(
     ] = None,
     overlay: Overlays = None,
     device: Device = None,
+    workers: Workers = None,
+    gpus_per_job: GpusPerJob = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No line for each run.")] = False,
     trust_config: TrustConfig = False,
 ) -> None:
@@ -66,6 +68,8 @@ def compare(
         settings=settings or [],
         overlays=overlay or [],
         device=device,
+        workers=workers,
+        gpus_per_job=gpus_per_job,
     )
     trusted = trust(bundle, trust_config)
     file = workflow.compare(bundle, split=split, teacher=teacher, out=out, options=options, trust=trusted)

@@ -50,6 +50,13 @@ Processes = Annotated[
     typer.Option("--processes", metavar="N", help="Run it in N processes of this machine, each with a GPU if any."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+Workers = Annotated[
+    str | None,
+    typer.Option(help="Make the runs at the same time: 2 (processes), ray, ray:HOST:PORT, slurm or slurm:PARTITION."),
+]
+GpusPerJob = Annotated[
+    float | None, typer.Option(help="With --workers: the GPU of each run, 1, or the part of one, such as 0.25.")
+]
 TeacherFile = Annotated[
     Path | None,
     typer.Option("--teacher", help="The teacher's run folder or weights, if they have moved since the run."),

@@ -140,7 +140,7 @@ def check_manifest(
 
 def _absolute(folder: Path, entry: str, column: str) -> str:
     is_path = entry and (column == IMAGE or entry.lower().endswith(FILE_SUFFIXES))
-    return os.path.normpath(folder / entry) if is_path else entry
+    return os.path.normpath(os.path.join(folder, entry)) if is_path else entry
 
 
 def _warn_of_likeness(manifest: pd.DataFrame) -> None:

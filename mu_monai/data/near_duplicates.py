@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,7 +24,10 @@ _log = logging.getLogger(__name__)
 
 HASH_SIDE = 16  # 16 x 16 = 256 bits; with the usual 64 bits unrelated skin lesions collide at distance 4
 NEAR_BITS = 24
-_CHUNK = 1 << 22  # comparisons at a time, which bounds the memory to about 200 MB
+_CHUNK = 1 << 20  # comparisons at a time, which bounds the memory to about 200 MB
+_PARTS = 16  # of 16 bits
+_FLIPPED = np.array([0, *(1 << bit for bit in range(16))], dtype=np.uint16)  # at most one bit of a part
+_Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 def find_near_duplicates(
@@ -94,13 +98,68 @@ def _hash_bits(path: str, value_range: Range | None) -> NDArray[np.bool_] | Inpu
 def _near_pairs(
     first: NDArray[np.uint64], second: NDArray[np.uint64], max_distance: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int64]]:
-    rows, columns, distances = [], [], []
-    step = max(1, _CHUNK // len(second))
-    for start in range(0, len(first), step):
-        differing = first[start : start + step, None, :] ^ second[None, :, :]
-        distance = np.bitwise_count(differing).sum(axis=2, dtype=np.int64)
-        row, column = np.nonzero(distance <= max_distance)
-        rows.append(row + start)
-        columns.append(column)
-        distances.append(distance[row, column])
-    return np.concatenate(rows), np.concatenate(columns), np.concatenate(distances)
+    """The pairs of hashes within a distance, as rows of both and the distance, in the order of the rows."""
+    some = _alike_in_a_part(first, second, max_distance)
+    pairs = _all_pairs(len(first), len(second)) if some is None else some
+    found = [_within(first, second, rows, columns, max_distance) for rows, columns in pairs]
+    rows, columns, distances = (np.concatenate(each) for each in zip(*found, strict=True))
+    _, places = np.unique(rows * len(second) + columns, return_index=True)  # those alike in two parts are found twice
+    return rows[places], columns[places], distances[places]
+
+
+def _within(
+    first: NDArray[np.uint64],
+    second: NDArray[np.uint64],
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    max_distance: int,
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int64]]:
+    distances = np.bitwise_count(first[rows] ^ second[columns]).sum(axis=1, dtype=np.int64)
+    near = distances <= max_distance
+    return rows[near], columns[near], distances[near]
+
+
+def _all_pairs(first: int, second: int) -> Iterator[_Pairs]:
+    step = max(1, _CHUNK // second)
+    for start in range(0, first, step):
+        rows = np.arange(start, min(start + step, first))
+        yield np.repeat(rows, second), np.tile(np.arange(second), len(rows))
+
+
+def _alike_in_a_part(
+    first: NDArray[np.uint64], second: NDArray[np.uint64], max_distance: int
+) -> Iterator[_Pairs] | None:
+    """The pairs that can be near, by 16 parts of 16 bits: of up to 31 differing bits, some part has one at most.
+
+    Comparing all pairs would take a time that is quadratic in the number of cases.
+
+    Returns:
+        the pairs, some of them several times; None if these are not fewer, as with images that are all alike.
+    """
+    if max_distance >= 2 * _PARTS:
+        return None
+    if sum(int(counts.sum()) for _, _, counts in _looked_up(first, second)) > len(first) * len(second):
+        return None
+    return (pair for order, starts, counts in _looked_up(first, second) for pair in _listed(order, starts, counts))
+
+
+def _looked_up(
+    first: NDArray[np.uint64], second: NDArray[np.uint64]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]]:
+    """For every part and every bit of it: an order of the second, and where in it and how many each first one has."""
+    for ours, theirs in zip(first.view(np.uint16).T, second.view(np.uint16).T, strict=True):
+        order = np.argsort(theirs, kind="stable")
+        values = theirs[order]
+        for flipped in _FLIPPED:
+            starts = np.searchsorted(values, ours ^ flipped, "left")
+            yield order, starts, np.searchsorted(values, ours ^ flipped, "right") - starts
+
+
+def _listed(order: NDArray[np.intp], starts: NDArray[np.intp], counts: NDArray[np.intp]) -> Iterator[_Pairs]:
+    """The pairs of each row with `counts` places of an order from `starts` on, a bounded number at a time."""
+    ends = np.cumsum(counts)
+    for cut in np.split(np.arange(len(counts)), np.searchsorted(ends, np.arange(_CHUNK, ends[-1], _CHUNK))):
+        rows = np.repeat(cut, counts[cut])
+        before = np.repeat(ends[cut] - counts[cut], counts[cut])
+        within = np.arange(len(rows)) + (before[0] if len(rows) else 0) - before
+        yield rows, order[starts[rows] + within]

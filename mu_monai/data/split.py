@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -52,6 +52,7 @@ from mu_monai.keys import (
     VALIDATION,
 )
 
+_BLOCK = 10_000  # rows that are made ready to write at once
 _log = logging.getLogger(__name__)
 
 
@@ -343,9 +344,9 @@ def _warn_of_missing_classes(table: pd.DataFrame, classes: list[str]) -> None:
             )
 
 
-def _records(table: pd.DataFrame) -> list[dict[Hashable, Any]]:
+def _records(table: pd.DataFrame) -> Iterator[dict[Hashable, Any]]:
     """Rows that JSON can represent: no NaN or infinity, no numpy or time types."""
-    plain = table.replace([np.inf, -np.inf], np.nan)
-    plain = plain.astype(dict.fromkeys(plain.select_dtypes(["datetime", "datetimetz", "timedelta"]), str))
-    plain = plain.astype(object).where(plain.notna(), None)
-    return plain.to_dict("records")
+    times = dict.fromkeys(table.select_dtypes(["datetime", "datetimetz", "timedelta"]), str)
+    for start in range(0, len(table), _BLOCK):
+        plain = table.iloc[start : start + _BLOCK].replace([np.inf, -np.inf], np.nan).astype(times)
+        yield from plain.astype(object).where(plain.notna(), None).to_dict("records")

@@ -159,4 +159,4 @@ def changed_files(files: Sequence[str], digests: Mapping[str, str], folder: Path
 
 def absolute(path: str, folder: Path) -> str:
     """The absolute path of a path that a split file gives relative to its folder."""
-    return os.path.normpath(folder / path)
+    return os.path.normpath(os.path.join(folder, path))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +63,13 @@ class Split:
     @cached_property
     def located(self) -> dict[str, list[dict[str, Any]]]:
         """The cases of each subset with all columns, absolute paths and `subset`."""
-        names = self.table[LABEL]
-        files = {path: absolute(path, self._folder) for path in names[is_file_label(names)]}
+        names, folder = self.table[LABEL], self._folder
+        files = {path: absolute(path, folder) for path in names[is_file_label(names)]}
 
         def case(row: Mapping[str, Any], subset: str) -> dict[str, Any]:
             label = files.get(row[LABEL], row[LABEL])
-            image = each_file(row[IMAGE], lambda path: absolute(path, self._folder))
-            inputs = {name: absolute(row[name], self._folder) for name in self.inputs}
+            image = each_file(row[IMAGE], lambda path: absolute(path, folder))
+            inputs = {name: absolute(row[name], folder) for name in self.inputs}
             return {**row, **inputs, IMAGE: image, LABEL: label, SUBSET: subset}
 
         return {name: [case(row, name) for row in self.rows[name]] for name in SUBSETS}
@@ -89,7 +89,8 @@ class Split:
     @property
     def file_digests(self) -> dict[str, str]:
         """The SHA-256 of each file when the split was made, by its absolute path."""
-        return {absolute(path, self._folder): digest for path, digest in self.provenance.sha256.items()}
+        folder = self._folder
+        return {absolute(path, folder): digest for path, digest in self.provenance.sha256.items()}
 
     def digests(self, subset: str) -> dict[str, str]:
         """The SHA-256 of the image of each case of a subset, by case id.
@@ -170,7 +171,7 @@ class Split:
 
 
 def split_content(
-    rows: Sequence[Mapping[Any, Any]], *, digests: Mapping[str, str], made: Mapping[str, Any], found: Mapping[str, Any]
+    rows: Iterable[Mapping[Any, Any]], *, digests: Mapping[str, str], made: Mapping[str, Any], found: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The content of a split file, with absolute paths.
 
@@ -208,18 +209,15 @@ def write_split(target: str | os.PathLike[str], split: dict[str, Any]) -> Path:
     """
     folder = Path(target).absolute().parent
     digests = split[PROVENANCE]["sha256"]
-    short = {path: _relative(path, folder) for path in digests}
+    short = _relative_to(folder, digests)
     files = (LABEL, *split[PROVENANCE].get(INPUTS, ()))
-    lists = {
-        name: [
-            {**case, IMAGE: each_file(case[IMAGE], short.__getitem__)}
-            | {key: short.get(case[key], case[key]) for key in files if key in case}
-            for case in split[name]
-        ]
-        for name in SUBSETS
-    }
+
+    def moved(case: Mapping[str, Any]) -> dict[str, Any]:
+        own = {key: short.get(case[key], case[key]) for key in files if key in case}
+        return {**case, IMAGE: each_file(case[IMAGE], short.__getitem__)} | own
+
     provenance = {**split[PROVENANCE], "sha256": {short[path]: digest for path, digest in digests.items()}}
-    write_json(target, {**lists, PROVENANCE: provenance})
+    write_json(target, {**{name: map(moved, split[name]) for name in SUBSETS}, PROVENANCE: provenance})
     return Path(target)
 
 
@@ -294,8 +292,20 @@ def load_split(
     return open_split(path, verify=verify, classes=classes, forget_images_gone=forget_images_gone).cases
 
 
-def _relative(path: str, folder: Path) -> str:
-    try:
-        return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:  # another drive on Windows
-        return Path(path).as_posix()
+def _relative_to(folder: Path, paths: Iterable[str]) -> dict[str, str]:
+    """Each path relative to a folder; of many files in few folders, only the folders take time."""
+
+    @cache
+    def relative(path: str) -> str:
+        try:
+            return Path(os.path.relpath(path, folder)).as_posix()
+        except ValueError:  # another drive on Windows
+            return Path(path).as_posix()
+
+    def of(path: str) -> str:
+        place, name = os.path.split(path)
+        if name in ("", os.curdir, os.pardir) or not place:
+            return relative(path)
+        return name if (found := relative(place)) == os.curdir else f"{found.rstrip('/')}/{name}"
+
+    return {path: of(path) for path in paths}

@@ -52,6 +52,8 @@ class AuditOptions:
         n_resamples: bootstrap draws per interval.
         distances: whether to compare the networks with the retrained model's, which takes minutes.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        workers: where shadow models are trained, such as `2`, `ray` or `slurm`; None for this process.
+        gpus_per_job: the part of a GPU for each, in (0, 1]; None for none of the workers'.
         quiet: no progress bars.
 
     Example:
@@ -70,6 +72,8 @@ class AuditOptions:
     n_resamples: int = N_RESAMPLES
     distances: bool = True
     device: str | None = None
+    workers: str | None = None
+    gpus_per_job: float | None = None
     quiet: bool = False
 
     def problems(self) -> Iterator[str]:
@@ -86,6 +90,8 @@ class AuditOptions:
                 f"--shadows {self.shadows} is not allowed: each patient needs 2 shadow models that were trained on it "
                 f"and 2 that were not; use at least {LEAST_SHADOWS}, better 16 or more"
             )
+        if self.workers is not None and not self.shadows:
+            yield f"--workers {self.workers} is for shadow models; give --shadows as well, or omit it"
         if self.seed < 0:
             yield f"--seed {self.seed} is not allowed; use 0, 1, 2 ..."
 
@@ -105,6 +111,8 @@ class CompareOptions:
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         n_resamples: bootstrap draws per interval of the audits.
+        workers: where runs are made, such as `2`, `ray` or `slurm`; None for this process, one after the other.
+        gpus_per_job: the part of a GPU for each run, in (0, 1]; None for none of the workers'.
 
     Example:
         >>> CompareOptions(methods=["scrub", "npo"], seeds=[0, 1, 2]).trials
@@ -121,3 +129,5 @@ class CompareOptions:
     overlays: Sequence[str] = ()
     device: str | None = None
     n_resamples: int = N_RESAMPLES
+    workers: str | None = None
+    gpus_per_job: float | None = None

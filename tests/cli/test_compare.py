@@ -12,7 +12,7 @@ def test_all_options_reach_the_comparison(mu_monai, monkeypatch, tmp_path):
     monkeypatch.setattr(workflow, "compare", lambda bundle, **rest: given.update(rest, bundle=bundle) or file)
     monkeypatch.setattr(workflow, "comparison_summary", lambda file: "said")
     words = "--methods scrub,npo --seeds 0,2 --trials 4 --reference r1 --reference r2 --cache c --attacks int8,int4"
-    more = "--set max_epochs=1 --overlay paper_size --device cpu --quiet"
+    more = "--set max_epochs=1 --overlay paper_size --device cpu --workers ray:a:1 --gpus-per-job 0.25 --quiet"
     places = ["--split", "s.json", "--teacher", "t", "--out", "o"]
     code, said, error = mu_monai("compare", "isic", *places, *words.split(), *more.split())
     assert (code, error) == (0, "")
@@ -27,6 +27,8 @@ def test_all_options_reach_the_comparison(mu_monai, monkeypatch, tmp_path):
         settings=["max_epochs=1"],
         overlays=["paper_size"],
         device="cpu",
+        workers="ray:a:1",
+        gpus_per_job=0.25,
     )
     assert given["bundle"] == "isic"
     assert [given[name].name for name in ("split", "teacher", "out")] == ["s.json", "t", "o"]

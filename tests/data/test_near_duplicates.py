@@ -100,3 +100,22 @@ def test_real_photographs_are_found_at_half_size(real_data, tmp_path):
         (case, f"small {case}") for case in manifest["case_id"]
     }
     assert max(pair["distance"] for pair in found) <= NEAR_BITS
+
+
+@pytest.mark.parametrize("distinct", [4000, 3], ids=["all kinds of images", "images that are all alike"])
+def test_near_pairs_are_those_of_comparing_all(distinct, monkeypatch):
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 1 << 64, (distinct, 4), dtype=np.uint64)
+    second = kinds[rng.integers(distinct, size=4000)]
+    first = second[rng.integers(4000, size=60)].copy()
+    for row in first:  # up to 40 bits of 256
+        for bit in rng.choice(256, rng.integers(40), replace=False):
+            row[bit // 64] ^= np.uint64(1) << np.uint64(bit % 64)
+    assert (near_duplicates._alike_in_a_part(first, second, NEAR_BITS) is None) == (distinct == 3)
+    distances = np.bitwise_count(first[:, None] ^ second[None]).sum(axis=2)
+    rows, columns = np.nonzero(distances <= NEAR_BITS)
+    assert 10 < len({*rows}) < 60
+    for chunk in (1 << 20, 100):
+        monkeypatch.setattr(near_duplicates, "_CHUNK", chunk)
+        found = near_duplicates._near_pairs(first, second, NEAR_BITS)
+        np.testing.assert_array_equal(found, (rows, columns, distances[rows, columns]))

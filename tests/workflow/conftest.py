@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import Future
 from functools import cache
 
 import pytest
@@ -11,6 +12,8 @@ from securesystemslib.signer import CryptoSigner
 from mu_monai import workflow
 from mu_monai.files import read_json
 from mu_monai.record import open_envelope, private_key, sign, statement
+from mu_monai.workflow.workers.job import perform
+from mu_monai.workflow.workers.workers import Engine
 
 _QUICK = ["max_epochs=2", "learning_rate=0.01", "batch_size=4"]
 
@@ -100,3 +103,37 @@ def sign_again(keys, said_in):
         (folder / "record.dsse.json").write_text(json.dumps(sign(statement(folder, said), private_key(keys / key))))
 
     return again
+
+
+class Here(Engine):
+    """Runs jobs in this process, and loses the workers of those that it is told to."""
+
+    at_once = 2
+
+    def __init__(self, place="", share=0.0, folder=None, lost=()):
+        self.lost, self.started = list(lost), []
+
+    @staticmethod
+    def problems(place, share):
+        return []
+
+    def submit(self, function, job):
+        self.started.append(job.name)
+        future = Future()
+        if job.name in self.lost:
+            self.lost.remove(job.name)
+            future.set_exception(ConnectionError("gone"))
+        else:
+            future.set_result(perform(job))
+        return future
+
+    def submit_everywhere(self, function, *arguments):
+        return []
+
+    def close(self, *, now):
+        pass
+
+
+@pytest.fixture(scope="session")
+def workers_here():
+    return Here

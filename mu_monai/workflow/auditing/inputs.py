@@ -22,6 +22,7 @@ from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.checks import changed_problems, device_problems
 from mu_monai.workflow.moved import SPLIT, gone_problems, moved, other_split
 from mu_monai.workflow.options import AuditOptions
+from mu_monai.workflow.workers.workers import worker_problems
 
 NO_SPLIT = "the split '{file}', which has the columns to group by, is gone or was replaced; give it as --split FILE"
 
@@ -74,6 +75,12 @@ class AuditInputs:
     def split_file(self) -> Path:
         """The split file that the run names."""
         return Path(self.record.split.file)
+
+    @property
+    def read(self) -> dict[str, Path | None]:
+        """The files and folders that are read, by option."""
+        split = None if self.split is None else self.split_file
+        return {"RUN": self.run / MODEL_PT, "--split": split, "--teacher": self.teacher}
 
     @cached_property
     def cases(self) -> pd.DataFrame | None:
@@ -136,6 +143,7 @@ def read_inputs(
             lambda: [] if split is None else other_split(run, record),
             lambda: _option_problems(found),
             lambda: device_problems(options.device),
+            lambda: worker_problems(options.workers, options.gpus_per_job),
             lambda: _teacher_problems(found, teacher),
             lambda: _weight_problems(found),
         )

@@ -53,6 +53,7 @@ from mu_monai.workflow.auditing.evaluation import Evaluation, open_evaluation
 from mu_monai.workflow.auditing.inputs import NO_SPLIT, AuditInputs, read_inputs
 from mu_monai.workflow.auditing.shadows import shadow_scores
 from mu_monai.workflow.options import AuditOptions
+from mu_monai.workflow.workers.workers import Engine, working
 
 _PACKAGES = ("mu-monai", "torch", "monai", "scikit-learn", "numpy")
 logger = logging.getLogger(__name__)
@@ -108,7 +109,10 @@ def audit(
         if inputs.needs_models
         else None
     )
-    parts = [measure(inputs, draws) for measure in _measures(inputs, evaluation)]
+    with working(
+        options.workers, options.gpus_per_job, folder=Path(options.pool or run), places=inputs.read
+    ) as workers:
+        parts = [measure(inputs, draws) for measure in _measures(inputs, evaluation, workers)]
     records = [record for part in parts for record in part.records]
     unseen = inputs.scores[(inputs.scores[SUBSET] == TEST)][PATIENT_ID].nunique()
     content: dict[str, Any] = {
@@ -161,7 +165,7 @@ def _say_what_goes(target: Path, attacks: Sequence[str]) -> None:
 _Measure = Callable[[AuditInputs, dict[str, Any]], _Part]
 
 
-def _measures(inputs: AuditInputs, evaluation: Evaluation | None) -> list[_Measure]:
+def _measures(inputs: AuditInputs, evaluation: Evaluation | None, workers: Engine | None) -> list[_Measure]:
     """The parts of this audit, the quick ones first."""
     found: list[_Measure] = [_utility, _membership, _patients, _subgroups, _searched, _closeness]
     if inputs.siblings:
@@ -173,7 +177,7 @@ def _measures(inputs: AuditInputs, evaluation: Evaluation | None) -> list[_Measu
     if evaluation is not None and inputs.options.attacks:
         found.append(partial(_attacks, evaluation))
     if inputs.options.shadows:
-        found.append(_shadows)
+        found.append(partial(_shadows, workers))
     return found
 
 
@@ -247,10 +251,17 @@ def _attacks(evaluation: Evaluation, inputs: AuditInputs, draws: dict[str, Any])
     return _Part(records=records, notes=[*attack_sentences(records), *found.notes], content={"attacks": ran})
 
 
-def _shadows(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
+def _shadows(workers: Engine | None, inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
     known = inputs.teacher
     trained = known.parent if known and known.is_file() else known
-    pool = shadow_scores(inputs.run, options=inputs.options, teacher=trained, split=inputs.split, trust=inputs.trust)
+    pool = shadow_scores(
+        inputs.run,
+        options=inputs.options,
+        teacher=trained,
+        split=inputs.split,
+        trust=inputs.trust,
+        workers=workers,
+    )
     return _Part(records=shadow_records(inputs.scores, pool, **draws), notes=shadow_notes(inputs.scores, pool))
 
 

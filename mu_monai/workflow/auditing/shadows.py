@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.recipe import own_settings, recipe_of
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
+from mu_monai.workflow.workers.job import Job
+from mu_monai.workflow.workers.workers import Engine, run_jobs
 
 POOL_JSON, OVERLAY_JSON, SPLIT_JSON = "pool.json", "overlay.json", "split.json"
 # Ids of a run's config that each shadow model sets for itself, or that only say how a run is logged and written.
@@ -61,6 +63,7 @@ def shadow_scores(
     teacher: str | Path | None = None,
     split: Split | None = None,
     trust: Trust = STRANGER,
+    workers: Engine | None = None,
 ) -> pd.DataFrame:
     """Train the shadow models that a pool still lacks, and return the scores of all, for LiRA and U-LiRA.
 
@@ -79,6 +82,7 @@ def shadow_scores(
         teacher: the run that trained the audited model; by default the teacher's run that the audited run names.
         split: a split to use instead of the run's, such as one whose files have moved.
         trust: how far the runs are trusted.
+        workers: what trains them at the same time; None for one after the other in this process.
 
     Returns:
         the rows of every shadow model on the forgotten and unseen patients, as `audit.shadow_records` reads them.
@@ -99,16 +103,27 @@ def shadow_scores(
     overlay = changed_settings(trained, training, "train", trust)
     pool = Path(options.pool)
     _claim(pool, training, overlay, split, trust)
+    numbers = range(options.shadows)
+    shadows = [_Shadow(pool / f"shadow-{number:03}", number, training, options, trust) for number in numbers]
+    if workers is not None:
+        _made(shadows, workers, (split, overlay, Path(run), record))
     tables = []
-    for number in range(options.shadows):
-        logger.info("shadow model %d of %d", number + 1, options.shadows)
-        shadow = _Shadow(pool / f"shadow-{number:03}", number, training, options, trust)
-        shadow.divide(split)
-        shadow.train(overlay)
-        tables.append(shadow.scores(TEACHER, TEACHER))
-        if record.verb == "unlearn":
-            tables.append(shadow.scores(shadow.unlearn(Path(run), record), STUDENT))
+    for shadow in shadows:
+        logger.info("shadow model %d of %d", shadow.number + 1, options.shadows)
+        names = shadow.make(split, overlay, Path(run), record)
+        tables += [shadow.scores(name, model) for name, model in zip(names, (TEACHER, STUDENT), strict=False)]
     return pd.concat(tables, ignore_index=True)
+
+
+def _made(shadows: Sequence[_Shadow], workers: Engine, arguments: tuple[Any, ...]) -> None:
+    """Make what a pool lacks on workers; all have ended when the first that failed is told."""
+    jobs = [
+        Job(name=f"shadow model {shadow.number + 1}", place=shadow.folder, function=shadow.make, arguments=arguments)
+        for shadow in shadows
+    ]
+    errors = {done.job.place: done.error for done in run_jobs(workers, jobs) if done.error is not None}
+    for place in sorted(errors):
+        raise errors[place]
 
 
 class _Shadow:
@@ -122,6 +137,19 @@ class _Shadow:
     def divide(self, split: Split) -> None:
         """Write its split, always the same: `forget` is the half that it is trained on, `test` the other half."""
         write_split(self.split, _shadow_split(split, self.number, self.training.seed or 0))
+
+    def make(self, split: Split, overlay: Mapping[str, Any], run: Path, record: RunRecord) -> list[str]:
+        """Make what its folder lacks; returns the names of its runs: of the model, and of what was unlearned from it.
+
+        Args:
+            split: the split of the audited run.
+            overlay: the settings of the teacher's training.
+            run: the audited run.
+            record: its `run.json`.
+        """
+        self.divide(split)
+        self.train(overlay)
+        return [TEACHER, self.unlearn(run, record)] if record.verb == "unlearn" else [TEACHER]
 
     def train(self, overlay: Mapping[str, Any]) -> None:
         """Train it as the teacher was trained."""

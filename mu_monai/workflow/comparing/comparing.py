@@ -28,8 +28,11 @@ from mu_monai.runs.numbers import AUC_OF_ALL, AUC_OF_LOSS, Group, State
 from mu_monai.runs.scores import leading_metric
 from mu_monai.runs.stamp import command_line, package_versions
 from mu_monai.workflow.comparing.plan import COMPARISON_JSON, SHAPE, Entry, Plan, read_plan
-from mu_monai.workflow.comparing.runs import Trial, audited, reason_of, retrained_models, tried, unlearned
+from mu_monai.workflow.comparing.runs import Trial, audited, retrained_models, tried, unlearned
+from mu_monai.workflow.comparing.waves import made
 from mu_monai.workflow.options import CompareOptions
+from mu_monai.workflow.workers.job import told
+from mu_monai.workflow.workers.workers import working
 
 _FORMAT = 1
 _PACKAGES = ("mu-monai", "torch", "monai", "numpy")
@@ -56,7 +59,8 @@ def compare(
     Every method is run with the same number of settings and the first seed; the best by `mu_monai.metrics.choice`,
     which uses only validation cases, is run with the other seeds. Each seed is compared with a model retrained with
     that seed. Finished runs are kept, and interrupted ones resume. Other methods in the folder stay in the table, and
-    the named methods also get the folder's seeds and attacks.
+    the named methods also get the folder's seeds and attacks. Workers make the runs and audits at the same time; the
+    table is the same, except for times. A program that calls this with workers needs `if __name__ == "__main__":`.
 
     Args:
         bundle: folder, or name of a shipped bundle.
@@ -75,7 +79,9 @@ def compare(
     """
     plan = read_plan(bundle, split=split, teacher=teacher, out=out, options=options, trust=trust)
     content, rows, tries = _head(plan), _by(plan, "rows", "seed"), _by(plan, "trials", "number")
-    _keep(plan, content, rows, tries)
+    with working(options.workers, options.gpus_per_job, folder=plan.out, places=plan.read) as workers:
+        _keep(plan, content, rows, tries)
+        plan = plan if workers is None else made(plan, workers)
     with sharing_data():  # a third of the time of cheap methods was reading the same images
         retrained = retrained_models(plan)
         for entry in plan.entries:
@@ -166,8 +172,8 @@ def _cell(plan: Plan, head: Row, run: Path, reference: Path, make: Callable[[], 
             make()
         found = audited(plan, run, reference)
     except Exception as error:
-        logger.warning("%s, seed %d, failed: %s", head["label"], head["seed"], reason_of(error))
-        return head | {"status": "failed", "reason": reason_of(error), "run": _relative(plan, run)}
+        logger.warning("%s, seed %d, failed: %s", head["label"], head["seed"], told(error))
+        return head | {"status": "failed", "reason": told(error), "run": _relative(plan, run)}
     return (
         head
         | _numbers(found["records"], STUDENT)

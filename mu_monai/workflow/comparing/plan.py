@@ -27,6 +27,7 @@ from mu_monai.workflow.checks import device_problems, number_problems, place_pro
 from mu_monai.workflow.options import ALL, CompareOptions
 from mu_monai.workflow.recipe import milestone_options, needs_milestones, own_settings, recipe_of
 from mu_monai.workflow.unlearning import method_problems, teacher_file, trained_otherwise
+from mu_monai.workflow.workers.workers import worker_problems
 
 COMPARISON_JSON = "comparison.json"
 SHAPE = {
@@ -79,6 +80,7 @@ class Plan:
         options: how they are compared, including the folder's own seeds and attacks.
         trust: how far the teacher's run is trusted; its bundle is the one that is compared.
         earlier: the content of the folder's `comparison.json`; empty for a new folder.
+        failed: why workers could not make runs and audits, by run folder and audit file; they are not tried again.
     """
 
     bundle: Bundle
@@ -91,6 +93,7 @@ class Plan:
     options: CompareOptions
     trust: Trust
     earlier: Mapping[str, Any] = field(default_factory=dict)
+    failed: Mapping[Path, Exception] = field(default_factory=dict)
 
     @property
     def cache(self) -> Path:
@@ -101,6 +104,12 @@ class Plan:
     def references(self) -> list[Path]:
         """Runs of retrained models; empty to train one for each seed."""
         return [Path(folder) for folder in self.options.references]
+
+    @property
+    def read(self) -> dict[str, Path]:
+        """The files and folders that are read, by option."""
+        bundle = self.bundle.configs / "metadata.json"
+        return {"--split": self.split, "--teacher": Path(teacher_file(self.teacher)), "BUNDLE": bundle}
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -168,6 +177,7 @@ def read_plan(
             lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "--cache": options.cache}),
             lambda: device_problems(options.device),
             lambda: unless_raised(chosen_attacks(options.attacks)),
+            lambda: worker_problems(options.workers, options.gpus_per_job),
         )
     )
     raise_if_any(_folder_problems(plan))

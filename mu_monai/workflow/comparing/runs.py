@@ -14,9 +14,9 @@ from typing import Any
 
 from mu_monai.attacks import ATTACKS
 from mu_monai.audit.verdicts import RULES
+from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import read_config
-from mu_monai.bundle.trust import Trust
-from mu_monai.errors import InputError, RunError
+from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import AUDIT_JSON, RETAIN, RETRAINED, STUDENT
 from mu_monai.methods.registry import registered
@@ -29,6 +29,7 @@ from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.quiet import quiet
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
+from mu_monai.workflow.workers.job import told
 
 TRIAL_JSON = "trial.json"
 logger = logging.getLogger(__name__)
@@ -70,47 +71,72 @@ def retrained_models(plan: Plan) -> dict[int, Path]:
     """
     if plan.references:
         return {seed: plan.references[place % len(plan.references)] for place, seed in enumerate(plan.options.seeds)}
-    training = open_run(plan.teacher).record
-    overlay = changed_settings(plan.teacher, training, "train", plan.trust)
-    bundle = plan.trust.bundle_of(training)
-    made_of = {"split": file_sha256(plan.split), "config": training_digest(training, overlay, plan.trust)}
-    made_of |= {} if bundle.parts is None else {"code": bundle.code_sha256}
-    folder = plan.cache / digest(made_of)[:12]
-    write_json(folder / OVERLAY_JSON, overlay)
-    parser = read_config(bundle.files("train"))
-    scoring = "score_interval"
-    quiet = [text for text in plan.options.settings if text.partition("=")[0] == scoring and scoring in parser]
+    training = Training.of(plan)
+    return {seed: training.make(seed) for seed in plan.options.seeds}
 
-    def make(seed: int) -> Path:
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How retrained models are trained: as the teacher was.
+
+    Args:
+        plan: the comparison.
+        bundle: the teacher's bundle.
+        folder: where they are kept, with the overlay of the teacher's settings.
+    """
+
+    plan: Plan
+    bundle: Bundle
+    folder: Path
+
+    @classmethod
+    def of(cls, plan: Plan) -> Training:
+        """Read it from the teacher's run; the folder is named by a digest of split and config."""
+        training = open_run(plan.teacher).record
+        overlay = changed_settings(plan.teacher, training, "train", plan.trust)
+        bundle = plan.trust.bundle_of(training)
+        made_of = {"split": file_sha256(plan.split), "config": training_digest(training, overlay, plan.trust)}
+        made_of |= {} if bundle.parts is None else {"code": bundle.code_sha256}
+        folder = plan.cache / digest(made_of)[:12]
+        write_json(folder / OVERLAY_JSON, overlay)
+        return cls(plan=plan, bundle=bundle, folder=folder)
+
+    def run(self, seed: int) -> Path:
+        """The run folder of a seed's model."""
+        return self.folder / f"seed-{seed}"
+
+    def make(self, seed: int) -> Path:
+        """The model of a seed: trained, resumed, or kept if it is finished."""
+        scoring, ids = "score_interval", read_config(self.bundle.files("train"))
+        quiet = [text for text in self.plan.options.settings if text.partition("=")[0] == scoring and scoring in ids]
+
         def run(out: Path, resume: bool) -> Path:
             return train(
-                bundle.place,
-                split=plan.split,
+                self.bundle.place,
+                split=self.plan.split,
                 out=out,
                 subsets=[RETAIN],
                 settings=[f"seed={seed}", *quiet],
-                overlays=[str((folder / OVERLAY_JSON).resolve())],
+                overlays=[str((self.folder / OVERLAY_JSON).resolve())],
                 resume=resume,
-                device=plan.options.device,
+                device=self.plan.options.device,
                 quiet=True,
             )
 
-        return _made(folder / f"seed-{seed}", run, f"retrained, seed {seed}", plan.trust)
-
-    return {seed: make(seed) for seed in plan.options.seeds}
+        return _made(self.plan, self.run(seed), run, f"retrained, seed {seed}")
 
 
 def tried(plan: Plan, entry: Entry) -> list[Trial]:
     """Run every setting of a method with the first seed, and score it by the choice's criterion, the best first."""
     trials = []
     for number, settings in enumerate(entry.trials, start=1):
-        run = _cell(plan, entry, number, plan.options.seeds[0])
+        run = run_of(plan, entry, number, plan.options.seeds[0])
         reason, found = "", {}
         try:
             unlearned(plan, entry, number, plan.options.seeds[0])
             found = asdict(choice(open_run(run).scores)) if len(entry.trials) > 1 else {}
         except Exception as error:
-            reason = reason_of(error)
+            reason = told(error)
             logger.warning("%s, trial %d, failed: %s", entry.label, number, reason)
         trials.append(Trial(number=number, settings=settings, run=run, reason=reason, found=found))
     return sorted(trials, key=lambda trial: trial.rank, reverse=True)
@@ -119,7 +145,7 @@ def tried(plan: Plan, entry: Entry) -> list[Trial]:
 def unlearned(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
     """The run of a method's setting with a seed: made, resumed, or kept if it is finished."""
     settings = [*entry.trials[number - 1], f"seed={seed}", *plan.options.settings]
-    folder = _cell(plan, entry, number, seed)
+    folder = run_of(plan, entry, number, seed)
     _claim(folder.parent, plan, entry, entry.trials[number - 1])
 
     def run(out: Path, resume: bool) -> Path:
@@ -138,12 +164,13 @@ def unlearned(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
             trust=plan.trust,
         )
 
-    return _made(folder, run, f"{entry.label}, trial {number}, seed {seed}", plan.trust)
+    return _made(plan, folder, run, f"{entry.label}, trial {number}, seed {seed}")
 
 
 def audited(plan: Plan, run: Path, reference: Path) -> dict[str, Any]:
     """The audit of a run against a retrained model; made if there is none of these weights with these attacks."""
     file = run / AUDIT_JSON
+    _raise_if_failed(plan, file)
     if not _is_current(plan, file, run, reference):
         options = AuditOptions(
             references=[reference],
@@ -157,15 +184,8 @@ def audited(plan: Plan, run: Path, reference: Path) -> dict[str, Any]:
     return read_stamped(file, {"records": [dict], "verdict": {"label": str}})
 
 
-def reason_of(error: Exception) -> str:
-    """Why a run failed, in one line."""
-    text = str(error).strip().splitlines() or [""]
-    if isinstance(error, InputError | FloatingPointError | RunError):
-        return " ".join(part.strip() for part in text)
-    return f"{type(error).__name__}: {text[0]}"
-
-
-def _cell(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
+def run_of(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
+    """The run folder of a method's setting with a seed."""
     return plan.out / entry.label.replace(":", "-") / f"trial-{number}" / f"seed-{seed}"
 
 
@@ -182,15 +202,21 @@ def _claim(folder: Path, plan: Plan, entry: Entry, settings: tuple[str, ...]) ->
         write_json(file, now)
 
 
-def _made(folder: Path, make: Callable[[Path, bool], Path], name: str, trust: Trust) -> Path:
+def _made(plan: Plan, folder: Path, make: Callable[[Path, bool], Path], name: str) -> Path:
     """Make a run, or keep it if it is finished; records its cost if it was made."""
+    _raise_if_failed(plan, folder)
     if not is_complete(folder):
         gc.collect()  # leftovers of the previous run would count as memory of this one
         began = time.monotonic()
         with quiet("mu_monai.engine"):  # `run.json` holds a run's warnings, and the page shows them
-            complete(folder, make, trust)
+            complete(folder, make, plan.trust)
         logger.info("%s: %.1f s", name, time.monotonic() - began)
     return folder
+
+
+def _raise_if_failed(plan: Plan, place: Path) -> None:
+    if place in plan.failed:
+        raise plan.failed[place]
 
 
 def _is_current(plan: Plan, file: Path, run: Path, reference: Path) -> bool:

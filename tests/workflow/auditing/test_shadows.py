@@ -15,6 +15,7 @@ from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.runs import RunRecord, read_record, write_record
 from mu_monai.workflow import AuditOptions
+from mu_monai.workflow.auditing import shadows
 from mu_monai.workflow.auditing.shadows import _unlearning, complete, shadow_scores
 
 TINY = ["network_def#channels=[4, 8]", "network_def#strides=[2]", "image_size=[16, 16]", "max_epochs=1"]
@@ -39,9 +40,11 @@ def student(split, teacher, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pool(student, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pool")
-    shadow_scores(student, options=AuditOptions(shadows=4, pool=folder, quiet=True))
+def pool(student, workers_here, tmp_path_factory):
+    """Made as workers make it; other tests make parts of it again, one after the other."""
+    folder, workers = tmp_path_factory.mktemp("pool"), workers_here(lost=["shadow model 2"])
+    shadow_scores(student, options=AuditOptions(shadows=4, pool=folder, quiet=True), workers=workers)
+    assert workers.started == [f"shadow model {number}" for number in (1, 2, 2, 3, 4)]
     return folder
 
 
@@ -143,6 +146,22 @@ def test_one_pool_serves_the_teacher_as_well_and_grows(pool, teacher, tmp_path):
     assert set(shadows["model"]) == {"teacher"}
     assert sorted(shadows["shadow"].unique()) == [0, 1, 2, 3, 4]
     assert not list((copy / "shadow-004").glob("unlearned-*/"))
+
+
+def test_a_shadow_model_that_a_worker_cannot_make_stops_no_other(student, pool, workers_here, tmp_path, monkeypatch):
+    copy = shutil.copytree(pool, tmp_path / "pool")
+    make, made = shadows._Shadow.make, []
+
+    def failing(self, *arguments):
+        if self.number in (1, 2):
+            raise FloatingPointError(f"the loss of {self.number} is not finite")
+        made.append(self.number)
+        return make(self, *arguments)
+
+    monkeypatch.setattr(shadows._Shadow, "make", failing)
+    with pytest.raises(FloatingPointError, match="the loss of 1 is not finite"):
+        shadow_scores(student, options=AuditOptions(shadows=4, pool=copy, quiet=True), workers=workers_here())
+    assert made == [0, 3]
 
 
 def test_too_few_shadow_models_are_refused_before_anything_is_trained(student, tmp_path):

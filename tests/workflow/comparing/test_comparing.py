@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 
@@ -298,6 +299,94 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(chosen, given, tmp_path, 
     assert "No method finished." in none.with_name("index.html").read_text()
 
 
+TIMES = {"seconds", "cpu_seconds", "peak_memory_mib", "ratio"}
+
+
+def without_times(file):
+    """The cells of a comparison that do not depend on when and where it was made."""
+    content = read_json(file)
+    return [{key: row[key] for key in row if key not in TIMES} for part in ("rows", "trials") for row in content[part]]
+
+
+@pytest.mark.parametrize("workers", ["2", "ray"])
+def test_workers_make_the_same_table(workers, chosen, given, tmp_path):
+    if workers == "ray" and find_spec("ray") is None:
+        pytest.skip("ray is not installed: pip install 'mu-monai[ray]'")
+    file, options = chosen
+    options = replace(options, workers=workers, attacks=["adapter-removal", "int4"])
+    found = workflow.compare("isic", **given, out=tmp_path / "out", options=options)
+    assert without_times(found) == without_times(file)
+    runs = [path.relative_to(found.parent) for path in found.parent.rglob("run.json")]
+    assert {(found.parent / run).is_file() for run in runs} == {(file.parent / run).is_file() for run in runs} == {True}
+    commands = {read_json(folder / runs[0])["command"] for folder in (found.parent, file.parent)}
+    assert len(commands) == 1
+
+
+@pytest.fixture
+def here(workers_here, monkeypatch):
+    """Workers in this process, by the name of `1`; gives the names of the jobs."""
+    engine = workers_here()
+    monkeypatch.setattr("mu_monai.workflow.workers.workers._engine", lambda workers: (lambda *_: engine, ""))
+    monkeypatch.setattr("mu_monai.workflow.comparing.plan.worker_problems", lambda *_: [])
+    return engine.started
+
+
+def test_what_fails_on_workers_is_told_as_without_and_not_tried_again(chosen, given, tmp_path, monkeypatch, here):
+    unlearn, audit, tried = comparison_runs.unlearn, comparison_runs.audit, []
+    rate = f"learning_rate={METHODS['gradient-ascent'].trials[1]['learning_rate']}"
+
+    def unlearning(*arguments, **options):
+        tried.append(options["out"])
+        if options["method"] == "npo" or rate in options["settings"]:
+            raise FloatingPointError("the loss is not finite")
+        return unlearn(*arguments, **options)
+
+    def auditing(run, **options):
+        tried.append(run)
+        if run.name == "seed-1":
+            raise InputError(["a is missing", "b is missing"])
+        return audit(run, **options)
+
+    monkeypatch.setattr(comparison_runs, "unlearn", unlearning)
+    monkeypatch.setattr(comparison_runs, "audit", auditing)
+    options = replace(chosen[1], methods=["npo", "gradient-ascent"], attacks=[])
+    alone = workflow.compare("isic", **given, out=tmp_path / "alone", options=options)
+    tried.clear()
+    found = workflow.compare("isic", **given, out=tmp_path / "out", options=replace(options, workers="1"))
+    assert without_times(found) == without_times(alone)
+    reasons = {key: row["reason"] for key, row in rows_of(found).items() if row["status"] == "failed"}
+    assert reasons == {
+        ("npo", 0): "the loss is not finite",
+        ("npo", 1): "the loss is not finite",
+        ("gradient-ascent", 1): "2 problems: - a is missing - b is missing",
+    }
+    own = [place for place in tried if place.parent.name == "trial-1"]
+    assert len(own) == len({*own}) + 2  # of two runs the audit as well
+    assert here[:6] == [
+        *("retrained, seed 0", "retrained, seed 1"),
+        *(f"{name}, trial {number}, seed 0" for name in ("npo", "gradient-ascent") for number in (1, 2)),
+    ]
+    assert here[6:] == [f"gradient-ascent, seed {seed}, with its audit" for seed in (0, 1)]
+    more = replace(options, methods=["kernel-swap"], trials=1, settings=TINY)
+    del here[:]
+    workflow.compare("isic", **given, out=tmp_path / "out", options=replace(more, workers="1"))
+    assert "audit of gradient-ascent, seed 0" in here  # of those that are there
+
+
+def test_a_retrained_model_that_fails_on_a_worker_ends_the_comparison_when_the_others_have_ended(
+    given, tmp_path, monkeypatch, here
+):
+    def failing(*arguments, **options):
+        raise FloatingPointError("the loss is not finite")
+
+    monkeypatch.setattr(comparison_runs, "train", failing)
+    options = CompareOptions(methods=["gradient-ascent"], trials=1, workers="1", **QUICK)
+    with pytest.raises(FloatingPointError, match="the loss is not finite"):
+        workflow.compare("isic", **given, out=tmp_path / "out", options=options)
+    assert here == ["retrained, seed 0", "gradient-ascent, trial 1, seed 0"]
+    assert read_json(tmp_path / "out/gradient-ascent/trial-1/seed-0/run.json")["status"] == "finished"
+
+
 def test_retrained_models_that_there_are_serve_the_seeds(chosen, given, tmp_path):
     file, _ = chosen
     references = [file.parent / rows_of(file)["retrained", seed]["run"] for seed in (0, 1)]
@@ -326,6 +415,7 @@ def test_every_problem_is_told_at_once_before_anything_is_made(given, tmp_path):
         trials=5,
         attacks=["int3"],
         settings=["seed=3", "max_epochs=0"],
+        workers="0",
     )
     with pytest.raises(InputError) as told:
         workflow.compare("isic", **given, out=tmp_path / "out", options=options)
@@ -340,6 +430,7 @@ def test_every_problem_is_told_at_once_before_anything_is_made(given, tmp_path):
         "--set seed= contradicts the comparison; use --seeds",
         "--set max_epochs=0 is not allowed",
         "attack 'int3' is not known",
+        "--workers 0 is not allowed; use at least 1 process",
     ):
         assert part in text
     assert not (tmp_path / "out").exists()
