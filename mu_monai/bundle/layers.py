@@ -66,6 +66,10 @@ class LayeredConfig:
         """
         self._laid[layer] |= self._under_overlays(values) if layer == "recipe" else values
 
+    def laid(self, layer: str) -> dict[str, Any]:
+        """The values of a layer that is not a file, by id."""
+        return dict(self._laid[layer])
+
     @property
     def overrides(self) -> dict[str, Any]:
         """The values that override the files, from all layers."""

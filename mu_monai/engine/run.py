@@ -8,17 +8,15 @@ import logging
 import math
 import platform
 import shutil
-import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import psutil
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
@@ -28,7 +26,7 @@ from monai.engines.utils import IterationEvents
 from mu_monai.adapters import Student, weights_sha256, write_tensors
 from mu_monai.engine.checkpoint import Resumable, has_checkpoint, restore_checkpoint, save_checkpoint
 from mu_monai.engine.checks import self_checks
-from mu_monai.engine.cost import PassCount, count_of, uncounted
+from mu_monai.engine.cost import PassCount, count_of, forget_peak_memory, peak_memory_mib, uncounted
 from mu_monai.engine.curve import Curve, epoch_terms, record_term
 from mu_monai.engine.warnings import UNMEASURED, warn, warned
 from mu_monai.errors import InputError, raise_if_any
@@ -47,7 +45,7 @@ from mu_monai.keys import (
     TEACHER,
 )
 from mu_monai.lock import writing
-from mu_monai.runs import RunRecord, file_digests, is_complete, is_run, read_record, write_record
+from mu_monai.runs import RunRecord, file_digests, is_complete, is_finished, is_run, read_record, write_record
 from mu_monai.runs.error_log import log_error
 from mu_monai.runs.origin import origin_of
 from mu_monai.runs.record import (
@@ -70,7 +68,7 @@ from mu_monai.runs.stamp import command_line, package_versions, told_provenance
 
 # What may differ when a run is resumed: paths, the number of epochs, and what is only observed during the run. Split
 # and weights are compared by content.
-_FREE = {
+FREE = {
     *("resume", "run_dir", "bundle_root", "dataset_dir", "split", "teacher", "device"),
     *("max_epochs", "quiet", "score_interval", "initialize", "milestones"),
 }
@@ -107,6 +105,7 @@ class RunFolder:
         preset: name of the preset that the method's settings came from; `None` if there was no preset.
         forget_classes: the classes of a mask that are unlearned, or that training treats as background.
         forget_images_gone: whether the images of the forget cases no longer exist.
+        shards: whether the folder holds the shards that the run takes the average of, so that it exists.
         resume: continue from the folder's checkpoint.
     """
 
@@ -124,9 +123,11 @@ class RunFolder:
         preset: str | None = None,
         forget_classes: Sequence[str] = (),
         forget_images_gone: bool = False,
+        shards: bool = False,
         resume: bool = False,
     ) -> None:
         self.folder, self.method, self.resume = Path(folder), method, resume
+        self._shards = shards
         # absolute, since the run may be read from other working directories
         self.split, self.teacher = Path(split).absolute(), None if teacher is None else str(Path(teacher).absolute())
         self._told_passes = teacher_passes
@@ -157,7 +158,7 @@ class RunFolder:
     def attach(self, engine: SupervisedTrainer) -> None:
         """Hook to the start, every iteration and epoch, the end and any exception of a run."""
         self._began, self._cpu_began = time.monotonic(), time.process_time()
-        _forget_peak_memory(engine.state.device)
+        forget_peak_memory(engine.state.device)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
@@ -166,6 +167,8 @@ class RunFolder:
 
     def _check_folder(self) -> None:
         existing = is_run(self.folder) or (self.folder.is_dir() and any(self.folder.iterdir()))
+        if self._shards:  # an interrupted average is taken again
+            existing = is_finished(self.folder)
         if self.resume:
             if not has_checkpoint(self.folder / CHECKPOINTS_DIR):
                 raise InputError(f"'{self.folder}' holds no checkpoint to resume from: {_why_not(self.folder)}")
@@ -222,7 +225,7 @@ class RunFolder:
             if before.get(name) != now.get(name)
         ]
         file = self.folder / CONFIG_JSON
-        problems += _changed(read_json(file, dict), config) if config is not None and file.is_file() else []
+        problems += changed_ids(read_json(file, dict), config) if config is not None and file.is_file() else []
         raise_if_any(problems)
         restore_checkpoint(engine, self.folder / CHECKPOINTS_DIR, self.method)
         if engine.state.epoch > engine.state.max_epochs:
@@ -323,14 +326,14 @@ class RunFolder:
             cost=Cost(passes=passes, steps=self._count.steps, share=passes / whole if whole else None),
             seconds=round(time.monotonic() - self._clock, 3),
             cpu_seconds=cpu,
-            peak_memory_mib=round(_peak_memory_mib(torch.device(self.run_record.device)), 1),
+            peak_memory_mib=round(peak_memory_mib(torch.device(self.run_record.device)), 1),
         )
         write_record(self.folder, self.run_record)
 
 
-def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Why the rest of a run would differ from its beginning: the config ids that changed."""
-    ids = sorted(key for key in before.keys() | now.keys() if key not in _FREE and before.get(key) != now.get(key))
+def changed_ids(before: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = FREE) -> list[str]:
+    """Why the rest of a run would differ from its beginning: the config ids that changed, other than the free ones."""
+    ids = sorted(key for key in before.keys() | now.keys() if key not in free and before.get(key) != now.get(key))
     return [
         f"config id '{key}' was {before.get(key)!r} and is now {now.get(key)!r}; resume with the same, or start a new "
         "run"
@@ -377,23 +380,3 @@ def _parameters(network: torch.nn.Module) -> dict[str, Any]:
         return network.budget()
     total = sum(parameter.numel() for parameter in network.parameters())
     return {"base": total, "trainable": total, "total": total, "share": 1.0, "coverage": "all weights train"}
-
-
-def _forget_peak_memory(device: torch.device) -> None:
-    """Reset the peak, because several runs may share a process; for the process this works only on Linux."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_memory_mib(device: torch.device) -> float:
-    """The peak memory of the run's GPU, or of the process on a CPU, in MiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    if sys.platform == "win32":
-        return psutil.Process().memory_info().peak_wset / 2**20
-    import resource  # does not exist on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -20,6 +20,8 @@ from .listing_networks import networks
 from .options import AuditOptions, CompareOptions, ForgetChoice
 from .predicting import predict
 from .reporting import report
+from .sharding.refitting import unlearn_exactly
+from .sharding.training import train_shards
 from .splitting import split
 from .summarizing import cost_in_words, summary
 from .training import train
@@ -56,6 +58,8 @@ __all__ = [
     "split",
     "summary",
     "train",
+    "train_shards",
     "unlearn",
+    "unlearn_exactly",
     "verify",
 ]

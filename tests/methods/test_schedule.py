@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ignite.engine import Events
 
+from mu_monai.engine.schedule import SCHEDULES, share_of_peak
 from mu_monai.methods import RetainFineTuning
-from mu_monai.methods.schedule import SCHEDULES, share_of_peak
 
 
 @given(st.sampled_from(SCHEDULES), st.floats(0, 1))
