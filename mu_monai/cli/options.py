@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,6 +77,16 @@ def trust(bundle: str | Path | None, config: bool) -> Trust:
     from mu_monai.bundle.trust import Trust
 
     return Trust(bundle=bundle, config=config)
+
+
+def only_without(given: Mapping[str, object], what: str) -> list[str]:
+    """Why options cannot be given together with something.
+
+    Example:
+        >>> only_without({"--method": "npo", "--preset": None}, "--exact")
+        ['--method and --exact contradict each other; leave one of them out']
+    """
+    return [f"{name} and {what} contradict each other; leave one of them out" for name, value in given.items() if value]
 
 
 def listed(text: str) -> list[str]:

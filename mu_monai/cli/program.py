@@ -30,6 +30,7 @@ from mu_monai.cli.release import release
 from mu_monai.cli.report import report
 from mu_monai.cli.revert import revert
 from mu_monai.cli.screen import LogFormatter, one_line, show
+from mu_monai.cli.shards import shards
 from mu_monai.cli.split import split
 from mu_monai.cli.train import train
 from mu_monai.cli.unlearn import unlearn
@@ -72,6 +73,7 @@ for _command in (  # in the order of the help page
         split,
         train,
         milestones,
+        shards,
         unlearn,
         evaluate,
         predict,

@@ -20,8 +20,10 @@ from mu_monai.cli.options import (
     Settings,
     SplitFile,
     TrustConfig,
+    only_without,
     trust,
 )
+from mu_monai.errors import raise_if_any
 
 
 def unlearn(
@@ -56,6 +58,12 @@ def unlearn(
             help="The forget cases' images are deleted already: read none of them. For methods that need none.",
         ),
     ] = False,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact", help="The teacher was trained in shards: train those that hold the forgotten again without them."
+        ),
+    ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only say what it would take: steps, sample passes, seconds and disk.")
     ] = False,
@@ -75,9 +83,31 @@ def unlearn(
     Example: mu-monai unlearn isic --split split.json --teacher runs/teacher --method rewind --budget 0.05 --out runs/r
 
     Example: mu-monai unlearn volume3d --split split.json --teacher runs/teacher --forget-class lesion --out runs/e2r
+
+    Example: mu-monai unlearn isic --split request.json --teacher runs/sharded --exact --out runs/without
     """
     from mu_monai import workflow
 
+    if exact:
+        chosen = {"--method": method, "--preset": preset, "--lora-targets": lora_targets, "--milestones": milestones}
+        others = {"--forget-class": forget_class, "--budget": budget, "--set": settings}
+        raise_if_any(only_without(chosen | others, "--exact"))
+        run = workflow.unlearn_exactly(
+            bundle,
+            split=split,
+            teacher=teacher,
+            out=out,
+            forget_images_gone=forget_images_gone,
+            overlays=overlay or [],
+            plan=plan,
+            resume=resume,
+            device=device,
+            quiet=quiet,
+            trust=trust(bundle, trust_config),
+        )
+        if not plan:
+            finished(run)
+        return
     run = workflow.unlearn(
         bundle,
         split=split,

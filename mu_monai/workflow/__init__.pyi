@@ -20,6 +20,7 @@ from .listing_networks import networks
 from .options import AuditOptions, CompareOptions, ForgetChoice
 from .predicting import predict
 from .reporting import report
+from .sharding.inspecting import shards
 from .sharding.refitting import unlearn_exactly
 from .sharding.training import train_shards
 from .splitting import split
@@ -54,6 +55,7 @@ __all__ = [
     "released_bundle",
     "report",
     "revert",
+    "shards",
     "signed",
     "split",
     "summary",

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.bundle import Bundle, open_bundle
 from mu_monai.bundle.config import run_config
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import SEPARATOR, STRANGER, Trust
 from mu_monai.data import Split, read_split, write_split
 from mu_monai.data.shards import Case, members_sha256, only
-from mu_monai.errors import collect, raise_if_any
+from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.files import whole_folder
 from mu_monai.keys import (
     BASE_PT,
@@ -48,6 +47,7 @@ from mu_monai.workflow.checks import device_problems, place_problems, reading_pr
 from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import common_options, gone_options, gone_unsupported, reading_options, recipe_of
 from mu_monai.workflow.sharding.fitting import Fitting
+from mu_monai.workflow.sharding.inspecting import base_problems
 from mu_monai.workflow.sharding.training import out_problems, shard_of, write_base
 from mu_monai.workflow.trained_alike import changed_settings
 from mu_monai.workflow.unlearning import start_from
@@ -61,8 +61,8 @@ logger = logging.getLogger(__name__)
 def unlearn_exactly(
     bundle: str | Path,
     *,
-    split: str | Path,
-    teacher: str | Path,
+    split: str | Path | None,
+    teacher: str | Path | None,
     out: str | Path,
     forget_images_gone: bool = False,
     overlays: Sequence[str] = (),
@@ -104,6 +104,8 @@ def unlearn_exactly(
     """
     if resume and scored_instead(out, bundle, device, trust):
         return Path(out)
+    if split is None or teacher is None:
+        raise InputError("--exact needs --teacher, a run that was trained in shards, and --split with whom to forget")
     out, folder, source = Path(out), Path(teacher), open_bundle(bundle)
     before, record = read_shards(folder), open_run(folder, *_USED).record
     gone = forget_images_gone
@@ -111,7 +113,8 @@ def unlearn_exactly(
     raise_if_any(
         collect(
             lambda: broken,
-            lambda: _changed(folder, before),
+            lambda: base_problems(folder, before),
+            lambda: adapter_problems(folder, before.shards),
             lambda: out_problems(out, resume),
             lambda: place_problems({"--out": out, "--split": split, "--teacher": teacher, "BUNDLE": source.place}),
             lambda: device_problems(device),
@@ -222,17 +225,6 @@ class Request:
                 shards.append(shard_of(self.split, shard.name, left))
         removed = tuple(sorted({*self.before.removed, *forgotten}))
         return replace(self.before, shards=tuple(shards), removed=removed)
-
-
-def _changed(folder: Path, shards: Shards) -> Iterator[str]:
-    """What in a run of shards is not what its `shards.json` names."""
-    yield from adapter_problems(folder, shards.shards)
-    digest = weights_sha256(read_weights(folder / BASE_PT))
-    if digest != shards.base:
-        yield (
-            f"the base '{folder / BASE_PT}' is not that of the shards (SHA-256 {digest}, in {SHARDS_JSON} "
-            f"{shards.base}); put the original file back"
-        )
 
 
 def _as_before(
