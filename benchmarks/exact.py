@@ -10,6 +10,7 @@ result is there is skipped, so the same command goes on where it stopped. It end
 from __future__ import annotations
 
 import argparse
+import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,12 +29,10 @@ from mu_monai.data import open_split, write_split
 from mu_monai.data.shards import only
 from mu_monai.engine.milestones import scores_auc
 from mu_monai.files import atomic_path, read_json, write_json
-from mu_monai.keys import BASE_PT, CONFIG_JSON, MODEL, PATIENT_ID, RETAIN, SUBSET, TEST, VALIDATION
+from mu_monai.keys import BASE_PT, CONFIG_JSON, MODEL_PT, PATIENT_ID, RETAIN, SUBSET, TEST, VALIDATION
 from mu_monai.runs import is_complete, open_run
 from mu_monai.runs.scores import leading_metric
 from mu_monai.runs.shards import adapter_folders, has_shards, read_shards, shard_folder
-
-OUTPUTS = "outputs.csv"
 
 
 @dataclass(frozen=True)
@@ -91,18 +90,16 @@ class Study:
         public, private = self._splits()
         base = self._trained("base", public)
         joint = self._trained("joint", private, overlay=self._from_base(base), epochs=self.experiment.epochs)
-        runs = {
-            f"{number} shards" if number > 1 else "one LoRA": self._sharded(base, private, number) for number in SHARDS
-        }
-        rows = [
-            self._row("base alone", self._on_private(base, private)),
-            self._row("all weights", open_run(joint).scores),
-        ]
+        runs = {number: self._sharded(base, private, number) for number in SHARDS}
+        alone = _scored(runs[1], self.experiment.bundle, base / MODEL_PT, "base.csv")
+        rows = [_row("base alone", alone), _row("all weights", open_run(joint).scores)]
         rows[-1]["seconds"] = open_run(joint).record.seconds
-        for name, run in runs.items():
-            rows.append(self._row(name, open_run(run).scores) | {"seconds": _seconds(run)})
-            if name != "one LoRA":
-                rows.append(self._row(f"{name}, outputs averaged", _outputs(run, self.experiment.bundle)))
+        for number, run in runs.items():
+            name = f"{number} shards" if number > 1 else "one LoRA"
+            rows.append(_row(name, open_run(run).scores) | {"seconds": _seconds(run)})
+            if number > 1:
+                outputs = _scored(run, self.experiment.bundle, None, "outputs.csv")
+                rows.append(_row(f"{name}, outputs averaged", outputs))
         return pd.DataFrame(rows)
 
     def _splits(self) -> tuple[Path, Path]:
@@ -166,15 +163,12 @@ class Study:
             )
         return run
 
-    def _on_private(self, base: Path, private: Path) -> pd.DataFrame:
-        """The scores of the base on the private cases."""
-        return _scored(self.folder / "shards-1", self.experiment.bundle, {"base": base / "model.pt"}, "base.csv")
 
-    def _row(self, name: str, scores: pd.DataFrame) -> dict[str, Any]:
-        metric = leading_metric(scores)
-        means = {part: scores[scores[SUBSET] == part][metric].mean() for part in (RETAIN, VALIDATION, TEST)}
-        auc = scores_auc(*(scores[scores[SUBSET] == part] for part in (RETAIN, TEST)))
-        return {"model": name, "private": means[RETAIN], **means, "AUC private / test": auc}
+def _row(name: str, scores: pd.DataFrame) -> dict[str, Any]:
+    metric = leading_metric(scores)
+    means = {part: scores[scores[SUBSET] == part][metric].mean() for part in (RETAIN, VALIDATION, TEST)}
+    auc = scores_auc(*(scores[scores[SUBSET] == part] for part in (RETAIN, TEST)))
+    return {"model": name, "private": means.pop(RETAIN), **means, "AUC private / test": auc}
 
 
 def _seconds(run: Path) -> float:
@@ -182,35 +176,25 @@ def _seconds(run: Path) -> float:
     return sum(open_run(shard_folder(run, shard)).record.seconds or 0 for shard in read_shards(run).shards)
 
 
-def _outputs(run: Path, bundle: str) -> pd.DataFrame:
-    """The scores of the mean of the shards' logits."""
-    return _scored(run, bundle, None, OUTPUTS)
-
-
-def _scored(run: Path, bundle: str, weights: Mapping[str, Path] | None, name: str) -> pd.DataFrame:
+def _scored(run: Path, bundle: str, weights: Path | None, name: str) -> pd.DataFrame:
     """The scores of other weights, or of the mean of all shards' outputs, on the cases of a run of shards."""
     file = run / name
     if not file.is_file():
-        parser = read_config(open_bundle(bundle).files("train"))
-        parser.update(
-            {key: value for key, value in read_json(run / CONFIG_JSON).items() if key not in ("handlers", "run")}
-        )
-        scorer = parser.get_parsed_content("scorer")
+        parser, config = read_config(open_bundle(bundle).files("train")), read_json(run / CONFIG_JSON)
+        parser.update({key: value for key, value in config.items() if key not in ("handlers", "run")})
+        network, scorer = built_network(parser), parser.get_parsed_content("scorer")
         if weights is None:
-            shards = read_shards(run).shards
-            networks = [
-                load_student(load_weights(built_network(parser), run / BASE_PT), folder).merged()
-                for folder in adapter_folders(run, shards)
-            ]
+            folders = adapter_folders(run, read_shards(run).shards)
+            bases = [load_weights(copy.deepcopy(network), run / BASE_PT) for _ in folders]
+            networks = [load_student(*pair).merged().eval() for pair in zip(bases, folders, strict=True)]
         else:
-            networks = [load_weights(built_network(parser), path) for path in weights.values()]
-        networks = [network.eval() for network in networks]
+            networks = [load_weights(network, weights).eval()]
 
         def predict(image: torch.Tensor) -> torch.Tensor:
             return torch.stack([network(image) for network in networks]).mean(0)
 
         tables = [
-            scorer.score(predict, scorer.loaders[part], measure=False).assign(**{SUBSET: part, MODEL: name})
+            scorer.score(predict, scorer.loaders[part], measure=False).assign(**{SUBSET: part})
             for part in (RETAIN, VALIDATION, TEST)
         ]
         with atomic_path(file) as path:
