@@ -63,6 +63,13 @@ MilestoneFolder = Annotated[
         help="Weights of earlier epochs, such as MONAI's model_epoch=16.pt; by default those that the run kept.",
     ),
 ]
+ForgetImagesGone = Annotated[
+    bool,
+    typer.Option(
+        "--forget-images-gone",
+        help="The forget cases' images are deleted already: read none of them. For methods that need none.",
+    ),
+]
 TrustConfig = Annotated[
     bool,
     typer.Option(

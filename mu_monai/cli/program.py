@@ -29,6 +29,7 @@ from mu_monai.cli.predict import predict
 from mu_monai.cli.release import release
 from mu_monai.cli.report import report
 from mu_monai.cli.revert import revert
+from mu_monai.cli.rollback import rollback
 from mu_monai.cli.screen import LogFormatter, one_line, show
 from mu_monai.cli.shards import shards
 from mu_monai.cli.split import split
@@ -75,6 +76,7 @@ for _command in (  # in the order of the help page
         milestones,
         shards,
         unlearn,
+        rollback,
         evaluate,
         predict,
         report,

@@ -47,6 +47,9 @@ def train(
             metavar="COLUMN", help="With --base: the column of the split that decides the shard, such as site."
         ),
     ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-validate: train so many models, each without a fold of the patients.")
+    ] = None,
     settings: Settings = None,
     overlay: Overlays = None,
     resume: Resume = False,
@@ -57,12 +60,14 @@ def train(
 
     Example: mu-monai train isic --split split.json --out runs/teacher
 
+    Example: mu-monai train isic --split split.json --folds 5 --out runs/folds
+
     Example: mu-monai train isic --split split.json --base public.pt --shards 8 --out runs/sharded
     """
     from mu_monai import workflow
 
     if base is not None or shards is not None or shard_by is not None:
-        raise_if_any(only_without({"--forget-class": forget_class}, "training in shards"))
+        raise_if_any(only_without({"--forget-class": forget_class, "--folds": folds}, "training in shards"))
         run = workflow.train_shards(
             bundle,
             split=split,
@@ -78,6 +83,21 @@ def train(
             quiet=quiet,
         )
         finished(run)
+        return
+    if folds is not None:
+        raise_if_any(only_without({"--forget-class": forget_class}, "--folds"))
+        for run in workflow.train_folds(
+            bundle,
+            split=split,
+            folds=folds,
+            out=out,
+            settings=settings or [],
+            overlays=overlay or [],
+            resume=resume,
+            device=device,
+            quiet=quiet,
+        ):
+            finished(run)
         return
     run = workflow.train(
         bundle,

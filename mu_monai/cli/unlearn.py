@@ -12,6 +12,7 @@ from mu_monai.cli.options import (
     Bundle,
     Device,
     ForgetClasses,
+    ForgetImagesGone,
     MilestoneFolder,
     OutRun,
     Overlays,
@@ -51,13 +52,7 @@ def unlearn(
         float | None,
         typer.Option(help="The most that it may cost, as a share of the teacher's training, such as 0.05."),
     ] = None,
-    forget_images_gone: Annotated[
-        bool,
-        typer.Option(
-            "--forget-images-gone",
-            help="The forget cases' images are deleted already: read none of them. For methods that need none.",
-        ),
-    ] = False,
+    forget_images_gone: ForgetImagesGone = False,
     exact: Annotated[
         bool,
         typer.Option(
@@ -89,9 +84,9 @@ def unlearn(
     from mu_monai import workflow
 
     if exact:
-        chosen = {"--method": method, "--preset": preset, "--lora-targets": lora_targets, "--milestones": milestones}
-        others = {"--forget-class": forget_class, "--budget": budget, "--set": settings}
-        raise_if_any(only_without(chosen | others, "--exact"))
+        chosen: dict[str, object] = {"--method": method, "--preset": preset, "--lora-targets": lora_targets}
+        others: dict[str, object] = {"--milestones": milestones, "--forget-class": forget_class, "--budget": budget}
+        raise_if_any(only_without({**chosen, **others, "--set": settings}, "--exact"))
         run = workflow.unlearn_exactly(
             bundle,
             split=split,

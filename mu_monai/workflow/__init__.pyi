@@ -20,6 +20,7 @@ from .listing_networks import networks
 from .options import AuditOptions, CompareOptions, ForgetChoice
 from .predicting import predict
 from .reporting import report
+from .sharding.folds import rollback, train_folds
 from .sharding.inspecting import shards
 from .sharding.refitting import unlearn_exactly
 from .sharding.training import train_shards
@@ -55,11 +56,13 @@ __all__ = [
     "released_bundle",
     "report",
     "revert",
+    "rollback",
     "shards",
     "signed",
     "split",
     "summary",
     "train",
+    "train_folds",
     "train_shards",
     "unlearn",
     "unlearn_exactly",

@@ -77,8 +77,13 @@ class Fitting:
             run_config(config.files, config.overrides)
         record = read_record(folder)
         (folder / MODEL_PT).unlink(missing_ok=True)
-        cost = {"steps": record.cost.steps, "passes": record.cost.passes}
-        return replace(shard, **cost, adapter=adapter_sha256(folder), weights=record.sha256.weights)
+        return replace(
+            shard,
+            steps=record.cost.steps,
+            passes=record.cost.passes,
+            adapter=adapter_sha256(folder),
+            weights=record.sha256.weights,
+        )
 
     def fit_all(self, out: Path, shards: Shards) -> Shards:
         """Train the shards of a run folder that are not trained yet, and write down each when it is finished."""

@@ -91,12 +91,23 @@ def train_shards(
     assert base is not None
     weights, parts = teacher_file(base), sharded(opened, subsets, number=shards, by=shard_by, seed=_seed(config))
     config.lay("run", inherited(base, config.bundle, overlays=config.overlays) if Path(base).is_dir() else {})
-    laid = {"bundle": config.bundle, "split": opened, "settings": given, "overlays": overlays}
-    fitting = Fitting(**laid, inherited=config.laid("run"), device=device, quiet=quiet)
+    fitting = Fitting(
+        bundle=config.bundle,
+        split=opened,
+        inherited=config.laid("run"),
+        settings=given,
+        overlays=overlays,
+        device=device,
+        quiet=quiet,
+    )
     known, saw = seen_by(base, opened)
     plan = Shards(
         base=weights_sha256(read_weights(weights)),
-        **{"base_known": known, "base_saw": saw, "seed": _seed(config), "number": shards, "by": shard_by},
+        base_known=known,
+        base_saw=saw,
+        seed=_seed(config),
+        number=shards,
+        by=shard_by,
         shards=tuple(shard_of(opened, name, cases) for name, cases in parts.items()),
     )
     before = read_shards(out) if has_shards(out) else None
