@@ -228,8 +228,8 @@ def rollback(
         return Path(out)
     if clean.run is None:
         raise InputError(
-            f"{clean.name} never saw the forgotten, but its network cannot be built here, since nnU-Net plans it by its "
-            "own rules; predict with that fold alone (nnUNetv2_predict -f ...), or use --plan, which only tells"
+            f"{clean.name} never saw the forgotten, but its network cannot be built here, since nnU-Net plans it "
+            "by its own rules; predict with that fold alone (nnUNetv2_predict -f ...), or use --plan, which only tells"
         )
     record = read_record(clean.run)
     bundle = trust.bundle_of(record)
