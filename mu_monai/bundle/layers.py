@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,7 +83,8 @@ class LayeredConfig:
             layers: which of the layers that are not files; all of them by default.
         """
         parser = read_config(self.files)
-        parser.update({key: value for layer in layers or _LAID for key, value in self._laid[layer].items()})
+        laid = {key: value for layer in layers or _LAID for key, value in self._laid[layer].items()}
+        parser.update(copy.deepcopy(laid))  # a value within a component is set in place, and layers stay as they are
         return parser
 
     def _under_overlays(self, values: Mapping[str, Any]) -> dict[str, Any]:
