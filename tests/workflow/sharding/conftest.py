@@ -11,7 +11,11 @@ from mu_monai.data.shards import only
 from mu_monai.keys import FORGET, RETAIN, TEST, VALIDATION
 from mu_monai.runs.shards import read_shards, shard_split
 
-KINDS = {"masks": ("isic", "lesions"), "volumes": ("volume3d", "volumes"), "classes": ("isic_classification", "classes")}
+KINDS = {
+    "masks": ("isic", "lesions"),
+    "volumes": ("volume3d", "volumes"),
+    "classes": ("isic_classification", "classes"),
+}
 SETTINGS = ["max_epochs=2", "learning_rate=0.01"]
 
 
@@ -23,7 +27,9 @@ def private(tmp_path_factory):
     @cache
     def made(kind):
         file = folder / f"{kind}.json"
-        split = open_split(phantom_split(KINDS[kind][1], folder / kind, patients=10, images_per_patient=1, size=32, seed=3))
+        split = open_split(
+            phantom_split(KINDS[kind][1], folder / kind, patients=10, images_per_patient=1, size=32, seed=3)
+        )
         cases = split.located
         parts = {RETAIN: [*cases[RETAIN], *cases[FORGET]], VALIDATION: cases[VALIDATION], TEST: cases[TEST]}
         return write_split(file, only(split, parts))

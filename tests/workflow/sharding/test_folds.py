@@ -95,7 +95,7 @@ def test_what_is_not_one_cross_validation_is_refused(folds, private, request_for
     train = {"split": private("masks"), "out": tmp_path / "new", "settings": tiny_settings}
     with pytest.raises(InputError, match="--folds 1 is not allowed; use at least 2"):
         workflow.train_folds("isic", **train, folds=1)
-    with pytest.raises(InputError, match="fold . of 40 holds nobody"):
+    with pytest.raises(InputError, match=r"fold . of 40 holds nobody"):
         workflow.train_folds("isic", **train, folds=40)
     with pytest.raises(InputError, match="exists; give another one, remove it, or continue it with --resume"):
         workflow.train_folds("isic", **train | {"out": folds}, folds=2)

@@ -12,6 +12,7 @@ from mu_monai.data import open_split, write_split
 from mu_monai.data.shards import only
 from mu_monai.engine import RunFolder
 from mu_monai.errors import InputError
+from mu_monai.files import file_sha256
 from mu_monai.keys import FORGET, RETAIN, TEST, VALIDATION
 from mu_monai.runs import RunRecord, file_digests, read_record, write_record
 from mu_monai.runs.shards import read_shards
@@ -49,7 +50,9 @@ def test_forgetting_gives_the_model_of_a_training_without_them_bit_for_bit(
     assert same(new, never)
     assert not same(new, run)
     assert {shard.name for shard in read_shards(new).shards if shard.fitted} == {name}
-    assert [shard.adapter for shard in read_shards(new).shards] == [shard.adapter for shard in read_shards(never).shards]
+    assert [shard.adapter for shard in read_shards(new).shards] == [
+        shard.adapter for shard in read_shards(never).shards
+    ]
     record = read_record(new)
     assert (record.verb, record.role, record.warnings) == ("unlearn", "student", ())
     assert all(check.passed for check in record.checks)
@@ -133,7 +136,7 @@ def test_a_run_is_resumed_with_what_it_was_started_with(train, request_for, priv
             train("masks", tmp_path / "run")
     with pytest.raises(InputError, match="config id 'max_epochs' was 2 and is now 3"):
         train("masks", tmp_path / "run", resume=True, settings=["max_epochs=3", "learning_rate=0.01"])
-    with pytest.raises(InputError, match="the number of the shards was 3 when .* was started, and is now 4"):
+    with pytest.raises(InputError, match=r"the number of the shards was 3 when .* was started, and is now 4"):
         train("masks", tmp_path / "run", resume=True, shards=4)
     with pytest.raises(InputError, match="holds no run of shards to resume"):
         train("masks", tmp_path / "other", resume=True)
@@ -161,7 +164,7 @@ def test_what_is_not_what_it_was_is_refused(sharded, private, refit, request_for
     flip(adapter)
     torch.save({name: value + 1 for name, value in weights(run).items()}, run / "base.pt")
     sign(run, record)
-    with pytest.raises(InputError, match="the base .* is not that of the shards"):
+    with pytest.raises(InputError, match=r"the base .* is not that of the shards"):
         refit("masks", request, teacher=run)
     content = (run / "shards.json").read_text()
     (run / "shards.json").write_text(content.replace('"seed": 0', '"seed": 1'))
@@ -191,7 +194,7 @@ def test_requests_that_cannot_be_answered(sharded, private, refit, request_for, 
     forgotten = next(case for case in moved[RETAIN] if case["patient_id"] != cases[RETAIN][0]["patient_id"])
     moved |= {FORGET: [forgotten], RETAIN: [case for case in moved[RETAIN] if case is not forgotten]}
     wrong = write_split(split.path.with_name("wrong.json"), only(split, moved))
-    with pytest.raises(InputError, match="is in validation of the split, but shard .* was trained on it"):
+    with pytest.raises(InputError, match=r"is in validation of the split, but shard .* was trained on it"):
         refit("masks", wrong)
     request = request_for(private("masks"), victim)
     with pytest.raises(InputError, match=r"has no shards.json: its model was not trained in shards"):
@@ -242,7 +245,7 @@ def test_a_column_decides(private, train, tmp_path, patients_of):
     held = patients_of(run)
     assert held == {name: sorted(p for p, site in sites.items() if site == name) for name in ("A & B", "c")}
     assert (run / "shards" / "c").is_dir()
-    with pytest.raises(InputError, match="--shard-by stie is not a column of .*; did you mean 'site'?"):
+    with pytest.raises(InputError, match=r"--shard-by stie is not a column of .*; did you mean 'site'?"):
         train("masks", tmp_path / "other", file, shard_by="stie")
     parts[RETAIN][0].pop("site")
     gap = write_split(tmp_path / "gap.json", only(split, parts))
@@ -280,3 +283,25 @@ def test_the_new_run_is_a_run_like_any_other(sharded, private, refit, request_fo
     assert all(torch.equal(value, weights(new)[name]) for name, value in torch.load(merged, weights_only=True).items())
     scores = pd.read_csv(new / "scores.csv")
     assert set(scores["model"]) == {"teacher", "student"}
+
+
+def test_the_config_of_a_shard_is_data_even_if_all_digests_fit(
+    sharded, private, refit, request_for, patients_of, tmp_path
+):
+    run = shutil.copytree(sharded("masks"), tmp_path / "run")
+    name, people = next(iter(patients_of(run).items()))
+    training = run / "shards" / name
+    config = json.loads((training / "config.json").read_text())
+    (training / "config.json").write_text(json.dumps(config | {"batch_size": "$open('tripwire', 'w')"}))
+    record = json.loads((training / "run.json").read_text())
+    record["sha256"]["config"] = file_sha256(training / "config.json")
+    sign(training, record)
+    sign(run, json.loads((run / "run.json").read_text()))
+    request = request_for(private("masks"), people[0])
+    with pytest.raises(InputError, match='batch_size = "\\$open.*the config of a run is taken as data'):
+        refit("masks", request, teacher=run)
+    other = shutil.copytree(sharded("masks"), tmp_path / "other")
+    overlay = tmp_path / "overlay.json"
+    overlay.write_text(json.dumps({"optimizer#weight_decay": 0.5}))
+    with pytest.raises(InputError, match=r"config id 'optimizer' was .* and is now"):
+        refit("masks", request, teacher=other, overlays=[str(overlay)])
