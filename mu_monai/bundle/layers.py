@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,6 +67,10 @@ class LayeredConfig:
         """
         self._laid[layer] |= self._under_overlays(values) if layer == "recipe" else values
 
+    def laid(self, layer: str) -> dict[str, Any]:
+        """The values of a layer that is not a file, by id."""
+        return dict(self._laid[layer])
+
     @property
     def overrides(self) -> dict[str, Any]:
         """The values that override the files, from all layers."""
@@ -78,7 +83,8 @@ class LayeredConfig:
             layers: which of the layers that are not files; all of them by default.
         """
         parser = read_config(self.files)
-        parser.update({key: value for layer in layers or _LAID for key, value in self._laid[layer].items()})
+        laid = {key: value for layer in layers or _LAID for key, value in self._laid[layer].items()}
+        parser.update(copy.deepcopy(laid))  # a value within a component is set in place, and layers stay as they are
         return parser
 
     def _under_overlays(self, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,6 +74,13 @@ MilestoneFolder = Annotated[
         help="Weights of earlier epochs, such as MONAI's model_epoch=16.pt; by default those that the run kept.",
     ),
 ]
+ForgetImagesGone = Annotated[
+    bool,
+    typer.Option(
+        "--forget-images-gone",
+        help="The forget cases' images are deleted already: read none of them. For methods that need none.",
+    ),
+]
 TrustConfig = Annotated[
     bool,
     typer.Option(
@@ -87,6 +95,16 @@ def trust(bundle: str | Path | None, config: bool) -> Trust:
     from mu_monai.bundle.trust import Trust
 
     return Trust(bundle=bundle, config=config)
+
+
+def only_without(given: Mapping[str, object], what: str) -> list[str]:
+    """Why options cannot be given together with something.
+
+    Example:
+        >>> only_without({"--method": "npo", "--preset": None}, "--exact")
+        ['--method and --exact contradict each other; leave one of them out']
+    """
+    return [f"{name} and {what} contradict each other; leave one of them out" for name, value in given.items() if value]
 
 
 def listed(text: str) -> list[str]:

@@ -29,7 +29,9 @@ from mu_monai.cli.predict import predict
 from mu_monai.cli.release import release
 from mu_monai.cli.report import report
 from mu_monai.cli.revert import revert
+from mu_monai.cli.rollback import rollback
 from mu_monai.cli.screen import LogFormatter, show
+from mu_monai.cli.shards import shards
 from mu_monai.cli.split import split
 from mu_monai.cli.train import train
 from mu_monai.cli.unlearn import unlearn
@@ -73,7 +75,9 @@ for _command in (  # in the order of the help page
         split,
         train,
         milestones,
+        shards,
         unlearn,
+        rollback,
         evaluate,
         predict,
         report,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,7 +20,9 @@ from mu_monai.cli.options import (
     Settings,
     SplitFile,
     listed,
+    only_without,
 )
+from mu_monai.errors import raise_if_any
 
 
 def train(
@@ -30,6 +33,24 @@ def train(
         str, typer.Option(help="What to train on: retain,forget (the teacher) or retain (the retrained model).")
     ] = "retain,forget",
     forget_class: ForgetClasses = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            help="Frozen weights or a run, on which adapters are trained in shards; it must not know who may withdraw."
+        ),
+    ] = None,
+    shards: Annotated[
+        int | None, typer.Option(help="With --base: how many shards of patients to train adapters for.")
+    ] = None,
+    shard_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="With --base: the column of the split that decides the shard, such as site."
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-validate: train so many models, each without a fold of the patients.")
+    ] = None,
     settings: Settings = None,
     overlay: Overlays = None,
     resume: Resume = False,
@@ -40,9 +61,46 @@ def train(
     """Train a bundle's network: the teacher, or with --subsets retain or --forget-class the retrained model.
 
     Example: mu-monai train isic --split split.json --out runs/teacher
+
+    Example: mu-monai train isic --split split.json --folds 5 --out runs/folds
+
+    Example: mu-monai train isic --split split.json --base public.pt --shards 8 --out runs/sharded
     """
     from mu_monai import workflow
 
+    if base is not None or shards is not None or shard_by is not None:
+        raise_if_any(only_without({"--forget-class": forget_class, "--folds": folds}, "training in shards"))
+        run = workflow.train_shards(
+            bundle,
+            split=split,
+            base=base,
+            out=out,
+            shards=shards,
+            shard_by=shard_by,
+            subsets=listed(subsets),
+            settings=settings or [],
+            overlays=overlay or [],
+            resume=resume,
+            device=device,
+            quiet=quiet,
+        )
+        finished(run)
+        return
+    if folds is not None:
+        raise_if_any(only_without({"--forget-class": forget_class}, "--folds"))
+        for run in workflow.train_folds(
+            bundle,
+            split=split,
+            folds=folds,
+            out=out,
+            settings=settings or [],
+            overlays=overlay or [],
+            resume=resume,
+            device=device,
+            quiet=quiet,
+        ):
+            finished(run)
+        return
     run = workflow.train(
         bundle,
         split=split,

@@ -12,6 +12,7 @@ from mu_monai.cli.options import (
     Bundle,
     Device,
     ForgetClasses,
+    ForgetImagesGone,
     MilestoneFolder,
     OutRun,
     Overlays,
@@ -21,8 +22,10 @@ from mu_monai.cli.options import (
     Settings,
     SplitFile,
     TrustConfig,
+    only_without,
     trust,
 )
+from mu_monai.errors import raise_if_any
 
 
 def unlearn(
@@ -50,11 +53,11 @@ def unlearn(
         float | None,
         typer.Option(help="The most that it may cost, as a share of the teacher's training, such as 0.05."),
     ] = None,
-    forget_images_gone: Annotated[
+    forget_images_gone: ForgetImagesGone = False,
+    exact: Annotated[
         bool,
         typer.Option(
-            "--forget-images-gone",
-            help="The forget cases' images are deleted already: read none of them. For methods that need none.",
+            "--exact", help="The teacher was trained in shards: train those that hold the forgotten again without them."
         ),
     ] = False,
     plan: Annotated[
@@ -77,9 +80,31 @@ def unlearn(
     Example: mu-monai unlearn isic --split split.json --teacher runs/teacher --method rewind --budget 0.05 --out runs/r
 
     Example: mu-monai unlearn volume3d --split split.json --teacher runs/teacher --forget-class lesion --out runs/e2r
+
+    Example: mu-monai unlearn isic --split request.json --teacher runs/sharded --exact --out runs/without
     """
     from mu_monai import workflow
 
+    if exact:
+        chosen: dict[str, object] = {"--method": method, "--preset": preset, "--lora-targets": lora_targets}
+        others: dict[str, object] = {"--milestones": milestones, "--forget-class": forget_class, "--budget": budget}
+        raise_if_any(only_without({**chosen, **others, "--set": settings}, "--exact"))
+        run = workflow.unlearn_exactly(
+            bundle,
+            split=split,
+            teacher=teacher,
+            out=out,
+            forget_images_gone=forget_images_gone,
+            overlays=overlay or [],
+            plan=plan,
+            resume=resume,
+            device=device,
+            quiet=quiet,
+            trust=trust(bundle, trust_config),
+        )
+        if not plan:
+            finished(run)
+        return
     run = workflow.unlearn(
         bundle,
         split=split,

@@ -8,11 +8,14 @@ from mu_monai.engine.places import own_folder
 from mu_monai.engine.predict import ScoreSubsets, predict_scores
 from mu_monai.engine.replicas import Replicas
 from mu_monai.engine.run import RunFolder
+from mu_monai.engine.schedule import OneCycle
+from mu_monai.engine.shards import TakeShards
 from mu_monai.engine.stop_at_reference import ReferenceWatch, StopAtReference
 from mu_monai.engine.warnings import warn
 
 __all__ = [
     "Milestones",
+    "OneCycle",
     "PassCount",
     "Progress",
     "ReferenceWatch",
@@ -22,6 +25,7 @@ __all__ = [
     "ScoreSubsets",
     "StopAtReference",
     "StopOnNonFinite",
+    "TakeShards",
     "count_of",
     "own_folder",
     "predict_scores",

@@ -1,12 +1,15 @@
-"""What a run costs: sample passes through its network and optimizer steps, counted as they happen."""
+"""What a run costs: sample passes and optimizer steps, counted as they happen, and peak memory."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from ignite.engine import Engine, Events
 from torch import nn
@@ -94,3 +97,23 @@ def uncounted(engine: Engine) -> Iterator[None]:
 def _has_gradient(output: Any) -> bool:
     first = output[0] if isinstance(output, tuple | list) and output else output
     return isinstance(first, torch.Tensor) and first.requires_grad
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Reset the peak, because several runs may share a process; for the process this works only on Linux."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """The peak memory of the run's GPU, or of the process on a CPU, in MiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 2**20
+    import resource  # does not exist on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -126,6 +126,7 @@ class ScoreSubsets:
         spacing: the size of a voxel in mm, for distances and volumes of the classes of a mask.
         forget_classes: the names of classes of a mask to forget in all cases; empty if cases are forgotten.
         softmax: whether exactly one output is true; None to go by the labels.
+        expects_change: whether to warn of forget cases that are answered as before, as they may be by an exact method.
 
     Attributes:
         loaders: the batches of each subset.
@@ -147,6 +148,7 @@ class ScoreSubsets:
         spacing: Sequence[float] | None = None,
         forget_classes: Sequence[str] = (),
         softmax: bool | None = None,
+        expects_change: bool = True,
     ) -> None:
         if interval < 1:
             raise InputError(f"interval={interval} is not allowed; score after every 1, 2 ... epochs")
@@ -161,14 +163,15 @@ class ScoreSubsets:
         }
         self.loss_function, self.device, self.interval = loss_function, device, interval
         self.classes, self.inferer, self.spacing, self.softmax = classes, inferer, spacing, softmax
-        self.forget_classes = tuple(forget_classes)
+        self.forget_classes, self.expects_change = tuple(forget_classes), expects_change
 
     def attach(self, engine: Engine) -> None:
         """Hook to the end of every `interval`-th epoch and of the last, and to the end of the run."""
         engine.add_event_handler(Events.STARTED, self._try)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
         engine.add_event_handler(Events.COMPLETED, self._score_without_epochs)
-        engine.add_event_handler(Events.COMPLETED, self._warn_where_nothing_happened)
+        if self.expects_change:
+            engine.add_event_handler(Events.COMPLETED, self._warn_where_nothing_happened)
 
     def __call__(self, engine: Engine) -> None:
         """Record mean loss and Dice, or accuracy, over the cases of every subset but `test`."""

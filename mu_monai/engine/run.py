@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 import math
 import platform
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,16 +18,15 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 from ignite.engine import Events
-from monai.bundle import ConfigWorkflow
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 
 from mu_monai.adapters import Student, weights_sha256, write_tensors
 from mu_monai.engine.checkpoint import Resumable, has_checkpoint, restore_checkpoint, save_checkpoint
 from mu_monai.engine.checks import self_checks
-from mu_monai.engine.cost import PassCount, count_of, uncounted
+from mu_monai.engine.cost import PassCount, count_of, forget_peak_memory, peak_memory_mib, uncounted
 from mu_monai.engine.curve import Curve, epoch_terms, record_term
-from mu_monai.engine.memory import forget_peak_memory, peak_memory_mib
+from mu_monai.engine.running_config import running_config
 from mu_monai.engine.warnings import UNMEASURED, warn, warned
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256, read_json, write_json
@@ -47,7 +45,7 @@ from mu_monai.keys import (
 )
 from mu_monai.lock import writing
 from mu_monai.processes import differing, is_first, processes, total
-from mu_monai.runs import RunRecord, file_digests, is_complete, is_run, read_record, write_record
+from mu_monai.runs import RunRecord, file_digests, is_complete, is_finished, is_run, read_record, write_record
 from mu_monai.runs.error_log import log_error
 from mu_monai.runs.origin import origin_of
 from mu_monai.runs.record import (
@@ -70,7 +68,7 @@ from mu_monai.runs.stamp import command_line, package_versions, told_provenance
 
 # What may differ when a run is resumed: paths, the number of epochs, and what is only observed during the run. Split
 # and weights are compared by content.
-_FREE = {
+FREE = {
     *("resume", "run_dir", "bundle_root", "dataset_dir", "split", "teacher", "device"),
     *("max_epochs", "quiet", "score_interval", "initialize", "milestones"),
 }
@@ -108,6 +106,7 @@ class RunFolder:
         preset: name of the preset that the method's settings came from; `None` if there was no preset.
         forget_classes: the classes of a mask that are unlearned, or that training treats as background.
         forget_images_gone: whether the images of the forget cases no longer exist.
+        shards: whether the folder holds the shards that the run takes the average of, so that it exists.
         resume: continue from the folder's checkpoint.
     """
 
@@ -125,9 +124,11 @@ class RunFolder:
         preset: str | None = None,
         forget_classes: Sequence[str] = (),
         forget_images_gone: bool = False,
+        shards: bool = False,
         resume: bool = False,
     ) -> None:
         self.folder, self.method, self.resume = Path(folder), method, resume
+        self._shards = shards
         # absolute, since the run may be read from other working directories
         self.split, self.teacher = Path(split).absolute(), None if teacher is None else str(Path(teacher).absolute())
         self._told_passes = teacher_passes
@@ -169,6 +170,8 @@ class RunFolder:
 
     def _check_folder(self) -> None:
         existing = is_run(self.folder) or (self.folder.is_dir() and any(self.folder.iterdir()))
+        if self._shards:  # an interrupted average is taken again
+            existing = is_finished(self.folder)
         if self.resume:
             if not has_checkpoint(self.folder / CHECKPOINTS_DIR):
                 raise InputError(f"'{self.folder}' holds no checkpoint to resume from: {_why_not(self.folder)}")
@@ -215,6 +218,7 @@ class RunFolder:
         record = read_record(self.folder)
         before, now = record.to_json(), json.loads(json.dumps(self.run_record.to_json()))  # as it will be read back
         for content in (before, now):  # the module of a method's class may change, and earlier versions do not store it
+            content["processes"] = content["processes"] or 1
             content["method"] = content["method"] and {key: content["method"][key] for key in ("name", "settings")}
         problems = [
             f"the SHA-256 of {name} was {before['sha256'].get(name)} when '{self.folder}' was started, and is now "
@@ -224,11 +228,11 @@ class RunFolder:
         ]
         problems += [
             f"{name} was {before.get(name)} and is now {now.get(name)}; resume with the same, or start a new run"
-            for name in ("method", "seed", "subsets", "forget_classes", "forget_images", "parameters")
+            for name in ("method", "seed", "subsets", "forget_classes", "forget_images", "parameters", "processes")
             if before.get(name) != now.get(name)
         ]
         file = self.folder / CONFIG_JSON
-        problems += _changed(read_json(file, dict), config) if config is not None and file.is_file() else []
+        problems += changed_ids(read_json(file, dict), config) if config is not None and file.is_file() else []
         raise_if_any(problems)
         restore_checkpoint(engine, self.folder / CHECKPOINTS_DIR, self.method)
         if engine.state.epoch > engine.state.max_epochs:
@@ -349,9 +353,9 @@ class RunFolder:
         write_record(self.folder, self.run_record)
 
 
-def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Why the rest of a run would differ from its beginning: the config ids that changed."""
-    ids = sorted(key for key in before.keys() | now.keys() if key not in _FREE and before.get(key) != now.get(key))
+def changed_ids(before: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = FREE) -> list[str]:
+    """Why the rest of a run would differ from its beginning: the config ids that changed, other than the free ones."""
+    ids = sorted(key for key in before.keys() | now.keys() if key not in free and before.get(key) != now.get(key))
     return [
         f"config id '{key}' was {before.get(key)!r} and is now {now.get(key)!r}; resume with the same, or start a new "
         "run"
@@ -378,19 +382,6 @@ def role_of(subsets: Sequence[str], forget_classes: Sequence[str] = (), *, unlea
     if unlearning:
         return STUDENT
     return TEACHER if FORGET in subsets and not forget_classes else RETRAINED
-
-
-def running_config() -> dict[str, Any] | None:
-    """The config of the MONAI workflow that is running, including overrides; `None` outside a workflow.
-
-    A MONAI config cannot refer to itself as a whole, so the workflow is looked up among the callers.
-    """
-    for frame in inspect.stack(context=0):
-        workflow = frame.frame.f_locals.get("self")
-        if isinstance(workflow, ConfigWorkflow):
-            config = workflow.parser.get()
-            return {key: value for key, value in config.items() if key != "_meta_"}
-    return None
 
 
 def _parameters(network: torch.nn.Module) -> dict[str, Any]:

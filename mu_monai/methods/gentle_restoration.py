@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from monai.engines import SupervisedTrainer
 
+from mu_monai.engine.schedule import ONE_CYCLE, SCHEDULES
 from mu_monai.keys import IMAGE, LOSS, PRED
 from mu_monai.losses import DIRECTIONS, Distillation
 from mu_monai.methods.method import UnlearningMethod
-from mu_monai.methods.schedule import ONE_CYCLE, SCHEDULES
 from mu_monai.methods.settings import POSITIVE, Interval, OneOf, setting
 from mu_monai.methods.teacher_answers import TeacherAnswers
 

@@ -19,13 +19,13 @@ from torch.utils.data import DataLoader
 from mu_monai.adapters import Student, layer_drifts, total_drift
 from mu_monai.engine import StopAtReference, record_term
 from mu_monai.engine.cost import TRAINED, count_of
+from mu_monai.engine.schedule import CONSTANT, SCHEDULES, share_of_peak
 from mu_monai.engine.stop_at_reference import REFERENCE, REWIND, loss_auc, some_of
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CLASSIFICATION, IMAGE, SEGMENTATION, TASKS
 from mu_monai.measure import Margins, WholeCases, margins, patient_losses
 from mu_monai.methods.batches import Batch, begin_pass, prepared, samples_of
 from mu_monai.methods.budget import MOST, Budget
-from mu_monai.methods.schedule import CONSTANT, SCHEDULES, share_of_peak
 from mu_monai.methods.settings import FLAG, Allowed, Interval, OneOf, OrNull, declared, setting
 from mu_monai.processes import processes, several
 

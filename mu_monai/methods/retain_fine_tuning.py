@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from monai.engines import SupervisedTrainer
 
+from mu_monai.engine.schedule import ONE_CYCLE, SCHEDULES
 from mu_monai.keys import IMAGE, LOSS
 from mu_monai.methods.method import UnlearningMethod
-from mu_monai.methods.schedule import ONE_CYCLE, SCHEDULES
 from mu_monai.methods.settings import OneOf, setting
 
 

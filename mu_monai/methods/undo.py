@@ -12,11 +12,11 @@ from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters.rewriting import full_copies, shrink_and_add_xavier
 from mu_monai.engine import count_of, seeded
+from mu_monai.engine.schedule import ONE_CYCLE, SCHEDULES
 from mu_monai.keys import IMAGE, LOSS, PRED
 from mu_monai.losses import Distillation, Uniform
 from mu_monai.methods.gentle_restoration import GentleRestoration
 from mu_monai.methods.method import UnlearningMethod
-from mu_monai.methods.schedule import ONE_CYCLE, SCHEDULES
 from mu_monai.methods.settings import POSITIVE, SHARE, Interval, OneOf, setting
 from mu_monai.methods.teacher_answers import TeacherAnswers
 

@@ -12,6 +12,7 @@ from mu_monai.files import file_sha256
 from mu_monai.keys import (
     ADAPTER_DIR,
     AUDIT_JSON,
+    BASE_PT,
     CONFIG_JSON,
     CURVE_CSV,
     DECISION_CSV,
@@ -20,6 +21,8 @@ from mu_monai.keys import (
     MODEL_PT,
     RUN_JSON,
     SCORES_CSV,
+    SHARDS_DIR,
+    SHARDS_JSON,
 )
 from mu_monai.runs.record import FINISHED, RunRecord, is_run, read_record
 from mu_monai.runs.stamped import FORMAT, read_stamped, write_stamped
@@ -55,7 +58,8 @@ def file_digests(folder: str | os.PathLike[str]) -> dict[str, str]:
     """SHA-256 of every result file of a run, by its name in the folder."""
     folder = Path(folder)
     names = [CONFIG_JSON, MODEL_PT, CURVE_CSV, SCORES_CSV, EXAMPLES_NPZ, AUDIT_JSON, DECISION_CSV]
-    names += [*_below(folder, ADAPTER_DIR), *_below(folder, MILESTONES_DIR)]
+    names += [SHARDS_JSON, BASE_PT]
+    names += [name for part in (ADAPTER_DIR, MILESTONES_DIR, SHARDS_DIR) for name in _below(folder, part)]
     return {name: file_sha256(folder / name) for name in names if (folder / name).is_file()}
 
 

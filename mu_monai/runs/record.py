@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import types
-import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import Shape, link_problems, shape_problems
+from mu_monai.files import link_problems, shape_problems
 from mu_monai.keys import ROLES, RUN_JSON, TRAINING_SUBSETS
+from mu_monai.runs.shards import has_shards, read_shards
 from mu_monai.runs.stamped import FORMAT, read_stamped, write_stamped
+from mu_monai.runs.typed import made, plain, shape_of
 
 TRAIN, UNLEARN, AUDIT = "train", "unlearn", "audit"
 VERBS = (TRAIN, UNLEARN, AUDIT)
@@ -30,7 +30,6 @@ _MEASUREMENTS: dict[str, Any] = {
 }
 _OPTIONAL = ("verb", "forget_images")  # files without them are valid
 _PROVENANCE = {"counts": dict}
-_Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,11 +191,11 @@ class RunRecord:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """The record in a JSON mapping; missing entries get their defaults, and unknown ones are left out."""
-        return _made(cls, content)
+        return made(cls, content)
 
     def to_json(self) -> dict[str, Any]:
         """The content of `run.json`, in the order of the fields, without empty text."""
-        return _plain(self)
+        return plain(self)
 
     @property
     def provenance(self) -> Mapping[str, Any]:
@@ -233,13 +232,18 @@ def read_record(folder: str | os.PathLike[str]) -> RunRecord:
 
 
 def training_passes(folder: str | os.PathLike[str] | None) -> int | None:
-    """The sample passes of a training; None if there is no such run, or it is one of an earlier version."""
-    return read_record(folder).cost.passes if folder is not None and is_run(folder) else None
+    """The sample passes of a training; None if there is no such run, or it is one of an earlier version.
+
+    Of a model that is an average of shards, those of all shards count, also of those that an earlier run trained.
+    """
+    if folder is None or not is_run(folder):
+        return None
+    return read_shards(folder).passes if has_shards(folder) else read_record(folder).cost.passes
 
 
 def _problems(content: Mapping[str, Any]) -> Iterator[str]:
     """Values with another shape than a run writes, and missing entries that every run must have."""
-    shape: dict[str, Any] = {name: kind for name, kind in _shape(RunRecord).items() if name != "format"}
+    shape: dict[str, Any] = {name: kind for name, kind in shape_of(RunRecord).items() if name != "format"}
     shape |= {"measurements": _MEASUREMENTS, "split": {"file": str, "provenance": _PROVENANCE}}
     method = shape.pop("method")
     problems = list(_misshapen(content, shape))
@@ -270,47 +274,3 @@ def _misshapen(content: Mapping[str, Any], shape: Mapping[str, Any], place: str 
             yield from _misshapen(value, kind, f"{place}{key}, ")
         else:
             yield from shape_problems(value, dict if isinstance(kind, Mapping) else kind, f"{place}{key}")
-
-
-# -- between JSON and dataclasses --------------------------------------------------------------------------------------
-
-
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-def _shape(kind: type) -> dict[str, Any]:
-    """The shape of the JSON of a dataclass, for `files.shape_problems`."""
-    return {name: _shape_of(hint) for name, hint in _hints(kind).items()}
-
-
-def _shape_of(hint: Any) -> Shape:
-    origin = typing.get_origin(hint)
-    if origin is tuple:
-        return [_shape_of(typing.get_args(hint)[0])]
-    if is_dataclass(hint):
-        return _shape(typing.cast(type, hint))
-    parts = typing.get_args(hint)
-    if origin is types.UnionType and is_dataclass(parts[0]):
-        return _shape(typing.cast(type, parts[0]))
-    return dict if origin is not None and origin is not types.UnionType else typing.cast(Shape, hint)
-
-
-def _made(kind: type[_Part], content: Mapping[str, Any]) -> _Part:
-    known = {name: hint for name, hint in _hints(kind).items() if content.get(name) is not None}
-    return kind(**{name: _value(hint, content[name]) for name, hint in known.items()})
-
-
-def _value(hint: Any, content: Any) -> Any:
-    if typing.get_origin(hint) is tuple:
-        return tuple(_value(typing.get_args(hint)[0], item) for item in content)
-    part = next((kind for kind in (hint, *typing.get_args(hint)) if is_dataclass(kind)), None)
-    return content if part is None else _made(typing.cast(type, part), content)
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return {item.name: _plain(found) for item in fields(value) if (found := getattr(value, item.name)) != ""}
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

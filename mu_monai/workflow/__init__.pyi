@@ -20,6 +20,10 @@ from .listing_networks import networks
 from .options import AuditOptions, CompareOptions, ForgetChoice
 from .predicting import predict
 from .reporting import report
+from .sharding.folds import rollback, train_folds
+from .sharding.inspecting import shards
+from .sharding.refitting import unlearn_exactly
+from .sharding.training import train_shards
 from .splitting import split
 from .summarizing import cost_in_words, summary
 from .training import train
@@ -52,10 +56,15 @@ __all__ = [
     "released_bundle",
     "report",
     "revert",
+    "rollback",
+    "shards",
     "signed",
     "split",
     "summary",
     "train",
+    "train_folds",
+    "train_shards",
     "unlearn",
+    "unlearn_exactly",
     "verify",
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mu_monai.bundle import open_bundle
 from mu_monai.bundle.config import parse_settings, sharing_data, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
+from mu_monai.data import Split
 from mu_monai.errors import collect, raise_if_any
 from mu_monai.keys import RETAIN, TRAINING_SUBSETS
 from mu_monai.lock import writes
@@ -64,28 +66,67 @@ def train(
     """
     if resume and scored_instead(out, bundle, device):
         return Path(out)
+    config, _, problems = prepared(
+        bundle,
+        split=split,
+        options={"run_dir": str(out), "subsets": list(subsets), "resume": resume, "quiet": quiet},
+        forget_classes=forget_classes,
+        settings=parse_settings(settings),
+        overlays=overlays,
+        device=device,
+        processes=processes,
+    )
+    raise_if_any(problems)
+    with sharing_data():
+        raise_if_any(label_problems(tried(config), config))
+        run_together(processes, config, config.overrides, out)
+    return Path(out)
+
+
+def prepared(
+    bundle: str | Path,
+    *,
+    split: str | Path | None,
+    options: Mapping[str, Any],
+    forget_classes: Sequence[str] = (),
+    settings: Mapping[str, Any],
+    overlays: Sequence[str],
+    device: str | None,
+    processes: int = 1,
+) -> tuple[LayeredConfig, Split | None, list[str]]:
+    """The config of a training with everything laid over it, its split, and what is wrong with them.
+
+    Args:
+        bundle: folder, or name of a shipped bundle.
+        split: a `split.json`; None for the bundle's built-in phantoms.
+        options: those of the command, by config id: at least `run_dir` and `subsets`.
+        forget_classes: classes of a mask to train without.
+        settings: overrides by config id.
+        overlays: config files laid over the bundle's.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        processes: how many processes run it together.
+
+    Returns:
+        the config; the split, or None if there is none or it cannot be used; and the problems.
+    """
     source = open_bundle(bundle)
     config = LayeredConfig(source, "train", overlays=[*overlays_for(processes, source, "train"), *overlays])
-    config.lay("options", {"run_dir": str(out), "subsets": list(subsets), "resume": resume, "quiet": quiet})
+    config.lay("options", options)
     config.lay("options", class_options(forget_classes) | common_options(config.bundle, split, device))
-    config.lay("settings", parse_settings(settings))
+    config.lay("settings", settings)
     opened, broken = usable_split(split, [RETAIN])
     config.lay("options", reading_options(opened, config))
     lay_several(processes, config, "train")
-    parser, overrides = config.read("recipe"), config.overrides
+    parser, overrides, subsets = config.read("recipe"), config.overrides, options["subsets"]
     wrong = [name for name in subsets if name not in TRAINING_SUBSETS]
     problems = [] if subsets else [f"--subsets is empty; use {' or '.join(TRAINING_SUBSETS)}, or both"]
     problems += [f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}" for name in wrong]
     problems += collect(
         lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
         lambda: broken or mask_class_problems(parser, overrides, opened) + reading_problems(opened, config),
-        lambda: place_problems({"--out": out, "--split": split, "BUNDLE": config.bundle.place}),
+        lambda: place_problems({"--out": options["run_dir"], "--split": split, "BUNDLE": config.bundle.place}),
         lambda: device_problems(device),
         lambda: several_problems(processes, device),
         lambda: number_problems(overrides),
     )
-    raise_if_any(problems)
-    with sharing_data():
-        raise_if_any(label_problems(tried(config), config))
-        run_together(processes, config, overrides, out)
-    return Path(out)
+    return config, opened, problems

@@ -124,7 +124,7 @@ def unlearn(
     overlays = [*overlays_for(processes, source, "unlearn"), *overlays]
     config = LayeredConfig(source, "unlearn", presets=tuned or source.preset(preset), overlays=overlays)
     config.lay("options", {"run_dir": str(out), "resume": resume, "quiet": quiet})
-    _start_from(config, teacher, lora_targets, trust)
+    start_from(config, teacher, lora_targets, trust)
     config.lay(
         "options",
         class_options(forget_classes)
@@ -175,7 +175,7 @@ def unlearn(
     return Path(out)
 
 
-def _start_from(config: LayeredConfig, teacher: str | Path | None, lora_targets: str | None, trust: Trust) -> None:
+def start_from(config: LayeredConfig, teacher: str | Path | None, lora_targets: str | None, trust: Trust) -> None:
     """Lay a teacher's weights and what its run says of network and transforms, and the layers to adapt."""
     if teacher is not None:
         config.lay("run", inherited(teacher, config.bundle, overlays=config.overlays, trust=trust))

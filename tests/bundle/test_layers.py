@@ -78,3 +78,12 @@ def test_reading_changes_nothing_of_the_layers():
     config.lay("settings", {"max_epochs": 3})
     config.read()["max_epochs"] = 7
     assert (config.overrides, config.read().get("max_epochs"), config.files) == ({"max_epochs": 3}, 3, [OWN])
+
+
+def test_what_is_set_within_a_component_of_a_recipe_is_not_taken_for_a_part_of_it():
+    """Otherwise an id that the component does not have would be known."""
+    config = LayeredConfig(ISIC, "unlearn")
+    config.lay("recipe", {"method": {"_target_": "mu_monai.methods.NPO"}})
+    config.lay("settings", {"method::strength": 3})
+    config.read()
+    assert "strength" not in config.read("recipe").get("method")

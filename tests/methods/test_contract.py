@@ -256,8 +256,9 @@ def test_every_file_of_the_package_is_a_listed_method():
         "gentle_restoration",
         "registry",
         "restoration",
-        "schedule",
+        "rollback",
         "settings",
+        "shard_refit",
         "teacher_answers",
     }
     assert files == {name.replace("-", "_") for name in METHODS}

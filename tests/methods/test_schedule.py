@@ -1,28 +1,12 @@
-"""The course of the learning rate over a run."""
+"""The course of the learning rate over a run of a method."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from ignite.engine import Events
 
+from mu_monai.engine.schedule import share_of_peak
 from mu_monai.methods import RetainFineTuning
-from mu_monai.methods.schedule import SCHEDULES, share_of_peak
-
-
-@given(st.sampled_from(SCHEDULES), st.floats(0, 1))
-def test_it_is_a_share_of_the_highest_rate(schedule, progress):
-    assert 0 <= share_of_peak(schedule, progress) <= 1
-
-
-@pytest.mark.parametrize(("progress", "share"), [(0, 0.04), (0.1, 0.52), (0.2, 1), (0.6, 0.5), (1, 0), (1.5, 0)])
-def test_one_cycle_rises_for_a_fifth_and_falls_to_zero(progress, share):
-    assert share_of_peak("one-cycle", progress) == pytest.approx(share, abs=1e-12)
-
-
-def test_a_constant_rate_stays():
-    assert {share_of_peak("constant", step / 10) for step in range(11)} == {1.0}
 
 
 def _rates(job):

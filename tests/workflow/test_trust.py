@@ -189,6 +189,7 @@ def commands(run, split, teacher, image, out):
     yield ["audit", "isic", "--weights", run, *sound, out / "adopted", "--quiet"]
     yield ["audit", "isic", "--weights", teacher, "--teacher", run, *sound, out / "adopted-2", "--quiet"]
     yield ["unlearn", "isic", "--teacher", run, *sound, out / "unlearned", "--set", "max_epochs=1", "--quiet"]
+    yield ["train", "isic", "--base", run, "--shards", "2", *sound, out / "sharded", "--quiet"]
     yield ["compose", run, teacher, "--out", out / "composed", "--quiet"]
     yield ["compare", "isic", "--teacher", run, *sound, out / "compared", "--methods", "gradient-ascent", "--quiet"]
     yield ["report", run, "--out", out / "report"]

@@ -88,7 +88,7 @@ class Drawing:
 
 def find_drawings(files: Sequence[Path]) -> list[Drawing]:
     """The objects with structures among DICOM files; others, and what cannot be read, which is told, are not."""
-    found = []
+    found: list[Drawing] = []
     for file in files:
         try:
             found += _drawings_in(file)

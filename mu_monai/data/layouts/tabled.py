@@ -148,7 +148,7 @@ def _of_columns(table: pd.DataFrame) -> pd.Series:
     """The class of each row, from the one of its columns that holds 1."""
     chosen = [
         name
-        for name in table
+        for name in map(str, table)
         if pd.api.types.is_numeric_dtype(table[name]) and set(table[name]) <= {0, 1} and not name.endswith(_NO_CLASS)
     ]
     marks = table[chosen] == 1

@@ -169,7 +169,7 @@ def _is_cut(header: Header) -> bool:
     """Whether an element has fewer bytes than its length says, which pydicom takes as it is."""
     elements = (header.get_item(tag) for tag in header.keys())  # noqa: SIM118 - a data set is not a mapping
     return any(
-        isinstance(element, RawDataElement) and len(element.value or b"") < element.length < _UNDEFINED
+        isinstance(element, RawDataElement) and len(element.value or b"") < element.length < _UNDEFINED  # type: ignore[unreachable]
         for element in elements
     )
 

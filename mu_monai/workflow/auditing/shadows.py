@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +12,12 @@ import pandas as pd
 
 from mu_monai.audit import SHADOW
 from mu_monai.bundle.config import read_config
-from mu_monai.bundle.trust import STRANGER, Trust, inherited, literal_problems, received_config
+from mu_monai.bundle.trust import STRANGER, Trust, literal_problems, received_config
 from mu_monai.data import Split, read_split, split_content, unite_groups, write_split
-from mu_monai.engine.checkpoint import has_checkpoint
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import link_problems, read_json, write_json
 from mu_monai.keys import (
     CASE_ID,
-    CHECKPOINTS_DIR,
     FORGET,
     MODEL,
     PATIENT_ID,
@@ -36,23 +31,17 @@ from mu_monai.keys import (
 )
 from mu_monai.methods import UnlearningMethod
 from mu_monai.methods.registry import imported, method_at, registered
-from mu_monai.runs import RunRecord, is_complete, is_finished, is_run, open_run
+from mu_monai.runs import RunRecord, is_run, open_run
 from mu_monai.runs.origin import target_of
-from mu_monai.workflow.evaluating import evaluate
 from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.recipe import own_settings, recipe_of
+from mu_monai.workflow.trained_alike import changed_settings, complete, digest, training_digest
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
 from mu_monai.workflow.workers.job import Job
 from mu_monai.workflow.workers.workers import Engine, run_jobs
 
 POOL_JSON, OVERLAY_JSON, SPLIT_JSON = "pool.json", "overlay.json", "split.json"
-# Ids of a run's config that each shadow model sets for itself, or that only say how a run is logged and written.
-_OWN = {
-    *("bundle_name", "bundle_root", "dataset_dir", "run_dir", "split", "device", "teacher", "seed", "subsets"),
-    *("imports", "cases", "scorer", "run_folder", "handlers", "initialize", "run", "preset", "method"),
-    *("resume", "quiet", "score_interval", "cache_dir"),
-}
 logger = logging.getLogger(__name__)
 
 
@@ -231,15 +220,6 @@ def _problems(record: RunRecord, split: Split) -> Iterator[str]:
         )
 
 
-def changed_settings(run: str | Path, record: RunRecord, config: str, trust: Trust) -> dict[str, Any]:
-    """The values in a run's config that differ from its bundle's, as an overlay."""
-    bundle = trust.bundle_of(record)
-    bundled, ran = read_config(bundle.files(config)).get(), received_config(run)
-    changed = [key for key, value in ran.items() if key not in _OWN and value != bundled.get(key)]
-    found = inherited(run, bundle, changed, trust=trust)
-    return {key: found[key] for key in changed}
-
-
 def _unlearning(run: Path, record: RunRecord, trust: Trust) -> dict[str, Any]:
     """How a run was unlearned, as an overlay: its method with all settings, and all values that its bundle lacks."""
     assert record.method is not None  # an unlearning run has one
@@ -309,12 +289,6 @@ def _claim(pool: Path, training: RunRecord, overlay: Mapping[str, Any], split: S
     )
 
 
-def training_digest(training: RunRecord, overlay: Mapping[str, Any], trust: Trust) -> str:
-    """The digest of the config that a run was trained with, without the ids that each model sets for itself."""
-    bundled = read_config(trust.bundle_of(training).files("train")).get()
-    return digest({key: value for key, value in (bundled | overlay).items() if key not in (*_OWN, "_meta_")})
-
-
 def _people(split: Split) -> list[list[str]]:
     """Which image of which patient is in which subset, regardless of file paths."""
     digests = {name: split.digests(name) for name in SUBSETS}
@@ -323,23 +297,6 @@ def _people(split: Split) -> list[list[str]]:
         for name in SUBSETS
         for case in split.rows[name]
     )
-
-
-def digest(content: Any) -> str:
-    """SHA-256 of a value as JSON."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def complete(folder: Path, make: Callable[[Path, bool], object], trust: Trust = STRANGER) -> None:
-    """Start a run, resume it if it was interrupted, or leave it if it is finished."""
-    if is_finished(folder):
-        if not is_complete(folder):
-            evaluate(folder, trust=trust)
-        return
-    resume = has_checkpoint(folder / CHECKPOINTS_DIR)
-    if not resume:
-        shutil.rmtree(folder, ignore_errors=True)  # its first epoch never finished
-    make(folder, resume)
 
 
 def _shadow_split(split: Split, number: int, seed: int) -> dict[str, Any]:

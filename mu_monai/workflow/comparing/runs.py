@@ -23,10 +23,11 @@ from mu_monai.methods.registry import registered
 from mu_monai.metrics import choice
 from mu_monai.runs import is_complete, open_run, read_stamped
 from mu_monai.workflow.auditing.judging import audit
-from mu_monai.workflow.auditing.shadows import OVERLAY_JSON, changed_settings, complete, digest, training_digest
+from mu_monai.workflow.auditing.shadows import OVERLAY_JSON
 from mu_monai.workflow.comparing.plan import Entry, Plan
 from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.quiet import quiet
+from mu_monai.workflow.trained_alike import changed_settings, complete, digest, training_digest
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
 from mu_monai.workflow.workers.job import told

@@ -16,7 +16,8 @@ from mu_monai.files import read_json
 from mu_monai.runs import RunRecord, read_record, write_record
 from mu_monai.workflow import AuditOptions
 from mu_monai.workflow.auditing import shadows
-from mu_monai.workflow.auditing.shadows import _unlearning, complete, shadow_scores
+from mu_monai.workflow.auditing.shadows import _unlearning, shadow_scores
+from mu_monai.workflow.trained_alike import complete
 
 TINY = ["network_def#channels=[4, 8]", "network_def#strides=[2]", "image_size=[16, 16]", "max_epochs=1"]
 

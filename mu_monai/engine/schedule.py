@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+
 CONSTANT, ONE_CYCLE = "constant", "one-cycle"
 SCHEDULES = (CONSTANT, ONE_CYCLE)
 _RISE, _START = 0.2, 1 / 25  # the share of the run that rises, and the share of the peak that it begins with
@@ -39,3 +42,28 @@ def share_of_peak(schedule: str, progress: float) -> float:
 
 def _between(first: float, last: float, progress: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
+
+
+class OneCycle:
+    """Lets the learning rate of a training rise to its full value and fall to 0, a function of its steps alone.
+
+    Attach it before the run folder, since a checkpoint holds the rates of its own epoch.
+    """
+
+    def __init__(self) -> None:
+        self._peaks: list[float] = []  # the learning rates of the config
+
+    def attach(self, engine: SupervisedTrainer) -> None:
+        """Hook to the start of the run and of every step."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def _start(self, engine: SupervisedTrainer) -> None:
+        self._peaks = [group["lr"] for group in engine.optimizer.param_groups]
+
+    def __call__(self, engine: SupervisedTrainer) -> None:
+        """Set the learning rate of a step."""
+        progress = (engine.state.iteration - 1) / (engine.state.max_epochs * engine.state.epoch_length)
+        share = share_of_peak(ONE_CYCLE, progress)
+        for group, peak in zip(engine.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = share * peak

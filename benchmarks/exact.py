@@ -1,0 +1,224 @@
+"""Make the runs behind docs/results/exact.md: what adapters per shard cost in quality, and what they protect from.
+
+python benchmarks/exact.py DATA OUT [--experiments lesions classes] [--seeds 0]
+
+DATA holds isic_lesion/ and isic9/. Of the patients to train on, some are "public": the base is trained on them alone.
+The others are "private", and are trained on jointly or in shards. Everything is in OUT/EXPERIMENT-SEED; a step whose
+result is there is skipped, so the same command goes on where it stopped. It ends with the table of each experiment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mu_monai import workflow
+from mu_monai.adapters import load_student, load_weights
+from mu_monai.bundle import open_bundle
+from mu_monai.bundle.config import built_network, read_config
+from mu_monai.data import open_split, write_split
+from mu_monai.data.shards import only
+from mu_monai.engine.milestones import scores_auc
+from mu_monai.files import atomic_path, read_json, write_json
+from mu_monai.keys import BASE_PT, CONFIG_JSON, MODEL_PT, PATIENT_ID, RETAIN, SUBSET, TEST, VALIDATION
+from mu_monai.runs import is_complete, open_run
+from mu_monai.runs.scores import leading_metric
+from mu_monai.runs.shards import adapter_folders, has_shards, read_shards, shard_folder
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Images, and how they are trained on.
+
+    Args:
+        bundle: a shipped bundle.
+        data: the folder of the images.
+        layout: their layout.
+        public: the share of the patients to train on that the base is trained on.
+        settings: of every training.
+        epochs: of the trainings on private patients.
+    """
+
+    bundle: str
+    data: str
+    layout: str
+    public: float
+    settings: tuple[str, ...] = ()
+    epochs: int = 15
+    duplicates: str = "error"
+
+
+EXPERIMENTS = {
+    "lesions": Experiment(
+        bundle="isic",
+        data="isic_lesion",
+        layout="isic",
+        public=150 / 326,
+        settings=("image_size=[128, 128]", "score_interval=40"),
+    ),
+    "classes": Experiment(
+        bundle="isic_classification",
+        data="isic9",
+        layout="class-folders",
+        public=0.5,
+        settings=("score_interval=40",),
+        duplicates="drop",
+    ),
+}
+SHARDS = (1, 4, 8, 16)
+
+
+class Study:
+    """One experiment with one seed, in a folder."""
+
+    def __init__(self, name: str, data: Path, out: Path, seed: int) -> None:
+        self.experiment, self.seed = EXPERIMENTS[name], seed
+        self.folder = out / f"{name}-{seed}"
+        self._data = data / self.experiment.data
+
+    def run(self) -> pd.DataFrame:
+        """Make what is missing; returns the table."""
+        public, private = self._splits()
+        base = self._trained("base", public)
+        joint = self._trained("joint", private, overlay=self._from_base(base), epochs=self.experiment.epochs)
+        runs = {number: self._sharded(base, private, number) for number in SHARDS}
+        alone = _scored(runs[1], self.experiment.bundle, base / MODEL_PT, "base.csv")
+        rows = [_row("base alone", alone), _row("all weights", open_run(joint).scores)]
+        rows[-1]["seconds"] = open_run(joint).record.seconds
+        for number, run in runs.items():
+            name = f"{number} shards" if number > 1 else "one LoRA"
+            rows.append(_row(name, open_run(run).scores) | {"seconds": _seconds(run)})
+            if number > 1:
+                outputs = _scored(run, self.experiment.bundle, None, "outputs.csv")
+                rows.append(_row(f"{name}, outputs averaged", outputs))
+        return pd.DataFrame(rows)
+
+    def _splits(self) -> tuple[Path, Path]:
+        whole, parts = self.folder / "split.json", [self.folder / f"{name}.json" for name in ("public", "private")]
+        if not all(part.is_file() for part in parts):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            workflow.split(
+                self._data,
+                layout=self.experiment.layout,
+                on_duplicates=self.experiment.duplicates,
+                seed=self.seed,
+                out=whole,
+                force=True,
+            )
+            split = open_split(whole)
+            people = np.random.default_rng(self.seed).permutation(sorted(split.patients(RETAIN)))
+            chosen = set(people[: round(self.experiment.public * len(people))])
+            unseen = {name: split.located[name] for name in (VALIDATION, TEST)}
+            for part, inside in zip(parts, (True, False), strict=True):
+                cases = [case for case in split.located[RETAIN] if (case[PATIENT_ID] in chosen) is inside]
+                write_split(part, only(split, {RETAIN: cases, **unseen}))
+        return parts[0], parts[1]
+
+    def _trained(self, name: str, split: Path, overlay: Mapping[str, Any] | None = None, epochs: int = 0) -> Path:
+        run = self.folder / name
+        if not is_complete(run):
+            file = self.folder / f"{name}-overlay.json"
+            write_json(file, overlay or {})
+            settings = [f"seed={self.seed}", "milestones=0", *self.experiment.settings]
+            settings += [f"max_epochs={epochs}"] if epochs else []
+            workflow.train(
+                self.experiment.bundle,
+                split=split,
+                out=run,
+                subsets=[RETAIN],
+                settings=settings,
+                overlays=[str(file)],
+                resume=(run / "checkpoints").is_dir(),
+                quiet=True,
+            )
+        return run
+
+    def _from_base(self, base: Path) -> dict[str, Any]:
+        """All weights train, from the base on, in one cycle."""
+        config = read_config(open_bundle(self.experiment.bundle).files("train"))
+        start = f"$mu_monai.adapters.load_weights(@network_def, '{base.resolve()}/model.pt').to(@device)"
+        return {"network": start, "handlers": [{"_target_": "mu_monai.engine.OneCycle"}, *config.get("handlers")]}
+
+    def _sharded(self, base: Path, split: Path, number: int) -> Path:
+        run = self.folder / f"shards-{number}"
+        if not is_complete(run):
+            workflow.train_shards(
+                self.experiment.bundle,
+                split=split,
+                base=base,
+                out=run,
+                shards=number,
+                settings=[f"seed={self.seed}", f"max_epochs={self.experiment.epochs}", *self.experiment.settings],
+                resume=has_shards(run),
+                quiet=True,
+            )
+        return run
+
+
+def _row(name: str, scores: pd.DataFrame) -> dict[str, Any]:
+    metric = leading_metric(scores)
+    means = {part: scores[scores[SUBSET] == part][metric].mean() for part in (RETAIN, VALIDATION, TEST)}
+    auc = scores_auc(*(scores[scores[SUBSET] == part] for part in (RETAIN, TEST)))
+    return {"model": name, "private": means.pop(RETAIN), **means, "AUC private / test": auc}
+
+
+def _seconds(run: Path) -> float:
+    """What all shards took together."""
+    return sum(open_run(shard_folder(run, shard)).record.seconds or 0 for shard in read_shards(run).shards)
+
+
+def _scored(run: Path, bundle: str, weights: Path | None, name: str) -> pd.DataFrame:
+    """The scores of other weights, or of the mean of all shards' outputs, on the cases of a run of shards."""
+    file = run / name
+    if not file.is_file():
+        parser, config = read_config(open_bundle(bundle).files("train")), read_json(run / CONFIG_JSON)
+        parser.update({key: value for key, value in config.items() if key not in ("handlers", "run")})
+        network, scorer = built_network(parser), parser.get_parsed_content("scorer")
+        if weights is None:
+            folders = adapter_folders(run, read_shards(run).shards)
+            bases = [load_weights(copy.deepcopy(network), run / BASE_PT) for _ in folders]
+            networks = [load_student(*pair).merged().eval() for pair in zip(bases, folders, strict=True)]
+        else:
+            networks = [load_weights(network, weights).eval()]
+
+        def predict(image: torch.Tensor) -> torch.Tensor:
+            return torch.stack([network(image) for network in networks]).mean(0)
+
+        tables = [
+            scorer.score(predict, scorer.loaders[part], measure=False).assign(**{SUBSET: part})
+            for part in (RETAIN, VALIDATION, TEST)
+        ]
+        with atomic_path(file) as path:
+            pd.concat(tables).to_csv(path, index=False)
+    return pd.read_csv(file, dtype={PATIENT_ID: str})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--experiments", nargs="+", default=list(EXPERIMENTS), choices=EXPERIMENTS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("mu_monai").setLevel(logging.INFO)
+    torch.set_num_threads(1)
+    for name in options.experiments:
+        for seed in options.seeds:
+            print(f"{name}, seed {seed}")
+            print(
+                Study(name, options.data, options.out, seed).run().to_string(index=False, float_format="{:.3f}".format)
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,293 @@
+"""Folds: models of a cross-validation, so that every patient has one that never saw it; and going back to that."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mu_monai.bundle.config import parse_settings, run_config
+from mu_monai.bundle.layers import LayeredConfig
+from mu_monai.bundle.trust import SEPARATOR, STRANGER, Trust
+from mu_monai.data import Split, read_split, write_split
+from mu_monai.data.layouts.nnunet import SPLITS_JSON
+from mu_monai.data.shards import only, sharded
+from mu_monai.errors import InputError, collect, raise_if_any
+from mu_monai.files import read_json
+from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, RETAIN, TEST, TRAINING_SUBSETS, VALIDATION
+from mu_monai.lock import writes
+from mu_monai.methods.rollback import NOT_COVERED, Rollback
+from mu_monai.runs import is_run, open_run, read_record
+from mu_monai.runs.record import training_passes
+from mu_monai.workflow.bundling.trying import label_problems, tried
+from mu_monai.workflow.checks import device_problems, place_problems, reading_problems, usable_split
+from mu_monai.workflow.evaluating import scored_instead
+from mu_monai.workflow.recipe import (
+    budget_options,
+    budget_problems,
+    common_options,
+    gone_options,
+    gone_unsupported,
+    reading_options,
+    recipe_of,
+)
+from mu_monai.workflow.trained_alike import complete
+from mu_monai.workflow.training import prepared, train
+from mu_monai.workflow.unlearning import start_from
+
+_FOLD = "fold-"
+logger = logging.getLogger(__name__)
+
+
+@writes("out")
+def train_folds(
+    bundle: str | Path,
+    *,
+    split: str | Path | None,
+    folds: int,
+    out: str | Path,
+    settings: Sequence[str] = (),
+    overlays: Sequence[str] = (),
+    resume: bool = False,
+    device: str | None = None,
+    quiet: bool = False,
+) -> list[Path]:
+    """Cross-validate: train a model per fold of the patients to train on, each without its own fold.
+
+    A keyed hash of the patient id chooses the fold, so that removing a patient moves nobody else. A fold's own patients
+    are held out for validation, beside those of the split.
+
+    Args:
+        bundle: folder, or name of a shipped bundle.
+        split: a `split.json`.
+        folds: how many folds, at least 2.
+        out: the folder of the runs to make, `fold-0`, `fold-1` ..., with the split of each, `fold-0.json` ...
+        settings: `KEY=VALUE` overrides of config ids.
+        overlays: config files laid over the bundle's, by path or by name in its `configs/`.
+        resume: continue where it was interrupted.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        quiet: no progress bar.
+
+    Returns:
+        the run folders.
+
+    Raises:
+        InputError: every problem of the input, before anything is trained.
+    """
+    out = Path(out)
+    config, opened, problems = prepared(
+        bundle,
+        split=split,
+        options={"run_dir": str(out), "subsets": list(TRAINING_SUBSETS), "quiet": quiet},
+        settings=parse_settings(settings),
+        overlays=overlays,
+        device=device,
+    )
+    problems += ["cross-validation needs a split (--split)"] if split is None else []
+    problems += [f"--folds {folds} is not allowed; use at least 2"] if folds < 2 else []
+    if not resume and out.is_dir() and any(out.iterdir()):
+        problems.append(f"the folder '{out}' exists; give another one, remove it, or continue it with --resume")
+    raise_if_any(problems or label_problems(tried(config), config))
+    assert opened is not None
+    seed = int(config.read().get("seed") or 0)
+    parts = sharded(opened, TRAINING_SUBSETS, number=folds, seed=seed)
+    raise_if_any(
+        f"fold {number} of {folds} holds nobody, since a hash of the {len(_patients(parts))} patients chooses; use "
+        "fewer folds, or another seed"
+        for number in range(folds)
+        if str(number) not in parts
+    )
+    runs = []
+    for number in range(folds):
+        run, file = out / f"{_FOLD}{number}", out / f"{_FOLD}{number}.json"
+        others = [case for name, part in parts.items() if name != str(number) for case in part]
+        held_out = [*parts[str(number)], *opened.located[VALIDATION]]
+        write_split(file, only(opened, {RETAIN: others, VALIDATION: held_out, TEST: opened.located[TEST]}))
+        logger.info("fold %d of %d: %d patients are held out", number, folds, len({c[PATIENT_ID] for c in held_out}))
+
+        def make(folder: Path, again: bool, file: Path = file) -> object:
+            return train(
+                bundle,
+                split=file,
+                out=folder,
+                settings=settings,
+                overlays=overlays,
+                resume=again,
+                device=device,
+                quiet=quiet,
+            )
+
+        complete(run, make, Trust(bundle=bundle))
+        runs.append(run)
+    return runs
+
+
+def _patients(parts: Mapping[str, Sequence[Mapping[str, object]]]) -> set[object]:
+    return {case[PATIENT_ID] for part in parts.values() for case in part}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """What a fold's model was trained on.
+
+    Args:
+        name: its name.
+        run: its run folder; None if its model was trained elsewhere.
+        trained: what of each case it was trained on: digests of images, or ids.
+    """
+
+    name: str
+    run: Path | None
+    trained: frozenset[str]
+
+
+def find_folds(place: str | Path) -> list[Fold]:
+    """The folds of a cross-validation: the runs in a folder, or what nnU-Net's `splits_final.json` says.
+
+    Raises:
+        InputError: if there are fewer than two.
+    """
+    folder = Path(place)
+    file = folder / SPLITS_JSON if folder.is_dir() else folder
+    if file.is_file():
+        parts = read_json(file, [{"train": [str], "val": [str]}])
+        raise_if_any(
+            f"fold {number} of '{file}' both trains on and validates {case!r}; restore the file that nnU-Net wrote"
+            for number, part in enumerate(parts)
+            for case in sorted({*part["train"]} & {*part["val"]})
+        )
+        return [Fold(name=f"fold {n}", run=None, trained=frozenset(part["train"])) for n, part in enumerate(parts)]
+    runs = [path for path in sorted(folder.glob(f"{_FOLD}*")) if is_run(path)] if folder.is_dir() else []
+    if len(runs) < 2:
+        raise InputError(
+            f"'{place}' holds {len(runs)} runs called fold-0, fold-1 ..., and no {SPLITS_JSON}; give the folder that "
+            "'mu-monai train --folds' wrote, or nnU-Net's folder of a data set"
+        )
+    return [_fold(run) for run in runs]
+
+
+def _fold(run: Path) -> Fold:
+    record = open_run(run).record
+    beside = run.with_suffix(".json")  # where it is if the folder was moved
+    split = read_split(beside if beside.is_file() else record.split.file)
+    if split.sha256 != record.sha256.split:
+        raise InputError(f"'{split.path}' is not the split that '{run}' was trained with; put the original file back")
+    trained = {digest for subset in record.subsets for digest in split.digests(subset).values()}
+    return Fold(name=run.name, run=run, trained=frozenset(trained))
+
+
+@writes("out")
+def rollback(
+    folds: str | Path,
+    *,
+    split: str | Path,
+    out: str | Path,
+    teacher: str | Path | None = None,
+    budget: float | None = None,
+    forget_images_gone: bool = False,
+    plan: bool = False,
+    resume: bool = False,
+    device: str | None = None,
+    quiet: bool = False,
+    trust: Trust = STRANGER,
+) -> Path:
+    """Go back to the model of a fold that never saw the split's forget cases, as a run like any other.
+
+    Args:
+        folds: the folder of the runs of a cross-validation; with `plan`, also nnU-Net's
+            `splits_final.json` or its folder.
+        split: a `split.json` made from that of the cross-validation.
+        out: the run folder to make.
+        teacher: the run that is in use now, for comparison; by default the first fold that was trained on all of the
+            forgotten.
+        budget: train the fold's model on with retained cases, for at most this share of its own training, in [0, 1].
+        forget_images_gone: the images of the forget cases no longer exist, or must not be opened.
+        plan: only say which fold never saw them; `out` is not made.
+        resume: continue an interrupted run.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        quiet: no progress bar.
+        trust: how far the runs are trusted.
+
+    Returns:
+        the run folder.
+
+    Raises:
+        InputError: every problem of the input: no fold that never saw all of them, with who stands in the way and what
+            is next best; cases that no fold was trained on; folds that overlap; a network that cannot be built here.
+    """
+    found = find_folds(folds)
+    opened, broken = usable_split(split, TRAINING_SUBSETS, forget_images_gone=forget_images_gone)
+    raise_if_any(broken)
+    assert opened is not None
+    clean = _clean(found, opened)
+    number = len(opened.patients(FORGET))
+    logger.info("%s never saw the %d patient%s to forget", clean.name, number, "" if number == 1 else "s")
+    if plan:
+        logger.info("%s", NOT_COVERED)
+        return Path(out)
+    if clean.run is None:
+        raise InputError(
+            f"{clean.name} never saw the forgotten, but its network cannot be built here, since nnU-Net plans it "
+            "by its own rules; predict with that fold alone (nnUNetv2_predict -f ...), or use --plan, which only tells"
+        )
+    record = read_record(clean.run)
+    bundle = trust.bundle_of(record)
+    if resume and scored_instead(out, bundle.place, device, trust):
+        return Path(out)
+    used = teacher or next(fold.run for fold in found if fold is not clean)
+    config = LayeredConfig(bundle, "unlearn")
+    config.lay("options", {"run_dir": str(out), "resume": resume, "quiet": quiet})
+    start_from(config, used, None, trust)
+    config.lay("options", gone_options(forget_images_gone) | common_options(bundle, split, device))
+    config.lay("recipe", recipe_of(Rollback, bundle, config.read("recipe")))
+    whole = training_passes(clean.run)
+    config.lay("options", {f"method{SEPARATOR}weights": str(clean.run.resolve())})
+    config.lay("options", {f"scorer{SEPARATOR}expects_change": False})
+    config.lay("options", reading_options(opened, config) | budget_options(budget, Rollback, whole, config))
+    raise_if_any(
+        collect(
+            lambda: place_problems({"--out": out, "--split": split, "--folds": folds, "--teacher": teacher}),
+            lambda: device_problems(device),
+            lambda: reading_problems(opened, config),
+            lambda: gone_unsupported(config.read("recipe")) if forget_images_gone else [],
+            lambda: budget_problems(budget, whole, clean.run),
+        )
+        or label_problems(tried(config), config)
+    )
+    run_config(config.files, config.overrides)
+    return Path(out)
+
+
+def _clean(folds: Sequence[Fold], split: Split) -> Fold:
+    """The fold that was trained on none of the forgotten."""
+    digests = split.digests(FORGET)
+    names = {case[CASE_ID]: {digests[case[CASE_ID]], case[CASE_ID]} for case in split.rows[FORGET]}
+    saw = {fold.name: {case for case, known in names.items() if known & fold.trained} for fold in folds}
+    raise_if_any(_strange(folds, names, saw))
+    clean = next((fold for fold in folds if not saw[fold.name]), None)
+    if clean is not None:
+        return clean
+    of = {case[CASE_ID]: case[PATIENT_ID] for case in split.rows[FORGET]}
+    people = {name: sorted({of[case] for case in cases}) for name, cases in saw.items()}
+    best = min(folds, key=lambda fold: len(people[fold.name]))
+    raise InputError(
+        [
+            *(f"{name} was trained on patients to forget: {', '.join(known)}" for name, known in people.items()),
+            f"no single fold is clean; next best is {best.name}, with the fewest of them ({len(people[best.name])}): "
+            f"unlearn these from it (mu-monai unlearn BUNDLE --teacher {best.run or best.name} ...), or retrain",
+        ]
+    )
+
+
+def _strange(folds: Sequence[Fold], names: Mapping[str, set[str]], saw: Mapping[str, set[str]]) -> Iterator[str]:
+    """Cases that no fold was trained on, or that several held out, which is no cross-validation."""
+    for case in names:
+        without = [fold.name for fold in folds if case not in saw[fold.name]]
+        if len(without) == len(folds):
+            yield f"case '{case}' is to be forgotten, but no fold was trained on it; leave it out"
+        elif len(without) > 1:
+            yield (
+                f"case '{case}' is held out in {', '.join(without)}: the folds overlap, so they are not of one "
+                "cross-validation; give the folder of one"
+            )

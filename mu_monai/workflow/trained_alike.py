@@ -1,0 +1,68 @@
+"""How a run was trained, so that others are trained alike; and a run of many that is made, resumed or kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mu_monai.bundle.config import read_config
+from mu_monai.bundle.trust import STRANGER, Trust, inherited, received_config
+from mu_monai.engine.checkpoint import has_checkpoint
+from mu_monai.errors import InputError
+from mu_monai.keys import CHECKPOINTS_DIR
+from mu_monai.runs import RunRecord, is_complete, is_finished
+from mu_monai.runs.shards import has_shards
+from mu_monai.workflow.evaluating import evaluate
+
+# Ids of a run's config that each shadow model sets for itself, or that only say how a run is logged and written.
+_OWN = {
+    *("bundle_name", "bundle_root", "dataset_dir", "run_dir", "split", "device", "teacher", "seed", "subsets"),
+    *("imports", "cases", "scorer", "run_folder", "handlers", "initialize", "run", "preset", "method"),
+    *("resume", "quiet", "score_interval", "cache_dir"),
+}
+
+
+def changed_settings(run: str | Path, record: RunRecord, config: str, trust: Trust) -> dict[str, Any]:
+    """The values in a run's config that differ from its bundle's, as an overlay.
+
+    Raises:
+        InputError: if the config is more than data, or the model is an average of shards.
+    """
+    if has_shards(run):
+        raise InputError(
+            f"the model of '{run}' is an average of shards, and a model that is trained in one piece is not its like; "
+            "forget with mu-monai unlearn --exact, whose result is the retrained model, and leave comparisons with "
+            "others out (compare, --shadows)"
+        )
+    bundle = trust.bundle_of(record)
+    bundled, ran = read_config(bundle.files(config)).get(), received_config(run)
+    changed = [key for key, value in ran.items() if key not in _OWN and value != bundled.get(key)]
+    found = inherited(run, bundle, changed, trust=trust)
+    return {key: found[key] for key in changed}
+
+
+def training_digest(training: RunRecord, overlay: Mapping[str, Any], trust: Trust) -> str:
+    """The digest of the config that a run was trained with, without the ids that each model sets for itself."""
+    bundled = read_config(trust.bundle_of(training).files("train")).get()
+    return digest({key: value for key, value in (bundled | overlay).items() if key not in (*_OWN, "_meta_")})
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of a value as JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def complete(folder: Path, make: Callable[[Path, bool], object], trust: Trust = STRANGER) -> None:
+    """Start a run, resume it if it was interrupted, or leave it if it is finished."""
+    if is_finished(folder):
+        if not is_complete(folder):
+            evaluate(folder, trust=trust)
+        return
+    resume = has_checkpoint(folder / CHECKPOINTS_DIR)
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)  # its first epoch never finished
+    make(folder, resume)

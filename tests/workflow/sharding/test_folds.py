@@ -1,0 +1,121 @@
+"""Folds: which model never saw a patient, and going back to it."""
+
+import shutil
+
+import pytest
+import torch
+
+from mu_monai import workflow
+from mu_monai.data import open_split
+from mu_monai.errors import InputError
+from mu_monai.files import write_json
+from mu_monai.keys import CASE_ID, FORGET, RETAIN, VALIDATION
+from mu_monai.methods.rollback import NOT_COVERED
+from mu_monai.runs import read_record
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory, private, tiny_settings):
+    out = tmp_path_factory.mktemp("folds") / "folds"
+    workflow.train_folds("isic", split=private("masks"), folds=2, out=out, settings=tiny_settings, quiet=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def tiny_settings():
+    return ["network_def#channels=[4, 8]", "network_def#strides=[2]", "image_size=[32, 32]", "max_epochs=4"]
+
+
+def patients(folds, number, subset):
+    return open_split(folds / f"fold-{number}.json").patients(subset)
+
+
+def test_every_patient_is_held_out_in_one_fold_and_the_test_set_in_none(folds, private):
+    split = open_split(private("masks"))
+    held = [patients(folds, number, VALIDATION) - split.patients(VALIDATION) for number in (0, 1)]
+    assert held[0] | held[1] == split.patients(RETAIN)
+    assert not held[0] & held[1]
+    assert patients(folds, 0, RETAIN) == held[1]
+    assert all(read_record(folds / f"fold-{number}").role == "teacher" for number in (0, 1))
+    again = workflow.train_folds(
+        "isic", split=private("masks"), folds=2, out=folds, settings=["max_epochs=4"], resume=True, quiet=True
+    )
+    assert again == [folds / "fold-0", folds / "fold-1"]  # both were finished
+
+
+def test_the_fold_that_never_saw_them_becomes_a_run_like_any_other(folds, private, request_for, tmp_path, caplog):
+    caplog.set_level("INFO", logger="mu_monai")
+    held = sorted(patients(folds, 1, VALIDATION) - open_split(private("masks")).patients(VALIDATION))
+    request = request_for(private("masks"), held[0])
+    run = workflow.rollback(folds, split=request, out=tmp_path / "run", quiet=True)
+    assert "fold-1 never saw the 1 patient to forget" in caplog.text
+    ours, theirs = (torch.load(place / "model.pt", weights_only=True) for place in (run, folds / "fold-1"))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    record = read_record(run)
+    assert (record.role, record.method.name, record.cost.passes) == ("student", "Rollback", 0)
+    assert record.warnings == (NOT_COVERED,)
+    assert record.teacher == str(folds / "fold-0" / "model.pt")
+    assert all(check.passed for check in record.checks)
+    workflow.audit(run, options=workflow.AuditOptions(n_resamples=10, distances=False, quiet=True))
+    trained = workflow.rollback(folds, split=request, out=tmp_path / "trained", budget=1, quiet=True)
+    record = read_record(trained)
+    assert 0 < record.cost.passes <= read_record(folds / "fold-1").cost.passes
+    assert record.sha256.weights != read_record(run).sha256.weights
+    workflow.rollback(folds, split=request, out=tmp_path / "plan", plan=True)
+    assert NOT_COVERED in caplog.text.splitlines()[-1]
+    assert not (tmp_path / "plan").exists()
+
+
+def test_without_a_clean_fold_it_says_who_stands_in_the_way(folds, private, request_for, tmp_path, phantom_splits):
+    own = open_split(private("masks")).patients(VALIDATION)
+    held = [sorted(patients(folds, number, VALIDATION) - own) for number in (0, 1)]
+    request = request_for(private("masks"), held[0][0], *held[1][:2])
+    with pytest.raises(InputError) as error:
+        workflow.rollback(folds, split=request, out=tmp_path / "run")
+    assert f"fold-1 was trained on patients to forget: {held[0][0]}" in error.value.problems
+    assert f"fold-0 was trained on patients to forget: {', '.join(held[1][:2])}" in error.value.problems
+    assert "no single fold is clean; next best is fold-1, with the fewest of them (1)" in str(error.value)
+    with pytest.raises(InputError, match="is to be forgotten, but no fold was trained on it; leave it out"):
+        workflow.rollback(folds, split=phantom_splits["isic"], out=tmp_path / "run")
+
+
+def test_what_is_not_one_cross_validation_is_refused(folds, private, request_for, teachers, tmp_path, tiny_settings):
+    with pytest.raises(InputError, match="holds 0 runs called fold-0"):
+        workflow.rollback(tmp_path, split=private("masks"), out=tmp_path / "run")
+    held = sorted(patients(folds, 1, VALIDATION) - open_split(private("masks")).patients(VALIDATION))
+    copies = shutil.copytree(folds, tmp_path / "copies")
+    for place in ("fold-2", "fold-2.json"):
+        source = copies / place.replace("2", "1")
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, copies / place)
+    with pytest.raises(InputError, match="is held out in fold-1, fold-2: the folds overlap"):
+        workflow.rollback(copies, split=request_for(private("masks"), held[0]), out=tmp_path / "run")
+    shutil.copy(copies / "fold-0.json", copies / "fold-1.json")
+    with pytest.raises(InputError, match=r"fold-1.json' is not the split that .* was trained with"):
+        workflow.rollback(copies, split=request_for(private("masks"), held[0]), out=tmp_path / "run")
+    train = {"split": private("masks"), "out": tmp_path / "new", "settings": tiny_settings}
+    with pytest.raises(InputError, match="--folds 1 is not allowed; use at least 2"):
+        workflow.train_folds("isic", **train, folds=1)
+    with pytest.raises(InputError, match=r"fold . of 40 holds nobody"):
+        workflow.train_folds("isic", **train, folds=40)
+    with pytest.raises(InputError, match="exists; give another one, remove it, or continue it with --resume"):
+        workflow.train_folds("isic", **train | {"out": folds}, folds=2)
+
+
+def test_the_folds_of_nnunet_answer_the_question_and_no_more(private, request_for, tmp_path, caplog):
+    caplog.set_level("INFO", logger="mu_monai")
+    split = open_split(private("masks"))
+    ids = [case[CASE_ID] for case in split.rows[RETAIN]]
+    request = request_for(private("masks"), split.rows[RETAIN][0]["patient_id"])
+    forgotten = {case[CASE_ID] for case in open_split(request).rows[FORGET]}
+    parts = [{"train": [*set(ids) - forgotten], "val": [*forgotten]}, {"train": [*forgotten], "val": ids[-2:]}]
+    write_json(tmp_path / "splits_final.json", parts)
+    for place in (tmp_path, tmp_path / "splits_final.json"):
+        workflow.rollback(place, split=request, out=tmp_path / "run", plan=True)
+        assert "fold 0 never saw the 1 patient to forget" in caplog.text
+        caplog.clear()
+    with pytest.raises(InputError, match="fold 0 never saw the forgotten, but its network cannot be built here"):
+        workflow.rollback(tmp_path, split=request, out=tmp_path / "run")
+    parts[0]["train"] += [*forgotten]
+    write_json(tmp_path / "splits_final.json", parts)
+    with pytest.raises(InputError, match="both trains on and validates"):
+        workflow.rollback(tmp_path, split=request, out=tmp_path / "run", plan=True)
