@@ -249,6 +249,7 @@ def test_every_file_of_the_package_is_a_listed_method():
     files = {path.stem for path in (Path(workflow.__file__).parents[2] / folder).glob("*.py")} - {
         "__init__",
         "method",
+        "batches",
         "boundary_search",
         "budget",
         "damage_once",
