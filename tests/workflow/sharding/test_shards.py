@@ -298,7 +298,7 @@ def test_the_config_of_a_shard_is_data_even_if_all_digests_fit(
     sign(training, record)
     sign(run, json.loads((run / "run.json").read_text()))
     request = request_for(private("masks"), people[0])
-    with pytest.raises(InputError, match=r'batch_size = .*open.*the config of a run is taken as data'):
+    with pytest.raises(InputError, match=r"batch_size = .*open.*the config of a run is taken as data"):
         refit("masks", request, teacher=run)
     other = shutil.copytree(sharded("masks"), tmp_path / "other")
     overlay = tmp_path / "overlay.json"
