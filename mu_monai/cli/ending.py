@@ -15,7 +15,6 @@ from mu_monai.cli.screen import show
 from mu_monai.errors import InputError, RunError
 from mu_monai.printable import printable_traceback
 from mu_monai.reasons import causes, reason_for, unexpected
-from mu_monai.workflow.launching import keep_reason
 
 INTERRUPTED = 130
 _AGAIN = "'mu-monai --debug ...' shows where"
@@ -31,6 +30,8 @@ def end_monai(kind: type[BaseException], error: BaseException, trace: TracebackT
     if any(isinstance(cause, KeyboardInterrupt) for cause in causes(error)):
         show("interrupted; --resume True continues a run from its last finished epoch", err=True)
         sys.exit(INTERRUPTED)
+    from mu_monai.workflow.launching import keep_reason  # not needed for help
+
     keep_reason(reason_for(error) or unexpected(error))
     sys.exit(show_error(error, hint=_LOG))
 

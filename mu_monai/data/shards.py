@@ -29,7 +29,7 @@ def keyed_place(name: str, number: int, key: str) -> int:
 
     Example:
         >>> [keyed_place(name, 4, "0") for name in ("anna", "bert", "carl")]
-        [1, 0, 2]
+        [1, 1, 3]
     """
     return int.from_bytes(hmac.new(key.encode(), name.encode(), "sha256").digest()) % number
 

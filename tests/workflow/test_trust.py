@@ -5,6 +5,7 @@ import shutil
 import sys
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -205,7 +206,7 @@ def test_no_command_executes_what_a_run_folder_holds(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ConfigWorkflow, "run", stopped)  # all is built by then, and training would take minutes
     # the module, whose name in the package is that of the function
-    monkeypatch.setattr(sys.modules["mu_monai.workflow.reporting"], "write_report", stopped)  # all is read by then
+    monkeypatch.setattr(import_module("mu_monai.workflow.reporting"), "write_report", stopped)  # all is read by then
     for command in commands(run, split, teachers["isic"], image, tmp_path / "out"):
         code, _, err = mu_monai(*command)
         assert not tripwire.exists(), command
