@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
-from ignite import distributed as idist
 from torch import distributed
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
@@ -199,6 +198,8 @@ def total(amount: _Number) -> _Number:
     """
     if not several():
         return amount
+    from ignite import distributed as idist  # a split has no use for it
+
     summed: Any = idist.all_reduce(amount)
     return type(amount)(summed)
 
