@@ -97,6 +97,11 @@ def trust(bundle: str | Path | None, config: bool) -> Trust:
     return Trust(bundle=bundle, config=config)
 
 
+def several(processes: int) -> dict[str, object]:
+    """`--processes` for `only_without`, if it asks for more than one."""
+    return {"--processes": processes if processes != 1 else None}
+
+
 def only_without(given: Mapping[str, object], what: str) -> list[str]:
     """Why options cannot be given together with something.
 
@@ -104,7 +109,11 @@ def only_without(given: Mapping[str, object], what: str) -> list[str]:
         >>> only_without({"--method": "npo", "--preset": None}, "--exact")
         ['--method and --exact contradict each other; leave one of them out']
     """
-    return [f"{name} and {what} contradict each other; leave one of them out" for name, value in given.items() if value]
+    return [
+        f"{name} and {what} contradict each other; leave one of them out"
+        for name, value in given.items()
+        if value not in (None, [], False, "")
+    ]
 
 
 def listed(text: str) -> list[str]:

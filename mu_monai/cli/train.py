@@ -21,6 +21,7 @@ from mu_monai.cli.options import (
     SplitFile,
     listed,
     only_without,
+    several,
 )
 from mu_monai.errors import raise_if_any
 
@@ -69,7 +70,9 @@ def train(
     from mu_monai import workflow
 
     if base is not None or shards is not None or shard_by is not None:
-        raise_if_any(only_without({"--forget-class": forget_class, "--folds": folds}, "training in shards"))
+        raise_if_any(
+            only_without({"--forget-class": forget_class, "--folds": folds, **several(processes)}, "training in shards")
+        )
         run = workflow.train_shards(
             bundle,
             split=split,
@@ -87,7 +90,7 @@ def train(
         finished(run)
         return
     if folds is not None:
-        raise_if_any(only_without({"--forget-class": forget_class}, "--folds"))
+        raise_if_any(only_without({"--forget-class": forget_class, **several(processes)}, "--folds"))
         for run in workflow.train_folds(
             bundle,
             split=split,

@@ -23,6 +23,7 @@ from mu_monai.cli.options import (
     SplitFile,
     TrustConfig,
     only_without,
+    several,
     trust,
 )
 from mu_monai.errors import raise_if_any
@@ -88,7 +89,7 @@ def unlearn(
     if exact:
         chosen: dict[str, object] = {"--method": method, "--preset": preset, "--lora-targets": lora_targets}
         others: dict[str, object] = {"--milestones": milestones, "--forget-class": forget_class, "--budget": budget}
-        raise_if_any(only_without({**chosen, **others, "--set": settings}, "--exact"))
+        raise_if_any(only_without({**chosen, **others, **several(processes), "--set": settings}, "--exact"))
         run = workflow.unlearn_exactly(
             bundle,
             split=split,

@@ -100,8 +100,8 @@ SAID = {"overlays": ["paper_size"], "forget_classes": ["lesion"], "split": Path(
 GIVEN = "--bundle mine --trust-config"
 TRUSTED = {"trust": Trust(bundle=Path("mine"), config=True)}
 CALLS = {
-    f"train isic --subsets retain,forget {TRAINING} {ABOUT}": {
-        **{"places": ("isic",), "subsets": ["retain", "forget"]},
+    f"train isic --subsets retain,forget --processes 2 {TRAINING} {ABOUT}": {
+        **{"places": ("isic",), "subsets": ["retain", "forget"], "processes": 2},
         **TRAINED,
         **SAID,
     },
@@ -129,10 +129,10 @@ CALLS = {
     },
     f"shards r {GIVEN}": {"places": (Path("r"),), **TRUSTED},
     "unlearn isic --teacher t --method npo --preset paper --lora-targets head --milestones m --budget 0.05 --plan "
-    f"--forget-images-gone {TRAINING} {ABOUT} --trust-config": {
+    f"--forget-images-gone --processes 2 {TRAINING} {ABOUT} --trust-config": {
         **{"places": ("isic",), "teacher": Path("t"), "method": "npo", "preset": "paper", "lora_targets": "head"},
         **{"milestones": Path("m"), "budget": 0.05, "forget_images_gone": True},
-        **{"plan": True},
+        **{"plan": True, "processes": 2},
         **{"trust": Trust(bundle="isic", config=True)},
         **TRAINED,
         **SAID,
@@ -143,8 +143,9 @@ CALLS = {
         **TRAINED,
         **TRUSTED,
     },
-    f"evaluate r --split s.json --teacher t.pt --device cpu {GIVEN}": {
+    f"evaluate r --split s.json --teacher t.pt --device cpu --processes 2 {GIVEN}": {
         **{"places": (Path("r"),), "split": Path("s.json"), "teacher": Path("t.pt"), "device": "cpu"},
+        **{"processes": 2},
         **TRUSTED,
     },
     f"milestones r --split s.json --milestones m --device cpu {GIVEN}": {
@@ -223,3 +224,17 @@ def test_what_is_not_given_keeps_the_defaults_of_the_verb():
             default = theirs[option].default
             if default is not inspect.Parameter.empty and option not in ("forget", "settings", "subsets"):
                 assert ours[option].default == default, (name, option)
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("train isic --base b.pt --shards 8 --split s.json --out o", "training in shards"),
+        ("train isic --folds 5 --split s.json --out o", "--folds"),
+        ("unlearn isic --exact --teacher t --split s.json --out o", "--exact"),
+    ],
+)
+def test_processes_are_refused_where_they_would_be_ignored(mu_monai, words, what):
+    code, _, told = mu_monai(*words.split(), "--processes", "2")
+    assert code == 2
+    assert f"--processes and {what} contradict each other" in told

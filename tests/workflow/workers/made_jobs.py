@@ -41,7 +41,8 @@ def wait_for_the_end(place):
     """Work until the worker is told to end, and write that down, as a run does."""
     Path(f"{place}.begun").touch()
     try:
-        time.sleep(100)
+        for _ in range(1000):  # Ray interrupts Python code, and not a single long sleep
+            time.sleep(0.1)
     except KeyboardInterrupt:
         Path(place).touch()
         raise

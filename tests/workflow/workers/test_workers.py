@@ -151,6 +151,9 @@ def test_an_engine_whose_package_is_missing_names_the_extra(workers, package, mo
 def test_an_address_where_nothing_answers_is_told_in_bounded_time(monkeypatch):
     monkeypatch.setattr(on_ray, "find_spec", lambda name: True)
     monkeypatch.setattr(on_ray, "_ANSWERS_IN", 0.1)
+    asking = [sys.executable, "-c", "import time; time.sleep(60)"]  # Ray itself need not be installed
+    run = on_ray.subprocess.run
+    monkeypatch.setattr(on_ray.subprocess, "run", lambda command, **options: run(asking, **options))
     (told,) = worker_problems("ray:127.0.0.1:1", None)
     assert told.startswith("--workers ray:127.0.0.1:1 does not answer as a Ray cluster does (nothing for 0.1 s)")
 
