@@ -147,21 +147,22 @@ def margins(
     student: Student = engine.network
     student.eval()
     apply = inferer or engine.inferer
-    deltas: list[tuple[str, float]] = []  # with the case of each
-    distances: list[tuple[str, float]] = []
+    rows: list[tuple[str, str, float]] = []  # case, which margin, and how large it is
     for image, names in _images(engine, cases):
         answer, features = _answer(apply, image, student, softmax, feature_layer)
         teacher, teacher_features = _answer(apply, image, student, softmax, feature_layer, teacher=True)
         changed = answer.sub_(teacher).abs_().flatten(1).mean(1)  # in place: for a volume each takes gigabytes
-        deltas += zip(names, changed.tolist(), strict=True)
+        rows += ((name, "delta", value) for name, value in zip(names, changed.tolist(), strict=True))
         if features:
             moved = (torch.cat(features) - torch.cat(teacher_features)).norm(dim=1).tolist()
-            distances += ((names[place * len(names) // len(moved)], value) for place, value in enumerate(moved))
+            rows += ((names[place * len(names) // len(moved)], "epsilon", far) for place, far in enumerate(moved))
+    measured = once(rows, key=lambda row: row[0])  # one exchange: of a few cases, a process may have none
+    deltas, distances = ([value for _, kind, value in measured if kind == name] for name in ("delta", "epsilon"))
     return Margins(delta=_mean(deltas), epsilon=_mean(distances) if distances else None, feature_layer=feature_layer)
 
 
-def _mean(rows: list[tuple[str, float]]) -> float:
-    return float(torch.tensor([value for _, value in once(rows, key=lambda row: row[0])]).mean())
+def _mean(values: list[float]) -> float:
+    return float(torch.tensor(values).mean())
 
 
 def _answer(

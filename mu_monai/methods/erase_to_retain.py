@@ -39,6 +39,7 @@ from mu_monai.methods.settings import (
     Weights,
     setting,
 )
+from mu_monai.processes import own_batches
 
 SCHEDULES = ("joint", "alternate_epoch", "alternate_step", TWO_PHASE)
 REDUCTIONS = ("mean", "sum")
@@ -270,7 +271,7 @@ class EraseToRetain(UnlearningMethod):
     def measured_margins(self, engine: SupervisedTrainer) -> Margins:
         """How much student and teacher differ on the forget cases or, if classes are forgotten, on all cases."""
         whole = self.measured(engine)
-        cases = chain(whole.retain, whole.forget) if self.forget_classes else whole.forget
+        cases = chain(*map(own_batches, (whole.retain, whole.forget))) if self.forget_classes else whole.forget
         return margins(engine, cases, softmax=self.is_softmax, feature_layer=self.feature_layer, inferer=whole.inferer)
 
     def state_dict(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ SMALL = {
         *("patch_size=[16, 16, 16]", "spacing=[4, 4, 4]"),
     ],
     "classes": [
-        *("network_def#layers=[1, 1, 1, 1]", "network_def#block_inplanes=[4, 8, 16, 32]", "image_size=[32, 32]"),
+        *("network_def#layers=[1, 1, 1, 1]", "network_def#block_inplanes=[4, 8, 16, 32]", "image_size=[64, 64]"),
     ],
 }
 
