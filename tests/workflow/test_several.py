@@ -142,7 +142,7 @@ def test_it_unlearns_and_evaluates(teacher, forked, phantom_splits, tmp_path, ta
                 teacher=origin,
                 method=method,
                 out=tmp_path / f"by-{number}",
-                settings=["max_epochs=2", "network#lora_dropout=0", "learning_rate=0.1", SGD, *settings],
+                settings=["max_epochs=2", "network#lora_dropout=0", "learning_rate=0.01", SGD, *settings],
                 processes=2,
                 quiet=True,
             )
