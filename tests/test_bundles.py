@@ -17,6 +17,7 @@ from mu_monai import workflow
 from mu_monai.adapters import load_weights
 from mu_monai.bundle import shipped_bundles
 from mu_monai.bundle.config import parse_settings
+from mu_monai.bundle.multi_gpu import MULTI_GPU, PREFIX, multi_gpu
 from mu_monai.data.phantoms.classes import CLASS_DIAGNOSES
 from mu_monai.errors import InputError
 
@@ -132,6 +133,11 @@ class TestPresets:
 def test_no_other_config_is_taken_for_a_preset(bundle):
     named = {path.stem for path in (bundle / "configs").glob("*.json") if json.loads(path.read_text()).get("preset")}
     assert named == {*PRESETS, "unlearn"}
+
+
+@pytest.mark.parametrize("name", MULTI_GPU)
+def test_the_overlay_for_several_processes_is_the_one_that_commands_would_make(bundle, name):
+    assert config(bundle, f"{PREFIX}{name}") == multi_gpu(name, config(bundle, name))
 
 
 def test_the_settings_of_the_calibrated_method_fit_the_bundle(bundle):

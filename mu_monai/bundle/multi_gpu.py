@@ -17,15 +17,16 @@ def multi_gpu(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """What to lay over a bundle's config so that processes started by torchrun run it together.
 
     The conventions are those of MONAI's model zoo: each process has the GPU with its local number, or the CPU; it takes
-    its cases from a `DistributedSampler`, and the process group is opened before anything runs and closed at the end.
-    `batch_size` is that of each process.
+    its own share of the cases, and the process group is opened before anything runs and closed at the end. `batch_size`
+    is that of each process.
 
     Args:
         name: `train`, `unlearn` or `evaluate`.
         config: the bundle's config of that name.
 
     Source:
-        `multi_gpu_train.json` of the bundles in MONAI's model zoo.
+        `multi_gpu_train.json` of the bundles in MONAI's model zoo, whose `DistributedSampler` gives some cases to two
+        processes; ours are in one.
 
     Example:
         >>> multi_gpu("evaluate", {})["device"]
@@ -36,14 +37,8 @@ def multi_gpu(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         "backend": "$'nccl' if torch.cuda.is_available() else 'gloo'",
     }
     if name in _TRAINED:
-        for place, loader in _loaders({part: config.get(part) for part in _PARTS}):
-            overlay[f"{place}#sampler"] = {
-                "_target_": "DistributedSampler",
-                "dataset": f"@{place}#dataset",
-                "even_divisible": True,
-                "shuffle": loader.get("shuffle", False),
-            }
-            overlay[f"{place}#shuffle"] = False
+        for place in _loaders({part: config.get(part) for part in _PARTS}):
+            overlay[f"{place}#_target_"] = "mu_monai.engine.DividedLoader"
         overlay["train#trainer#train_handlers"] = "$[mu_monai.engine.Replicas(), *@handlers]"
     overlay["initialize"] = [
         "$mu_monai.processes.require_torchrun()",
@@ -55,9 +50,10 @@ def multi_gpu(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return overlay
 
 
-def _loaders(config: Any, place: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _loaders(config: Any, place: str = "") -> Iterator[str]:
+    """The places of all loaders."""
     if isinstance(config, Mapping):
         if str(config.get("_target_", "")).rpartition(".")[2] == _LOADER:
-            yield place, config
+            yield place
         for key, value in config.items():
             yield from _loaders(value, f"{place}{_ID}{key}" if place else key)

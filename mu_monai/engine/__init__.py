@@ -2,6 +2,7 @@
 
 from mu_monai.engine.cost import PassCount, count_of, uncounted
 from mu_monai.engine.curve import record_term
+from mu_monai.engine.divided import DividedLoader
 from mu_monai.engine.handlers import Progress, Reseed, StopOnNonFinite, seeded
 from mu_monai.engine.milestones import Milestones
 from mu_monai.engine.places import own_folder
@@ -14,6 +15,7 @@ from mu_monai.engine.stop_at_reference import ReferenceWatch, StopAtReference
 from mu_monai.engine.warnings import warn
 
 __all__ = [
+    "DividedLoader",
     "Milestones",
     "OneCycle",
     "PassCount",

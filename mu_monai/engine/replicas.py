@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from mu_monai.adapters import weights_sha256
+from mu_monai.engine.divided import remember_weights, weighted
 from mu_monai.errors import RunError, raise_if_any
 from mu_monai.processes import differing, is_first, processes, several
 from mu_monai.runs.stamp import package_versions
@@ -26,9 +27,10 @@ class Replicas:
     """Trains the network of a `SupervisedTrainer` in several processes, each with its own cases.
 
     Every forward pass that is trained through the trainer's inferer goes through `DistributedDataParallel`: the
-    gradient of a step is the mean of those of all processes, so weights stay equal. `engine.network` itself remains
-    what it is, so that methods, scores and files see no difference. Passes without a gradient, such as the teacher's,
-    need no other process.
+    gradient of a step is the mean of those of all processes, so weights stay equal. The gradient of each pass counts as
+    much as its batch does (`DividedLoader`), so that the mean is over cases. `engine.network` itself remains what it
+    is, so that methods, scores and files see no difference. Passes without a gradient, such as the teacher's, need no
+    other process.
 
     BatchNorm normalizes by the batch of each process. Where its statistics move, their means over all processes count
     from the end of an epoch on.
@@ -56,7 +58,8 @@ class Replicas:
             logging.getLogger("mu_monai").setLevel(logging.ERROR)  # what all processes say is said once
         versions = {f"the version of {name}": version for name, version in package_versions(*_PACKAGES).items()}
         raise_if_any(differing(versions))
-        engine.inferer = _Replicated(engine.inferer, engine.network)
+        remember_weights(engine)
+        engine.inferer = _Replicated(engine)
 
     def _unite_statistics(self, engine: SupervisedTrainer) -> None:
         if several():
@@ -79,19 +82,19 @@ class Replicas:
 class _Replicated(Inferer):
     """Applies a network through `DistributedDataParallel` if a gradient will be taken of it."""
 
-    def __init__(self, inferer: Any, network: nn.Module) -> None:
+    def __init__(self, engine: SupervisedTrainer) -> None:
         super().__init__()
-        self._inferer, self._network = inferer, network
+        self._engine, self._inferer, self._network = engine, engine.inferer, engine.network
         self._trained: list[nn.Parameter] = []
-        self._replicas: nn.Module = network
+        self._replicas: nn.Module = engine.network
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_inferer"], name)
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
-        if network is self._network and torch.is_grad_enabled():
-            network = self._synchronized()
-        return self._inferer(inputs, network, *args, **kwargs)
+        if network is not self._network or not torch.is_grad_enabled():
+            return self._inferer(inputs, network, *args, **kwargs)
+        return weighted(self._engine, inputs, self._inferer(inputs, self._synchronized(), *args, **kwargs))
 
     def _synchronized(self) -> nn.Module:
         """The network in its wrapper, which is made anew if other weights train than before."""

@@ -13,7 +13,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from mu_monai.engine import seeded
 from mu_monai.keys import CASE_ID, IMAGE
-from mu_monai.processes import processes
+from mu_monai.processes import total
 
 Batch = tuple[torch.Tensor, torch.Tensor, list[str]]
 
@@ -32,9 +32,9 @@ def begin_pass(loader: DataLoader[Any], epoch: int) -> None:
 
 
 def samples_of(loader: DataLoader[Mapping[str, Any]]) -> int:
-    """How many samples a batch holds, of all processes; of volumes, there are several patches of each."""
+    """How many samples a batch holds, of all processes, which must call it; of volumes, several patches of each."""
     with seeded(loader.dataset):
-        return processes() * len(next(iter(loader))[IMAGE])
+        return total(len(next(iter(loader))[IMAGE]))
 
 
 def prepared(engine: SupervisedTrainer, batch: Mapping[str, Any]) -> Batch:

@@ -11,6 +11,7 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters import captured, clip_drift
+from mu_monai.engine.divided import weighted
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import IMAGE, LABEL, LOSS, PRED
 from mu_monai.losses import (
@@ -238,7 +239,8 @@ class EraseToRetain(UnlearningMethod):
                 values["teacher"] = engine.inferer(image, student.teacher)
         if layer is not None:
             half = len(features) // 2  # a sliding window runs the layer several times
-            values |= {"student_features": torch.cat(features[:half]), "teacher_features": torch.cat(features[half:])}
+            seen = weighted(engine, image, torch.cat(features[:half]))
+            values |= {"student_features": seen, "teacher_features": torch.cat(features[half:])}
         total = retained = torch.zeros((), device=image.device)
         if self.forget_classes:
             distillation, guard = self._retain_terms(engine, values["student"], values["teacher"], label)

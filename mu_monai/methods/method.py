@@ -27,7 +27,7 @@ from mu_monai.measure import Margins, WholeCases, margins, patient_losses
 from mu_monai.methods.batches import Batch, begin_pass, prepared, samples_of
 from mu_monai.methods.budget import MOST, Budget
 from mu_monai.methods.settings import FLAG, Allowed, Interval, OneOf, OrNull, declared, setting
-from mu_monai.processes import processes, several
+from mu_monai.processes import several, total
 
 STOPS = OneOf(None, REFERENCE, REWIND)
 NEEDS = ("retain labels", "forget labels", "teacher", "unseen cases", "milestones", "two runs")
@@ -350,7 +350,7 @@ class UnlearningMethod:
                 yield prepared(engine, batch)
 
     def _is_spent(self, engine: SupervisedTrainer, samples: int) -> bool:
-        return self._budget is not None and not self._budget.allows(engine, processes() * samples)
+        return self._budget is not None and not self._budget.allows(engine, total(samples))
 
     def progress(self, engine: SupervisedTrainer) -> float:
         """How much of the run is over before the current step, in [0, 1): of its steps, or of its budget if more."""

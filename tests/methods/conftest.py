@@ -43,7 +43,8 @@ class Small:
     """A method on a small classifier: its trainer, and the plain teacher beside it."""
 
     def __init__(self, kind: type[UnlearningMethod], settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-        self.retain, self.forget = small_cases("retain", 8), small_cases("forget", 4)
+        retained, forgotten = options.get("cases", (8, 4))
+        self.retain, self.forget = small_cases("retain", retained), small_cases("forget", forgotten)
         self.teacher = options.get("plain", small_network)()
         what = {"scope": "all", "trainable": "all"} | options.get("network", {})
         student = Student(options.get("plain", small_network)(), **what)

@@ -1,21 +1,19 @@
 """Two processes that share a method's steps end with the weights that one process has: each method that says so."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from monai.data import DistributedSampler
 from torch import distributed, nn
-from torch.multiprocessing import start_processes
 from torch.utils.data import DataLoader
 
 from mu_monai.adapters.milestones import write_milestone
-from mu_monai.engine import Replicas
+from mu_monai.engine import DividedLoader, Replicas
 from mu_monai.errors import InputError
 from mu_monai.methods import METHODS
 from tests.methods.conftest import Small, small_cases
+from tests.together import in_processes
 
 REPLICABLE = [name for name, method in METHODS.items() if method.replicable]
 _OFTEN = {"erase-to-retain": {"forget_terms": {"uniform": 1.0}}, "shrink-and-restore": {"damage": 0.2}}
@@ -23,8 +21,7 @@ _OFTEN = {"erase-to-retain": {"forget_terms": {"uniform": 1.0}}, "shrink-and-res
 
 def shared_loader(data: list[dict[str, Any]], batch_size: int) -> DataLoader[Any]:
     """The loader of one process; `batch_size` is that of all of them together."""
-    sampler = DistributedSampler(data, even_divisible=True, shuffle=True)
-    return DataLoader(data, batch_size=batch_size // distributed.get_world_size(), sampler=sampler)
+    return DividedLoader(data, batch_size=batch_size // distributed.get_world_size(), shuffle=True)
 
 
 def still_network() -> nn.Module:
@@ -40,9 +37,11 @@ def make(name: str, folder: Path, **options: Any) -> Small:
         settings["milestones"] = str(folder)
     if name == "calibrated-erase-to-retain":
         settings["stop_at"] = "reference"
-    settings["unseen_loader"] = shared_loader(small_cases("validation", 6), batch_size=4)
+    settings["unseen_loader"] = shared_loader(small_cases("validation", 5), batch_size=4)
     plain = {"loader": shared_loader, "first": [Replicas()], "plain": still_network, "epochs": 2, "rate": 0.05}
-    return Small(METHODS[name], settings, plain | {"retain_batch": 4, "forget_batch": 2} | options)
+    # of the last batches, one process has fewer cases than the other, or none
+    odd = {"cases": (7, 3), "retain_batch": 4, "forget_batch": 2}
+    return Small(METHODS[name], settings, plain | odd | options)
 
 
 def results(names: list[str], folder: Path) -> dict[str, Any]:
@@ -51,20 +50,6 @@ def results(names: list[str], folder: Path) -> dict[str, Any]:
         job = make(name, folder)
         found[name] = {"weights": job.run(), "passes": job.trainer.state.cost.passes}
     return found
-
-
-def in_processes(number: int, work: Callable[..., Any], *arguments: Any, folder: Path) -> list[Any]:
-    """What each of so many processes returns; they are copies of this one."""
-    start_processes(_enter, args=(number, work, arguments, folder), nprocs=number, start_method="fork")
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(number)]
-
-
-def _enter(rank: int, number: int, work: Callable[..., Any], arguments: tuple[Any, ...], folder: Path) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=number)
-    try:
-        torch.save(work(*arguments), folder / f"{rank}.pt")
-    finally:
-        distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +82,9 @@ def test_two_processes_end_with_the_weights_of_one_with_the_same_batches(one_and
 @pytest.mark.parametrize("name", REPLICABLE)
 def test_they_share_the_work(one_and_two, name):
     (one,), (first, second) = one_and_two
-    assert first[name]["passes"] + second[name]["passes"] == pytest.approx(one[name]["passes"], rel=0.2)
+    assert first[name]["passes"] + second[name]["passes"] == pytest.approx(
+        one[name]["passes"], rel=0.34
+    )  # one case more of three
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in REPLICABLE])

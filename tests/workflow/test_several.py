@@ -120,10 +120,7 @@ def test_a_training_ends_with_the_weights_and_scores_of_one_process(teacher, tas
     assert scores(one)["case_id"].tolist() == scores(two)["case_id"].tolist()
     records = [read_record(run) for run in (one, two)]
     assert [record.processes for record in records] == [1, 2]
-    padded = 1 if len(scores(one).query("subset in ['retain', 'forget']")) % 2 else 0  # both take as many cases
-    passes = 2 * 3 * (2 if task == "volumes" else 1)  # epochs, forward and backward, patches
-    assert records[1].cost.passes == records[0].cost.passes + padded * passes
-    assert records[0].cost.steps == records[1].cost.steps
+    assert records[0].cost == records[1].cost
     assert (two / "milestones").is_dir()
 
 
