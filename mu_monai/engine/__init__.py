@@ -5,6 +5,7 @@ from mu_monai.engine.curve import record_term
 from mu_monai.engine.divided import DividedLoader
 from mu_monai.engine.handlers import Progress, Reseed, StopOnNonFinite, seeded
 from mu_monai.engine.milestones import Milestones
+from mu_monai.engine.mixed_precision import MixedPrecision
 from mu_monai.engine.places import own_folder
 from mu_monai.engine.predict import ScoreSubsets, predict_scores
 from mu_monai.engine.replicas import Replicas
@@ -17,6 +18,7 @@ from mu_monai.engine.warnings import warn
 __all__ = [
     "DividedLoader",
     "Milestones",
+    "MixedPrecision",
     "OneCycle",
     "PassCount",
     "Progress",

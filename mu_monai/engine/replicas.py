@@ -88,9 +88,6 @@ class _Replicated(Inferer):
         self._trained: list[nn.Parameter] = []
         self._replicas: nn.Module = engine.network
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_inferer"], name)
-
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
         if network is not self._network or not torch.is_grad_enabled():
             return self._inferer(inputs, network, *args, **kwargs)

@@ -8,7 +8,7 @@ import math
 import platform
 import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,7 +26,8 @@ from mu_monai.engine.checkpoint import Resumable, has_checkpoint, restore_checkp
 from mu_monai.engine.checks import self_checks
 from mu_monai.engine.cost import PassCount, count_of, forget_peak_memory, peak_memory_mib, uncounted
 from mu_monai.engine.curve import Curve, epoch_terms, record_term
-from mu_monai.engine.running_config import running_config
+from mu_monai.engine.mixed_precision import precision_of
+from mu_monai.engine.running_config import changed_ids, running_config
 from mu_monai.engine.warnings import UNMEASURED, warn, warned
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256, read_json, write_json
@@ -44,6 +45,7 @@ from mu_monai.keys import (
     TEACHER,
 )
 from mu_monai.lock import writing
+from mu_monai.precision import FULL
 from mu_monai.processes import differing, is_first, processes, total
 from mu_monai.runs import RunRecord, file_digests, is_complete, is_finished, is_run, read_record, write_record
 from mu_monai.runs.error_log import log_error
@@ -66,12 +68,7 @@ from mu_monai.runs.record import (
 )
 from mu_monai.runs.stamp import command_line, package_versions, told_provenance
 
-# What may differ when a run is resumed: paths, the number of epochs, and what is only observed during the run. Split
-# and weights are compared by content.
-FREE = {
-    *("resume", "run_dir", "bundle_root", "dataset_dir", "split", "teacher", "device"),
-    *("max_epochs", "quiet", "score_interval", "initialize", "milestones"),
-}
+_KEPT = ("method", "seed", "subsets", "forget_classes", "forget_images", "parameters", "processes", "precision")
 _PACKAGES = ("mu-monai", "torch", "monai", "pytorch-ignite", "peft", "numpy")
 logger = logging.getLogger(__name__)
 
@@ -190,6 +187,7 @@ class RunFolder:
             processes=processes(),
             max_epochs=engine.state.max_epochs,
             device=str(engine.state.device),
+            precision=precision_of(engine),
             versions=package_versions(*_PACKAGES) | {"python": platform.python_version()},
             sha256=Digests(
                 split=file_sha256(self.split),
@@ -219,6 +217,7 @@ class RunFolder:
         before, now = record.to_json(), json.loads(json.dumps(self.run_record.to_json()))  # as it will be read back
         for content in (before, now):  # the module of a method's class may change, and earlier versions do not store it
             content["processes"] = content["processes"] or 1
+            content["precision"] = content.get("precision", FULL)
             content["method"] = content["method"] and {key: content["method"][key] for key in ("name", "settings")}
         problems = [
             f"the SHA-256 of {name} was {before['sha256'].get(name)} when '{self.folder}' was started, and is now "
@@ -228,7 +227,7 @@ class RunFolder:
         ]
         problems += [
             f"{name} was {before.get(name)} and is now {now.get(name)}; resume with the same, or start a new run"
-            for name in ("method", "seed", "subsets", "forget_classes", "forget_images", "parameters", "processes")
+            for name in _KEPT
             if before.get(name) != now.get(name)
         ]
         file = self.folder / CONFIG_JSON
@@ -351,16 +350,6 @@ class RunFolder:
             peak_memory_mib=round(peak_memory_mib(torch.device(self.run_record.device)), 1),
         )
         write_record(self.folder, self.run_record)
-
-
-def changed_ids(before: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = FREE) -> list[str]:
-    """Why the rest of a run would differ from its beginning: the config ids that changed, other than the free ones."""
-    ids = sorted(key for key in before.keys() | now.keys() if key not in free and before.get(key) != now.get(key))
-    return [
-        f"config id '{key}' was {before.get(key)!r} and is now {now.get(key)!r}; resume with the same, or start a new "
-        "run"
-        for key in ids
-    ]
 
 
 def _why_not(folder: Path) -> str:

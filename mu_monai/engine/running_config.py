@@ -1,11 +1,19 @@
-"""The config that the running MONAI workflow was started with."""
+"""The config that the running MONAI workflow was started with, and what of it may differ when a run is resumed."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from monai.bundle import ConfigWorkflow
+
+# What may differ when a run is resumed: paths, the number of epochs, and what is only observed during the run. Split
+# and weights are compared by content.
+FREE = {
+    *("resume", "run_dir", "bundle_root", "dataset_dir", "split", "teacher", "device"),
+    *("max_epochs", "quiet", "score_interval", "initialize", "milestones"),
+}
 
 
 def running_config() -> dict[str, Any] | None:
@@ -19,3 +27,13 @@ def running_config() -> dict[str, Any] | None:
             config = workflow.parser.get()
             return {key: value for key, value in config.items() if key != "_meta_"}
     return None
+
+
+def changed_ids(before: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = FREE) -> list[str]:
+    """Why the rest of a run would differ from its beginning: the config ids that changed, other than the free ones."""
+    ids = sorted(key for key in before.keys() | now.keys() if key not in free and before.get(key) != now.get(key))
+    return [
+        f"config id '{key}' was {before.get(key)!r} and is now {now.get(key)!r}; resume with the same, or start a new "
+        "run"
+        for key in ids
+    ]

@@ -11,6 +11,8 @@ from monai.engines import SupervisedTrainer
 from monai.utils import convert_to_tensor
 from torch.utils.data import DataLoader
 
+from mu_monai.precision import in_full
+
 
 def case_gradients(
     engine: SupervisedTrainer, loader: DataLoader[Mapping[str, Any]], weights: Sequence[torch.Tensor]
@@ -27,11 +29,12 @@ def case_gradients(
             them.
     """
     engine.network.eval()
+    apply = in_full(engine.inferer)
     set_rnd(loader.dataset, torch.initial_seed() % 2**32)
     for batch in loader:
         image, label, *_ = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
         image, label = convert_to_tensor((image, label), track_meta=False)  # a batch with metadata cannot be split
         for one, truth in zip(image.split(1), label.split(1), strict=True):
-            loss = engine.loss_function(engine.inferer(one, engine.network), truth)
+            loss = engine.loss_function(apply(one, engine.network), truth)
             gradients = torch.autograd.grad(loss, list(weights), materialize_grads=True)
             yield torch.cat([gradient.flatten() for gradient in gradients])

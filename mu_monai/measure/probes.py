@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from mu_monai.adapters import Student, captured, pooled
 from mu_monai.keys import CASE_ID, PATIENT_ID
+from mu_monai.precision import in_full
 from mu_monai.processes import once, own_batches, several
 
 Batches = Iterable[Mapping[str, Any]]
@@ -64,7 +65,7 @@ def mean_case_loss(engine: SupervisedTrainer, predict: Predict, cases: Batches, 
         engine: the trainer.
         predict: images to logits.
         cases: batches of cases.
-        inferer: how `predict` is applied to them; by default as the trainer applies its network.
+        inferer: how `predict` is applied to them; by default as the trainer applies its network, in full precision.
     """
     if several():
         losses = [loss for *_, loss in case_losses(engine, predict, cases, inferer)]
@@ -103,7 +104,7 @@ def _losses(
     engine: SupervisedTrainer, predict: Predict, cases: Batches, inferer: Apply | None
 ) -> Iterator[tuple[Mapping[str, Any], list[float]]]:
     engine.network.eval()
-    apply = inferer or engine.inferer
+    apply = inferer or in_full(engine.inferer)
     for batch in own_batches(cases):
         image, label, *_ = engine.prepare_batch(batch, engine.state.device, engine.non_blocking, **engine.to_kwargs)
         yield batch, each_loss(engine.loss_function, apply(image, predict), label).tolist()
@@ -138,7 +139,7 @@ def margins(
         softmax: whether the channels are one softmax or independent sigmoid outputs.
         feature_layer: name of the layer, in the plain network, whose spatially averaged output is compared; of a
             sliding window, window by window.
-        inferer: how a network is applied to the cases; by default as the trainer applies its own.
+        inferer: how a network is applied to the cases; by default as the trainer applies its own, in full precision.
 
     Source:
         *Erase to Retain* (arXiv 2511.16574, section 3) claims a margin for both on the forget set, without proof or
@@ -146,7 +147,7 @@ def margins(
     """
     student: Student = engine.network
     student.eval()
-    apply = inferer or engine.inferer
+    apply = inferer or in_full(engine.inferer)
     rows: list[tuple[str, str, float]] = []  # case, which margin, and how large it is
     for image, names in _images(engine, cases):
         answer, features = _answer(apply, image, student, softmax, feature_layer)

@@ -85,7 +85,7 @@ class BoundaryExpand(UnlearningMethod):
         self._hook.remove()
         output = engine.state.output
         logits = output[PRED]
-        expanded = torch.cat([logits, self._shadow(self._seen)], dim=1)
+        expanded = torch.cat([logits, self._shadow(self._seen.float())], dim=1)
         beyond = torch.full((len(logits),), logits.shape[1], device=logits.device)
         forget = cross_entropy(expanded, beyond)
         self.record(engine, "forget", forget, len(logits))

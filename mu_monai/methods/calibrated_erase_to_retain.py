@@ -122,8 +122,7 @@ class CalibratedEraseToRetain(UnlearningMethod):
         self.set_learning_rates(engine, [self.settle_learning_rate] * len(engine.optimizer.param_groups))
         engine.network.train()
         for image, label, _ in islice(self.retain_batches(engine), self.settle_steps):
-            with self.autocast(engine):
-                loss = engine.loss_function(engine.inferer(image, engine.network), label)
+            loss = engine.loss_function(engine.inferer(image, engine.network), label)
             self.record(engine, "settling", loss, len(image))
             self.step(engine, loss)
 

@@ -239,8 +239,8 @@ class EraseToRetain(UnlearningMethod):
                 values["teacher"] = engine.inferer(image, student.teacher)
         if layer is not None:
             half = len(features) // 2  # a sliding window runs the layer several times
-            seen = weighted(engine, image, torch.cat(features[:half]))
-            values |= {"student_features": seen, "teacher_features": torch.cat(features[half:])}
+            seen = weighted(engine, image, torch.cat(features[:half]).float())
+            values |= {"student_features": seen, "teacher_features": torch.cat(features[half:]).float()}
         total = retained = torch.zeros((), device=image.device)
         if self.forget_classes:
             distillation, guard = self._retain_terms(engine, values["student"], values["teacher"], label)
@@ -254,8 +254,7 @@ class EraseToRetain(UnlearningMethod):
         return self.forget_weight * total + retained
 
     def _forget_step(self, engine: SupervisedTrainer) -> None:
-        with self.autocast(engine):
-            loss = self._forget_loss(engine)
+        loss = self._forget_loss(engine)
         self.step(engine, loss)
 
     def _limit(self, engine: SupervisedTrainer) -> None:

@@ -27,6 +27,7 @@ from mu_monai.measure import Margins, WholeCases, margins, patient_losses
 from mu_monai.methods.batches import Batch, begin_pass, prepared, samples_of
 from mu_monai.methods.budget import MOST, Budget
 from mu_monai.methods.settings import FLAG, Allowed, Interval, OneOf, OrNull, declared, setting
+from mu_monai.precision import in_full
 from mu_monai.processes import several, total
 
 STOPS = OneOf(None, REFERENCE, REWIND)
@@ -290,7 +291,8 @@ class UnlearningMethod:
 
     def measured(self, engine: SupervisedTrainer) -> WholeCases:
         """The cases to measure on: whole cases if there are any, else the forget batches and the trainer's own."""
-        return self.whole or WholeCases(forget=self.forget_loader, retain=engine.data_loader, inferer=engine.inferer)
+        own = {"forget": self.forget_loader, "retain": engine.data_loader}
+        return self.whole or WholeCases(**own, inferer=in_full(engine.inferer))
 
     def memorized_auc(self, engine: SupervisedTrainer) -> float:
         """The probability that a patient who was trained on has a lower loss than an unseen one, ties counting half.
@@ -360,11 +362,6 @@ class UnlearningMethod:
     def rate(self, engine: SupervisedTrainer) -> float:
         """The learning rate of the current step, as a share of that of the config."""
         return share_of_peak(self.lr_schedule, self.progress(engine))
-
-    @staticmethod
-    def autocast(engine: SupervisedTrainer) -> torch.autocast:
-        """The trainer's mixed precision, on the CPU as well, for forward passes outside its iterations."""
-        return torch.autocast("cuda", enabled=engine.amp, **engine.amp_kwargs)
 
     @staticmethod
     def step(engine: SupervisedTrainer, loss: torch.Tensor, optimizer: torch.optim.Optimizer | None = None) -> None:

@@ -16,6 +16,7 @@ from mu_monai.errors import InputError
 from mu_monai.methods.batches import Batch
 from mu_monai.methods.damage_once import DamageOnce
 from mu_monai.methods.settings import SHARE, setting
+from mu_monai.precision import in_full
 
 
 @dataclass(kw_only=True)
@@ -95,7 +96,7 @@ def _mean_gradients(
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     cases = 0
     for image, label, _ in batches:
-        loss = len(image) * engine.loss_function(engine.inferer(image, engine.network), label)
+        loss = len(image) * engine.loss_function(in_full(engine.inferer)(image, engine.network), label)
         gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
         for name, gradient in zip(weights, gradients, strict=True):
             total[name] += gradient

@@ -28,6 +28,7 @@ from mu_monai.methods.boundary_search import (
 )
 from mu_monai.methods.method import UnlearningMethod
 from mu_monai.methods.settings import COUNT, POSITIVE, Interval, OneOf, OrNull, Range, setting
+from mu_monai.precision import in_full
 
 RUNNER_UP, SKIP, KEEP = "runner_up", "skip", "keep"
 LABELS, TEACHER = "labels", "teacher"
@@ -274,7 +275,7 @@ class OriginalModel:
         search: BoundarySearch,
         limits: Sequence[float] | None = None,
     ) -> None:
-        self._search, self._inferer, self._softmax = search, engine.inferer, method.is_softmax
+        self._search, self._inferer, self._softmax = search, in_full(engine.inferer), method.is_softmax
         self._network = engine.network.reverted().eval().requires_grad_(False)
         count_of(engine).watch(self._network)
         if limits is None:

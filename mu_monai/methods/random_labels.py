@@ -52,9 +52,8 @@ class RandomLabels(UnlearningMethod):
         super().on_epoch_start(engine)
         engine.network.train()
         for image, label, _ in self.forget_pass(engine):
-            with self.autocast(engine):
-                logits = engine.inferer(image, engine.network)
-                loss = engine.loss_function(logits, self._drawn(label, logits))
+            logits = engine.inferer(image, engine.network)
+            loss = engine.loss_function(logits, self._drawn(label, logits))
             self.record(engine, "relabeled", loss, len(image))
             self.step(engine, loss)
             self.on_step(engine)

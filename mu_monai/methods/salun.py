@@ -13,6 +13,7 @@ from mu_monai.engine import seeded
 from mu_monai.errors import InputError
 from mu_monai.methods.random_labels import RandomLabels
 from mu_monai.methods.settings import Interval, setting
+from mu_monai.precision import in_full
 
 
 @dataclass(kw_only=True)
@@ -73,7 +74,7 @@ class SalUn(RandomLabels):
         total = torch.zeros(sum(weight.numel() for weight in weights.values()), device=engine.state.device)
         engine.network.eval()
         for image, label, _ in self.forget_pass(engine):
-            loss = len(image) * engine.loss_function(engine.inferer(image, engine.network), label)
+            loss = len(image) * engine.loss_function(in_full(engine.inferer)(image, engine.network), label)
             gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
             total += torch.cat([gradient.flatten() for gradient in gradients])
         salient = torch.zeros_like(total, dtype=torch.bool)

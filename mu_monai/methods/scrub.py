@@ -80,8 +80,7 @@ class Scrub(UnlearningMethod):
             return
         engine.network.train()
         for image, _, _ in self.forget_pass(engine):
-            with self.autocast(engine):
-                departure = self._divergence(engine, image, engine.inferer(image, engine.network))
+            departure = self._divergence(engine, image, engine.inferer(image, engine.network))
             self.record(engine, "departure", departure, len(image))
             self.step(engine, -departure)
 

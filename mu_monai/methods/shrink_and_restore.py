@@ -160,8 +160,7 @@ class ShrinkAndRestore(GentleRestoration):
         try:
             with nullcontext() if self._budget is None else self._budget.spending_reserve(but=look):
                 for image, label, _ in islice(self.retain_batches(engine), self.probe_steps):
-                    with self.autocast(engine):
-                        loss = engine.loss_function(engine.inferer(image, engine.network), label)
+                    loss = engine.loss_function(engine.inferer(image, engine.network), label)
                     self.step(engine, loss, optimizer)
             yield
         finally:

@@ -94,9 +94,8 @@ class UNDO(UnlearningMethod):
             forget, *_ = self.forget_batch(engine)
             if self._is_spent(engine, len(image) + len(forget)):
                 break
-            with self.autocast(engine):
-                supervised = engine.loss_function(engine.inferer(image, engine.network), label)
-                divergence = uniform(engine.inferer(forget, engine.network))
+            supervised = engine.loss_function(engine.inferer(image, engine.network), label)
+            divergence = uniform(engine.inferer(forget, engine.network))
             self.step(engine, supervised + divergence, optimizer)
             divergences.append(float(divergence.detach()))
         return divergences

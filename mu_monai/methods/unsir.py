@@ -14,6 +14,7 @@ from mu_monai.errors import InputError
 from mu_monai.keys import CLASSIFICATION, IMAGE, LABEL, LOSS
 from mu_monai.methods.method import UnlearningMethod
 from mu_monai.methods.settings import COUNT, POSITIVE, Interval, setting
+from mu_monai.precision import in_full
 
 
 @dataclass(kw_only=True)
@@ -141,10 +142,11 @@ class UNSIR(UnlearningMethod):
         """The noise images of one class, one per label, in the shape of an image."""
         image = torch.randn(len(label), *like.shape, device=like.device)
         optimizer = torch.optim.Adam([image], lr=self.noise_learning_rate)
+        apply = in_full(engine.inferer)
         for _ in range(self.noise_steps):
             image.requires_grad_()
             energy = image.square().flatten(1).sum(dim=1).mean()
-            loss = self.noise_decay * energy - engine.loss_function(engine.inferer(image, engine.network), label)
+            loss = self.noise_decay * energy - engine.loss_function(apply(image, engine.network), label)
             (image.grad,) = torch.autograd.grad(loss, [image])
             optimizer.step()
         return image.detach()

@@ -135,6 +135,8 @@ class RunRecord:
         seed: the seed of the run.
         max_epochs: the number of epochs.
         device: such as `cpu` or `cuda:0`; of several processes, that of the first.
+        precision: what networks computed in while they were trained: `fp32`, or mixed with `bf16` or `fp16`; empty in
+            runs of earlier versions, which is `fp32`.
         processes: the number of processes that trained it together; None in runs of earlier versions.
         versions: versions of packages and of Python.
         sha256: digests of inputs and weights.
@@ -171,6 +173,7 @@ class RunRecord:
     seed: int | None = None
     max_epochs: int | None = None
     device: str = ""
+    precision: str = ""
     processes: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     sha256: Digests = Digests()

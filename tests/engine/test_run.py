@@ -80,6 +80,8 @@ class TestFinishedUnlearning:
             "seed": 0,
             "max_epochs": 2,
             "device": "cpu",
+            "precision": "fp32",
+            "processes": 1,
             "teacher": str(Path("runs/teacher/model.pt").absolute()),
             "parameters": trainer.network.budget(),
             "command": "mu-monai unlearn small --set 'name=a b'",

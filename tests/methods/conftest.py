@@ -94,6 +94,19 @@ def small_network() -> torch.nn.Module:
     return network.eval()
 
 
+def still_network() -> torch.nn.Module:
+    """A convolution and linear layers, without BatchNorm, which normalizes by the batch of each process."""
+    torch.manual_seed(7)
+    layers = [
+        torch.nn.Unflatten(1, (1, 2, 2)),
+        torch.nn.Conv2d(1, 6, 2),
+        torch.nn.Flatten(),
+        torch.nn.LayerNorm(6),
+        torch.nn.PReLU(),
+    ]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(6, 5), torch.nn.Linear(5, 3)).eval()
+
+
 def small_cases(subset: str, number: int) -> list[dict[str, Any]]:
     generator = torch.Generator().manual_seed(len(subset))
     images, labels = torch.randn(number, 4, generator=generator), torch.randint(3, (number,), generator=generator)

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import distributed, nn
+from torch import distributed
 from torch.utils.data import DataLoader
 
 from mu_monai.adapters.milestones import write_milestone
 from mu_monai.engine import DividedLoader, Replicas
 from mu_monai.errors import InputError
 from mu_monai.methods import METHODS
-from tests.methods.conftest import Small, small_cases
+from tests.methods.conftest import Small, small_cases, still_network
 from tests.together import in_processes
 
 REPLICABLE = [name for name, method in METHODS.items() if method.replicable]
@@ -22,13 +22,6 @@ _OFTEN = {"erase-to-retain": {"forget_terms": {"uniform": 1.0}}, "shrink-and-res
 def shared_loader(data: list[dict[str, Any]], batch_size: int) -> DataLoader[Any]:
     """The loader of one process; `batch_size` is that of all of them together."""
     return DividedLoader(data, batch_size=batch_size // distributed.get_world_size(), shuffle=True)
-
-
-def still_network() -> nn.Module:
-    """A network for the small cases without BatchNorm, which normalizes by the batch of each process."""
-    torch.manual_seed(7)
-    layers = [nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 6, 2), nn.Flatten(), nn.LayerNorm(6), nn.PReLU()]
-    return nn.Sequential(*layers, nn.Linear(6, 5), nn.Linear(5, 3)).eval()
 
 
 def make(name: str, folder: Path, **options: Any) -> Small:

@@ -154,6 +154,7 @@ def _train(parts: Parts, common: _Common) -> dict[str, Any]:
     return common.config(
         **common.of_training,
         seed=0,
+        amp=False,
         quiet=False,
         run_dir=f"runs/{parts.folder.name}-teacher",
         subsets=[RETAIN, FORGET],
@@ -198,6 +199,7 @@ def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
     terms = {"random_label": 1.0} if parts.task == CLASSIFICATION else {"background": 1.0}
     return common.config(
         seed=0,
+        amp=False,
         quiet=False,
         preset=None,
         run_dir=f"runs/{parts.folder.name}-unlearned",
@@ -244,7 +246,7 @@ def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
         },
         scorer={**common.values["scorer"], "interval": "@score_interval"},
         run_folder=_run_folder(parts, subsets=[RETAIN, FORGET], **_RECORDED),
-        handlers=[_FIRST[0], "@method", *_FIRST[1:], "@scorer", "@run_folder"],
+        handlers=[*_FIRST[:2], "@method", *_FIRST[2:], "@scorer", "@run_folder"],
         train=_training(common, f"@cases['{RETAIN}']", epoch_length="@epoch_length"),
         initialize=["$monai.utils.set_determinism(seed=@seed)"],
         run=["$@train::trainer.run()", "$@scorer.write({'teacher': @network.teacher, 'student': @network}, @run_dir)"],
@@ -254,6 +256,7 @@ def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
 _RECORDED = {name: f"@{name}" for name in ("method", "teacher", "teacher_passes", "preset")}
 _FIRST: list[Any] = [
     {"_target_": "mu_monai.engine.Reseed", "seed": "@seed"},
+    {"_target_": "mu_monai.engine.MixedPrecision", "enabled": "@amp"},
     {"_target_": "mu_monai.engine.StopOnNonFinite"},
     {"_target_": "mu_monai.engine.Progress", "quiet": "@quiet"},
 ]

@@ -254,7 +254,7 @@ def _describe(parts: Parts, trainer: Mapping[str, Any]) -> None:
     parts.classes = _class_names(parts, outputs)
     parts.spacing = _spacing(parts)
     if config.evaluated(config.argument(trainer, "amp")[0]):
-        parts.notes.append("mixed precision of the trainer is not used: runs compute in 32 bits")
+        parts.notes.append("runs compute in 32 bits; for mixed precision, as the trainer has it, give --set amp=true")
     if config.components("LrScheduleHandler"):
         parts.notes.append("the schedule of the learning rate is not used; handlers and metrics neither")
     own = [name for name in ("sampler", "batch_sampler", "collate_fn", "drop_last") if loader.get(name)]

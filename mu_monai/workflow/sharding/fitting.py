@@ -17,7 +17,7 @@ from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.data import Split
 from mu_monai.data.shards import expected_requests, expected_share
 from mu_monai.engine.checkpoint import has_checkpoint
-from mu_monai.engine.run import FREE, changed_ids
+from mu_monai.engine.running_config import FREE, changed_ids
 from mu_monai.files import read_json
 from mu_monai.keys import BASE_PT, CHECKPOINTS_DIR, CONFIG_JSON, MODEL_PT, RETAIN
 from mu_monai.runs import is_finished, read_record
