@@ -231,7 +231,8 @@ class RunFolder:
             if before.get(name) != now.get(name)
         ]
         file = self.folder / CONFIG_JSON
-        problems += changed_ids(read_json(file, dict), config) if config is not None and file.is_file() else []
+        if config is not None and file.is_file() and before["processes"] == now["processes"]:  # else they differ by it
+            problems += changed_ids(read_json(file, dict), config)
         raise_if_any(problems)
         restore_checkpoint(engine, self.folder / CHECKPOINTS_DIR, self.method)
         if engine.state.epoch > engine.state.max_epochs:

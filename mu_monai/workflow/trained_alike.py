@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
@@ -9,7 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
+
 from mu_monai.bundle.config import read_config
+from mu_monai.bundle.multi_gpu import multi_gpu
 from mu_monai.bundle.trust import STRANGER, Trust, inherited, received_config
 from mu_monai.engine.checkpoint import has_checkpoint
 from mu_monai.errors import InputError
@@ -24,13 +28,17 @@ _OWN = {
     *("imports", "cases", "scorer", "run_folder", "handlers", "initialize", "run", "preset", "method"),
     *("resume", "quiet", "score_interval", "cache_dir"),
 }
+_BATCH = "batch_size"
 
 
 def changed_settings(run: str | Path, record: RunRecord, config: str, trust: Trust) -> dict[str, Any]:
     """The values in a run's config that differ from its bundle's, as an overlay.
 
+    What several processes made, one process makes alike with batches of as many cases as all of them took.
+
     Raises:
-        InputError: if the config is more than data, or the model is an average of shards.
+        InputError: if the config is more than data, the model is an average of shards, or several processes made it and
+            their batches have no size that can be set.
     """
     if has_shards(run):
         raise InputError(
@@ -39,10 +47,31 @@ def changed_settings(run: str | Path, record: RunRecord, config: str, trust: Tru
             "others out (compare, --shadows)"
         )
     bundle = trust.bundle_of(record)
-    bundled, ran = read_config(bundle.files(config)).get(), received_config(run)
+    bundled, ran = read_config(bundle.files(config)), received_config(run)
+    together = record.processes or 1
+    if together > 1:
+        ran = _as_one_process(ran, config, bundled)
     changed = [key for key, value in ran.items() if key not in _OWN and value != bundled.get(key)]
     found = inherited(run, bundle, changed, trust=trust)
-    return {key: found[key] for key in changed}
+    settings = {key: found[key] for key in changed}
+    if together > 1:
+        size = settings.get(_BATCH, bundled.get(_BATCH))
+        if not isinstance(size, int):
+            raise InputError(
+                f"{together} processes made '{run}', and its bundle has no {_BATCH} by which one process could take as "
+                "many cases in a step; leave out what trains models alike (compare, --shadows)"
+            )
+        settings[_BATCH] = together * size
+    return settings
+
+
+def _as_one_process(ran: dict[str, Any], name: str, bundled: ConfigParser) -> dict[str, Any]:
+    """A config without what was laid over it for several processes."""
+    parser, made = ConfigParser(copy.deepcopy(ran)), multi_gpu(name, bundled.get())
+    for place in made:
+        if place in bundled and place in parser:
+            parser[place] = bundled.get(place)
+    return {key: value for key, value in parser.get().items() if key in bundled or key not in made}
 
 
 def training_digest(training: RunRecord, overlay: Mapping[str, Any], trust: Trust) -> str:

@@ -328,6 +328,14 @@ class TestStopping:
         assert all(check["passed"] for check in record(run)["checks"])
         assert not (run.folder / "checkpoints").exists()
 
+    def test_as_many_processes_resume_it(self, run, at, monkeypatch):
+        monkeypatch.setattr("mu_monai.engine.run.processes", lambda: 2)
+        with pytest.raises(KeyboardInterrupt):
+            run.unlearning(epochs=3, after=[at(Events.EPOCH_STARTED, stop(KeyboardInterrupt), 2)]).run()
+        monkeypatch.setattr("mu_monai.engine.run.processes", lambda: 1)
+        with pytest.raises(InputError, match="processes was 2 and is now 1; resume with the same, or start a new run"):
+            run.unlearning(epochs=3, resume=True).run()
+
     def test_a_run_stopped_while_it_finishes_can_be_resumed(self, run, at, tmp_path):
         run.unlearning(folder=tmp_path / "whole").run()
         with pytest.raises(KeyboardInterrupt, match="stopped here"):

@@ -16,10 +16,12 @@ from torch.multiprocessing import start_processes
 
 from mu_monai import workflow
 from mu_monai.bundle.config import run_config
+from mu_monai.bundle.trust import STRANGER
 from mu_monai.errors import InputError, RunError
 from mu_monai.runs import read_record
-from mu_monai.workflow import several
+from mu_monai.workflow import several, trained_alike
 from mu_monai.workflow.launching import launch
+from mu_monai.workflow.trained_alike import changed_settings
 
 # AdamW would amplify the rounding of gradients that are 0 in theory, such as those of biases before a normalization.
 SGD = "optimizer#_target_=torch.optim.SGD"
@@ -157,6 +159,32 @@ def test_it_unlearns_and_evaluates(teacher, forked, phantom_splits, tmp_path, ta
         pd.testing.assert_frame_equal(scores(run), before)
         workflow.evaluate(run)
         pd.testing.assert_frame_equal(scores(run), before)
+
+
+def test_what_several_made_is_used_in_one_process(forked, phantom_splits, monkeypatch, tmp_path):
+    split = phantom_splits["isic"]
+    forked(2)
+    both = {"split": split, "processes": 2, "quiet": True}
+    settings = [*SMALL["masks"], "max_epochs=1", "batch_size=2"]
+    origin = workflow.train("isic", out=tmp_path / "teacher", settings=settings, **both)
+    settings = ["max_epochs=1", "batch_size=3", "amp=true"]
+    run = workflow.unlearn("isic", teacher=origin, out=tmp_path / "run", settings=settings, **both)
+    assert read_record(run).precision == "bf16"
+    image = Path(split).parent / json.loads(Path(split).read_text())["test"][0]["image"]
+    (mask,) = workflow.predict(run, images=[image], out=tmp_path / "masks").iterdir()
+    assert mask.stat().st_size > 0
+    assert (workflow.release(run, out=tmp_path / "release") / "release.json").is_file()
+    # another model is trained alike in one process: a step takes the cases of both
+    for made, name, size in ((origin, "train", 4), (run, "unlearn", 6)):
+        alike = changed_settings(made, read_record(made), name, STRANGER)
+        assert (alike["batch_size"], alike["max_epochs"], alike["image_size"]) == (size, 1, [32, 32])
+        assert alike.get("amp") is (True if made == run else None)
+        assert not {"train", "backend", "finalize"} & set(alike)
+    monkeypatch.setattr(trained_alike, "_BATCH", "cases_per_step")  # a bundle may call it otherwise
+    with pytest.raises(
+        InputError, match="2 processes made .*, and its bundle has no cases_per_step by which one process"
+    ):
+        changed_settings(run, read_record(run), "unlearn", STRANGER)
 
 
 @pytest.fixture
