@@ -6,7 +6,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 
-from mu_monai.errors import raise_if_any
+from mu_monai.errors import InputError, raise_if_any
 from mu_monai.precision import FULL, Mixed, half_for, in_full, named
 from mu_monai.processes import differing
 
@@ -24,10 +24,12 @@ class MixedPrecision:
         enabled: whether to do so; otherwise nothing happens.
 
     Raises:
-        InputError: for a device that cannot, or processes with different devices.
+        InputError: for another value than true or false, a device that cannot, or processes with different devices.
     """
 
     def __init__(self, enabled: bool = False) -> None:
+        if not isinstance(enabled, bool):
+            raise InputError(f"amp={enabled!r} is not allowed; use true or false")
         self._enabled = enabled
 
     def attach(self, engine: SupervisedTrainer) -> None:

@@ -54,7 +54,8 @@ class UnlearningMethod:
     can forget classes of a mask, by a setting `forget_classes`; `without_forget_images`, whether it can do without any
     forget case; `comes_back`, whether it corrects by itself for cases that were forgotten too far; `fills_budget`,
     whether it trains for as long as it is given; and `replicable`, whether several processes can run it, each with its
-    own cases: it then sees cases in steps of the trainer's loss and through `mu_monai.measure` alone.
+    own cases: it then sees cases in steps of the trainer's loss and through `mu_monai.measure` alone, and gives the
+    trainer's inferer the images as they were prepared.
 
     A setting is a field made by `mu_monai.methods.settings.setting`, which declares the allowed values. Only conditions
     between settings are left to `problems`.

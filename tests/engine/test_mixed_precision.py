@@ -69,6 +69,11 @@ def test_the_record_says_it_and_a_run_is_resumed_in_the_same(run, at):
     assert read_record(run.folder).precision == "bf16"
 
 
+def test_another_value_than_true_or_false_is_refused():
+    with pytest.raises(InputError, match="amp='maybe' is not allowed; use true or false"):
+        MixedPrecision("maybe")
+
+
 def test_old_gpus_have_float16_and_other_devices_nothing(monkeypatch):
     gpu = torch.device("cuda", 0)
     for supported, dtype in ((True, torch.bfloat16), (False, torch.float16)):
