@@ -1,9 +1,10 @@
 """Print the time and peak memory of one unlearning step in four forms, in 2D and 3D, on the CPU or a GPU.
 
-python benchmarks/step_time.py [--device cuda] [--steps 10]
+python benchmarks/step_time.py [--device cuda] [--steps 10] [--amp]
 
 A step is the joint schedule of Erase to Retain: a retain and a forget batch, supervised + distillation + guard +
-background. Every form runs in a process of its own, so that peak memory is its own:
+background. With `--amp`, networks compute in 16 bits. Every form runs in a process of its own, so that peak memory is
+its own:
 
 - released: a second network as teacher, adapters in every convolution, BatchNorm in training mode;
 - two networks: a second network as teacher, adapters in the decoder;
@@ -24,12 +25,14 @@ import time
 from contextlib import nullcontext
 
 import torch
+from monai.inferers import SimpleInferer
 from monai.losses import DiceCELoss
 from monai.networks.nets import UNet
 from torch import nn
 
 from mu_monai.adapters import Student
 from mu_monai.losses import Background, Distillation, Guard
+from mu_monai.precision import Mixed, half_for
 
 FORMS = ("released", "two networks", "ours", "fine-tuning")
 SHAPES = {2: (4, 3, 256, 256), 3: (1, 1, 96, 96, 96)}
@@ -65,8 +68,9 @@ def build(form: str, dims: int, device: str) -> tuple[nn.Module, nn.Module | Non
     return student, teacher
 
 
-def measure(form: str, dims: int, device: str, steps: int) -> dict[str, float]:
+def measure(form: str, dims: int, device: str, steps: int, amp: bool) -> dict[str, float]:
     """Median seconds of a step, and peak memory in MiB beyond what was in use before the networks were made."""
+    apply = Mixed(SimpleInferer(), torch.device(device), half_for(torch.device(device))) if amp else SimpleInferer()
     shape = SHAPES[dims]
     retain, forget = torch.randn(shape, device=device), torch.randn(shape, device=device)
     label = (torch.rand(shape[0], 1, *shape[2:], device=device) > 0.5).float()
@@ -81,11 +85,11 @@ def measure(form: str, dims: int, device: str, steps: int) -> dict[str, float]:
         start = time.perf_counter()
         student.train()
         optimizer.zero_grad(set_to_none=True)
-        answer = student(retain)
+        answer = apply(retain, student)
         with torch.no_grad():
-            reference = student.teacher(retain) if teacher is None else teacher(retain)
+            reference = apply(retain, student.teacher if teacher is None else teacher)
         loss = supervised(answer, label) + distillation(answer, reference) + 0.05 * guard(answer, reference)
-        loss = loss + 3 * background(student(forget))
+        loss = loss + 3 * background(apply(forget, student))
         loss.backward()
         optimizer.step()
         _synchronize(device)
@@ -109,28 +113,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--amp", action="store_true", help="compute networks in 16 bits")
     parser.add_argument("--form", choices=FORMS, help=argparse.SUPPRESS)
     parser.add_argument("--dims", type=int, choices=SHAPES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.form:
-        print(json.dumps(measure(options.form, options.dims, options.device, options.steps)))
+        print(json.dumps(measure(options.form, options.dims, options.device, options.steps, options.amp)))
         return
     name = torch.cuda.get_device_name() if options.device.startswith("cuda") else f"{torch.get_num_threads()} thread(s)"
-    print(f"{options.device} ({name}), torch {torch.__version__}, median of {options.steps} steps\n")
-    print("| images | form | weights trained | seconds a step | against ours | peak memory, MiB |")
-    print("|---|---|---|---|---|---|")
+    bits = "16 bits" if options.amp else "32 bits"
+    print(f"{options.device} ({name}), {bits}, torch {torch.__version__}, median of {options.steps} steps\n")
+    print("| images | form | weights trained | seconds a step | against ours | images a second | peak memory, MiB |")
+    print("|---|---|---|---|---|---|---|")
     for dims, shape in SHAPES.items():
         found = {form: _apart(form, dims, options) for form in FORMS}
         for form, row in found.items():
             ratio = row["seconds"] / found["ours"]["seconds"]
             print(
                 f"| {dims}D, {' x '.join(map(str, shape))} | {form} | {row['trained']:,.0f} | {row['seconds']:.3f} "
-                f"| {ratio:.2f} | {row['mib']:,.0f} |"
+                f"| {ratio:.2f} | {2 * shape[0] / row['seconds']:,.1f} | {row['mib']:,.0f} |"
             )
 
 
 def _apart(form: str, dims: int, options: argparse.Namespace) -> dict[str, float]:
     arguments = ["--form", form, "--dims", str(dims), "--device", options.device, "--steps", str(options.steps)]
+    arguments += ["--amp"] if options.amp else []
     done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

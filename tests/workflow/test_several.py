@@ -181,9 +181,7 @@ def test_what_several_made_is_used_in_one_process(forked, phantom_splits, monkey
         assert alike.get("amp") is (True if made == run else None)
         assert not {"train", "backend", "finalize"} & set(alike)
     monkeypatch.setattr(trained_alike, "_BATCH", "cases_per_step")  # a bundle may call it otherwise
-    with pytest.raises(
-        InputError, match=r"2 processes made .*, and its bundle has no cases_per_step"
-    ):
+    with pytest.raises(InputError, match=r"2 processes made .*, and its bundle has no cases_per_step"):
         changed_settings(run, read_record(run), "unlearn", STRANGER)
 
 
