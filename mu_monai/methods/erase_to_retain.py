@@ -254,8 +254,7 @@ class EraseToRetain(UnlearningMethod):
         return self.forget_weight * total + retained
 
     def _forget_step(self, engine: SupervisedTrainer) -> None:
-        loss = self._forget_loss(engine)
-        self.step(engine, loss)
+        self.step(engine, self._forget_loss(engine))
 
     def _limit(self, engine: SupervisedTrainer) -> None:
         if self.max_adapter_norm is not None:

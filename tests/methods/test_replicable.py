@@ -16,7 +16,10 @@ from tests.methods.conftest import Small, small_cases, still_network
 from tests.together import in_processes
 
 REPLICABLE = [name for name, method in METHODS.items() if method.replicable]
-_OFTEN = {"erase-to-retain": {"forget_terms": {"uniform": 1.0}}, "shrink-and-restore": {"damage": 0.2}}
+_OFTEN = {
+    "erase-to-retain": {"forget_terms": {"uniform": 1.0, "repulsion": 0.5}, "feature_layer": "5"},
+    "shrink-and-restore": {"damage": 0.2},
+}
 
 
 def shared_loader(data: list[dict[str, Any]], batch_size: int) -> DataLoader[Any]:

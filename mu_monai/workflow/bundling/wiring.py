@@ -123,6 +123,8 @@ def handler_problems(bundle: BundleConfigs) -> Iterator[str]:
             yield f"{place} add mu_monai.engine.StopOnNonFinite, or a run continues with weights that are not numbers"
         if name == UNLEARN and "method" not in found[: (*found, "StopOnNonFinite").index("StopOnNonFinite")]:
             yield f"{place} put '@method' before StopOnNonFinite, so that its terms are checked too"
+        if "MixedPrecision" in found and "method" in found[: found.index("MixedPrecision")]:
+            yield f"{place} put mu_monai.engine.MixedPrecision before '@method', whose first steps it is for too"
 
 
 def _handlers(bundle: BundleConfigs, name: str) -> list[str] | None:

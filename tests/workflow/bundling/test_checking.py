@@ -128,6 +128,12 @@ BROKEN = [
         "put '@method' before StopOnNonFinite",
     ),
     ("unlearn", "handlers", [RESEED, STOP, "@scorer", "@run_folder"], "put '@method' before StopOnNonFinite"),
+    (
+        "unlearn",
+        "handlers",
+        [RESEED, "@method", {"_target_": "mu_monai.engine.MixedPrecision"}, STOP, "@scorer", "@run_folder"],
+        "put mu_monai.engine.MixedPrecision before '@method'",
+    ),
     ("train", "train::trainer::decollate", True, "decollate must be false"),
     ("unlearn", "train::trainer::decollate", GONE, "decollate must be false"),
     ("train", "train::trainer::train_handlers", GONE, r"train_handlers must be '\$@handlers'"),
