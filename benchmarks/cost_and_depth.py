@@ -93,7 +93,8 @@ EXPERIMENTS = {
     ),
 }
 BUDGETS = (0.025, 0.05, 0.1, 0.25)
-PUBLISHED = ("undo", "msg", "kernel-swap", "negation", "weight-distortion", "distance-regularization", "rurk")
+BUDGETED = ("rewind", "kernel-swap", "shrink-and-restore")  # what is tried at every budget
+PUBLISHED = ("undo", "msg", "negation", "weight-distortion", "distance-regularization", "rurk")
 BEST_SO_FAR = ("amnesiac", "gradient-ascent", "gradient-difference", "perturbed-sign-gradient")
 ONE = "one"  # names the runs that forget a single patient
 
@@ -117,10 +118,10 @@ class Job:
 
 def jobs() -> list[Job]:
     """Every run of an experiment and seed, the most telling first."""
-    own = [Job("rewind", 0.05), Job("shrink-and-restore", 0.05), Job("rewind", 0)]
-    own += [Job(method, budget) for budget in BUDGETS for method in ("rewind", "shrink-and-restore") if budget != 0.05]
+    own = [*(Job(method, 0.05) for method in BUDGETED), Job("rewind", 0), Job("kernel-swap")]
+    own += [Job(method, budget) for budget in BUDGETS for method in BUDGETED if budget != 0.05]
     first_form = [Job("calibrated-erase-to-retain", budget) for budget in (*BUDGETS, None)]
-    one = [Job(method, 0.02, one=True) for method in ("rewind", "shrink-and-restore")]
+    one = [Job(method, 0.02, one=True) for method in BUDGETED]
     published = [Job(method, budget) for method in PUBLISHED for budget in (0.05, None)]
     return [*own, *one, *first_form, *(Job(method) for method in BEST_SO_FAR), *published]
 
