@@ -174,7 +174,9 @@ class Study:
                 references = [word for name in names for word in ("--reference", str(self.folder / name))]
                 attacks = () if job.one else ("--attacks", ATTACKS)
                 _run("audit", str(run), "--teacher", str(self.folder / "teacher"), *references, *attacks, "--quiet")
-        except subprocess.CalledProcessError as error:  # a method may refuse a budget or a task: that is a result
+        except subprocess.CalledProcessError as error:
+            if error.returncode != 2:  # a method may refuse a budget or a task, which is a result; all else is not
+                raise
             run.mkdir(exist_ok=True)
             (run / "failed.json").write_text(json.dumps({"why": (error.stderr or "").strip()[-2000:]}))
             print(f"  {job.name}: {(error.stderr or '').strip().splitlines()[-1:]}", flush=True)
