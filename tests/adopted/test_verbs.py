@@ -81,7 +81,8 @@ def test_show_code_names_foreign_components_and_modules(tmp_path):
 def test_the_configs_can_be_read(made, tmp_path):
     out = workflow.adopt_bundle(made[0], out=tmp_path / "configs")
     names = sorted(path.name for path in (out / "configs").iterdir())
-    assert names == ["evaluate.json", "inference.json", "metadata.json", "train.json", "unlearn.json"]
+    together = [f"multi_gpu_{name}.json" for name in ("evaluate", "train", "unlearn")]
+    assert names == sorted(["evaluate.json", "inference.json", "metadata.json", "train.json", "unlearn.json", *together])
     assert read_json(out / "configs" / "train.json")["network_def"]["_target_"] == "UNet"
 
 

@@ -82,6 +82,7 @@ class TestFinishedUnlearning:
             "device": "cpu",
             "teacher": str(Path("runs/teacher/model.pt").absolute()),
             "parameters": trainer.network.budget(),
+            "processes": 1,
             "command": "mu-monai unlearn small --set 'name=a b'",
         }
         assert {key: content[key] for key in expected} == expected
