@@ -81,8 +81,9 @@ def test_show_code_names_foreign_components_and_modules(tmp_path):
 def test_the_configs_can_be_read(made, tmp_path):
     out = workflow.adopt_bundle(made[0], out=tmp_path / "configs")
     names = sorted(path.name for path in (out / "configs").iterdir())
-    together = [f"multi_gpu_{name}.json" for name in ("evaluate", "train", "unlearn")]
-    assert names == sorted(["evaluate.json", "inference.json", "metadata.json", "train.json", "unlearn.json", *together])
+    verbs = ["evaluate", "train", "unlearn"]
+    together = [f"multi_gpu_{verb}" for verb in verbs]
+    assert names == sorted(f"{name}.json" for name in (*verbs, *together, "inference", "metadata"))
     assert read_json(out / "configs" / "train.json")["network_def"]["_target_"] == "UNet"
 
 
