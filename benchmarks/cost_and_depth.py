@@ -14,7 +14,7 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mu_monai.files import read_json, write_json
@@ -51,6 +51,18 @@ _LESIONS = Experiment(
     split=("--layout", "isic", "--forget", "0.1"),
     training=_settings("image_size=[128, 128]", "score_interval=40"),
 )
+
+
+def _augmented(cases: str) -> str:
+    """A setting that gives a network the cases with flips and quarter turns, of which a swap of axes is made up."""
+    flips = [
+        {"_target_": "RandFlipd", "keys": ["image", "label"], "prob": 0.5, "spatial_axis": axis} for axis in (0, 1)
+    ]
+    turns = {"_target_": "RandRotate90d", "keys": ["image", "label"], "prob": 0.75, "max_k": 3}
+    transform = {"_target_": "Compose", "transforms": [*flips, turns]}
+    return "train#dataset=" + json.dumps({"_target_": "Dataset", "data": cases, "transform": transform})
+
+
 _NINE = ("--layout", "class-folders", "--on-duplicates", "drop")
 _NINE_TRAINING = _settings("score_interval=20")
 _HIPPOCAMPUS = Experiment(
@@ -74,6 +86,14 @@ _HIPPOCAMPUS = Experiment(
 )
 EXPERIMENTS = {
     "lesions": _LESIONS,
+    "lesions-augmented": replace(
+        _LESIONS,
+        training=(
+            *_LESIONS.training,
+            *_settings(_augmented("$torch.utils.data.ConcatDataset([@datasets[subset] for subset in @subsets])")),
+        ),
+        unlearning=_settings(_augmented("$@datasets['retain']")),
+    ),
     "hippocampus": _HIPPOCAMPUS,
     "classes-patients": Experiment("isic_classification", "isic9", (*_NINE, "--forget", "0.1"), _NINE_TRAINING),
     "classes-device": Experiment(
