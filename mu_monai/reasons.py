@@ -35,6 +35,11 @@ def _kind(looks: str, means: str, advice: str, *, of_case: bool = False) -> _Kin
 
 _KINDS = (
     _kind(
+        r"\bgloo\b.*(closed by peer|connection reset|broken pipe|timed out)|DistBackendError|NCCL error",
+        "another process of this run ended without a reason, or does not answer",
+        "it was killed, by a user or because memory ran out; --resume continues from the last finished epoch",
+    ),
+    _kind(
         r"DataLoader worker .*(killed by signal|exited unexpectedly)|DataLoader timed out|shared memory \(?shm",
         "a process that loads images has died, usually for lack of memory",
         "load in the main process (num_workers 0 in the config's data loaders), or close other programs",

@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import base64
 import logging
 import os
 import sys
@@ -48,6 +49,17 @@ def mu_monai(monkeypatch, capsys):
 
     yield run
     logging.getLogger("mu_monai").setLevel(logging.NOTSET)  # which commands set, for a process of their own
+
+
+@pytest.fixture(autouse=True)
+def figures_of_one_pixel(monkeypatch, request):
+    """Drawing takes most of a report's time, and tests/report alone looks at the figures."""
+    if "report" in request.path.parts:
+        return
+    pixel = base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+    )
+    monkeypatch.setattr("mu_monai.report.page.png", lambda figure: pixel)
 
 
 @pytest.fixture(scope="session")

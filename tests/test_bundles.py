@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +18,7 @@ from mu_monai.bundle.config import parse_settings
 from mu_monai.bundle.multi_gpu import MULTI_GPU, PREFIX, multi_gpu
 from mu_monai.data.phantoms.classes import CLASS_DIAGNOSES
 from mu_monai.errors import InputError
+from tests import programs
 
 BUNDLES = shipped_bundles()
 CLASSIFIERS = ("isic_classification",)
@@ -248,8 +247,7 @@ def test_the_typed_command_runs_without_an_error_line(name, where, repository, p
         file, folder = str(bundle / "configs" / "unlearn.json"), tmp_path
     overrides = ["--split", phantom_splits[bundle.name], "--run_dir", str(tmp_path / "run"), "--max_epochs", "1"]
     overrides += [part for setting in small_images[bundle.name] for part in f"--{setting}".split("=", 1)]
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", file, *overrides]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = programs.run("monai.bundle", "run", "--config_file", file, *overrides, cwd=folder)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "ERROR" not in done.stdout + done.stderr
     record = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -267,10 +265,9 @@ def test_a_copied_bundle_uses_its_own_weights(tmp_path, phantom_splits, reposito
     weights = torch.load(copy / "models" / "model.pt", weights_only=True)
     weights["model.2.1.conv.unit0.conv.bias"] += 1
     torch.save(weights, copy / "models" / "model.pt")
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(copy / "configs" / "unlearn.json")]
-    command += ["--split", phantom_splits["isic"], "--run_dir", str(tmp_path / "run"), "--max_epochs", "1"]
-    command += ["--image_size", "[32, 32]"]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    command = ["run", "--config_file", copy / "configs" / "unlearn.json", "--split", phantom_splits["isic"]]
+    command += ["--run_dir", tmp_path / "run", "--max_epochs", "1", "--image_size", "[32, 32]"]
+    done = programs.run("monai.bundle", *command, cwd=repository)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads((tmp_path / "run" / "run.json").read_text())["teacher"] == str(copy / "models" / "model.pt")
 
@@ -317,8 +314,7 @@ def test_monais_command_with_a_preset_laid_over_it_gives_the_same_weights(phanto
     settings += [f"split={phantom_splits['isic']}", f"teacher={teachers['isic'] / 'model.pt'}"]
     settings += [f"run_dir={tmp_path / 'monais'}", "quiet=True"]
     overrides = [part for setting in settings for part in f"--{setting}".split("=", 1)]
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files), *overrides]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = programs.run("monai.bundle", "run", "--config_file", files, *overrides, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     ours, monais = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("ours", "monais"))
     assert ours["preset"] == monais["preset"] == "two-phase"

@@ -25,6 +25,15 @@ def one_value(norm, *shape):
     return lambda _: norm(3).train()(torch.zeros(1, 3, *shape))
 
 
+def stopped(text):
+    """Raises what a process says when another one of its run is gone; only a GPU or two processes really do."""
+
+    def attempt(_):
+        raise RuntimeError(text)
+
+    return attempt
+
+
 def full(write):
     """Writes to a device that is always full."""
 
@@ -52,6 +61,7 @@ def decompressed(file):
 @pytest.mark.parametrize(
     ("attempt", "reason", "advice"),
     [
+        (stopped("NCCL error in: ProcessGroupNCCL.cpp:94"), "another process of this run", "--resume"),
         (lambda _: torch.empty(2**52), MEMORY, "batch_size"),
         (lambda _: np.empty(2**52), MEMORY, "image_size"),
         (lambda _: bytearray(2**60), MEMORY, "patch_size"),

@@ -14,6 +14,7 @@ from mu_monai.adapters import read_weights
 from mu_monai.bundle.trust import Trust
 from mu_monai.files import read_json
 from mu_monai.runs import open_run
+from tests import programs
 
 METHODS = {"shrink-and-restore": ["epoch_length=2"], "erase-to-retain": ["network#scope=all"]}
 
@@ -85,9 +86,6 @@ def _check_released(released: Path, bundle: Path, run: Path) -> None:
 
 def test_monais_own_command_runs_the_released_bundle(tmp_path):
     """As somebody who has only MONAI runs it, with the cases that `predict` was given: the same files, byte by byte."""
-    import subprocess
-    import sys
-
     bundle = make_bundle("list_with_folds", tmp_path)
     split, run, trust = tmp_path / "split.json", tmp_path / "run", Trust(bundle=bundle)
     workflow.split(tmp_path / "data", out=split, from_bundle=bundle, forget=workflow.ForgetChoice(fraction=0.3))
@@ -99,16 +97,9 @@ def test_monais_own_command_runs_the_released_bundle(tmp_path):
     released = tmp_path / "released" / bundle.name
     images = [case["image"] for case in read_json(split)["test"]]
     files = [str((tmp_path / image).resolve()) for image in images]
-    command = [
-        sys.executable,
-        "-m",
-        "monai.bundle",
-        "run",
-        "--config_file",
-        str(released / "configs" / "inference.json"),
-    ]
-    options = ["--bundle_root", str(released), "--datalist", str(files), "--output_dir", str(tmp_path / "theirs")]
-    subprocess.run([*command, *options], check=True, capture_output=True, cwd=tmp_path)
+    command = ["run", "--config_file", released / "configs" / "inference.json"]
+    options = ["--bundle_root", released, "--datalist", files, "--output_dir", tmp_path / "theirs"]
+    programs.run("monai.bundle", *command, *options, cwd=tmp_path, check=True)
     names = {path.name: path.read_bytes() for path in predicted.rglob("*") if path.is_file()}
     assert names == {path.name: path.read_bytes() for path in (tmp_path / "theirs").rglob("*") if path.is_file()}
     assert len(names) == len(files)

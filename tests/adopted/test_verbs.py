@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from adopted.shapes import make_bundle
 from mu_monai import workflow
-from mu_monai.bundle.multi_gpu import MULTI_GPU, PREFIX
 from mu_monai.bundle.trust import Trust
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
@@ -81,8 +80,10 @@ def test_show_code_names_foreign_components_and_modules(tmp_path):
 
 def test_the_configs_can_be_read(made, tmp_path):
     out = workflow.adopt_bundle(made[0], out=tmp_path / "configs")
-    names = {path.stem for path in (out / "configs").iterdir()}
-    assert names == {*("train", "unlearn", "evaluate", "inference", "metadata"), *(PREFIX + name for name in MULTI_GPU)}
+    names = sorted(path.name for path in (out / "configs").iterdir())
+    verbs = ["evaluate", "train", "unlearn"]
+    together = [f"multi_gpu_{verb}" for verb in verbs]
+    assert names == sorted(f"{name}.json" for name in (*verbs, *together, "inference", "metadata"))
     assert read_json(out / "configs" / "train.json")["network_def"]["_target_"] == "UNet"
 
 

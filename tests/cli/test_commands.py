@@ -5,8 +5,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pandas as pd
@@ -19,6 +17,7 @@ from mu_monai.adapters import weights_sha256
 from mu_monai.adapters.placement import NETWORKS
 from mu_monai.data import write_phantoms
 from mu_monai.files import read_json
+from tests import programs
 
 COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands]
 COMMANDS += [
@@ -361,8 +360,8 @@ def _raise_interrupt(*_):
 def long_command(phantom_splits, teachers):
     def command(out, *more):
         arguments = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], "--out", out, *UNLEARN]
-        settings = ["--set", "max_epochs=150", "--set", "score_interval=150"]
-        return [str(a) for a in (sys.executable, "-m", "mu_monai", "unlearn", "isic", *arguments, *settings, *more)]
+        settings = ["--set", "max_epochs=60", "--set", "score_interval=60"]
+        return ["unlearn", "isic", *arguments, *settings, *more]
 
     return command
 
@@ -370,7 +369,7 @@ def long_command(phantom_splits, teachers):
 @pytest.fixture(scope="module")
 def uninterrupted(long_command, tmp_path_factory):
     out = tmp_path_factory.mktemp("uninterrupted") / "run"
-    subprocess.run(long_command(out), check=True, capture_output=True)
+    programs.run("mu_monai", *long_command(out), check=True)
     return out
 
 
@@ -385,20 +384,15 @@ def test_a_run_stopped_at_a_random_moment_resumes_to_the_same_weights(long_comma
     )  # a shell sees 130 for both
     if stop != signal.SIGKILL:
         assert json.loads((broken / "run.json").read_text())["status"] == "interrupted"
-    subprocess.run(command(broken, "--resume"), check=True, capture_output=True)
+    programs.run("mu_monai", *command(broken, "--resume"), check=True)
     first, second = (torch.load(folder / "model.pt", weights_only=True) for folder in (whole, broken))
     assert weights_sha256(first) == weights_sha256(second)
-    assert pd.read_csv(broken / "curve.csv")["epoch"].tolist() == list(range(1, 151))
-
-
-def _listen() -> None:
-    """Heed Ctrl-C, which a shell's background job and all that it starts ignore."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    assert pd.read_csv(broken / "curve.csv")["epoch"].tolist() == list(range(1, 61))
 
 
 def _stopped(command, folder, stop) -> int:
     """Start a run and send it a signal at a random moment after its first checkpoint; its exit code."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_listen)
+    process = programs.Program("mu_monai", *command)
     while not (folder / "checkpoints" / "last.pt").exists():
         assert process.poll() is None
         time.sleep(0.005)
@@ -414,7 +408,6 @@ def test_adapters_off_are_the_teacher_in_a_new_process(phantom_splits, teachers,
     assert mu_monai("unlearn", "chase", *arguments)[0] == 0
     shutil.copytree(run, tmp_path / "moved")
     out = tmp_path / "teacher.pt"
-    command = [sys.executable, "-m", "mu_monai", "revert", str(tmp_path / "moved"), "--out", str(out)]
-    subprocess.run(command, check=True, capture_output=True)
+    programs.run("mu_monai", "revert", tmp_path / "moved", "--out", out, check=True)
     teacher, reverted = (torch.load(path, weights_only=True) for path in (teachers["chase"] / "model.pt", out))
     assert all(torch.equal(teacher[name], reverted[name]) for name in teacher)

@@ -12,6 +12,7 @@ from mu_monai.bundle import shipped_bundles
 from mu_monai.cli.ending import end_monai
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
+from tests import programs
 
 BUNDLES = shipped_bundles()
 AGAIN = "(a run that had begun has the traceback in its error.log)"
@@ -105,8 +106,7 @@ def test_a_broken_pipe_elsewhere_is_not_taken_for_success(mu_monai, monkeypatch)
 
 
 def monai(config, folder, *overrides):
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config), *map(str, overrides)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return programs.run("monai.bundle", "run", "--config_file", config, *overrides, cwd=folder)
 
 
 def shrunk(bundle, phantom_splits, small_images):
@@ -184,15 +184,8 @@ def test_ctrl_c_under_monais_command_is_one_line_and_the_newest_run_is_resumed(
     phantom_splits, small_images, tmp_path, stop
 ):
     config, options = BUNDLES["isic"] / "unlearn.json", shrunk("isic", phantom_splits, small_images)
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config), *options]
-    process = subprocess.Popen(
-        [*command, "--max_epochs", "300"],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    command = ["run", "--config_file", config, *options, "--max_epochs", "300"]
+    process = programs.Program("monai.bundle", *command, cwd=tmp_path)
     run = tmp_path / "runs" / "isic-unlearned"
     while not (run / "checkpoints" / "last.pt").exists():
         assert process.poll() is None

@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from threading import Event, Thread
 
@@ -19,6 +17,7 @@ from mu_monai.engine import ScoreSubsets
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.lock import writing
+from tests import programs
 
 
 @pytest.fixture
@@ -122,8 +121,7 @@ def test_runs_of_one_process_follow_each_other(phantom_splits, tiny, tmp_path):
 
 def started(split, out, tiny, *more):
     settings = [part for setting in [*tiny, *more] for part in ("--set", setting)]
-    command = ["-m", "mu_monai", "train", "isic", "--split", split, "--out", str(out), "--quiet", *settings]
-    return subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    return programs.Program("mu_monai", "train", "isic", "--split", split, "--out", out, "--quiet", *settings)
 
 
 @pytest.mark.end_to_end

@@ -26,7 +26,6 @@ from mu_monai.data.split import SplitSettings, make_split
 from mu_monai.data.split_file import write_split
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path, read_json, write_json
-from mu_monai.processes import made_by_first
 
 PhantomKind = Literal["lesions", "vessels", "classes", "volumes"]
 _DRAWING = 2  # increase it whenever the drawings change: a folder with other drawings is not reused
@@ -130,6 +129,8 @@ def phantom_split(
         "size": size,
         "seed": seed,
     }
+    from mu_monai.processes import made_by_first  # needs torch, which a split has no use for
+
     folder = Path(folder).absolute()
 
     def make() -> str:
