@@ -28,6 +28,7 @@ from mu_monai.cli.networks import networks
 from mu_monai.cli.predict import predict
 from mu_monai.cli.release import release
 from mu_monai.cli.report import report
+from mu_monai.cli.request import request
 from mu_monai.cli.revert import revert
 from mu_monai.cli.rollback import rollback
 from mu_monai.cli.screen import LogFormatter, show
@@ -92,6 +93,7 @@ for _command in (  # in the order of the help page
     *(methods, networks, demo),
 ):
     app.command()(_command)
+app.add_typer(request, name="request")
 app.add_typer(bundle, name="bundle")
 
 

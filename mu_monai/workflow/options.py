@@ -1,4 +1,4 @@
-"""The options of an audit, of a comparison, and of whom a split forgets, which are passed on as one object.
+"""The options of an audit, of a comparison, of whom a split forgets and of answers to requests, each as one object.
 
 The other verbs take their options as keywords.
 """
@@ -131,3 +131,41 @@ class CompareOptions:
     n_resamples: int = N_RESAMPLES
     workers: str | None = None
     gpus_per_job: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestOptions:
+    """How waiting requests are answered.
+
+    Args:
+        route: the route; by default the first that is possible.
+        folds: the models of a cross-validation of the same cases; by default those beside the first version.
+        budget: the most that an approximate route may cost, as a share of the first version's training, in [0, 1].
+        settings: `KEY=VALUE` overrides of config ids, for routes that take them.
+        forget_images_gone: the images of the forgotten no longer exist, or must not be opened.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        quiet: no progress bar.
+
+    Example:
+        >>> RequestOptions(budget=0.05).given
+        ['--budget']
+    """
+
+    route: str | None = None
+    folds: str | Path | None = None
+    budget: float | None = None
+    settings: Sequence[str] = ()
+    forget_images_gone: bool = False
+    device: str | None = None
+    quiet: bool = False
+
+    @property
+    def given(self) -> list[str]:
+        """The options that decide what is made."""
+        found = {
+            "--folds": self.folds,
+            "--budget": self.budget,
+            "--set": list(self.settings) or None,
+            "--forget-images-gone": self.forget_images_gone or None,
+        }
+        return [name for name, value in found.items() if value is not None]
