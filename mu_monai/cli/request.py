@@ -73,8 +73,8 @@ def add(
         deadline=deadline,
         split=split,
     )
-    people, cases = len(entered.patients), len(entered.cases)
-    show(f"request {entered.number}: {people} patients, {cases} cases, to be answered by {entered.deadline}")
+    counts = f"patients: {len(entered.patients)}, cases: {len(entered.cases)}"
+    show(f"request {entered.number}: {counts}, to be answered by {entered.deadline}")
 
 
 @request.command()
@@ -129,7 +129,7 @@ def run(
             show(sentence)
         return
     answer = workflow.answer_requests(folder, split=split, options=options, trust=trusted)
-    for sentence in workflow.answer_summary(answer):
+    for sentence in workflow.answer_summary(folder, answer):
         show(sentence)
     if answer.came_back:
         raise typer.Exit(1)

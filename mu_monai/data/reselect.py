@@ -32,7 +32,8 @@ def reselect(split: Split, forget: ForgetSelector, *, seed: int = 0, strict: boo
     earlier one. Copies that the split keeps together stay together.
 
     Args:
-        split: the split that the model was trained on, or one from an earlier request, as `open_split` returns it.
+        split: the split that the model was trained on, or one from an earlier request, as `open_split` returns it. If
+            the images of its forget cases are gone, nothing is looked for that looks like them.
         forget: which of its training cases to forget as well. Ids and queries may name any training case; ids may also
             be those from before copies were renamed or identifiers hashed. A fraction or share is of the cases that are
             still retained.
@@ -52,7 +53,7 @@ def reselect(split: Split, forget: ForgetSelector, *, seed: int = 0, strict: boo
     earlier = len(split.rows[FORGET])
     if earlier:
         _log.info("%d cases that %s already forgets stay forgotten", earlier, split.path)
-    near = find_near_duplicates(table, reading=split.provenance.reading)
+    near = [] if split.forget_images_gone else find_near_duplicates(table, reading=split.provenance.reading)
     report_near_duplicates(near, strict)
     history = {
         **split.provenance.content,

@@ -118,14 +118,21 @@ class Ledger:
             found |= set() if answer.came_back else set(answer.requests)
         return set()
 
-    def held_by(self, version: int) -> list[int]:
-        """The answered requests whose patients a version still holds, or that came back in it."""
-        back = next((answer.came_back for answer in self.answers if answer.version.number == version), ())
-        return sorted((self.answered.keys() - self.forgotten_by(version)) | set(back))
+    def held_by(self, weights: str) -> list[int]:
+        """The answered requests whose patients are held by weights of a version, or came back in them.
+
+        The same weights may answer several times: a fold that never saw any of them.
+        """
+        version = self.version_with(weights)
+        if version is None:
+            return []
+        back = next((answer.came_back for answer in self.answers if answer.version == version), [])
+        return sorted((self.answered.keys() - self.forgotten_by(version.number)) | set(back))
 
     def version_with(self, weights: str) -> Version | None:
-        """The version with a digest of weights."""
-        return next((version for version in self.versions.values() if version.weights == weights), None)
+        """The last version with a digest of weights."""
+        found = [version for version in self.versions.values() if version.weights == weights]
+        return found[-1] if found else None
 
     def request_of(self, cases: Collection[str]) -> int | None:
         """The first request for any of some cases, given by pseudonym."""

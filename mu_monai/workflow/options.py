@@ -147,8 +147,8 @@ class RequestOptions:
         quiet: no progress bar.
 
     Example:
-        >>> RequestOptions(budget=0.05).given
-        ['--budget']
+        >>> RequestOptions(budget=0.05).route is None
+        True
     """
 
     route: str | None = None
@@ -158,14 +158,3 @@ class RequestOptions:
     forget_images_gone: bool = False
     device: str | None = None
     quiet: bool = False
-
-    @property
-    def given(self) -> list[str]:
-        """The options that decide what is made."""
-        found = {
-            "--folds": self.folds,
-            "--budget": self.budget,
-            "--set": list(self.settings) or None,
-            "--forget-images-gone": self.forget_images_gone or None,
-        }
-        return [name for name, value in found.items() if value is not None]

@@ -101,11 +101,7 @@ def answer_requests(
     if begun is None or options.route is not None:
         begun = _begin(opened, folder, options, trust)
     else:
-        raise_if_any(
-            f"version {begun.version} was begun with other options; leave {name} out to go on with it, or begin "
-            "another version with --route"
-            for name in options.given
-        )
+        raise_if_any(_other_options(begun, options))
         logger.info("going on with version %d, by %s", begun.version, begun.route)
     job = _job(opened.ledger, begun, folder, options, trust)
     checked_split(begun.version, begun.split, job.split)
@@ -142,6 +138,23 @@ def _begin(opened: Opened, folder: Path, options: RequestOptions, trust: Trust) 
     return start
 
 
+def _other_options(begun: Start, options: RequestOptions) -> Iterator[str]:
+    """Which options would make another version than the one that was begun."""
+    folds = None if options.folds is None else str(Path(options.folds).resolve())
+    given = {
+        "--folds": (folds, begun.folds),
+        "--budget": (options.budget, begun.budget),
+        "--set": (tuple(options.settings) or None, begun.settings),
+        "--forget-images-gone": (options.forget_images_gone or None, begun.forget_images_gone),
+    }
+    for name, (now, before) in given.items():
+        if now is not None and now != before:
+            yield (
+                f"version {begun.version} was begun with another {name}; leave it out to go on with it, or begin "
+                "another version with --route"
+            )
+
+
 def _chosen(opened: Opened, folder: Path, options: RequestOptions, trust: Trust) -> tuple[Job, str, list[str]]:
     """What is to be made for the waiting requests in a folder, by which route, and why."""
     ledger = opened.ledger
@@ -150,9 +163,11 @@ def _chosen(opened: Opened, folder: Path, options: RequestOptions, trust: Trust)
             f"no request is waiting in '{ledger.folder}'; enter one: mu-monai request add {ledger.folder} --forget-ids "
             "FILE"
         )
-    number = ledger.next_version
-    file = folder / f"version-{number}.json"
-    write_split(file, reselect(opened.split(ledger.answered), ForgetIds(tuple(sorted(opened.cases(ledger.waiting))))))
+    number, gone = ledger.next_version, options.forget_images_gone
+    raise_if_any(replace(opened.split(ledger.requests), forget_images_gone=gone).problems())
+    waiting = ForgetIds(tuple(sorted(opened.cases(ledger.waiting))))
+    before = replace(opened.split(ledger.answered), forget_images_gone=gone)
+    file = write_split(folder / f"version-{number}.json", reselect(before, waiting))
     start = Start(
         version=number,
         requests=tuple(ledger.waiting),
@@ -162,7 +177,7 @@ def _chosen(opened: Opened, folder: Path, options: RequestOptions, trust: Trust)
         folds=_folds(ledger, options),
         budget=options.budget,
         settings=tuple(options.settings),
-        forget_images_gone=options.forget_images_gone,
+        forget_images_gone=gone,
     )
     job = _job(ledger, start, folder, options, trust)
     name, why = chosen_route(job, ledger, options.route)
@@ -242,7 +257,7 @@ def _measured_before(opened: Opened, requests: Sequence[int]) -> Iterator[str]:
         measured = "was not scored on them"
         if found is not None:
             measured = f"tells their losses from those of unseen patients with an AUC of {found.value:.2f}"
+        counts = f"patients: {len(request.patients)}, cases: {len(request.cases)}"
         yield (
-            f"request {number}, until {request.deadline}: {len(request.patients)} patients, {len(request.cases)} "
-            f"cases; version {opened.ledger.current.number} {measured}"
+            f"request {number}, until {request.deadline}, {counts}: version {opened.ledger.current.number} {measured}"
         )

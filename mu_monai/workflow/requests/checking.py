@@ -69,7 +69,7 @@ def _weights(ledger: Ledger, version: Version) -> tuple[str, str]:
     digest = weights_sha256(read_weights(place))
     if digest != version.weights:
         return FAILED, f"the weights in '{place}' are others (SHA-256 {digest}, in the ledger {version.weights})"
-    held = ledger.held_by(version.number)
+    held = ledger.held_by(version.weights)
     return OK, f"SHA-256 {digest[:12]}" + (f"; it still holds request {_listed(held)}" if held else "")
 
 
@@ -95,7 +95,7 @@ def _backup(ledger: Ledger, place: str | Path, salt: bytes) -> tuple[str, str]:
     """Whether weights are a version that holds somebody forgotten, or were trained on somebody forgotten."""
     version = ledger.version_with(weights_sha256(read_weights(place)))
     if version is not None:
-        held = ledger.held_by(version.number)
+        held = ledger.held_by(version.weights)
         if held:
             return FAILED, f"it is version {version.number}, which holds request {_listed(held)}: destroy it"
         return OK, f"it is version {version.number}, which holds nobody who was forgotten"

@@ -37,15 +37,17 @@ def request_status(folder: str | Path, *, today: date | None = None) -> tuple[pd
     return pd.DataFrame(rows, columns=names), said
 
 
-def answer_summary(answer: Answer) -> list[str]:
+def answer_summary(folder: str | Path, answer: Answer) -> list[str]:
     """What an answer says, in sentences: what it cost, and what was measured on its requests and on all earlier ones.
 
     Args:
+        folder: the folder of the ledger.
         answer: the entry.
     """
     cost = "" if answer.share is None else f", at {100 * answer.share:.1f} % of the training that it started from"
     names = ", ".join(map(str, answer.requests))
-    lines = [f"version {answer.version.number} answers request {names} by {answer.route}{cost}: {answer.version.run}"]
+    place = Path(folder) / answer.version.run
+    lines = [f"version {answer.version.number} answers request {names} by {answer.route}{cost}: {place}"]
     for each in answer.membership:
         between = "" if each.low is None or each.high is None else f" ({each.low:.2f} to {each.high:.2f})"
         before = "" if each.before is None else f", {each.before:.2f} in version 1"
@@ -59,9 +61,9 @@ def answer_summary(answer: Answer) -> list[str]:
         for check in answer.audit
         if check.came_back
     ]
-    if not answer.came_back:
-        again = [check for check in answer.audit if check.now is not None]
-        lines.append(f"{len(again)} of {len(answer.audit)} earlier requests were audited again; nobody came back")
+    if answer.audit and not answer.came_back:
+        again = sum(check.now is not None for check in answer.audit)
+        lines.append(f"{again} of {len(answer.audit)} earlier requests were audited again; nobody came back")
     return lines
 
 

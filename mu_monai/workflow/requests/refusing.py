@@ -24,7 +24,7 @@ def ledger_problems(run: Path, weights: str) -> Iterator[str]:
         return
     ledger = read_ledger(place)
     back = next((answer.came_back for answer in ledger.answers if answer.version == version), [])
-    held = ledger.held_by(version.number)
+    held = ledger.held_by(weights)
     if back:
         yield (
             f"'{run}' is refused by the ledger in '{place}': the patients of request {', '.join(map(str, back))} came "
