@@ -139,7 +139,7 @@ class RequestOptions:
 
     Args:
         route: the route; by default the first that is possible.
-        folds: the models of a cross-validation of the same cases; by default those beside the first version.
+        folds: the models of a cross-validation of the first version's split, for the route `rollback`.
         budget: the most that an approximate route may cost, as a share of the first version's training, in [0, 1].
         settings: `KEY=VALUE` overrides of config ids, for routes that take them.
         forget_images_gone: the images of the forgotten no longer exist, or must not be opened.

@@ -23,7 +23,6 @@ from mu_monai.runs.record import training_passes
 from mu_monai.workflow.options import RequestOptions
 from mu_monai.workflow.requests.opened import Opened, checked_split, evidence_of, made_version, open_ledger
 from mu_monai.workflow.requests.routes import ROUTES, Job, chosen_route, run_of
-from mu_monai.workflow.sharding.folds import find_folds
 from mu_monai.workflow.trained_alike import complete
 
 logger = logging.getLogger(__name__)
@@ -140,9 +139,8 @@ def _begin(opened: Opened, folder: Path, options: RequestOptions, trust: Trust) 
 
 def _other_options(begun: Start, options: RequestOptions) -> Iterator[str]:
     """Which options would make another version than the one that was begun."""
-    folds = None if options.folds is None else str(Path(options.folds).resolve())
     given = {
-        "--folds": (folds, begun.folds),
+        "--folds": (_folds(options), begun.folds),
         "--budget": (options.budget, begun.budget),
         "--set": (tuple(options.settings) or None, begun.settings),
         "--forget-images-gone": (options.forget_images_gone or None, begun.forget_images_gone),
@@ -174,7 +172,7 @@ def _chosen(opened: Opened, folder: Path, options: RequestOptions, trust: Trust)
         route="",
         why=(),
         split=file_sha256(file),
-        folds=_folds(ledger, options),
+        folds=_folds(options),
         budget=options.budget,
         settings=tuple(options.settings),
         forget_images_gone=gone,
@@ -184,16 +182,8 @@ def _chosen(opened: Opened, folder: Path, options: RequestOptions, trust: Trust)
     return job, name, why
 
 
-def _folds(ledger: Ledger, options: RequestOptions) -> str | None:
-    """The folder of the folds: that of the options, or the one that the first version is in, if it is one."""
-    if options.folds is not None:
-        return str(Path(options.folds).resolve())
-    beside = ledger.place(ledger.first).resolve().parent
-    try:
-        find_folds(beside)
-    except InputError:
-        return None
-    return str(beside)
+def _folds(options: RequestOptions) -> str | None:
+    return None if options.folds is None else str(Path(options.folds).resolve())
 
 
 def _job(ledger: Ledger, start: Start, folder: Path, options: RequestOptions, trust: Trust) -> Job:

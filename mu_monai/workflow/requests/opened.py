@@ -13,7 +13,7 @@ import pandas as pd
 from mu_monai.data import Split, read_split, with_forgotten
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256
-from mu_monai.keys import CASE_ID, FORGET, MODEL, MODEL_PT, STUDENT, TEACHER, TRAINING_SUBSETS
+from mu_monai.keys import CASE_ID, CONFIG_JSON, FORGET, MODEL, MODEL_PT, STUDENT, TEACHER, TRAINING_SUBSETS
 from mu_monai.record import (
     Ledger,
     Version,
@@ -196,7 +196,7 @@ def first_run(folder: str | Path) -> Run:
     Raises:
         InputError: if it is not finished, forgot classes, or its split is gone or another one.
     """
-    run = open_run(folder, MODEL_PT)
+    run = open_run(folder, MODEL_PT, CONFIG_JSON)
     problems = []
     if run.forget_classes:
         problems.append(

@@ -12,7 +12,7 @@ from mu_monai.bundle.trust import Trust
 from mu_monai.data import read_split
 from mu_monai.errors import InputError, collect, raise_if_any, unless_raised
 from mu_monai.files import write_json
-from mu_monai.keys import MILESTONES_DIR, RETAIN, VALIDATION
+from mu_monai.keys import MILESTONES_DIR, RETAIN, TEST, VALIDATION
 from mu_monai.record import Answer, Ledger, Start
 from mu_monai.runs import Run, is_finished, open_run
 from mu_monai.runs.record import TRAIN
@@ -87,17 +87,24 @@ class Route:
 
 
 def _rollback_problems(job: Job) -> list[str]:
-    folds, gone = job.start.folds, job.start.forget_images_gone
-    if folds is None:
+    if job.start.folds is None:
         return ["no models of a cross-validation are known; name their folder with --folds, if there is one"]
-    if any(fold.run is None for fold in find_folds(folds)):
-        return [f"the networks of '{folds}' cannot be built here"]
     with quiet("mu_monai", logging.ERROR):
-        return collect(
-            lambda: unless_raised(
-                rollback(folds, split=job.split, out=job.out, forget_images_gone=gone, plan=True, trust=job.trust)
+        return collect(lambda: _unfit_folds(job), lambda: unless_raised(_rollback(job, True, False)))
+
+
+def _unfit_folds(job: Job) -> Iterator[str]:
+    """Why folds are not of this split, or cannot be used here."""
+    split = read_split(job.split)
+    unseen = {digest for name in (VALIDATION, TEST) for digest in split.digests(name).values()}
+    for fold in find_folds(job.start.folds or ""):
+        if fold.run is None:
+            yield f"the network of {fold.name} cannot be built here"
+        if unseen & fold.trained:
+            yield (
+                f"{fold.name} was trained on cases that the first version held out; a ledger that goes back to folds "
+                "begins with a model of their whole split"
             )
-        )
 
 
 def _rollback(job: Job, plan: bool, resume: bool) -> object:

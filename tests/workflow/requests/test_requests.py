@@ -69,7 +69,9 @@ def test_who_was_not_trained_on_or_asked_already_is_refused_by_name(ledger, peop
         ):
             workflow.add_request(ledger, ids=people[name][:1])
     first, second, third, *_ = people[RETAIN]
-    with pytest.raises(InputError, match=f"(?s)2 problems.*'{first}' is in request 1 already, which waits until") as caught:
+    with pytest.raises(
+        InputError, match=f"(?s)2 problems.*'{first}' is in request 1 already, which waits until"
+    ) as caught:
         workflow.add_request(ledger, ids=[first, second, third])
     assert third not in str(caught.value)
     workflow.answer_requests(ledger)
