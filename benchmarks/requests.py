@@ -58,7 +58,7 @@ EXPERIMENTS = {
         requests=50,
         settings=("image_size=[64, 64]", "max_epochs=60", "score_interval=60", "network_def#channels=[8, 16, 32, 64]",
                   "network_def#strides=[2, 2, 2]"),
-        budget=0.05,
+        budget=0.2,
     ),
     "lesions": Experiment(
         data="isic_lesion",
