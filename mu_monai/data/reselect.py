@@ -49,7 +49,7 @@ def reselect(split: Split, forget: ForgetSelector, *, seed: int = 0, strict: boo
             left to retain; if the split has no digests.
     """
     split.warn_of_edits()
-    table, chosen = choose(split, forget, seed=seed)
+    table, chosen = requested(split, forget, seed=seed)
     earlier = len(split.rows[FORGET])
     if earlier:
         _log.info("%d cases that %s already forgets stay forgotten", earlier, split.path)
@@ -66,7 +66,7 @@ def reselect(split: Split, forget: ForgetSelector, *, seed: int = 0, strict: boo
     return split_content(rows, digests=split.file_digests, made=history, found={"near_duplicates": near})
 
 
-def choose(split: Split, forget: ForgetSelector, *, seed: int = 0) -> tuple[pd.DataFrame, ForgetSelector]:
+def requested(split: Split, forget: ForgetSelector, *, seed: int = 0) -> tuple[pd.DataFrame, ForgetSelector]:
     """The cases of a split with absolute paths and the `subset` that they are in after a request; reads no image.
 
     Args:

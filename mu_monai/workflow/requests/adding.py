@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from mu_monai.data import ForgetIds, ForgetSelector, choose, read_split
+from mu_monai.data import ForgetIds, ForgetSelector, read_split, requested
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, SUBSET
 from mu_monai.record import Ledger, Request, append, commitment, is_ledger, pseudonym
@@ -61,7 +61,7 @@ def add_request(
         )
     if run is not None:
         first = first_run(run)
-        choose(retained(read_split(first.split), first.role), selector)  # so that a ledger is not begun for nothing
+        requested(retained(read_split(first.split), first.role), selector)  # so that a ledger is not begun for nothing
         begin_ledger(folder, first)
     made: list[Request] = []
 
@@ -76,7 +76,7 @@ def add_request(
 def _request(opened: Opened, selector: ForgetSelector, days: tuple[date, date], requester: str | None) -> Request:
     ledger, salt = opened.ledger, opened.salt
     before = opened.split(ledger.requests)
-    table, chosen = choose(before, selector)
+    table, chosen = requested(before, selector)
     named = set(chosen.value) if isinstance(chosen, ForgetIds) else set()
     raise_if_any(_asked_before(opened, before.rows[FORGET], named))
     already = {row[CASE_ID] for row in before.rows[FORGET]}

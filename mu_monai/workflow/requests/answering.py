@@ -21,6 +21,7 @@ from mu_monai.record import Answer, Ledger, Membership, Recheck, Start, append, 
 from mu_monai.runs import Run, open_run
 from mu_monai.runs.record import training_passes
 from mu_monai.workflow.options import RequestOptions
+from mu_monai.workflow.quiet import quiet
 from mu_monai.workflow.requests.opened import Opened, checked_split, evidence_of, made_version, open_ledger
 from mu_monai.workflow.requests.routes import ROUTES, Job, chosen_route, run_of
 from mu_monai.workflow.trained_alike import complete
@@ -165,7 +166,9 @@ def _chosen(opened: Opened, folder: Path, options: RequestOptions, trust: Trust)
     raise_if_any(replace(opened.split(ledger.requests), forget_images_gone=gone).problems())
     waiting = ForgetIds(tuple(sorted(opened.cases(ledger.waiting))))
     before = replace(opened.split(ledger.answered), forget_images_gone=gone)
-    file = write_split(folder / f"version-{number}.json", reselect(before, waiting))
+    with quiet("mu_monai.data.reselect", logging.WARNING):  # the file itself forgets none of the earlier requests
+        content = reselect(before, waiting)
+    file = write_split(folder / f"version-{number}.json", content)
     start = Start(
         version=number,
         requests=tuple(ledger.waiting),

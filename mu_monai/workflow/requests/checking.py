@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.data import Split, read_split
-from mu_monai.errors import InputError
 from mu_monai.files import file_sha256
-from mu_monai.keys import FORGET, PATIENT_ID, TEACHER, TRAINING_SUBSETS
+from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, TEACHER, TRAINING_SUBSETS
 from mu_monai.record import Ledger, Version, pseudonym
 from mu_monai.runs import is_run, read_record
-from mu_monai.workflow.handover.verifying import FAILED, NOT_CHECKED, OK, Check
-from mu_monai.workflow.requests.opened import evidence_file, open_ledger, split_of
+from mu_monai.workflow.handover.verifying import FAILED, NOT_CHECKED, OK, Check, checked
+from mu_monai.workflow.requests.opened import Opened, evidence_file, open_ledger, split_of
 
 
 def verify_requests(
@@ -39,7 +39,7 @@ def verify_requests(
         InputError: if there is no ledger, or it was edited, cut or forked.
     """
     opened = open_ledger(folder, split)
-    ledger, salt = opened.ledger, opened.salt
+    ledger = opened.ledger
     checks = [Check("chain", OK, f"{len(ledger.entries)} entries, each following the one before; salt as it was")]
     if head is not None:
         known = f"entry {ledger.digests.index(head) + 1} has this digest" if head in ledger.digests else ""
@@ -49,17 +49,14 @@ def verify_requests(
         name = f"version {version.number}"
         checks += [
             _checked(name, partial(_weights, ledger, version)),
-            _checked(f"split of {name}", partial(_split, ledger, version, salt)),
+            _checked(f"split of {name}", partial(_split, opened, version)),
             _checked(f"scores of {name}", partial(_evidence, ledger, version)),
         ]
-    return [*checks, *(_checked(f"backup '{place}'", partial(_backup, ledger, place, salt)) for place in backups)]
+    return [*checks, *(_checked(f"backup '{place}'", partial(_backup, opened, place)) for place in backups)]
 
 
-def _checked(name: str, check: Callable[[], tuple[str, str]]) -> Check:
-    try:
-        return Check(name, *check())
-    except InputError as error:
-        return Check(name, FAILED, "; ".join(error.problems))
+def _checked(name: str, found: Callable[[], tuple[str, str]]) -> Check:
+    return checked(name, lambda: Check(name, *found()))
 
 
 def _weights(ledger: Ledger, version: Version) -> tuple[str, str]:
@@ -73,9 +70,10 @@ def _weights(ledger: Ledger, version: Version) -> tuple[str, str]:
     return OK, f"SHA-256 {digest[:12]}" + (f"; it still holds request {_listed(held)}" if held else "")
 
 
-def _split(ledger: Ledger, version: Version, salt: bytes) -> tuple[str, str]:
-    file = split_of(ledger.folder, version)
-    back = sorted(ledger.forgotten_by(version.number) & _asking(ledger, _trained(read_split(file), version.role), salt))
+def _split(opened: Opened, version: Version) -> tuple[str, str]:
+    file = split_of(opened.ledger.folder, version)
+    asking = _asking(opened, _trained(read_split(file), version.role))
+    back = sorted(opened.ledger.forgotten_by(version.number) & asking)
     if back:
         return FAILED, f"'{file}' retains patients of request {_listed(back)}, whom this version was to forget"
     return OK, "nobody whom this version was to forget is retained"
@@ -91,8 +89,9 @@ def _evidence(ledger: Ledger, version: Version) -> tuple[str, str]:
     return (OK, "unchanged") if same else (FAILED, f"'{file}' was changed")
 
 
-def _backup(ledger: Ledger, place: str | Path, salt: bytes) -> tuple[str, str]:
+def _backup(opened: Opened, place: str | Path) -> tuple[str, str]:
     """Whether weights are a version that holds somebody forgotten, or were trained on somebody forgotten."""
+    ledger = opened.ledger
     version = ledger.version_with(weights_sha256(read_weights(place)))
     if version is not None:
         held = ledger.held_by(version.weights)
@@ -107,7 +106,7 @@ def _backup(ledger: Ledger, place: str | Path, salt: bytes) -> tuple[str, str]:
     file = next((file for file in (beside, Path(record.split.file)) if _is(file, record.sha256.split)), None)
     if file is None:
         return NOT_CHECKED, "it is not a version of this ledger, and its split is not there"
-    held = sorted(ledger.answered.keys() & _asking(ledger, _trained(read_split(file), record.role), salt))
+    held = sorted(ledger.answered.keys() & _asking(opened, _trained(read_split(file), record.role)))
     if held:
         return (
             FAILED,
@@ -120,16 +119,20 @@ def _is(file: Path, digest: str) -> bool:
     return file.is_file() and file_sha256(file) == digest
 
 
-def _trained(split: Split, role: str) -> Iterator[str]:
-    """The patients whom a model was trained on and did not forget."""
+def _trained(split: Split, role: str) -> list[Mapping[str, Any]]:
+    """The cases that a model was trained on and did not forget."""
     subsets = [name for name in TRAINING_SUBSETS if name != FORGET or role == TEACHER]
-    return (row[PATIENT_ID] for name in subsets for row in split.rows[name])
+    return [row for name in subsets for row in split.rows[name]]
 
 
-def _asking(ledger: Ledger, patients: Iterable[str], salt: bytes) -> set[int]:
-    """The requests of any of some patients."""
-    names = {pseudonym("patient", name, salt) for name in set(patients)}
-    return {number for number, request in ledger.requests.items() if not names.isdisjoint(request.patients)}
+def _asking(opened: Opened, rows: Iterable[Mapping[str, Any]]) -> set[int]:
+    """The requests of any of some cases; of their patients as well, where patients are forgotten whole."""
+    kinds: dict[Literal["patient", "case"], str] = {"case": CASE_ID}
+    if opened.base.provenance.group_by == PATIENT_ID:
+        kinds["patient"] = PATIENT_ID
+    names = {pseudonym(kind, row[column], opened.salt) for row in rows for kind, column in kinds.items()}
+    requests = opened.ledger.requests.items()
+    return {number for number, request in requests if not names.isdisjoint((*request.cases, *request.patients))}
 
 
 def _listed(requests: Iterable[int]) -> str:

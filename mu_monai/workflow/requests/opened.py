@@ -103,7 +103,10 @@ def begin_ledger(folder: str | Path, run: Run) -> None:
         raise_if_any(_other_first(ledger, run))
         file = Path(folder) / SALT_TXT
         if not file.exists():
-            write_salt(file, new_salt())
+            staged = file.with_name(f".{SALT_TXT}")  # so that a kill leaves no empty salt
+            staged.unlink(missing_ok=True)
+            write_salt(staged, new_salt())
+            os.replace(staged, file)
         salt = read_salt(file)
         said = commitment("ledger", run.record.sha256.weights, salt)
         return replace(made_version(Path(folder), 1, run, salt), salt=said)
@@ -184,9 +187,8 @@ def checked_split(number: int, digest: str, *files: Path) -> Path:
     found = next((file for file in files if file.is_file() and file_sha256(file) == digest), None)
     if found is None:
         what = "is another one" if files[-1].is_file() else "does not exist"
-        raise InputError(
-            f"the split '{files[-1]}' of version {number} {what}; put it back, or say where it is now: --split FILE"
-        )
+        elsewhere = ", or say where it is now: --split FILE" if number == 1 else ""
+        raise InputError(f"the split '{files[-1]}' of version {number} {what}; put it back{elsewhere}")
     return found
 
 

@@ -19,10 +19,12 @@ def ledger_problems(run: Path, weights: str) -> Iterator[str]:
         InputError: if the ledger was edited, cut or forked.
     """
     place = run.resolve().parent
-    version = read_ledger(place).version_with(weights) if is_ledger(place) else None
-    if version is None:
+    if not is_ledger(place):
         return
     ledger = read_ledger(place)
+    version = ledger.version_with(weights)
+    if version is None:
+        return
     back = next((answer.came_back for answer in ledger.answers if answer.version == version), [])
     held = ledger.held_by(weights)
     if back:
