@@ -49,16 +49,15 @@ def add_request(
             retain; a day that is not one, or has passed; a ledger that was edited, cut or forked. Nothing is written
             then.
     """
-    days = _days(received, deadline)
-    selector = ForgetIds(tuple(ids)) if ids else selector_of(forget)
-    if selector is None or (ids and forget != ForgetChoice()):
-        raise InputError(
-            "say whom to forget, in one way: --forget-ids FILE, --forget-id ID or --forget-where CONDITION"
+    found: dict[str, Any] = {}
+    raise_if_any(
+        collect(
+            lambda: found.update(days=_days(received, deadline)),
+            lambda: found.update(selector=_selector(forget, ids)),
+            lambda: _no_ledger(folder, run),
         )
-    if not is_ledger(folder) and run is None:
-        raise InputError(
-            f"'{folder}' holds no ledger yet; give the run folder of the model that it is about: --run RUN"
-        )
+    )
+    days, selector = found["days"], found["selector"]
     if run is not None:
         first = first_run(run)
         requested(retained(read_split(first.split), first.role), selector)  # so that a ledger is not begun for nothing
@@ -71,6 +70,25 @@ def add_request(
 
     append(folder, request)
     return made[-1]
+
+
+def _selector(forget: ForgetChoice, ids: Sequence[str]) -> ForgetSelector:
+    selector = ForgetIds(tuple(ids)) if ids else selector_of(forget)
+    if selector is None or (ids and forget != ForgetChoice()):
+        raise InputError(
+            "say whom to forget, in one way: --forget-ids FILE, --forget-id ID or --forget-where CONDITION"
+        )
+    return selector
+
+
+def _no_ledger(folder: str | Path, run: str | Path | None) -> Iterator[str]:
+    if is_ledger(folder):
+        return
+    from mu_monai.workflow.checks import place_problems  # loads MONAI, which later requests spare
+
+    yield from place_problems({"LEDGER": folder})
+    if run is None:
+        yield f"'{folder}' holds no ledger yet; give the run folder of the model that it is about: --run RUN"
 
 
 def _request(opened: Opened, selector: ForgetSelector, days: tuple[date, date], requester: str | None) -> Request:

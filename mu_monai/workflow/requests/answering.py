@@ -116,7 +116,7 @@ def answer_requests(
                 "--route begins another one",
             ]
         ) from error
-    answer = _answer(opened, begun, open_run(job.out, MODEL_PT), job)
+    answer = _answer(opened, begun, _made(job), job)
 
     def once(ledger: Ledger) -> Answer:
         if ledger.begun != begun:
@@ -125,6 +125,21 @@ def answer_requests(
 
     append(folder, once)
     return answer
+
+
+def _made(job: Job) -> Run:
+    """The run of a version that was made.
+
+    Raises:
+        InputError: if its folder held another run, so that nothing was made.
+    """
+    run = open_run(job.out, MODEL_PT)
+    if run.record.sha256.split != job.start.split:
+        raise InputError(
+            f"'{job.out}' holds a run of another split, which was not made for version {job.start.version}; move it "
+            "away, and give the same command again"
+        )
+    return run
 
 
 def _begin(opened: Opened, folder: Path, options: RequestOptions, trust: Trust) -> Start:

@@ -51,7 +51,7 @@ def test_a_request_names_nobody_and_has_a_deadline(ledger, people):
         ({"forget": ForgetChoice(where="device == 'z'")}, "matches no case"),
         ({"ids": ["a"], "deadline": "2020-01-01"}, "the deadline 2020-01-01 has passed"),
         ({"ids": ["a"], "received": "2999-01-01"}, "--received 2999-01-01 is still to come"),
-        ({"ids": ["a"], "received": "yesterday", "deadline": "31.1."}, "2 problems.*'yesterday' is not a day.*'31.1.'"),
+        ({"received": "yesterday", "deadline": "31.1."}, "3 problems.*'yesterday' is not a day.*'31.1.'.*say whom"),
         ({"ids": ["a"], "received": "2020-01-01"}, "the deadline 2020-01-31 has passed"),
     ],
 )
@@ -104,6 +104,8 @@ def test_a_ledger_is_begun_once_with_one_model(tmp_path, teacher, made_run, peop
     workflow.add_request(folder, run=teacher, ids=people[RETAIN][1:2])
     with pytest.raises(InputError, match=r"began with another model, .*teacher'; leave out --run"):
         workflow.add_request(folder, run=made_run(tmp_path / "runs" / "other", seed=9), ids=victim)
+    with pytest.raises(InputError, match=r"(?s)2 problems.*LEDGER .*#1' cannot be used.*holds no ledger yet"):
+        workflow.add_request(tmp_path / "#1", ids=victim)
     with pytest.raises(InputError, match="is not a run folder"):
         workflow.add_request(tmp_path / "second", run=tmp_path, ids=victim)
 
@@ -241,6 +243,14 @@ def test_a_version_that_is_made_already_is_only_entered(ledger, routes, monkeypa
     assert len(routes.jobs) == 1
     assert workflow.answer_requests(ledger).version.number == 2
     assert len(routes.jobs) == 1
+
+
+def test_a_folder_that_was_there_is_not_taken_for_the_version(ledger, routes, made_run):
+    made_run(ledger / "version-2", role="student", seed=4)
+    with pytest.raises(InputError, match="holds a run of another split, which was not made for version 2; move it"):
+        workflow.answer_requests(ledger)
+    shutil.move(ledger / "version-2", ledger / "other")
+    assert workflow.answer_requests(ledger).version.number == 2
 
 
 def stop(*arguments):
