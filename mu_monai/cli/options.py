@@ -82,7 +82,7 @@ ForgetImagesGone = Annotated[
     bool,
     typer.Option(
         "--forget-images-gone",
-        help="The forget cases' images are deleted already: read none of them. For methods that need none.",
+        help="The forget cases' images are deleted: read none of them. For methods that need none, or retraining.",
     ),
 ]
 TrustConfig = Annotated[

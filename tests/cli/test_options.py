@@ -100,8 +100,8 @@ SAID = {"overlays": ["paper_size"], "forget_classes": ["lesion"], "split": Path(
 GIVEN = "--bundle mine --trust-config"
 TRUSTED = {"trust": Trust(bundle=Path("mine"), config=True)}
 CALLS = {
-    f"train isic --subsets retain,forget --processes 2 {TRAINING} {ABOUT}": {
-        **{"places": ("isic",), "subsets": ["retain", "forget"], "processes": 2},
+    f"train isic --subsets retain --forget-images-gone --processes 2 {TRAINING} {ABOUT}": {
+        **{"places": ("isic",), "subsets": ["retain"], "forget_images_gone": True, "processes": 2},
         **TRAINED,
         **SAID,
     },

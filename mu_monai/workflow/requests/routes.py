@@ -181,8 +181,7 @@ def _retraining_problems(job: Job) -> list[str]:
     if job.first is None or job.first.record.verb != TRAIN:
         return ["the training that the model came from is not known here; train a new model, and begin a new ledger"]
     first = job.first
-    problems = ["it measures the forgotten, and their images are gone"] if job.start.forget_images_gone else []
-    problems += ["--budget is a share of a training, and this is one"] if job.start.budget is not None else []
+    problems = [] if job.start.budget is None else ["--budget is a share of a training, and this is one"]
     return problems + collect(lambda: unless_raised(changed_settings(first.folder, first.record, TRAIN, job.trust)))
 
 
@@ -199,6 +198,7 @@ def _retraining(job: Job, plan: bool, resume: bool) -> object:
         split=job.split,
         out=job.out,
         subsets=[RETAIN],
+        forget_images_gone=job.start.forget_images_gone,
         settings=[f"seed={record.seed}", *job.start.settings],
         overlays=[str(overlay.resolve())],
         resume=resume,
