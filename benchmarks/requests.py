@@ -88,7 +88,7 @@ class Study:
             refused = sum(bool(answer.came_back) for answer in answers)
             costs = {"share": sum(answer.share or 0.0 for answer in answers), "refused": refused}
             yield self._row(number, STUDENT, run, {**costs, "route": answers[-1].route})
-            anew = self._trained(f"retrained-{number}", read_split(run.with_suffix(".json")).path, (RETAIN,))
+            anew = self._trained(f"retrained-{number}", run.with_suffix(".json"), (RETAIN,))
             passes, whole = training_passes(anew), training_passes(self.folder / "teacher")
             share = passes / whole if passes and whole else float("nan")
             yield self._row(number, RETRAINED, anew, {"share": share, "refused": 0, "route": "retraining"})
