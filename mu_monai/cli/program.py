@@ -114,8 +114,8 @@ def main() -> None:
             raise
         code = _CLOSED_PIPE  # typer exits this way if its help is not read to the end
     if code == INTERRUPTED:
-        # the folder of a comparison records which runs are finished
-        how = "the same command" if compare.__name__ in sys.argv[1:3] else "--resume"
+        # the folder of a comparison, and a ledger, record what was begun
+        how = "the same command" if {"compare", "request"} & {*sys.argv[1:3]} else "--resume"
         show(f"interrupted; {how} continues a run from its last finished epoch", err=True)
     sys.exit(code)
 

@@ -86,3 +86,13 @@ def test_from_the_first_request_to_the_release(mu_monai, teachers, phantom_split
     code, _, err = mu_monai("release", ledger / "version-2", "--out", tmp_path / "released")
     assert code == 2
     assert "holds the patients of request 2, who were forgotten since; release version 3" in err
+
+
+def test_ctrl_c_is_answered_by_the_same_command(mu_monai, asked, monkeypatch):
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workflow, "answer_requests", stopped)
+    code, _, err = mu_monai("request", "run", asked)
+    assert code == 130
+    assert "interrupted; the same command continues a run from its last finished epoch" in err
