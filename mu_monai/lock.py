@@ -21,6 +21,7 @@ from mu_monai.errors import InputError
 
 _MINE: ContextVar[frozenset[Path]] = ContextVar("_MINE", default=frozenset())
 HELD = "MU_MONAI_HELD"  # what a command writes through processes that it starts: they need not lock it again
+_POLL = 0.01  # seconds between two attempts
 _SHARED = 0o666  # so that another user of the machine can take over a lock file that a killed process left behind
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -53,12 +54,16 @@ def writes(*names: str) -> Callable[[Callable[_Arguments, _Result]], Callable[_A
 
 
 @contextmanager
-def writing(target: str | os.PathLike[str]) -> Iterator[None]:
+def writing(target: str | os.PathLike[str], wait: float = 0.0) -> Iterator[None]:
     """Hold the lock of a folder or file while it is written. It need not exist yet, and nested calls share the lock.
 
     The operating system releases the lock when the process ends, however it ends. The lock file (`.name.lock`) is next
     to `target`, never inside it, and is removed afterwards. If nothing can be written there, it is in the machine's
     temporary folder. On a file system without locks, nothing is locked, and the log says so.
+
+    Args:
+        target: the folder or file.
+        wait: for how many seconds to wait for whoever holds it, for files that take no longer to write.
 
     Raises:
         InputError: if another process, or another thread of this one, holds the lock.
@@ -76,7 +81,7 @@ def writing(target: str | os.PathLike[str]) -> Iterator[None]:
     if place in mine or str(place) == os.environ.get(HELD):
         yield
         return
-    with _locked(place, target):
+    with _locked(place, target, wait):
         _MINE.set(mine | {place})
         try:
             yield
@@ -93,9 +98,9 @@ def _resolved(target: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def _locked(place: Path, target: str | os.PathLike[str]) -> Iterator[None]:
+def _locked(place: Path, target: str | os.PathLike[str], wait: float) -> Iterator[None]:
     missing = [folder for folder in place.parents if not folder.exists()]
-    lock = _acquired(place, target)
+    lock = _acquired(place, target, wait)
     try:
         yield
     finally:
@@ -108,13 +113,13 @@ def _locked(place: Path, target: str | os.PathLike[str]) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _acquired(place: Path, target: str | os.PathLike[str]) -> FileLock | None:
+def _acquired(place: Path, target: str | os.PathLike[str], wait: float) -> FileLock | None:
     refused: OSError | None = None
     for file in _lock_files(place):
-        lock = FileLock(file, blocking=False, mode=_SHARED, fallback_to_soft=False)
+        lock = FileLock(file, timeout=wait, blocking=wait > 0, mode=_SHARED, fallback_to_soft=False)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            lock.acquire(poll_interval=_POLL)
         except Timeout:
             raise InputError(
                 f"'{target}' is being written by another command ({_holder(file)}); wait for it or give another folder"

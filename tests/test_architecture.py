@@ -54,7 +54,8 @@ def test_the_command_line_and_the_report_import_no_torch():
     """Nor does the verb, and a split loads nothing that only networks need."""
     code = (
         "import sys, mu_monai.cli, mu_monai.report; from mu_monai import workflow; workflow.report; "
-        "print([m for m in ('torch', 'monai') if m in sys.modules]); workflow.split; "
+        "workflow.request_status; "
+        "print([m for m in ('torch', 'monai') if m in sys.modules]); workflow.split; workflow.add_request; "
         "print([m for m in ('peft', 'transformers', 'ignite.handlers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

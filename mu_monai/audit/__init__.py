@@ -6,6 +6,7 @@ from mu_monai.audit.attacks import attack_records, attack_sentences
 from mu_monai.audit.bootstrap import Interval, Sample, independent_gap, mean_interval, paired_gap
 from mu_monai.audit.classwise import ResampledF1
 from mu_monai.audit.closeness import closeness_records, klom_note, klom_records
+from mu_monai.audit.comebacks import Comeback, came_back, loss_membership
 from mu_monai.audit.decision import plane, shown_cases
 from mu_monai.audit.depth import depth_records
 from mu_monai.audit.distance import cka_interval, distance_records
@@ -20,6 +21,7 @@ from mu_monai.audit.verdicts import Verdict, verdict
 __all__ = [
     "LEAST_SHADOWS",
     "SHADOW",
+    "Comeback",
     "Interval",
     "Record",
     "ResampledF1",
@@ -27,6 +29,7 @@ __all__ = [
     "Verdict",
     "attack_records",
     "attack_sentences",
+    "came_back",
     "case_groups",
     "cka_interval",
     "closeness_records",
@@ -35,6 +38,7 @@ __all__ = [
     "independent_gap",
     "klom_note",
     "klom_records",
+    "loss_membership",
     "mean_interval",
     "membership_notes",
     "membership_records",

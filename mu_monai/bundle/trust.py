@@ -21,6 +21,8 @@ from mu_monai.runs import RunRecord, changed_files, is_run, read_record
 
 SEPARATOR = "::"
 INHERITED = ("classes", "softmax", "network_def", "image_size", "transforms", "loss", "inferer")
+# what training batches are drawn by, for attacks that train on: patches, or the trainer's transforms of adopted bundles
+DRAWN = ("patches_per_volume", "source")
 # the places of this run's files, not their content
 _PLACES = frozenset(("bundle_root", "dataset_dir", "run_dir", "split", "teacher", "weights", "device"))
 _SIGNS = ("$", "@", "%")  # MONAI executes, looks up or reads text that starts with them

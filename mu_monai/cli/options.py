@@ -43,6 +43,10 @@ ForgetClasses = Annotated[
         help="A class of the bundle's masks to forget in all cases; may be repeated.",
     ),
 ]
+ForgetIds = Annotated[
+    Path | None, typer.Option(help="File with patient or case ids to forget: one per line, or a table.")
+]
+ForgetWhere = Annotated[str | None, typer.Option(help="Condition over manifest columns: \"device == 'a'\".")]
 Attacks = Annotated[str, typer.Option(help="Attacks on the weights: all, or names separated by commas.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run: same command, plus --resume.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda:0 ...; by default a GPU if there is one.")]
@@ -78,7 +82,7 @@ ForgetImagesGone = Annotated[
     bool,
     typer.Option(
         "--forget-images-gone",
-        help="The forget cases' images are deleted already: read none of them. For methods that need none.",
+        help="The forget cases' images are deleted: read none of them. For methods that need none, or retraining.",
     ),
 ]
 TrustConfig = Annotated[

@@ -28,6 +28,7 @@ from mu_monai.cli.networks import networks
 from mu_monai.cli.predict import predict
 from mu_monai.cli.release import release
 from mu_monai.cli.report import report
+from mu_monai.cli.request import request
 from mu_monai.cli.revert import revert
 from mu_monai.cli.rollback import rollback
 from mu_monai.cli.screen import LogFormatter, show
@@ -92,6 +93,7 @@ for _command in (  # in the order of the help page
     *(methods, networks, demo),
 ):
     app.command()(_command)
+app.add_typer(request, name="request")
 app.add_typer(bundle, name="bundle")
 
 
@@ -112,8 +114,8 @@ def main() -> None:
             raise
         code = _CLOSED_PIPE  # typer exits this way if its help is not read to the end
     if code == INTERRUPTED:
-        # the folder of a comparison records which runs are finished
-        how = "the same command" if compare.__name__ in sys.argv[1:3] else "--resume"
+        # the folder of a comparison, and a ledger, record what was begun
+        how = "the same command" if {"compare", "request"} & {*sys.argv[1:3]} else "--resume"
         show(f"interrupted; {how} continues a run from its last finished epoch", err=True)
     sys.exit(code)
 

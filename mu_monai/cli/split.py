@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mu_monai.cli.options import ForgetIds, ForgetWhere
 from mu_monai.cli.screen import show
 
 
@@ -54,12 +55,8 @@ def split(
         typer.Option(help="Secret text (16 or more characters) to hash identifiers of DICOM series; drawn by default."),
     ] = None,
     forget: Annotated[float | None, typer.Option(help="Share of the training patients to forget, in (0, 1).")] = None,
-    forget_ids: Annotated[
-        Path | None, typer.Option(help="File with patient or case ids to forget: one per line, or a table.")
-    ] = None,
-    forget_where: Annotated[
-        str | None, typer.Option(help="Condition over manifest columns: \"device == 'a'\".")
-    ] = None,
+    forget_ids: ForgetIds = None,
+    forget_where: ForgetWhere = None,
     forget_fraction_of: Annotated[
         float | None,
         typer.Option(help="With --forget-where: forget only this share of the matching training patients, in (0, 1)."),

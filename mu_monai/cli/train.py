@@ -12,6 +12,7 @@ from mu_monai.cli.options import (
     Bundle,
     Device,
     ForgetClasses,
+    ForgetImagesGone,
     OutRun,
     Overlays,
     Processes,
@@ -34,6 +35,7 @@ def train(
         str, typer.Option(help="What to train on: retain,forget (the teacher) or retain (the retrained model).")
     ] = "retain,forget",
     forget_class: ForgetClasses = None,
+    forget_images_gone: ForgetImagesGone = False,
     base: Annotated[
         Path | None,
         typer.Option(
@@ -69,10 +71,9 @@ def train(
     """
     from mu_monai import workflow
 
+    whole: dict[str, object] = {"--forget-class": forget_class, "--forget-images-gone": forget_images_gone}
     if base is not None or shards is not None or shard_by is not None:
-        raise_if_any(
-            only_without({"--forget-class": forget_class, "--folds": folds, **several(processes)}, "training in shards")
-        )
+        raise_if_any(only_without({**whole, "--folds": folds, **several(processes)}, "training in shards"))
         run = workflow.train_shards(
             bundle,
             split=split,
@@ -90,7 +91,7 @@ def train(
         finished(run)
         return
     if folds is not None:
-        raise_if_any(only_without({"--forget-class": forget_class, **several(processes)}, "--folds"))
+        raise_if_any(only_without({**whole, **several(processes)}, "--folds"))
         for run in workflow.train_folds(
             bundle,
             split=split,
@@ -110,6 +111,7 @@ def train(
         out=out,
         subsets=listed(subsets),
         forget_classes=forget_class or [],
+        forget_images_gone=forget_images_gone,
         settings=settings or [],
         overlays=overlay or [],
         resume=resume,

@@ -17,7 +17,7 @@ from mu_monai.data.manifest import check_manifest, is_file_label, read_manifest
 from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.phantoms.write import PhantomKind, phantom_split, write_phantoms
 from mu_monai.data.reading import Reading
-from mu_monai.data.reselect import reselect
+from mu_monai.data.reselect import requested, reselect, with_forgotten
 from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, ForgetWhere
 from mu_monai.data.split import SplitSettings, make_split, split_manifest
 from mu_monai.data.split_file import Split, load_split, open_split, read_split, split_content, write_split
@@ -60,11 +60,13 @@ __all__ = [
     "read_manifest",
     "read_split",
     "read_volumes",
+    "requested",
     "reselect",
     "resolve_duplicates",
     "split_content",
     "split_manifest",
     "unite_groups",
+    "with_forgotten",
     "write_phantoms",
     "write_split",
 ]

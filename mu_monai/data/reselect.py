@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mu_monai.data.selection import ForgetIds, ForgetSelector, describe_selector
 from mu_monai.data.split import report_near_duplicates, split_manifest
 from mu_monai.data.split_file import Split, split_content
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, PATIENT_ID, RETAIN, SUBSET, TEST, VALIDATION
+from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, PATIENT_ID, RETAIN, SUBSET, TEST, TRAINING_SUBSETS, VALIDATION
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ def reselect(split: Split, forget: ForgetSelector, *, seed: int = 0, strict: boo
     earlier one. Copies that the split keeps together stay together.
 
     Args:
-        split: the split that the model was trained on, or one from an earlier request, as `open_split` returns it.
+        split: the split that the model was trained on, or one from an earlier request, as `open_split` returns it. If
+            the images of its forget cases are gone, nothing is looked for that looks like them.
         forget: which of its training cases to forget as well. Ids and queries may name any training case; ids may also
             be those from before copies were renamed or identifiers hashed. A fraction or share is of the cases that are
             still retained.
@@ -47,39 +49,72 @@ def reselect(split: Split, forget: ForgetSelector, *, seed: int = 0, strict: boo
             left to retain; if the split has no digests.
     """
     split.warn_of_edits()
-    provenance, digests, together = split.provenance, split.file_digests, split.provenance.together
+    table, chosen = requested(split, forget, seed=seed)
+    earlier = len(split.rows[FORGET])
+    if earlier:
+        _log.info("%d cases that %s already forgets stay forgotten", earlier, split.path)
+    near = [] if split.forget_images_gone else find_near_duplicates(table, reading=split.provenance.reading)
+    report_near_duplicates(near, strict)
+    history = {
+        **split.provenance.content,
+        "selector": describe_selector(chosen),
+        "seed": seed,
+        "chosen_from": {"file": str(split.path), "sha256": split.sha256},
+        "also_forgotten": earlier,
+    }
+    rows = table.replace({np.nan: None}).to_dict("records")
+    return split_content(rows, digests=split.file_digests, made=history, found={"near_duplicates": near})
+
+
+def requested(split: Split, forget: ForgetSelector, *, seed: int = 0) -> tuple[pd.DataFrame, ForgetSelector]:
+    """The cases of a split with absolute paths and the `subset` that they are in after a request; reads no image.
+
+    Args:
+        split: the split that the model was trained on, or one from an earlier request.
+        forget: which of its training cases to forget as well.
+        seed: seed of the draw, for a fraction or share.
+
+    Returns:
+        the cases, and the selector with the ids that the split has.
+
+    Raises:
+        InputError: if the selector matches nothing, or matches cases that the model was not trained on; if nobody is
+            left to retain; if the split has no digests.
+    """
+    provenance, together = split.provenance, split.provenance.together
     table = pd.DataFrame([case for part in split.located.values() for case in part])
-    raise_if_any(_digest_problems(split.path, table, digests))
+    raise_if_any(_digest_problems(split.path, table, split.file_digests))
     held_out = table[table[SUBSET].isin((VALIDATION, TEST))]
     if isinstance(forget, ForgetIds):
         known, salt = {*table[CASE_ID], *table[PATIENT_ID], *original_ids(together)}, provenance.salt
         forget = heed_remarks(forget, known.__contains__) if salt is None else hash_ids(forget, known, salt)
         raise_if_any(_held_out_problems(held_out, follow_renamed(forget, original_ids(together), table)))
     training = table.drop(held_out.index)
-    earlier = int((training[SUBSET] == FORGET).sum())
     groups = unite_groups(training[provenance.group_by], training[CASE_ID], together)
-    table = pd.concat([_choose(training, groups, forget, together, seed), held_out])
-    if not (table[SUBSET] == RETAIN).any():
+    divided = _divided(training, groups, forget, together, seed)
+    if not (divided[SUBSET] == RETAIN).any():
         raise InputError(
-            f"the request and the {earlier} cases that {str(split.path)!r} already forgets leave nobody to train on; a "
-            "split needs at least 1 patient to retain: forget fewer"
+            f"the request and the {len(split.rows[FORGET])} cases that {str(split.path)!r} already forgets leave "
+            "nobody to train on; a split needs at least 1 patient to retain: forget fewer"
         )
-    if earlier:
-        _log.info("%d cases that %s already forgets stay forgotten", earlier, split.path)
-    near = find_near_duplicates(table, reading=provenance.reading)
-    report_near_duplicates(near, strict)
-    history = {
-        **provenance.content,
-        "selector": describe_selector(forget),
-        "seed": seed,
-        "chosen_from": {"file": str(split.path), "sha256": split.sha256},
-        "also_forgotten": earlier,
-    }
-    rows = table.replace({np.nan: None}).to_dict("records")
-    return split_content(rows, digests=digests, made=history, found={"near_duplicates": near})
+    return pd.concat([divided, held_out]), forget
 
 
-def _choose(
+def with_forgotten(split: Split, cases: Collection[str]) -> Split:
+    """A split whose forget cases are these of its training cases; all others are to be retained.
+
+    Args:
+        split: the split.
+        cases: ids of training cases.
+    """
+    training = [row for name in TRAINING_SUBSETS for row in split.rows[name]]
+    forget = [row for row in training if row[CASE_ID] in cases]
+    retain = [row for row in training if row[CASE_ID] not in cases]
+    made = replace(split.provenance, counts={})  # those of the file are of other subsets
+    return replace(split, rows={**split.rows, RETAIN: retain, FORGET: forget}, provenance=made)
+
+
+def _divided(
     training: pd.DataFrame, groups: pd.Series, forget: ForgetSelector, together: Sequence[Sequence[str]], seed: int
 ) -> pd.DataFrame:
     """The training cases with their subset: both the earlier cases to forget and those of the selector are `forget`."""
@@ -114,7 +149,7 @@ def _digest_problems(path: Path, table: pd.DataFrame, digests: dict[str, str]) -
 def _held_out_problems(held_out: pd.DataFrame, forget: ForgetIds) -> list[str]:
     named = held_out[held_out[CASE_ID].isin(forget.value) | held_out[PATIENT_ID].isin(forget.value)]
     return [
-        f"case {row[CASE_ID]!r} to forget is in {row[SUBSET]!r}: the model was not trained on it; remove it from the "
-        "list"
+        f"case {row[CASE_ID]!r} to forget is in {row[SUBSET]!r}: the model was not trained on it, so its weights hold "
+        "nothing of it to forget; remove it from the list, and leave its images out of the next split"
         for row in named.to_dict("records")
     ]

@@ -1,7 +1,8 @@
-"""What was run and measured, as a statement about released files, signed with the user's key."""
+"""What was run and measured, as a signed statement about released files; and the ledger of requests."""
 
 from __future__ import annotations
 
+from mu_monai.record.entries import Answer, Membership, Recheck, Request, Start, Version
 from mu_monai.record.envelope import open_envelope, private_key, public_key, sign, signature_problem
 from mu_monai.record.evidence import (
     commitment,
@@ -14,6 +15,7 @@ from mu_monai.record.evidence import (
     write_salt,
 )
 from mu_monai.record.identifiers import Identifiers
+from mu_monai.record.ledger import Ledger, append, is_ledger, read_ledger
 from mu_monai.record.predicate import NOT_AUDITED, limitations, predicate, without_cases, without_nan
 from mu_monai.record.privacy import id_problems, signable
 from mu_monai.record.schema import record_problems
@@ -33,11 +35,20 @@ __all__ = [
     "NOT_AUDITED",
     "PREDICATE_TYPE",
     "RECORD_JSON",
+    "Answer",
     "Identifiers",
+    "Ledger",
+    "Membership",
+    "Recheck",
+    "Request",
+    "Start",
+    "Version",
+    "append",
     "commitment",
     "file_problems",
     "hash_ids",
     "id_problems",
+    "is_ledger",
     "limitations",
     "new_salt",
     "open_envelope",
@@ -46,6 +57,7 @@ __all__ = [
     "pseudonym",
     "public_key",
     "read_evidence",
+    "read_ledger",
     "read_salt",
     "record_problems",
     "sign",

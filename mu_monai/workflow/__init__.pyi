@@ -17,9 +17,13 @@ from .handover.verifying import verify
 from .listing_methods import methods
 from .listing_milestones import milestones
 from .listing_networks import networks
-from .options import AuditOptions, CompareOptions, ForgetChoice
+from .options import AuditOptions, CompareOptions, ForgetChoice, RequestOptions
 from .predicting import predict
 from .reporting import report
+from .requests.adding import add_request
+from .requests.answering import answer_requests, plan_requests
+from .requests.checking import verify_requests
+from .requests.listing import answer_summary, request_status
 from .sharding.folds import rollback, train_folds
 from .sharding.inspecting import shards
 from .sharding.refitting import unlearn_exactly
@@ -33,8 +37,12 @@ __all__ = [
     "AuditOptions",
     "CompareOptions",
     "ForgetChoice",
+    "RequestOptions",
+    "add_request",
     "adopt",
     "adopt_bundle",
+    "answer_requests",
+    "answer_summary",
     "audit",
     "audit_summary",
     "check_bundle",
@@ -51,10 +59,12 @@ __all__ = [
     "milestones",
     "networks",
     "new_bundle",
+    "plan_requests",
     "predict",
     "release",
     "released_bundle",
     "report",
+    "request_status",
     "revert",
     "rollback",
     "shards",
@@ -67,4 +77,5 @@ __all__ = [
     "unlearn",
     "unlearn_exactly",
     "verify",
+    "verify_requests",
 ]

@@ -1,4 +1,4 @@
-"""The options of an audit, of a comparison, and of whom a split forgets, which are passed on as one object.
+"""The options of an audit, of a comparison, of whom a split forgets and of answers to requests, each as one object.
 
 The other verbs take their options as keywords.
 """
@@ -131,3 +131,30 @@ class CompareOptions:
     n_resamples: int = N_RESAMPLES
     workers: str | None = None
     gpus_per_job: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestOptions:
+    """How waiting requests are answered.
+
+    Args:
+        route: the route; by default the first that is possible.
+        folds: the models of a cross-validation of the first version's split, for the route `rollback`.
+        budget: the most that an approximate route may cost, as a share of the first version's training, in [0, 1].
+        settings: `KEY=VALUE` overrides of config ids, for routes that take them.
+        forget_images_gone: the images of the forgotten no longer exist, or must not be opened.
+        device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
+        quiet: no progress bar.
+
+    Example:
+        >>> RequestOptions(budget=0.05).route is None
+        True
+    """
+
+    route: str | None = None
+    folds: str | Path | None = None
+    budget: float | None = None
+    settings: Sequence[str] = ()
+    forget_images_gone: bool = False
+    device: str | None = None
+    quiet: bool = False

@@ -105,7 +105,7 @@ def split(
         for file in written
         if file.exists() and not force
     )
-    selector = _selector(forget)
+    selector = selector_of(forget)
     options = {"validation": validation, "test": test, "group_by": group_by, "on_duplicates": on_duplicates}
     changed: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     settings = SplitSettings(forget=selector, seed=seed, strict=strict, **changed)
@@ -180,7 +180,12 @@ def _without_effect(options: Mapping[str, object]) -> list[str]:
     ]
 
 
-def _selector(forget: ForgetChoice) -> ForgetSelector | None:
+def selector_of(forget: ForgetChoice) -> ForgetSelector | None:
+    """The selector of a choice; None if nobody is to be forgotten.
+
+    Raises:
+        InputError: if the choice is more than one, or its file cannot be read.
+    """
     if forget.share is not None and forget.where is None:
         raise InputError(
             f"--forget-fraction-of {forget.share} is a share of the patients that meet a condition; give the "

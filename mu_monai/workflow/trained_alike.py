@@ -91,7 +91,7 @@ def complete(folder: Path, make: Callable[[Path, bool], object], trust: Trust = 
         if not is_complete(folder):
             evaluate(folder, trust=trust)
         return
-    resume = has_checkpoint(folder / CHECKPOINTS_DIR)
+    resume = has_shards(folder) or has_checkpoint(folder / CHECKPOINTS_DIR)
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)  # its first epoch never finished
     make(folder, resume)

@@ -24,7 +24,14 @@ from mu_monai.workflow.checks import (
     usable_split,
 )
 from mu_monai.workflow.evaluating import scored_instead
-from mu_monai.workflow.recipe import class_options, common_options, reading_options
+from mu_monai.workflow.recipe import (
+    FORGET_IMAGES_GONE,
+    class_options,
+    common_options,
+    gone_options,
+    gone_unsupported,
+    reading_options,
+)
 from mu_monai.workflow.several import lay_several, overlays_for, run_together, several_problems
 
 
@@ -36,6 +43,7 @@ def train(
     out: str | Path,
     subsets: Sequence[str] = TRAINING_SUBSETS,
     forget_classes: Sequence[str] = (),
+    forget_images_gone: bool = False,
     settings: Sequence[str] = (),
     overlays: Sequence[str] = (),
     resume: bool = False,
@@ -51,6 +59,8 @@ def train(
         out: the run folder to make.
         subsets: what to train on: `retain` and `forget` for the teacher, `retain` for the retrained model.
         forget_classes: classes of a mask to train without, for the retrained model of a run that forgets them.
+        forget_images_gone: the images of the forget cases no longer exist, or must not be opened; for the retrained
+            model.
         settings: `KEY=VALUE` overrides of config ids.
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
         resume: continue an interrupted run.
@@ -69,7 +79,8 @@ def train(
     config, _, problems = prepared(
         bundle,
         split=split,
-        options={"run_dir": str(out), "subsets": list(subsets), "resume": resume, "quiet": quiet},
+        options={"run_dir": str(out), "subsets": list(subsets), "resume": resume, "quiet": quiet}
+        | gone_options(forget_images_gone),
         forget_classes=forget_classes,
         settings=parse_settings(settings),
         overlays=overlays,
@@ -114,7 +125,8 @@ def prepared(
     config.lay("options", options)
     config.lay("options", class_options(forget_classes) | common_options(config.bundle, split, device))
     config.lay("settings", settings)
-    opened, broken = usable_split(split, [RETAIN])
+    gone = options.get(FORGET_IMAGES_GONE) is True
+    opened, broken = usable_split(split, [RETAIN], forget_images_gone=gone)
     config.lay("options", reading_options(opened, config))
     lay_several(processes, config, "train")
     parser, overrides, subsets = config.read("recipe"), config.overrides, options["subsets"]
@@ -122,7 +134,11 @@ def prepared(
     problems = [] if subsets else [f"--subsets is empty; use {' or '.join(TRAINING_SUBSETS)}, or both"]
     problems += [f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}" for name in wrong]
     problems += collect(
-        lambda: class_problems(parser, overrides) or unknown_ids(parser, list(overrides)),
+        lambda: (
+            (gone_unsupported(parser) if gone else [])
+            or class_problems(parser, overrides)
+            or unknown_ids(parser, list(overrides))
+        ),
         lambda: broken or mask_class_problems(parser, overrides, opened) + reading_problems(opened, config),
         lambda: place_problems({"--out": options["run_dir"], "--split": split, "BUNDLE": config.bundle.place}),
         lambda: device_problems(device),

@@ -31,6 +31,7 @@ UNLEARN = ["--set", "max_epochs=6", "--set", "batch_size=4", "--set", "learning_
 def test_every_verb_is_a_command():
     verbs = ["split", "train", "unlearn", "evaluate", "report", "revert", "merge", "methods", "networks", "demo"]
     verbs += ["audit", "release", "verify", "predict", "compose", "compare", "milestones", "shards", "rollback"]
+    verbs += ["request add", "request run", "request status", "request verify"]
     verbs += ["bundle new", "bundle check", "bundle inspect", "bundle adopt"]
     assert sorted(COMMANDS) == sorted(verbs)
 

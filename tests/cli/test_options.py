@@ -100,8 +100,8 @@ SAID = {"overlays": ["paper_size"], "forget_classes": ["lesion"], "split": Path(
 GIVEN = "--bundle mine --trust-config"
 TRUSTED = {"trust": Trust(bundle=Path("mine"), config=True)}
 CALLS = {
-    f"train isic --subsets retain,forget --processes 2 {TRAINING} {ABOUT}": {
-        **{"places": ("isic",), "subsets": ["retain", "forget"], "processes": 2},
+    f"train isic --subsets retain --forget-images-gone --processes 2 {TRAINING} {ABOUT}": {
+        **{"places": ("isic",), "subsets": ["retain"], "forget_images_gone": True, "processes": 2},
         **TRAINED,
         **SAID,
     },
@@ -190,6 +190,48 @@ CALLS = {
     },
     "demo --out o --volume --quiet": {"places": (), "out": Path("o"), "volume": True, "quiet": True},
 }
+
+REQUESTS = {
+    "request add l --run r --forget-ids i.txt --forget-id a --forget-id b --forget-where age>60 --requester me "
+    "--received 2026-01-01 --deadline 2026-01-31 --split s.json": {
+        **{"verb": "add_request", "places": (Path("l"),), "run": Path("r"), "ids": ["a", "b"], "requester": "me"},
+        **{"forget": workflow.ForgetChoice(ids=Path("i.txt"), where="age>60"), "split": Path("s.json")},
+        **{"received": "2026-01-01", "deadline": "2026-01-31"},
+    },
+    **{
+        f"request run l {plan} --route rewind --folds f --budget 0.1 --forget-images-gone --set a=1 --split s.json "
+        f"--device cpu --quiet {GIVEN}": {
+            **{"verb": verb, "places": (Path("l"),), "split": Path("s.json")},
+            "options": workflow.RequestOptions(
+                route="rewind",
+                folds=Path("f"),
+                budget=0.1,
+                settings=["a=1"],
+                forget_images_gone=True,
+                device="cpu",
+                quiet=True,
+            ),
+            **TRUSTED,
+        }
+        for plan, verb in (("--plan", "plan_requests"), ("", "answer_requests"))
+    },
+    "request status l": {"verb": "request_status", "places": (Path("l"),)},
+    "request verify l --backup a --backup b --head d --split s.json": {
+        **{"verb": "verify_requests", "places": (Path("l"),), "backups": [Path("a"), Path("b")], "head": "d"},
+        **{"split": Path("s.json")},
+    },
+}
+
+
+@pytest.mark.parametrize("words", REQUESTS, ids=lambda words: " ".join(words.split()[:4]))
+def test_all_options_of_requests_reach_the_verb(called, words):
+    expected = dict(REQUESTS[words])
+    assert called(expected.pop("verb"), *words.split()) == expected
+    command = typer.main.get_command(cli.app).commands["request"].commands[words.split()[1]]
+    given = [word for row in REQUESTS if row.split()[1] == command.name for word in row.split()]
+    assert [
+        option.name for option in command.params if option.opts[0].startswith("-") and not _said(option, given)
+    ] == []
 
 
 def test_every_command_with_options_has_a_row():

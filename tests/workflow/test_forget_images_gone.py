@@ -240,6 +240,15 @@ def test_a_finished_run_is_scored_and_released_and_not_audited(finished, tmp_pat
         workflow.compose(folder, finished("cf-k"), out=tmp_path / "composed")
 
 
+def test_the_retrained_model_can_do_without(deleted, tmp_path, tiny):
+    options = {"split": deleted("isic"), "settings": [*tiny, "max_epochs=1", "milestones=0"], "quiet": True}
+    with pytest.raises(InputError, match="does not exist; put it back"):
+        workflow.train("isic", subsets=["retain"], out=tmp_path / "refused", **options)
+    run = workflow.train("isic", subsets=["retain"], out=tmp_path / "run", forget_images_gone=True, **options)
+    assert (read_record(run).role, read_record(run).forget_images) == ("retrained", "gone")
+    assert "forget" not in set(pd.read_csv(run / "scores.csv")["subset"])
+
+
 def test_a_training_on_forget_cases_that_are_gone_is_refused(tmp_path):
     options = {"bundle": {"name": "isic"}, "split": "split.json", "seed": 0, "forget_images_gone": True}
     with pytest.raises(InputError, match="leaves no case of 'forget' to train on"):

@@ -215,6 +215,21 @@ def test_no_command_executes_what_a_run_folder_holds(
         assert code == 0 or "error: " in err, command
 
 
+@pytest.mark.parametrize("name", ["loss is code", "network is code", "a bundle that came along", "places of the run"])
+def test_a_ledger_of_a_strangers_run_executes_nothing(
+    name, mu_monai, tripwire, strangers_run, phantom_splits, tmp_path, monkeypatch
+):
+    """Its routes are `unlearn`, `rollback` and `train`, on which every payload is tried."""
+    run, ledger = strangers_run(PAYLOADS[name], tmp_path / "run"), tmp_path / "ledger"
+    monkeypatch.setattr(ConfigWorkflow, "run", stopped)
+    victim = read_json(phantom_splits["isic"])["retain"][0]["patient_id"]
+    for command in (["add", ledger, "--run", run, "--forget-id", victim], ["run", ledger, "--quiet"]):
+        code, _, err = mu_monai("request", *command)
+        assert not tripwire.exists(), command
+        assert "Traceback" not in err
+    assert code == 2
+
+
 def stopped(*arguments, **options):
     raise InputError("stopped before it ran")
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from mu_monai.adapters import load_models
 from mu_monai.bundle.layers import LayeredConfig
-from mu_monai.bundle.trust import SEPARATOR, STRANGER, Trust, inherited
+from mu_monai.bundle.trust import DRAWN, INHERITED, SEPARATOR, STRANGER, Trust, inherited
 from mu_monai.engine import ScoreSubsets
 from mu_monai.errors import raise_if_any
 from mu_monai.measure import Apply
@@ -61,7 +61,7 @@ def open_evaluation(
     """Load models into the network of a run, and its data as the bundle's `unlearn.json` reads them.
 
     Args:
-        run: the folder of a finished run; its network, transforms, loss and inferer are used.
+        run: the folder of a finished run; its network, transforms, loss, inferer and way to draw patches are used.
         weights: weights files or run folders by role.
         split: a `split.json` to use instead of the run's, such as one whose files have moved.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
@@ -93,7 +93,7 @@ def _config(run: str | Path, *, split: str | Path | None, device: str | None, tr
     bundle, split = trust.bundle_of(record), split or record.split.file
     raise_if_any(place_problems({"--split": split, "the bundle": bundle.place}))
     config = LayeredConfig(bundle, "unlearn")
-    known, taken = config.read(), inherited(run, bundle, trust=trust)
+    known, taken = config.read(), inherited(run, bundle, (*INHERITED, *DRAWN), trust=trust)
     config.lay("run", {key: value for key, value in taken.items() if key in known or SEPARATOR not in key})
     config.lay("options", common_options(bundle, split, device))
     return config.read()

@@ -44,6 +44,7 @@ from mu_monai.workflow.checks import place_problems
 from mu_monai.workflow.handover.given_back import answers_alike, write_given_back
 from mu_monai.workflow.handover.sealed import own_file, plain_inference, readme, released_weights, sealed_metadata
 from mu_monai.workflow.moved import SPLIT, gone_problems, moved, other_split
+from mu_monai.workflow.requests.refusing import ledger_problems
 
 BUNDLE, RELEASE_JSON = "bundle", "release.json"
 State = Mapping[str, torch.Tensor]
@@ -112,6 +113,7 @@ def release(
     raise_if_any(
         [
             *_release_problems(run, out, record, source),
+            *ledger_problems(run, record.sha256.weights),
             *gone_problems(run, record, [TEACHER] if split is None else [SPLIT, TEACHER]),
             *(other_split(run, record) if split else ()),
         ]

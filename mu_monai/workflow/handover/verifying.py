@@ -118,14 +118,14 @@ def verify(
         return [Check("signature", FAILED, problem), *rest]
     content = json.loads(envelope.payload)
     predicate = content["predicate"]
-    files = _checked("files", lambda: _files(folder, content, without_evidence))
+    files = checked("files", lambda: _files(folder, content, without_evidence))
     return [
         Check("signature", OK, f"signed with the key {signer.keyid[:12]}, made {_age(predicate.get('created'))}"),
-        _checked("record", lambda: _record(folder, predicate, files)),
+        checked("record", lambda: _record(folder, predicate, files)),
         files,
-        _checked("weights", lambda: _weights(folder, predicate), files),
-        _checked("search", lambda: _search(folder), files),
-        _checked("split", lambda: _split(predicate, split, secret)),
+        checked("weights", lambda: _weights(folder, predicate), files),
+        checked("search", lambda: _search(folder), files),
+        checked("split", lambda: _split(predicate, split, secret)),
         *_recomputed(folder / EVIDENCE, predicate, without_evidence),
     ]
 
@@ -163,7 +163,7 @@ def _record(folder: Path, predicate: Mapping[str, Any], files: Check) -> Check:
     return _result("record", problems, f"no field is missing{agrees}")
 
 
-def _checked(name: str, check: Callable[[], Check], files: Check | None = None) -> Check:
+def checked(name: str, check: Callable[[], Check], files: Check | None = None) -> Check:
     """Run a check. It fails if it cannot be run; one that opens files is skipped if they are not as signed."""
     if files is not None and files.failed:
         return Check(name, NOT_CHECKED, "the files are not those that were signed")
@@ -231,7 +231,7 @@ def _recomputed(evidence: Path, predicate: Mapping[str, Any], without: bool) -> 
     if not evidence.is_file():
         why = "--without-evidence was given" if without else f"{EVIDENCE} is missing"
         yield from (Check(kind, NOT_CHECKED, why) for kind in _COMPUTED)
-        yield _checked("verdict", partial(_verdict, predicate))
+        yield checked("verdict", partial(_verdict, predicate))
         return
     try:
         scores = read_evidence(evidence)
@@ -243,8 +243,8 @@ def _recomputed(evidence: Path, predicate: Mapping[str, Any], without: bool) -> 
         yield from (Check(kind, FAILED, why) for kind in (*_COMPUTED, "verdict"))
         return
     for kind in _COMPUTED:
-        yield _checked(kind, partial(_compared, kind, predicate, computed[kind], counts if kind == "utility" else []))
-    yield _checked("verdict", partial(_verdict, predicate, computed))
+        yield checked(kind, partial(_compared, kind, predicate, computed[kind], counts if kind == "utility" else []))
+    yield checked("verdict", partial(_verdict, predicate, computed))
 
 
 def _verdict(predicate: Mapping[str, Any], computed: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> Check:

@@ -119,3 +119,22 @@ def test_the_folds_of_nnunet_answer_the_question_and_no_more(private, request_fo
     write_json(tmp_path / "splits_final.json", parts)
     with pytest.raises(InputError, match="both trains on and validates"):
         workflow.rollback(tmp_path, split=request, out=tmp_path / "run", plan=True)
+
+
+def test_a_ledger_goes_back_to_a_fold_and_answers_twice_with_it(folds, private, tiny_settings, tmp_path):
+    """The same weights: whoever was held out with the first request is forgotten already."""
+    whole = workflow.train("isic", split=private("masks"), out=tmp_path / "whole", settings=tiny_settings, quiet=True)
+    first, second, *_ = sorted(patients(folds, 1, VALIDATION) - open_split(private("masks")).patients(VALIDATION))
+    ledger, options = tmp_path / "ledger", workflow.RequestOptions(folds=folds, quiet=True)
+    answers = []
+    for name in (first, second):
+        workflow.add_request(ledger, run=whole, ids=[name])
+        answers.append(workflow.answer_requests(ledger, options=options))
+    assert [(answer.route, answer.share, answer.came_back) for answer in answers] == [("rollback", 0.0, [])] * 2
+    assert answers[0].version.weights == answers[1].version.weights == read_record(folds / "fold-1").sha256.weights
+    checks = workflow.verify_requests(ledger, backups=[folds / "fold-0", folds / "fold-1", whole])
+    assert [check.name for check in checks if check.failed] == [f"backup '{folds / 'fold-0'}'", f"backup '{whole}'"]
+    wrong = tmp_path / "wrong"
+    workflow.add_request(wrong, run=folds / "fold-0", ids=[first])
+    said = workflow.plan_requests(wrong, options=options)
+    assert "rollback is not possible: fold-1 was trained on cases that the first version held out" in " ".join(said)

@@ -305,3 +305,16 @@ def test_the_config_of_a_shard_is_data_even_if_all_digests_fit(
     overlay.write_text(json.dumps({"optimizer#weight_decay": 0.5}))
     with pytest.raises(InputError, match=r"config id 'optimizer' was .* and is now"):
         refit("masks", request, teacher=other, overlays=[str(overlay)])
+
+
+def test_a_ledger_answers_by_training_the_shards_of_the_version_in_use(sharded, patients_of, tmp_path):
+    held = patients_of(sharded("masks"))
+    victims = [people[0] for people in held.values() if len(people) > 1][:2]
+    ledger = tmp_path / "ledger"
+    for number, victim in enumerate(victims, start=2):
+        workflow.add_request(ledger, run=sharded("masks"), ids=[victim])
+        answer = workflow.answer_requests(ledger, options=workflow.RequestOptions(quiet=True))
+        assert (answer.version.number, answer.route, answer.came_back) == (number, "shards", [])
+        assert sum(shard.fitted for shard in read_shards(ledger / f"version-{number}").shards) == 1
+    assert not {*victims} & {name for people in patients_of(ledger / "version-3").values() for name in people}
+    assert not [check for check in workflow.verify_requests(ledger) if check.failed]
