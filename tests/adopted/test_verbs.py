@@ -10,6 +10,7 @@ import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from monai.transforms import RandFlipd
 
 from adopted.shapes import make_bundle
 from mu_monai import workflow
@@ -17,6 +18,7 @@ from mu_monai.bundle.trust import Trust
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.runs import open_run
+from mu_monai.workflow.auditing.evaluation import open_evaluation
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,18 @@ def test_show_code_names_foreign_components_and_modules(tmp_path):
     lines = workflow.code_of(bundle)
     assert "train.json: net calls scripts.networks.TwoLayers" in lines
     assert "module scripts/networks.py" in lines
+
+
+def test_attacks_of_an_audit_draw_cases_as_the_run_did(made, tmp_path):
+    """A transform that was set for the run is not lost; it is code of the run's folder, so the user has to say so."""
+    bundle, split = made
+    changed = ["source#train#random_transforms#0#prob=1.0", "max_epochs=1"]
+    run = workflow.train(bundle, split=split, out=tmp_path / "run", settings=changed, quiet=True)
+    with pytest.raises(InputError, match=r"random_transforms.*--trust-config"):
+        open_evaluation(run, {"teacher": run}, device="cpu", trust=Trust(bundle=bundle))
+    found = open_evaluation(run, {"teacher": run}, device="cpu", trust=Trust(bundle=bundle, config=True))
+    transforms = found.retain_batches.dataset.transform.flatten().transforms
+    assert [each.prob for each in transforms if isinstance(each, RandFlipd)] == [1.0]
 
 
 def test_the_configs_can_be_read(made, tmp_path):
