@@ -421,3 +421,13 @@ def test_what_the_network_is_built_from_must_be_searchable(searched, tmp_path):
     run, trust = searched({"units": np.array(1)}, "$torch.load(@found_file, weights_only=False)")
     with pytest.raises(InputError, match=r"searched.pt' is read by the network's definition and cannot be"):
         workflow.release(run, out=tmp_path / "released", trust=trust)
+
+
+def test_a_split_with_nobody_to_forget_is_inspected_and_trained(made, tmp_path):
+    """A model is trained before anybody asks to be forgotten; a subset without a case is no label to check."""
+    split = tmp_path / "split.json"
+    workflow.split(made[0].parent / "data", out=split, from_bundle=made[0])
+    assert not read_json(split)["forget"]
+    assert any(line.startswith("judged") for line in workflow.inspect_bundle(made[0], split=split))
+    run = workflow.train(made[0], split=split, out=tmp_path / "run", settings=["max_epochs=1"], quiet=True)
+    assert open_run(run).record.status == "finished"
