@@ -100,6 +100,8 @@ def test_the_configs_can_be_read(made, tmp_path):
         ),
         ({"net__in_channels": 1}, "to have 1 channels, but got 3 channels"),
         ({"net__channels": [2]}, "the network cannot be built"),
+        ({"net__img_size": 32}, "does not take this argument: remove it"),
+        ({"net__channels": "$torch.load('searched.pt')"}, "put the file there: the network is built from it"),
         ({"lossfn": {"_target_": "torch.nn.MSELoss"}, "train__postprocessing": None}, "give --set softmax=true"),
         ({"train__deterministic_transforms": [{"_target_": "LoadImaged", "keys": ["image", "label"]}]}, "channels"),
     ],
@@ -152,6 +154,14 @@ def test_a_bundle_without_inference_does_not_predict(copied, made, tmp_path):
     run = workflow.train(bundle, split=made[1], out=tmp_path / "run", settings=["max_epochs=1"], quiet=True)
     with pytest.raises(InputError, match="no inference config"):
         workflow.predict(run, split=made[1], out=tmp_path / "predicted", trust=Trust(bundle=bundle))
+
+
+def test_an_inference_that_reads_labels_is_told(copied):
+    """The label may be a part of the input; what is predicted has none."""
+    load = {"_target_": "LoadImaged", "keys": ["image", "label"]}
+    bundle = copied("inference", preprocessing={"_target_": "Compose", "transforms": [load]})
+    told = next(line for line in workflow.inspect_bundle(bundle) if line.startswith("inference"))
+    assert "none: it has an inference config that reads the label of each case" in told
 
 
 @pytest.fixture(scope="module")
