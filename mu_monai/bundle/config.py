@@ -6,6 +6,7 @@ import difflib
 import inspect
 import json
 import logging
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -121,6 +122,8 @@ def _advice(error: BaseException) -> str:
         return "put the file there: the network is built from it"
     if isinstance(error, TypeError) and "unexpected keyword" in str(error):
         return f"as installed (MONAI {monai.__version__}) it does not take this argument: remove it from the configs"
+    if isinstance(error, pickle.UnpicklingError):
+        return "torch reads tensors alone: let the config read the file with weights_only=False, if you trust the file"
     return "check its arguments in the bundle's config, the --set values and overlays"
 
 
