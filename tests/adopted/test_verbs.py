@@ -91,7 +91,11 @@ def test_the_configs_can_be_read(made, tmp_path):
     ("changes", "reason"),
     [
         (
-            {"train__random_transforms": [{"_target_": "RandZoomd", "keys": "image", "prob": 1.0, "max": 2}]},
+            {
+                "train__random_transforms": [
+                    {"_target_": "RandZoomd", "keys": "image", "prob": 1.0, "min_zoom": 0.5, "max_zoom": 0.6, "max": 2}
+                ]
+            },
             "RandZoomd",
         ),
         (
@@ -115,6 +119,13 @@ def test_a_bundle_that_fails_on_a_case_is_refused_before_anything_starts(changes
         workflow.train(bundle, split=made[1], out=tmp_path / "run", quiet=True)
     assert reason in str(refusal.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_of_the_network_that_torch_does_not_read_by_itself_is_told(copied, made):
+    bundle = copied(net__channels="$torch.load(@bundle_root + '/models/searched.pt')")
+    torch.save(np.array([4, 8]), bundle / "models" / "searched.pt")
+    with pytest.raises(InputError, match="weights_only=False, if you trust the file"):
+        workflow.inspect_bundle(bundle, split=made[1])
 
 
 def test_augmentation_in_the_evaluator_is_refused(copied, made, tmp_path):
