@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -236,11 +237,12 @@ def _inference(folder: Path) -> tuple[SourceConfig | None, str]:
         )
     loader, _ = config.argument(config.get(places[0]), "val_data_loader")
     transform, _ = transform_of(config, loader)
-    if LABEL in _read_keys(config, transform):
-        return None, (
-            "has an inference config that reads the label of each case, and what mu-monai predicts has none; predict "
-            "with MONAI's command (python -m monai.bundle run)"
-        )
+    with suppress(InputError):  # keys that cannot be evaluated hinder predict alone, which says so
+        if LABEL in _read_keys(config, transform):
+            return None, (
+                "has an inference config that reads the label of each case, and what mu-monai predicts has none; "
+                "predict with MONAI's command (python -m monai.bundle run)"
+            )
     return config, ""
 
 
