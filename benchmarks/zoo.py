@@ -10,6 +10,7 @@ own. Where it is adopted, made images of the size that its metadata.json names g
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -43,20 +44,21 @@ def one(folder: Path) -> str:
             told = workflow.inspect_bundle(folder, split=Path(place) / "split.json")
         except InputError as error:
             return f"adopted; the made case is refused: {error.problems[0][:_SHOWN]}"
-    return f"adopted; {', '.join(line.split(maxsplit=1)[1] for line in told if line.startswith(('answer', 'judged')))}"
+    seen = ", ".join(line.split(maxsplit=1)[1] for line in told if line.startswith(("answer", "judged")))
+    return f"adopted; {seen.removesuffix(', with random weights')}"
 
 
 def _split(place: Path, parts: Any) -> None:
     """A split of made cases: noise with a region for each class, in the form that the bundle reads."""
     from mu_monai import workflow
-    from mu_monai.bundle.adopted.parts import CLASSIFICATION
+    from mu_monai.bundle.adopted.source import base_name
     from mu_monai.data import Patterns
 
     image = parts.metadata.get("network_data_format", {}).get("inputs", {}).get("image", {})
     sizes = [size for size in image.get("spatial_shape", []) if isinstance(size, int)] or [96, 96, 96]
     sizes = [min(size, _LARGEST) for size in sizes]
     classes, channels = len(parts.classes or []) or 2, int(image.get("num_channels", 1))
-    rng, by_class = np.random.default_rng(0), parts.task == CLASSIFICATION
+    rng, objects = np.random.default_rng(0), "SplitLabeld" in {base_name(name) for _, name in parts.config.targets()}
     steps = np.diag([*(parts.spacing or [1.0, 1.0, 1.0]), 1.0])
     rows = [["case_id", "patient_id", "image", "label", *parts.columns]]
     for number in range(_CASES):
@@ -66,19 +68,26 @@ def _split(place: Path, parts: Any) -> None:
             files, mask = [place / f"image_{number}_0.png"], place / f"label_{number}.png"
             gray = pixels.clip(0, 255).astype(np.uint8)
             Image.fromarray(np.repeat(gray[..., None], 3, axis=2) if channels > 1 else gray).save(files[0])
-            Image.fromarray(((label > 0) * 255).astype(np.uint8)).save(mask)
+            drawn = _object(label, 1 + number % classes) if objects else (label > 0) * 255
+            Image.fromarray(drawn.astype(np.uint8)).save(mask)
         else:
             files = [place / f"image_{number}_{channel}.nii.gz" for channel in range(channels)]
             mask = place / f"label_{number}.nii.gz"
             for file in files:
                 nib.save(nib.Nifti1Image(pixels.astype(np.float32), steps), file)
             nib.save(nib.Nifti1Image(label.astype(np.uint8), steps), mask)
-        name = parts.classes[number % classes] if by_class and parts.classes else str(number % classes)
-        rows.append([f"c{number}", f"p{number}", str(files[0]), name if by_class else str(mask)])
+        name = parts.classes[number % classes] if parts.classes else str(number % classes)
+        rows.append([f"c{number}", f"p{number}", str(files[0]), str(mask) if parts.label_file else name])
         rows[-1] += [str(files[0])] * len(parts.columns)
     if channels > 1 and len(sizes) > 2 and not parts.columns:
         patterns = Patterns(images="image_{case}_{channel}.nii.gz", labels="label_{case}.nii.gz")
         workflow.split(place, out=place / "split.json", patterns=patterns)
+        return
+    if objects:  # what the masks' values mean is known to the bundle alone, so the cases come from its own list
+        entries = [dict(zip(("image", "label"), row[2:], strict=True)) for row in rows[1:]]
+        lists = {"training": entries[:-2], "validation": entries[-2:]}
+        (place / "dataset.json").write_text(json.dumps(lists))
+        workflow.split(place, out=place / "split.json", from_bundle=parts.folder)
         return
     (place / "cases.csv").write_text("\n".join(",".join(row) for row in rows) + "\n")
     workflow.split(place / "cases.csv", out=place / "split.json")
@@ -90,6 +99,11 @@ def _regions(sizes: list[int], classes: int) -> NDArray[np.int64]:
     first, second = (np.arange(size) * side // size for size in sizes[:2])
     tiles = np.minimum(first[:, None] * side + second[None, :], classes - 1)
     return np.broadcast_to(tiles.reshape(*tiles.shape, *[1] * (len(sizes) - 2)), sizes)
+
+
+def _object(label: NDArray[np.int64], number: int) -> NDArray[np.int64]:
+    """A mask of one object by the number of its class, and of others, which are 255."""
+    return np.select([label == 0, label == label.max()], [number, 255])
 
 
 def main() -> None:
@@ -113,7 +127,7 @@ def main() -> None:
         except subprocess.TimeoutExpired:
             outcome = f"adopted; not finished in {given.seconds} s"
         cell = outcome.replace("|", "/").replace(str(folder), folder.name)
-        print(f"| {folder.name} | {cell} | {time.monotonic() - started:.0f} |", flush=True)
+        print(f"| `{folder.name}` | {cell} | {time.monotonic() - started:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

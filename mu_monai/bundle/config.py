@@ -6,12 +6,14 @@ import difflib
 import inspect
 import json
 import logging
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NoReturn
 
+import monai
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import optional_import
 from torch import nn
@@ -107,10 +109,22 @@ def built_network(parser: ConfigParser) -> nn.Module:
     try:
         network = parser.get_parsed_content("network_def", instantiate=True)
     except Exception as error:  # a network may raise any error for its arguments, and MONAI may wrap it
-        raise InputError(f"the network cannot be built: {_misfit(error)}") from error
+        why = reason_for(error) or f"{unexpected(error)}; {_advice(list(causes(error))[-1])}"
+        raise InputError(f"the network cannot be built: {why}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"the config's 'network_def' makes a {type(network).__name__}, not a network")
     return network
+
+
+def _advice(error: BaseException) -> str:
+    """What to do about a network that cannot be built."""
+    if isinstance(error, FileNotFoundError):
+        return "put the file there: the network is built from it"
+    if isinstance(error, TypeError) and "unexpected keyword" in str(error):
+        return f"as installed (MONAI {monai.__version__}) it does not take this argument: remove it from the configs"
+    if isinstance(error, pickle.UnpicklingError):
+        return "torch reads tensors alone: let the config read the file with weights_only=False, if you trust the file"
+    return "check its arguments in the bundle's config, the --set values and overlays"
 
 
 def run_config(

@@ -115,10 +115,7 @@ class Bundle:
             InputError: if a file is missing.
         """
         if self.parts is not None and name == "inference" and not self.has(name):
-            raise InputError(
-                f"'{self.place}' has no inference config with one SupervisedEvaluator, so how it predicts is not "
-                "known; add configs/inference.json, as MONAI's model zoo has it"
-            )
+            raise InputError(f"'{self.place}' {self.parts.unpredicted}")
         files, problems = [], []
         for config in (name, *overlays):
             file = next((path for path in (self.configs / f"{config}.json", Path(config)) if path.is_file()), None)

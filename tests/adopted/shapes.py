@@ -27,6 +27,7 @@ class Shape:
     Args:
         steps: the deterministic transforms, for the keys that `{keys}` stands for.
         write: writes the files of a case and returns its entry.
+        of_classes: the answer is a class, whatever the label of a case is.
     """
 
     write: Callable[[Path, int, np.random.Generator], dict[str, Any]]
@@ -44,6 +45,7 @@ class Shape:
     container: Callable[[dict[str, Any]], Any] = dict
     output: str = ".nii.gz"
     label_is_file: bool = True
+    of_classes: bool = False
 
 
 def volume(folder: Path, number: int, rng: np.random.Generator, regions: int = 1, channels: int = 1) -> dict[str, Any]:
@@ -95,6 +97,15 @@ def classified(folder: Path, number: int, rng: np.random.Generator) -> dict[str,
     return {"image": str(path), "label": number % 2}
 
 
+def nucleus(folder: Path, number: int, rng: np.random.Generator) -> dict[str, Any]:
+    """A photograph of an object, whose mask holds the number of its class, and 255 where others lie."""
+    entry = picture(folder, number, rng)
+    mask = np.where(np.array(Image.open(entry["label"])) > 0, number % 2 + 1, 0).astype(np.uint8)
+    mask[28:] = 255
+    Image.fromarray(mask).save(entry["label"])
+    return entry
+
+
 def two_phases(folder: Path, number: int, rng: np.random.Generator) -> dict[str, Any]:
     """A volume in two contrast phases, a file each."""
     entry = volume(folder, number, rng, channels=2)
@@ -134,6 +145,18 @@ def _pictures(keys: Sequence[str]) -> list[dict[str, Any]]:
         steps.insert(2, {"_target_": "EnsureChannelFirstd", "keys": "label"})
         steps.append({"_target_": "AsDiscreted", "keys": "label", "threshold": 127})
     return [*steps, {"_target_": "EnsureTyped", "keys": list(keys), "dtype": "$torch.float32"}]
+
+
+def _nuclei(keys: Sequence[str]) -> list[dict[str, Any]]:
+    steps = [
+        {"_target_": "LoadImaged", "keys": list(keys), "image_only": True},
+        {"_target_": "EnsureChannelFirstd", "keys": list(keys)},
+        {"_target_": "ScaleIntensityd", "keys": "image"},
+    ]
+    if "label" in keys:
+        one = {"_target_": "SplitLabeld", "keys": "label", "mask_value": "", "others_value": 255}
+        steps += [one | {"to_binary_mask": False}, {"_target_": "SetLabelClassd", "keys": "label", "offset": -1}]
+    return [*steps, {"_target_": "SelectItemsd", "keys": list(keys)}]
 
 
 def _photos(keys: Sequence[str], *more: dict[str, Any]) -> list[dict[str, Any]]:
@@ -238,6 +261,7 @@ SHAPES = {
         answer=SOFTMAX,
         classes=["inside", "outside"],
         label_is_file=False,
+        of_classes=True,
     ),
     "class_one_hot": Shape(
         write=classified,
@@ -254,6 +278,17 @@ SHAPES = {
         answer=SOFTMAX,
         classes=["dark", "bright"],
         label_is_file=False,
+        of_classes=True,
+    ),
+    "class_of_a_mask": Shape(
+        write=nucleus,
+        steps=_nuclei,
+        network={"_target_": "ResNet", "block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [4, 8, 8, 8]}
+        | {"spatial_dims": 2, "n_input_channels": 3, "num_classes": 2},
+        loss={"_target_": "torch.nn.CrossEntropyLoss"},
+        answer=SOFTMAX,
+        classes=["round", "spindle"],
+        of_classes=True,
     ),
     "yaml_template": Shape(
         write=volume,
@@ -444,7 +479,7 @@ def _one_hot(shape: Shape) -> dict[str, Any]:
 
 def _inference(shape: Shape) -> dict[str, Any]:
     save = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir", "output_ext": shape.output}
-    if shape.label_is_file:
+    if not shape.of_classes:
         invert = {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image"}
         last = [shape.answer[0], {**invert, "nearest_interp": False}, *shape.answer[1:], save | {"resample": False}]
         handlers = []

@@ -1,4 +1,4 @@
-"""Bundles of anybody's, in twelve shapes: from their own lists to a released bundle, without a line of JSON."""
+"""Bundles of anybody's, in many shapes: from their own lists to a released bundle, without a line of JSON."""
 
 from __future__ import annotations
 

@@ -105,7 +105,11 @@ def test_the_configs_can_be_read(made, tmp_path):
     ("changes", "reason"),
     [
         (
-            {"train__random_transforms": [{"_target_": "RandZoomd", "keys": "image", "prob": 1.0, "max": 2}]},
+            {
+                "train__random_transforms": [
+                    {"_target_": "RandZoomd", "keys": "image", "prob": 1.0, "min_zoom": 0.5, "max_zoom": 0.6, "max": 2}
+                ]
+            },
             "RandZoomd",
         ),
         (
@@ -114,6 +118,8 @@ def test_the_configs_can_be_read(made, tmp_path):
         ),
         ({"net__in_channels": 1}, "to have 1 channels, but got 3 channels"),
         ({"net__channels": [2]}, "the network cannot be built"),
+        ({"net__img_size": 32}, "does not take this argument: remove it"),
+        ({"net__channels": "$torch.load('searched.pt')"}, "put the file there: the network is built from it"),
         ({"lossfn": {"_target_": "torch.nn.MSELoss"}, "train__postprocessing": None}, "give --set softmax=true"),
         ({"train__deterministic_transforms": [{"_target_": "LoadImaged", "keys": ["image", "label"]}]}, "channels"),
     ],
@@ -127,6 +133,13 @@ def test_a_bundle_that_fails_on_a_case_is_refused_before_anything_starts(changes
         workflow.train(bundle, split=made[1], out=tmp_path / "run", quiet=True)
     assert reason in str(refusal.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_of_the_network_that_torch_does_not_read_by_itself_is_told(copied, made):
+    bundle = copied(net__channels="$torch.load(@bundle_root + '/models/searched.pt')")
+    torch.save(np.array([4, 8]), bundle / "models" / "searched.pt")
+    with pytest.raises(InputError, match="weights_only=False, if you trust the file"):
+        workflow.inspect_bundle(bundle, split=made[1])
 
 
 def test_augmentation_in_the_evaluator_is_refused(copied, made, tmp_path):
@@ -166,6 +179,14 @@ def test_a_bundle_without_inference_does_not_predict(copied, made, tmp_path):
     run = workflow.train(bundle, split=made[1], out=tmp_path / "run", settings=["max_epochs=1"], quiet=True)
     with pytest.raises(InputError, match="no inference config"):
         workflow.predict(run, split=made[1], out=tmp_path / "predicted", trust=Trust(bundle=bundle))
+
+
+def test_an_inference_that_reads_labels_is_told(copied):
+    """The label may be a part of the input; what is predicted has none."""
+    load = {"_target_": "LoadImaged", "keys": ["image", "label"]}
+    bundle = copied("inference", preprocessing={"_target_": "Compose", "transforms": [load]})
+    told = next(line for line in workflow.inspect_bundle(bundle) if line.startswith("inference"))
+    assert "none: it has an inference config that reads the label of each case" in told
 
 
 @pytest.fixture(scope="module")
@@ -435,3 +456,13 @@ def test_what_the_network_is_built_from_must_be_searchable(searched, tmp_path):
     run, trust = searched({"units": np.array(1)}, "$torch.load(@found_file, weights_only=False)")
     with pytest.raises(InputError, match=r"searched.pt' is read by the network's definition and cannot be"):
         workflow.release(run, out=tmp_path / "released", trust=trust)
+
+
+def test_a_split_with_nobody_to_forget_is_inspected_and_trained(made, tmp_path):
+    """A model is trained before anybody asks to be forgotten; a subset without a case is no label to check."""
+    split = tmp_path / "split.json"
+    workflow.split(made[0].parent / "data", out=split, from_bundle=made[0])
+    assert not read_json(split)["forget"]
+    assert any(line.startswith("judged") for line in workflow.inspect_bundle(made[0], split=split))
+    run = workflow.train(made[0], split=split, out=tmp_path / "run", settings=["max_epochs=1"], quiet=True)
+    assert open_run(run).record.status == "finished"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mu_monai.bundle.adopted.extract import Extract
-from mu_monai.bundle.adopted.parts import CLASSIFICATION, EVALUATOR, Parts
+from mu_monai.bundle.adopted.parts import CLASSIFICATION, EVALUATOR, Parts, transform_of
 from mu_monai.bundle.adopted.source import SourceConfig, base_name
 from mu_monai.bundle.earlier import FIRST_ANSWER
 from mu_monai.errors import InputError
@@ -57,7 +57,6 @@ class _Common:
         self.optimizer = take(parts.optimizer)
         self.training = _for_runs(take(parts.training), parts)
         self.inferer = take(parts.inferer) or _SIMPLE
-        classification = parts.task == CLASSIFICATION
         cases = "mu_monai.data.load_split(@split, forget_images_gone=@forget_images_gone)"
         self.values: dict[str, Any] = {
             "imports": _imports(config, evaluation),
@@ -71,7 +70,7 @@ class _Common:
             "cache_rate": parts.numbers["cache_rate"],
             "network_def": _network_def(network, parts),
             "loss": {"_target_": "mu_monai.losses.OneHotTargets", "loss": loss} if parts.one_hot else loss,
-            "cases": f"$mu_monai.data.indexed({cases}, @classes)" if classification else f"${cases}",
+            "cases": f"${cases}" if parts.label_file else f"$mu_monai.data.indexed({cases}, @classes)",
             "transforms": _for_runs(take_other(parts.transform), parts),
             "datasets": {
                 "_target_": "mu_monai.data.datasets.image_datasets",
@@ -329,8 +328,7 @@ def _inference(parts: Parts, config: SourceConfig) -> dict[str, Any]:
     """The bundle's own inference with other weights, images and output: its transform, inferer and postprocessing."""
     evaluator = config.get(config.components(EVALUATOR)[0])
     loader, _ = config.argument(evaluator, "val_data_loader")
-    dataset, _ = config.argument(loader, "dataset")
-    transform, where = config.argument(dataset, "transform")
+    transform, where = transform_of(config, loader)
     if transform is None:
         raise InputError(
             f"'{parts.folder}' cannot be adopted: the evaluator of its inference config does not lead to a transform "

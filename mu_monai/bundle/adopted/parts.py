@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ _PARALLEL = re.compile(r"\$\s*(?:torch\.)?(?:nn\.)?(?:parallel\.)?\w*DataParalle
 _RUN_FOLDER = "mu_monai.engine.RunFolder"
 _NAME = re.compile(r"\w[\w .-]*")
 _OUTPUTS = ("out_channels", "num_classes", "out_chns", "n_classes")
+_CLASS_OF_A_MASK = "SetLabelClassd"  # MONAI's step that makes the class of an object of the mask of its label
 _NO_TRAINING = "no config named train (.json or .yaml), so nothing says how the model is trained"
 
 
@@ -35,7 +37,7 @@ class Parts:
         folder: the bundle.
         config: its training config.
         evaluation: the config that has the evaluator; often the training config.
-        inference: its `inference` config; None if it has none that predicts.
+        inference: its `inference` config; None if it has none that predicts, for the reason in `unpredicted`.
         metadata: its `metadata.json`; empty if it has none.
         network, loss, optimizer, inferer: the trainer's parts.
         training: the trainer's transform, with augmentation.
@@ -43,6 +45,7 @@ class Parts:
         window: the evaluator's inferer.
         found: the id that each part was found at.
         task: `segmentation` or `classification`.
+        label_file: whether the label of a case is a file; False if it is the name or number of a class.
         softmax: whether exactly one output is true; False for a sigmoid, None if nothing says so.
         one_hot: whether the loss takes labels with one channel per class.
         several: whether the network may answer with several tensors, of which the first is used.
@@ -59,6 +62,7 @@ class Parts:
     config: SourceConfig
     evaluation: SourceConfig
     inference: SourceConfig | None
+    unpredicted: str
     metadata: Mapping[str, Any]
     network: Any = None
     loss: Any = None
@@ -69,6 +73,7 @@ class Parts:
     window: Any = None
     found: dict[str, str] = field(default_factory=dict)
     task: str = SEGMENTATION
+    label_file: bool = True
     softmax: bool | None = None
     one_hot: bool = False
     several: bool = False
@@ -103,11 +108,13 @@ def find_parts(folder: Path) -> Parts:
     config = SourceConfig(folder, file)
     trainer = _trainer(folder, config)
     metadata = folder / "configs" / "metadata.json"
+    inference, unpredicted = _inference(folder)
     parts = Parts(
         folder=folder,
         config=config,
         evaluation=config,
-        inference=_inference(folder),
+        inference=inference,
+        unpredicted=unpredicted,
         metadata=read_json(metadata, dict) if metadata.is_file() else {},
     )
     problems = [*_loop_problems(trainer), *_trained(parts, trainer), *_evaluated(parts, file), *several_problems(parts)]
@@ -177,8 +184,7 @@ def _network_without_device(parts: Parts) -> None:
 
 def _loaded(parts: Parts, config: SourceConfig, loader: Any, part: str, argument: str) -> Iterator[str]:
     """Take the transform of a loader's data set."""
-    dataset, _ = config.argument(loader, "dataset")
-    transform, where = config.argument(dataset, "transform")
+    transform, where = transform_of(config, loader)
     if transform is None:
         yield (
             f"its {argument} does not lead to a transform through `dataset` and `transform`, so how a case is read is "
@@ -187,6 +193,11 @@ def _loaded(parts: Parts, config: SourceConfig, loader: Any, part: str, argument
         return
     setattr(parts, part, transform)
     parts.found[part] = where or f"{argument}::dataset::transform"
+
+
+def transform_of(config: SourceConfig, loader: Any) -> tuple[Any, str | None]:
+    """The transform of a loader's data set, and the id of it."""
+    return config.argument(config.argument(loader, "dataset")[0], "transform")
 
 
 def _evaluated(parts: Parts, file: Path) -> Iterator[str]:
@@ -214,25 +225,40 @@ def _evaluated(parts: Parts, file: Path) -> Iterator[str]:
     )
 
 
-def _inference(folder: Path) -> SourceConfig | None:
+def _inference(folder: Path) -> tuple[SourceConfig | None, str]:
+    """The inference config, if it predicts from images alone; or why it does not, as what is said of the bundle."""
     file = config_file(folder, "inference")
-    if file is None:
-        return None
-    config = SourceConfig(folder, file)
-    places = config.components(EVALUATOR)
-    own = places and any(config.get(places[0]).get(name) is not None for name in _OWN_LOOPS)
-    return config if len(places) == 1 and not own else None
+    config = None if file is None else SourceConfig(folder, file)
+    places = [] if config is None else config.components(EVALUATOR)
+    if config is None or len(places) != 1 or any(config.get(places[0]).get(name) is not None for name in _OWN_LOOPS):
+        return None, (
+            "has no inference config with one SupervisedEvaluator, so how it predicts is not known; add "
+            "configs/inference.json, as MONAI's model zoo has it"
+        )
+    loader, _ = config.argument(config.get(places[0]), "val_data_loader")
+    transform, _ = transform_of(config, loader)
+    with suppress(InputError):  # keys that cannot be evaluated hinder predict alone, which says so
+        if LABEL in _read_keys(config, transform):
+            return None, (
+                "has an inference config that reads the label of each case, and what mu-monai predicts has none; "
+                "predict with MONAI's command (python -m monai.bundle run)"
+            )
+    return config, ""
 
 
 def _describe(parts: Parts, trainer: Mapping[str, Any]) -> None:
     config = parts.config
-    read = {key for step in _steps(parts.evaluation, parts.transform) for key in _read_by(parts.evaluation, step)}
-    parts.task = CLASSIFICATION if read and LABEL not in read else SEGMENTATION
+    read = _read_keys(parts.evaluation, parts.transform)
     if not read:
         raise InputError(
             f"'{parts.folder}' cannot be adopted: no step of its transforms reads a file (LoadImaged), so its cases "
-            "are arrays, slides or points; export each case as an image and a label file, and read them with LoadImaged"
+            "are arrays, slides or points; export each case as an image and a label file, an array for example with "
+            "nibabel.save(nibabel.Nifti1Image(array, numpy.eye(4)), 'case.nii.gz'), and let the transforms begin with "
+            "LoadImaged and EnsureChannelFirstd"
         )
+    parts.label_file = LABEL in read
+    of_masks = any(name_of(step) == _CLASS_OF_A_MASK for step in _steps(parts.evaluation, parts.transform))
+    parts.task = CLASSIFICATION if of_masks or not parts.label_file else SEGMENTATION
     parts.columns = sorted(read - {IMAGE, LABEL})
     if parts.columns:
         names = ", ".join(parts.columns)
@@ -273,6 +299,11 @@ def _steps(config: SourceConfig, transform: Any) -> list[Any]:
         return _steps(config, transform["transforms"])
     used = isinstance(transform, Mapping) and "_target_" in transform and transform.get("_disabled_") is not True
     return [transform] if used else []
+
+
+def _read_keys(config: SourceConfig, transform: Any) -> set[str]:
+    """The keys of a case that a transform reads files of."""
+    return {key for step in _steps(config, transform) for key in _read_by(config, step)}
 
 
 def _read_by(config: SourceConfig, step: Mapping[str, Any]) -> list[str]:

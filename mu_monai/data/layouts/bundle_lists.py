@@ -68,10 +68,8 @@ def _names(entries: Entries) -> list[str]:
 
 def _row(entry: Mapping[str, Any], parts: Parts, data: Path) -> dict[str, Any]:
     image = tuple(_absolute(file, data) for file in image_files(entry[IMAGE]))
-    label = entry[LABEL]
-    row = {IMAGE: image if len(image) > 1 else image[0], LABEL: _class(label, parts.classes)}
-    if parts.task != CLASSIFICATION:
-        row[LABEL] = _absolute(label, data)
+    label = _absolute(entry[LABEL], data) if parts.label_file else _class(entry[LABEL], parts.classes)
+    row = {IMAGE: image if len(image) > 1 else image[0], LABEL: label}
     return row | {name: _absolute(entry[name], data) for name in parts.columns if name in entry}
 
 

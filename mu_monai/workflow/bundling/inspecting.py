@@ -80,7 +80,7 @@ def _parts(parts: Parts) -> Iterator[str]:
     if parts.spacing:
         yield f"{'spacing':<15} {' x '.join(f'{size:g}' for size in parts.spacing)} mm"
     yield f"{'numbers':<15} {', '.join(f'{name} {value:g}' for name, value in parts.numbers.items())}"
-    yield f"{'inference':<15} {'its own' if parts.inference else 'none: predict will refuse'}"
+    yield f"{'inference':<15} {f'none: it {parts.unpredicted}' if parts.unpredicted else 'its own'}"
     yield from (f"{'note':<15} {note}" for note in parts.notes)
 
 

@@ -97,7 +97,9 @@ def label_problems(trial: Trial, config: LayeredConfig) -> list[str]:
     try:
         take_shared(parser)
         datasets = parser.get_parsed_content("datasets")
-        labels = [(case[CASE_ID], case[LABEL]) for dataset in datasets.values() for case in dataset]
+        # by their number: MONAI's data set without a case cannot be iterated
+        read = (dataset[index] for dataset in datasets.values() for index in range(len(dataset)))
+        labels = [(case[CASE_ID], case[LABEL]) for case in read]
     except Exception as error:  # whatever the transforms of somebody's bundle raise
         raise reason_for(error) or unexpected(error) from error
     softmax = parser.get("softmax")
@@ -240,5 +242,8 @@ def _told(error: Exception) -> list[str]:
     at = f"its transform {step.rpartition('.')[2]} fails" if step else "it fails"
     advice = "correct the bundle's config, or the files that the split names"
     if isinstance(last, ImportError):  # MONAI's OptionalImportError is one
-        advice = "install the package; pip install 'mu-monai[zoo]' brings what most bundles of MONAI's zoo need"
+        advice = (
+            "install the package, in a build that fits the installed torch; pip install 'mu-monai[zoo]' brings what "
+            "most bundles of MONAI's zoo need"
+        )
     return [f"the first case does not go through the bundle: {at} ({root_of(error)}); {advice}"]

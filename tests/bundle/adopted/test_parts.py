@@ -118,7 +118,7 @@ def test_a_loss_that_says_nothing_is_helped_by_the_postprocessing(tmp_path):
         ({"training": config()["training"] | {"iteration_update": "$f"}}, "its own iteration_update"),
         ({"net": None}, "its trainer names no network"),
         ({"cases": "$some.code()"}, "train_data_loader does not lead to a transform"),
-        ({"steps": [{"_target_": "ScaleIntensityd", "keys": "image"}]}, "no step of its transforms reads a file"),
+        ({"steps": [{"_target_": "ScaleIntensityd", "keys": "image"}]}, "nibabel.save(nibabel.Nifti1Image(array"),
         ({"checking": None}, "it has no SupervisedEvaluator"),
         ({"post": [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}]}, "its loss is of a softmax and its"),
     ],
@@ -197,6 +197,13 @@ def test_a_name_that_monai_would_act_on_is_refused(name, tmp_path):
     folder = bundle_of(tmp_path, config())
     with pytest.raises(InputError, match="its folder's name is read by MONAI"):
         find_parts(folder.rename(tmp_path / name))
+
+
+def test_a_mask_of_which_a_class_is_made_is_of_classification(tmp_path):
+    steps = [*config()["steps"], {"_target_": "SetLabelClassd", "keys": "label"}]
+    folder = bundle_of(tmp_path, config(steps=steps))
+    assert (find_parts(folder).task, find_parts(folder).label_file) == ("classification", True)
+    assert "indexed" not in adopted_configs(find_parts(folder))["train"]["cases"]
 
 
 def test_epochs_that_cannot_be_read_are_told(tmp_path):
