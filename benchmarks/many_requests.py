@@ -1,6 +1,6 @@
 """Make the runs behind docs/results/requests.md: requests one after the other, against training anew for each of them.
 
-python benchmarks/requests.py DATA OUT [--experiments phantoms lesions] [--requests 50] [--seeds 0]
+python benchmarks/many_requests.py DATA OUT [--experiments phantoms lesions] [--requests 50] [--seeds 0]
 
 DATA holds isic_lesion/; phantoms are drawn. A teacher is trained, and a ledger answers requests of one patient each by
 the first route that is possible. For each, a model is also trained without all who asked so far. Everything is in
