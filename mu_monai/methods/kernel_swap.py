@@ -20,9 +20,9 @@ class KernelSwap(DamageOnce):
 
     No weight is lost: a network of convolutions alone answers the transposed image as the original answers the image,
     and transposes the answer. What is damaged is that images do not come transposed. A network that was trained with
-    flips and quarter turns hardly notices, and what it remembers stays. Any other, shown an image with its axes swapped,
-    may still know a forgotten patient: a baseline, and not for a request (docs/results/cost-and-depth.md). No forget
-    image is used.
+    flips and quarter turns hardly notices, and what it remembers stays. Any other may still know a forgotten patient by
+    an image whose axes are swapped (docs/results/cost-and-depth.md): a baseline, and not for a request. No forget image
+    is used.
 
     Raises:
         InputError: for a network without a kernel that can be swapped, adapters instead of all weights, or a network
