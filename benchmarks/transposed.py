@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from sklearn.metrics import roc_auc_score
 
+from mu_monai.engine.stop_at_reference import loss_auc
 from mu_monai.keys import FORGET, IMAGE, LABEL, RETRAINED, TEACHER, TEST
 from mu_monai.measure.probes import each_loss
 from mu_monai.workflow.auditing.evaluation import Evaluation, open_evaluation
@@ -39,8 +39,7 @@ def auc(found: Evaluation, model: str, turn: Callable[[torch.Tensor], torch.Tens
         for batch in found.scorer.loaders[subset]:
             answer = turn(found.inferer(turn(batch[IMAGE]).contiguous(), network))
             values += each_loss(found.loss, answer, batch[LABEL]).tolist()
-    forgotten, unseen = losses[FORGET], losses[TEST]
-    return float(roc_auc_score([0] * len(unseen) + [1] * len(forgotten), [-loss for loss in unseen + forgotten]))
+    return loss_auc(losses[FORGET], losses[TEST])
 
 
 def main() -> None:

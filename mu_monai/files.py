@@ -321,6 +321,16 @@ def link_problems(folder: str | os.PathLike[str]) -> list[str]:
     ]
 
 
+def has_sha256(source: Path, digest: str | None) -> bool:
+    """Whether a file is there and has a digest.
+
+    Example:
+        >>> has_sha256(Path("nowhere.json"), "a1")
+        False
+    """
+    return source.is_file() and file_sha256(source) == digest
+
+
 def file_sha256(source: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits; for a folder (a DICOM series), that of its files' digests.
 

@@ -17,6 +17,7 @@ _LESS = (
     "use less of it: a smaller batch_size, image_size or patch_size (such as --set batch_size=1), cache_gib=0 for "
     "volumes, or another --device"
 )
+KILLED = "it was killed, by a user or because memory ran out; --resume continues from the last finished epoch"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ _KINDS = (
     _kind(
         r"\bgloo\b.*(closed by peer|connection reset|broken pipe|timed out)|DistBackendError|NCCL error",
         "another process of this run ended without a reason, or does not answer",
-        "it was killed, by a user or because memory ran out; --resume continues from the last finished epoch",
+        KILLED,
     ),
     _kind(
         r"DataLoader worker .*(killed by signal|exited unexpectedly)|DataLoader timed out|shared memory \(?shm",

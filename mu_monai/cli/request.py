@@ -73,8 +73,7 @@ def add(
         deadline=deadline,
         split=split,
     )
-    counts = f"patients: {len(entered.patients)}, cases: {len(entered.cases)}"
-    show(f"request {entered.number}: {counts}, to be answered by {entered.deadline}")
+    show(f"request {entered.number}: {entered.counts}, to be answered by {entered.deadline}")
 
 
 @request.command()

@@ -50,6 +50,11 @@ class Request:
     patients: tuple[str, ...]
     cases: tuple[str, ...]
 
+    @property
+    def counts(self) -> str:
+        """How many are to be forgotten."""
+        return f"patients: {len(self.patients)}, cases: {len(self.cases)}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Start:

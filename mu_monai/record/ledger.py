@@ -118,6 +118,10 @@ class Ledger:
             found |= set() if answer.came_back else set(answer.requests)
         return set()
 
+    def back_in(self, version: Version) -> list[int]:
+        """The requests whose patients came back in a version, for which it was refused."""
+        return next((answer.came_back for answer in self.answers if answer.version == version), [])
+
     def held_by(self, weights: str) -> list[int]:
         """The answered requests whose patients are held by weights of a version, or came back in them.
 
@@ -126,8 +130,7 @@ class Ledger:
         version = self.version_with(weights)
         if version is None:
             return []
-        back = next((answer.came_back for answer in self.answers if answer.version == version), [])
-        return sorted((self.answered.keys() - self.forgotten_by(version.number)) | set(back))
+        return sorted((self.answered.keys() - self.forgotten_by(version.number)) | set(self.back_in(version)))
 
     def version_with(self, weights: str) -> Version | None:
         """The last version with a digest of weights."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from mu_monai.errors import InputError, RunError
 from mu_monai.lock import HELD
+from mu_monai.reasons import KILLED
 from mu_monai.runs.error_log import forget_error
 from mu_monai.runs.stamp import COMMAND, command_line
 
@@ -69,8 +70,7 @@ def _failure(file: Path, processes: int, code: int) -> Exception:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # it was killed
         return RunError(
-            f"one of the {processes} processes ended without a reason (exit code {code} of torchrun): it was killed, "
-            "by a user or because memory ran out; --resume continues from the last finished epoch"
+            f"one of the {processes} processes ended without a reason (exit code {code} of torchrun): {KILLED}"
         )
     return InputError(found[_INPUT]) if found[_INPUT] else RunError(found[_TEXT])
 

@@ -18,7 +18,7 @@ from mu_monai.audit import membership_records, utility_records
 from mu_monai.audit.verdicts import RULES
 from mu_monai.bundle import shipped_bundles
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import file_sha256, read_json, write_json
+from mu_monai.files import has_sha256, read_json, write_json
 from mu_monai.keys import AUDIT_JSON, FORGET, MODEL_PT, STUDENT, SUBSET, SUBSETS, TEST
 from mu_monai.methods.registry import registered
 from mu_monai.record import (
@@ -253,5 +253,5 @@ def _file_problems(folder: Path, searched: Mapping[str, str]) -> Iterator[str]:
         elif path.is_file() and name not in {*searched, RELEASE_JSON, EVIDENCE}:
             yield f"'{name}' was added to '{folder}' after the release and was not searched; remove it"
     for name, digest in searched.items():
-        if not (folder / name).is_file() or file_sha256(folder / name) != digest:
+        if not has_sha256(folder / name, digest):
             yield f"'{name}' in '{folder}' is not as it was searched; release the run again into another folder"

@@ -265,7 +265,5 @@ def _measured_before(opened: Opened, requests: Sequence[int]) -> Iterator[str]:
         measured = "was not scored on them"
         if found is not None:
             measured = f"tells their losses from those of unseen patients with an AUC of {found.value:.2f}"
-        counts = f"patients: {len(request.patients)}, cases: {len(request.cases)}"
-        yield (
-            f"request {number}, until {request.deadline}, {counts}: version {opened.ledger.current.number} {measured}"
-        )
+        version = f"version {opened.ledger.current.number}"
+        yield f"request {number}, until {request.deadline}, {request.counts}: {version} {measured}"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.data import Split, read_split
-from mu_monai.files import file_sha256
+from mu_monai.files import has_sha256
 from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, TEACHER, TRAINING_SUBSETS
 from mu_monai.record import Ledger, Version, pseudonym
 from mu_monai.runs import is_run, read_record
@@ -85,8 +85,7 @@ def _evidence(ledger: Ledger, version: Version) -> tuple[str, str]:
         return NOT_CHECKED, "it had none"
     if not file.is_file():
         return FAILED, f"'{file}' is missing, so that what comes back cannot be told"
-    same = file_sha256(file) == version.evidence
-    return (OK, "unchanged") if same else (FAILED, f"'{file}' was changed")
+    return (OK, "unchanged") if has_sha256(file, version.evidence) else (FAILED, f"'{file}' was changed")
 
 
 def _backup(opened: Opened, place: str | Path) -> tuple[str, str]:
@@ -103,7 +102,7 @@ def _backup(opened: Opened, place: str | Path) -> tuple[str, str]:
         return NOT_CHECKED, "it is not a version of this ledger, and not a run, so what it was trained on is not known"
     record = read_record(run)
     beside = run.with_suffix(".json")  # as the ledger and the folds of a cross-validation keep it
-    file = next((file for file in (beside, Path(record.split.file)) if _is(file, record.sha256.split)), None)
+    file = next((file for file in (beside, Path(record.split.file)) if has_sha256(file, record.sha256.split)), None)
     if file is None:
         return NOT_CHECKED, "it is not a version of this ledger, and its split is not there"
     held = sorted(ledger.answered.keys() & _asking(opened, _trained(read_split(file), record.role)))
@@ -113,10 +112,6 @@ def _backup(opened: Opened, place: str | Path) -> tuple[str, str]:
             f"it is not a version of this ledger, and was trained on patients of request {_listed(held)}: destroy it",
         )
     return OK, "it is not a version of this ledger, and was trained on nobody who was forgotten"
-
-
-def _is(file: Path, digest: str) -> bool:
-    return file.is_file() and file_sha256(file) == digest
 
 
 def _trained(split: Split, role: str) -> list[Mapping[str, Any]]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mu_monai.data import Split, read_split, with_forgotten
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import file_sha256
+from mu_monai.files import file_sha256, has_sha256
 from mu_monai.keys import CASE_ID, CONFIG_JSON, FORGET, MODEL, MODEL_PT, STUDENT, TEACHER, TRAINING_SUBSETS
 from mu_monai.record import (
     Ledger,
@@ -160,7 +160,7 @@ def evidence_of(folder: Path, version: Version) -> pd.DataFrame | None:
     if version.evidence is None:
         return None
     file = evidence_file(folder, version.number)
-    if not file.is_file() or file_sha256(file) != version.evidence:
+    if not has_sha256(file, version.evidence):
         raise InputError(
             f"'{file}', the scores of version {version.number}, is {'changed' if file.is_file() else 'missing'}, and "
             "what came back cannot be told without them; put the original file back"
@@ -184,7 +184,7 @@ def checked_split(number: int, digest: str, *files: Path) -> Path:
     Raises:
         InputError: if none is.
     """
-    found = next((file for file in files if file.is_file() and file_sha256(file) == digest), None)
+    found = next((file for file in files if has_sha256(file, digest)), None)
     if found is None:
         what = "is another one" if files[-1].is_file() else "does not exist"
         elsewhere = ", or say where it is now: --split FILE" if number == 1 else ""
@@ -205,7 +205,7 @@ def first_run(folder: str | Path) -> Run:
             f"'{folder}' forgot classes ({', '.join(run.forget_classes)}), and a ledger is about patients; begin it "
             "with the model that was trained on all of them"
         )
-    if not run.split.is_file() or file_sha256(run.split) != run.record.sha256.split:
+    if not has_sha256(run.split, run.record.sha256.split):
         problems.append(
             f"the split '{run.split}' that '{folder}' was made with is gone or another one, and a ledger tells by it "
             "who can be forgotten; put it back"

@@ -25,8 +25,7 @@ def ledger_problems(run: Path, weights: str) -> Iterator[str]:
     version = ledger.version_with(weights)
     if version is None:
         return
-    back = next((answer.came_back for answer in ledger.answers if answer.version == version), [])
-    held = ledger.held_by(weights)
+    back, held = ledger.back_in(version), ledger.held_by(weights)
     if back:
         yield (
             f"'{run}' is refused by the ledger in '{place}': the patients of request {', '.join(map(str, back))} came "

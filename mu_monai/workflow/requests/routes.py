@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from mu_monai.adapters.milestones import find_milestones
 from mu_monai.bundle.trust import Trust
-from mu_monai.data import read_split
+from mu_monai.data import Split, read_split
 from mu_monai.errors import InputError, collect, raise_if_any, unless_raised
 from mu_monai.files import write_json
 from mu_monai.keys import MILESTONES_DIR, RETAIN, TEST, VALIDATION
@@ -62,6 +63,11 @@ class Job:
         """The version in use if it is an average of shards, or else the source."""
         return self.current if has_shards(self.current.folder) else self.source
 
+    @cached_property
+    def opened(self) -> Split:
+        """Its split, opened."""
+        return read_split(self.split)
+
     def bundle(self, run: Run) -> Path:
         """The bundle that a run was made with."""
         return self.trust.bundle_of(run.record).place
@@ -95,8 +101,7 @@ def _rollback_problems(job: Job) -> list[str]:
 
 def _unfit_folds(job: Job) -> Iterator[str]:
     """Why folds are not of this split, or cannot be used here."""
-    split = read_split(job.split)
-    unseen = {digest for name in (VALIDATION, TEST) for digest in split.digests(name).values()}
+    unseen = {digest for name in (VALIDATION, TEST) for digest in job.opened.digests(name).values()}
     for fold in find_folds(job.start.folds or ""):
         if fold.run is None:
             yield f"the network of {fold.name} cannot be built here"
@@ -152,7 +157,7 @@ def _rewind_problems(job: Job) -> list[str]:
 
 def _calibrated_problems(job: Job) -> list[str]:
     problems = ["it needs the images of the forgotten, which are gone"] if job.start.forget_images_gone else []
-    return problems if read_split(job.split).rows[VALIDATION] else [*problems, "the split has no validation cases"]
+    return problems if job.opened.rows[VALIDATION] else [*problems, "the split has no validation cases"]
 
 
 def _by_method(method: str) -> Callable[[Job, bool, bool], object]:
