@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mu_monai.files import read_json, write_json
 
-ATTACKS = "retain-finetuning,relearning"
+ATTACKS = "retain-finetuning,relearning,mirrored,upside-down,turned,axes-swapped"
 
 
 @dataclass(frozen=True)

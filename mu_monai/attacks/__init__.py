@@ -5,6 +5,7 @@ from mu_monai.attacks.attack import Attack, AttackData
 from mu_monai.attacks.compression import Pruning, Quantization
 from mu_monai.attacks.finetuning import Relearning, RetainFinetuning
 from mu_monai.attacks.linear_probe import LINEAR_PROBE, probe_scores
+from mu_monai.attacks.other_side import OtherSide
 from mu_monai.attacks.search import Finding, search_folder
 
 ATTACKS: dict[str, Attack] = {
@@ -15,6 +16,10 @@ ATTACKS: dict[str, Attack] = {
     "pruning-10": Pruning(share=0.1),
     "pruning-30": Pruning(share=0.3),
     "pruning-50": Pruning(share=0.5),
+    "mirrored": OtherSide(side="mirrored"),
+    "upside-down": OtherSide(side="upside down"),
+    "turned": OtherSide(side="turned"),
+    "axes-swapped": OtherSide(side="axes swapped"),
     "adapter-removal": AdapterRemoval(),
 }
 ATTACK_NAMES = (*ATTACKS, LINEAR_PROBE)
@@ -27,6 +32,7 @@ __all__ = [
     "Attack",
     "AttackData",
     "Finding",
+    "OtherSide",
     "Pruning",
     "Quantization",
     "Relearning",

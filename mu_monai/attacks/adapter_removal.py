@@ -34,6 +34,10 @@ class AdapterRemoval(Attack):
 
     summary = "subtracts the adapters that lie beside the merged weights; needs the run folder, not the teacher"
 
+    def hindered(self, network: nn.Module, data: AttackData) -> str:
+        """There may be nothing to remove."""
+        return "" if has_adapter(data.folder) else "the folder holds no adapters, so there is nothing to remove"
+
     @torch.no_grad()
     def act(self, network: nn.Module, data: AttackData) -> Iterator[int]:
         """Subtract them, if there are any."""

@@ -68,6 +68,10 @@ class Attack(ABC):
     def act(self, network: nn.Module, data: AttackData) -> Iterator[int]:
         """Change the network in place; yield the number of each step after it."""
 
+    def hindered(self, network: nn.Module, data: AttackData) -> str:
+        """Why the attack cannot run on this network with these data; empty if it can."""
+        return ""
+
     def sweep(self) -> dict[float | None, Attack]:
         """What an audit runs, by learning rate: an attack that does not train is run once, as it is."""
         return {None: self}

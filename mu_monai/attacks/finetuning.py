@@ -96,5 +96,11 @@ class Relearning(_Training):
     shown: tuple[int, ...] = (0, 5, 10, 20)
     summary = "trains further on a few forgotten patients that the attacker has; tested on the other forgotten patients"
 
+    def hindered(self, network: nn.Module, data: AttackData) -> str:
+        """There may be nobody left to test."""
+        if len(data.known):
+            return ""
+        return "only one patient was forgotten, and the attack needs patients to test besides those that it knows"
+
     def _cases(self, data: AttackData) -> Batches:
         return data.known

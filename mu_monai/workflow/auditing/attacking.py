@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -27,7 +28,6 @@ from mu_monai.attacks import (
     Attack,
     AttackData,
     Relearning,
-    has_adapter,
     probe_scores,
 )
 from mu_monai.errors import InputError, did_you_mean, raise_if_any
@@ -162,6 +162,7 @@ class _Arena:
         rows = rows.astype({PATIENT_ID: str, CASE_ID: str})
         self.before = _labeled(rows, attack="", stage=0)
         one = self.before[self.before[MODEL] == next(iter(evaluation.models))]
+        self._hindered = functools.cache(self._why_not)
         self._cases = hashlib.sha256(one[[SUBSET, PATIENT_ID, CASE_ID]].to_csv(index=False).encode()).hexdigest()
         patients = one.loc[one[SUBSET] == FORGET, PATIENT_ID].to_numpy()  # in the loaders' order
         self._drawn = _drawn(patients, seed)
@@ -242,25 +243,21 @@ class _Arena:
         ]
         return pd.concat(tables, ignore_index=True)
 
-    def _hindered(self, name: str) -> str:
+    def _why_not(self, name: str) -> str:
         """Why an attack cannot run here; empty if it can."""
         if STUDENT not in self._models:
             return "there is no student to attack"
-        if name == RELEARNING and not _size(self._known):
-            return "only one patient was forgotten, and the attack needs patients to test besides those that it knows"
-        if name == ADAPTER_REMOVAL and not has_adapter(self._run):
-            return "the folder holds no adapters, so there is nothing to remove"
-        if name == LINEAR_PROBE:
-            empty = [subset for subset in (RETAIN, VALIDATION) if not len(self._scorer.loaders[subset])]
-            if empty:
-                return (
-                    f"it learns from {RETAIN} and {VALIDATION} cases, and the split has no {' and no '.join(empty)} "
-                    "cases"
-                )
-            try:
-                feature_layer(self._models[STUDENT])
-            except InputError as error:
-                return str(error)
+        if name in ATTACKS:
+            return ATTACKS[name].hindered(self._models[STUDENT], self._data)
+        empty = [subset for subset in (RETAIN, VALIDATION) if not len(self._scorer.loaders[subset])]
+        if empty:
+            return (
+                f"it learns from {RETAIN} and {VALIDATION} cases, and the split has no {' and no '.join(empty)} cases"
+            )
+        try:
+            feature_layer(self._models[STUDENT])
+        except InputError as error:
+            return str(error)
         return ""
 
     def notes(self, chosen: Sequence[str]) -> Iterator[str]:
