@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mu_monai.files import read_json, write_json
+from mu_monai.runs import read_record
 
 ATTACKS = "retain-finetuning,relearning,mirrored,upside-down,turned,axes-swapped"
 
@@ -121,17 +122,22 @@ ONE = "one"  # names the runs that forget a single patient
 
 @dataclass(frozen=True)
 class Job:
-    """One unlearning run: a method, what it may cost, and whether it forgets a single patient."""
+    """One unlearning run: a method, what it may cost, whether it forgets a single patient, and of which model.
+
+    What a method does to a model that never saw the forgotten shows how hard they are for such a model, by itself.
+    """
 
     method: str
     budget: float | None = None
     options: tuple[str, ...] = field(default=())
     one: bool = False
+    of: str = "teacher"  # the model that it starts from
 
     @property
     def name(self) -> str:
         """The name of its folder."""
         parts = [ONE] if self.one else []
+        parts += [] if self.of == "teacher" else [self.of]
         parts += [self.method, "own" if self.budget is None else f"{self.budget:g}"]
         return "-".join(parts)
 
@@ -143,7 +149,8 @@ def jobs() -> list[Job]:
     first_form = [Job("calibrated-erase-to-retain", budget) for budget in (*BUDGETS, None)]
     one = [Job(method, 0.02, one=True) for method in BUDGETED]
     published = [Job(method, budget) for method in PUBLISHED for budget in (0.05, None)]
-    return [*own, *one, *first_form, *(Job(method) for method in BEST_SO_FAR), *published]
+    alike = [Job("rewind", budget, of=f"retrained-{number}") for budget in (0.05, 0.25) for number in (0, 1)]
+    return [*own, *alike, *one, *first_form, *(Job(method) for method in BEST_SO_FAR), *published]
 
 
 class Study:
@@ -179,21 +186,29 @@ class Study:
         options = (*options, *self.experiment.training, "--set", f"seed={seed}")
         _once("train", self.experiment.bundle, self.folder / name, "--split", str(split), *options)
 
+    def _original(self, job: Job) -> tuple[str, ...]:
+        """What a run starts from, and what it may cost."""
+        original = self.folder / job.of
+        if job.of == "teacher":
+            return ("--teacher", str(original), *(() if job.budget is None else ("--budget", f"{job.budget:g}")))
+        passes = int((job.budget or 0) * (read_record(self.folder / "teacher").cost.passes or 0))
+        weights = ("--teacher", str(original / "model.pt"))  # a run would be refused: it never saw the forgotten
+        return (*weights, "--milestones", str(original / "milestones"), *_settings(f"method#budget={passes}"))
+
     def unlearn(self, job: Job) -> None:
         """Make a run and audit it against the retrained models."""
         run, split = self.folder / job.name, self.one if job.one else self.split
         if (run / "failed.json").is_file():
             return
-        budget = () if job.budget is None else ("--budget", f"{job.budget:g}")
-        options = (*budget, *job.options, *self.experiment.unlearning, "--set", f"seed={self.seed}")
-        teacher = ("--teacher", str(self.folder / "teacher"), "--method", job.method)
+        options = (*job.options, *self.experiment.unlearning, "--set", f"seed={self.seed}")
+        teacher = (*self._original(job), "--method", job.method)
         try:
             _once("unlearn", self.experiment.bundle, run, "--split", str(split), *teacher, *options)
             if not (run / "audit.json").is_file():
-                names = ["retrained-one"] if job.one else ["retrained-0", "retrained-1"]
+                names = ["retrained-one"] if job.one else sorted({"retrained-0", "retrained-1"} - {job.of})
                 references = [word for name in names for word in ("--reference", str(self.folder / name))]
-                attacks = () if job.one else ("--attacks", ATTACKS)
-                _run("audit", str(run), "--teacher", str(self.folder / "teacher"), *references, *attacks, "--quiet")
+                attacks = ("--attacks", ATTACKS) if job.of == "teacher" and not job.one else ()
+                _run("audit", str(run), *self._original(job)[:2], *references, *attacks, "--quiet")
         except subprocess.CalledProcessError as error:
             if error.returncode != 2:  # a method may refuse a budget or a task, which is a result; all else is not
                 raise

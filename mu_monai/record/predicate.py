@@ -12,9 +12,22 @@ from mu_monai.record.evidence import commitment
 from mu_monai.record.statement import FORMAT
 
 NOT_AUDITED = "not audited"
+APPROXIMATE = (
+    "Unlearning is approximate: what was run and what was measured is stated. It is not stated that nothing of the "
+    "forgotten cases is left in the weights."
+)
+_EXACT = {  # by the full name of the method, which a plugin cannot share
+    "mu_monai.methods.shard_refit.ShardRefit": (
+        "Unlearning is exact for the adapters of the shards: those that held forgotten cases were trained again "
+        "without them, and the others never saw them. It says nothing of what the base was trained on, which the "
+        "warnings of the run do."
+    ),
+    "mu_monai.methods.rollback.Rollback": (
+        "The weights are of a model that was trained while the forgotten cases were held out. That is exact for the "
+        "weights, and not for what was decided by looking at the cases that were held out, such as settings."
+    ),
+}
 _ALWAYS = (
-    "Unlearning is approximate: this record states what was run and what was measured. It does not state that nothing "
-    "of the forgotten cases is left in the weights.",
     "The measurements are those that are listed. An attack that was not tried may find more.",
     "Copies of the original model, of its adapters or of the data elsewhere are outside of this record.",
     "The numbers are of this split. On other data the model may behave otherwise.",
@@ -27,7 +40,10 @@ _TOLD = (
 # runs of earlier versions have only the name and the settings
 _METHOD = ("name", "target", "package", "version", "settings")
 _AUDIT = ("created", "command", "versions", "n_resamples", "records", "attacks", "notes")
-_RUN = ("verb", "command", "started", "max_epochs", "device", "versions", "parameters", "checks", "warnings")
+_RUN = (
+    *("verb", "command", "started", "max_epochs", "device", "precision", "processes", "versions", "parameters"),
+    *("checks", "warnings"),
+)
 
 
 def predicate(
@@ -92,6 +108,7 @@ def limitations(said: Mapping[str, Any]) -> Iterator[str]:
         >>> len(list(limitations(said))), len(list(limitations({**said, "audit": {}, "runs": {"retrained": {}}})))
         (7, 6)
     """
+    yield in_what_sense(said.get("method"))
     yield from _ALWAYS
     if said["format"] > 1:
         yield _TOLD
@@ -116,6 +133,19 @@ def limitations(said: Mapping[str, Any]) -> Iterator[str]:
         yield f"{patients} forgotten patient{'s' * (patients > 1)}: the fewer, the wider the intervals."
     if said["split"].get("phantom"):
         yield "The data are drawn phantoms and no patients: the record shows the procedure only."
+
+
+def in_what_sense(method: Mapping[str, Any] | None) -> str:
+    """Whether a method forgets exactly, and what that does not cover.
+
+    Args:
+        method: its `name` and `target`, as in `run.json`.
+
+    Example:
+        >>> in_what_sense({"name": "NPO", "target": "mu_monai.methods.npo.NPO"})[:27]
+        'Unlearning is approximate: '
+    """
+    return _EXACT.get(str((method or {}).get("target")), APPROXIMATE)
 
 
 def _forgotten(split: Mapping[str, Any]) -> int:
@@ -158,7 +188,7 @@ def _method(run: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _run(role: str, run: Mapping[str, Any]) -> dict[str, Any]:
     """What a record states about a run; not the weights of a retrained model, which depend on who was left out."""
-    fields = {key: run[key] for key in _RUN if key in run}
+    fields = {key: run[key] for key in _RUN if run.get(key, "") != ""}  # earlier runs know no precision
     return fields if role == RETRAINED else fields | {"weights": (run.get("sha256") or {}).get("weights")}
 
 

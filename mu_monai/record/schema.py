@@ -89,6 +89,8 @@ _RUN = {
     "started": TIME,
     "max_epochs": COUNT | NULL,
     "device": TEXT,
+    "precision": MayLack(TEXT),
+    "processes": MayLack(COUNT | NULL),
     "versions": Each(TEXT),
     "parameters": {"base": COUNT, "trainable": COUNT, "total": COUNT, "share": NUMBER, "coverage": TEXT},
     "checks": [{"name": TEXT, "passed": FLAG, "detail": TEXT}],

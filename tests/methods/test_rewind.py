@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.engines.utils import IterationEvents
 from torch.utils.data import DataLoader
 
 from mu_monai.adapters.milestones import write_milestone
@@ -11,6 +12,8 @@ from mu_monai.engine import count_of
 from mu_monai.engine.warnings import warned
 from mu_monai.errors import InputError
 from mu_monai.methods import Rewind
+
+_TWO = {"retain_batch": 4}  # two steps in an epoch of eight cases
 
 
 @pytest.fixture
@@ -38,12 +41,14 @@ def _taken(after):
     [
         ({2: 0.5, 8: 0.51, 14: 0.6, 24: 0.7}, 0.05, 8),
         ({2: 0.5, 8: 0.51, 14: 0.6, 24: 0.7}, 0.1, 14),
+        ({2: 0.5, 8: 0.57, 14: 0.59, 24: 0.7}, None, 8),  # by default, up to 0.58
         ({2: 0.5, 8: 0.51}, 0.05, 8),
         ({2: 0.3, 8: 0.6}, 0.05, 2),  # harder cases than unseen ones are not memorized
     ],
 )
 def test_it_takes_the_latest_that_has_not_memorized_its_patients(small, milestones, memorized, tolerance, epoch):
-    job = small(Rewind, milestones=milestones(memorized), tolerance=tolerance, budget=0)
+    chosen = {} if tolerance is None else {"tolerance": tolerance}
+    job = small(Rewind, milestones=milestones(memorized), budget=0, **chosen)
     assert _taken(job.run()) == epoch
     assert job.method.measurements(job.trainer)["rewind"]["epoch"] == epoch
 
@@ -85,6 +90,20 @@ def test_milestones_of_others_are_measured_on_training_and_unseen_cases(small, m
 def test_milestones_of_others_without_unseen_cases_are_refused(small, milestones):
     with pytest.raises(InputError, match=r"validation cases \(--validation\)"):
         small(Rewind, milestones=milestones({2: None})).run()
+
+
+@pytest.mark.parametrize(("average_from", "steps"), [(0.5, (5, 6, 7, 8)), (0.0, range(1, 9)), (1.0, (8,))])
+def test_the_result_is_the_mean_of_the_weights_of_the_last_steps(small, milestones, average_from, steps):
+    job = small(
+        Rewind, rate=0.1, milestones=milestones({2: 0.5}), average_from=average_from, options={"epochs": 4, **_TWO}
+    )
+    seen = []
+    job.trainer.add_event_handler(
+        IterationEvents.MODEL_COMPLETED, lambda engine: seen.append(engine.network.merged().state_dict()["last.weight"])
+    )
+    after = job.run()
+    assert len(seen) == 8
+    torch.testing.assert_close(after["last.weight"], torch.stack([seen[step - 1] for step in steps]).mean(0))
 
 
 def test_the_original_stays_and_teaches(small, milestones):

@@ -1,10 +1,12 @@
 """Predicates: what was run and measured, where it ends, and no promise."""
 
 import json
+from pydoc import locate
 
 import pytest
 
 from mu_monai.record import commitment, limitations, predicate
+from mu_monai.record.predicate import in_what_sense
 
 RUN = {
     "method": {"name": "EraseToRetain", "settings": {"forget_weight": 3.0}},
@@ -44,6 +46,30 @@ def test_it_names_the_class_and_the_package_of_the_method_where_the_run_knows_th
     assert found["method"] == method
 
 
+@pytest.mark.parametrize(
+    ("target", "exact"),
+    [
+        ("mu_monai.methods.shard_refit.ShardRefit", True),
+        ("mu_monai.methods.rollback.Rollback", True),
+        ("mu_monai.methods.rewind.Rewind", False),
+        ("hospital.forget.ShardRefit", False),
+    ],
+)
+def test_only_routes_that_never_saw_the_forgotten_are_called_exact(target, exact):
+    method = {"name": target.rpartition(".")[2], "settings": {}, "target": target}
+    first = next(iter(limitations(said({"student": RUN | {"method": method}}))))
+    assert first.startswith("Unlearning is approximate: ") != exact
+    assert in_what_sense(method) == first
+    assert locate(target) is not None or not exact
+
+
+def test_it_says_in_what_precision_and_by_how_many_processes():
+    now, earlier = ({"precision": "bf16", "processes": 2}, {"precision": ""})
+    runs = said({"student": RUN | now, "teacher": earlier})["runs"]
+    assert (runs["student"]["precision"], runs["student"]["processes"]) == ("bf16", 2)
+    assert "precision" not in runs["teacher"]
+
+
 def test_it_leaves_out_who_was_chosen_and_what_a_guess_can_be_compared_with():
     retrained = {"seed": 5, "sha256": {"config": "d4", "weights": "e5"}}
     found = json.dumps(said({"student": RUN, "retrained": retrained}, {"seed": 6, "records": [{"n_cases": 7}]}))
@@ -67,7 +93,7 @@ def test_it_commits_to_them():
         ({}, "2 of the 3 tensors of the model are as they were"),
         ({}, "1 forgotten patient: the fewer"),
         ({}, "no model retrained"),
-        ({}, "It does not state that nothing"),
+        ({}, "It is not stated that nothing"),
         ({}, "compared with guesses"),
     ],
 )

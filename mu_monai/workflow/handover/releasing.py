@@ -214,7 +214,7 @@ def _write_bundle(folder: Path, bundle: Bundle, config: Mapping[str, Any], recor
         if (file := own_file(bundle, name)).is_file():
             shutil.copyfile(file, folder / name)
     (folder / "docs").mkdir()
-    (folder / "docs" / "README.md").write_text(readme(metadata), encoding="utf-8")
+    (folder / "docs" / "README.md").write_text(readme(metadata, record), encoding="utf-8")
     write_tensors(folder / "models" / MODEL_PT, {name: value.clone().contiguous() for name, value in state.items()})
 
 

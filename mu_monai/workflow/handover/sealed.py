@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mu_monai.data.reading import PICTURE_RANGE
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import FORGET, RETAIN
+from mu_monai.record.predicate import in_what_sense
 from mu_monai.runs import RunRecord
 
 _PACKAGE = "mu_monai"
@@ -217,14 +219,15 @@ def raised_version(text: str) -> str:
     return f"{head}{dot}{int(last) + 1}" if last.isdigit() else f"{text}.1"
 
 
-def readme(metadata: Mapping[str, Any]) -> str:
-    """`docs/README.md` of a released bundle."""
+def readme(metadata: Mapping[str, Any], record: RunRecord) -> str:
+    """`docs/README.md` of a released bundle: what it is, and in what sense it has forgotten."""
     block = metadata["unlearning"]
     return _README.format(
         name=metadata.get("name", metadata["task"]),
         version=metadata["version"],
         forgotten=_forgotten(block),
         use=metadata.get("intended_use", "Research; not for clinical use"),
+        in_what_sense=in_what_sense(asdict(record.method) if record.method else None),
         **{key: block[key] for key in ("method", "weights_sha256")},
     )
 
@@ -278,6 +281,7 @@ units.
 
 The SHA-256 of the weights, over names and values, is `{weights_sha256}`.
 
-Unlearning is approximate. The signed record that was handed over with this bundle states what was measured. Nothing
-beyond that is known. {use}.
+{in_what_sense}
+
+The signed record that was handed over with this bundle states what was measured. Nothing beyond that is known. {use}.
 """

@@ -279,6 +279,9 @@ def test_the_new_run_is_a_run_like_any_other(sharded, private, refit, request_fo
     workflow.report([never, new], out=tmp_path / "report")
     released = workflow.release(new, out=tmp_path / "released")
     assert not list(released.rglob("shards*"))
+    assert "exact for the adapters of the shards" in (released / "bundle" / "docs" / "README.md").read_text(
+        encoding="utf-8"
+    )
     merged = workflow.merge(new, out=tmp_path / "merged.pt")
     assert all(torch.equal(value, weights(new)[name]) for name, value in torch.load(merged, weights_only=True).items())
     scores = pd.read_csv(new / "scores.csv")
