@@ -140,10 +140,22 @@ def _json_text(value: Any, inner: str = "\n  ") -> Iterator[str]:
             yield between + inner + encode(dict(batch) if mapping else batch)[1:-1]
         else:
             for number, entry in enumerate(batch):
-                yield (between if number == 0 else ",") + inner + (encode({entry[0]: None})[1:-5] if mapping else "")
-                yield from _json_text(entry[1] if mapping else entry, inner + "  ")
+                start = (between if number == 0 else ",") + inner
+                if mapping:
+                    yield from _json_part(start + encode({entry[0]: None})[1:-5], entry[1], inner + "  ")
+                else:
+                    yield from _json_part(start, entry, inner + "  ")
         between = ","
     yield (inner[:-2] if between == "," else between) + ("}" if mapping else "]")
+
+
+def _json_part(start: str, value: Any, inner: str) -> Iterator[str]:
+    """A value within others, in one piece if it is a small mapping of plain ones, as most are."""
+    if isinstance(value, dict) and 0 < len(value) <= _BATCH and _PLAIN.issuperset(map(type, value.values())):
+        yield f"{start}{{{inner}{_encoder(',' + inner)(value)[1:-1]}{inner[:-2]}}}"
+    else:
+        yield start
+        yield from _json_text(value, inner)
 
 
 @cache

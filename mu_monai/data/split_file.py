@@ -303,7 +303,7 @@ def _relative_to(folder: Path, paths: Iterable[str]) -> dict[str, str]:
             return Path(path).as_posix()
 
     def of(path: str) -> str:
-        place, name = os.path.split(path)
+        place, _, name = path.rpartition(os.sep)
         if name in ("", os.curdir, os.pardir) or not place:
             return relative(path)
         return name if (found := relative(place)) == os.curdir else f"{found.rstrip('/')}/{name}"
