@@ -22,4 +22,5 @@ WARNINGS = "warnings"  # the handlers' warnings about a finished run, kept in th
 CURVE_CSV, SCORES_CSV, EXAMPLES_NPZ, CHECKPOINTS_DIR = "curve.csv", "scores.csv", "examples.npz", "checkpoints"
 MILESTONES_DIR = "milestones"  # weights after a few epochs of a training
 SHARDS_JSON, SHARDS_DIR, BASE_PT = "shards.json", "shards", "base.pt"  # of a model that is an average of adapters
+FEDERATION_JSON, ROUNDS_DIR, SITES_DIR = "federation.json", "rounds", "sites"  # of a model of several sites
 AUDIT_JSON, DECISION_CSV = "audit.json", "decision.csv"

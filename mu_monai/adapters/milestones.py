@@ -60,11 +60,30 @@ def write_milestone(
     Raises:
         OSError: if it cannot be written.
     """
-    file = Path(folder) / f"epoch-{epoch:04d}{SAFETENSORS}"
+    metadata = None if memorized is None else {_MEMORIZED: f"{memorized:.6f}"}
+    return write_safetensors(Path(folder) / f"epoch-{epoch:04d}{SAFETENSORS}", state, metadata)
+
+
+def write_safetensors(
+    file: Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Write weights as safetensors, whole or not at all.
+
+    Args:
+        file: the file.
+        state: the state dict of a network.
+        metadata: text that is kept with them.
+
+    Returns:
+        the file.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     with atomic_path(file) as path:
         try:  # clones: safetensors refuses tensors that share memory
             content = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
-            save_file(content, path, metadata=None if memorized is None else {_MEMORIZED: f"{memorized:.6f}"})
+            save_file(content, path, metadata=None if metadata is None else dict(metadata))
         except SafetensorError as error:
             raise OSError(f"'{file}' cannot be written ({error})") from error
     return file

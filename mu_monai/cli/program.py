@@ -21,6 +21,7 @@ from mu_monai.cli.compose import compose
 from mu_monai.cli.demo import demo
 from mu_monai.cli.ending import INTERRUPTED, show_error, terminated_as_interrupted
 from mu_monai.cli.evaluate import evaluate
+from mu_monai.cli.federation import federation
 from mu_monai.cli.merge import merge
 from mu_monai.cli.methods import methods
 from mu_monai.cli.milestones import milestones
@@ -94,6 +95,7 @@ for _command in (  # in the order of the help page
 ):
     app.command()(_command)
 app.add_typer(request, name="request")
+app.add_typer(federation, name="federation")
 app.add_typer(bundle, name="bundle")
 
 

@@ -12,6 +12,7 @@ from mu_monai.engine.replicas import Replicas
 from mu_monai.engine.run import RunFolder
 from mu_monai.engine.schedule import OneCycle
 from mu_monai.engine.shards import TakeShards
+from mu_monai.engine.start_from import StartFrom
 from mu_monai.engine.stop_at_reference import ReferenceWatch, StopAtReference
 from mu_monai.engine.warnings import warn
 
@@ -27,6 +28,7 @@ __all__ = [
     "Reseed",
     "RunFolder",
     "ScoreSubsets",
+    "StartFrom",
     "StopAtReference",
     "StopOnNonFinite",
     "TakeShards",

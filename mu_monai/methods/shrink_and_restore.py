@@ -27,6 +27,20 @@ from mu_monai.methods.settings import POSITIVE, SHARE, Interval, OrNull, setting
 logger = logging.getLogger(__name__)
 
 
+def damage_of(auc: float, strength: float) -> float:
+    r"""The damage that a memory needs, :math:`a = s \, (2 A - 1)^2`; 0 for one that cannot be told from none.
+
+    Args:
+        auc: how well losses tell trained from unseen patients, `A`, in [0, 1].
+        strength: the damage of a model that remembers everything, `s`, in [0, 1].
+
+    Example:
+        >>> round(damage_of(1.0, 0.7), 2), damage_of(0.4, 0.7)
+        (0.7, 0.0)
+    """
+    return strength * max(0.0, 2 * auc - 1) ** 2
+
+
 @dataclass(kw_only=True)
 class ShrinkAndRestore(GentleRestoration):
     r"""Forget by damage, cycle by cycle, until forget cases are answered like unseen ones and stay so.
@@ -107,7 +121,7 @@ class ShrinkAndRestore(GentleRestoration):
         if self._budget is not None and not self._budget.allows_step(engine):
             return  # what is damaged now could not be restored
         auc = self._auc()
-        share = self.damage if self.damage is not None else self.strength * max(0.0, 2 * (auc or 0.0) - 1) ** 2
+        share = self.damage if self.damage is not None else damage_of(auc or 0.0, self.strength)
         reach = shrink_and_perturb(engine.network, share, torch.initial_seed() % 2**32)
         engine.optimizer.state.clear()
         self._cycles.append({"epoch": engine.state.epoch, "forget_auc": auc, "damage": share, "reach": reach})

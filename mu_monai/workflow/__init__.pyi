@@ -10,6 +10,10 @@ from .comparing.comparing import compare, comparison_summary
 from .composing import compose
 from .demonstrating import demo
 from .evaluating import evaluate
+from .federation.comparing import compare_federations
+from .federation.demonstrating import demo_federation
+from .federation.forgetting import forget_site
+from .federation.training import train_federation
 from .handover.releasing import merge, release, revert
 from .handover.sealed import released_bundle
 from .handover.signing import signed
@@ -48,11 +52,14 @@ __all__ = [
     "check_bundle",
     "code_of",
     "compare",
+    "compare_federations",
     "comparison_summary",
     "compose",
     "cost_in_words",
     "demo",
+    "demo_federation",
     "evaluate",
+    "forget_site",
     "inspect_bundle",
     "merge",
     "methods",
@@ -72,6 +79,7 @@ __all__ = [
     "split",
     "summary",
     "train",
+    "train_federation",
     "train_folds",
     "train_shards",
     "unlearn",

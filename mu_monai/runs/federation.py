@@ -1,0 +1,202 @@
+"""`federation.json`: how several sites trained one model, round by round, and what each of them measured on it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mu_monai.errors import InputError
+from mu_monai.keys import FEDERATION_JSON, ROUNDS_DIR, SITES_DIR
+from mu_monai.runs.record import FINISHED, RUNNING
+from mu_monai.runs.stamped import FORMAT, read_stamped, write_stamped
+from mu_monai.runs.typed import made, plain, shape_of
+
+TRAIN, RESTORE, UNLEARN, AUDIT = "train", "restore", "unlearn", "audit"  # what sites do in a round
+TRAINING, RETRAINING = "training", "retraining"  # routes: nobody left; and without the one that left, from the start
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A site of a federation.
+
+    Args:
+        name: its name.
+        split: its `split.json`, which only the site itself reads.
+        sha256: the digest of the split.
+        bundle: the folder of the bundle as it has it.
+        joins: the first round that it takes part in, from 1.
+        cases: how many cases it trains on, which is its weight in the average.
+    """
+
+    name: str
+    split: str
+    sha256: str
+    bundle: str
+    joins: int = 1
+    cases: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """A round: the global model goes to sites, and what they send comes back.
+
+    Args:
+        number: the number of the round, from 1.
+        task: what the sites do: `train`, `restore`, `unlearn` or `audit`.
+        sites: their names.
+        damage: for `restore`, how far each site moves the weights toward a fresh initialization first, in [0, 1].
+        bytes: the size of all weights that were sent and received; None before the round.
+        passes: the sample passes of all sites, see `Cost`; None before the round.
+    """
+
+    number: int
+    task: str
+    sites: tuple[str, ...]
+    damage: float = 0.0
+    bytes: int | None = None
+    passes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteNumbers:
+    """What a site measured on the model, and all that it tells of its patients; None where it cannot be measured.
+
+    Args:
+        site: its name.
+        metric: `dice` or `accuracy`.
+        value: the mean over its `test` cases, in [0, 1].
+        low: lower end of its 95 % interval over patients.
+        high: upper end.
+        unseen: the number of patients in `test`.
+        trained: the number of its patients that the federation trained on.
+        auc: how well their losses tell the patients that it trained on from those in `test`; 0.5 is guessing.
+        auc_low: lower end of its 95 % interval.
+        auc_high: upper end.
+    """
+
+    site: str
+    metric: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    unseen: int
+    trained: int
+    auc: float | None = None
+    auc_low: float | None = None
+    auc_high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Federation:
+    """The content of `federation.json`; it names sites, and no patient or case.
+
+    Args:
+        format: format of the file.
+        status: `running`, or `finished` once all sites have measured the model.
+        route: how it was made: `training`, or the route by which a site was forgotten.
+        left: the site that left; empty if none did.
+        source: the folder of the federation that the site left.
+        bundle: the folder of the bundle of the command.
+        name: the name of the bundle.
+        version: its version, which every site must have.
+        code: SHA-256 over the modules of the bundle, which every site must have alike.
+        sites: the sites of the model, without the one that left.
+        leaver: the site that left, as it was.
+        total: the number of the last round of training.
+        local_epochs: passes of each site over its cases in a round.
+        seed: the seed of the first round.
+        device: where sites compute; empty for a GPU if there is one.
+        settings: config ids that every site sets for training.
+        forgetting: config ids that sites set for rounds that restore or unlearn.
+        rounds: all rounds, those to come included.
+        numbers: what each site measured at the end.
+        weights: SHA-256 of the weights of the result.
+    """
+
+    format: int = FORMAT
+    status: str = RUNNING
+    route: str = TRAINING
+    left: str = ""
+    source: str = ""
+    bundle: str
+    name: str
+    version: str
+    code: str
+    sites: tuple[Site, ...]
+    leaver: Site | None = None
+    total: int
+    local_epochs: int
+    seed: int = 0
+    device: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    forgetting: dict[str, Any] = field(default_factory=dict)
+    rounds: tuple[Round, ...]
+    numbers: tuple[SiteNumbers, ...] = ()
+    weights: str = ""
+
+    @property
+    def everybody(self) -> tuple[Site, ...]:
+        """The sites, with the one that left."""
+        return self.sites if self.leaver is None else (*self.sites, self.leaver)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all sites have measured the model."""
+        return self.status == FINISHED
+
+    @property
+    def training(self) -> tuple[Round, ...]:
+        """The rounds in which weights change."""
+        return tuple(each for each in self.rounds if each.task != AUDIT)
+
+    def site(self, name: str) -> Site:
+        """A site by its name."""
+        return next(site for site in self.everybody if site.name == name)
+
+    def numbers_of(self, name: str) -> SiteNumbers | None:
+        """What a site measured; None if it was not asked."""
+        return next((each for each in self.numbers if each.site == name), None)
+
+    def after(self, done: Round) -> Federation:
+        """The same, once a round is over."""
+        return replace(self, rounds=tuple(done if each.number == done.number else each for each in self.rounds))
+
+
+def is_federation(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder has a `federation.json`."""
+    return (Path(folder) / FEDERATION_JSON).is_file()
+
+
+def write_federation(folder: str | os.PathLike[str], federation: Federation) -> None:
+    """Write `federation.json` into a folder, with the digest of its content."""
+    write_stamped(Path(folder) / FEDERATION_JSON, plain(federation))
+
+
+def read_federation(folder: str | os.PathLike[str]) -> Federation:
+    """The `federation.json` of a folder.
+
+    Raises:
+        InputError: if there is none, it was changed after it was written, or it has another shape.
+    """
+    if not is_federation(folder):
+        raise InputError(
+            f"'{folder}' has no {FEDERATION_JSON}, so it holds no model of a federation; train one: mu-monai "
+            "federation train BUNDLE --sites sites.json --rounds 8 --out FOLDER"
+        )
+    shape = {name: kind for name, kind in shape_of(Federation).items() if name not in _OMITTED}
+    return made(Federation, read_stamped(Path(folder) / FEDERATION_JSON, shape))
+
+
+_OMITTED = ("left", "source", "device", "weights", "leaver")  # empty text and None may be missing
+
+
+def round_file(folder: str | os.PathLike[str], number: int) -> Path:
+    """The global model after a round; 0 is the one that training started from."""
+    return Path(folder) / ROUNDS_DIR / f"round-{number:04d}.safetensors"
+
+
+def site_folder(folder: str | os.PathLike[str], name: str) -> Path:
+    """The folder of what a site keeps to itself; elsewhere than in a simulation it is on the site's own machine."""
+    return Path(folder) / SITES_DIR / name

@@ -1,0 +1,68 @@
+"""The program that NVFlare starts at a site: waits for rounds, does what each asks for, and answers.
+
+It is a script of NVFlare's Client API. An answer holds weights or, for an audit, numbers; nothing else leaves the site.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import nvflare.client as flare
+import torch
+
+from mu_monai.bundle.config import sharing_data
+from mu_monai.reasons import reason_for, unexpected
+from mu_monai.runs.federation import AUDIT, Round, read_federation
+from mu_monai.runs.typed import made
+from mu_monai.workflow.federation.at_site import AtSite
+from mu_monai.workflow.launching import keep_reason
+
+
+def answer(site: AtSite, message: Any) -> Any:
+    """What a site sends back for a message of the server.
+
+    Args:
+        site: the site.
+        message: NVFlare's `FLModel` with the global weights, and the round in its `meta`.
+    """
+    work = made(Round, message.meta["work"])
+    received = {name: torch.as_tensor(value) for name, value in message.params.items()}
+    meta: dict[str, Any] = {"stamp": site.stamp(), "cases": site.site.cases, "passes": 0}
+    meta |= {"received_bytes": _bytes(received), "sent_bytes": 0}
+    if work.task == AUDIT:
+        numbers = asdict(site.measure(received))
+        return flare.FLModel(metrics={"value": numbers["value"]}, meta={**meta, "numbers": numbers})
+    weights, meta["passes"] = site.change(work, received)
+    return flare.FLModel(params=weights, meta={**meta, "sent_bytes": _bytes(weights)})
+
+
+def _bytes(weights: dict[str, torch.Tensor]) -> int:
+    return sum(value.numel() * value.element_size() for value in weights.values())
+
+
+def main() -> None:
+    """Answer until the job is over."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", type=Path, required=True)
+    folder = parser.parse_args().folder
+    flare.init()
+    federation = read_federation(folder)
+    site = AtSite(folder=folder, federation=federation, site=federation.site(flare.get_site_name()))
+    with sharing_data():
+        while flare.is_running():
+            message = flare.receive()
+            if message is None:
+                break
+            try:
+                reply = answer(site, message)
+            except Exception as error:
+                keep_reason(reason_for(error) or unexpected(error))
+                raise
+            flare.send(reply)
+
+
+if __name__ == "__main__":
+    main()

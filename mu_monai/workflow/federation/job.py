@@ -1,0 +1,50 @@
+"""The program that runs a federation in NVFlare's simulator: `python -m mu_monai.workflow.federation.job FOLDER`.
+
+It is a process of its own, since NVFlare takes over logging, signals and `sys.argv` of the one that imports it.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from nvflare.fuel.utils.constants import FrameworkType
+from nvflare.job_config.api import FedJob
+from nvflare.job_config.script_runner import ScriptRunner
+from nvflare.recipe import SimEnv
+from nvflare.recipe.spec import Recipe
+
+from mu_monai.reasons import reason_for, unexpected
+from mu_monai.runs.federation import read_federation
+from mu_monai.workflow.federation.server import Rounds
+from mu_monai.workflow.launching import keep_reason
+
+
+class _FederationRecipe(Recipe):
+    """A job whose rounds and sites `federation.json` names."""
+
+
+def simulate(folder: str) -> None:
+    """Run the rounds of a federation, each site in a process of its own.
+
+    Args:
+        folder: its folder, with `federation.json` and the model to start from.
+    """
+    federation = read_federation(folder)
+    names = sorted({name for each in federation.rounds for name in each.sites})
+    job = FedJob(name="federation", min_clients=len(names))
+    job.to_server(Rounds(folder=folder))
+    script = str(Path(__file__).with_name("client.py"))
+    for name in names:
+        job.to(ScriptRunner(script=script, script_args=f"--folder {folder}", framework=FrameworkType.PYTORCH), name)
+    with tempfile.TemporaryDirectory() as workspace:
+        _FederationRecipe(job).execute(SimEnv(clients=names, workspace_root=workspace))
+
+
+if __name__ == "__main__":
+    try:
+        simulate(sys.argv[1])
+    except Exception as error:
+        keep_reason(reason_for(error) or unexpected(error))
+        raise
