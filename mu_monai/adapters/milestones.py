@@ -64,9 +64,7 @@ def write_milestone(
     return write_safetensors(Path(folder) / f"epoch-{epoch:04d}{SAFETENSORS}", state, metadata)
 
 
-def write_safetensors(
-    file: Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
-) -> Path:
+def write_safetensors(file: Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> Path:
     """Write weights as safetensors, whole or not at all.
 
     Args:

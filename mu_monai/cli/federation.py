@@ -1,4 +1,4 @@
-"""The commands `federation train`, `forget-site`, `compare` and `demo`: a model of several sites, and one that leaves."""
+"""The commands `federation train`, `forget-site`, `compare` and `demo`: a model of several sites, one of which leaves."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def forget_site(
     ] = None,
     damage: Annotated[
         float | None,
-        typer.Option(help="With distil: how far weights are damaged first, 0.3; by default from the site's membership."),
+        typer.Option(
+            help="With distil: how far weights are damaged first, 0.3; by default from the site's membership."
+        ),
     ] = None,
     settings: Settings = None,
 ) -> None:

@@ -20,7 +20,7 @@ from mu_monai.data.reading import Reading
 from mu_monai.data.reselect import requested, reselect, with_forgotten
 from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, ForgetWhere
 from mu_monai.data.split import SplitSettings, make_split, split_manifest
-from mu_monai.data.split_file import Split, load_split, open_split, read_split, split_content, write_split
+from mu_monai.data.split_file import Split, load_leaving, load_split, open_split, read_split, split_content, write_split
 from mu_monai.data.split_provenance import Provenance, provenance_of
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "find_near_duplicates",
     "indexed",
     "is_file_label",
+    "load_leaving",
     "load_split",
     "make_split",
     "open_split",

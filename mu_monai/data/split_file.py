@@ -292,6 +292,22 @@ def load_split(
     return open_split(path, verify=verify, classes=classes, forget_images_gone=forget_images_gone).cases
 
 
+def load_leaving(path: str | os.PathLike[str]) -> Cases:
+    """The cases of a split of which everything that was trained on is to be forgotten, as when a site leaves.
+
+    Its `retain` cases are in `forget` as well. They stay in `retain`, since a trainer needs batches; a method has to
+    put others in their place, as `GradientAscent` does.
+
+    Args:
+        path: the split file.
+
+    Raises:
+        InputError: see `open_split`.
+    """
+    cases = load_split(path)
+    return {**cases, FORGET: [{**case, SUBSET: FORGET} for case in cases[RETAIN]]}
+
+
 def _relative_to(folder: Path, paths: Iterable[str]) -> dict[str, str]:
     """Each path relative to a folder; of many files in few folders, only the folders take time."""
 

@@ -20,12 +20,11 @@ from mu_monai.bundle import open_bundle
 from mu_monai.bundle.config import run_config
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import INHERITED, SEPARATOR, with_references
-from mu_monai.data import Split, read_split, write_split
-from mu_monai.data.shards import only
+from mu_monai.data import Split, read_split
+from mu_monai.engine.stop_at_reference import REWIND
 from mu_monai.errors import InputError
 from mu_monai.keys import (
     CASE_ID,
-    FORGET,
     MODEL_PT,
     PATIENT_ID,
     RETAIN,
@@ -34,7 +33,6 @@ from mu_monai.keys import (
     SUBSET,
     TEACHER,
     TEST,
-    VALIDATION,
 )
 from mu_monai.methods import GradientAscent, ShrinkAndRestore, UnlearningMethod
 from mu_monai.record import without_nan
@@ -55,7 +53,7 @@ from mu_monai.runs.scores import leading_metric, read_scores
 from mu_monai.workflow.recipe import common_options, gone_options, reading_options, recipe_of
 
 Weights = Mapping[str, torch.Tensor]
-_SCORER = "@scorer"
+_SCORER, _RUN = "@scorer", ["$@train::trainer.run()"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +122,9 @@ class AtSite:
     def _kept(self, name: str, weights: Weights) -> Path:
         return write_safetensors((self.own / f"{name}.safetensors").resolve(), weights)
 
-    def _lay(self, config: LayeredConfig, settings: Mapping[str, Any], split: Path | None = None) -> None:
+    def _lay(self, config: LayeredConfig, settings: Mapping[str, Any]) -> None:
         device = self.federation.device or None
-        config.lay("options", common_options(config.bundle, split or self.site.split, device))
+        config.lay("options", common_options(config.bundle, self.site.split, device))
         config.lay("settings", settings)
         config.lay("options", reading_options(self.split, config))
 
@@ -136,10 +134,10 @@ class AtSite:
         settings = self.federation.settings
         return {key: value for key, value in settings.items() if key.partition(SEPARATOR)[0] in ids}
 
-    def _training(self, work: Round, received: Path) -> LayeredConfig:
+    def _training(self, _: Round, received: Path) -> LayeredConfig:
         config = LayeredConfig(open_bundle(self.site.bundle), "train")
         parser = config.read()
-        config.lay("recipe", {"handlers": _starting(parser.get("handlers"), received), "run": ["$@train::trainer.run()"]})
+        config.lay("recipe", {"handlers": _starting(parser.get("handlers"), received), "run": _RUN})
         config.lay("recipe", {"milestones": 0} if "milestones" in parser else {})
         config.lay("options", {"subsets": [RETAIN], "max_epochs": self.federation.local_epochs})
         self._lay(config, self.federation.settings)
@@ -159,20 +157,17 @@ class AtSite:
         self._lay(config, self._alike(config) | self.federation.forgetting)
         return config
 
-    def _unlearning(self, work: Round, received: Path) -> LayeredConfig:
-        parts = {FORGET: RETAIN, VALIDATION: VALIDATION, TEST: TEST}
-        content = only(self.split, {name: self.split.located[own] for name, own in parts.items()})
-        split = write_split(self.own / "leaving.json", content)
+    def _unlearning(self, _: Round, received: Path) -> LayeredConfig:
         config = self._method(GradientAscent)
-        config.lay("options", {"train::dataset": "$@datasets['forget']", "teacher": str(received)})
-        config.lay("options", {"method::stop_at": "rewind"})
-        self._lay(config, self._alike(config) | self.federation.forgetting, split)
+        config.lay("recipe", {"cases": "$mu_monai.data.load_leaving(@split)"})
+        config.lay("options", {"method::stop_at": REWIND, "teacher": str(received)})
+        self._lay(config, self._alike(config) | self.federation.forgetting)
         return config
 
     def _method(self, kind: type[UnlearningMethod]) -> LayeredConfig:
         config = LayeredConfig(open_bundle(self.site.bundle), "unlearn")
         config.lay("recipe", recipe_of(kind, config.bundle, config.read("recipe")))
-        config.lay("recipe", {"run": ["$@train::trainer.run()"]})
+        config.lay("recipe", {"run": _RUN})
         return config
 
 
@@ -195,7 +190,7 @@ def site_numbers(name: str, scores: pd.DataFrame, split: Split) -> SiteNumbers:
     """
     metric, unseen = leading_metric(scores), scores[scores[SUBSET] == TEST]
     if unseen.empty:
-        raise InputError(f"site '{name}' has no cases in 'test', so it cannot measure the model; make a split with some")
+        raise InputError(f"site '{name}' has no cases in 'test' to measure the model on; make a split with some")
     found = mean_interval(Sample(unseen[metric], unseen[PATIENT_ID].astype(str)))
     members = {str(case[CASE_ID]) for case in split.rows[RETAIN]}
     told = loss_membership(scores, members)

@@ -18,8 +18,11 @@ from mu_monai.workflow.federation.training import out_problems, train_federation
 
 _BUNDLE, _LEAVES = "isic", "west"
 _SITES = {"north": 1, "south": 1, _LEAVES: 3}  # with the rounds in which they join
-_PATIENTS, _ROUNDS, _LATER, _LOCAL = 12, 5, 1, 4
-_SETTINGS = ("image_size=[64, 64]", "network_def#channels=[8, 16, 32, 64]", "network_def#strides=[2, 2, 2]")
+_PATIENTS, _ROUNDS, _LATER, _LOCAL = 16, 4, 1, 10
+_SETTINGS = (
+    *("image_size=[64, 64]", "network_def#channels=[8, 16, 32, 64]", "network_def#strides=[2, 2, 2]"),
+    *("batch_size=4", "learning_rate=0.003"),
+)
 _DAMAGE = 0.3
 logger = logging.getLogger(__name__)
 

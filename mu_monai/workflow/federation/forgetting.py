@@ -39,7 +39,6 @@ _SET_HERE = {
     "method::stop_at": "the rounds end it",
     "seed": "it follows from that of the training",
 }
-_STRENGTH = ShrinkAndRestore.__dataclass_fields__["strength"].default
 logger = logging.getLogger(__name__)
 
 
@@ -87,7 +86,7 @@ class Leaving:
         told = self.before.numbers_of(self.site.name)
         if self.damage is not None:
             return self.damage
-        return None if told is None or told.auc is None else damage_of(told.auc, _STRENGTH)
+        return None if told is None or told.auc is None else damage_of(told.auc, ShrinkAndRestore.strength)
 
 
 @dataclass(frozen=True, kw_only=True)

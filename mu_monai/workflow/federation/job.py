@@ -15,10 +15,8 @@ from nvflare.job_config.script_runner import ScriptRunner
 from nvflare.recipe import SimEnv
 from nvflare.recipe.spec import Recipe
 
-from mu_monai.reasons import reason_for, unexpected
 from mu_monai.runs.federation import read_federation
 from mu_monai.workflow.federation.server import Rounds
-from mu_monai.workflow.launching import keep_reason
 
 
 class _FederationRecipe(Recipe):
@@ -43,8 +41,4 @@ def simulate(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        simulate(sys.argv[1])
-    except Exception as error:
-        keep_reason(reason_for(error) or unexpected(error))
-        raise
+    simulate(sys.argv[1])

@@ -1,24 +1,24 @@
 """The server of a federation, on NVFlare: sends the global model to the sites of a round and averages what comes back.
 
-Needs NVFlare, so that it is imported in a job only.
+Needs NVFlare, so that it is imported in a job only; it needs no torch, and sees no case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.aggregators.weighted_aggregation_helper import WeightedAggregationHelper
 from nvflare.app_common.workflows.model_controller import ModelController
+from safetensors.numpy import load_file, save_file
 
-from mu_monai.adapters import read_weights
-from mu_monai.adapters.milestones import write_safetensors
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, RunError
+from mu_monai.files import atomic_path
+from mu_monai.reasons import reason_for, unexpected
 from mu_monai.runs.federation import (
     AUDIT,
     Federation,
@@ -32,7 +32,6 @@ from mu_monai.runs.typed import made
 from mu_monai.workflow.launching import keep_reason
 
 Arrays = dict[str, Any]
-WORK, STAMP, NUMBERS, CASES, PASSES = "work", "stamp", "numbers", "cases", "passes"  # what messages hold besides weights
 
 
 class Rounds(ModelController):
@@ -50,19 +49,26 @@ class Rounds(ModelController):
         self.folder = folder
 
     def run(self) -> None:
-        """Run all rounds."""
+        """Run all rounds; NVFlare would only log an error."""
+        try:
+            self._run()
+        except Exception as error:
+            keep_reason(reason_for(error) or unexpected(error))
+            raise
+
+    def _run(self) -> None:
         federation = read_federation(self.folder)
         first = federation.rounds[0].number
-        model = {name: value.numpy() for name, value in read_weights(round_file(self.folder, first - 1)).items()}
+        model: Arrays = load_file(round_file(self.folder, first - 1))
         for work in federation.rounds:
             self.info(f"round {work.number}: {work.task} at {', '.join(work.sites)}")
-            message = FLModel(params=model, current_round=work.number, meta={WORK: asdict(work)})
+            message = FLModel(params=model, current_round=work.number, meta={"work": asdict(work)})
             found = self.send_model_and_wait(task_name=work.task, targets=list(work.sites), data=message)
             answers = {str(answer.meta["client_name"]): answer for answer in found}
-            wrong = [*answer_problems(federation, work, answers)]
-            if wrong:
-                keep_reason(InputError(wrong))
-                self.panic("; ".join(wrong))
+            wrong = answer_error(federation, work, answers)
+            if wrong is not None:
+                keep_reason(wrong)
+                self.panic(str(wrong))
                 return
             federation = _measured(federation, answers) if work.task == AUDIT else federation
             if work.task != AUDIT:
@@ -72,16 +78,19 @@ class Rounds(ModelController):
             write_federation(self.folder, federation)
 
 
-def answer_problems(federation: Federation, work: Round, answers: Mapping[str, Any]) -> Sequence[str]:
-    """Why the answers of a round cannot be used: a site is silent, or has another bundle."""
-    silent = [f"site '{name}' did not answer in round {work.number}" for name in work.sites if name not in answers]
+def answer_error(federation: Federation, work: Round, answers: Mapping[str, Any]) -> Exception | None:
+    """Why the answers of a round cannot be used: a site has another bundle, or is silent."""
     stamp = [federation.name, federation.version, federation.code]
-    return silent + [
-        f"site '{name}' answered with the bundle {' '.join(answer.meta[STAMP][:2])}, or with other code in it, and not "
-        f"with {federation.name} {federation.version}"
-        for name, answer in answers.items()
-        if list(answer.meta[STAMP]) != stamp
-    ]
+    told = {name: list(answer.meta["stamp"]) for name, answer in answers.items()}
+    other = {name: " ".join(found[:2]) for name, found in told.items() if found != stamp}
+    silent = [name for name in work.sites if name not in answers]
+    if other:
+        return InputError(
+            f"site '{name}' answered with the bundle {found}, or with other code in it, and the federation trains "
+            f"{federation.name} {federation.version}; give it the same"
+            for name, found in other.items()
+        )
+    return RunError(f"no answer in round {work.number} from {', '.join(silent)}") if silent else None
 
 
 def average(model: Mapping[str, Any], answers: Mapping[str, Any], number: int) -> Arrays:
@@ -95,7 +104,7 @@ def average(model: Mapping[str, Any], answers: Mapping[str, Any], number: int) -
     total = WeightedAggregationHelper()
     for name, answer in answers.items():
         weights = {key: np.asarray(answer.params[key]) for key in model}
-        total.add(data=weights, weight=answer.meta[CASES], contributor_name=name, contribution_round=number)
+        total.add(data=weights, weight=answer.meta["cases"], contributor_name=name, contribution_round=number)
     found = total.get_result()
     return {key: _like(np.asarray(found[key]), np.asarray(value)) for key, value in model.items()}
 
@@ -103,18 +112,19 @@ def average(model: Mapping[str, Any], answers: Mapping[str, Any], number: int) -
 def _like(found: Any, sent: Any) -> Any:
     if np.issubdtype(sent.dtype, np.integer):
         found = np.rint(found)
-    return found.astype(sent.dtype).reshape(sent.shape)
+    return np.asarray(found, dtype=sent.dtype).reshape(sent.shape)  # a sum of single numbers is not an array
 
 
 def _keep(folder: Path, number: int, model: Arrays) -> None:
-    write_safetensors(round_file(folder, number), {name: torch.from_numpy(value) for name, value in model.items()})
+    with atomic_path(round_file(folder, number)) as path:
+        save_file(model, path)
 
 
 def _done(work: Round, answers: Mapping[str, Any]) -> Round:
     sent = sum(answer.meta["sent_bytes"] + answer.meta["received_bytes"] for answer in answers.values())
-    return replace(work, bytes=int(sent), passes=sum(int(answer.meta[PASSES]) for answer in answers.values()))
+    return replace(work, bytes=int(sent), passes=sum(int(answer.meta["passes"]) for answer in answers.values()))
 
 
 def _measured(federation: Federation, answers: Mapping[str, Any]) -> Federation:
-    told = {name: made(SiteNumbers, answer.meta[NUMBERS]) for name, answer in answers.items()}
+    told = {name: made(SiteNumbers, answer.meta["numbers"]) for name, answer in answers.items()}
     return replace(federation, numbers=tuple(told[site.name] for site in federation.everybody if site.name in told))

@@ -136,5 +136,3 @@ def training_rounds(sites: Sequence[Site], first: int, last: int) -> list[Round]
 def with_audit(rounds: Sequence[Round], asked: Sequence[Site]) -> tuple[Round, ...]:
     """Rounds, and a last one in which sites measure the model."""
     return (*rounds, Round(number=rounds[-1].number + 1, task=AUDIT, sites=tuple(site.name for site in asked)))
-
-
