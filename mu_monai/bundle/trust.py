@@ -68,7 +68,14 @@ class Trust:
         Raises:
             InputError: if the user gives a bundle with another name, or gives none and the run's is not a shipped one.
         """
-        name = record.bundle.name
+        return self.bundle_named(record.bundle.name, record.bundle.root)
+
+    def bundle_named(self, name: str, root: str) -> Bundle:
+        """The same, by the name of the bundle and the folder that it was in.
+
+        Raises:
+            InputError: as `bundle_of`.
+        """
         if self.bundle is not None:
             bundle = open_bundle(self.bundle)
             if bundle.names and name not in bundle.names:
@@ -80,7 +87,7 @@ class Trust:
         shipped = shipped_bundles()
         if name not in shipped:
             raise InputError(
-                f"the run was made with the bundle '{name}' (in '{record.bundle.root}'), which is not a shipped one "
+                f"the run was made with the bundle '{name}' (in '{root}'), which is not a shipped one "
                 f"({', '.join(shipped)}); a run must not decide whose code is executed: give the bundle's folder with "
                 "--bundle"
             )

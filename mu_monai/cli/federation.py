@@ -1,4 +1,4 @@
-"""The commands `federation train`, `forget-site`, `compare` and `demo`: a model of several sites, one of which leaves."""
+"""The commands `federation train`, `forget-site`, `compare` and `demo`: one model of several sites, and one leaves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mu_monai.cli.options import Bundle, Device, OutFolder, Settings
+from mu_monai.cli.options import Bundle, Device, OutFolder, RunBundle, Settings, TrustConfig, trust
 from mu_monai.cli.screen import show
 
 _Folder = Annotated[Path, typer.Argument(metavar="FEDERATION", help="The folder that federation train wrote.")]
@@ -69,6 +69,8 @@ def forget_site(
         ),
     ] = None,
     settings: Settings = None,
+    bundle: RunBundle = None,
+    trust_config: TrustConfig = False,
 ) -> None:
     """Forget a site that leaves; every site measures the result, and only numbers leave it.
 
@@ -77,7 +79,14 @@ def forget_site(
     from mu_monai import workflow
 
     made = workflow.forget_site(
-        folder, site=site, route=route, out=out, rounds=rounds, damage=damage, settings=settings or []
+        folder,
+        site=site,
+        route=route,
+        out=out,
+        rounds=rounds,
+        damage=damage,
+        settings=settings or [],
+        trust=trust(bundle, trust_config),
     )
     _finished([folder, made])
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mu_monai.bundle import Bundle, open_bundle
+from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import parse_settings
 from mu_monai.bundle.layers import LayeredConfig
-from mu_monai.errors import InputError, collect, did_you_mean, raise_if_any
+from mu_monai.bundle.trust import STRANGER, Trust
+from mu_monai.errors import collect, did_you_mean, raise_if_any
 from mu_monai.lock import writes
 from mu_monai.methods import ShrinkAndRestore
 from mu_monai.methods.shrink_and_restore import damage_of
@@ -28,8 +29,8 @@ from mu_monai.runs.federation import (
 )
 from mu_monai.runs.record import RUNNING
 from mu_monai.workflow.checks import place_problems
+from mu_monai.workflow.federation.received import changed_problems, received_problems, trusted_sites
 from mu_monai.workflow.federation.simulating import nvflare_problems, simulated
-from mu_monai.workflow.federation.sites import GivenSite, open_sites
 from mu_monai.workflow.federation.training import out_problems, setting_problems, training_rounds, with_audit
 
 REWIND, DISTIL = "rewind", "distil"
@@ -205,6 +206,7 @@ def forget_site(
     rounds: int | None = None,
     damage: float | None = None,
     settings: Sequence[str] = (),
+    trust: Trust = STRANGER,
 ) -> Path:
     """Forget a site that leaves a federation, in NVFlare's simulator.
 
@@ -222,6 +224,7 @@ def forget_site(
         damage: for `distil`: how far the weights move toward a fresh initialization, in (0, 1]; by default as
             `ShrinkAndRestore` finds it, from the membership that the site measured.
         settings: `KEY=VALUE` overrides of config ids, for rounds that restore or unlearn.
+        trust: how far the folder is trusted.
 
     Returns:
         the folder.
@@ -236,27 +239,31 @@ def forget_site(
     """
     folder, out, given = Path(folder), Path(out), parse_settings(settings)
     before = read_federation(folder)
-    raise_if_any([*nvflare_problems(), *_choice_problems(folder, before, site, route)])
+    raise_if_any(
+        [*nvflare_problems(), *received_problems(before, trust), *_choice_problems(folder, before, site, route)]
+    )
     leaving = Leaving(folder=folder, before=before, site=before.site(site), rounds=rounds, damage=damage)
-    chosen, source = ROUTES[route], open_bundle(before.bundle)
+    chosen, source = ROUTES[route], trust.bundle_named(before.name, before.bundle)
     raise_if_any(
         collect(
             lambda: chosen.problems(leaving),
             lambda: _option_problems(leaving, route, source, given),
             lambda: out_problems(out),
             lambda: place_problems({"--out": out}),
-            lambda: _changed_problems(before, source),
+            lambda: changed_problems(before, source),
         )
     )
     work, start = chosen.rounds(leaving), chosen.start(leaving)
+    trusted = trusted_sites(before, source)
     after = replace(
         before,
         status=RUNNING,
+        bundle=str(source.place),
         route=route,
         left=site,
         source=str(folder.resolve()),
-        sites=tuple(leaving.others),
-        leaver=leaving.site,
+        sites=tuple(each for each in trusted if each.name != site),
+        leaver=next(each for each in trusted if each.name == site),
         forgetting=given,
         rounds=with_audit(work, [*leaving.others, leaving.site]),
         numbers=(),
@@ -299,28 +306,6 @@ def _option_problems(leaving: Leaving, route: str, source: Bundle, given: dict[s
     if given and route not in (DISTIL, UNLEARN):
         yield f"--set is for the routes distil and unlearn: {route} trains as before; leave it out"
     yield from setting_problems(LayeredConfig(source, "unlearn"), given, _SET_HERE)
-
-
-def _changed_problems(before: Federation, source: Bundle) -> Iterator[str]:
-    """What is no longer as it was in the training: the bundle, or a site's split."""
-    if (source.version, source.code_sha256) != (before.version, before.code):
-        yield (
-            f"the federation trained the bundle {before.name} {before.version}, and '{before.bundle}' is now "
-            f"{source.version}, or has other code; put the bundle back as it was"
-        )
-        return
-    given = [
-        GivenSite(name=site.name, split=Path(site.split), bundle=Path(site.bundle), joins=site.joins)
-        for site in before.sites
-    ]
-    try:
-        now = {site.name: site for site in open_sites(given, source)}
-    except InputError as error:
-        yield from error.problems
-        return
-    for site in before.sites:
-        if now[site.name].sha256 != site.sha256:
-            yield f"site '{site.name}' has another split than in the training ('{site.split}'); put it back"
 
 
 def _take_rounds(folder: Path, out: Path, numbers: Sequence[int]) -> None:

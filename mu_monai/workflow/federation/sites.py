@@ -101,9 +101,14 @@ def read_sites(file: str | Path, bundle: Bundle, rounds: int) -> list[GivenSite]
     ]
 
 
-def _entry_problems(name: str, entry: Any, rounds: int) -> Iterator[str]:
+def name_problems(name: str) -> Iterator[str]:
+    """Why a site cannot have a name, which is that of a folder as well."""
     if not _NAME.fullmatch(name) or name == "server":
         yield f"'{name}' cannot be the name of a site; use lower-case letters, digits, - and _, and not 'server'"
+
+
+def _entry_problems(name: str, entry: Any, rounds: int) -> Iterator[str]:
+    yield from name_problems(name)
     if not isinstance(entry, Mapping) or not isinstance(entry.get("split"), str):
         yield f"site '{name}' names no split; give it as {{'split': 'split.json'}}"
         return

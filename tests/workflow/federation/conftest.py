@@ -1,0 +1,77 @@
+"""Three sites with small phantoms, and a federation of them as if it had been trained."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mu_monai.adapters.milestones import write_safetensors
+from mu_monai.bundle import open_bundle
+from mu_monai.data import Source, SplitSettings, make_split, write_phantoms, write_split
+from mu_monai.files import write_json
+from mu_monai.runs.federation import Federation, Site, SiteNumbers, round_file, write_federation
+from mu_monai.runs.record import FINISHED
+from mu_monai.workflow.federation import simulating
+from mu_monai.workflow.federation.sites import open_sites, read_sites
+from mu_monai.workflow.federation.training import training_rounds, with_audit
+
+JOINS = {"north": 1, "south": 1, "west": 3}
+TINY = {
+    "image_size": [32, 32],
+    "network_def::channels": [4, 8],
+    "network_def::strides": [2],
+    "batch_size": 2,
+    "learning_rate": 0.01,
+}
+
+
+@pytest.fixture(scope="session")
+def sites_file(tmp_path_factory):
+    """The file of three sites, each with a split of its own phantoms."""
+    folder = tmp_path_factory.mktemp("sites")
+    for seed, name in enumerate(JOINS):
+        manifest = write_phantoms("lesions", folder / name, patients=5, images_per_patient=1, size=32, seed=seed)
+        source = Source(manifest=manifest, path=name, layout="manifest")
+        write_split(folder / f"{name}.json", make_split(source, SplitSettings(forget=None)))
+    write_json(
+        folder / "sites.json", {name: {"split": f"{name}.json", "joins": joins} for name, joins in JOINS.items()}
+    )
+    return folder / "sites.json"
+
+
+@pytest.fixture(scope="session")
+def sites(sites_file) -> list[Site]:
+    bundle = open_bundle("isic")
+    return open_sites(read_sites(sites_file, bundle, 4), bundle)
+
+
+@pytest.fixture
+def trained(sites, tmp_path):
+    """The folder of a finished federation of four rounds, whose models are not weights of the network."""
+    folder, bundle = tmp_path / "trained", open_bundle("isic")
+    rounds = with_audit(training_rounds(sites, 1, 4), sites)
+    told = {"metric": "dice", "value": 0.8, "low": 0.7, "high": 0.9, "unseen": 5, "trained": 10, "auc": 0.75}
+    federation = Federation(
+        status=FINISHED,
+        bundle=str(bundle.place),
+        name="isic",
+        version=bundle.version,
+        code=bundle.code_sha256,
+        sites=tuple(sites),
+        total=4,
+        local_epochs=1,
+        settings=TINY,
+        rounds=tuple(replace(each, bytes=1_000_000, passes=10) for each in rounds),
+        numbers=tuple(SiteNumbers(site=site.name, **told) for site in sites),
+    )
+    for number in range(5):
+        write_safetensors(round_file(folder, number), {"weight": torch.tensor([float(number)])})
+    write_federation(folder, federation)
+    return folder
+
+
+@pytest.fixture
+def with_nvflare(monkeypatch):
+    """As if NVFlare were installed."""
+    found = simulating.find_spec
+    monkeypatch.setattr(simulating, "find_spec", lambda name: True if name == "nvflare" else found(name))
