@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mu_monai.cli.options import Bundle, Device, OutFolder, RunBundle, Settings, TrustConfig, trust
+from mu_monai.cli.options import Bundle, Device, OutFolder, Resume, RunBundle, Settings, TrustConfig, trust
 from mu_monai.cli.screen import show
 
 _Folder = Annotated[Path, typer.Argument(metavar="FEDERATION", help="The folder that federation train wrote.")]
@@ -32,6 +32,7 @@ def train(
         Path | None, typer.Option(help="A run folder or weights to start from; by default new weights.")
     ] = None,
     settings: Settings = None,
+    resume: Resume = False,
     device: Device = None,
 ) -> None:
     """Train a bundle at several sites in NVFlare's simulator, and keep the model of every round.
@@ -48,6 +49,7 @@ def train(
         local_epochs=local_epochs,
         start=start,
         settings=settings or [],
+        resume=resume,
         device=device,
     )
     _finished([folder])
@@ -69,6 +71,7 @@ def forget_site(
         ),
     ] = None,
     settings: Settings = None,
+    resume: Resume = False,
     bundle: RunBundle = None,
     trust_config: TrustConfig = False,
 ) -> None:
@@ -86,6 +89,7 @@ def forget_site(
         rounds=rounds,
         damage=damage,
         settings=settings or [],
+        resume=resume,
         trust=trust(bundle, trust_config),
     )
     _finished([folder, made])

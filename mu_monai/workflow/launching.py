@@ -49,14 +49,14 @@ def launch(processes: int, files: Sequence[str], overrides: Mapping[str, Any], f
             *("-m", "monai.bundle", "run", "--config_file", str([*files, str(values)])),
             *("--meta_file", str(Path(files[0]).parent / "metadata.json"), "--logging_file", "False"),
         ]
-        code = wait_for(subprocess.Popen(command, env=environment))
+        code = _wait(subprocess.Popen(command, env=environment))
         if code:
             ended = f"one of the {processes} processes ended without a reason (exit code {code} of torchrun): {KILLED}"
             raise failure_of(reason, ended)
         forget_error(folder)
 
 
-def wait_for(started: subprocess.Popen[bytes]) -> int:
+def _wait(started: subprocess.Popen[bytes]) -> int:
     """The exit code; if this process is interrupted, so are those that it started."""
     try:
         return started.wait()

@@ -21,7 +21,7 @@ from tests import programs
 
 COMMANDS = [command.callback.__name__ for command in cli.app.registered_commands]
 COMMANDS += [
-    f"{group.name} {command.callback.__name__}"
+    f"{group.name} {command.callback.__name__.replace('_', '-')}"
     for group in cli.app.registered_groups
     for command in group.typer_instance.registered_commands
 ]
@@ -32,6 +32,7 @@ def test_every_verb_is_a_command():
     verbs = ["split", "train", "unlearn", "evaluate", "report", "revert", "merge", "methods", "networks", "demo"]
     verbs += ["audit", "release", "verify", "predict", "compose", "compare", "milestones", "shards", "rollback"]
     verbs += ["request add", "request run", "request status", "request verify"]
+    verbs += ["federation train", "federation forget-site", "federation compare", "federation demo"]
     verbs += ["bundle new", "bundle check", "bundle inspect", "bundle adopt"]
     assert sorted(COMMANDS) == sorted(verbs)
 

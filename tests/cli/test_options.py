@@ -223,12 +223,31 @@ REQUESTS = {
 }
 
 
-@pytest.mark.parametrize("words", REQUESTS, ids=lambda words: " ".join(words.split()[:4]))
-def test_all_options_of_requests_reach_the_verb(called, words):
-    expected = dict(REQUESTS[words])
+FEDERATIONS = {
+    "federation train isic --sites s.json --rounds 8 --out o --local-epochs 2 --start w.pt --set a=1 --resume "
+    "--device cpu": {
+        **{"verb": "train_federation", "places": ("isic",), "sites": Path("s.json"), "rounds": 8, "out": Path("o")},
+        **{"local_epochs": 2, "start": Path("w.pt"), "settings": ["a=1"], "device": "cpu"},
+        **{"resume": True},
+    },
+    f"federation forget-site f --site west --route distil --out o --rounds 2 --damage 0.3 --set a=1 --resume {GIVEN}": {
+        **{"verb": "forget_site", "places": (Path("f"),), "site": "west", "route": "distil", "out": Path("o")},
+        **{"rounds": 2, "damage": 0.3, "settings": ["a=1"], "resume": True},
+        **TRUSTED,
+    },
+    "federation compare f g": {"verb": "compare_federations", "places": ([Path("f"), Path("g")],)},
+    "federation demo --out o": {"verb": "demo_federation", "places": (), "out": Path("o")},
+}
+GROUPED = REQUESTS | FEDERATIONS
+
+
+@pytest.mark.parametrize("words", GROUPED, ids=lambda words: " ".join(words.split()[:4]))
+def test_all_options_of_a_group_reach_the_verb(called, words):
+    expected = dict(GROUPED[words])
     assert called(expected.pop("verb"), *words.split()) == expected
-    command = typer.main.get_command(cli.app).commands["request"].commands[words.split()[1]]
-    given = [word for row in REQUESTS if row.split()[1] == command.name for word in row.split()]
+    group, name, *_ = words.split()
+    command = typer.main.get_command(cli.app).commands[group].commands[name]
+    given = [word for row in GROUPED if row.split()[:2] == [group, name] for word in row.split()]
     assert [
         option.name for option in command.params if option.opts[0].startswith("-") and not _said(option, given)
     ] == []

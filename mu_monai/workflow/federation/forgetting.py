@@ -30,7 +30,7 @@ from mu_monai.runs.federation import (
 from mu_monai.runs.record import RUNNING
 from mu_monai.workflow.checks import place_problems
 from mu_monai.workflow.federation.received import changed_problems, received_problems, trusted_sites
-from mu_monai.workflow.federation.simulating import nvflare_problems, simulated
+from mu_monai.workflow.federation.simulating import nvflare_problems, resume_problems, simulated
 from mu_monai.workflow.federation.training import out_problems, setting_problems, training_rounds, with_audit
 
 REWIND, DISTIL = "rewind", "distil"
@@ -206,6 +206,7 @@ def forget_site(
     rounds: int | None = None,
     damage: float | None = None,
     settings: Sequence[str] = (),
+    resume: bool = False,
     trust: Trust = STRANGER,
 ) -> Path:
     """Forget a site that leaves a federation, in NVFlare's simulator.
@@ -224,6 +225,7 @@ def forget_site(
         damage: for `distil`: how far the weights move toward a fresh initialization, in (0, 1]; by default as
             `ShrinkAndRestore` finds it, from the membership that the site measured.
         settings: `KEY=VALUE` overrides of config ids, for rounds that restore or unlearn.
+        resume: continue after the last round that was over when it was interrupted.
         trust: how far the folder is trusted.
 
     Returns:
@@ -248,7 +250,7 @@ def forget_site(
         collect(
             lambda: chosen.problems(leaving),
             lambda: _option_problems(leaving, route, source, given),
-            lambda: out_problems(out),
+            lambda: [] if resume else out_problems(out),
             lambda: place_problems({"--out": out}),
             lambda: changed_problems(before, source),
         )
@@ -269,11 +271,14 @@ def forget_site(
         numbers=(),
         weights="",
     )
-    _take_rounds(folder, out, range(start + 1) if route == REWIND else [start])
+    if resume:
+        raise_if_any(resume_problems(out, after))
+    else:
+        _take_rounds(folder, out, range(start + 1) if route == REWIND else [start])
     logger.info("'%s' is forgotten by %s, %s", site, route, chosen.said)
     if route == DISTIL:
         logger.info("the damage is %.2f", work[0].damage)
-    simulated(out, after)
+    simulated(out, after, resume=resume)
     logger.info(
         "nothing keeps '%s' from joining again: revoke its certificate at the server, and take it out of the project",
         site,

@@ -5,6 +5,7 @@ It is a process of its own, since NVFlare takes over logging, signals and `sys.a
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -35,7 +36,10 @@ def simulate(folder: str) -> None:
     job.to_server(Rounds(folder=folder))
     script = str(Path(__file__).with_name("client.py"))
     for name in names:
-        job.to(ScriptRunner(script=script, script_args=f"--folder {folder}", framework=FrameworkType.PYTORCH), name)
+        job.to(
+            ScriptRunner(script=script, script_args=f"--folder {shlex.quote(folder)}", framework=FrameworkType.PYTORCH),
+            name,
+        )
     with tempfile.TemporaryDirectory() as workspace:
         _FederationRecipe(job).execute(SimEnv(clients=names, workspace_root=workspace))
 

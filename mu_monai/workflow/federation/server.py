@@ -58,9 +58,9 @@ class Rounds(ModelController):
 
     def _run(self) -> None:
         federation = read_federation(self.folder)
-        first = federation.rounds[0].number
-        model: Arrays = load_file(round_file(self.folder, first - 1))
-        for work in federation.rounds:
+        left = [work for work in federation.rounds if work.bytes is None]
+        model: Arrays = load_file(round_file(self.folder, left[0].number - 1))
+        for work in left:
             self.info(f"round {work.number}: {work.task} at {', '.join(work.sites)}")
             message = FLModel(params=model, current_round=work.number, meta={"work": asdict(work)})
             found = self.send_model_and_wait(task_name=work.task, targets=list(work.sites), data=message)

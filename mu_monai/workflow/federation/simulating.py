@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +20,7 @@ from mu_monai.keys import MODEL_PT
 from mu_monai.runs.federation import Federation, read_federation, round_file, write_federation
 from mu_monai.runs.record import FINISHED
 from mu_monai.runs.stamp import COMMAND, command_line
-from mu_monai.workflow.launching import REASON, failure_of, wait_for
+from mu_monai.workflow.launching import REASON, failure_of
 
 LOG = "simulator.log"
 _LOOK = 1.0  # seconds between two looks at what was done
@@ -31,12 +33,13 @@ def nvflare_problems() -> Iterator[str]:
         yield "a federation needs NVFlare, which is not installed: pip install 'mu-monai[federated]'"
 
 
-def simulated(folder: Path, federation: Federation) -> Federation:
+def simulated(folder: Path, federation: Federation, *, resume: bool = False) -> Federation:
     """Run all rounds of a federation; the model to start from is in the folder already.
 
     Args:
         folder: its folder.
         federation: what is to be done.
+        resume: whether rounds that are over are kept, as `resumed` has checked.
 
     Returns:
         the same with what was done, and with what the sites measured.
@@ -45,24 +48,49 @@ def simulated(folder: Path, federation: Federation) -> Federation:
         InputError: if a site found its input wrong, or answered with another bundle.
         RunError: if a site failed otherwise, or was killed.
     """
-    write_federation(folder, federation)
-    command = [sys.executable, "-m", "mu_monai.workflow.federation.job", str(folder.resolve())]
-    with tempfile.TemporaryDirectory() as temporary, (folder / LOG).open("wb") as log:
+    if not resume:
+        write_federation(folder, federation)
+    with tempfile.TemporaryDirectory() as temporary:
         reason = Path(temporary, "reason.json")
-        environment = os.environ | {REASON: str(reason), COMMAND: command_line()}
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(federation.everybody))))
-        started = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        _tell(folder, started)
-        code = wait_for(started)
+        code = _run(folder, reason, len(federation.everybody))
         if code or reason.is_file():
             raise failure_of(reason, f"NVFlare's simulator ended with exit code {code}; '{folder / LOG}' has its log")
     done = read_federation(folder)
-    last = done.training[-1].number
-    state = read_weights(round_file(folder, last))
+    state = read_weights(round_file(folder, done.training[-1].number))
     write_tensors(folder / MODEL_PT, state)
     done = replace(done, status=FINISHED, weights=weights_sha256(state))
     write_federation(folder, done)
     return done
+
+
+def resume_problems(folder: Path, federation: Federation) -> Iterator[str]:
+    """Why a federation that was interrupted cannot go on: its folder is not there, or it was to do something else.
+
+    Args:
+        folder: its folder.
+        federation: what is to be done now.
+    """
+    before = read_federation(folder)
+    if before.finished:
+        yield f"the federation in '{folder}' is finished; leave out --resume and give a new folder to make another"
+    plan = replace(before, rounds=tuple(replace(each, bytes=None, passes=None) for each in before.rounds), numbers=())
+    if plan != federation and not before.finished:
+        yield f"'{folder}' was begun with other sites, rounds or settings; resume with the same, or give a new folder"
+
+
+def _run(folder: Path, reason: Path, sites: int) -> int:
+    """Run the job in a process group of its own, so that no site outlives an interruption; returns the exit code."""
+    command = [sys.executable, "-m", "mu_monai.workflow.federation.job", str(folder.resolve())]
+    environment = os.environ | {REASON: str(reason), COMMAND: command_line()}
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // sites)))
+    with (folder / LOG).open("ab") as log:
+        started = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        try:
+            _tell(folder, started)
+            return started.wait()
+        finally:
+            with suppress(ProcessLookupError):  # usually nobody is left
+                os.killpg(started.pid, signal.SIGKILL)
 
 
 def _tell(folder: Path, started: subprocess.Popen[bytes]) -> None:

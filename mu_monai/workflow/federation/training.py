@@ -17,7 +17,7 @@ from mu_monai.errors import collect, raise_if_any
 from mu_monai.lock import writes
 from mu_monai.runs.federation import AUDIT, TRAIN, Federation, Round, Site, round_file
 from mu_monai.workflow.checks import device_problems, number_problems, place_problems, weight_problems
-from mu_monai.workflow.federation.simulating import nvflare_problems, simulated
+from mu_monai.workflow.federation.simulating import nvflare_problems, resume_problems, simulated
 from mu_monai.workflow.federation.sites import open_sites, read_sites
 
 _SET_HERE = {
@@ -37,6 +37,7 @@ def train_federation(
     local_epochs: int = 1,
     start: str | Path | None = None,
     settings: Sequence[str] = (),
+    resume: bool = False,
     device: str | None = None,
 ) -> Path:
     """Train a bundle over several sites with federated averaging, in NVFlare's simulator.
@@ -53,6 +54,7 @@ def train_federation(
         local_epochs: passes of a site over its cases in a round, at least 1.
         start: a run folder or weights file to start from; by default the bundle's network with new weights.
         settings: `KEY=VALUE` overrides of config ids, for all sites.
+        resume: continue after the last round that was over when it was interrupted.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
 
     Returns:
@@ -75,7 +77,7 @@ def train_federation(
         lambda: _count_problems(rounds, local_epochs, seed),
         lambda: setting_problems(config, given, _SET_HERE),
         lambda: number_problems(given),
-        lambda: out_problems(out),
+        lambda: [] if resume else out_problems(out),
         lambda: place_problems({"--out": out, "--start": start, "BUNDLE": source.place}),
         lambda: device_problems(device),
         lambda: [] if start is None else weight_problems(config.read(), start),
@@ -95,8 +97,11 @@ def train_federation(
         settings=given,
         rounds=with_audit(training_rounds(opened, 1, rounds), opened),
     )
-    write_safetensors(round_file(out, 0), _first_weights(config, start, seed))
-    simulated(out, federation)
+    if resume:
+        raise_if_any(resume_problems(out, federation))
+    else:
+        write_safetensors(round_file(out, 0), _first_weights(config, start, seed))
+    simulated(out, federation, resume=resume)
     return out
 
 

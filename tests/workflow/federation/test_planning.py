@@ -25,7 +25,7 @@ forgetting = import_module("mu_monai.workflow.federation.forgetting")
 def planned(monkeypatch, with_nvflare):
     """What would be simulated."""
     seen = {}
-    monkeypatch.setattr(forgetting, "simulated", lambda folder, federation: seen.update(f=federation, folder=folder))
+    monkeypatch.setattr(forgetting, "simulated", lambda folder, federation, resume: seen.update(f=federation))
 
     def plan(folder, route, **options):
         out = folder.parent / f"without-by-{route}"
@@ -81,6 +81,19 @@ def test_unlearn_is_at_the_site_that_leaves_and_the_others_recover(trained, plan
     federation, _ = planned(trained, "unlearn", settings=["learning_rate=1e-4"])
     assert work(federation)[:3] == [(5, "unlearn", ("west",), 0), (6, "train", STAY, 0), (7, "train", STAY, 0)]
     assert federation.forgetting == {"learning_rate": 1e-4}
+
+
+def test_an_interrupted_route_goes_on_with_the_same_plan(trained, planned):
+    federation, out = planned(trained, "rewind")
+    first, *later = federation.rounds
+    write_federation(out, replace(federation, rounds=(replace(first, bytes=1, passes=2), *later)))
+    assert planned(trained, "rewind", resume=True)[0] == federation
+    write_federation(out, replace(federation, rounds=(first,)))
+    with pytest.raises(InputError, match="was begun with other sites, rounds or settings"):
+        planned(trained, "rewind", resume=True)
+    write_federation(out, replace(federation, status="finished"))
+    with pytest.raises(InputError, match="is finished; leave out --resume"):
+        planned(trained, "rewind", resume=True)
 
 
 def refused(folder, **options):
