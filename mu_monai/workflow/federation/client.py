@@ -5,7 +5,7 @@ It is a script of NVFlare's Client API. An answer holds weights or, for an audit
 
 from __future__ import annotations
 
-import argparse
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 
 from mu_monai.bundle.config import sharing_data
 from mu_monai.reasons import reason_for, unexpected
-from mu_monai.runs.federation import AUDIT, Round, read_federation
+from mu_monai.runs.federation import AUDIT, FOLDER, Round, read_federation
 from mu_monai.runs.typed import made
 from mu_monai.workflow.federation.at_site import AtSite
 from mu_monai.workflow.launching import keep_reason
@@ -45,9 +45,7 @@ def _bytes(weights: dict[str, torch.Tensor]) -> int:
 
 def main() -> None:
     """Answer until the job is over."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--folder", type=Path, required=True)
-    folder = parser.parse_args().folder
+    folder = Path(os.environ[FOLDER])
     flare.init()
     federation = read_federation(folder)
     site = AtSite(folder=folder, federation=federation, site=federation.site(flare.get_site_name()))

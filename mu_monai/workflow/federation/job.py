@@ -5,7 +5,7 @@ It is a process of its own, since NVFlare takes over logging, signals and `sys.a
 
 from __future__ import annotations
 
-import shlex
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +16,7 @@ from nvflare.job_config.script_runner import ScriptRunner
 from nvflare.recipe import SimEnv
 from nvflare.recipe.spec import Recipe
 
-from mu_monai.runs.federation import read_federation
+from mu_monai.runs.federation import FOLDER, read_federation
 from mu_monai.workflow.federation.server import Rounds
 
 
@@ -36,10 +36,8 @@ def simulate(folder: str) -> None:
     job.to_server(Rounds(folder=folder))
     script = str(Path(__file__).with_name("client.py"))
     for name in names:
-        job.to(
-            ScriptRunner(script=script, script_args=f"--folder {shlex.quote(folder)}", framework=FrameworkType.PYTORCH),
-            name,
-        )
+        job.to(ScriptRunner(script=script, framework=FrameworkType.PYTORCH), name)
+    os.environ[FOLDER] = folder  # sites inherit it; NVFlare would divide a script's arguments at spaces
     with tempfile.TemporaryDirectory() as workspace:
         _FederationRecipe(job).execute(SimEnv(clients=names, workspace_root=workspace))
 

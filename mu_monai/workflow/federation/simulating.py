@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,8 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+
+import psutil
 
 from mu_monai.adapters import read_weights, weights_sha256, write_tensors
 from mu_monai.keys import MODEL_PT
@@ -50,11 +51,8 @@ def simulated(folder: Path, federation: Federation, *, resume: bool = False) -> 
     """
     if not resume:
         write_federation(folder, federation)
-    with tempfile.TemporaryDirectory() as temporary:
-        reason = Path(temporary, "reason.json")
-        code = _run(folder, reason, len(federation.everybody))
-        if code or reason.is_file():
-            raise failure_of(reason, f"NVFlare's simulator ended with exit code {code}; '{folder / LOG}' has its log")
+    if any(each.bytes is None for each in read_federation(folder).rounds):
+        _simulate(folder, len(federation.everybody))
     done = read_federation(folder)
     state = read_weights(round_file(folder, done.training[-1].number))
     write_tensors(folder / MODEL_PT, state)
@@ -78,24 +76,42 @@ def resume_problems(folder: Path, federation: Federation) -> Iterator[str]:
         yield f"'{folder}' was begun with other sites, rounds or settings; resume with the same, or give a new folder"
 
 
+def _simulate(folder: Path, sites: int) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        reason = Path(temporary, "reason.json")
+        code = _run(folder, reason, sites)
+        if code or reason.is_file():
+            raise failure_of(reason, f"NVFlare's simulator ended with exit code {code}; '{folder / LOG}' has its log")
+
+
 def _run(folder: Path, reason: Path, sites: int) -> int:
-    """Run the job in a process group of its own, so that no site outlives an interruption; returns the exit code."""
+    """Run the job; no site outlives an interruption. Returns the exit code."""
     command = [sys.executable, "-m", "mu_monai.workflow.federation.job", str(folder.resolve())]
     environment = os.environ | {REASON: str(reason), COMMAND: command_line()}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // sites)))
     with (folder / LOG).open("ab") as log:
-        started = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        started = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
             _tell(folder, started)
             return started.wait()
-        finally:
-            with suppress(ProcessLookupError):  # usually nobody is left
-                os.killpg(started.pid, signal.SIGKILL)
+        except BaseException:
+            _kill(started)
+            raise
+
+
+def _kill(started: subprocess.Popen[bytes]) -> None:
+    """End the job and the processes of its sites, which NVFlare puts into groups of their own."""
+    with suppress(psutil.NoSuchProcess):
+        job = psutil.Process(started.pid)
+        for process in [*job.children(recursive=True), job]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+    started.wait()
 
 
 def _tell(folder: Path, started: subprocess.Popen[bytes]) -> None:
     """Say which rounds are over while the simulator runs."""
-    told = 0
+    told = sum(each.bytes is not None for each in read_federation(folder).rounds)
     while started.poll() is None:
         time.sleep(_LOOK)
         rounds = read_federation(folder).rounds
