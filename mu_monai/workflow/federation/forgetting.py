@@ -280,7 +280,7 @@ def forget_site(
         logger.info("the damage is %.2f", work[0].damage)
     simulated(out, after, resume=resume)
     logger.info(
-        "nothing keeps '%s' from joining again: revoke its certificate at the server, and take it out of the project",
+        "nothing here keeps '%s' from joining again: disable it at the server of NVFlare, and revoke its certificate",
         site,
     )
     return out
