@@ -50,6 +50,7 @@ class Round:
         damage: for `restore`, how far each site moves the weights toward a fresh initialization first, in [0, 1].
         bytes: the size of all weights that were sent and received; None before the round.
         passes: the sample passes of all sites, see `Cost`; None before the round.
+        said: what the site that unlearned was warned of.
     """
 
     number: int
@@ -58,6 +59,7 @@ class Round:
     damage: float = 0.0
     bytes: int | None = None
     passes: int | None = None
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

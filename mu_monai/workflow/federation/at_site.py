@@ -50,10 +50,26 @@ from mu_monai.runs.federation import (
     site_folder,
 )
 from mu_monai.runs.scores import leading_metric, read_scores
+from mu_monai.workflow.bundling.trying import label_problems, tried
 from mu_monai.workflow.recipe import common_options, gone_options, reading_options, recipe_of
 
 Weights = Mapping[str, torch.Tensor]
 _SCORER, _RUN = "@scorer", ["$@train::trainer.run()"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed:
+    """What a site made of the global model.
+
+    Args:
+        weights: its weights.
+        passes: the sample passes that they took.
+        said: what its run warned of; it names nobody.
+    """
+
+    weights: dict[str, torch.Tensor]
+    passes: int
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,24 +101,29 @@ class AtSite:
         bundle = open_bundle(self.site.bundle)
         return [", ".join(bundle.names), bundle.version, bundle.code_sha256]
 
-    def change(self, work: Round, received: Weights) -> tuple[dict[str, torch.Tensor], int]:
+    def problems(self) -> list[str]:
+        """Why a bundle that was made elsewhere cannot train on the site's cases: one goes through all of its parts."""
+        config = self._training(self.federation.rounds[0], self.own)
+        found = label_problems(tried(config), config)
+        return [f"site '{self.site.name}': {problem}" for problem in found]
+
+    def change(self, work: Round, received: Weights) -> Changed:
         """Train, restore or unlearn.
 
         Args:
             work: the round.
             received: the global model.
-
-        Returns:
-            the weights of the site, and the sample passes that they took.
         """
         run, file = self.own / "run", self._kept("received", received)
         shutil.rmtree(run, ignore_errors=True)
         config = {TRAIN: self._training, RESTORE: self._restoring, UNLEARN: self._unlearning}[work.task](work, file)
         config.lay("options", {"run_dir": str(run), "quiet": True, "seed": self._seed(work)})
         run_config(config.files, config.overrides)
-        weights, passes = read_weights(run / MODEL_PT), read_record(run).cost.passes
+        record = read_record(run)
+        said = record.warnings if work.task == UNLEARN else ()
+        made = Changed(weights=read_weights(run / MODEL_PT), passes=record.cost.passes or 0, said=said)
         shutil.rmtree(run)
-        return weights, passes or 0
+        return made
 
     def measure(self, received: Weights) -> SiteNumbers:
         """Score every case of the site, keep the scores there, and tell a few numbers."""

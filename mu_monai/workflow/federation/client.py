@@ -30,13 +30,14 @@ def answer(site: AtSite, message: Any) -> Any:
     """
     work = made(Round, message.meta["work"])
     received = {name: torch.as_tensor(value) for name, value in message.params.items()}
-    meta: dict[str, Any] = {"stamp": site.stamp(), "cases": site.site.cases, "passes": 0}
+    meta: dict[str, Any] = {"stamp": site.stamp(), "cases": site.site.cases, "passes": 0, "said": []}
     meta |= {"received_bytes": _bytes(received), "sent_bytes": 0}
     if work.task == AUDIT:
         numbers = asdict(site.measure(received))
         return flare.FLModel(metrics={"value": numbers["value"]}, meta={**meta, "numbers": numbers})
-    weights, meta["passes"] = site.change(work, received)
-    return flare.FLModel(params=weights, meta={**meta, "sent_bytes": _bytes(weights)})
+    changed = site.change(work, received)
+    meta |= {"passes": changed.passes, "said": list(changed.said), "sent_bytes": _bytes(changed.weights)}
+    return flare.FLModel(params=changed.weights, meta=meta)
 
 
 def _bytes(weights: dict[str, torch.Tensor]) -> int:

@@ -121,8 +121,13 @@ def _keep(folder: Path, number: int, model: Arrays) -> None:
 
 
 def _done(work: Round, answers: Mapping[str, Any]) -> Round:
-    sent = sum(answer.meta["sent_bytes"] + answer.meta["received_bytes"] for answer in answers.values())
-    return replace(work, bytes=int(sent), passes=sum(int(answer.meta["passes"]) for answer in answers.values()))
+    told = [answers[name].meta for name in sorted(answers)]
+    return replace(
+        work,
+        bytes=sum(int(meta["sent_bytes"] + meta["received_bytes"]) for meta in told),
+        passes=sum(int(meta["passes"]) for meta in told),
+        said=tuple(str(sentence) for meta in told for sentence in meta["said"]),
+    )
 
 
 def _measured(federation: Federation, answers: Mapping[str, Any]) -> Federation:

@@ -71,7 +71,9 @@ def resume_problems(folder: Path, federation: Federation) -> Iterator[str]:
     before = read_federation(folder)
     if before.finished:
         yield f"the federation in '{folder}' is finished; leave out --resume and give a new folder to make another"
-    plan = replace(before, rounds=tuple(replace(each, bytes=None, passes=None) for each in before.rounds), numbers=())
+    plan = replace(
+        before, rounds=tuple(replace(each, bytes=None, passes=None, said=()) for each in before.rounds), numbers=()
+    )
     if plan != federation and not before.finished:
         yield f"'{folder}' was begun with other sites, rounds or settings; resume with the same, or give a new folder"
 
@@ -118,3 +120,5 @@ def _tell(folder: Path, started: subprocess.Popen[bytes]) -> None:
         for work in rounds[told : sum(each.bytes is not None for each in rounds)]:
             told += 1
             logger.info("round %d is over: %s at %s", work.number, work.task, ", ".join(work.sites))
+            for sentence in work.said:
+                logger.warning("%s: %s", ", ".join(work.sites), sentence)

@@ -17,6 +17,7 @@ from mu_monai.errors import collect, raise_if_any
 from mu_monai.lock import writes
 from mu_monai.runs.federation import AUDIT, TRAIN, Federation, Round, Site, round_file
 from mu_monai.workflow.checks import device_problems, number_problems, place_problems, weight_problems
+from mu_monai.workflow.federation.at_site import AtSite
 from mu_monai.workflow.federation.simulating import nvflare_problems, resume_problems, simulated
 from mu_monai.workflow.federation.sites import open_sites, read_sites
 
@@ -96,6 +97,9 @@ def train_federation(
         device=device or "",
         settings=given,
         rounds=with_audit(training_rounds(opened, 1, rounds), opened),
+    )
+    raise_if_any(
+        problem for site in opened for problem in AtSite(folder=out, federation=federation, site=site).problems()
     )
     if resume:
         raise_if_any(resume_problems(out, federation))
