@@ -18,6 +18,7 @@ from mu_monai.data import (
     Source,
     SplitSettings,
     check_manifest,
+    load_leaving,
     load_split,
     make_split,
     open_split,
@@ -411,3 +412,12 @@ def test_a_damaged_volume_is_told_when_a_split_is_verified(split_file, tmp_path)
     volume.write_bytes(damaged)
     with pytest.raises(InputError, match=r"a\.nii\.gz' is damaged"):
         load_split(split_file, verify=True)
+
+
+def test_everything_that_was_trained_on_is_forgotten_when_a_site_leaves(split_file):
+    before, leaving = load_split(split_file), load_leaving(split_file)
+    assert [case["case_id"] for case in leaving["forget"]] == [case["case_id"] for case in before["retain"]]
+    assert {case["subset"] for case in leaving["forget"]} == {"forget"}
+    assert {name: leaving[name] for name in ("retain", "validation", "test")} == {
+        name: before[name] for name in ("retain", "validation", "test")
+    }

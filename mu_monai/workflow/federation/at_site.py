@@ -180,7 +180,8 @@ class AtSite:
 
     def _unlearning(self, _: Round, received: Path) -> LayeredConfig:
         config = self._method(GradientAscent)
-        config.lay("recipe", {"cases": "$mu_monai.data.load_leaving(@split)"})
+        # a higher rate than the method's own: the epoch nearest to the reference is kept, however far it goes
+        config.lay("recipe", {"cases": "$mu_monai.data.load_leaving(@split)", "learning_rate": 1e-4})
         config.lay("options", {"method::stop_at": REWIND, "teacher": str(received)})
         self._lay(config, self._alike(config) | self.federation.forgetting)
         return config

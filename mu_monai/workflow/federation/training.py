@@ -13,6 +13,7 @@ from mu_monai.adapters.milestones import write_safetensors
 from mu_monai.bundle import open_bundle
 from mu_monai.bundle.config import built_network, parse_settings, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
+from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.errors import collect, raise_if_any
 from mu_monai.lock import writes
 from mu_monai.runs.federation import AUDIT, TRAIN, Federation, Round, Site, round_file
@@ -120,7 +121,9 @@ def _count_problems(rounds: int, local_epochs: int, seed: Any) -> Iterator[str]:
 def setting_problems(config: LayeredConfig, given: Mapping[str, Any], elsewhere: Mapping[str, str]) -> Iterator[str]:
     """Why sites cannot be given settings: ids that the config does not have, or that are said elsewhere."""
     yield from unknown_ids(config.read("recipe"), list(given))
-    yield from (f"--set {key} is not for a federation: {elsewhere[key]}" for key in given if key in elsewhere)
+    for key in given:
+        if key in elsewhere:
+            yield f"--set {key.replace(SEPARATOR, '#')} is not for a federation: {elsewhere[key]}"
 
 
 def out_problems(out: Path) -> Iterator[str]:

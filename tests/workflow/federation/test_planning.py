@@ -119,7 +119,7 @@ def refused(folder, **options):
         ({"settings": ["learning_rate=1"]}, "--set is for the routes distil and unlearn"),
         ({"route": "distil", "damage": 1.5}, "--damage 1.5 is not allowed"),
         ({"route": "distil", "rounds": 0}, "--rounds 0 is not allowed"),
-        ({"route": "distil", "settings": ["method#damage=1"]}, "--set method::damage is not for a federation"),
+        ({"route": "distil", "settings": ["method#damage=1"]}, "--set method#damage is not for a federation"),
         ({"route": "unlearn", "settings": ["lerning_rate=1"]}, "the closest are learning_rate"),
     ],
 )
