@@ -33,7 +33,6 @@ ROUTES = {
     "distil-0.3": {"route": "distil", "damage": 0.3, "rounds": LATER},
     "distil-0.5": {"route": "distil", "damage": 0.5, "rounds": LATER},
     "unlearn": {"route": "unlearn", "rounds": LATER},
-    "unlearn-1e-4": {"route": "unlearn", "rounds": LATER, "settings": ["learning_rate=1e-4"]},
 }
 
 
