@@ -32,9 +32,10 @@ def received_problems(federation: Federation, trust: Trust) -> Iterator[str]:
         return
     for key, value in federation.settings.items():
         if not (all(map(is_argument_name, key.split(SEPARATOR))) and _is_numbers(value)):
+            name = key.replace(SEPARATOR, "#")
             yield (
-                f"the training had --set {key.replace(SEPARATOR, '#')}={value!r:.80}, which is more than numbers, and "
-                f"anyone may have written {FEDERATION_JSON}: if you know who made it, use it as it is, including its code (--trust-config)"
+                f"the training had --set {name}={value!r:.80}, which is more than numbers, and anyone may have written "
+                f"{FEDERATION_JSON}: if you know who made it, use it as it is, including its code (--trust-config)"
             )
 
 
