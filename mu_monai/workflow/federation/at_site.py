@@ -40,6 +40,7 @@ from mu_monai.runs import read_record, scores_file
 from mu_monai.runs.federation import (
     RESTORE,
     RETRAINING,
+    TEACHER_FILE,
     TRAIN,
     TRAINING,
     UNLEARN,
@@ -165,7 +166,7 @@ class AtSite:
         return config
 
     def _restoring(self, work: Round, received: Path) -> LayeredConfig:
-        teacher = (self.own / "teacher.safetensors").resolve()
+        teacher = (self.own / TEACHER_FILE).resolve()
         if work.damage:  # the first of these rounds brings the model as it was when the site left
             shutil.copyfile(received, teacher)
         config = self._method(ShrinkAndRestore)

@@ -19,6 +19,7 @@ from mu_monai.methods.shrink_and_restore import damage_of
 from mu_monai.runs.federation import (
     RESTORE,
     RETRAINING,
+    TEACHER_FILE,
     TRAIN,
     UNLEARN,
     Federation,
@@ -26,6 +27,7 @@ from mu_monai.runs.federation import (
     Site,
     read_federation,
     round_file,
+    site_folder,
 )
 from mu_monai.runs.record import RUNNING
 from mu_monai.workflow.checks import place_problems
@@ -279,6 +281,8 @@ def forget_site(
     if route == DISTIL:
         logger.info("the damage is %.2f", work[0].damage)
     simulated(out, after, resume=resume)
+    if start == leaving.last:
+        _drop_former(out, after, start)
     logger.info(
         "nothing here keeps '%s' from joining again: disable it at the server of NVFlare, and revoke its certificate",
         site,
@@ -320,3 +324,10 @@ def _take_rounds(folder: Path, out: Path, numbers: Sequence[int]) -> None:
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+
+
+def _drop_former(out: Path, after: Federation, start: int) -> None:
+    """Remove the model that still knows the site, which restoring and recovering began with."""
+    round_file(out, start).unlink()
+    for site in after.everybody:
+        (site_folder(out, site.name) / TEACHER_FILE).unlink(missing_ok=True)

@@ -28,6 +28,10 @@ def test_three_sites_train_one_leaves_and_going_back_is_exact(tmp_path):
     assert len({federation.weights for federation in made.values()}) == 4
     assert {len(federation.numbers) for federation in made.values()} == {3}  # the site that left measures, too
     assert sum(each.bytes for each in made["rewind"].training) < sum(each.bytes for each in made["retraining"].training)
+    left = {name: sorted(path.name for path in (tmp_path / "a demo" / name).rglob("*.safetensors")) for name in routes}
+    assert "round-0004.safetensors" in left["retraining"]
+    assert "round-0004.safetensors" not in left["distil"] + left["unlearn"]  # those that knew the site
+    assert "teacher.safetensors" not in left["distil"]
     for name in routes:
         assert name in done.stdout
     assert "revoke its certificate" in done.stderr
