@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test coverage lint types contracts docs reference lock bundle-weights wheel clean
+.PHONY: demo test coverage federation lint types contracts docs reference lock bundle-weights wheel clean
 
 demo: $(STAMP)  ## run the whole job on built-in phantoms and say where the report is
 	rm -rf demo
@@ -15,6 +15,10 @@ test: $(STAMP) lint types contracts docs  ## lint, types, import contracts, the 
 
 coverage: $(STAMP)  ## all tests, a quarter slower, and the lines that none of them reaches
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov
+
+federation: $(STAMP)  ## what needs NVFlare: three sites in its simulator, one of which leaves
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[federated]'
+	$(BIN)/python -m pytest tests/workflow/federation
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -187,7 +187,7 @@ ROUTES = {
         start=lambda leaving: leaving.last,
         rounds=_recovered,
         problems=lambda leaving: iter(()),
-        said="approximate: the site itself raises the losses of its cases, and recovering may bring some of them back",
+        said="approximate: the site raises the losses of its cases, and where that was measured, recovering undid it",
     ),
     RETRAINING: Route(
         start=lambda leaving: _again(leaving)[0].number - 1,
