@@ -88,7 +88,7 @@ def _simulate(folder: Path, sites: int) -> None:
 
 def _run(folder: Path, reason: Path, sites: int) -> int:
     """Run the job; no site outlives an interruption. Returns the exit code."""
-    command = [sys.executable, "-m", "mu_monai.workflow.federation.job", str(folder.resolve())]
+    command = [sys.executable, "-m", "mu_monai.workflow.federation.flare.job", str(folder.resolve())]
     environment = os.environ | {REASON: str(reason), COMMAND: command_line()}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // sites)))
     with (folder / LOG).open("ab") as log:

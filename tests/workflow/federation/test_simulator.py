@@ -13,7 +13,7 @@ from mu_monai.runs.federation import Round, read_federation
 nvflare = pytest.importorskip("nvflare", reason="NVFlare is not installed: pip install 'mu-monai[federated]'")
 from nvflare.app_common.abstract.fl_model import FLModel  # noqa: E402 - where it is installed
 
-from mu_monai.workflow.federation.server import answer_error, average  # noqa: E402
+from mu_monai.workflow.federation.flare.server import answer_error, average  # noqa: E402
 
 
 @pytest.mark.end_to_end

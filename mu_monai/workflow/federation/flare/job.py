@@ -1,4 +1,4 @@
-"""The program that runs a federation in NVFlare's simulator: `python -m mu_monai.workflow.federation.job FOLDER`.
+"""The program that runs a federation in NVFlare's simulator: `python -m mu_monai.workflow.federation.flare.job FOLDER`.
 
 It is a process of its own, since NVFlare takes over logging, signals and `sys.argv` of the one that imports it.
 """
@@ -17,7 +17,7 @@ from nvflare.recipe import SimEnv
 from nvflare.recipe.spec import Recipe
 
 from mu_monai.runs.federation import FOLDER, read_federation
-from mu_monai.workflow.federation.server import Rounds
+from mu_monai.workflow.federation.flare.server import Rounds
 
 
 class _FederationRecipe(Recipe):
