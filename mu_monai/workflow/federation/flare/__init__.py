@@ -1,1 +1,1 @@
-"""What runs inside NVFlare: the job, its server, and the program of a site. Nothing else of mu_monai imports NVFlare."""
+"""What runs inside NVFlare: the job, its server, and the program of a site. No other module imports NVFlare."""
