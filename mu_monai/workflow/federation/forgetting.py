@@ -187,7 +187,7 @@ ROUTES = {
         start=lambda leaving: leaving.last,
         rounds=_recovered,
         problems=lambda leaving: iter(()),
-        said="approximate: the site raises the losses of its cases, and where that was measured, recovering undid it",
+        said="approximate: the site raises the losses of its cases; recovering may undo that, or not mend the model",
     ),
     RETRAINING: Route(
         start=lambda leaving: _again(leaving)[0].number - 1,
