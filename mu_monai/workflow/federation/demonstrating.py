@@ -11,6 +11,7 @@ from mu_monai.data import Source, SplitSettings, make_split, write_phantoms, wri
 from mu_monai.errors import raise_if_any
 from mu_monai.files import write_json
 from mu_monai.lock import writes
+from mu_monai.runs.federation import UNLEARN
 from mu_monai.workflow.federation.comparing import compare_federations
 from mu_monai.workflow.federation.forgetting import DISTIL, ROUTES, forget_site
 from mu_monai.workflow.federation.simulating import nvflare_problems
@@ -53,7 +54,7 @@ def demo_federation(*, out: str | Path) -> pd.DataFrame:
     )
     made = [whole]
     for route in ROUTES:
-        later, damage = (_LATER if route in (DISTIL, "unlearn") else None), (_DAMAGE if route == DISTIL else None)
+        later, damage = (_LATER if route in (DISTIL, UNLEARN) else None), (_DAMAGE if route == DISTIL else None)
         made.append(forget_site(whole, site=_LEAVES, route=route, out=out / route, rounds=later, damage=damage))
     return compare_federations(made)
 
