@@ -13,11 +13,8 @@ from mu_monai.bundle import open_bundle
 from mu_monai.bundle.trust import Trust
 from mu_monai.errors import InputError
 from mu_monai.files import read_json, write_json
-from mu_monai.keys import TEST
-from mu_monai.runs.federation import Round, SiteNumbers, read_federation, round_file, site_folder, write_federation
-from mu_monai.workflow.federation.at_site import AtSite
+from mu_monai.runs.federation import SiteNumbers, read_federation, round_file, write_federation
 from mu_monai.workflow.federation.sites import open_sites, read_sites
-from mu_monai.workflow.federation.training import training_rounds
 
 forgetting = import_module("mu_monai.workflow.federation.forgetting")
 
@@ -316,75 +313,3 @@ def test_a_changed_record_is_refused(trained):
     file.write_text(file.read_text().replace('"auc": 0.75', '"auc": 0.5'))
     with pytest.raises(InputError, match="was changed after it was written"):
         read_federation(trained)
-
-
-# -- what a site does ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def first(sites, tmp_path_factory):
-    """A site in a folder of its own, with the weights of a new network."""
-    from monai.utils import set_determinism
-
-    from mu_monai.bundle.config import built_network
-    from mu_monai.bundle.layers import LayeredConfig
-    from tests.workflow.federation.conftest import TINY
-
-    config = LayeredConfig(open_bundle("isic"), "train")
-    config.lay("settings", TINY)
-    set_determinism(0)
-    weights = built_network(config.read()).state_dict()
-    bundle, folder = open_bundle("isic"), tmp_path_factory.mktemp("federation")
-    federation = read_federation_of(sites, bundle, TINY)
-    return AtSite(folder=folder, federation=federation, site=sites[0]), weights
-
-
-def read_federation_of(sites, bundle, settings):
-    from mu_monai.runs.federation import Federation
-
-    about = {"bundle": str(bundle.place), "name": "isic", "version": bundle.version, "code": bundle.code_sha256}
-    return Federation(
-        **about,
-        sites=tuple(sites),
-        total=4,
-        local_epochs=2,
-        device="cpu",
-        settings=settings,
-        rounds=tuple(training_rounds(sites, 1, 4)),
-        route="distil",
-    )
-
-
-def moved(before, after):
-    return max(float((after[name] - before[name]).abs().max()) for name in before if before[name].is_floating_point())
-
-
-def test_a_site_trains_restores_unlearns_and_measures(first):
-    site, weights = first
-
-    def changed_by(number, task, start, **options):
-        return site.change(Round(number=number, task=task, sites=("north",), **options), start)
-
-    assert site.problems() == []
-    trained = changed_by(1, "train", weights)
-    assert trained.passes == 3 * 2 * site.site.cases  # forward and backward, two epochs
-    assert moved(weights, trained.weights) > 0
-    again, other = changed_by(1, "train", weights), changed_by(2, "train", weights)
-    assert moved(trained.weights, again.weights) == 0  # the same weights and round give the same answer
-    assert moved(trained.weights, other.weights) > 0  # every round has a seed of its own
-
-    restored = changed_by(5, "restore", trained.weights, damage=0.5)
-    assert moved(trained.weights, restored.weights) > 0
-    assert moved(restored.weights, changed_by(6, "restore", restored.weights).weights) > 0
-
-    unlearned = changed_by(5, "unlearn", trained.weights)
-    assert unlearned.weights.keys() == trained.weights.keys()
-    assert restored.said == ()  # what a run without forget cases warns of is no news here
-
-    numbers = site.measure(trained.weights)
-    unseen = len(site.split.rows[TEST])
-    assert (numbers.site, numbers.metric, numbers.unseen, numbers.trained) == ("north", "dice", unseen, site.site.cases)
-    assert 0 <= numbers.value <= 1
-    assert 0 <= numbers.auc <= 1
-    own = {path.name for path in site_folder(site.folder, "north").iterdir()}
-    assert own == {"audit", "received.safetensors", "teacher.safetensors"}  # no run is left behind
