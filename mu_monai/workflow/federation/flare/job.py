@@ -1,6 +1,6 @@
 """The program that runs a federation in NVFlare's simulator: `python -m mu_monai.workflow.federation.flare.job FOLDER`.
 
-It is a process of its own, since NVFlare takes over logging, signals and `sys.argv` of the one that imports it.
+It is a process of its own, since NVFlare takes over logging and `sys.argv` of the one that imports it.
 """
 
 from __future__ import annotations
