@@ -33,6 +33,7 @@ class Experiment:
         split: options of `mu-monai split`.
         training: options of `mu-monai train`.
         unlearning: options of every `mu-monai unlearn`.
+        rewinding: further ones of every `rewind`.
     """
 
     bundle: str
@@ -40,6 +41,7 @@ class Experiment:
     split: tuple[str, ...]
     training: tuple[str, ...] = ()
     unlearning: tuple[str, ...] = ()
+    rewinding: tuple[str, ...] = ()
 
 
 def _settings(*values: str) -> tuple[str, ...]:
@@ -84,6 +86,7 @@ _HIPPOCAMPUS = Experiment(
         ),
     ),
     unlearning=_settings("patches_per_volume=1"),
+    rewinding=_settings("learning_rate=2e-3", "method#kd_weight=1"),
 )
 EXPERIMENTS = {
     "lesions": _LESIONS,
@@ -144,7 +147,7 @@ class Job:
 
 def jobs() -> list[Job]:
     """Every run of an experiment and seed, the most telling first."""
-    own = [*(Job(method, 0.05) for method in BUDGETED), Job("rewind", 0), Job("kernel-swap")]
+    own = [*(Job(method, 0.05) for method in BUDGETED), Job("rewind", 0), Job("kernel-swap"), Job("rewind", 0.143)]
     own += [Job(method, budget) for budget in BUDGETS for method in BUDGETED if budget != 0.05]
     first_form = [Job("calibrated-erase-to-retain", budget) for budget in (*BUDGETS, None)]
     one = [Job(method, 0.02, one=True) for method in BUDGETED]
@@ -200,14 +203,15 @@ class Study:
         run, split = self.folder / job.name, self.one if job.one else self.split
         if (run / "failed.json").is_file():
             return
-        options = (*job.options, *self.experiment.unlearning, "--set", f"seed={self.seed}")
+        own = self.experiment.rewinding if job.method == "rewind" else ()
+        options = (*job.options, *own, *self.experiment.unlearning, "--set", f"seed={self.seed}")
         teacher = (*self._original(job), "--method", job.method)
         try:
             _once("unlearn", self.experiment.bundle, run, "--split", str(split), *teacher, *options)
             if not (run / "audit.json").is_file():
                 names = ["retrained-one"] if job.one else sorted({"retrained-0", "retrained-1"} - {job.of})
                 references = [word for name in names for word in ("--reference", str(self.folder / name))]
-                attacks = ("--attacks", ATTACKS) if job.of == "teacher" and not job.one else ()
+                attacks = () if job.one else ("--attacks", ATTACKS)
                 _run("audit", str(run), *self._original(job)[:2], *references, *attacks, "--quiet")
         except subprocess.CalledProcessError as error:
             if error.returncode != 2:  # a method may refuse a budget or a task, which is a result; all else is not

@@ -46,6 +46,12 @@ _KINDS = (
         "load in the main process (num_workers 0 in the config's data loaders), or close other programs",
     ),
     _kind(
+        r"^PicklingError|Can't (get local object|pickle)",
+        "what loads images cannot be given to another process, as this system does it",
+        "load in the main process (num_workers 0 in the config's data loaders), or replace the lambda in the config by "
+        "a function of a module",
+    ),
+    _kind(
         r"CUDA (error: )?out of memory|HIP out of memory|^OutOfMemoryError|_ALLOC_FAILED|MPS backend out of memory",
         "the memory of the GPU is full",
         _LESS,

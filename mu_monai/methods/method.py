@@ -50,12 +50,13 @@ class UnlearningMethod:
     Besides its hyper-parameters, a method declares for all its runs: `paper`, its source; `tasks`, those that it
     supports; `needs`, from `NEEDS`; `cost`, from `COSTS`; `recipe`, how it is trained if a bundle has no settings of
     its own for it, by config id; `trials`, four settings that `mu-monai compare` may choose from on validation cases,
-    the default first; `selective`, whether it leaves some weights unchanged by design; `forgets_classes`, whether it
-    can forget classes of a mask, by a setting `forget_classes`; `without_forget_images`, whether it can do without any
-    forget case; `comes_back`, whether it corrects by itself for cases that were forgotten too far; `fills_budget`,
-    whether it trains for as long as it is given; and `replicable`, whether several processes can run it, each with its
-    own cases: it then sees cases in steps of the trainer's loss and through `mu_monai.measure` alone, and gives the
-    trainer's inferer the images as they were prepared.
+    the default first; `batch_share`, how large its batches are as a share of those of the training; `selective`,
+    whether it leaves some weights unchanged by design; `forgets_classes`, whether it can forget classes of a mask, by a
+    setting `forget_classes`; `without_forget_images`, whether it can do without any forget case; `comes_back`, whether
+    it corrects by itself for cases that were forgotten too far; `fills_budget`, whether it trains for as long as it is
+    given; and `replicable`, whether several processes can run it, each with its own cases: it then sees cases in steps
+    of the trainer's loss and through `mu_monai.measure` alone, and gives the trainer's inferer the images as they were
+    prepared.
 
     A setting is a field made by `mu_monai.methods.settings.setting`, which declares the allowed values. Only conditions
     between settings are left to `problems`.
@@ -103,6 +104,7 @@ class UnlearningMethod:
         {"learning_rate": 1e-3},
     )
     selective: ClassVar[bool] = False
+    batch_share: ClassVar[float] = 1.0
     fills_budget: ClassVar[bool] = False
     comes_back: ClassVar[bool] = False
     forgets_classes: ClassVar[bool] = False

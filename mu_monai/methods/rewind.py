@@ -47,6 +47,7 @@ class Rewind(GentleRestoration):
 
     The learning rate is constant, and the result is the mean of the weights over the second half of the steps: it keeps
     more of unseen cases than a single cycle of the same length, and less of the forgotten, since every step is large.
+    Batches are half as large as those of the training. For volumes a rate of 2e-3 was better (decision 29).
 
     What was learned after :math:`e^*` is gone, since none of these weights are kept. What an earlier epoch learned from
     the forget cases stays. With `budget=0` nothing is trained: the result is the milestone.
@@ -75,10 +76,10 @@ class Rewind(GentleRestoration):
     needs: ClassVar[tuple[str, ...]] = ("retain labels", "teacher", "milestones")
     recipe: ClassVar[Mapping[str, Any]] = {
         **GentleRestoration.recipe,
-        "batch_size": 4,
         "epoch_length": 120,
         "learning_rate": 7e-4,
     }
+    batch_share = 0.5
     trials = ({}, {"method::tolerance": 0.05}, {"method::kd_weight": 0.0}, {"learning_rate": 1e-3})
 
     tolerance: float = setting(0.08, Interval(0, 0.5, closed="neither"))

@@ -109,7 +109,8 @@ def configured(parser: ConfigParser) -> type[UnlearningMethod] | None:
 def recipe_of(kind: type[UnlearningMethod], bundle: Bundle, parser: ConfigParser) -> dict[str, Any]:
     """The config of a method without settings in a bundle: its recipe and defaults, with the bundle's data and task.
 
-    Batches are as large as those of the bundle's training, unless the recipe says otherwise.
+    Batches are as large as those of the bundle's training, or the share of them that the method takes, unless the
+    recipe says otherwise.
     """
     if configured(parser) is kind:
         return {}
@@ -117,8 +118,10 @@ def recipe_of(kind: type[UnlearningMethod], bundle: Bundle, parser: ConfigParser
     common = {item.name for item in fields(UnlearningMethod)} - {"stop_at", "tolerance"}
     common |= {FORGET_CLASSES} if kind.forgets_classes else set()
     shared = {key: value for key, value in settings.items() if key in common}
-    training = read_config(bundle.files("train"))
-    batch = {} if training.get("batch_size") is None else {"batch_size": training.get("batch_size")}
+    size = read_config(bundle.files("train")).get("batch_size")
+    batch = {} if size is None else {"batch_size": size}
+    if isinstance(size, int):
+        batch = {"batch_size": max(1, int(kind.batch_share * size))}
     return {"method": {"_target_": target_of(kind), **shared}, **batch, **kind.recipe}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pickle import PicklingError
 
 import torch
 from ignite.engine import Events
@@ -24,6 +25,8 @@ KINDS = {
     "one pixel": lambda: ValueError("Expected more than 1 spatial element when training, got input size [4, 64, 1, 1]"),
     "a worker": lambda: RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed."),
     "workers": lambda: RuntimeError("DataLoader worker (pid(s) 12, 13) exited unexpectedly"),
+    "a lambda": lambda: PicklingError("Can't pickle <function <lambda> at 0x7f29>: attribute lookup failed"),
+    "a function within": lambda: AttributeError("Can't get local object 'Net.__init__.<locals>.<lambda>'"),
     "a full disk": lambda: OSError(28, "No space left on device", "run/model.pt"),
     "a quota": lambda: OSError(122, "Disk quota exceeded", "run/model.pt"),
     "torch's writer": lambda: RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"),
@@ -47,6 +50,13 @@ class Failing:
         if self.kind:
             raise KINDS[self.kind]()
         return value
+
+
+class Blank:
+    """A case with an image and a mask without content, whatever its files are."""
+
+    def __call__(self, case):
+        return {**case, "image": torch.ones(1, 4, 4), "label": torch.zeros(1, 4, 4)}
 
 
 class Network(nn.Module):

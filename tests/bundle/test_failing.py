@@ -27,6 +27,8 @@ SAID = {  # what is wrong, and the advice
     "workers": ("a process that loads images has died", "num_workers"),
     "a full disk": ("a file cannot be written", "make room"),
     "a quota": ("a file cannot be written", "--resume"),
+    "a lambda": ("cannot be given to another process", "replace the lambda"),
+    "a function within": ("cannot be given to another process", "num_workers 0"),
     "torch's writer": ("a file cannot be written", "make room"),
     "no picture": ("a file cannot be read", "replace the file"),
     "half a picture": ("a file cannot be read", "replace the file"),
@@ -42,12 +44,12 @@ def train(tmp_path):
         def part(of, *places):
             return {"_target_": f"tests.bundle.raising.{of}", "kind": kind if place in places else ""}
 
+        blank = {"_target_": "tests.bundle.raising.Blank"}
         loading = {"num_workers": int(place == "worker"), "batch_size": 2}
-        to_tensor = "$lambda case: {**case, 'image': torch.ones(1, 4, 4), 'label': torch.zeros(1, 4, 4)}"
         content = {
             "imports": ["$import torch"],
             "cases": [{"case_id": f"c{number}", "image": f"/x/{number}.png"} for number in range(2)],
-            "transforms": {"_target_": "Compose", "transforms": [part("Failing", "transform", "worker"), to_tensor]},
+            "transforms": {"_target_": "Compose", "transforms": [part("Failing", "transform", "worker"), blank]},
             "dataset": {"_target_": "Dataset", "data": "@cases", "transform": "@transforms"},
             "loader": {"_target_": "monai.data.DataLoader", "dataset": "@dataset", **loading},
             "network": part("Network", "network"),

@@ -76,6 +76,15 @@ def test_a_method_that_the_bundle_does_not_know_brings_its_recipe(tasks):
     assert parser.get("method::schedule") is None, "nothing of the bundle's own method but its data and task"
 
 
+@pytest.mark.parametrize(("share", "size"), [(0.5, 4), (0.01, 1)])
+def test_a_method_may_take_smaller_batches_than_the_training(share, size):
+    class Other(UnlearningMethod):
+        batch_share = share
+
+    parser = config.read_config(open_bundle("isic").files("unlearn"))
+    assert recipe_of(Other, open_bundle("isic"), parser)["batch_size"] == size
+
+
 def test_the_bundles_own_method_keeps_its_settings():
     parser = config.read_config(open_bundle("isic").files("unlearn"))
     assert recipe_of(EraseToRetain, open_bundle("isic"), parser) == {}
