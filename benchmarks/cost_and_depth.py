@@ -196,7 +196,18 @@ class Study:
             return ("--teacher", str(original), *(() if job.budget is None else ("--budget", f"{job.budget:g}")))
         passes = int((job.budget or 0) * (read_record(self.folder / "teacher").cost.passes or 0))
         weights = ("--teacher", str(original / "model.pt"))  # a run would be refused: it never saw the forgotten
-        return (*weights, "--milestones", str(original / "milestones"), *_settings(f"method#budget={passes}"))
+        settings = _settings(f"method#budget={passes}", "method#tolerance=0.49")  # whatever its epoch has memorized
+        return (*weights, "--milestones", str(self._same_epoch(job)), *settings)
+
+    def _same_epoch(self, job: Job) -> Path:
+        """The milestone of a retrained model after as many epochs as the one that the student was taken back to."""
+        student = read_record(self.folder / replace(job, of="teacher").name)
+        epoch = student.measurements["rewind"]["epoch"]
+        folder = self.folder / f"{job.of}-epoch-{epoch}"
+        folder.mkdir(exist_ok=True)
+        name = f"epoch-{epoch:04}.safetensors"
+        shutil.copyfile(self.folder / job.of / "milestones" / name, folder / name)
+        return folder
 
     def unlearn(self, job: Job) -> None:
         """Make a run and audit it against the retrained models."""
@@ -211,7 +222,7 @@ class Study:
             if not (run / "audit.json").is_file():
                 names = ["retrained-one"] if job.one else sorted({"retrained-0", "retrained-1"} - {job.of})
                 references = [word for name in names for word in ("--reference", str(self.folder / name))]
-                attacks = () if job.one else ("--attacks", ATTACKS)
+                attacks = ("--attacks", ATTACKS) if job.of == "teacher" and not job.one else ()
                 _run("audit", str(run), *self._original(job)[:2], *references, *attacks, "--quiet")
         except subprocess.CalledProcessError as error:
             if error.returncode != 2:  # a method may refuse a budget or a task, which is a result; all else is not
