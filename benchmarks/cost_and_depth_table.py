@@ -33,6 +33,8 @@ COLUMNS = (
     "verdicts",
 )
 SUBSETS = (RETAIN, FORGET, TEST)
+PAIR = (TEACHER, "retrained-0")  # what is rewound
+ALIKE = (TEST, "test, retrained", "AUC, loss", "AUC, loss, retrained", "memory")
 _FEW = 4
 
 
@@ -60,7 +62,7 @@ def rows(folders: list[Path], *, one: bool) -> Iterable[str]:
     for job in jobs():
         audits_of = {folder: _audits(folder, one).get(job.name) for folder in folders}
         audited = {folder: audit for folder, audit in audits_of.items() if audit is not None}
-        if job.one == one and audited:
+        if job.one == one and job.of == TEACHER and audited:
             records = [read_record(folder / job.name) for folder in audited]
             labels = pd.Series([audit["verdict"]["label"] for audit in audited.values()]).value_counts()
             yield row(
@@ -80,8 +82,26 @@ def rows(folders: list[Path], *, one: bool) -> Iterable[str]:
 
 
 def _audits(folder: Path, one: bool) -> dict[str, Any]:
-    files = {job.name: folder / job.name / AUDIT_JSON for job in jobs() if job.one == one}
+    files = {job.name: folder / job.name / AUDIT_JSON for job in jobs() if job.one == one and job.of == TEACHER}
     return {name: read_json(file) for name, file in files.items() if file.is_file()}
+
+
+def alike(folders: list[Path]) -> Iterable[str]:
+    """What `rewind` does to the teacher and to a model that never saw the forgotten, from the same epoch on."""
+    for budget in dict.fromkeys(job.budget for job in jobs() if job.of != TEACHER):
+        names = {job.of: job.name for job in jobs() if job.budget == budget and job.method == "rewind" and not job.one}
+        done = [folder for folder in folders if all((folder / names[of] / AUDIT_JSON).is_file() for of in PAIR)]
+        found = {of: [read_json(folder / names[of] / AUDIT_JSON) for folder in done] for of in PAIR}
+        aucs = {of: [number(audit, STUDENT, "auc[loss]") for audit in audits] for of, audits in found.items()}
+        if done:
+            yield row(
+                f"{budget:g}, {len(done)} seeds",
+                [
+                    *(spread(utility(folder, names[of], STUDENT, TEST) for folder in done) for of in PAIR),
+                    *(spread(aucs[of]) for of in PAIR),
+                    spread(one - other for one, other in zip(*aucs.values(), strict=True)),
+                ],
+            )
 
 
 def _first(audits: list[dict[str, Any]], role: str, metric: str) -> set[float]:
@@ -96,7 +116,7 @@ def figure(name: str, folders: list[Path], target: Path) -> None:
         (job.method, read_record(folder / job.name).cost.share, comes_back(audit))
         for folder in folders
         for job in jobs()
-        if not job.one and (audit := _audits(folder, one=False).get(job.name)) is not None
+        if not job.one and job.of == TEACHER and (audit := _audits(folder, one=False).get(job.name)) is not None
     ]
     for method in dict.fromkeys(method for method, _, _ in points):
         shares, moves = zip(*((share, move) for one, share, move in points if one == method), strict=True)
@@ -129,6 +149,8 @@ def main() -> None:
         folders = sorted(Path(out).glob(f"{name}-[0-9]*"))
         print(f"## {name}: {len(folders)} seed{'' if len(folders) == 1 else 's'}\n")
         table(COLUMNS, rows(folders, one=False))
+        print("Rewound alike:\n")
+        table(ALIKE, alike(folders))
         print("One patient:\n")
         table(COLUMNS, rows(folders, one=True))
         print(*correlations(folders), "", sep="\n")
