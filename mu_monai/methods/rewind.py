@@ -53,8 +53,9 @@ class Rewind(GentleRestoration):
     the forget cases stays. With `budget=0` nothing is trained: the result is the milestone.
 
     Args:
-        tolerance: how far above 0.5 a milestone's AUC may be, in (0, 0.5). A milestone at 0.58 of all training patients has memorized little of a
-            single one, and what is left of it fades as the others are trained on (docs/results/cost-and-depth.md).
+        tolerance: how far above 0.5 a milestone's AUC may be, in (0, 0.5). A milestone at 0.58 of all training patients
+            has memorized little of a single one, and what is left of it fades as the others are trained on
+            (docs/results/cost-and-depth.md).
         average_from: the share of the run after which weights count in the mean, in [0, 1]; 1 for the last weights.
         milestones: the folder with the weights of earlier epochs; see `mu_monai.adapters.milestones`.
 
