@@ -86,7 +86,7 @@ _HIPPOCAMPUS = Experiment(
         ),
     ),
     unlearning=_settings("patches_per_volume=1"),
-    rewinding=_settings("learning_rate=2e-3", "method#kd_weight=1"),
+    rewinding=_settings("learning_rate=2e-3"),
 )
 EXPERIMENTS = {
     "lesions": _LESIONS,

@@ -78,11 +78,12 @@ class Rewind(GentleRestoration):
     recipe: ClassVar[Mapping[str, Any]] = {
         **GentleRestoration.recipe,
         "epoch_length": 120,
-        "learning_rate": 7e-4,
+        "learning_rate": 1e-3,
     }
     batch_share = 0.5
-    trials = ({}, {"method::tolerance": 0.05}, {"method::kd_weight": 0.0}, {"learning_rate": 1e-3})
+    trials = ({}, {"method::tolerance": 0.05}, {"method::kd_weight": 4.0}, {"learning_rate": 5e-4})
 
+    kd_weight: float = setting(0.0, Interval(0))
     tolerance: float = setting(0.08, Interval(0, 0.5, closed="neither"))
     lr_schedule: str = setting(CONSTANT, OneOf(*SCHEDULES))
     average_from: float = setting(0.5, SHARE)
