@@ -47,7 +47,9 @@ class Rewind(GentleRestoration):
 
     The learning rate is constant, and the result is the mean of the weights over the second half of the steps: it keeps
     more of unseen cases than a single cycle of the same length, and less of the forgotten, since every step is large.
-    Batches are half as large as those of the training. For volumes a rate of 2e-3 was better (decision 29).
+    Batches are half as large as those of the training. For volumes a rate of 2e-3 was better (decision 29). The
+    original does not teach, unless `kd_weight` is set: what it answers on others' cases may carry a trace of the
+    forgotten.
 
     What was learned after :math:`e^*` is gone, since none of these weights are kept. What an earlier epoch learned from
     the forget cases stays. With `budget=0` nothing is trained: the result is the milestone.
@@ -66,7 +68,7 @@ class Rewind(GentleRestoration):
     Source:
         Mu & Klabjan, *Rewind-to-Delete* (arXiv 2409.09778): an earlier checkpoint, then training on retained data; with
         full-batch gradient descent and noise it is certified. AdamW, batches, the choice of the milestone by the
-        losses, the distillation from the original and the mean of the weights are ours, and carry no certificate.
+        losses and the mean of the weights are ours, and carry no certificate.
 
     Example:
         >>> Rewind(forget_loader=[]).needs

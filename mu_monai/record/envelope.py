@@ -17,9 +17,11 @@ from securesystemslib.exceptions import FormatError, VerificationError
 from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
 
 from mu_monai.errors import InputError
+from mu_monai.files import shape_problems
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 PASSPHRASE = "MU_MONAI_KEY_PASSPHRASE"
+_SHAPE = {"payload": str, "payloadType": str, "signatures": [{"keyid": str, "sig": str}]}
 _KINDS = "Ed25519, ECDSA P-256 or RSA"
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 
@@ -54,6 +56,9 @@ def open_envelope(content: Any) -> Envelope:
     Raises:
         InputError: if it is not a DSSE envelope with a JSON payload.
     """
+    problems = shape_problems(content, _SHAPE)
+    if problems:
+        raise InputError(f"it is not a DSSE envelope ({'; '.join(problems)})")
     try:
         envelope = Envelope.from_dict(content)
         json.loads(envelope.payload)

@@ -106,9 +106,11 @@ def test_the_result_is_the_mean_of_the_weights_of_the_last_steps(small, mileston
     torch.testing.assert_close(after["last.weight"], torch.stack([seen[step - 1] for step in steps]).mean(0))
 
 
-def test_the_original_stays_and_teaches(small, milestones):
-    job = small(Rewind, rate=0.01, milestones=milestones({2: 0.5}), options={"epochs": 2})
+@pytest.mark.parametrize(("kd_weight", "passes"), [(0.0, 3 * 8 * 2), (4.0, (3 + 1) * 8 * 2)])
+def test_the_original_stays_and_teaches_only_if_it_is_to(small, milestones, kd_weight, passes):
+    job = small(Rewind, rate=0.01, milestones=milestones({2: 0.5}), kd_weight=kd_weight, options={"epochs": 2})
     job.run()
+    assert count_of(job.trainer).passes == passes
     teacher = job.trainer.network.reverted().state_dict()
     assert all(torch.equal(value, teacher[name]) for name, value in job.teacher.state_dict().items())
 

@@ -83,6 +83,15 @@ def test_what_is_no_envelope_is_told(content):
         open_envelope(content)
 
 
+@pytest.mark.parametrize("odd", [None, 3, [], {}])
+@pytest.mark.parametrize("place", ["payload", "payloadType", "keyid", "sig"])
+def test_an_envelope_with_something_else_than_text_is_told(signed, place, odd):
+    envelope = json.loads(json.dumps(signed[0]))
+    (envelope if place in envelope else envelope["signatures"][0])[place] = odd
+    with pytest.raises(InputError, match=f"not a DSSE envelope .*{place} holds"):
+        open_envelope(envelope)
+
+
 def test_a_passphrase_comes_from_the_environment_or_is_asked_for(tmp_path, monkeypatch):
     private, _ = write_keys(tmp_path, Ed25519PrivateKey.generate(), b"secret")
     monkeypatch.setattr("getpass.getpass", lambda prompt: "secret")
