@@ -129,7 +129,7 @@ TERMS = {
     "Negation": {"supervised"},
     "WeightDistortion": {"supervised"},
     "DistanceRegularization": {"supervised", "distance"},
-    "Rewind": {"supervised", "distillation"},
+    "Rewind": {"supervised"},
     "ShrinkAndRestore": {"supervised", "distillation", "damage"},
 }
 # Of these, what is not written in every epoch.
