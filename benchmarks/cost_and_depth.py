@@ -222,7 +222,7 @@ class Study:
             if not (run / "audit.json").is_file():
                 names = ["retrained-one"] if job.one else sorted({"retrained-0", "retrained-1"} - {job.of})
                 references = [word for name in names for word in ("--reference", str(self.folder / name))]
-                attacks = () if job.one else ("--attacks", ATTACKS)
+                attacks = ("--attacks", ATTACKS) if job.of == "teacher" and not job.one else ()
                 _run("audit", str(run), *self._original(job)[:2], *references, *attacks, "--quiet")
         except subprocess.CalledProcessError as error:
             if error.returncode != 2:  # a method may refuse a budget or a task, which is a result; all else is not
