@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mu_monai.files import read_json, write_json
-from mu_monai.runs import read_record
+from mu_monai.runs import RunRecord, read_record
 
 ATTACKS = "retain-finetuning,relearning,mirrored,upside-down,turned,axes-swapped"
 
@@ -194,14 +194,14 @@ class Study:
         original = self.folder / job.of
         if job.of == "teacher":
             return ("--teacher", str(original), *(() if job.budget is None else ("--budget", f"{job.budget:g}")))
-        passes = int((job.budget or 0) * (read_record(self.folder / "teacher").cost.passes or 0))
-        weights = ("--teacher", str(original / "model.pt"))  # a run would be refused: it never saw the forgotten
-        settings = _settings(f"method#budget={passes}", "method#tolerance=0.49")  # whatever its epoch has memorized
-        return (*weights, "--milestones", str(self._same_epoch(job)), *settings)
-
-    def _same_epoch(self, job: Job) -> Path:
-        """The milestone of a retrained model after as many epochs as the one that the student was taken back to."""
         student = read_record(self.folder / replace(job, of="teacher").name)
+        length = f"epoch_length={student.cost.steps}"
+        weights = ("--teacher", str(original / "model.pt"))  # a run would be refused: it never saw the forgotten
+        settings = _settings(length, "method#tolerance=0.49")  # whatever its epoch has memorized
+        return (*weights, "--milestones", str(self._same_epoch(job, student)), *settings)
+
+    def _same_epoch(self, job: Job, student: RunRecord) -> Path:
+        """The milestone of a retrained model after as many epochs as the one that the student was taken back to."""
         epoch = student.measurements["rewind"]["epoch"]
         folder = self.folder / f"{job.of}-epoch-{epoch}"
         folder.mkdir(exist_ok=True)
