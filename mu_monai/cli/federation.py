@@ -52,7 +52,8 @@ def train(
         resume=resume,
         device=device,
     )
-    _finished([folder])
+    _compared([folder])
+    _where(folder)
 
 
 @federation.command()
@@ -92,7 +93,8 @@ def forget_site(
         resume=resume,
         trust=trust(bundle, trust_config),
     )
-    _finished([folder, made])
+    _compared([folder, made])
+    _where(made)
 
 
 @federation.command()
@@ -105,9 +107,7 @@ def compare(
 
     Example: mu-monai federation compare federation without-west retrained
     """
-    from mu_monai import workflow
-
-    show(workflow.compare_federations(folders).to_string(index=False), lines=True)
+    _compared(folders)
 
 
 @federation.command()
@@ -121,9 +121,12 @@ def demo(out: OutFolder) -> None:
     show(workflow.demo_federation(out=out).to_string(index=False), lines=True)
 
 
-def _finished(folders: list[Path]) -> None:
-    """Show what the sites measured, and where the model is."""
+def _compared(folders: list[Path]) -> None:
+    """Show what the sites measured."""
     from mu_monai import workflow
 
     show(workflow.compare_federations(folders).to_string(index=False), lines=True)
-    show(f"model: {folders[-1] / 'model.pt'}")
+
+
+def _where(folder: Path) -> None:
+    show(f"model: {folder / 'model.pt'}")

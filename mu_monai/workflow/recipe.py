@@ -119,9 +119,8 @@ def recipe_of(kind: type[UnlearningMethod], bundle: Bundle, parser: ConfigParser
     common |= {FORGET_CLASSES} if kind.forgets_classes else set()
     shared = {key: value for key, value in settings.items() if key in common}
     size = read_config(bundle.files("train")).get("batch_size")
+    size = max(1, int(kind.batch_share * size)) if isinstance(size, int) else size
     batch = {} if size is None else {"batch_size": size}
-    if isinstance(size, int):
-        batch = {"batch_size": max(1, int(kind.batch_share * size))}
     return {"method": {"_target_": target_of(kind), **shared}, **batch, **kind.recipe}
 
 
