@@ -10,8 +10,8 @@ from typing import Any
 from mu_monai.errors import InputError
 from mu_monai.keys import FEDERATION_JSON, ROUNDS_DIR, SITES_DIR
 from mu_monai.runs.record import FINISHED, RUNNING
-from mu_monai.runs.stamped import FORMAT, read_stamped, write_stamped
-from mu_monai.runs.typed import made, plain, shape_of
+from mu_monai.runs.stamped import FORMAT, read_part, write_stamped
+from mu_monai.runs.typed import plain
 
 TRAIN, RESTORE, UNLEARN, AUDIT = "train", "restore", "unlearn", "audit"  # what sites do in a round
 TRAINING, RETRAINING = "training", "retraining"  # routes: nobody left; and without the one that left, from the start
@@ -189,8 +189,7 @@ def read_federation(folder: str | os.PathLike[str]) -> Federation:
             f"'{folder}' has no {FEDERATION_JSON}, so it holds no model of a federation; train one: mu-monai "
             "federation train BUNDLE --sites sites.json --rounds 8 --out FOLDER"
         )
-    shape = {name: kind for name, kind in shape_of(Federation).items() if name not in _OMITTED}
-    return made(Federation, read_stamped(Path(folder) / FEDERATION_JSON, shape))
+    return read_part(Federation, Path(folder) / FEDERATION_JSON, _OMITTED)
 
 
 _OMITTED = ("left", "source", "device", "weights", "leaver")  # empty text and None may be missing

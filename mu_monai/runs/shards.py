@@ -12,8 +12,8 @@ from pathlib import Path
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256
 from mu_monai.keys import ADAPTER_DIR, SHARDS_DIR, SHARDS_JSON
-from mu_monai.runs.stamped import FORMAT, read_stamped, write_stamped
-from mu_monai.runs.typed import made, plain, shape_of
+from mu_monai.runs.stamped import FORMAT, read_part, write_stamped
+from mu_monai.runs.typed import plain
 
 _ADAPTER = f"{ADAPTER_DIR}/adapter_model.safetensors"
 _PLAIN = re.compile(r"[a-z0-9_-]{1,40}")
@@ -109,8 +109,7 @@ def read_shards(folder: str | os.PathLike[str]) -> Shards:
             f"'{folder}' has no {SHARDS_JSON}: its model was not trained in shards; train one that is: mu-monai train "
             "BUNDLE --split FILE --base WEIGHTS --shards 8, or unlearn without --exact"
         )
-    shape = {name: kind for name, kind in shape_of(Shards).items() if name not in ("number", "by")}
-    return made(Shards, read_stamped(Path(folder) / SHARDS_JSON, shape))
+    return read_part(Shards, Path(folder) / SHARDS_JSON, ("number", "by"))
 
 
 def shard_folder(folder: str | os.PathLike[str], shard: Shard) -> Path:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
 
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import Shape, read_json, shape_problems, write_json
+from mu_monai.runs.typed import made, shape_of
 
 DIGEST = "digest"
 FORMAT = 2  # the first format with a digest; files of format 1 are read without one
 _FORMATS = (1, FORMAT)
+Part = TypeVar("Part")
 
 
 def write_stamped(target: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
@@ -63,6 +65,21 @@ def read_stamped(source: str | os.PathLike[str], shape: Shape = dict) -> dict[st
         f"'{source}': {problem}; the file is damaged: make it again" for problem in shape_problems(content, shape)
     )
     return content
+
+
+def read_part(kind: type[Part], source: str | os.PathLike[str], may_lack: Collection[str] = ()) -> Part:
+    """Read what `write_stamped` wrote of a dataclass, see `plain`, and make it again.
+
+    Args:
+        kind: the dataclass.
+        source: the file.
+        may_lack: fields that the file may lack, since they have a default.
+
+    Raises:
+        InputError: as `read_stamped`.
+    """
+    shape = {name: entry for name, entry in shape_of(kind).items() if name not in may_lack}
+    return made(kind, read_stamped(source, shape))
 
 
 def _digest(plain: Mapping[str, Any]) -> str:
