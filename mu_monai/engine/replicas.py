@@ -59,7 +59,8 @@ class Replicas:
         versions = {f"the version of {name}": version for name, version in package_versions(*_PACKAGES).items()}
         raise_if_any(differing(versions))
         remember_weights(engine)
-        engine.inferer = _Replicated(engine)
+        engine.inferer = replicated = _Replicated(engine)
+        engine.add_event_handler(Events.COMPLETED, replicated.release)
 
     def _unite_statistics(self, engine: SupervisedTrainer) -> None:
         if several():
@@ -92,6 +93,14 @@ class _Replicated(Inferer):
         if network is not self._network or not torch.is_grad_enabled():
             return self._inferer(inputs, network, *args, **kwargs)
         return weighted(self._engine, inputs, self._inferer(inputs, self._synchronized(), *args, **kwargs))
+
+    def release(self) -> None:
+        """Let go of the wrapper, so that the process group ends as it is closed, with its threads.
+
+        A thread of Gloo that outlives it may let go of a tensor while Python ends, which aborts the process after all
+        its work is done: "terminate called without an active exception".
+        """
+        self._replicas, self._trained = self._network, []
 
     def _synchronized(self) -> nn.Module:
         """The network in its wrapper, which is made anew if other weights train than before."""

@@ -59,6 +59,13 @@ def _enter(rank, number, port, files, overrides, folder):
     os.environ |= {"LOCAL_WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ["MU_MONAI_HELD"] = str(Path(folder).resolve())
     run_config(files, overrides)
+    assert not _threads_of_a_group()  # one that outlives the run may abort the process as Python ends
+
+
+def _threads_of_a_group() -> list[str]:
+    """The names of Gloo's threads in this process; none are known but on Linux."""
+    names = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if "gloo" in name]
 
 
 @pytest.fixture
