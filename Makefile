@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+COMPILE = $(BIN)/pip-compile --quiet --strip-extras --extra dev --extra docs --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .PHONY: demo test coverage federation lint types contracts docs reference lock bundle-weights wheel clean
 
@@ -17,8 +19,8 @@ coverage: $(STAMP)  ## all tests, a quarter slower, and the lines that none of t
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov
 
 federation: $(STAMP)  ## what needs NVFlare: three sites in its simulator, one of which leaves
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[federated]'
-	$(BIN)/python -m pytest tests/workflow/federation
+	$(BIN)/python -m pip install --quiet --requirement requirements-federated.lock
+	$(BIN)/python -m pytest tests/workflow/federation/test_simulator.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -46,9 +48,10 @@ lock: $(STAMP)  ## resolve pyproject.toml's ranges anew
 	$(BIN)/python -m pip install --quiet pip-tools
 	# newer torch builds bring gigabytes of CUDA packages; a local build's suffix is not for other machines
 	echo "torch==2.13.0" > build-constraints.txt
-	$(BIN)/pip-compile --quiet --strip-extras --extra dev --extra docs --constraint build-constraints.txt --no-annotate --no-header \
-		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
+	$(COMPILE) --constraint build-constraints.txt --output-file requirements.lock pyproject.toml
 	sed -i 's/+cpu$$//' requirements.lock && rm build-constraints.txt
+	$(COMPILE) --extra federated --constraint requirements.lock --output-file requirements-federated.lock pyproject.toml
+	sed -i 's/+cpu$$//' requirements-federated.lock
 
 bundle-weights: $(STAMP)  ## train the bundles' models/model.pt on phantoms
 	$(MAKE) weights-chase
