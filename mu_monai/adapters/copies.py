@@ -1,4 +1,4 @@
-"""Layers that train as copies of themselves, through peft's `modules_to_save`."""
+"""Layers and blocks that train as copies of themselves, through peft's `modules_to_save`."""
 
 from __future__ import annotations
 
@@ -21,24 +21,31 @@ def copies_all(config: LoraConfig) -> bool:
 def all_weights(network: nn.Module) -> tuple[LoraConfig, Placement]:
     """The configuration with which a copy of every layer's weights trains, and the placement of these layers.
 
+    A block that holds weights beside those of its layers is copied whole, as attention with its table of positions. The
+    weights of the network itself, as the class token of MONAI's ViT, have no copy.
+
     Raises:
         InputError: if names of layers cannot be distinguished by peft.
     """
-    layers = tuple(
-        name for name, module in network.named_modules() if name and not list(module.children()) and _own(module)
-    )
+    layers = _outermost(network)
     raise_if_any(ambiguous(network, layers))
     covered = sum(_size(network.get_submodule(name)) for name in layers)
     total = _size(network)
-    skipped = (("parameters outside of layers", total - covered),) if covered < total else ()
+    skipped = (("parameters of the network itself", total - covered),) if covered < total else ()
     return (
         LoraConfig(target_modules=DUMMY_TARGET_MODULES, modules_to_save=list(layers)),
         Placement(targets=layers, scope="all", scope_weights=total, covered_weights=covered, skipped=skipped),
     )
 
 
-def _own(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters(recurse=False))
+def _outermost(network: nn.Module) -> tuple[str, ...]:
+    """The outermost modules within a network that hold weights of their own."""
+    found: list[str] = []
+    for name, module in network.named_modules():
+        inside = name.startswith(tuple(f"{outer}." for outer in found))
+        if name and not inside and any(True for _ in module.parameters(recurse=False)):
+            found.append(name)
+    return tuple(found)
 
 
 def batch_norms(network: nn.Module) -> list[str]:

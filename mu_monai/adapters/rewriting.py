@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from mu_monai.adapters.lora import CONVOLUTIONS, LoraWeight
 from mu_monai.adapters.shared import ADAPTED
 from mu_monai.adapters.student import Student
 from mu_monai.adapters.weights import draw_weights
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, raise_if_any
 
 _ADAPTER = "default"
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)  # of batches and instances, of layers, of groups
@@ -30,7 +30,7 @@ def adapted(student: Student) -> dict[str, Any]:
 
 
 def trained_copies(student: Student) -> dict[str, nn.Module]:
-    """The copies of layers that train in the place of the originals, by their names in the plain network."""
+    """The copies that train in the place of the originals, of layers or whole blocks, by names in the plain network."""
     return {
         name: layer.modules_to_save[_ADAPTER]
         for name, layer in adapted(student).items()
@@ -47,7 +47,8 @@ def take_weights(student: Student, state: Mapping[str, torch.Tensor]) -> list[st
         state: the state dict of the plain network.
 
     Returns:
-        the names of tensors outside of layers, which a student cannot replace and which differ.
+        the names of tensors of the network itself, outside of its layers and blocks, which a student cannot replace and
+            which differ, such as the class token of MONAI's ViT.
 
     Raises:
         InputError: if only adapters train, or the state is not one of this network.
@@ -64,10 +65,9 @@ def take_weights(student: Student, state: Mapping[str, torch.Tensor]) -> list[st
             "other weights cannot be taken by low-rank adapters, which only add to the teacher's; use "
             "network#trainable=all"
         )
-    left = dict(state)
     for name, layer in trained_copies(student).items():
         own = layer.state_dict()
-        given = {key: left.pop(f"{name}.{key}", None) for key in own}
+        given = {key: state.get(f"{name}.{key}") for key in own}
         odd = [key for key, value in given.items() if value is None or value.shape != own[key].shape]
         if odd:
             raise InputError(
@@ -75,18 +75,51 @@ def take_weights(student: Student, state: Mapping[str, torch.Tensor]) -> list[st
                 "network; give weights of the teacher's own training"
             )
         layer.load_state_dict(given)
-    teacher = {name.replace(".original_module", ""): value for name, value in _plain_state(student).items()}
-    strange = sorted(name for name in left if name not in teacher)
+    now = _plain_state(student)
+    strange = sorted(name for name in state if name not in now)
     if strange:
         raise InputError(
             f"the weights have {strange[0]}, which the network has not; give weights of the teacher's own training"
         )
-    return sorted(name for name, value in left.items() if not torch.equal(value.to(teacher[name]), teacher[name]))
+    return sorted(name for name, value in state.items() if not torch.equal(value.to(now[name]), now[name]))
+
+
+def take_all_weights(student: Student, state: Mapping[str, torch.Tensor]) -> None:
+    """`take_weights`, for a result that must hold nothing of the teacher.
+
+    Raises:
+        InputError: as there, or if the student cannot take some of them.
+    """
+    raise_if_any(_shared(take_weights(student, state)))
+
+
+def own_weights_problems(names: Iterable[str]) -> list[str]:
+    """Why a student of all weights cannot take those of another model whole; empty if it can.
+
+    Args:
+        names: of the model's weights.
+
+    Example:
+        >>> own_weights_problems(["conv.weight"]), len(own_weights_problems(["conv.weight", "cls_token"]))
+        ([], 1)
+    """
+    return _shared([name for name in names if "." not in name])
+
+
+def _shared(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)}: weights of the network itself, outside of its layers, are shared by student and teacher, "
+        "so that the result would hold those of the original; use the other model's own run as it is"
+    ]
 
 
 def _plain_state(student: Student) -> dict[str, torch.Tensor]:
-    state = student.get_base_model().state_dict()
-    return {name: value for name, value in state.items() if f".modules_to_save.{_ADAPTER}" not in name}
+    """The weights by their names in the plain network, which may have several for one; copies in place of originals."""
+    state, copied = student.get_base_model().state_dict(), f".modules_to_save.{_ADAPTER}"
+    plain = {name.replace(".original_module", ""): value for name, value in state.items() if copied not in name}
+    return plain | {name.replace(copied, ""): value for name, value in state.items() if copied in name}
 
 
 @torch.no_grad()
@@ -130,9 +163,10 @@ def shrink_and_perturb(student: Student, share: float, seed: int) -> float:
 
 
 def _fresh(layer: nn.Module) -> nn.Module:
-    """A layer with new random weights from its own initialization, drawn on the CPU, whatever the layer is on."""
+    """A layer or block with new random weights from its own initialization, drawn on the CPU, whatever it is on."""
     fresh = copy.deepcopy(layer).cpu()
-    draw_weights(fresh)
+    for module in fresh.modules():
+        draw_weights(module)
     return fresh
 
 
@@ -178,7 +212,9 @@ def _damage_adapter(layer: LoraWeight, share: float) -> tuple[float, float]:
 
 
 def full_copies(student: Student) -> dict[str, nn.Module]:
-    """The trained copies of a student of which all weights train, for a damage that adapters cannot express.
+    """The layers that train where all weights do, by name, for a damage that adapters cannot express.
+
+    A block that holds weights beside its layers is one of them, with these weights: look at each one's own parameters.
 
     Raises:
         InputError: if only adapters train.
@@ -188,7 +224,12 @@ def full_copies(student: Student) -> dict[str, nn.Module]:
             "the damage of this method is not a low-rank change, so adapters cannot express it; use "
             "network#trainable=all, or a method that can damage through adapters, such as shrink-and-restore"
         )
-    return trained_copies(student)
+    return {
+        f"{name}.{part}".rstrip("."): module
+        for name, whole in trained_copies(student).items()
+        for part, module in whole.named_modules()
+        if any(True for _ in module.parameters(recurse=False))
+    }
 
 
 def kernels(student: Student) -> dict[str, nn.Parameter]:
@@ -280,7 +321,7 @@ def negate(student: Student, layers: Collection[str]) -> None:
     """
     copies = full_copies(student)
     for name in layers:
-        for weight in copies[name].parameters():
+        for weight in copies[name].parameters(recurse=False):
             weight.neg_()
 
 
@@ -307,7 +348,7 @@ def add_noise(student: Student, std: float, seed: int) -> None:
     """
     generator = torch.Generator().manual_seed(seed)
     for layer in full_copies(student).values():
-        for weight in layer.parameters():
+        for weight in layer.parameters(recurse=False):
             weight.add_(torch.randn(weight.shape, generator=generator).to(weight), alpha=std)
 
 
@@ -341,7 +382,7 @@ def shrink_and_add_xavier(student: Student, alpha: float, beta: float, seed: int
     """
     generator = torch.Generator().manual_seed(seed)
     for layer in full_copies(student).values():
-        for name, weight in layer.named_parameters():
+        for name, weight in layer.named_parameters(recurse=False):
             if isinstance(layer, _NORMS):
                 target = torch.full(weight.shape, float(name == "weight"))
             elif weight.dim() > 1:

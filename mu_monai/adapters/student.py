@@ -18,6 +18,7 @@ from peft.utils import ModulesToSaveWrapper
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from mu_monai.adapters.copies import all_weights, ambiguous, batch_norms, copies_all
 from mu_monai.adapters.lora import ADAPTABLE
@@ -136,8 +137,10 @@ class Student(PeftModel):
             elif isinstance(module, ModulesToSaveWrapper):
                 copies = module.modules_to_save[_ADAPTER]
                 still = self.trains_all and not any(weight.requires_grad for weight in copies.parameters())
-                frozen = isinstance(copies, _BatchNorm) and (still or not self.moving_statistics)
-                copies.train(mode and not self._head_alone and not frozen)
+                for layer in copies.modules():
+                    frozen = isinstance(layer, _BatchNorm) and (still or not self.moving_statistics)
+                    frozen = frozen or isinstance(layer, _DropoutNd)  # of a block that is copied whole
+                    layer.training = mode and not self._head_alone and not frozen
         self.training = mode
         if not mode:
             self._shared.forget()

@@ -64,7 +64,7 @@ def search_folder(
     r"""Search every file of a folder, including hidden files and members of archives.
 
     A tensor :math:`x` matches the original's :math:`t` if it is much nearer to it than the released :math:`s` is, and
-    matches the change if it is parallel to :math:`t - s`:
+    matches the change if it is parallel to :math:`t - s`, and still is once both have lost their means:
 
     .. math:: \|x - t\| \le 0.1 \, \|s - t\|, \qquad 1 - \cos^2(x, t - s) \le 0.01
 
@@ -238,8 +238,14 @@ def _sentence(file: str, kind: str, names: Sequence[str], why: str = "") -> str:
 
 
 def _parallel(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two vectors point the same way, around their means as well: by chance, vectors of variances do."""
+    pairs = ((one, other), (one - one.mean(), other - other.mean()))
+    return all(_cosine(*pair) ** 2 >= 1 - _NEAR**2 for pair in pairs)
+
+
+def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
     lengths = one.norm() * other.norm()
-    return bool(lengths > 0 and 1 - (one @ other / lengths) ** 2 <= _NEAR**2)
+    return float(one @ other / lengths) if lengths > 0 else 0.0
 
 
 def _bytes(values: torch.Tensor, dtype: torch.dtype) -> bytes:

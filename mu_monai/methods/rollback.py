@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters import read_weights
-from mu_monai.adapters.rewriting import take_weights
+from mu_monai.adapters.rewriting import take_all_weights
 from mu_monai.engine import warn
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
 from mu_monai.methods.settings import Text, setting
@@ -35,7 +35,8 @@ class Rollback(RetainFineTuning):
         weights: the run folder or weights file of the fold's model.
 
     Raises:
-        InputError: if the weights are those of another network, or for adapters instead of all weights.
+        InputError: if the weights are those of another network or cannot all be taken, or for adapters instead of all
+            weights.
 
     Example:
         >>> Rollback(forget_loader=[], weights="runs/fold-1").cost
@@ -50,7 +51,7 @@ class Rollback(RetainFineTuning):
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Take the weights; without a budget, end the run."""
-        take_weights(engine.network, read_weights(self.weights))
+        take_all_weights(engine.network, read_weights(self.weights))
         warn(engine, NOT_COVERED)
         if not self.budget:
             engine.terminate()

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters.averaging import shard_average
-from mu_monai.adapters.rewriting import take_weights
+from mu_monai.adapters.rewriting import take_all_weights
 from mu_monai.engine import warn
 from mu_monai.engine.shards import count_shards
 from mu_monai.methods.method import UnlearningMethod
@@ -55,7 +55,7 @@ class ShardRefit(UnlearningMethod):
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Take the average, and end the run."""
-        take_weights(engine.network, shard_average(engine.network.reverted(), self.shards).state_dict())
+        take_all_weights(engine.network, shard_average(engine.network.reverted(), self.shards).state_dict())
         count_shards(engine, self.shards)
         said = base_warning(read_shards(self.shards))
         if said:

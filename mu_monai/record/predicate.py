@@ -26,6 +26,10 @@ _EXACT = {  # by the full name of the method, which a plugin cannot share
         "The weights are of a model that was trained while the forgotten cases were held out. That is exact for the "
         "weights, and not for what was decided by looking at the cases that were held out, such as settings."
     ),
+    "mu_monai.methods.retraining.Retraining": (
+        "The weights are of a model that was trained anew on the retained cases alone. That is exact for the weights, "
+        "and not for what was decided by looking at the forgotten cases before, such as settings."
+    ),
 }
 _ALWAYS = (
     "The measurements are those that are listed. An attack that was not tried may find more.",

@@ -15,6 +15,9 @@ from torch import nn
 
 from mu_monai.adapters import Student, place, weights_sha256
 from mu_monai.adapters.placement import NETWORKS, anatomy, capacity, feature_layer, head
+from mu_monai.adapters.rewriting import own_weights_problems, take_all_weights, take_weights
+from mu_monai.errors import InputError
+from mu_monai.measure.distances import randomized
 from mu_monai.workflow.listing_networks import networks
 
 pytestmark = pytest.mark.no_cover  # every line that runs here is measured where it has tests of its own
@@ -141,6 +144,34 @@ def test_adapters_keep_their_promises_on_every_network(name, dims, scope):
 @pytest.mark.parametrize("name", BUILD)
 def test_copies_of_all_weights_keep_their_promises_on_every_network(name):
     promised(build(name, 2), batch(name, 2), trainable="all")
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_copies_of_all_weights_take_all_of_another_model(name):
+    plain, x = build(name, 2), batch(name, 2)
+    other = randomized(plain, seed=3)
+    with torch.no_grad():
+        expected = plain(x), other(x)
+        student = Student(plain, trainable="all")
+        if name == "ViT":  # the network itself holds its class token
+            assert take_weights(student, other.state_dict()) == ["cls_token"]
+            with pytest.raises(
+                InputError, match="cls_token: weights of the network itself, outside of its layers, are"
+            ):
+                take_all_weights(student, other.state_dict())
+            return
+        take_all_weights(student, other.state_dict())
+        assert same(student.teacher(x), expected[0])
+        assert same(student(x), expected[1])
+    assert weights_sha256(student.merged().state_dict()) == weights_sha256(other.state_dict())
+    assert own_weights_problems(other.state_dict()) == []
+
+
+def test_dropout_of_a_block_that_is_copied_whole_stays_off():
+    student = Student(build("UNETR", 2), trainable="all").train()
+    copied = [module for name, module in student.named_modules() if ".modules_to_save." in name]
+    assert any(isinstance(module, nn.Dropout) for module in copied)
+    assert not any(module.training for module in copied if isinstance(module, nn.Dropout))
 
 
 @pytest.mark.parametrize("name", BUILD)

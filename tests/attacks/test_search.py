@@ -134,6 +134,18 @@ def test_the_change_itself_is_found_at_any_scale(folder, models):
     assert kinds(folder, models) == {("x.pt", "difference")}
 
 
+def test_variances_that_are_alike_by_chance_are_no_finding(tmp_path):
+    draw = torch.Generator().manual_seed(0)
+    teacher, student = ({name: 1 + scale * torch.rand(32, generator=draw) for name in "ab"} for scale in (0.2, 0.1))
+    student["a"] -= 0.7  # the change is near a constant, as every vector of variances is
+    torch.save(student, tmp_path / "model.pt")
+    assert search_folder(tmp_path, teacher, student) == []
+    torch.save(0.3 * (teacher["a"] - student["a"]), tmp_path / "state.pt")
+    assert [(found.kind, found.tensors) for found in search_folder(tmp_path, teacher, student)] == [
+        ("difference", ("a",))
+    ]
+
+
 def test_factors_are_found_by_what_they_span(folder, models):
     own = models[2].own_state()
     torch.save({f"x{n}": value for n, (name, value) in enumerate(own.items()) if "lora_A" in name}, folder / "x.pt")

@@ -51,6 +51,7 @@ def test_it_names_the_class_and_the_package_of_the_method_where_the_run_knows_th
     [
         ("mu_monai.methods.shard_refit.ShardRefit", True),
         ("mu_monai.methods.rollback.Rollback", True),
+        ("mu_monai.methods.retraining.Retraining", True),
         ("mu_monai.methods.rewind.Rewind", False),
         ("hospital.forget.ShardRefit", False),
     ],

@@ -8,20 +8,25 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from mu_monai.adapters import read_weights
 from mu_monai.adapters.milestones import find_milestones
+from mu_monai.adapters.rewriting import own_weights_problems
+from mu_monai.bundle.config import run_config
 from mu_monai.bundle.trust import Trust
 from mu_monai.data import Split, read_split
 from mu_monai.errors import InputError, collect, raise_if_any, unless_raised
 from mu_monai.files import write_json
-from mu_monai.keys import MILESTONES_DIR, RETAIN, TEST, VALIDATION
+from mu_monai.keys import MILESTONES_DIR, MODEL_PT, RETAIN, TEST, VALIDATION
+from mu_monai.methods.retraining import Retraining
 from mu_monai.record import Answer, Ledger, Start
-from mu_monai.runs import Run, is_finished, open_run
+from mu_monai.runs import Run, RunRecord, is_finished, open_run
 from mu_monai.runs.record import TRAIN
 from mu_monai.runs.shards import has_shards
 from mu_monai.workflow.quiet import quiet
 from mu_monai.workflow.sharding.folds import find_folds, rollback
 from mu_monai.workflow.sharding.refitting import unlearn_exactly
-from mu_monai.workflow.trained_alike import changed_settings
+from mu_monai.workflow.sharding.taking import taking
+from mu_monai.workflow.trained_alike import changed_settings, complete
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
 
@@ -187,21 +192,45 @@ def _retraining_problems(job: Job) -> list[str]:
         return ["the training that the model came from is not known here; train a new model, and begin a new ledger"]
     first = job.first
     problems = [] if job.start.budget is None else ["--budget is a share of a training, and this is one"]
-    return problems + collect(lambda: unless_raised(changed_settings(first.folder, first.record, TRAIN, job.trust)))
+    return problems + collect(
+        lambda: unless_raised(changed_settings(first.folder, first.record, TRAIN, job.trust)),
+        lambda: own_weights_problems(read_weights(first.folder / MODEL_PT)),
+    )
 
 
 def _retraining(job: Job, plan: bool, resume: bool) -> object:
+    """Train on the retained cases, in a folder beside, and take the weights: the version is a run like any other."""
     assert job.first is not None
     record = job.first.record
     if plan:
         logger.info("the run would take what the first training took: %s sample passes", record.cost.passes)
         return job.out
-    overlay = job.out.with_name(f"{job.out.name}-settings.json")
-    write_json(overlay, changed_settings(job.first.folder, record, TRAIN, job.trust))
-    return train(
-        job.bundle(job.first),
-        split=job.split,
+    training = job.out.with_name(f"{job.out.name}-training")
+    complete(training, lambda out, again: _trained_anew(job, record, out, again), job.trust)
+    config = taking(
+        Retraining,
+        {"weights": str(training.resolve())},
+        bundle=job.trust.bundle_of(record),
+        split=job.opened,
+        teacher=job.source.folder,
         out=job.out,
+        trust=job.trust,
+        gone=job.start.forget_images_gone,
+        device=job.device,
+        quiet=job.quiet,
+        resume=resume,
+    )
+    run_config(config.files, config.overrides)
+    return job.out
+
+
+def _trained_anew(job: Job, record: RunRecord, out: Path, resume: bool) -> None:
+    overlay = job.out.with_name(f"{job.out.name}-settings.json")
+    write_json(overlay, changed_settings(job.source.folder, record, TRAIN, job.trust))
+    train(
+        job.bundle(job.source),
+        split=job.split,
+        out=out,
         subsets=[RETAIN],
         forget_images_gone=job.start.forget_images_gone,
         settings=[f"seed={record.seed}", *job.start.settings],

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mu_monai.adapters import read_weights
+from mu_monai.adapters.rewriting import own_weights_problems
 from mu_monai.bundle.config import parse_settings, run_config
-from mu_monai.bundle.layers import LayeredConfig
-from mu_monai.bundle.trust import SEPARATOR, STRANGER, Trust
+from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.data import Split, read_split, write_split
 from mu_monai.data.layouts.nnunet import SPLITS_JSON
 from mu_monai.data.shards import only, sharded
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.files import read_json
-from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, RETAIN, TEST, TRAINING_SUBSETS, VALIDATION
+from mu_monai.keys import CASE_ID, FORGET, MODEL_PT, PATIENT_ID, RETAIN, TEST, TRAINING_SUBSETS, VALIDATION
 from mu_monai.lock import writes
 from mu_monai.methods.rollback import NOT_COVERED, Rollback
 from mu_monai.runs import is_run, open_run, read_record
@@ -23,18 +24,10 @@ from mu_monai.runs.record import training_passes
 from mu_monai.workflow.bundling.trying import label_problems, tried
 from mu_monai.workflow.checks import device_problems, place_problems, reading_problems, usable_split
 from mu_monai.workflow.evaluating import scored_instead
-from mu_monai.workflow.recipe import (
-    budget_options,
-    budget_problems,
-    common_options,
-    gone_options,
-    gone_unsupported,
-    reading_options,
-    recipe_of,
-)
+from mu_monai.workflow.recipe import budget_options, budget_problems, gone_unsupported
+from mu_monai.workflow.sharding.taking import taking
 from mu_monai.workflow.trained_alike import complete
 from mu_monai.workflow.training import prepared, train
-from mu_monai.workflow.unlearning import start_from
 
 _FOLD = "fold-"
 logger = logging.getLogger(__name__)
@@ -235,16 +228,22 @@ def rollback(
     bundle = trust.bundle_of(record)
     if resume and scored_instead(out, bundle.place, device, trust):
         return Path(out)
-    used = teacher or next(fold.run for fold in found if fold is not clean)
-    config = LayeredConfig(bundle, "unlearn")
-    config.lay("options", {"run_dir": str(out), "resume": resume, "quiet": quiet})
-    start_from(config, used, None, trust)
-    config.lay("options", gone_options(forget_images_gone) | common_options(bundle, split, device))
-    config.lay("recipe", recipe_of(Rollback, bundle, config.read("recipe")))
-    whole = training_passes(clean.run)
-    config.lay("options", {f"method{SEPARATOR}weights": str(clean.run.resolve())})
-    config.lay("options", {f"scorer{SEPARATOR}expects_change": False})
-    config.lay("options", reading_options(opened, config) | budget_options(budget, Rollback, whole, config))
+    used = teacher or next(fold.run for fold in found if fold is not clean and fold.run is not None)
+    config = taking(
+        Rollback,
+        {"weights": str(clean.run.resolve())},
+        bundle=bundle,
+        split=opened,
+        teacher=used,
+        out=Path(out),
+        trust=trust,
+        gone=forget_images_gone,
+        device=device,
+        quiet=quiet,
+        resume=resume,
+    )
+    whole, weights = training_passes(clean.run), clean.run / MODEL_PT
+    config.lay("options", budget_options(budget, Rollback, whole, config))
     raise_if_any(
         collect(
             lambda: place_problems({"--out": out, "--split": split, "--folds": folds, "--teacher": teacher}),
@@ -252,6 +251,7 @@ def rollback(
             lambda: reading_problems(opened, config),
             lambda: gone_unsupported(config.read("recipe")) if forget_images_gone else [],
             lambda: budget_problems(budget, whole, clean.run),
+            lambda: own_weights_problems(read_weights(weights)),
         )
         or label_problems(tried(config), config)
     )

@@ -45,12 +45,12 @@ from mu_monai.runs.stamp import package_versions
 from mu_monai.workflow.bundling.trying import label_problems, tried
 from mu_monai.workflow.checks import device_problems, place_problems, reading_problems, usable_split
 from mu_monai.workflow.evaluating import scored_instead
-from mu_monai.workflow.recipe import common_options, gone_options, gone_unsupported, reading_options, recipe_of
+from mu_monai.workflow.recipe import gone_unsupported
 from mu_monai.workflow.sharding.fitting import Fitting
 from mu_monai.workflow.sharding.inspecting import base_problems
+from mu_monai.workflow.sharding.taking import taking
 from mu_monai.workflow.sharding.training import out_problems, shard_of, write_base
 from mu_monai.workflow.trained_alike import changed_settings
-from mu_monai.workflow.unlearning import start_from
 
 _USED = (MODEL_PT, CONFIG_JSON, BASE_PT, SHARDS_JSON, SHARDS_DIR)
 _DECIDING = ("torch", "monai", "peft", "numpy")  # packages whose versions may change the last digits of a training
@@ -314,12 +314,17 @@ def _average(
     quiet: bool,
 ) -> LayeredConfig:
     """The unlearning run that takes the average of the shards in its own folder."""
-    config = LayeredConfig(bundle, "unlearn")
-    config.lay("options", {"run_dir": str(out), "resume": False, "quiet": quiet})
-    start_from(config, teacher, None, trust)
-    config.lay("options", gone_options(gone) | common_options(bundle, split.path, device))
-    config.lay("recipe", recipe_of(ShardRefit, bundle, config.read("recipe")))
-    config.lay("options", {f"method{SEPARATOR}shards": str(out.resolve()), f"run_folder{SEPARATOR}shards": True})
-    config.lay("options", {f"scorer{SEPARATOR}expects_change": False})
-    config.lay("options", reading_options(split, config))
+    config = taking(
+        ShardRefit,
+        {"shards": str(out.resolve())},
+        bundle=bundle,
+        split=split,
+        teacher=teacher,
+        out=out,
+        trust=trust,
+        gone=gone,
+        device=device,
+        quiet=quiet,
+    )
+    config.lay("options", {f"run_folder{SEPARATOR}shards": True})
     return config

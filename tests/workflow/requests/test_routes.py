@@ -10,6 +10,7 @@ from mu_monai.data import read_split
 from mu_monai.errors import InputError
 from mu_monai.keys import FORGET, RETAIN
 from mu_monai.record import read_ledger
+from mu_monai.runs import read_record
 from mu_monai.workflow import RequestOptions
 from mu_monai.workflow.requests.routes import ROUTES
 
@@ -72,7 +73,11 @@ def test_from_the_first_request_to_the_release(mu_monai, teachers, phantom_split
     code, out, _ = mu_monai("request", "run", ledger, "--route", "retraining", "--quiet", "--device", "cpu")
     assert (code, out.splitlines()[-1]) == (0, "1 of 1 earlier requests were audited again; nobody came back")
     assert read_split(ledger / "version-3.json").patients(FORGET) == {first, second}
-    assert read_ledger(ledger).current.role == "retrained"
+    record, training = read_record(ledger / "version-3"), read_record(ledger / "version-3-training")
+    assert (record.role, record.method.name, training.role) == ("student", "Retraining", "retrained")
+    assert record.sha256.weights == training.sha256.weights
+    assert record.cost.passes == training.cost.passes
+    assert read_ledger(ledger).answered[2].share == pytest.approx(record.cost.share)
     code, out, _ = mu_monai("request", "status", ledger)
     assert code == 0
     assert [line.split()[6:9] for line in out.splitlines()[1:3]] == [
@@ -86,6 +91,11 @@ def test_from_the_first_request_to_the_release(mu_monai, teachers, phantom_split
     code, _, err = mu_monai("release", ledger / "version-2", "--out", tmp_path / "released")
     assert code == 2
     assert "holds the patients of request 2, who were forgotten since; release version 3" in err
+    code, _, err = mu_monai("release", ledger / "version-3", "--out", tmp_path / "released")
+    assert code == 0, err
+    assert "trained anew on the retained cases alone" in (
+        tmp_path / "released" / "bundle" / "docs" / "README.md"
+    ).read_text().replace("\n", " ")
 
 
 def test_ctrl_c_is_answered_by_the_same_command(mu_monai, asked, monkeypatch):
