@@ -152,7 +152,7 @@ def jobs() -> list[Job]:
     first_form = [Job("calibrated-erase-to-retain", budget) for budget in (*BUDGETS, None)]
     one = [Job(method, 0.02, one=True) for method in BUDGETED]
     published = [Job(method, budget) for method in PUBLISHED for budget in (0.05, None)]
-    alike = [Job("rewind", budget, of=f"retrained-{number}") for budget in (0.05, 0.25) for number in (0, 1)]
+    alike = [Job("rewind", budget, of=f"retrained-{number}") for budget in (0.05, 0.1, 0.143) for number in (0, 1)]
     return [*own, *alike, *one, *first_form, *(Job(method) for method in BEST_SO_FAR), *published]
 
 
@@ -222,7 +222,7 @@ class Study:
             if not (run / "audit.json").is_file():
                 names = ["retrained-one"] if job.one else sorted({"retrained-0", "retrained-1"} - {job.of})
                 references = [word for name in names for word in ("--reference", str(self.folder / name))]
-                attacks = ("--attacks", ATTACKS) if job.of == "teacher" and not job.one else ()
+                attacks = () if job.one else ("--attacks", ATTACKS)
                 _run("audit", str(run), *self._original(job)[:2], *references, *attacks, "--quiet")
         except subprocess.CalledProcessError as error:
             if error.returncode != 2:  # a method may refuse a budget or a task, which is a result; all else is not

@@ -34,7 +34,10 @@ COLUMNS = (
 )
 SUBSETS = (RETAIN, FORGET, TEST)
 PAIR = (TEACHER, "retrained-0")  # what is rewound
-ALIKE = (TEST, "test, retrained", "AUC, loss", "AUC, loss, retrained", "memory")
+ALIKE = (
+    *(TEST, "test, retrained", "AUC, loss", "AUC, loss, retrained", "memory"),
+    *("comes back", "comes back, retrained"),
+)
 _FEW = 4
 
 
@@ -100,6 +103,7 @@ def alike(folders: list[Path]) -> Iterable[str]:
                     *(spread(utility(folder, names[of], STUDENT, TEST) for folder in done) for of in PAIR),
                     *(spread(aucs[of]) for of in PAIR),
                     spread(one - other for one, other in zip(*aucs.values(), strict=True)),
+                    *(spread(map(comes_back, found[of])) for of in PAIR),
                 ],
             )
 
