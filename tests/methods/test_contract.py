@@ -251,6 +251,7 @@ def test_every_file_of_the_package_is_a_listed_method():
         "gentle_restoration",
         "registry",
         "restoration",
+        "retraining",
         "rollback",
         "settings",
         "shard_refit",
