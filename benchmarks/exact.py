@@ -12,14 +12,16 @@ from __future__ import annotations
 import argparse
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from mu_monai import workflow
 from mu_monai.adapters import load_student, load_weights
@@ -32,7 +34,7 @@ from mu_monai.files import atomic_path, read_json, write_json
 from mu_monai.keys import BASE_PT, CONFIG_JSON, MODEL_PT, PATIENT_ID, RETAIN, SUBSET, TEST, VALIDATION
 from mu_monai.runs import is_complete, open_run
 from mu_monai.runs.scores import leading_metric
-from mu_monai.runs.shards import adapter_folders, has_shards, read_shards, shard_folder
+from mu_monai.runs.shards import adapter_folders, has_shards, read_shards, shard_folder, shard_split
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,13 @@ EXPERIMENTS = {
         public=150 / 326,
         settings=("image_size=[128, 128]", "score_interval=40"),
     ),
+    "lesions-larger-base": Experiment(
+        bundle="isic",
+        data="isic_lesion",
+        layout="isic",
+        public=0.75,
+        settings=("image_size=[128, 128]", "score_interval=40"),
+    ),
     "classes": Experiment(
         bundle="isic_classification",
         data="isic9",
@@ -75,6 +84,8 @@ EXPERIMENTS = {
     ),
 }
 SHARDS = (1, 4, 8, 16)
+RECOVERED = 8  # of so many shards it is tried to recover what their average costs
+SCALES = (1.5, 2.0, 3.0)  # of the average change, chosen by validation
 
 
 class Study:
@@ -91,16 +102,45 @@ class Study:
         base = self._trained("base", public)
         joint = self._trained("joint", private, overlay=self._from_base(base), epochs=self.experiment.epochs)
         runs = {number: self._sharded(base, private, number) for number in SHARDS}
-        alone = _scored(runs[1], self.experiment.bundle, base / MODEL_PT, "base.csv")
+        bundle = self.experiment.bundle
+        alone = _scored(runs[1], bundle, _base, "base.csv")
         rows = [_row("base alone", alone), _row("all weights", open_run(joint).scores)]
         rows[-1]["seconds"] = open_run(joint).record.seconds
         for number, run in runs.items():
             name = f"{number} shards" if number > 1 else "one LoRA"
             rows.append(_row(name, open_run(run).scores) | {"seconds": _seconds(run)})
             if number > 1:
-                outputs = _scored(run, self.experiment.bundle, None, "outputs.csv")
-                rows.append(_row(f"{name}, outputs averaged", outputs))
-        return pd.DataFrame(rows)
+                rows.append(_row(f"{name}, outputs averaged", _scored(run, bundle, _merged, "outputs.csv")))
+        return pd.DataFrame([*rows, *self._recovered(runs[RECOVERED], private)])
+
+    def _recovered(self, run: Path, private: Path) -> Iterator[dict[str, Any]]:
+        """What may recover the quality of one joint training: weights by cases, larger changes, a head trained on."""
+        bundle, name = self.experiment.bundle, f"{RECOVERED} shards"
+        for scale in (1.0, *SCALES):
+            scored = _scored(run, bundle, partial(_weighted, scale=scale), f"scaled-{scale:g}.csv")
+            yield _row(f"{name}, weighted by cases, {scale:g} x", scored)
+        head = self._head(run, private) / MODEL_PT
+        scored = _scored(run, bundle, lambda network, _: [load_weights(network, head)], "head.csv")
+        yield _row(f"{name}, head trained on with the first", scored)
+
+    def _head(self, run: Path, private: Path) -> Path:
+        """The average, whose head alone was trained on with the cases of the first shard."""
+        split, first = self.folder / "head.json", read_shards(run).shards[0]
+        if not split.is_file():
+            cases = open_split(shard_split(run, first)).located[RETAIN]
+            whole = open_split(private)
+            write_split(
+                split, only(whole, {RETAIN: cases, **{name: whole.located[name] for name in (VALIDATION, TEST)}})
+            )
+        bundle = open_bundle(self.experiment.bundle)
+        unlearning, training = read_config(bundle.files("unlearn")), read_config(bundle.files("train"))
+        overlay = {
+            "teacher": str((run / MODEL_PT).resolve()),
+            "network": {**unlearning.get("network"), "scope": "head", "lora_dropout": 0.0, "bn_mode": "eval"},
+            "optimizer": unlearning.get("optimizer"),
+            "handlers": [{"_target_": "mu_monai.engine.OneCycle"}, *training.get("handlers")],
+        }
+        return self._trained("head", split, overlay=overlay, epochs=self.experiment.epochs)
 
     def _splits(self) -> tuple[Path, Path]:
         whole, parts = self.folder / "split.json", [self.folder / f"{name}.json" for name in ("public", "private")]
@@ -176,19 +216,40 @@ def _seconds(run: Path) -> float:
     return sum(open_run(shard_folder(run, shard)).record.seconds or 0 for shard in read_shards(run).shards)
 
 
-def _scored(run: Path, bundle: str, weights: Path | None, name: str) -> pd.DataFrame:
-    """The scores of other weights, or of the mean of all shards' outputs, on the cases of a run of shards."""
+Networks = Callable[[nn.Module, Path], list[nn.Module]]  # from a network of the bundle, and a run of shards
+
+
+def _base(network: nn.Module, run: Path) -> list[nn.Module]:
+    return [load_weights(network, run / BASE_PT)]
+
+
+def _merged(network: nn.Module, run: Path) -> list[nn.Module]:
+    """The base with each shard's adapters."""
+    folders = adapter_folders(run, read_shards(run).shards)
+    return [load_student(load_weights(copy.deepcopy(network), run / BASE_PT), folder).merged() for folder in folders]
+
+
+def _weighted(network: nn.Module, run: Path, scale: float) -> list[nn.Module]:
+    """The base with the changes of all shards, each weighted by its cases, times a factor."""
+    base = load_weights(copy.deepcopy(network), run / BASE_PT).state_dict()
+    cases = [shard.cases for shard in read_shards(run).shards]
+    parts = [part.state_dict() for part in _merged(network, run)]
+    for name, value in base.items():
+        if value.is_floating_point():
+            changes = [number / sum(cases) * (part[name] - value) for number, part in zip(cases, parts, strict=True)]
+            base[name] = value + scale * torch.stack(changes).sum(0)
+    network.load_state_dict(base)
+    return [network]
+
+
+def _scored(run: Path, bundle: str, make: Networks, name: str) -> pd.DataFrame:
+    """The scores of one network, or of the mean of several networks' outputs, on the cases of a run of shards."""
     file = run / name
     if not file.is_file():
         parser, config = read_config(open_bundle(bundle).files("train")), read_json(run / CONFIG_JSON)
         parser.update({key: value for key, value in config.items() if key not in ("handlers", "run")})
-        network, scorer = built_network(parser), parser.get_parsed_content("scorer")
-        if weights is None:
-            folders = adapter_folders(run, read_shards(run).shards)
-            bases = [load_weights(copy.deepcopy(network), run / BASE_PT) for _ in folders]
-            networks = [load_student(*pair).merged().eval() for pair in zip(bases, folders, strict=True)]
-        else:
-            networks = [load_weights(network, weights).eval()]
+        networks = [network.eval() for network in make(built_network(parser), run)]
+        scorer = parser.get_parsed_content("scorer")
 
         def predict(image: torch.Tensor) -> torch.Tensor:
             return torch.stack([network(image) for network in networks]).mean(0)
