@@ -217,6 +217,13 @@ def test_every_page_is_in_the_navigation():
     assert sorted(_pages(nav)) == sorted(name_of(page) for page in PAGES if page.name != "template.md")
 
 
+@pytest.mark.parametrize("folder", ["decisions", "how-to", "results"])
+def test_the_first_page_names_every_page_of_a_list(folder):
+    first = (DOCS / "index.md").read_text(encoding="utf-8")
+    pages = sorted(path for path in (DOCS / folder).glob("*.md") if path.name != "template.md")
+    assert [path.name for path in pages if f"({folder}/{path.name})" not in first] == []
+
+
 def _pages(entry):
     if isinstance(entry, str):
         return [entry]
