@@ -207,6 +207,12 @@ def _retraining(job: Job, plan: bool, resume: bool) -> object:
         return job.out
     training = job.out.with_name(f"{job.out.name}-training")
     complete(training, lambda out, again: _trained_anew(job, record, out, again), job.trust)
+    trained = open_run(training, MODEL_PT).record
+    if (trained.sha256.split, trained.subsets) != (job.start.split, (RETAIN,)):
+        raise InputError(
+            f"'{training}' is not a training without those who version {job.start.version} forgets; move it away, and "
+            "give the same command again"
+        )
     config = taking(
         Retraining,
         {"weights": str(training.resolve())},

@@ -70,7 +70,11 @@ def test_from_the_first_request_to_the_release(mu_monai, teachers, phantom_split
     code, out, _ = mu_monai("request", "run", ledger, *QUICK)
     assert (code, out.splitlines()[0].partition(",")[0]) == (0, "version 2 answers request 1 by rewind")
     assert mu_monai("request", "add", ledger, "--forget-id", second, "--requester", "letter 7")[0] == 0
-    code, out, _ = mu_monai("request", "run", ledger, "--route", "retraining", "--quiet", "--device", "cpu")
+    shutil.copytree(teachers["isic"], ledger / "version-3-training")
+    code, _, err = mu_monai("request", "run", ledger, "--route", "retraining", "--quiet", "--device", "cpu")
+    assert (code, "is not a training without those who version 3 forgets; move it away" in err) == (2, True)
+    shutil.rmtree(ledger / "version-3-training")
+    code, out, _ = mu_monai("request", "run", ledger, "--quiet", "--device", "cpu")
     assert (code, out.splitlines()[-1]) == (0, "1 of 1 earlier requests were audited again; nobody came back")
     assert read_split(ledger / "version-3.json").patients(FORGET) == {first, second}
     record, training = read_record(ledger / "version-3"), read_record(ledger / "version-3-training")
