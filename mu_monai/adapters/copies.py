@@ -43,9 +43,14 @@ def _outermost(network: nn.Module) -> tuple[str, ...]:
     found: list[str] = []
     for name, module in network.named_modules():
         inside = name.startswith(tuple(f"{outer}." for outer in found))
-        if name and not inside and any(True for _ in module.parameters(recurse=False)):
+        if name and not inside and holds_weights(module):
             found.append(name)
     return tuple(found)
+
+
+def holds_weights(module: nn.Module) -> bool:
+    """Whether a module holds weights of its own, beside those of its parts."""
+    return any(True for _ in module.parameters(recurse=False))
 
 
 def batch_norms(network: nn.Module) -> list[str]:

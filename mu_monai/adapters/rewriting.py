@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from mu_monai.adapters.copies import holds_weights
 from mu_monai.adapters.lora import CONVOLUTIONS, LoraWeight
 from mu_monai.adapters.shared import ADAPTED
 from mu_monai.adapters.student import Student
@@ -228,7 +229,7 @@ def full_copies(student: Student) -> dict[str, nn.Module]:
         f"{name}.{part}".rstrip("."): module
         for name, whole in trained_copies(student).items()
         for part, module in whole.named_modules()
-        if any(True for _ in module.parameters(recurse=False))
+        if holds_weights(module)
     }
 
 

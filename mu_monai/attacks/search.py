@@ -239,13 +239,12 @@ def _sentence(file: str, kind: str, names: Sequence[str], why: str = "") -> str:
 
 def _parallel(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether two vectors point the same way, around their means as well: by chance, vectors of variances do."""
-    pairs = ((one, other), (one - one.mean(), other - other.mean()))
-    return all(_cosine(*pair) ** 2 >= 1 - _NEAR**2 for pair in pairs)
+    return _aligned(one, other) and _aligned(one - one.mean(), other - other.mean())
 
 
-def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
+def _aligned(one: torch.Tensor, other: torch.Tensor) -> bool:
     lengths = one.norm() * other.norm()
-    return float(one @ other / lengths) if lengths > 0 else 0.0
+    return bool(lengths > 0 and 1 - (one @ other / lengths) ** 2 <= _NEAR**2)
 
 
 def _bytes(values: torch.Tensor, dtype: torch.dtype) -> bytes:

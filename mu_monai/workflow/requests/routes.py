@@ -19,7 +19,7 @@ from mu_monai.files import write_json
 from mu_monai.keys import MILESTONES_DIR, MODEL_PT, RETAIN, TEST, VALIDATION
 from mu_monai.methods.retraining import Retraining
 from mu_monai.record import Answer, Ledger, Start
-from mu_monai.runs import Run, RunRecord, is_finished, open_run
+from mu_monai.runs import Run, is_finished, open_run
 from mu_monai.runs.record import TRAIN
 from mu_monai.runs.shards import has_shards
 from mu_monai.workflow.quiet import quiet
@@ -206,7 +206,7 @@ def _retraining(job: Job, plan: bool, resume: bool) -> object:
         logger.info("the run would take what the first training took: %s sample passes", record.cost.passes)
         return job.out
     training = job.out.with_name(f"{job.out.name}-training")
-    complete(training, lambda out, again: _trained_anew(job, record, out, again), job.trust)
+    complete(training, lambda out, again: _trained_anew(job, out, again), job.trust)
     trained = open_run(training, MODEL_PT).record
     if (trained.sha256.split, trained.subsets) != (job.start.split, (RETAIN,)):
         raise InputError(
@@ -230,8 +230,8 @@ def _retraining(job: Job, plan: bool, resume: bool) -> object:
     return job.out
 
 
-def _trained_anew(job: Job, record: RunRecord, out: Path, resume: bool) -> None:
-    overlay = job.out.with_name(f"{job.out.name}-settings.json")
+def _trained_anew(job: Job, out: Path, resume: bool) -> None:
+    overlay, record = job.out.with_name(f"{job.out.name}-settings.json"), job.source.record
     write_json(overlay, changed_settings(job.source.folder, record, TRAIN, job.trust))
     train(
         job.bundle(job.source),
