@@ -18,7 +18,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mu_monai.files import read_json, write_json
+from mu_monai.keys import RETRAINED
 from mu_monai.runs import RunRecord, read_record
+from mu_monai.workflow.auditing.attacking import ATTACKS_DIR
 
 ATTACKS = "retain-finetuning,relearning,mirrored,upside-down,turned,axes-swapped"
 
@@ -223,6 +225,7 @@ class Study:
                 names = ["retrained-one"] if job.one else sorted({"retrained-0", "retrained-1"} - {job.of})
                 references = [word for name in names for word in ("--reference", str(self.folder / name))]
                 attacks = () if job.one else ("--attacks", ATTACKS)
+                self._share_attacks(run)
                 _run("audit", str(run), *self._original(job)[:2], *references, *attacks, "--quiet")
         except subprocess.CalledProcessError as error:
             if error.returncode != 2:  # a method may refuse a budget or a task, which is a result; all else is not
@@ -230,6 +233,13 @@ class Study:
             run.mkdir(exist_ok=True)
             (run / "failed.json").write_text(json.dumps({"why": (error.stderr or "").strip()[-2000:]}))
             print(f"  {job.name}: {(error.stderr or '').strip().splitlines()[-1:]}", flush=True)
+
+    def _share_attacks(self, run: Path) -> None:
+        """Give a run what attacks made of the retrained models, once; names hold digests of weights and settings."""
+        (run / ATTACKS_DIR).mkdir(exist_ok=True)
+        for file in self.folder.glob(f"*/{ATTACKS_DIR}/*-{RETRAINED}-*.csv"):
+            if file.parent.parent != run:
+                shutil.copyfile(file, run / ATTACKS_DIR / file.name)
 
 
 def _once(verb: str, bundle: str, run: Path, *options: str) -> None:

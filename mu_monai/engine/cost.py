@@ -15,6 +15,8 @@ from ignite.engine import Engine, Events
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from mu_monai.runs import RunRecord
+
 _COUNT = "cost"  # the place in the engine's state
 FORWARD, TRAINED = 1, 3  # a backward pass costs about two forward passes
 
@@ -30,6 +32,8 @@ class PassCount:
         passes: sample passes.
         steps: optimizer steps.
         paused: whether passes are not counted now, since they only measure what was done.
+        taken: earlier trainings whose weights the run takes; what they took counts as the run's own, once for all
+            processes.
 
     Example:
         >>> count, network = PassCount(), nn.Linear(2, 1)
@@ -44,6 +48,7 @@ class PassCount:
     passes: int = 0
     steps: int = 0
     paused: bool = False
+    taken: list[RunRecord] = field(default_factory=list)
     _hooks: list[RemovableHandle] = field(default_factory=list, repr=False)
 
     def watch(self, network: nn.Module) -> None:

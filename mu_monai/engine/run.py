@@ -133,7 +133,7 @@ class RunFolder:
         self._probe: torch.Tensor | None = None  # an image for the self-checks
         self._count = PassCount()  # replaced by the trainer's when the run starts
         self._taken = Cost(passes=0, steps=0)  # by all processes, up to the last epoch
-        self._cpu_seconds: float | None = None
+        self._cpu_seconds: float | None = None  # of all processes, and of the trainings that were taken
         self._clock = math.nan  # start of the run, without interruptions; NaN before it starts
         self._began = self._cpu_began = 0.0  # at attach, so that what methods do at the start counts
         self.run_record = RunRecord(
@@ -265,7 +265,7 @@ class RunFolder:
         self._count_all()
         row = {
             "epoch": engine.state.epoch,
-            "seconds": round(time.monotonic() - self._clock, 3),
+            "seconds": round(time.monotonic() - self._clock + self._seconds_before, 3),
             "passes": self._taken.passes,
             "steps": self._taken.steps,
             **epoch_terms(engine),
@@ -274,8 +274,12 @@ class RunFolder:
             self.curve.append(row)
 
     def _count_all(self) -> None:
-        """Add up the sample passes of all processes; each takes the same steps."""
-        self._taken = Cost(passes=total(self._count.passes), steps=self._count.steps)
+        """Add up the sample passes of all processes, which take the same steps, and of trainings before."""
+        before = [record.cost for record in self._count.taken]
+        self._taken = Cost(
+            passes=total(self._count.passes) + sum(cost.passes or 0 for cost in before),
+            steps=self._count.steps + sum(cost.steps or 0 for cost in before),
+        )
 
     def _complete(self, engine: SupervisedTrainer) -> None:
         network = engine.network
@@ -294,7 +298,9 @@ class RunFolder:
         self._note(checks=checks, warnings=tuple(warned(engine)), measurements=measured)
         self._count_all()
         if not self.resume:  # unknown for an interrupted part
-            self._cpu_seconds = round(total(time.process_time() - self._cpu_began), 3)
+            own = total(time.process_time() - self._cpu_began)
+            before = [record.cpu_seconds for record in self._count.taken]
+            self._cpu_seconds = None if None in before else round(own + sum(filter(None, before)), 3)
         if is_first():
             self._finish(network)
         self._lock.close()
@@ -332,6 +338,11 @@ class RunFolder:
         return training_passes(Path(self.teacher).parent if self.teacher else None) or self._told_passes
 
     @property
+    def _seconds_before(self) -> float:
+        """What trainings took whose weights the run takes."""
+        return sum(record.seconds or 0.0 for record in self._count.taken)
+
+    @property
     def record(self) -> dict[str, Any]:
         """The run's record so far, as in `run.json`; configs look up values in it."""
         return self.run_record.to_json()
@@ -346,7 +357,7 @@ class RunFolder:
         passes, whole = self._taken.passes, self._teacher_passes
         self._note(
             cost=replace(self._taken, share=passes / whole if passes is not None and whole else None),
-            seconds=round(time.monotonic() - self._clock, 3),
+            seconds=round(time.monotonic() - self._clock + self._seconds_before, 3),
             cpu_seconds=self._cpu_seconds,
             peak_memory_mib=round(peak_memory_mib(torch.device(self.run_record.device)), 1),
         )

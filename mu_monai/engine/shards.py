@@ -13,7 +13,8 @@ from mu_monai.adapters import load_weights
 from mu_monai.adapters.averaging import shard_average
 from mu_monai.engine.cost import count_of
 from mu_monai.keys import BASE_PT
-from mu_monai.runs.shards import read_shards
+from mu_monai.runs import read_record
+from mu_monai.runs.shards import read_shards, shard_folder
 
 
 class TakeShards:
@@ -46,8 +47,5 @@ class TakeShards:
 
 def count_shards(engine: SupervisedTrainer, folder: str | os.PathLike[str]) -> None:
     """Count what the trainings of the shards took that belong to this run."""
-    count = count_of(engine)
-    for shard in read_shards(folder).shards:
-        if shard.fitted:
-            count.passes += shard.passes or 0
-            count.steps += shard.steps or 0
+    shards = read_shards(folder).shards
+    count_of(engine).taken += [read_record(shard_folder(folder, shard)) for shard in shards if shard.fitted]

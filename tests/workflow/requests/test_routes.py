@@ -81,6 +81,8 @@ def test_from_the_first_request_to_the_release(mu_monai, teachers, phantom_split
     assert (record.role, record.method.name, training.role) == ("student", "Retraining", "retrained")
     assert record.sha256.weights == training.sha256.weights
     assert record.cost.passes == training.cost.passes
+    assert record.seconds > training.seconds > 0
+    assert record.cpu_seconds > training.cpu_seconds
     assert read_ledger(ledger).answered[2].share == pytest.approx(record.cost.share)
     code, out, _ = mu_monai("request", "status", ledger)
     assert code == 0

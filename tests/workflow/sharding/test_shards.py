@@ -15,7 +15,7 @@ from mu_monai.errors import InputError
 from mu_monai.files import file_sha256
 from mu_monai.keys import FORGET, RETAIN, TEST, VALIDATION
 from mu_monai.runs import RunRecord, file_digests, read_record, write_record
-from mu_monai.runs.shards import read_shards
+from mu_monai.runs.shards import read_shards, shard_folder
 from mu_monai.workflow.sharding.training import seen_by
 
 
@@ -60,6 +60,9 @@ def test_forgetting_gives_the_model_of_a_training_without_them_bit_for_bit(
     assert record.cost.share == pytest.approx(record.cost.passes / whole)
     assert 0 < record.cost.share < 1
     assert read_record(run).cost.passes == whole
+    trained = {shard.name: read_record(shard_folder(new, shard)) for shard in read_shards(new).shards}
+    assert record.seconds > trained[name].seconds > 0
+    assert read_record(run).seconds > sum(training.seconds for training in trained.values()) - trained[name].seconds
     assert record.measurements["shards"] == {"shards": len(held), "refit": 1, "forgotten_in_base": 0}
 
 
