@@ -1,10 +1,11 @@
 """Make the runs behind docs/results/exact.md: what adapters per shard cost in quality, and what they protect from.
 
-python benchmarks/exact.py DATA OUT [--experiments lesions classes] [--seeds 0]
+python benchmarks/exact.py DATA OUT [--experiments lesions classes hippocampus] [--seeds 0]
 
-DATA holds isic_lesion/ and isic9/. Of the patients to train on, some are "public": the base is trained on them alone.
-The others are "private", and are trained on jointly or in shards. Everything is in OUT/EXPERIMENT-SEED; a step whose
-result is there is skipped, so the same command goes on where it stopped. It ends with the table of each experiment.
+DATA holds isic_lesion/, isic9/ and hippocampus/. Of the patients to train on, some are "public": the base is trained on
+them alone. The others are "private", and are trained on jointly or in shards. Everything is in OUT/EXPERIMENT-SEED; a
+step whose result is there is skipped, so the same command goes on where it stopped. It prints the table of each
+experiment and writes OUT/exact.svg.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
@@ -47,7 +49,9 @@ class Experiment:
         layout: their layout.
         public: the share of the patients to train on that the base is trained on.
         settings: of every training.
+        overlays: of every training, by name.
         epochs: of the trainings on private patients.
+        duplicates: what a split does with images that occur more than once.
     """
 
     bundle: str
@@ -55,6 +59,7 @@ class Experiment:
     layout: str
     public: float
     settings: tuple[str, ...] = ()
+    overlays: tuple[str, ...] = ()
     epochs: int = 15
     duplicates: str = "error"
 
@@ -82,10 +87,27 @@ EXPERIMENTS = {
         settings=("score_interval=40",),
         duplicates="drop",
     ),
+    "hippocampus": Experiment(
+        bundle="volume3d",
+        data="hippocampus",
+        layout="volumes",
+        public=0.5,
+        settings=(
+            'classes=["background", "anterior", "posterior"]',
+            "spacing=[1, 1, 1]",
+            "patch_size=[40, 56, 40]",
+            "patches_per_volume=1",
+            "score_interval=40",
+            "network_def#channels=[16, 32, 64, 128]",
+            "network_def#strides=[2, 2, 2]",
+        ),
+        overlays=("mr",),
+    ),
 }
 SHARDS = (1, 4, 8, 16)
 RECOVERED = 8  # of so many shards it is tried to recover what their average costs
 SCALES = (1.5, 2.0, 3.0)  # of the average change, chosen by validation
+_JOINT, _ONE, _AUC = "all weights", "one LoRA", "AUC private / test"
 
 
 class Study:
@@ -104,10 +126,10 @@ class Study:
         runs = {number: self._sharded(base, private, number) for number in SHARDS}
         bundle = self.experiment.bundle
         alone = _scored(runs[1], bundle, _base, "base.csv")
-        rows = [_row("base alone", alone), _row("all weights", open_run(joint).scores)]
+        rows = [_row("base alone", alone), _row(_JOINT, open_run(joint).scores)]
         rows[-1]["seconds"] = open_run(joint).record.seconds
         for number, run in runs.items():
-            name = f"{number} shards" if number > 1 else "one LoRA"
+            name = f"{number} shards" if number > 1 else _ONE
             rows.append(_row(name, open_run(run).scores) | {"seconds": _seconds(run)})
             if number > 1:
                 rows.append(_row(f"{name}, outputs averaged", _scored(run, bundle, _merged, "outputs.csv")))
@@ -176,7 +198,7 @@ class Study:
                 out=run,
                 subsets=[RETAIN],
                 settings=settings,
-                overlays=[str(file)],
+                overlays=[*self.experiment.overlays, str(file)],
                 resume=(run / "checkpoints").is_dir(),
                 quiet=True,
             )
@@ -197,6 +219,7 @@ class Study:
                 base=base,
                 out=run,
                 shards=number,
+                overlays=self.experiment.overlays,
                 settings=[f"seed={self.seed}", f"max_epochs={self.experiment.epochs}", *self.experiment.settings],
                 resume=has_shards(run),
                 quiet=True,
@@ -208,7 +231,7 @@ def _row(name: str, scores: pd.DataFrame) -> dict[str, Any]:
     metric = leading_metric(scores)
     means = {part: scores[scores[SUBSET] == part][metric].mean() for part in (RETAIN, VALIDATION, TEST)}
     auc = scores_auc(*(scores[scores[SUBSET] == part] for part in (RETAIN, TEST)))
-    return {"model": name, "private": means.pop(RETAIN), **means, "AUC private / test": auc}
+    return {"model": name, "private": means.pop(RETAIN), **means, _AUC: auc}
 
 
 def _seconds(run: Path) -> float:
@@ -263,6 +286,24 @@ def _scored(run: Path, bundle: str, make: Networks, name: str) -> pd.DataFrame:
     return pd.read_csv(file, dtype={PATIENT_ID: str})
 
 
+def draw(tables: Mapping[str, pd.DataFrame], file: Path) -> None:
+    """What each model has on unseen cases, against how well its losses tell private from unseen patients."""
+    mpl.use("svg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(tables), figsize=(4.2 * len(tables), 3.6), squeeze=False, layout="constrained")
+    for axis, (title, table) in zip(axes[0], tables.items(), strict=True):
+        names = [_JOINT, _ONE, *(f"{number} shards" for number in SHARDS if number > 1)]
+        for _, row in table[table["model"].isin(["base alone", *names])].iterrows():
+            axis.scatter(row[_AUC], row[TEST], color="tab:orange" if row["model"] == _JOINT else "tab:blue")
+            axis.annotate(row["model"], (row[_AUC], row[TEST]), xytext=(4, 4), textcoords="offset points", fontsize=7)
+        axis.set(title=title, xlabel="AUC of the loss, private against test", ylabel="test")
+        axis.margins(0.2)
+    with atomic_path(file) as path:
+        figure.savefig(path)
+    plt.close(figure)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -273,12 +314,13 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("mu_monai").setLevel(logging.INFO)
     torch.set_num_threads(1)
+    tables = {}
     for name in options.experiments:
         for seed in options.seeds:
+            table = tables[f"{name}, seed {seed}"] = Study(name, options.data, options.out, seed).run()
             print(f"{name}, seed {seed}")
-            print(
-                Study(name, options.data, options.out, seed).run().to_string(index=False, float_format="{:.3f}".format)
-            )
+            print(table.to_string(index=False, float_format="{:.3f}".format))
+    draw(tables, options.out / "exact.svg")
 
 
 if __name__ == "__main__":
