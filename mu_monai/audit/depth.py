@@ -13,7 +13,7 @@ from mu_monai.runs.numbers import BARRIER, DEPTH, Group, Metric
 
 
 def depth_records(weights: pd.DataFrame, barriers: Mapping[str, float]) -> list[Record]:
-    r"""Compute how deep unlearning went: two numbers that predict what training on brings back, without training.
+    r"""Compute how deep unlearning went, in two numbers that need no attack.
 
     - `depth` and `depth[<layer>]`: the distance of the student's weights from the original's, in all and layer by
       layer, divided by that of the retrained model's. The norms of the relative distances cancel.
@@ -25,7 +25,8 @@ def depth_records(weights: pd.DataFrame, barriers: Mapping[str, float]) -> list[
       are on retained cases, see `mu_monai.measure.linear_barrier`.
 
     Both are a property of one pair of models and have no interval. Weights that lie where they did can come back
-    quickly, but weights that lie elsewhere can still remember.
+    quickly, but weights that lie elsewhere can still remember: over our own runs, neither number went with what an
+    attack brought back (docs/results/cost-and-depth.md).
 
     Args:
         weights: one row per pair of models, layer and kind: `model`, `against`, `layer`, `kind` and `distance`; the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mu_monai.audit.attacks import excess
@@ -17,7 +17,8 @@ from mu_monai.runs.scores import LEADING_METRICS
 UNDER, MATCHED, OVER = "UNDER-FORGOTTEN", "MATCHED", "OVER-FORGOTTEN"
 SHALLOW, NO_BASELINE, CANNOT_TELL = "SHALLOW", "NO BASELINE", "CANNOT TELL"
 LABELS = (UNDER, MATCHED, SHALLOW, OVER, NO_BASELINE, CANNOT_TELL)
-RULES = 2  # the version of the rules; by those of version 1, no verdict is SHALLOW
+RULES = 3  # the version of the rules
+SHALLOW_SINCE = 2  # by those of version 1, no verdict is SHALLOW, and by those of version 2 only what would be MATCHED
 TOLERANCE = 0.05
 MIN_PATIENTS = 10
 _TWO_SIDED = (LOGISTIC, U_LIRA)  # near 1 for patients that stand out on either side
@@ -62,6 +63,7 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     | CANNOT TELL | fewer than 10 forgotten or 10 unseen patients: a bootstrap over so few claims too much precision |
     | NO BASELINE | the teacher's gap has l <= 0: these patients have no measurable influence that could be removed |
     | SHALLOW | as MATCHED, but an attack brings the AUC up, by more than m beyond what it adds to the retrained one's |
+    | SHALLOW | as the last CANNOT TELL, but an attack does so, and the interval of that difference is above 0 |
     | MATCHED | g, l and h all lie within +-m, even if [l, h] excludes 0: the gap is too small to matter |
     | UNDER-FORGOTTEN | l > 0 and g > m, even if l < m |
     | OVER-FORGOTTEN | h < 0 and g < -m, even if h > -m |
@@ -71,8 +73,8 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     one-sided tests at 5 %, it errs in at most about 2.5 % of cases; the whole audit uses one kind of interval.
 
     SHALLOW looks at the worst attack, at its worst learning rate and after any of its tested steps, and at the
-    retrained model after the very same. It does not wait for the interval, which the sentence gives: a doubt whether it
-    lasts is told. Without a retrained model all that the attack adds counts, more than is fair to an attack that
+    retrained model after the very same. In place of MATCHED it does not wait for the interval, which the sentence
+    gives: a doubt whether it lasts is told. In place of CANNOT TELL, which claims nothing, it does. Without a retrained model all that the attack adds counts, more than is fair to an attack that
     trains. Removing the adapters does not count, nor does an attack that was tested on fewer than 10 patients.
 
     The number of patients that would be needed follows from the width of the interval, which shrinks roughly with one
@@ -98,7 +100,8 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
         records: the utility and membership records of all models, and those after attacks.
         n_unseen: how many patients `test` has.
         tolerance: the largest gap of the AUC that counts as no gap, in (0, 0.5).
-        rules: the version of the rules, 1 to 2; audits that name none are by version 1, which has no SHALLOW.
+        rules: the version of the rules, 1 to 3; audits that name none are by version 1, which has no SHALLOW, and by
+            version 2 it only takes the place of MATCHED.
 
     Raises:
         InputError: if the tolerance or the version is not allowed, or no record has the student's AUC of the loss.
@@ -124,7 +127,8 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
         )
     teacher = _find(records, TEACHER)
     label, rule = _decide(main, teacher, n_unseen, tolerance)
-    back = _comeback(records, tolerance) if rules > 1 and label == MATCHED else None
+    before, few = label, min(main.n_patients, n_unseen) < MIN_PATIENTS
+    back = max(() if few else _moves(records, tolerance, label, rules), key=excess, default=None)
     if back is not None:
         label, rule = SHALLOW, f"{rule}, and an attack brings it up by more than {tolerance:g} beyond {_what(back)}"
     others = [
@@ -144,7 +148,9 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     return Verdict(
         label=label,
         rule=rule,
-        sentence=_sentence(label, main, teacher, n_unseen, tolerance, needed) if back is None else _shallow(main, back),
+        sentence=_sentence(label, main, teacher, n_unseen, tolerance, needed)
+        if back is None
+        else _shallow(main, back, before),
         evidence=tuple(dict.fromkeys(evidence)),
         needed_patients=needed,
         but=" ".join(filter(None, (_but(others, against, teacher), _damage(cost)))),
@@ -209,19 +215,21 @@ def _contradicts(record: Record, label: str, tolerance: float) -> bool:
     return decided in {UNDER, OVER} - {label}
 
 
-def _comeback(records: Sequence[Record], tolerance: float) -> Record | None:
-    """The rebound of the attack that brings most back, if that is more than tolerated."""
-    moves = [
-        record
-        for record in records
-        if (record.model, record.metric, record.subset) == (STUDENT, REBOUND, FORGET)
-        and record.attack != _OF_THE_FOLDER
-        and State.parse(record.attack).step != 0
-        and record.value > 0
-        and record.n_patients >= MIN_PATIENTS
-        and excess(record) > tolerance
-    ]
-    return max(moves, key=excess, default=None)
+def _moves(records: Sequence[Record], tolerance: float, label: str, rules: int) -> Iterator[Record]:
+    """The rebounds that are more than tolerated, if they can make a label SHALLOW; for CANNOT TELL, the sure ones."""
+    if rules < {MATCHED: SHALLOW_SINCE, CANNOT_TELL: SHALLOW_SINCE + 1}.get(label, RULES + 1):
+        return
+    for record in records:
+        if (
+            (record.model, record.metric, record.subset) == (STUDENT, REBOUND, FORGET)
+            and record.attack != _OF_THE_FOLDER
+            and State.parse(record.attack).step != 0
+            and record.value > 0
+            and record.n_patients >= MIN_PATIENTS
+            and excess(record) > tolerance
+            and (label == MATCHED or (record.gap_low if _is_to_retrained(record) else record.low) > 0)
+        ):
+            yield record
 
 
 def _what(move: Record) -> str:
@@ -230,11 +238,9 @@ def _what(move: Record) -> str:
     )
 
 
-def _shallow(main: Record, move: Record) -> str:
-    text = (
-        "The student treats the forgotten patients as it should, but that does not last: "
-        f"{_measured(main)}, and after {State.parse(move.attack).in_words} it is higher by {_signed(move.value)}"
-    )
+def _shallow(main: Record, move: Record, before: str) -> str:
+    first = "The student treats the forgotten patients as it should, but that does not last"
+    text = f"{first if before == MATCHED else 'Whatever the student forgot comes back'}: {_measured(main)}, and after {State.parse(move.attack).in_words} it is higher by {_signed(move.value)}"
     if not _is_to_retrained(move):
         ends = "" if math.isnan(move.low) else f" ({_signed(move.low)} to {_signed(move.high)})"
         return f"{text}{ends}. Without a retrained model it is not known how much of that any model would gain."

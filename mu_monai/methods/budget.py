@@ -108,7 +108,7 @@ class Budget:
 
     def _check(self, engine: SupervisedTrainer) -> None:
         passes = taken(engine)
-        if passes > self.passes > 0:
+        if passes > self.passes:
             warn(
                 engine,
                 f"the run took {passes} sample passes, more than its budget of {self.passes}: the method needs them "

@@ -155,18 +155,21 @@ RESTARTS = {
 TASKS = {"masks": "segmentation", "volumes": "segmentation", "classes": "classification"}
 
 
-def _rows(choose):
+def _rows(choose, rows=QUICK):
     """Every row, on those of the tasks its method has a meaning for that are chosen, given the row's number."""
     return [
         pytest.param((row, task), id=f"{row}-{task}")
         for number, (row, (method, _)) in enumerate(QUICK.items())
+        if row in rows
         for task in choose([task for task in TASKS if TASKS[task] in METHODS[method].tasks], number)
     ]
 
 
 everywhere = pytest.mark.parametrize("job", _rows(lambda able, _: able))
 anywhere = pytest.mark.parametrize("job", _rows(lambda able, _: able[:1]))
-in_turn = pytest.mark.parametrize("job", _rows(lambda able, number: [able[number % len(able)]]))
+first_row = {method: row for row, (method, _) in reversed(QUICK.items())}.values()  # of each method
+once = pytest.mark.parametrize("job", _rows(lambda able, number: [able[number % len(able)]], first_row))
+RESUMED_EVERYWHERE = [number for number, row in enumerate(QUICK) if row in ("rewind", "shrink-and-restore")]
 
 
 @pytest.fixture
@@ -367,7 +370,7 @@ def test_what_was_measured_fits_the_weights(finished, teacher, job):
     assert 0 < measured["margins"]["delta"] <= 1
 
 
-@anywhere
+@once
 def test_another_seed_gives_other_weights_and_what_takes_no_steps_the_same_again(unlearn, finished, job):
     """What takes steps ends with the same weights for the same seed, also if it was resumed: see below."""
     again = unlearn(job, "again", [f"seed={int(trains(job))}"])
@@ -375,7 +378,9 @@ def test_another_seed_gives_other_weights_and_what_takes_no_steps_the_same_again
     assert (first != second) == trains(job)
 
 
-@in_turn
+@pytest.mark.parametrize(
+    "job", _rows(lambda able, number: able if number in RESUMED_EVERYWHERE else [able[number % len(able)]])
+)
 def test_a_resumed_run_equals_an_uninterrupted_one_and_leaves_no_hook(unlearn, finished, job, monkeypatch):
     if trains(job):
         networks = _resume_and_compare(unlearn, finished(job), job, monkeypatch, iteration=6)
@@ -394,16 +399,15 @@ def test_it_keeps_its_budget_of_sample_passes(unlearn, finished, job):
     assert 0 <= taken <= passes
 
 
-@pytest.mark.parametrize(("iteration", "length"), [(5, "3")])
-@anywhere
-def test_an_epoch_may_be_shorter_or_longer_than_the_retain_set(unlearn, job, iteration, length, monkeypatch):
-    if trains(job):
-        budget = [f"epoch_length={length}"]
-        whole = unlearn(job, "whole", budget)
-        _resume_and_compare(unlearn, whole, job, monkeypatch, iteration=iteration, budget=budget)
+@pytest.mark.parametrize("row", ["two-phase", "boundary-search", "scrub", "rewind", "shrink-and-restore"])
+def test_an_epoch_may_be_shorter_than_the_retain_set(unlearn, row, monkeypatch):
+    """It is resumed as well; these count epochs or draw batches in ways of their own."""
+    job, shorter = (row, "masks"), ["epoch_length=3"]
+    whole = unlearn(job, "whole", shorter)
+    _resume_and_compare(unlearn, whole, job, monkeypatch, iteration=5, budget=shorter)
 
 
-@anywhere
+@once
 def test_a_single_case_may_be_forgotten(unlearn, tasks, job, monkeypatch):
     task = tasks[job[1]]
     split, single = json.loads(Path(task.split).read_text()), Path(task.split).with_name("single.json")
@@ -482,7 +486,7 @@ def test_scores_hold_every_case_of_every_subset_for_both_models(finished, tasks,
     assert set(scores["model"]) == {"teacher", "student"}
 
 
-@anywhere
+@once
 def test_it_warns_when_nothing_happened(unlearn, job):
     run = unlearn(job, extra=["learning_rate=1e-12", *STILL.get(job[0], [])])
     warned = any("hardly anything was forgotten" in warning for warning in record(run)["warnings"])
@@ -490,7 +494,7 @@ def test_it_warns_when_nothing_happened(unlearn, job):
         assert warned == (job[0] not in RESTARTS)
 
 
-@anywhere
+@once
 def test_a_network_without_adapters_is_refused(unlearn, job):
     plain = "$mu_monai.adapters.load_weights(@network_def, @teacher)"
     parameters = "$list(@network.parameters())"
@@ -498,7 +502,7 @@ def test_a_network_without_adapters_is_refused(unlearn, job):
         unlearn(job, extra=[f"network={plain}", f"optimizer#params={parameters}"])
 
 
-@everywhere
+@pytest.mark.parametrize("job", _rows(lambda able, _: able, first_row))
 def test_every_setting_that_may_be_tried_fits_the_bundles(tasks, job):
     bundle = open_bundle(tasks[job[1]].bundle)
     name = QUICK[job[0]][0]

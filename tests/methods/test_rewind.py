@@ -83,6 +83,8 @@ def test_milestones_of_others_are_measured_on_training_and_unseen_cases(small, m
     job = small(Rewind, milestones=folder, budget=0, tolerance=0.49, unseen_loader=DataLoader(unseen, batch_size=4))
     job.run()
     assert count_of(job.trainer).passes == 8 + 4 + 8  # of one milestone
+    (warning,) = warned(job.trainer)
+    assert warning.startswith("the run took 20 sample passes, more than its budget of 0")
     (seen,) = job.method.measurements(job.trainer)["rewind"]["milestones"]
     assert 0 <= seen["memorized"] <= 1
 

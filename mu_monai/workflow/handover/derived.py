@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from mu_monai.audit import Record, verdict
-from mu_monai.audit.verdicts import RULES
+from mu_monai.audit.verdicts import SHALLOW_SINCE
 from mu_monai.keys import STUDENT, TEST
 from mu_monai.record import without_nan
 from mu_monai.runs.numbers import AUC, AUC_OF_ALL, F1, Group, Metric, State
@@ -38,8 +38,11 @@ def verdict_problems(
         TypeError, ValueError, KeyError: if they are not audit records.
     """
     known, rules = [_record(entry) for entry in records], rules_of(said)
-    if rules < RULES and any(State.parse(record.attack).rate is not None for record in known):
-        yield f"the verdict is by rules {rules}, and attacks that name their learning rate came with rules {RULES}"
+    if rules < SHALLOW_SINCE and any(State.parse(record.attack).rate is not None for record in known):
+        yield (
+            f"the verdict is by rules {rules}, and attacks that name their learning rate came with rules "
+            f"{SHALLOW_SINCE}"
+        )
     expected = without_nan(asdict(verdict(known, n_unseen=_unseen(known), rules=rules)))
     for key in (*_DECIDED, *(_WORDED if words else ())):
         derived, stated = expected[key], said.get(key)

@@ -150,7 +150,7 @@ def _audit_problems(
 
 def _old_rules(said: Mapping[str, Any]) -> Iterator[str]:
     if rules_of(said) < RULES:
-        yield "its verdict is by the rules of an earlier version, which do not ask whether attacks bring anything back"
+        yield "its verdict is by the rules of an earlier version, by which less or nothing is SHALLOW"
 
 
 def _known() -> frozenset[str]:

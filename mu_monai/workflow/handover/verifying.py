@@ -260,7 +260,7 @@ def _verdict(predicate: Mapping[str, Any], computed: Mapping[str, Sequence[Mappi
     ]
     fine = f"{verdict['label']} follows from the record's numbers by the public rules"
     if rules_of(verdict) < RULES:
-        fine += " of earlier versions, which do not ask whether attacks bring the forgotten back"
+        fine += " of an earlier version, by which less or nothing is SHALLOW"
     return _result("verdict", problems[:1], fine)
 
 
