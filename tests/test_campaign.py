@@ -12,7 +12,7 @@ VERBS = "split,train,unlearn,evaluate,merge,predict,report"
 
 @pytest.mark.end_to_end
 def test_nothing_is_misread_in_silence_and_nothing_is_lost(repository, tmp_path):
-    count = ["--mutations", "30", "--kills", "5", "--seconds", "1.5"]
+    count = ["--mutations", "15", "--kills", "2", "--seconds", "1"]
     done = subprocess.run(
         [sys.executable, "benchmarks/campaign.py", "--fast", *count, "--only", f"{KINDS},{VERBS}", "--out", tmp_path],
         cwd=repository,

@@ -16,12 +16,15 @@ from mu_monai.files import read_json
 from mu_monai.runs import open_run
 from tests import programs
 
-METHODS = {"shrink-and-restore": ["epoch_length=2"], "erase-to-retain": ["network#scope=all"]}
+METHODS = [("erase-to-retain", ["network#scope=all"]), ("shrink-and-restore", ["epoch_length=2"])]
 
 
-@pytest.mark.parametrize("name", SHAPES)
-def test_a_bundle_goes_from_its_lists_to_its_release(name, tmp_path, caplog):
-    """Every verb takes the untouched bundle; the release differs in weights and metadata alone, and predicts alike."""
+@pytest.mark.parametrize(("number", "name"), enumerate(SHAPES), ids=SHAPES)
+def test_a_bundle_goes_from_its_lists_to_its_release(number, name, tmp_path, caplog):
+    """Verbs take the untouched bundle; the release differs in weights and metadata alone, and predicts alike.
+
+    Each shape is unlearned by one of the methods, and every third is audited; `test_verbs.py` has the rest.
+    """
     caplog.set_level(logging.ERROR)
     bundle = make_bundle(name, tmp_path)
     before = {path: path.read_bytes() for path in sorted(bundle.rglob("*")) if path.is_file()}
@@ -30,21 +33,21 @@ def test_a_bundle_goes_from_its_lists_to_its_release(name, tmp_path, caplog):
     assert {case["case_id"] for case in read_json(split)["test"]}.isdisjoint(_trained(bundle, tmp_path))
     teacher, trust = tmp_path / "teacher", Trust(bundle=bundle)
     workflow.train(bundle, split=split, out=teacher, settings=["max_epochs=1"], quiet=True)
-    for method, settings in METHODS.items():
-        workflow.unlearn(
-            bundle,
-            split=split,
-            teacher=teacher,
-            out=tmp_path / method,
-            method=method,
-            settings=["max_epochs=1", *settings],
-            quiet=True,
-        )
-    run = tmp_path / "shrink-and-restore"
+    method, settings = METHODS[number % len(METHODS)]
+    run = workflow.unlearn(
+        bundle,
+        split=split,
+        teacher=teacher,
+        out=tmp_path / "run",
+        method=method,
+        settings=["max_epochs=1", *settings],
+        quiet=True,
+    )
     workflow.evaluate(run, trust=trust)
-    workflow.audit(run, teacher=teacher, options=_options(), trust=trust)
-    workflow.report([run], out=tmp_path / "report")
-    assert (tmp_path / "report" / "index.html").is_file()
+    if number % 3 == 0:
+        workflow.audit(run, teacher=teacher, options=_options(), trust=trust)
+        workflow.report([run], out=tmp_path / "report")
+        assert (tmp_path / "report" / "index.html").is_file()
     predicted = workflow.predict(run, split=split, out=tmp_path / "predicted", trust=trust)
     workflow.release(run, out=tmp_path / "released", trust=trust)
     told = read_json(tmp_path / "released" / "release.json")["told"]
