@@ -74,8 +74,9 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
 
     SHALLOW looks at the worst attack, at its worst learning rate and after any of its tested steps, and at the
     retrained model after the very same. In place of MATCHED it does not wait for the interval, which the sentence
-    gives: a doubt whether it lasts is told. In place of CANNOT TELL, which claims nothing, it does. Without a retrained model all that the attack adds counts, more than is fair to an attack that
-    trains. Removing the adapters does not count, nor does an attack that was tested on fewer than 10 patients.
+    gives: a doubt whether it lasts is told. In place of CANNOT TELL, which claims nothing, it does. Without a retrained
+    model all that the attack adds counts, more than is fair to an attack that trains. Removing the adapters does not
+    count, nor does an attack that was tested on fewer than 10 patients.
 
     The number of patients that would be needed follows from the width of the interval, which shrinks roughly with one
     over the square root of their number if unseen patients increase in proportion: n ((h - l) / 2m)^2, valid if the
@@ -240,7 +241,10 @@ def _what(move: Record) -> str:
 
 def _shallow(main: Record, move: Record, before: str) -> str:
     first = "The student treats the forgotten patients as it should, but that does not last"
-    text = f"{first if before == MATCHED else 'Whatever the student forgot comes back'}: {_measured(main)}, and after {State.parse(move.attack).in_words} it is higher by {_signed(move.value)}"
+    if before != MATCHED:
+        first = "Whatever the student forgot comes back"
+    after = State.parse(move.attack).in_words
+    text = f"{first}: {_measured(main)}, and after {after} it is higher by {_signed(move.value)}"
     if not _is_to_retrained(move):
         ends = "" if math.isnan(move.low) else f" ({_signed(move.low)} to {_signed(move.high)})"
         return f"{text}{ends}. Without a retrained model it is not known how much of that any model would gain."

@@ -169,6 +169,7 @@ everywhere = pytest.mark.parametrize("job", _rows(lambda able, _: able))
 anywhere = pytest.mark.parametrize("job", _rows(lambda able, _: able[:1]))
 first_row = {method: row for row, (method, _) in reversed(QUICK.items())}.values()  # of each method
 once = pytest.mark.parametrize("job", _rows(lambda able, number: [able[number % len(able)]], first_row))
+in_turn = pytest.mark.parametrize("job", _rows(lambda able, number: [able[number % len(able)]]))
 RESUMED_EVERYWHERE = [number for number, row in enumerate(QUICK) if row in ("rewind", "shrink-and-restore")]
 
 
@@ -336,7 +337,7 @@ def test_only_what_trains_moves_and_all_of_it(finished, teacher, tasks, job):
         assert moved == expected
 
 
-@everywhere
+@in_turn
 def test_reverting_is_bit_exact(finished, teacher, job, tmp_path):
     run = finished(job)
     workflow.revert(run, out=tmp_path / "teacher.pt")
