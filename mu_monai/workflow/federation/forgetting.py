@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -190,7 +190,7 @@ ROUTES = {
         said="approximate: the site raises the losses of its cases; recovering may undo that, or not mend the model",
     ),
     RETRAINING: Route(
-        start=lambda leaving: _again(leaving)[0].number - 1,
+        start=lambda leaving: 0,  # also if the others joined later, to a model that the site trained alone
         rounds=_again,
         problems=_retraining_problems,
         said="exact: a training from the same start without the site, for comparison",
@@ -276,7 +276,8 @@ def forget_site(
     if resume:
         raise_if_any(resume_problems(out, after))
     else:
-        _take_rounds(folder, out, range(start + 1) if route == REWIND else [start])
+        earlier = {number: number for number in range(start)} if route == REWIND else {}
+        _take_rounds(folder, out, earlier | dict.fromkeys(range(start, work[0].number), start))
     logger.info("'%s' is forgotten by %s, %s", site, route, chosen.said)
     if route == DISTIL:
         logger.info("the damage is %.2f", work[0].damage)
@@ -317,10 +318,17 @@ def _option_problems(leaving: Leaving, route: str, source: Bundle, given: dict[s
     yield from setting_problems(LayeredConfig(source, "unlearn"), given, _SET_HERE)
 
 
-def _take_rounds(folder: Path, out: Path, numbers: Sequence[int]) -> None:
-    """Take over models of earlier rounds in which the site had no part, or the one to start from."""
-    for number in numbers:
-        source, target = round_file(folder, number), round_file(out, number)
+def _take_rounds(folder: Path, out: Path, rounds: Mapping[int, int]) -> None:
+    """Take over models of earlier rounds in which the site had no part, or the one to start from.
+
+    Args:
+        folder: the folder of the federation with the site.
+        out: the folder of the one without it.
+        rounds: the round whose model is taken, by the round that it stands for. Without the site, a round may have
+            nobody, which leaves the model as it was.
+    """
+    for number, taken in rounds.items():
+        source, target = round_file(folder, taken), round_file(out, number)
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from mu_monai import workflow
+from mu_monai.adapters import read_weights
 from mu_monai.bundle import open_bundle
 from mu_monai.bundle.trust import Trust
 from mu_monai.errors import InputError
 from mu_monai.files import read_json, write_json
 from mu_monai.runs.federation import SiteNumbers, read_federation, round_file, write_federation
 from mu_monai.workflow.federation.sites import open_sites, read_sites
+from mu_monai.workflow.federation.training import training_rounds, with_audit
 
 forgetting = import_module("mu_monai.workflow.federation.forgetting")
 
@@ -47,8 +49,7 @@ def test_rounds_of_a_training(trained):
 def test_rewind_goes_on_after_the_round_before_the_site_joined(trained, planned):
     federation, out = planned(trained, "rewind")
     assert work(federation) == [(3, "train", STAY, 0), (4, "train", STAY, 0), (5, "audit", ALL, 0)]
-    kept = [number for number in range(5) if round_file(out, number).is_file()]
-    assert kept == [0, 1, 2]  # those in which the site had no part, so that another site can leave later
+    assert [*kept(out)] == [0, 1, 2]  # those in which the site had no part, so that another site can leave later
     assert (federation.left, federation.leaver.name, [site.name for site in federation.sites]) == (
         "west",
         "west",
@@ -61,6 +62,32 @@ def test_retraining_begins_anew(trained, planned):
     assert [each.number for each in federation.training] == [1, 2, 3, 4]
     assert {each.sites for each in federation.training} == {STAY}
     assert round_file(out, 0).is_file()
+
+
+def joined(folder, **joins):
+    """The federation as if sites had joined in other rounds; the model after round N is the number N."""
+    sites = [replace(site, joins=joins[site.name]) for site in read_federation(folder).sites]
+    rounds = [replace(each, bytes=1, passes=1) for each in with_audit(training_rounds(sites, 1, 4), sites)]
+    changed(folder, sites=tuple(sites), rounds=tuple(rounds))
+
+
+def kept(folder):
+    files = {number: round_file(folder, number) for number in range(6)}
+    return {number: float(read_weights(file)["weight"]) for number, file in files.items() if file.is_file()}
+
+
+def test_retraining_does_not_begin_with_a_model_that_the_site_trained_alone(trained, planned):
+    joined(trained, north=4, south=3, west=1)
+    federation, out = planned(trained, "retraining")
+    assert [(each.number, each.sites) for each in federation.training] == [(3, ("south",)), (4, STAY)]
+    assert kept(out) == {0: 0, 1: 0, 2: 0}  # what the rounds begin with are the first weights
+
+
+def test_rewind_goes_on_where_rounds_have_nobody(trained, planned):
+    joined(trained, north=4, south=4, west=2)  # as after the site of round 1 was left out of a retraining
+    federation, out = planned(trained, "rewind")
+    assert [(each.number, each.sites) for each in federation.training] == [(4, STAY)]
+    assert kept(out) == {0: 0, 1: 1, 2: 1, 3: 1}
 
 
 def test_distil_damages_once(trained, planned):
