@@ -105,9 +105,9 @@ class Ledger:
         return 1 + max(entry.version if isinstance(entry, Start) else 1 for entry in self.entries)
 
     def refused_routes(self, requests: Collection[int]) -> dict[str, Answer]:
-        """The routes by which these very requests were answered since the version in use, and refused."""
+        """The routes by which these requests, or some of them, were answered since the version in use, and refused."""
         since = self.answers[self.answers.index(self.accepted[-1]) + 1 :] if self.accepted else self.answers
-        return {answer.route: answer for answer in since if set(answer.requests) == set(requests)}
+        return {answer.route: answer for answer in since if set(answer.requests) <= set(requests)}
 
     def forgotten_by(self, version: int) -> set[int]:
         """The requests whose patients a version was made without, its own and all that were answered before it."""

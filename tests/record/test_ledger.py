@@ -79,6 +79,7 @@ def test_a_refused_version_answers_nobody_and_its_route_is_known(folder):
         if entry.version.number == 3:
             assert (ledger.current.number, ledger.waiting) == (2, [2, 3])
             assert list(ledger.refused_routes([2, 3])) == ["rewind"]
+            assert list(ledger.refused_routes([2, 3, 4])) == ["rewind"]  # one more was asked for
             assert not ledger.refused_routes([2])
     assert (ledger.current.number, ledger.waiting) == (4, [])
     assert [ledger.held_by(f"w{number}") for number in (1, 2, 3, 4)] == [[1, 2, 3], [2, 3], [1], []]

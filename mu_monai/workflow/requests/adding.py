@@ -7,12 +7,12 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from mu_monai.data import ForgetIds, ForgetSelector, read_split, requested
+from mu_monai.data import ForgetIds, ForgetSelector, requested
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, SUBSET
 from mu_monai.record import Ledger, Request, append, commitment, is_ledger, pseudonym
 from mu_monai.workflow.options import ForgetChoice
-from mu_monai.workflow.requests.opened import Opened, begin_ledger, first_run, open_ledger, retained
+from mu_monai.workflow.requests.opened import Opened, begin_ledger, first_run, not_begun, open_ledger
 from mu_monai.workflow.splitting import selector_of
 
 DAYS = 30  # until the deadline, where none is given
@@ -60,7 +60,8 @@ def add_request(
     days, selector = found["days"], found["selector"]
     if run is not None:
         first = first_run(run)
-        requested(retained(read_split(first.split), first.role), selector)  # so that a ledger is not begun for nothing
+        if not is_ledger(folder):
+            _request(not_begun(folder, first, split), selector, days, requester)  # begins no ledger for nothing
         begin_ledger(folder, first)
     made: list[Request] = []
 

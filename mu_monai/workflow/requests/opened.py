@@ -92,6 +92,24 @@ def open_ledger(folder: str | Path, split: str | Path | None = None) -> Opened:
     return Opened(ledger=ledger, salt=salt, base=retained(read_split(file), first.role))
 
 
+def not_begun(folder: str | Path, run: Run, split: str | Path | None = None) -> Opened:
+    """A ledger as it would begin with a run, with a salt of its own; nothing is written.
+
+    Args:
+        folder: the folder that it would have.
+        run: the run of a finished model.
+        split: its split, if it is no longer where the run found it.
+
+    Raises:
+        InputError: if the split is another one, or the run's scores cannot be read.
+    """
+    salt, digest = new_salt(), run.record.sha256.split
+    if has_scores(run.folder):
+        hash_ids(run.scores, salt)  # which the ledger keeps
+    file = run.split if split is None else checked_split(1, digest, Path(split))
+    return Opened(ledger=Ledger(Path(folder)), salt=salt, base=retained(read_split(file), run.role))
+
+
 def begin_ledger(folder: str | Path, run: Run) -> None:
     """Begin a ledger with the run of a finished model; nothing happens if it began with that model already.
 

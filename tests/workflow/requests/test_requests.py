@@ -110,6 +110,28 @@ def test_a_ledger_is_begun_once_with_one_model(tmp_path, teacher, made_run, peop
         workflow.add_request(tmp_path / "second", run=tmp_path, ids=victim)
 
 
+def test_a_ledger_is_not_begun_with_a_request_that_is_refused(tmp_path, teacher, made_run, people, images):
+    folder, (first, second, *_) = tmp_path / "ledger", people[RETAIN]
+    other = images.with_name("other.json")
+    shutil.copy(images, other)
+    other.write_text(other.read_text() + "\n")
+    with pytest.raises(InputError, match=r"the split '.*other.json' of version 1 is another one"):
+        workflow.add_request(folder, run=teacher, ids=[first], split=other)
+    content = json.loads(images.read_text())
+    place = next(i for i, row in enumerate(content[RETAIN]) if row["patient_id"] == second)
+    content[FORGET].append(content[RETAIN].pop(place))
+    other.write_text(json.dumps(content))
+    student = made_run(tmp_path / "runs" / "student", split=other, role="student")
+    with pytest.raises(InputError, match=f"'{second}' was forgotten before the ledger began, in its first version"):
+        workflow.add_request(folder, run=student, ids=[first, second])
+    scores = teacher / "scores.csv"
+    scores.write_text(scores.read_text() + "x\n")
+    with pytest.raises(InputError, match=r"scores.csv"):
+        workflow.add_request(folder, run=teacher, ids=[first])
+    other.unlink()
+    assert not folder.exists()
+
+
 def test_waiting_requests_are_answered_at_once_and_the_earlier_ones_stay_forgotten(ledger, people, routes):
     victims = people[RETAIN]
     workflow.add_request(ledger, ids=victims[2:3])
@@ -150,8 +172,10 @@ def test_a_version_in_which_somebody_came_back_is_refused_and_another_route_take
         workflow.release(ledger / "version-3", out=tmp_path / "released")
     assert "holds request 1" in failed(workflow.verify_requests(ledger, backups=[ledger / "version-3"])).popitem()[1]
     routes.losses = {}
+    workflow.add_request(ledger, ids=victims[3:4])  # one more does not bring the refused route back
     answer = workflow.answer_requests(ledger)
-    assert (answer.version.number, answer.route, answer.came_back) == (4, "retraining", [])
+    assert (answer.version.number, answer.requests) == (4, (2, 3))
+    assert (answer.route, answer.came_back) == ("retraining", [])
     (why,) = (entry.why for entry in read_ledger(ledger).entries if getattr(entry, "version", 0) == 4)
     assert "version 3, made in this way, was refused, since request 1 came back in it" in "; ".join(why)
     assert read_ledger(ledger).current.number == 4
