@@ -189,6 +189,10 @@ def _tiles(tables: ReportTables) -> list[Cells]:
     ]
     if times:
         tiles.append({"title": "Time", "values": times, "aim": "Wall time of each run, on its own device."})
+    student = runs.by_role.get(STUDENT)
+    if student is not None and student.record.cost.share is not None:
+        cost = [(STUDENT, sentences.percent(student.record.cost.share))]
+        tiles.append({"title": "Cost", "values": cost, "aim": "Sample passes, as a share of the teacher's training."})
     return tiles
 
 

@@ -13,7 +13,7 @@ from mu_monai.keys import RETAIN
 from mu_monai.lock import writes
 from mu_monai.runs import read_record
 from mu_monai.workflow.auditing.judging import audit
-from mu_monai.workflow.auditing.summarizing import audit_summary
+from mu_monai.workflow.auditing.summarizing import attack_summary, audit_summary
 from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.reporting import report
 from mu_monai.workflow.summarizing import cost_in_words
@@ -115,9 +115,9 @@ def demo(*, out: str | Path, volume: bool = False, quiet: bool = False) -> Path:
         settings=job.unlearning,
         quiet=quiet,
     )
-    logger.info("it took %s", cost_in_words(read_record(student)))
+    logger.info("it took %s", cost_in_words(read_record(student), read_record(retrained)))
     logger.info("5/6 auditing: can the forgotten patients still be recognized, and does further training help?")
     audited = audit(student, options=AuditOptions(references=[retrained], attacks=_ATTACKS, quiet=quiet))
-    logger.info("%s", audit_summary(audited).partition("\n")[0])
+    logger.info("%s\n%s", audit_summary(audited).partition("\n")[0], attack_summary(audited))
     logger.info("6/6 writing the report")
     return report([teacher, retrained, student], out=out / "report")

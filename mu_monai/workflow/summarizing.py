@@ -44,8 +44,12 @@ def _table(means: pd.DataFrame, column: str) -> str:
     return table.rename_axis(index=None, columns=None).to_string(float_format="{:.3f}".format)
 
 
-def cost_in_words(record: RunRecord) -> str:
+def cost_in_words(record: RunRecord, retrained: RunRecord | None = None) -> str:
     """What a run took: seconds, sample passes, and their share of the teacher's training, as far as they are known.
+
+    Args:
+        record: the run.
+        retrained: a retraining, of whose sample passes the share is told as well.
 
     Example:
         >>> from mu_monai.runs.record import Cost
@@ -58,4 +62,6 @@ def cost_in_words(record: RunRecord) -> str:
         parts.append(f"{record.cost.passes:,} sample passes")
     if record.cost.share is not None:
         parts.append(f"{record.cost.share:.1%} of the teacher's training")
+    if retrained is not None and record.cost.passes is not None and retrained.cost.passes:
+        parts.append(f"{record.cost.passes / retrained.cost.passes:.1%} of retraining")
     return ", ".join(parts)

@@ -19,7 +19,8 @@ TINY = {
 
 
 @pytest.mark.parametrize(("options", "kind"), [([], "lesions"), (["--volume"], "volumes")])
-def test_the_demo_goes_from_phantoms_to_a_report(options, kind, tmp_path, monkeypatch):
+def test_the_demo_goes_from_phantoms_to_a_report(options, kind, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="mu_monai")
     job = _JOBS[kind]
     short = replace(job, patients=7, training=(*job.training, *TINY[kind], "max_epochs=2"))
     monkeypatch.setitem(_JOBS, kind, short)
@@ -30,6 +31,12 @@ def test_the_demo_goes_from_phantoms_to_a_report(options, kind, tmp_path, monkey
     records = {run: read_json(out / "runs" / run / "run.json") for run in ("teacher", "retrained", "unlearned")}
     assert [record["role"] for record in records.values()] == ["teacher", "retrained", "student"]
     assert {record["bundle"]["name"] for record in records.values()} == {job.bundle}
+    passes = [records[run]["cost"]["passes"] for run in ("unlearned", "retrained")]
+    assert passes[0] <= job.budget * records["teacher"]["cost"]["passes"]
+    assert f"{passes[0] / passes[1]:.1%} of retraining" in caplog.text
+    assert "after attacks, each at its worst: AUC of the loss, student (retrained)" in caplog.text
+    share = f"{100 * records['unlearned']['cost']['share']:.1f} %"
+    assert share in (out / "report" / "index.html").read_text(encoding="utf-8")
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):

@@ -53,6 +53,15 @@ def audit_summary(file: str | Path) -> str:
     return "\n".join(_lines(read_stamped(file, _SHAPE)))
 
 
+def attack_summary(file: str | Path) -> str:
+    """The AUC of the loss after each attack, of the student and of the retrained model; empty without attacks.
+
+    Args:
+        file: an `audit.json`.
+    """
+    return "\n".join(_after_attacks(read_stamped(file, _SHAPE)["records"]))
+
+
 def _lines(content: Mapping[str, Any]) -> Iterator[str]:
     said = content["verdict"]
     yield f"{said['label']}: {said['sentence']}"
@@ -60,17 +69,7 @@ def _lines(content: Mapping[str, Any]) -> Iterator[str]:
     yield f"  rule: {said['rule']}"
     for metric in _MAIN:
         yield from _number(metric, content["records"])
-    worst = worst_rates(content["records"])
-    after = [
-        row
-        for row in content["records"]
-        if row["attack"] and row["metric"] == AUC_OF_LOSS and at_worst_rate(row["attack"], worst)
-    ]
-    if after:
-        yield "after attacks, each at its worst: AUC of the loss, student (retrained)"
-        for attack in dict.fromkeys(row["attack"] for row in after):
-            values = {row["model"]: row["value"] for row in after if row["attack"] == attack}
-            yield f"  {attack_name(attack)}: {number(values.get(STUDENT))} ({number(values.get(RETRAINED))})"
+    yield from _after_attacks(content["records"])
     yield f"most exposed of {len(content['patients'])} forgotten patients"
     for row in content["patients"][:_WORST]:
         yield f"  {row['patient_id']}: {patient_sentence(row)}"
@@ -79,6 +78,18 @@ def _lines(content: Mapping[str, Any]) -> Iterator[str]:
     for row in flagged[:_WORST]:
         yield f"  {row['column']} {row['group']}, {row['subset']}: {number(row['change'])}"
     yield from (f"note: {note}" for note in content["notes"])
+
+
+def _after_attacks(records: list[dict[str, Any]]) -> Iterator[str]:
+    worst = worst_rates(records)
+    after = [
+        row for row in records if row["attack"] and row["metric"] == AUC_OF_LOSS and at_worst_rate(row["attack"], worst)
+    ]
+    if after:
+        yield "after attacks, each at its worst: AUC of the loss, student (retrained)"
+        for attack in dict.fromkeys(row["attack"] for row in after):
+            values = {row["model"]: row["value"] for row in after if row["attack"] == attack}
+            yield f"  {attack_name(attack)}: {number(values.get(STUDENT))} ({number(values.get(RETRAINED))})"
 
 
 def _number(metric: str, records: list[dict[str, Any]]) -> Iterator[str]:
