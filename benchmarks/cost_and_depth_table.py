@@ -35,8 +35,8 @@ COLUMNS = (
 SUBSETS = (RETAIN, FORGET, TEST)
 PAIR = (TEACHER, "retrained-0")  # what is rewound
 ALIKE = (
-    *(TEST, "test, retrained", "AUC, loss", "AUC, loss, retrained", "memory"),
-    *("comes back", "comes back, retrained"),
+    *(TEST, "test, control", "AUC, loss", "AUC, loss, control", "memory"),
+    *("comes back", "comes back, control"),
 )
 _FEW = 4
 
