@@ -24,7 +24,7 @@ from mu_monai.runs import is_finished, read_record
 from mu_monai.runs.shards import Shard, Shards, adapter_sha256, shard_folder, shard_split, write_shards
 from mu_monai.workflow.recipe import common_options, reading_options
 
-_DECIDED = FREE - {"max_epochs", "initialize"}  # a shard's training has to be repeated with the same epochs
+DECIDED = FREE - {"max_epochs", "initialize"}  # a shard's training has to be repeated with the same epochs
 _ADAPTERS = {"scope": "all", "r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "bn_mode": "eval"}
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Fitting:
                 parser = self.config(out, shard).read()
                 parser.resolve_macro_and_relative_ids()
                 now = {key: value for key, value in parser.get().items() if key != "_meta_"}
-                yield from changed_ids(read_json(file, dict), now, _DECIDED)
+                yield from changed_ids(read_json(file, dict), now, DECIDED)
                 return
 
     def steps(self, out: Path, shard: Shard) -> int | None:

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mu_monai.adapters import read_weights
 from mu_monai.adapters.rewriting import own_weights_problems
 from mu_monai.bundle.config import parse_settings, run_config
+from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.data import Split, read_split, write_split
 from mu_monai.data.layouts.nnunet import SPLITS_JSON
-from mu_monai.data.shards import only, sharded
+from mu_monai.data.shards import Case, members_sha256, only, sharded
+from mu_monai.engine.running_config import changed_ids
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.files import read_json
-from mu_monai.keys import CASE_ID, FORGET, MODEL_PT, PATIENT_ID, RETAIN, TEST, TRAINING_SUBSETS, VALIDATION
+from mu_monai.keys import (
+    CASE_ID,
+    CONFIG_JSON,
+    FORGET,
+    MODEL_PT,
+    PATIENT_ID,
+    RETAIN,
+    TEST,
+    TRAINING_SUBSETS,
+    VALIDATION,
+)
 from mu_monai.lock import writes
 from mu_monai.methods.rollback import NOT_COVERED, Rollback
-from mu_monai.runs import is_run, open_run, read_record
+from mu_monai.runs import is_finished, is_run, open_run, read_record
 from mu_monai.runs.record import training_passes
 from mu_monai.workflow.bundling.trying import label_problems, tried
 from mu_monai.workflow.checks import device_problems, place_problems, reading_problems, usable_split
 from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import budget_options, budget_problems, gone_unsupported
+from mu_monai.workflow.sharding.fitting import DECIDED
 from mu_monai.workflow.sharding.taking import taking
 from mu_monai.workflow.trained_alike import complete
 from mu_monai.workflow.training import prepared, train
@@ -66,7 +79,8 @@ def train_folds(
         the run folders.
 
     Raises:
-        InputError: every problem of the input, before anything is trained.
+        InputError: every problem of the input, before anything is trained; with `resume`, another split, seed or number
+            of folds than before, or other settings than those of a finished fold.
     """
     out = Path(out)
     config, opened, problems = prepared(
@@ -91,13 +105,15 @@ def train_folds(
         for number in range(folds)
         if str(number) not in parts
     )
+    splits = {out / f"{_FOLD}{number}.json": _without(opened, parts, str(number)) for number in range(folds)}
+    raise_if_any(collect(lambda: _other_folds(out, opened, splits), lambda: _other_settings(splits, config)))
     runs = []
-    for number in range(folds):
-        run, file = out / f"{_FOLD}{number}", out / f"{_FOLD}{number}.json"
-        others = [case for name, part in parts.items() if name != str(number) for case in part]
-        held_out = [*parts[str(number)], *opened.located[VALIDATION]]
-        write_split(file, only(opened, {RETAIN: others, VALIDATION: held_out, TEST: opened.located[TEST]}))
-        logger.info("fold %d of %d: %d patients are held out", number, folds, len({c[PATIENT_ID] for c in held_out}))
+    for number, (file, subsets) in enumerate(splits.items()):
+        run = file.with_suffix("")
+        if not file.is_file():  # one that is there has the same cases, and the digest of it is in its run
+            write_split(file, only(opened, subsets))
+        held_out = {case[PATIENT_ID] for case in subsets[VALIDATION]}
+        logger.info("fold %d of %d: %d patients are held out", number, folds, len(held_out))
 
         def make(folder: Path, again: bool, file: Path = file) -> object:
             return train(
@@ -114,6 +130,40 @@ def train_folds(
         complete(run, make, Trust(bundle=bundle))
         runs.append(run)
     return runs
+
+
+def _without(split: Split, parts: Mapping[str, Sequence[Case]], number: str) -> dict[str, Sequence[Case]]:
+    """The cases of each subset in the split of a fold, which holds out its own part."""
+    others = [case for name, part in parts.items() if name != number for case in part]
+    return {RETAIN: others, VALIDATION: [*parts[number], *split.located[VALIDATION]], TEST: split.located[TEST]}
+
+
+def _other_folds(out: Path, split: Split, splits: Mapping[Path, Mapping[str, Sequence[Case]]]) -> Iterator[str]:
+    """Why an interrupted cross-validation cannot be continued: the splits in its folder are of other folds."""
+    there = sorted(out.glob(f"{_FOLD}*.json"))
+    other = [file.name for file in there if file not in splits or not _holds(file, split, splits[file])]
+    if other:
+        yield (
+            f"'{out}' was begun with another split, seed or number of folds than --folds {len(splits)} of "
+            f"'{split.path}' ({', '.join(other)} would be different); resume with the same, or give a new folder"
+        )
+
+
+def _holds(file: Path, split: Split, subsets: Mapping[str, Sequence[Case]]) -> bool:
+    """Whether a split file holds these cases of a split."""
+    found = read_split(file)
+    return all(members_sha256(found, found.located[name]) == members_sha256(split, subsets[name]) for name in subsets)
+
+
+def _other_settings(splits: Iterable[Path], config: LayeredConfig) -> Iterator[str]:
+    """Why the folds that are finished were not trained like those to come: the config ids that differ."""
+    parser = config.read()
+    parser.resolve_macro_and_relative_ids()
+    now = {key: value for key, value in parser.get().items() if key != "_meta_"}
+    for run in (file.with_suffix("") for file in splits):
+        if is_finished(run):
+            yield from changed_ids(read_json(run / CONFIG_JSON, dict), now, DECIDED)
+            return
 
 
 def _patients(parts: Mapping[str, Sequence[Mapping[str, object]]]) -> set[object]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mu_monai import workflow
-from mu_monai.data import open_split
+from mu_monai.data import open_split, phantom_split
 from mu_monai.errors import InputError
 from mu_monai.files import write_json
 from mu_monai.keys import CASE_ID, FORGET, RETAIN, VALIDATION
@@ -37,10 +37,49 @@ def test_every_patient_is_held_out_in_one_fold_and_the_test_set_in_none(folds, p
     assert not held[0] & held[1]
     assert patients(folds, 0, RETAIN) == held[1]
     assert all(read_record(folds / f"fold-{number}").role == "teacher" for number in (0, 1))
-    again = workflow.train_folds(
-        "isic", split=private("masks"), folds=2, out=folds, settings=["max_epochs=4"], resume=True, quiet=True
-    )
-    assert again == [folds / "fold-0", folds / "fold-1"]  # both were finished
+    assert all(read_record(folds / f"fold-{number}").sha256.split for number in (0, 1))
+
+
+@pytest.fixture
+def resumed(folds, private, tiny_settings):
+    def resume(out=folds, **options):
+        given = {"split": private("masks"), "folds": 2, "settings": tiny_settings} | options
+        return workflow.train_folds("isic", **given, out=out, resume=True, quiet=True)
+
+    return resume
+
+
+def files_of(folder):
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.suffix != ".lock"}
+
+
+def test_finished_folds_are_kept(folds, resumed):
+    before = files_of(folds)
+    assert resumed() == [folds / "fold-0", folds / "fold-1"]
+    assert files_of(folds) == before
+
+
+def test_another_cross_validation_in_the_same_folder_is_refused_before_anything_is_written(
+    folds, resumed, tiny_settings, tmp_path
+):
+    before = files_of(folds)
+    other = "was begun with another split, seed or number of folds than --folds 2 of"
+    with pytest.raises(InputError, match=r"than --folds 3 .*fold-0.json, fold-1.json would be different\); resume"):
+        resumed(folds=3)
+    with pytest.raises(InputError, match=other):
+        resumed(settings=[*tiny_settings, "seed=1"])
+    with pytest.raises(InputError, match=other):
+        resumed(split=phantom_split("lesions", tmp_path, patients=10, images_per_patient=1, size=32, seed=4))
+    with pytest.raises(InputError, match=r"config id 'max_epochs' was 4 and is now 5; resume with the same"):
+        resumed(settings=[*tiny_settings, "max_epochs=5"])
+    assert files_of(folds) == before
+    begun = shutil.copytree(folds, tmp_path / "begun")
+    shutil.rmtree(begun / "fold-0")
+    shutil.rmtree(begun / "fold-1")
+    (begun / "fold-0.json").unlink()
+    with pytest.raises(InputError, match=r"\(fold-1.json would be different\)"):
+        resumed(out=begun, folds=3)
+    assert not (begun / "fold-0.json").exists()
 
 
 def test_the_fold_that_never_saw_them_becomes_a_run_like_any_other(folds, private, request_for, tmp_path, caplog):
