@@ -84,8 +84,9 @@ def base_warning(shards: Shards) -> str:
     number = _in_base(shards)
     if number is None:
         return (
-            "what the base was trained on is not known, since it is a file of weights and not a run: forgetting is "
-            "exact for the adapters only, and the base stays as it is; make sure that it never saw the forgotten"
+            "what the base was trained on is not known, since it is no run, or the split of its run is gone or another "
+            "one: forgetting is exact for the adapters only, and the base stays as it is; make sure that it never saw "
+            "anybody who is to be forgotten"
         )
     if number:
         return (

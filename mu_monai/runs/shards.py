@@ -32,7 +32,7 @@ class Shard:
         steps: the optimizer steps of its training.
         passes: the sample passes of its training, see `Cost`.
         adapter: SHA-256 of the file of its adapters.
-        weights: SHA-256 of the weights of the base with its adapters.
+        weights: SHA-256 of the weights of the base with its adapters; it follows from both, and is not checked.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
-    """The content of `shards.json`; it has no ids, only counts and digests.
+    """The content of `shards.json`: counts and digests, and no ids unless shards are named by a column of them.
 
     Args:
         format: format of the file.

@@ -8,16 +8,16 @@ from pathlib import Path
 import pandas as pd
 
 from mu_monai.adapters import read_weights, weights_sha256
-from mu_monai.adapters.averaging import shard_average
+from mu_monai.adapters.averaging import base_problems, shard_average
 from mu_monai.bundle.config import built_network
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.data import read_split
 from mu_monai.data.shards import members_sha256
 from mu_monai.errors import collect
-from mu_monai.keys import BASE_PT, MODEL_PT, RETAIN, SHARDS_JSON
+from mu_monai.keys import MODEL_PT, RETAIN
 from mu_monai.runs import read_record
-from mu_monai.runs.shards import Shard, Shards, adapter_problems, read_shards, shard_split
+from mu_monai.runs.shards import Shard, adapter_problems, read_shards, shard_split
 from mu_monai.workflow.handover.verifying import FAILED, NOT_CHECKED, OK, Check
 
 
@@ -58,17 +58,6 @@ def _fine(shard: Shard) -> str:
 
 def _check(name: str, problems: Sequence[str], fine: str) -> Check:
     return Check(name, FAILED, "; ".join(problems)) if problems else Check(name, OK, fine)
-
-
-def base_problems(folder: Path, shards: Shards) -> list[str]:
-    """Why the base in a run folder is not the one that the shards were trained on."""
-    digest = weights_sha256(read_weights(folder / BASE_PT))
-    if digest == shards.base:
-        return []
-    return [
-        f"the base '{folder / BASE_PT}' is not that of the shards (SHA-256 {digest}, in {SHARDS_JSON} {shards.base}); "
-        "put the original file back"
-    ]
 
 
 def _shard_problems(folder: Path, shard: Shard) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mu_monai.adapters.averaging import base_problems
 from mu_monai.bundle import Bundle, open_bundle
 from mu_monai.bundle.config import run_config
 from mu_monai.bundle.layers import LayeredConfig
@@ -47,7 +48,6 @@ from mu_monai.workflow.checks import device_problems, place_problems, reading_pr
 from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import gone_unsupported
 from mu_monai.workflow.sharding.fitting import Fitting
-from mu_monai.workflow.sharding.inspecting import base_problems
 from mu_monai.workflow.sharding.taking import taking
 from mu_monai.workflow.sharding.training import out_problems, shard_of, write_base
 from mu_monai.workflow.trained_alike import changed_settings

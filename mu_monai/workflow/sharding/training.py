@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from mu_monai.adapters import read_weights, weights_sha256, write_tensors
+from mu_monai.adapters.averaging import base_problems
 from mu_monai.bundle.config import parse_settings, run_config, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import SEPARATOR, inherited
 from mu_monai.data import Split, read_split, write_split
 from mu_monai.data.shards import Case, members_sha256, only, sharded
 from mu_monai.errors import collect, raise_if_any
+from mu_monai.files import has_sha256
 from mu_monai.keys import BASE_PT, PATIENT_ID, RETAIN, SUBSETS, TEST, TRAINING_SUBSETS, VALIDATION
 from mu_monai.lock import writes
+from mu_monai.methods.shard_refit import base_warning
 from mu_monai.runs import is_run, read_record
 from mu_monai.runs.shards import Shard, Shards, has_shards, read_shards, shard_split, write_shards
 from mu_monai.workflow.bundling.trying import label_problems, tried
@@ -123,7 +126,7 @@ def train_shards(
     if before is None:
         write_shards(out, plan)
     write_base(out, weights)
-    _warn_of_base(opened, saw, subsets)
+    _warn_of_base(opened, plan, subsets)
     for shard in plan.shards:
         write_split(shard_split(out, shard), only(opened, {RETAIN: parts[shard.name]}))
     announce(fitting, out, plan)
@@ -182,10 +185,13 @@ def shard_of(split: Split, name: str, cases: Sequence[Case]) -> Shard:
 
 
 def seen_by(base: str | Path, split: Split) -> tuple[bool, tuple[str, ...]]:
-    """Whether it is known what a base was trained on, and the digests of a split's images that it was trained on."""
+    """Whether it is known what a base was trained on, and the digests of a split's images that it was trained on.
+
+    The same files are found, and not other images of the same patients.
+    """
     folder = Path(base) if Path(base).is_dir() else Path(base).parent
     record = read_record(folder) if is_run(folder) else None
-    if record is None or not Path(record.split.file).is_file():
+    if record is None or not has_sha256(Path(record.split.file), record.sha256.split):
         return False, ()
     trained = read_split(record.split.file)
     known = {digest for name in record.subsets for digest in trained.digests(name).values()}
@@ -193,8 +199,11 @@ def seen_by(base: str | Path, split: Split) -> tuple[bool, tuple[str, ...]]:
     return True, tuple(sorted(known & own))
 
 
-def _warn_of_base(split: Split, saw: Sequence[str], subsets: Sequence[str]) -> None:
-    seen = {name: len(set(split.digests(name).values()) & set(saw)) for name in (*subsets, VALIDATION, TEST)}
+def _warn_of_base(split: Split, shards: Shards, subsets: Sequence[str]) -> None:
+    said, saw = base_warning(shards), set(shards.base_saw)
+    if said:
+        logger.warning("%s", said)
+    seen = {name: len(set(split.digests(name).values()) & saw) for name in (*subsets, VALIDATION, TEST)}
     inside = {name: number for name, number in seen.items() if number}
     if inside:
         logger.warning(
@@ -205,8 +214,14 @@ def _warn_of_base(split: Split, saw: Sequence[str], subsets: Sequence[str]) -> N
 
 
 def write_base(out: Path, weights: Path) -> None:
-    """Keep the weights of the base in the run folder, since every later request needs them."""
-    if not (out / BASE_PT).is_file():
+    """Keep the weights of the base in the run folder, since every later request needs them.
+
+    Raises:
+        InputError: if the folder has other ones than its `shards.json` names.
+    """
+    if (out / BASE_PT).is_file():
+        raise_if_any(base_problems(out, read_shards(out)))
+    else:
         write_tensors(out / BASE_PT, {name: value.contiguous() for name, value in read_weights(weights).items()})
 
 

@@ -1,21 +1,24 @@
 """Forgetting that is exact by design: the bits, what interrupts it, and what is refused."""
 
 import json
+import math
 import shutil
 
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mu_monai import workflow
+from mu_monai.adapters.averaging import shard_average
 from mu_monai.data import open_split, write_split
-from mu_monai.data.shards import only
+from mu_monai.data.shards import expected_requests, only
 from mu_monai.engine import RunFolder
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256
 from mu_monai.keys import FORGET, RETAIN, TEST, VALIDATION
 from mu_monai.runs import RunRecord, file_digests, read_record, write_record
-from mu_monai.runs.shards import read_shards, shard_folder
+from mu_monai.runs.shards import adapter_folders, read_shards, shard_folder
 from mu_monai.workflow.sharding.training import seen_by
 
 
@@ -143,6 +146,9 @@ def test_a_run_is_resumed_with_what_it_was_started_with(train, request_for, priv
         train("masks", tmp_path / "run", resume=True, shards=4)
     with pytest.raises(InputError, match="holds no run of shards to resume"):
         train("masks", tmp_path / "other", resume=True)
+    torch.save({"weight": torch.ones(2)}, tmp_path / "run" / "base.pt")
+    with pytest.raises(InputError, match=r"the base '.*' is not that of the shards"):
+        train("masks", tmp_path / "run", resume=True)
 
 
 def test_what_is_not_what_it_was_is_refused(sharded, private, refit, request_for, patients_of, tmp_path):
@@ -169,6 +175,8 @@ def test_what_is_not_what_it_was_is_refused(sharded, private, refit, request_for
     sign(run, record)
     with pytest.raises(InputError, match=r"the base .* is not that of the shards"):
         refit("masks", request, teacher=run)
+    with pytest.raises(InputError, match=r"the base .* is not that of the shards"):
+        shard_average(torch.nn.Identity(), run)
     content = (run / "shards.json").read_text()
     (run / "shards.json").write_text(content.replace('"seed": 0', '"seed": 1'))
     with pytest.raises(InputError, match="was changed after it was written"):
@@ -232,6 +240,30 @@ def test_a_base_that_saw_the_forgotten_is_said_loudly(phantom_splits, teachers, 
     assert read_record(new).measurements["shards"]["forgotten_in_base"] == number
     bare = shutil.copy(teachers["isic"] / "model.pt", tmp_path / "bare.pt")
     assert seen_by(bare, open_split(phantom_splits["isic"])) == (False, ())
+
+
+def test_before_training_it_says_what_is_known_of_the_base_and_what_requests_will_take(
+    teachers, private, train, tmp_path, caplog
+):
+    caplog.set_level("INFO", logger="mu_monai")
+    base = shutil.copytree(teachers["isic"], tmp_path / "base")
+    record = json.loads((base / "run.json").read_text())
+    sign(base, record | {"split": record["split"] | {"file": str(private("masks"))}})  # not the one it was trained on
+    run = train("masks", tmp_path / "run", base=base, settings=["max_epochs=1"])
+    said, shards = caplog.text.partition("(1 of 3)")[0], read_shards(run).shards
+    assert not read_shards(run).base_known
+    assert "what the base was trained on is not known, since it is no run, or the split of its run is gone" in said
+    steps, people = [shard.steps for shard in shards], [shard.patients for shard in shards]
+    adapters = load_file(adapter_folders(run, shards)[0] / "adapter_model.safetensors")
+    size = 4 * sum(value.numel() for value in adapters.values())
+    stored = f"adapters take {size / 1e6:.2f} MB each, {3 * size / 1e6:.1f} MB in all, and the base "
+    assert f"3 shards of {min(people)} to {max(people)} patients, {sum(steps)} steps in all; {stored}" in said
+    for shard in shards:
+        alone = f"{shard.patients} patients, {shard.cases} cases, {shard.steps} steps"
+        assert f"shard '{shard.name}': {alone}" in said
+    share = sum(map(math.prod, zip(people, steps, strict=True))) / (sum(people) * sum(steps))
+    assert f"a request of one patient will take {100 * share:.1f} % of all shards' training on average" in said
+    assert f"after about {expected_requests(people):.0f} such requests every shard was trained again once" in said
 
 
 def test_a_column_decides(private, train, tmp_path, patients_of):
