@@ -25,7 +25,7 @@ class Site:
 
     Args:
         name: its name.
-        split: its `split.json`, which only the site itself reads.
+        split: its `split.json`, which the command opens to check all sites together; in a round only the site does.
         sha256: the digest of the split.
         bundle: the folder of the bundle as it has it.
         joins: the first round that it takes part in, from 1.

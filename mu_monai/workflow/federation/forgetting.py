@@ -12,7 +12,10 @@ from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import parse_settings
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust
+from mu_monai.data import read_split
 from mu_monai.errors import collect, did_you_mean, raise_if_any
+from mu_monai.files import has_sha256
+from mu_monai.keys import VALIDATION
 from mu_monai.lock import writes
 from mu_monai.methods import ShrinkAndRestore
 from mu_monai.methods.shrink_and_restore import damage_of
@@ -157,6 +160,15 @@ def _retraining_problems(leaving: Leaving) -> Iterator[str]:
         yield f"the model that training started from is not in '{leaving.folder}'; use --route distil or unlearn"
 
 
+def _unlearn_problems(leaving: Leaving) -> Iterator[str]:
+    site, file = leaving.site, Path(leaving.site.split)
+    if has_sha256(file, site.sha256) and not read_split(file).rows[VALIDATION]:
+        yield (
+            f"site '{site.name}' has no cases in 'validation' of '{file}', whose losses say when it has unlearned; use "
+            "--route rewind, distil or retraining"
+        )
+
+
 def _distil_problems(leaving: Leaving) -> Iterator[str]:
     if leaving.damage is not None and not 0 < leaving.damage <= 1:
         yield f"--damage {leaving.damage:g} is not allowed; use a share in (0, 1], such as 0.3"
@@ -186,7 +198,7 @@ ROUTES = {
     UNLEARN: Route(
         start=lambda leaving: leaving.last,
         rounds=_recovered,
-        problems=lambda leaving: iter(()),
+        problems=_unlearn_problems,
         said="approximate: the site raises the losses of its cases; recovering may undo that, or not mend the model",
     ),
     RETRAINING: Route(

@@ -13,7 +13,7 @@ from mu_monai.adapters import read_weights
 from mu_monai.bundle import open_bundle
 from mu_monai.bundle.trust import Trust
 from mu_monai.errors import InputError
-from mu_monai.files import read_json, write_json
+from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.runs.federation import SiteNumbers, read_federation, round_file, write_federation
 from mu_monai.workflow.federation.sites import open_sites, read_sites
 from mu_monai.workflow.federation.training import training_rounds, with_audit
@@ -105,6 +105,15 @@ def test_unlearn_is_at_the_site_that_leaves_and_the_others_recover(trained, plan
     federation, _ = planned(trained, "unlearn", settings=["learning_rate=1e-4"])
     assert work(federation)[:3] == [(5, "unlearn", ("west",), 0), (6, "train", STAY, 0), (7, "train", STAY, 0)]
     assert federation.forgetting == {"learning_rate": 1e-4}
+
+
+def test_a_site_without_validation_cases_cannot_unlearn(trained, sites_file, with_nvflare):
+    content, bare = read_json(sites_file.parent / "west.json"), sites_file.parent / "bare.json"
+    write_json(bare, content | {"validation": []})
+    *others, west = read_federation(trained).sites
+    changed(trained, sites=(*others, replace(west, split=str(bare), sha256=file_sha256(bare))))
+    said = refused(trained, route="unlearn")
+    assert f"site 'west' has no cases in 'validation' of '{bare}', whose losses say when it has unlearned" in said
 
 
 def test_an_interrupted_route_goes_on_with_the_same_plan(trained, planned):
