@@ -14,11 +14,12 @@ from mu_monai.engine import warn
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
 from mu_monai.methods.settings import Text, setting
 
-NOT_COVERED = (
+_NOT_COVERED = (
     "the forget cases were held out when this fold's model was trained. Not covered is what was decided by looking at "
-    "them: the epoch, if validation chose it (training here takes the last one), settings, and intensity statistics "
-    "that were taken over all cases"
+    "them: the epoch, if validation chose it ({}), settings, and intensity statistics that were taken over all cases"
 )
+NOT_COVERED = _NOT_COVERED.format("training here takes the last one")
+NOT_COVERED_IN_NNUNET = _NOT_COVERED.format("as for checkpoint_best.pth, but not for checkpoint_final.pth")
 
 
 @dataclass(kw_only=True)

@@ -87,7 +87,7 @@ class Route:
         risk: one sentence.
         problems: why it is not possible for a job.
         make: makes the version, or only says what that would take (`plan`).
-        tunable: whether it takes a budget and settings.
+        tunable: whether it takes settings.
     """
 
     exact: bool
@@ -203,7 +203,9 @@ def _retraining(job: Job, plan: bool, resume: bool) -> object:
     assert job.first is not None
     record = job.first.record
     if plan:
-        logger.info("the run would take what the first training took: %s sample passes", record.cost.passes)
+        passes = record.cost.passes
+        known = "how many sample passes that is, its run does not say" if passes is None else f"{passes} sample passes"
+        logger.info("the run would take what the first training took: %s", known)
         return job.out
     training = job.out.with_name(f"{job.out.name}-training")
     complete(training, lambda out, again: _trained_anew(job, out, again), job.trust)

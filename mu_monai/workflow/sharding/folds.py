@@ -30,7 +30,7 @@ from mu_monai.keys import (
     VALIDATION,
 )
 from mu_monai.lock import writes
-from mu_monai.methods.rollback import NOT_COVERED, Rollback
+from mu_monai.methods.rollback import NOT_COVERED, NOT_COVERED_IN_NNUNET, Rollback
 from mu_monai.runs import is_finished, is_run, open_run, read_record
 from mu_monai.runs.record import training_passes
 from mu_monai.workflow.bundling.trying import label_problems, tried
@@ -189,7 +189,7 @@ def find_folds(place: str | Path) -> list[Fold]:
     """The folds of a cross-validation: the runs in a folder, or what nnU-Net's `splits_final.json` says.
 
     Raises:
-        InputError: if there are fewer than two.
+        InputError: if there are fewer than two, or the folder is a single run.
     """
     folder = Path(place)
     file = folder / SPLITS_JSON if folder.is_dir() else folder
@@ -201,6 +201,11 @@ def find_folds(place: str | Path) -> list[Fold]:
             for case in sorted({*part["train"]} & {*part["val"]})
         )
         return [Fold(name=f"fold {n}", run=None, trained=frozenset(part["train"])) for n, part in enumerate(parts)]
+    if is_run(folder):
+        raise InputError(
+            f"'{place}' is one run, and going back needs all folds of a cross-validation; give the folder above them, "
+            "which 'mu-monai train --folds' wrote, or leave --folds out if there is none"
+        )
     runs = [path for path in sorted(folder.glob(f"{_FOLD}*")) if is_run(path)] if folder.is_dir() else []
     if len(runs) < 2:
         raise InputError(
@@ -267,7 +272,7 @@ def rollback(
     number = len(opened.patients(FORGET))
     logger.info("%s never saw the %d patient%s to forget", clean.name, number, "" if number == 1 else "s")
     if plan:
-        logger.info("%s", NOT_COVERED)
+        _tell(clean, budget)
         return Path(out)
     if clean.run is None:
         raise InputError(
@@ -309,6 +314,23 @@ def rollback(
     return Path(out)
 
 
+def _tell(clean: Fold, budget: float | None) -> None:
+    """Say what going back to a fold takes, and what it does not cover."""
+    if clean.run is None:
+        logger.info("%s", NOT_COVERED_IN_NNUNET)
+        return
+    whole = training_passes(clean.run)
+    if not budget:
+        logger.info("the run would take no training: its weights are there, and every case is scored")
+    elif whole is not None:
+        logger.info(
+            "the run would take at most %d sample passes (%.1f %% of the fold's own training)",
+            int(budget * whole),
+            100 * budget,
+        )
+    logger.info("%s", NOT_COVERED)
+
+
 def _clean(folds: Sequence[Fold], split: Split) -> Fold:
     """The fold that was trained on none of the forgotten."""
     digests = split.digests(FORGET)
@@ -321,11 +343,12 @@ def _clean(folds: Sequence[Fold], split: Split) -> Fold:
     of = {case[CASE_ID]: case[PATIENT_ID] for case in split.rows[FORGET]}
     people = {name: sorted({of[case] for case in cases}) for name, cases in saw.items()}
     best = min(folds, key=lambda fold: len(people[fold.name]))
+    how = "with what trained it" if best.run is None else f"(mu-monai unlearn BUNDLE --teacher {best.run} ...)"
     raise InputError(
         [
             *(f"{name} was trained on patients to forget: {', '.join(known)}" for name, known in people.items()),
             f"no single fold is clean; next best is {best.name}, with the fewest of them ({len(people[best.name])}): "
-            f"unlearn these from it (mu-monai unlearn BUNDLE --teacher {best.run or best.name} ...), or retrain",
+            f"unlearn these from it {how}, or retrain",
         ]
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,8 @@ from mu_monai.data import read_split
 from mu_monai.errors import InputError
 from mu_monai.keys import FORGET, RETAIN
 from mu_monai.record import read_ledger
-from mu_monai.runs import read_record
+from mu_monai.runs import read_record, write_record
+from mu_monai.runs.record import Cost
 from mu_monai.workflow import RequestOptions
 from mu_monai.workflow.requests.routes import ROUTES
 
@@ -55,6 +57,19 @@ def test_milestones_are_better_than_a_calibrated_method_and_that_better_than_tra
         route_of(asked, route="rollback")
     with pytest.raises(InputError, match="it takes no --set; the model was not trained in shards"):
         route_of(asked, route="shards", settings=["max_epochs=2"])
+
+
+def test_the_plan_of_a_training_anew_says_what_it_takes_or_that_it_is_not_known(tmp_path, teachers, caplog):
+    caplog.set_level("INFO", logger="mu_monai")
+    run = shutil.copytree(teachers["isic"], tmp_path / "run")
+    record = read_record(run)
+    victim, options = min(read_split(record.split.file).patients(RETAIN)), RequestOptions(route="retraining")
+    workflow.add_request(tmp_path / "ledger", run=run, ids=[victim])
+    workflow.plan_requests(tmp_path / "ledger", options=options)
+    assert f"what the first training took: {record.cost.passes} sample passes" in caplog.text
+    write_record(run, replace(record, cost=Cost()))
+    workflow.plan_requests(tmp_path / "ledger", options=options)
+    assert "what the first training took: how many sample passes that is, its run does not say" in caplog.text
 
 
 def test_from_the_first_request_to_the_release(mu_monai, teachers, phantom_splits, tmp_path, caplog):

@@ -101,6 +101,10 @@ def test_the_fold_that_never_saw_them_becomes_a_run_like_any_other(folds, privat
     assert 0 < record.cost.passes <= read_record(folds / "fold-1").cost.passes
     assert record.sha256.weights != read_record(run).sha256.weights
     workflow.rollback(folds, split=request, out=tmp_path / "plan", plan=True)
+    assert "the run would take no training: its weights are there" in caplog.text.splitlines()[-2]
+    workflow.rollback(folds, split=request, out=tmp_path / "plan", budget=0.5, plan=True)
+    passes = int(0.5 * read_record(folds / "fold-1").cost.passes)
+    assert f"at most {passes} sample passes (50.0 % of the fold's own training)" in caplog.text.splitlines()[-2]
     assert NOT_COVERED in caplog.text.splitlines()[-1]
     assert not (tmp_path / "plan").exists()
 
@@ -121,6 +125,8 @@ def test_without_a_clean_fold_it_says_who_stands_in_the_way(folds, private, requ
 def test_what_is_not_one_cross_validation_is_refused(folds, private, request_for, teachers, tmp_path, tiny_settings):
     with pytest.raises(InputError, match="holds 0 runs called fold-0"):
         workflow.rollback(tmp_path, split=private("masks"), out=tmp_path / "run")
+    with pytest.raises(InputError, match=r"fold-0' is one run, and going back needs all folds .*; give the folder"):
+        workflow.rollback(folds / "fold-0", split=private("masks"), out=tmp_path / "run")
     held = sorted(patients(folds, 1, VALIDATION) - open_split(private("masks")).patients(VALIDATION))
     copies = shutil.copytree(folds, tmp_path / "copies")
     for place in ("fold-2", "fold-2.json"):
@@ -151,9 +157,15 @@ def test_the_folds_of_nnunet_answer_the_question_and_no_more(private, request_fo
     for place in (tmp_path, tmp_path / "splits_final.json"):
         workflow.rollback(place, split=request, out=tmp_path / "run", plan=True)
         assert "fold 0 never saw the 1 patient to forget" in caplog.text
+        assert "as for checkpoint_best.pth, but not for checkpoint_final.pth" in caplog.text
+        assert "would take" not in caplog.text
         caplog.clear()
     with pytest.raises(InputError, match="fold 0 never saw the forgotten, but its network cannot be built here"):
         workflow.rollback(tmp_path, split=request, out=tmp_path / "run")
+    both = [{"train": ids[:-1], "val": ids[-1:]}, {"train": ids[:-2], "val": ids[-2:-1]}]
+    write_json(tmp_path / "splits_final.json", both)
+    with pytest.raises(InputError, match=r"unlearn these from it with what trained it, or retrain"):
+        workflow.rollback(tmp_path, split=request, out=tmp_path / "run", plan=True)
     parts[0]["train"] += [*forgotten]
     write_json(tmp_path / "splits_final.json", parts)
     with pytest.raises(InputError, match="both trains on and validates"):
