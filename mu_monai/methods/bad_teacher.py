@@ -17,6 +17,7 @@ from mu_monai.losses import Distillation
 from mu_monai.measure import randomized
 from mu_monai.methods.method import UnlearningMethod
 from mu_monai.methods.settings import POSITIVE, setting
+from mu_monai.methods.teacher_answers import TeacherAnswers
 
 
 @dataclass(kw_only=True)
@@ -60,6 +61,7 @@ class BadTeacher(UnlearningMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._distillation = Distillation(self.temperature, softmax=self.is_softmax)
+        self._good = TeacherAnswers()
         self._bad: nn.Module | None = None
 
     def on_start(self, engine: SupervisedTrainer) -> None:
@@ -71,7 +73,7 @@ class BadTeacher(UnlearningMethod):
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Replace the supervised loss with both distillations."""
         output = engine.state.output
-        good = self._distillation(output[PRED], engine.inferer(output[IMAGE], engine.network.teacher))
+        good = self._distillation(output[PRED], self._good(engine))
         self.record(engine, "good", good, len(output[IMAGE]))
         image, _, _ = self.forget_batch(engine)
         bad = self._distillation(engine.inferer(image, engine.network), engine.inferer(image, self._bad))

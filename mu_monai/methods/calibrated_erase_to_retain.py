@@ -20,6 +20,7 @@ from mu_monai.losses import DIRECTIONS, Distillation, Hinge
 from mu_monai.measure import case_losses, each_loss
 from mu_monai.methods.method import STOPS, UnlearningMethod
 from mu_monai.methods.settings import POSITIVE, Interval, OneOf, setting
+from mu_monai.methods.teacher_answers import TeacherAnswers
 
 TARGETS = ("quantiles", "median")
 
@@ -93,6 +94,7 @@ class CalibratedEraseToRetain(UnlearningMethod):
         super().__post_init__()
         self._distillation = Distillation(self.temperature, self.kd_direction, self.is_softmax)
         self._hinge = Hinge()
+        self._teacher = TeacherAnswers()
         self._targets: dict[str, float] = {}  # by forget case
 
     # -- the trainer's events ------------------------------------------------------------------------------------------
@@ -111,7 +113,7 @@ class CalibratedEraseToRetain(UnlearningMethod):
         """Add distillation and hinge to the supervised loss."""
         output = engine.state.output
         self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
-        distillation = self._distillation(output[PRED], engine.inferer(output[IMAGE], engine.network.teacher))
+        distillation = self._distillation(output[PRED], self._teacher(engine))
         self.record(engine, "distillation", distillation, len(output[IMAGE]))
         output[LOSS] = output[LOSS] + self.kd_weight * distillation + self.hinge_weight * self._forget_loss(engine)
 

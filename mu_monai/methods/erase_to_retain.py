@@ -40,6 +40,7 @@ from mu_monai.methods.settings import (
     Weights,
     setting,
 )
+from mu_monai.methods.teacher_answers import TeacherAnswers
 from mu_monai.processes import own_batches
 
 SCHEDULES = ("joint", "alternate_epoch", "alternate_step", TWO_PHASE)
@@ -134,6 +135,7 @@ class EraseToRetain(UnlearningMethod):
         self.forget_terms, self.forget_classes = dict(self.forget_terms), list(self.forget_classes)
         softmax = self.is_softmax
         self._distillation = Distillation(self.temperature, self.kd_direction, softmax)
+        self._teacher = TeacherAnswers()
         self._guard = Guard(self.guard_reduction)
         settings = {"teacher_contradiction": {"threshold": self.confidence}}
         self._terms = {
@@ -180,8 +182,7 @@ class EraseToRetain(UnlearningMethod):
                 f"the trainer's labels contain classes of method#forget_classes={self.forget_classes}, which would be "
                 "learned again; make them background in the labels, as a bundle's config id forget_classes does"
             )
-        teacher = engine.inferer(output[IMAGE], engine.network.teacher)
-        distillation, guard = self._retain_terms(engine, output[PRED], teacher, output[LABEL])
+        distillation, guard = self._retain_terms(engine, output[PRED], self._teacher(engine), output[LABEL])
         total = output[LOSS] + self.kd_weight * distillation + self.guard_weight * guard
         if self.schedule in ("joint", TWO_PHASE):
             total = total + self._forget_loss(engine)

@@ -55,7 +55,7 @@ class GentleRestoration(UnlearningMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._distillation = Distillation(self.temperature, self.kd_direction, self.is_softmax)
-        self._teacher: TeacherAnswers | None = None
+        self._teacher = TeacherAnswers()
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Add the distillation from the original to the supervised loss."""
@@ -63,8 +63,6 @@ class GentleRestoration(UnlearningMethod):
         self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
         if not self.kd_weight:
             return
-        if self._teacher is None:
-            self._teacher = TeacherAnswers(engine)
         distillation = self._distillation(output[PRED], self._teacher(engine))
         self.record(engine, "distillation", distillation, len(output[IMAGE]))
         output[LOSS] = output[LOSS] + self.kd_weight * distillation

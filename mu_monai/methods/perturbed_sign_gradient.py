@@ -28,6 +28,7 @@ from mu_monai.methods.boundary_search import (
 )
 from mu_monai.methods.method import UnlearningMethod
 from mu_monai.methods.settings import COUNT, POSITIVE, Interval, OneOf, OrNull, Range, setting
+from mu_monai.methods.teacher_answers import TeacherAnswers
 from mu_monai.precision import in_full
 
 RUNNER_UP, SKIP, KEEP = "runner_up", "skip", "keep"
@@ -126,6 +127,7 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
         self._search = BoundarySearch(**settings, variant=self.psg_variant)
         self._released = self.psg_variant == RELEASED
         self._distillation = Distillation(1.0, "forward", self.is_softmax)
+        self._teacher = TeacherAnswers()
         self._original: OriginalModel | None = None
         self._set: TensorDataset | None = None  # the relabeled forget set
         self._batches: Iterator[Relabeled] = iter(())
@@ -228,8 +230,7 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
             self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
             supervised: torch.Tensor = output[LOSS]
             return supervised
-        teacher = engine.inferer(output[IMAGE], engine.network.teacher)
-        distillation: torch.Tensor = self._distillation(output[PRED], teacher)
+        distillation: torch.Tensor = self._distillation(output[PRED], self._teacher(engine))
         self.record(engine, "distillation", distillation, len(output[IMAGE]))
         return distillation
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.engine.stop_at_reference import REWIND
@@ -14,6 +13,7 @@ from mu_monai.keys import IMAGE, LOSS, PRED
 from mu_monai.losses import Distillation
 from mu_monai.methods.method import STOPS, UnlearningMethod
 from mu_monai.methods.settings import COUNT, POSITIVE, Interval, setting
+from mu_monai.methods.teacher_answers import TeacherAnswers
 
 
 @dataclass(kw_only=True)
@@ -72,6 +72,7 @@ class Scrub(UnlearningMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._distillation = Distillation(self.temperature, softmax=self.is_softmax)
+        self._teacher = TeacherAnswers()
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
         """Move away from the teacher on every forget batch once, in the first `msteps` epochs."""
@@ -80,7 +81,8 @@ class Scrub(UnlearningMethod):
             return
         engine.network.train()
         for image, _, _ in self.forget_pass(engine):
-            departure = self._divergence(engine, image, engine.inferer(image, engine.network))
+            teacher = engine.inferer(image, engine.network.teacher)
+            departure = self._distillation(engine.inferer(image, engine.network), teacher)
             self.record(engine, "departure", departure, len(image))
             self.step(engine, -departure)
 
@@ -88,10 +90,6 @@ class Scrub(UnlearningMethod):
         """Follow labels and teacher on retained cases."""
         output = engine.state.output
         self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
-        distillation = self._divergence(engine, output[IMAGE], output[PRED])
+        distillation = self._distillation(output[PRED], self._teacher(engine))
         self.record(engine, "distillation", distillation, len(output[IMAGE]))
         output[LOSS] = self.gamma * output[LOSS] + self.alpha * distillation
-
-    def _divergence(self, engine: SupervisedTrainer, image: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-        value: torch.Tensor = self._distillation(student, engine.inferer(image, engine.network.teacher))
-        return value

@@ -20,18 +20,19 @@ class TeacherAnswers:
     """The teacher's logits for the trainer's batches; kept by case if the transforms are deterministic.
 
     Args:
-        engine: the trainer, whose network is a `Student`.
         teacher: a network to ask instead of the student's own teacher.
     """
 
-    def __init__(self, engine: SupervisedTrainer, teacher: nn.Module | None = None) -> None:
+    def __init__(self, teacher: nn.Module | None = None) -> None:
         self._teacher = teacher
-        self._keeps = always_the_same(engine.data_loader.dataset)
+        self._keeps: bool | None = None  # known from the first step on
         self._kept: dict[str, torch.Tensor] = {}
         self._size = 0
 
     def __call__(self, engine: SupervisedTrainer) -> torch.Tensor:
-        """The logits for the images of the current step."""
+        """The logits for the images of the current step; the trainer's network is a `Student`."""
+        if self._keeps is None:
+            self._keeps = always_the_same(engine.data_loader.dataset)
         image, cases = engine.state.output[IMAGE], list(engine.state.batch.get(CASE_ID, ()))
         if not self._keeps or len(cases) != len(image):
             return self._answered(engine, image)

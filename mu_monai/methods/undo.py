@@ -79,7 +79,7 @@ class UNDO(UnlearningMethod):
             self._divergences = self._unlearn(engine)
         unlearned = engine.network.eval().merged().requires_grad_(False)
         count_of(engine).watch(unlearned)
-        self._answers = TeacherAnswers(engine, unlearned)
+        self._answers = TeacherAnswers(unlearned)
         self._distillation = Distillation(1.0, softmax=self.is_softmax)
         shrink_and_add_xavier(engine.network, self.alpha, self.beta, torch.initial_seed() % 2**32)
 

@@ -188,12 +188,18 @@ def _tiles(tables: ReportTables) -> list[Cells]:
         (role, duration(run.record.seconds)) for role, run in runs.by_role.items() if run.record.seconds is not None
     ]
     if times:
-        tiles.append({"title": "Time", "values": times, "aim": "Wall time of each run, on its own device."})
-    student = runs.by_role.get(STUDENT)
-    if student is not None and student.record.cost.share is not None:
-        cost = [(STUDENT, sentences.percent(student.record.cost.share))]
-        tiles.append({"title": "Cost", "values": cost, "aim": "Sample passes, as a share of the teacher's training."})
+        tiles.append(
+            {"title": "Time", "values": times, "aim": f"Wall time of each run, on its own device.{_cost(runs)}"}
+        )
     return tiles
+
+
+def _cost(runs: Runs) -> str:
+    """What unlearning took as a share of the teacher's training; empty if that is not known."""
+    student = runs.by_role.get(STUDENT)
+    if student is None or student.record.cost.share is None:
+        return ""
+    return f" Unlearning took {sentences.percent(student.record.cost.share)} of the teacher's sample passes."
 
 
 def duration(seconds: float) -> str:
