@@ -84,8 +84,8 @@ def base_warning(shards: Shards) -> str:
     number = _in_base(shards)
     if number is None:
         return (
-            "what the base was trained on is not known, since it is no run, or the split of its run is gone or another "
-            "one: forgetting is exact for the adapters only, and the base stays as it is; make sure that it never saw "
+            "what the base was trained on is not known, since it is not a run, or the split of its run is gone or "
+            "another one: forgetting is exact for the adapters only, and the base stays as it is; make sure that it never saw "
             "anybody who is to be forgotten"
         )
     if number:

@@ -354,7 +354,7 @@ def _clean(folds: Sequence[Fold], split: Split) -> Fold:
 
 
 def _strange(folds: Sequence[Fold], names: Mapping[str, set[str]], saw: Mapping[str, set[str]]) -> Iterator[str]:
-    """Cases that no fold was trained on, or that several held out, which is no cross-validation."""
+    """Cases that no fold was trained on, or that several held out, which is not a cross-validation."""
     for case in names:
         without = [fold.name for fold in folds if case not in saw[fold.name]]
         if len(without) == len(folds):

@@ -252,7 +252,7 @@ def test_before_training_it_says_what_is_known_of_the_base_and_what_requests_wil
     run = train("masks", tmp_path / "run", base=base, settings=["max_epochs=1"])
     said, shards = caplog.text.partition("(1 of 3)")[0], read_shards(run).shards
     assert not read_shards(run).base_known
-    assert "what the base was trained on is not known, since it is no run, or the split of its run is gone" in said
+    assert "what the base was trained on is not known, since it is not a run, or the split of its run is gone" in said
     steps, people = [shard.steps for shard in shards], [shard.patients for shard in shards]
     adapters = load_file(adapter_folders(run, shards)[0] / "adapter_model.safetensors")
     size = 4 * sum(value.numel() for value in adapters.values())
