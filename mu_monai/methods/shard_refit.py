@@ -85,8 +85,8 @@ def base_warning(shards: Shards) -> str:
     if number is None:
         return (
             "what the base was trained on is not known, since it is not a run, or the split of its run is gone or "
-            "another one: forgetting is exact for the adapters only, and the base stays as it is; make sure that it never saw "
-            "anybody who is to be forgotten"
+            "another one: forgetting is exact for the adapters only, and the base stays as it is; make sure that it "
+            "never saw anybody who is to be forgotten"
         )
     if number:
         return (
