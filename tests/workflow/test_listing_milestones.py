@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,16 @@ def trained(phantom_splits, small_images, tmp_path_factory):
     settings = [*small_images["isic"], "max_epochs=4", "score_interval=4"]
     out = tmp_path_factory.mktemp("milestones") / "teacher"
     return workflow.train("isic", split=phantom_splits["isic"], out=out, settings=settings, quiet=True)
+
+
+def test_their_size_is_said_before_the_training(phantom_splits, small_images, tmp_path, caplog):
+    caplog.set_level("INFO", logger="mu_monai")
+    settings = [*small_images["isic"], "max_epochs=2", "score_interval=2"]
+    run = workflow.train("isic", split=phantom_splits["isic"], out=tmp_path / "run", settings=settings, quiet=True)
+    (line,) = [record.message for record in caplog.records if "will be kept in" in record.message]
+    (file,) = (run / "milestones").iterdir()
+    said = float(re.search(r"after epochs 1 .* \(1 files of ([\d.]+) MB\); milestones=0 keeps none", line)[1])
+    assert said == pytest.approx(file.stat().st_size / 1e6, abs=0.1)
 
 
 def test_a_training_keeps_them_with_how_much_it_had_memorized(trained):

@@ -96,3 +96,7 @@ def test_a_plan_says_what_the_run_then_takes(unlearn, method, tmp_path, caplog):
     assert record.cost.steps <= steps + 6
     assert record.cost.passes <= passes
     assert "% of the teacher's training" in line
+    seconds, disk = re.search(r"about (\d+) s here besides its scores, and ([\d.]+) MB of disk$", line).groups()
+    assert int(seconds) < 600
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file() and path.suffix not in (".csv", ".npz")]
+    assert float(disk) == pytest.approx(sum(path.stat().st_size for path in files) / 1e6, abs=0.2, rel=0.3)
