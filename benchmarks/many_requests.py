@@ -165,8 +165,11 @@ class Study:
         return row, [{**study, "request": place, "auc": found.value} for place, found in each.items() if found]
 
 
-def draw(table: pd.DataFrame, file: Path) -> None:
-    """Utility, membership and cost after each request; a column for each study."""
+def draw(table: pd.DataFrame, membership: pd.DataFrame, file: Path) -> None:
+    """Utility, membership and cost after each request; a column for each study.
+
+    Points are of single requests: after each, one for every patient who had asked so far.
+    """
     mpl.use("svg")
     import matplotlib.pyplot as plt
 
@@ -182,6 +185,9 @@ def draw(table: pd.DataFrame, file: Path) -> None:
             for axis, (title, series) in zip(column, values.items(), strict=True):
                 axis.plot(rows["requests"], series, label=model)
                 axis.set_ylabel(title)
+            each = membership[(membership["study"] == study) & (membership["model"] == model)]
+            color = column[1].lines[-1].get_color()
+            column[1].scatter(each["requests"], each["auc"], s=4, color=color, alpha=0.25, rasterized=True)
         column[0].set_title(study)
         column[1].axhline(0.5, color="gray", linewidth=0.8)
         column[2].set_yscale("log")
@@ -214,7 +220,7 @@ def main() -> None:
                 for file, content in (("requests.csv", rows), ("membership.csv", membership)):
                     with atomic_path(arguments.out / file) as path:
                         pd.DataFrame(content).round(4).to_csv(path, index=False)
-    draw(pd.DataFrame(rows), arguments.out / "requests.svg")
+    draw(pd.DataFrame(rows), pd.DataFrame(membership), arguments.out / "requests.svg")
     print(pd.DataFrame(rows).round(3).to_string(index=False))
 
 
