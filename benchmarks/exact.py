@@ -291,14 +291,18 @@ def draw(tables: Mapping[str, pd.DataFrame], file: Path) -> None:
     mpl.use("svg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(tables), figsize=(4.2 * len(tables), 3.6), squeeze=False, layout="constrained")
-    for axis, (title, table) in zip(axes[0], tables.items(), strict=True):
-        names = [_JOINT, _ONE, *(f"{number} shards" for number in SHARDS if number > 1)]
-        for _, row in table[table["model"].isin(["base alone", *names])].iterrows():
-            axis.scatter(row[_AUC], row[TEST], color="tab:orange" if row["model"] == _JOINT else "tab:blue")
-            axis.annotate(row["model"], (row[_AUC], row[TEST]), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    rows = (len(tables) + 1) // 2
+    figure, axes = plt.subplots(rows, 2, figsize=(8, 3.4 * rows), squeeze=False, layout="constrained")
+    names = ["base alone", _JOINT, _ONE, *(f"{number} shards" for number in SHARDS if number > 1)]
+    for axis in axes.flat[len(tables) :]:
+        axis.set_axis_off()
+    for axis, (title, table) in zip(axes.flat, tables.items(), strict=False):
+        for name, marker in zip(names, "os^DPX", strict=True):
+            row = table[table["model"] == name].iloc[0]
+            axis.scatter(row[_AUC], row[TEST], marker=marker, label=name)
         axis.set(title=title, xlabel="AUC of the loss, private against test", ylabel="test")
-        axis.margins(0.2)
+        axis.margins(0.15)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(names))
     with atomic_path(file) as path:
         figure.savefig(path)
     plt.close(figure)
