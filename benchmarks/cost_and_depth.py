@@ -70,22 +70,22 @@ def _augmented(cases: str) -> str:
 
 _NINE = ("--layout", "class-folders", "--on-duplicates", "drop")
 _NINE_TRAINING = _settings("score_interval=20")
+HIPPOCAMPUS = (
+    'classes=["background", "anterior", "posterior"]',
+    "spacing=[1, 1, 1]",
+    "patch_size=[40, 56, 40]",
+    "patches_per_volume=1",
+    "score_interval=40",
+    "network_def#channels=[16, 32, 64, 128]",
+    "network_def#strides=[2, 2, 2]",
+)
 _HIPPOCAMPUS = Experiment(
     bundle="volume3d",
     data="hippocampus",
     split=("--layout", "volumes", "--forget", "0.1"),
     training=(
         *("--overlay", "mr"),
-        *_settings(
-            'classes=["background", "anterior", "posterior"]',
-            "spacing=[1, 1, 1]",
-            "patch_size=[40, 56, 40]",
-            "patches_per_volume=1",
-            "score_interval=40",
-            "network_def#channels=[16, 32, 64, 128]",
-            "network_def#strides=[2, 2, 2]",
-            "max_epochs=40",
-        ),
+        *_settings(*HIPPOCAMPUS, "max_epochs=40"),
     ),
     unlearning=_settings("patches_per_volume=1"),
     rewinding=_settings("learning_rate=2e-3"),

@@ -23,6 +23,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
+from cost_and_depth import HIPPOCAMPUS
 from torch import nn
 
 from mu_monai import workflow
@@ -92,15 +93,7 @@ EXPERIMENTS = {
         data="hippocampus",
         layout="volumes",
         public=0.5,
-        settings=(
-            'classes=["background", "anterior", "posterior"]',
-            "spacing=[1, 1, 1]",
-            "patch_size=[40, 56, 40]",
-            "patches_per_volume=1",
-            "score_interval=40",
-            "network_def#channels=[16, 32, 64, 128]",
-            "network_def#strides=[2, 2, 2]",
-        ),
+        settings=HIPPOCAMPUS,
         overlays=("mr",),
     ),
 }

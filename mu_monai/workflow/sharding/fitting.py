@@ -24,7 +24,7 @@ from mu_monai.runs import is_finished, read_record
 from mu_monai.runs.shards import Shard, Shards, adapter_sha256, shard_folder, shard_split, write_shards
 from mu_monai.workflow.recipe import common_options, reading_options
 
-DECIDED = FREE - {"max_epochs", "initialize"}  # a shard's training has to be repeated with the same epochs
+_DECIDED = FREE - {"max_epochs", "initialize"}  # a shard's training has to be repeated with the same epochs
 _ADAPTERS = {"scope": "all", "r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "bn_mode": "eval"}
 logger = logging.getLogger(__name__)
 
@@ -101,10 +101,7 @@ class Fitting:
         for shard in shards:
             file = shard_folder(folder, shard) / CONFIG_JSON
             if file.is_file():
-                parser = self.config(out, shard).read()
-                parser.resolve_macro_and_relative_ids()
-                now = {key: value for key, value in parser.get().items() if key != "_meta_"}
-                yield from changed_ids(read_json(file, dict), now, DECIDED)
+                yield from trained_otherwise(file, self.config(out, shard))
                 return
 
     def steps(self, out: Path, shard: Shard) -> int | None:
@@ -170,3 +167,11 @@ def announce(fitting: Fitting, out: Path, shards: Shards) -> None:
         "every shard takes its last epoch, and the statistics of the base: no case outside of a shard decides anything "
         "in it, validation cases included"
     )
+
+
+def trained_otherwise(file: Path, config: LayeredConfig) -> list[str]:
+    """The ids by which the config of an earlier training differs from this one, if they decide about the weights."""
+    parser = config.read()
+    parser.resolve_macro_and_relative_ids()
+    now = {key: value for key, value in parser.get().items() if key != "_meta_"}
+    return list(changed_ids(read_json(file, dict), now, _DECIDED))

@@ -15,7 +15,6 @@ from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.data import Split, read_split, write_split
 from mu_monai.data.layouts.nnunet import SPLITS_JSON
 from mu_monai.data.shards import Case, members_sha256, only, sharded
-from mu_monai.engine.running_config import changed_ids
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import (
@@ -37,7 +36,7 @@ from mu_monai.workflow.bundling.trying import label_problems, tried
 from mu_monai.workflow.checks import device_problems, place_problems, reading_problems, usable_split
 from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import budget_options, budget_problems, gone_unsupported
-from mu_monai.workflow.sharding.fitting import DECIDED
+from mu_monai.workflow.sharding.fitting import trained_otherwise
 from mu_monai.workflow.sharding.taking import taking
 from mu_monai.workflow.trained_alike import complete
 from mu_monai.workflow.training import prepared, train
@@ -157,12 +156,9 @@ def _holds(file: Path, split: Split, subsets: Mapping[str, Sequence[Case]]) -> b
 
 def _other_settings(splits: Iterable[Path], config: LayeredConfig) -> Iterator[str]:
     """Why the folds that are finished were not trained like those to come: the config ids that differ."""
-    parser = config.read()
-    parser.resolve_macro_and_relative_ids()
-    now = {key: value for key, value in parser.get().items() if key != "_meta_"}
     for run in (file.with_suffix("") for file in splits):
         if is_finished(run):
-            yield from changed_ids(read_json(run / CONFIG_JSON, dict), now, DECIDED)
+            yield from trained_otherwise(run / CONFIG_JSON, config)
             return
 
 
