@@ -16,7 +16,6 @@ from mu_monai.runs.typed import plain
 TRAIN, RESTORE, UNLEARN, AUDIT = "train", "restore", "unlearn", "audit"  # what sites do in a round
 TRAINING, RETRAINING = "training", "retraining"  # routes: nobody left; and without the one that left, from the start
 TEACHER_FILE = "teacher.safetensors"  # in the folder of a site that restores: the model as it was when a site left
-FOLDER = "MU_MONAI_FEDERATION"  # the variable that tells a simulated site where the federation is
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +12,8 @@ from mu_monai.files import write_json
 from mu_monai.lock import writes
 from mu_monai.runs.federation import UNLEARN
 from mu_monai.workflow.federation.comparing import compare_federations
-from mu_monai.workflow.federation.forgetting import DISTIL, ROUTES, forget_site
+from mu_monai.workflow.federation.forgetting import Prepared, carry_out, prepared
+from mu_monai.workflow.federation.routes import DISTIL, ROUTES
 from mu_monai.workflow.federation.simulating import nvflare_problems
 from mu_monai.workflow.federation.training import out_problems, train_federation
 
@@ -25,7 +25,6 @@ _SETTINGS = (
     *("batch_size=4", "learning_rate=0.003"),
 )
 _DAMAGE = 0.3
-logger = logging.getLogger(__name__)
 
 
 @writes("out")
@@ -52,11 +51,13 @@ def demo_federation(*, out: str | Path) -> pd.DataFrame:
         settings=_SETTINGS,
         device="cpu",
     )
-    made = [whole]
-    for route in ROUTES:
-        later, damage = (_LATER if route in (DISTIL, UNLEARN) else None), (_DAMAGE if route == DISTIL else None)
-        made.append(forget_site(whole, site=_LEAVES, route=route, out=out / route, rounds=later, damage=damage))
-    return compare_federations(made)
+    carry_out([_prepared(whole, route, out) for route in ROUTES])
+    return compare_federations([whole, *(out / route for route in ROUTES)])
+
+
+def _prepared(whole: Path, route: str, out: Path) -> Prepared:
+    later, damage = (_LATER if route in (DISTIL, UNLEARN) else None), (_DAMAGE if route == DISTIL else None)
+    return prepared(whole, site=_LEAVES, route=route, out=out / route, rounds=later, damage=damage)
 
 
 def phantom_sites(out: Path) -> Path:

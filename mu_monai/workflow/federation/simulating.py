@@ -1,4 +1,4 @@
-"""Runs the rounds of a federation in NVFlare's simulator, and writes the model that comes out."""
+"""Runs the rounds of federations in NVFlare's simulator, and writes the models that come out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ import psutil
 
 from mu_monai.adapters import read_weights, weights_sha256, write_tensors
 from mu_monai.keys import MODEL_PT
-from mu_monai.runs.federation import Federation, read_federation, round_file, write_federation
+from mu_monai.runs.federation import Federation, Round, read_federation, round_file, write_federation
 from mu_monai.runs.record import FINISHED
 from mu_monai.runs.stamp import COMMAND, command_line
 from mu_monai.workflow.launching import REASON, failure_of
@@ -34,31 +34,28 @@ def nvflare_problems() -> Iterator[str]:
         yield "a federation needs NVFlare, which is not installed: pip install 'mu-monai[federated]'"
 
 
-def simulated(folder: Path, federation: Federation, *, resume: bool = False) -> Federation:
-    """Run all rounds of a federation; the model to start from is in the folder already.
+def simulated(work: Mapping[Path, Federation], *, resume: bool = False) -> None:
+    """Run all rounds of federations in one simulator, one after the other; the models to start from are there already.
 
     Args:
-        folder: its folder.
-        federation: what is to be done.
-        resume: whether rounds that are over are kept, as `resumed` has checked.
-
-    Returns:
-        the same with what was done, and with what the sites measured.
+        work: what is to be done, by its folder; with several, the log is in the first of them.
+        resume: whether rounds that are over are kept, as `resume_problems` has checked.
 
     Raises:
         InputError: if a site found its input wrong, or answered with another bundle.
         RunError: if a site failed otherwise, or was killed.
     """
-    if not resume:
-        write_federation(folder, federation)
-    if any(each.bytes is None for each in read_federation(folder).rounds):
-        _simulate(folder, len(federation.everybody))
-    done = read_federation(folder)
-    state = read_weights(round_file(folder, done.training[-1].number))
-    write_tensors(folder / MODEL_PT, state)
-    done = replace(done, status=FINISHED, weights=weights_sha256(state))
-    write_federation(folder, done)
-    return done
+    for folder, federation in work.items():
+        if not resume:
+            write_federation(folder, federation)
+    left = [folder for folder in work if any(each.bytes is None for each in read_federation(folder).rounds)]
+    if left:
+        _simulate(left, len({site.name for federation in work.values() for site in federation.everybody}))
+    for folder in work:
+        done = read_federation(folder)
+        state = read_weights(round_file(folder, done.training[-1].number))
+        write_tensors(folder / MODEL_PT, state)
+        write_federation(folder, replace(done, status=FINISHED, weights=weights_sha256(state)))
 
 
 def resume_problems(folder: Path, federation: Federation) -> Iterator[str]:
@@ -78,23 +75,25 @@ def resume_problems(folder: Path, federation: Federation) -> Iterator[str]:
         yield f"'{folder}' was begun with other sites, rounds or settings; resume with the same, or give a new folder"
 
 
-def _simulate(folder: Path, sites: int) -> None:
+def _simulate(folders: Sequence[Path], sites: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         reason = Path(temporary, "reason.json")
-        code = _run(folder, reason, sites)
+        log = folders[0] / LOG
+        code = _run(folders, log, reason, sites)
         if code or reason.is_file():
-            raise failure_of(reason, f"NVFlare's simulator ended with exit code {code}; '{folder / LOG}' has its log")
+            raise failure_of(reason, f"NVFlare's simulator ended with exit code {code}; '{log}' has its log")
 
 
-def _run(folder: Path, reason: Path, sites: int) -> int:
+def _run(folders: Sequence[Path], log: Path, reason: Path, sites: int) -> int:
     """Run the job; no site outlives an interruption. Returns the exit code."""
-    command = [sys.executable, "-m", "mu_monai.workflow.federation.flare.job", str(folder.resolve())]
+    places = [str(folder.resolve()) for folder in folders]
+    command = [sys.executable, "-m", "mu_monai.workflow.federation.flare.job", *places]
     environment = os.environ | {REASON: str(reason), COMMAND: command_line()}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // sites)))
-    with (folder / LOG).open("ab") as log:
-        started = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    with log.open("ab") as stream:
+        started = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream)
         try:
-            _tell(folder, started)
+            _tell(folders, started)
             return started.wait()
         except BaseException:
             _kill(started)
@@ -111,14 +110,23 @@ def _kill(started: subprocess.Popen[bytes]) -> None:
     started.wait()
 
 
-def _tell(folder: Path, started: subprocess.Popen[bytes]) -> None:
+def _tell(folders: Sequence[Path], started: subprocess.Popen[bytes]) -> None:
     """Say which rounds are over while the simulator runs."""
-    told = sum(each.bytes is not None for each in read_federation(folder).rounds)
+    told = {folder: len(_over(folder)) for folder in folders}
     while started.poll() is None:
         time.sleep(_LOOK)
-        rounds = read_federation(folder).rounds
-        for work in rounds[told : sum(each.bytes is not None for each in rounds)]:
-            told += 1
-            logger.info("round %d is over: %s at %s", work.number, work.task, ", ".join(work.sites))
-            for sentence in work.said:
-                logger.warning("%s: %s", ", ".join(work.sites), sentence)
+        for folder in folders:
+            over = _over(folder)
+            for work in over[told[folder] :]:
+                _say(work, f"{folder.name}: " if len(folders) > 1 else "")
+            told[folder] = len(over)
+
+
+def _over(folder: Path) -> list[Round]:
+    return [work for work in read_federation(folder).rounds if work.bytes is not None]
+
+
+def _say(work: Round, of: str) -> None:
+    logger.info("%sround %d is over: %s at %s", of, work.number, work.task, ", ".join(work.sites))
+    for sentence in work.said:
+        logger.warning("%s: %s", ", ".join(work.sites), sentence)

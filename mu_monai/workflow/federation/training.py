@@ -106,7 +106,7 @@ def train_federation(
         raise_if_any(resume_problems(out, federation))
     else:
         write_safetensors(round_file(out, 0), _first_weights(config, start, seed))
-    simulated(out, federation, resume=resume)
+    simulated({out: federation}, resume=resume)
     return out
 
 

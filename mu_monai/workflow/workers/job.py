@@ -108,10 +108,13 @@ def _warnings() -> Iterator[list[str]]:
     found: list[str] = []
     logger, handler = logging.getLogger("mu_monai"), logging.Handler(logging.WARNING)
     handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
-    before, logger.propagate = logger.propagate, False
+    propagate, level = logger.propagate, logger.level
+    logger.propagate = False
+    logger.setLevel(logging.WARNING)  # whatever the process says of its own
     logger.addHandler(handler)
     try:
         yield found
     finally:
         logger.removeHandler(handler)
-        logger.propagate = before
+        logger.propagate = propagate
+        logger.setLevel(level)

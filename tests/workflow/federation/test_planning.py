@@ -25,7 +25,7 @@ forgetting = import_module("mu_monai.workflow.federation.forgetting")
 def planned(monkeypatch, with_nvflare):
     """What would be simulated."""
     seen = {}
-    monkeypatch.setattr(forgetting, "simulated", lambda folder, federation, resume: seen.update(f=federation))
+    monkeypatch.setattr(forgetting, "simulated", lambda work, resume: seen.update(f=next(iter(work.values()))))
 
     def plan(folder, route, **options):
         out = folder.parent / f"without-by-{route}"

@@ -1,6 +1,7 @@
 """The process that runs the simulator, with another program in the place of NVFlare's."""
 
 import os
+import shutil
 from dataclasses import replace
 
 import psutil
@@ -39,7 +40,7 @@ def test_a_simulator_that_fails_without_a_reason_has_a_log(running, program):
     folder, federation = running
     program("echo no network", "exit 3")
     with pytest.raises(RunError, match=r"simulator ended with exit code 3; .*simulator\.log"):
-        simulated(folder, federation)
+        simulated({folder: federation})
     assert (folder / LOG).read_text() == "no network\n"
     assert read_federation(folder) == federation
 
@@ -48,7 +49,7 @@ def test_the_reason_of_a_site_is_that_of_the_command(running, program):
     folder, federation = running
     program("""echo '{"problems": ["the loss is odd"], "text": ""}' > "$MU_MONAI_REASON" """)
     with pytest.raises(InputError, match="the loss is odd"):
-        simulated(folder, federation)
+        simulated({folder: federation})
 
 
 def test_no_site_outlives_an_interruption(running, program, monkeypatch):
@@ -62,7 +63,7 @@ def test_no_site_outlives_an_interruption(running, program, monkeypatch):
 
     monkeypatch.setattr(simulating, "_tell", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        simulated(folder, federation)
+        simulated({folder: federation})
     site = int((folder / "site").read_text())
     assert not psutil.pid_exists(site) or psutil.Process(site).status() == psutil.STATUS_ZOMBIE
 
@@ -72,6 +73,25 @@ def test_what_was_interrupted_after_the_last_round_only_lacks_its_model(trained,
     federation = replace(read_federation(trained), status="running")
     (trained / "federation.json").unlink()
     simulating.write_federation(trained, federation)
-    done = simulated(trained, federation, resume=True)
-    assert (done.status, read_federation(trained)) == ("finished", done)
+    simulated({trained: federation}, resume=True)
+    assert read_federation(trained).finished
     assert read_weights(trained / "model.pt")["weight"].tolist() == [4.0]
+
+
+def test_several_are_run_in_one_simulator_and_every_round_is_told_with_its_folder(running, program, caplog):
+    caplog.set_level("INFO", "mu_monai")
+    folder, federation = running
+    other = folder.parent / "other"
+    shutil.copytree(folder, other)
+    simulating.write_federation(other, federation)
+    done = federation.after(replace(federation.rounds[0], bytes=1, passes=1, said=("it is slow",)))
+    simulating.write_federation(other.parent / "done", done)
+    program(
+        f"echo $* > {folder.parent}/arguments", f"cp {other.parent}/done/federation.json {other}", "sleep 1", "exit 3"
+    )
+    with pytest.raises(RunError):
+        simulated({folder: federation, other: federation})
+    assert (folder.parent / "arguments").read_text().split()[-2:] == [str(folder), str(other)]
+    assert (folder / LOG).is_file()
+    assert not (other / LOG).exists()
+    assert caplog.messages == ["other: round 1 is over: train at north, south", "north, south: it is slow"]

@@ -96,19 +96,20 @@ def test_an_engine_from_its_start_to_its_end(workers, made, job, tmp_path, monke
     monkeypatch.setattr(sys, "argv", ["mu-monai", "compare", "isic"])
     (tmp_path / "split.json").write_text("{}")
     jobs = [job("own", "write", tmp_path / "own"), job("lost", "end", tmp_path / "lost", 1)]
-    jobs += [job("wrong", "refuse", "a is missing", "b is missing")]
+    jobs += [job("wrong", "refuse", "a is missing", "b is missing"), job("warned", "warn", "look")]
     places = {"--split": tmp_path / "split.json", "--cache": None}
-    errors = {}
+    ended = {}
     with suppress(KeyboardInterrupt), working(workers, None, folder=tmp_path / "out", places=places) as engine:
         if workers == "ray":
             assert [node["NodeManagerAddress"] for node in engine._nodes] == ["127.0.0.1"]
-        errors = {done.job.name: done.error for done in run_jobs(engine, jobs)}
+        ended = {done.job.name: done for done in run_jobs(engine, jobs)}
         future = engine.submit(work, job("run", "wait_for_the_end", tmp_path / "run"))
         while not (tmp_path / "run.begun").is_file() and not future.done():
             time.sleep(0.05)
         raise KeyboardInterrupt
-    assert errors.pop("wrong").problems == ["a is missing", "b is missing"]
-    assert errors == {"own": None, "lost": None}
+    assert ended.pop("wrong").error.problems == ["a is missing", "b is missing"]
+    assert {name: done.error for name, done in ended.items()} == {"own": None, "lost": None, "warned": None}
+    assert ended["warned"].warnings == ("look",)
     assert (tmp_path / "lost").is_file()
     process, command = (tmp_path / "own").read_text().split(" ", 1)
     assert (process == str(os.getpid()), command) == (False, "mu-monai compare isic")  # which a run records

@@ -5,8 +5,8 @@ It is a script of NVFlare's Client API. An answer holds weights or, for an audit
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,23 @@ import torch
 
 from mu_monai.bundle.config import sharing_data
 from mu_monai.reasons import reason_for, unexpected
-from mu_monai.runs.federation import AUDIT, FOLDER, Round, read_federation
+from mu_monai.runs.federation import AUDIT, Round, read_federation
 from mu_monai.runs.typed import made
 from mu_monai.workflow.federation.at_site import AtSite
 from mu_monai.workflow.launching import keep_reason
 
 
-def answer(site: AtSite, message: Any) -> Any:
+def answer(name: str, message: Any) -> Any:
     """What a site sends back for a message of the server.
 
     Args:
-        site: the site.
-        message: NVFlare's `FLModel` with the global weights, and the round in its `meta`.
+        name: the name of the site.
+        message: NVFlare's `FLModel` with the global weights, and in its `meta` the round, and the folder of the
+            federation that it is one of.
     """
+    site = _site(Path(message.meta["folder"]), name)
     work = made(Round, message.meta["work"])
-    received = {name: torch.as_tensor(value) for name, value in message.params.items()}
+    received = {key: torch.as_tensor(value) for key, value in message.params.items()}
     meta: dict[str, Any] = {"stamp": site.stamp(), "cases": site.site.cases, "passes": 0, "said": []}
     meta |= {"received_bytes": _bytes(received), "sent_bytes": 0}
     if work.task == AUDIT:
@@ -40,23 +42,27 @@ def answer(site: AtSite, message: Any) -> Any:
     return flare.FLModel(params=changed.weights, meta=meta)
 
 
+@cache
+def _site(folder: Path, name: str) -> AtSite:
+    federation = read_federation(folder)
+    return AtSite(folder=folder, federation=federation, site=federation.site(name))
+
+
 def _bytes(weights: dict[str, torch.Tensor]) -> int:
     return sum(value.numel() * value.element_size() for value in weights.values())
 
 
 def main() -> None:
     """Answer until the job is over."""
-    folder = Path(os.environ[FOLDER])
     flare.init()
-    federation = read_federation(folder)
-    site = AtSite(folder=folder, federation=federation, site=federation.site(flare.get_site_name()))
+    name = flare.get_site_name()
     with sharing_data():
         while flare.is_running():
             message = flare.receive()
             if message is None:
                 break
             try:
-                reply = answer(site, message)
+                reply = answer(name, message)
             except Exception as error:
                 keep_reason(reason_for(error) or unexpected(error))
                 raise

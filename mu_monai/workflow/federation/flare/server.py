@@ -1,11 +1,11 @@
-"""The server of a federation, on NVFlare: sends the global model to the sites of a round and averages what comes back.
+"""The server of federations, on NVFlare: sends the global model to the sites of a round and averages what comes back.
 
 Needs NVFlare, so that it is imported in a job only; it needs no torch, and sees no case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -35,47 +35,46 @@ Arrays = dict[str, Any]
 
 
 class Rounds(ModelController):
-    """Runs the rounds that `federation.json` names, and keeps the model after each.
+    """Runs the rounds that each `federation.json` names, and keeps the model after each round.
 
     The average is NVFlare's, weighted by the cases of a site, and taken in the order of the sites' names: the same
     answers give the same bits, in whatever order they come.
 
     Args:
-        folder: the folder of the federation.
+        folders: the folders of federations of the same sites, in the order in which their rounds are run.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folders: Sequence[str]) -> None:
         super().__init__(persistor_id="")
-        self.folder = folder
+        self.folders = folders
 
     def run(self) -> None:
         """Run all rounds; NVFlare would only log an error."""
         try:
-            self._run()
+            for folder in self.folders:
+                self._run(folder)
         except Exception as error:
             keep_reason(reason_for(error) or unexpected(error))
             raise
 
-    def _run(self) -> None:
-        federation = read_federation(self.folder)
+    def _run(self, folder: str) -> None:
+        federation = read_federation(folder)
         left = [work for work in federation.rounds if work.bytes is None]
-        model: Arrays = load_file(round_file(self.folder, left[0].number - 1))
+        model: Arrays = load_file(round_file(folder, left[0].number - 1))
         for work in left:
             self.info(f"round {work.number}: {work.task} at {', '.join(work.sites)}")
-            message = FLModel(params=model, current_round=work.number, meta={"work": asdict(work)})
+            message = FLModel(params=model, current_round=work.number, meta={"folder": folder, "work": asdict(work)})
             found = self.send_model_and_wait(task_name=work.task, targets=list(work.sites), data=message)
             answers = {str(answer.meta["client_name"]): answer for answer in found}
             wrong = answer_error(federation, work, answers)
             if wrong is not None:
-                keep_reason(wrong)
-                self.panic(str(wrong))
-                return
+                raise wrong
             federation = _measured(federation, answers) if work.task == AUDIT else federation
             if work.task != AUDIT:
                 model = average(model, {name: answers[name] for name in sorted(answers)}, work.number)
-                _keep(Path(self.folder), work.number, model)
+                _keep(Path(folder), work.number, model)
             federation = federation.after(_done(work, answers))
-            write_federation(self.folder, federation)
+            write_federation(folder, federation)
 
 
 def answer_error(federation: Federation, work: Round, answers: Mapping[str, Any]) -> Exception | None:
