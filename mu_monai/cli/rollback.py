@@ -22,7 +22,7 @@ from mu_monai.cli.options import (
 
 def rollback(
     folds: Annotated[
-        Path, typer.Option(help="The folder that train --folds wrote; or nnU-Net's splits_final.json, with --plan.")
+        Path, typer.Option(help="The folder that train --folds wrote; with --plan also folds of nnU-Net or Auto3DSeg.")
     ],
     split: Annotated[Path, typer.Option(help="A split.json with whom to forget, made from the cross-validation's.")],
     out: OutRun,

@@ -20,6 +20,7 @@ _NOT_COVERED = (
 )
 NOT_COVERED = _NOT_COVERED.format("training here takes the last one")
 NOT_COVERED_IN_NNUNET = _NOT_COVERED.format("as for checkpoint_best.pth, but not for checkpoint_final.pth")
+NOT_COVERED_IN_AUTO3DSEG = _NOT_COVERED.format("as Auto3DSeg keeps the best one of each model")
 
 
 @dataclass(kw_only=True)

@@ -32,7 +32,6 @@ class Shard:
         steps: the optimizer steps of its training.
         passes: the sample passes of its training, see `Cost`.
         adapter: SHA-256 of the file of its adapters.
-        weights: SHA-256 of the weights of the base with its adapters; it follows from both, and is not checked.
     """
 
     name: str
@@ -43,7 +42,6 @@ class Shard:
     steps: int | None = None
     passes: int | None = None
     adapter: str | None = None
-    weights: str | None = None
 
     @property
     def place(self) -> str:

@@ -23,9 +23,10 @@ from mu_monai.runs import Run, is_finished, open_run
 from mu_monai.runs.record import TRAIN
 from mu_monai.runs.shards import has_shards
 from mu_monai.workflow.quiet import quiet
-from mu_monai.workflow.sharding.folds import find_folds, rollback
+from mu_monai.workflow.sharding.folds import rollback
 from mu_monai.workflow.sharding.refitting import unlearn_exactly
 from mu_monai.workflow.sharding.taking import taking
+from mu_monai.workflow.sharding.trained_folds import find_folds
 from mu_monai.workflow.trained_alike import changed_settings, complete
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn

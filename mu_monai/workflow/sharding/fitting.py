@@ -77,13 +77,8 @@ class Fitting:
             run_config(config.files, config.overrides)
         record = read_record(folder)
         (folder / MODEL_PT).unlink(missing_ok=True)
-        return replace(
-            shard,
-            steps=record.cost.steps,
-            passes=record.cost.passes,
-            adapter=adapter_sha256(folder),
-            weights=record.sha256.weights,
-        )
+        cost = record.cost
+        return replace(shard, steps=cost.steps, passes=cost.passes, adapter=adapter_sha256(folder))
 
     def fit_all(self, out: Path, shards: Shards) -> Shards:
         """Train the shards of a run folder that are not trained yet, and write down each when it is finished."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from mu_monai.adapters import read_weights
@@ -13,10 +12,8 @@ from mu_monai.bundle.config import parse_settings, run_config
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.data import Split, read_split, write_split
-from mu_monai.data.layouts.nnunet import SPLITS_JSON
 from mu_monai.data.shards import Case, members_sha256, only, sharded
 from mu_monai.errors import InputError, collect, raise_if_any
-from mu_monai.files import read_json
 from mu_monai.keys import (
     CASE_ID,
     CONFIG_JSON,
@@ -29,8 +26,8 @@ from mu_monai.keys import (
     VALIDATION,
 )
 from mu_monai.lock import writes
-from mu_monai.methods.rollback import NOT_COVERED, NOT_COVERED_IN_NNUNET, Rollback
-from mu_monai.runs import is_finished, is_run, open_run, read_record
+from mu_monai.methods.rollback import Rollback
+from mu_monai.runs import is_finished, read_record
 from mu_monai.runs.record import training_passes
 from mu_monai.workflow.bundling.trying import label_problems, tried
 from mu_monai.workflow.checks import device_problems, place_problems, reading_problems, usable_split
@@ -38,10 +35,10 @@ from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.recipe import budget_options, budget_problems, gone_unsupported
 from mu_monai.workflow.sharding.fitting import trained_otherwise
 from mu_monai.workflow.sharding.taking import taking
+from mu_monai.workflow.sharding.trained_folds import FOLD, Fold, find_folds
 from mu_monai.workflow.trained_alike import complete
 from mu_monai.workflow.training import prepared, train
 
-_FOLD = "fold-"
 logger = logging.getLogger(__name__)
 
 
@@ -104,7 +101,7 @@ def train_folds(
         for number in range(folds)
         if str(number) not in parts
     )
-    splits = {out / f"{_FOLD}{number}.json": _without(opened, parts, str(number)) for number in range(folds)}
+    splits = {out / f"{FOLD}{number}.json": _without(opened, parts, str(number)) for number in range(folds)}
     raise_if_any(collect(lambda: _other_folds(out, opened, splits), lambda: _other_settings(splits, config)))
     runs = []
     for number, (file, subsets) in enumerate(splits.items()):
@@ -139,7 +136,7 @@ def _without(split: Split, parts: Mapping[str, Sequence[Case]], number: str) -> 
 
 def _other_folds(out: Path, split: Split, splits: Mapping[Path, Mapping[str, Sequence[Case]]]) -> Iterator[str]:
     """Why an interrupted cross-validation cannot be continued: the splits in its folder are of other folds."""
-    there = sorted(out.glob(f"{_FOLD}*.json"))
+    there = sorted(out.glob(f"{FOLD}*.json"))
     other = [file.name for file in there if file not in splits or not _holds(file, split, splits[file])]
     if other:
         yield (
@@ -166,61 +163,6 @@ def _patients(parts: Mapping[str, Sequence[Mapping[str, object]]]) -> set[object
     return {case[PATIENT_ID] for part in parts.values() for case in part}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fold:
-    """What a fold's model was trained on.
-
-    Args:
-        name: its name.
-        run: its run folder; None if its model was trained elsewhere.
-        trained: what of each case it was trained on: digests of images, or ids.
-    """
-
-    name: str
-    run: Path | None
-    trained: frozenset[str]
-
-
-def find_folds(place: str | Path) -> list[Fold]:
-    """The folds of a cross-validation: the runs in a folder, or what nnU-Net's `splits_final.json` says.
-
-    Raises:
-        InputError: if there are fewer than two, or the folder is a single run.
-    """
-    folder = Path(place)
-    file = folder / SPLITS_JSON if folder.is_dir() else folder
-    if file.is_file():
-        parts = read_json(file, [{"train": [str], "val": [str]}])
-        raise_if_any(
-            f"fold {number} of '{file}' both trains on and validates {case!r}; restore the file that nnU-Net wrote"
-            for number, part in enumerate(parts)
-            for case in sorted({*part["train"]} & {*part["val"]})
-        )
-        return [Fold(name=f"fold {n}", run=None, trained=frozenset(part["train"])) for n, part in enumerate(parts)]
-    if is_run(folder):
-        raise InputError(
-            f"'{place}' is one run, and going back needs all folds of a cross-validation; give the folder above them, "
-            "which 'mu-monai train --folds' wrote, or leave --folds out if there is none"
-        )
-    runs = [path for path in sorted(folder.glob(f"{_FOLD}*")) if is_run(path)] if folder.is_dir() else []
-    if len(runs) < 2:
-        raise InputError(
-            f"'{place}' holds {len(runs)} runs called fold-0, fold-1 ..., and no {SPLITS_JSON}; give the folder that "
-            "'mu-monai train --folds' wrote, or nnU-Net's folder of a data set"
-        )
-    return [_fold(run) for run in runs]
-
-
-def _fold(run: Path) -> Fold:
-    record = open_run(run).record
-    beside = run.with_suffix(".json")  # where it is if the folder was moved
-    split = read_split(beside if beside.is_file() else record.split.file)
-    if split.sha256 != record.sha256.split:
-        raise InputError(f"'{split.path}' is not the split that '{run}' was trained with; put the original file back")
-    trained = {digest for subset in record.subsets for digest in split.digests(subset).values()}
-    return Fold(name=run.name, run=run, trained=frozenset(trained))
-
-
 @writes("out")
 def rollback(
     folds: str | Path,
@@ -239,8 +181,8 @@ def rollback(
     """Go back to the model of a fold that never saw the split's forget cases, as a run like any other.
 
     Args:
-        folds: the folder of the runs of a cross-validation; with `plan`, also nnU-Net's
-            `splits_final.json` or its folder.
+        folds: the folder of the runs of a cross-validation; with `plan`, also one of nnU-Net or Auto3DSeg, see
+            `find_folds`.
         split: a `split.json` made from that of the cross-validation.
         out: the run folder to make.
         teacher: the run that is in use now, for comparison; by default the first fold that was trained on all of the
@@ -272,8 +214,8 @@ def rollback(
         return Path(out)
     if clean.run is None:
         raise InputError(
-            f"{clean.name} never saw the forgotten, but its network cannot be built here, since nnU-Net plans it "
-            "by its own rules; predict with that fold alone (nnUNetv2_predict -f ...), or use --plan, which only tells"
+            f"{clean.name} never saw the forgotten, but its network cannot be built here, {clean.trainer.instead}, "
+            "or use --plan, which only tells"
         )
     record = read_record(clean.run)
     bundle = trust.bundle_of(record)
@@ -313,7 +255,7 @@ def rollback(
 def _tell(clean: Fold, budget: float | None) -> None:
     """Say what going back to a fold takes, and what it does not cover."""
     if clean.run is None:
-        logger.info("%s", NOT_COVERED_IN_NNUNET)
+        logger.info("%s", clean.trainer.not_covered)
         return
     whole = training_passes(clean.run)
     if not budget:
@@ -324,7 +266,7 @@ def _tell(clean: Fold, budget: float | None) -> None:
             int(budget * whole),
             100 * budget,
         )
-    logger.info("%s", NOT_COVERED)
+    logger.info("%s", clean.trainer.not_covered)
 
 
 def _clean(folds: Sequence[Fold], split: Split) -> Fold:
@@ -354,7 +296,8 @@ def _strange(folds: Sequence[Fold], names: Mapping[str, set[str]], saw: Mapping[
     for case in names:
         without = [fold.name for fold in folds if case not in saw[fold.name]]
         if len(without) == len(folds):
-            yield f"case '{case}' is to be forgotten, but no fold was trained on it; leave it out"
+            known = "" if folds[0].run is not None else " under this id; correct it if it has another one there, or"
+            yield f"case '{case}' is to be forgotten, but no fold was trained on it{known or ';'} leave it out"
         elif len(without) > 1:
             yield (
                 f"case '{case}' is held out in {', '.join(without)}: the folds overlap, so they are not of one "

@@ -1,5 +1,6 @@
 """Folds: which model never saw a patient, and going back to it."""
 
+import html
 import shutil
 
 import pytest
@@ -96,6 +97,12 @@ def test_the_fold_that_never_saw_them_becomes_a_run_like_any_other(folds, privat
     assert record.teacher == str(folds / "fold-0" / "model.pt")
     assert all(check.passed for check in record.checks)
     workflow.audit(run, options=workflow.AuditOptions(n_resamples=10, distances=False, quiet=True))
+    workflow.report([run], out=tmp_path / "report")
+    assert NOT_COVERED in html.unescape((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
+    released = workflow.release(run, out=tmp_path / "released")
+    about = (released / "bundle" / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "exact for the weights, and not for what was decided by looking at the cases that were held out" in about
+    assert not [path for path in released.rglob("*") if "fold-" in path.name]
     trained = workflow.rollback(folds, split=request, out=tmp_path / "trained", budget=1, quiet=True)
     record = read_record(trained)
     assert 0 < record.cost.passes <= read_record(folds / "fold-1").cost.passes
@@ -170,6 +177,68 @@ def test_the_folds_of_nnunet_answer_the_question_and_no_more(private, request_fo
     write_json(tmp_path / "splits_final.json", parts)
     with pytest.raises(InputError, match="both trains on and validates"):
         workflow.rollback(tmp_path, split=request, out=tmp_path / "run", plan=True)
+
+
+@pytest.fixture
+def told(private, request_for, tmp_path, caplog):
+    """What a plan says of folds that were trained elsewhere, for the patient of the first of some cases."""
+    caplog.set_level("INFO", logger="mu_monai")
+    split = open_split(private("masks"))
+    request = request_for(private("masks"), split.rows[RETAIN][0]["patient_id"])
+    forgotten = [case[CASE_ID] for case in open_split(request).rows[FORGET]]
+
+    def tell(place):
+        caplog.clear()
+        workflow.rollback(place, split=request, out=tmp_path / "run", plan=True)
+        return caplog.text
+
+    others = [case[CASE_ID] for case in split.rows[RETAIN] if case[CASE_ID] not in forgotten]
+    return tell, forgotten, others
+
+
+def test_results_of_nnunet_tell_it_if_all_folds_validated(told, tmp_path):
+    tell, forgotten, others = told
+    held = {0: others[::2], 1: others[1::2] + forgotten}
+    write_json(tmp_path / "dataset.json", {"numTraining": len(others + forgotten), "file_ending": ".nii.gz"})
+    for fold, cases in held.items():
+        place = tmp_path / f"fold_{fold}" / "validation"
+        place.mkdir(parents=True)
+        for name in [*(f"{case}.nii.gz" for case in cases), "summary.json", f"{cases[0]}.npz"]:
+            (place / name).touch()
+    (tmp_path / "fold_all" / "validation").mkdir(parents=True)
+    assert "fold 1 never saw the 1 patient to forget" in tell(tmp_path)
+    (tmp_path / "fold_1" / "validation" / f"{others[0]}.nii.gz").touch()
+    with pytest.raises(InputError, match=f"1 cases .* were validated by several folds, such as '{others[0]}'"):
+        tell(tmp_path)
+    shutil.rmtree(tmp_path / "fold_0")
+    with pytest.raises(InputError, match=r"the folds 1 in .* validated \d+ cases of \d+, .*; give splits_final.json"):
+        tell(tmp_path)
+
+
+def test_a_datalist_of_auto3dseg_tells_it_and_ids_that_nobody_knows_are_said(told, tmp_path):
+    tell, forgotten, others = told
+    file = tmp_path / "folds.json"
+    entries = [{"image": f"imagesTr/{case}.nii.gz", "label": "a.nii.gz", "fold": 1} for case in forgotten]
+    entries += [{"image": [f"imagesTr/{case}.nii.gz"], "fold": number % 3} for number, case in enumerate(others)]
+    write_json(file, {"training": entries, "testing": []})
+    text = tell(file)
+    assert "fold 1 never saw the 1 patient to forget" in text
+    assert "as Auto3DSeg keeps the best one of each model" in text
+    write_json(file, {"training": [entry for entry in entries if entry["fold"] != 1] + [{"image": "b.nii", "fold": 1}]})
+    with pytest.raises(InputError, match="no fold was trained on it under this id; correct it if it has another one"):
+        tell(file)
+    wrong = [{"image": 1, "fold": 0}, {"image": "b.nii.gz", "fold": "0"}, {"image": "c/b.nii.gz", "fold": 0}]
+    write_json(file, {"training": wrong})
+    with pytest.raises(InputError) as error:
+        tell(file)
+    assert [problem.split(": ", 1)[1] for problem in error.value.problems[:2]] == [
+        "'image' is not the name of a file, or a list of names",
+        "fold '0' is not a whole number",
+    ]
+    assert "'b' is in two folds" in error.value.problems[2]
+    write_json(file, {"training": [{"image": "b.nii.gz", "fold": 0}, {"image": "c.nii.gz"}]})
+    with pytest.raises(InputError, match="has no two folds: its entries need a 'fold'"):
+        tell(file)
 
 
 def test_a_ledger_goes_back_to_a_fold_and_answers_twice_with_it(folds, private, tiny_settings, tmp_path):
