@@ -2,8 +2,9 @@
 
 python benchmarks/exact.py DATA OUT [--experiments lesions classes hippocampus] [--seeds 0]
 
-DATA holds isic_lesion/, isic9/ and hippocampus/. Of the patients to train on, some are "public": the base is trained on
-them alone. The others are "private", and are trained on jointly or in shards. Everything is in OUT/EXPERIMENT-SEED; a
+DATA holds isic_lesion/, isic9/, hippocampus/ and chase_db1/. Of the patients to train on, some are "public": the base is
+trained on them alone, or on images of another kind. The others are "private", and are trained on jointly or in shards.
+Everything is in OUT/EXPERIMENT-SEED; a
 step whose result is there is skipped, so the same command goes on where it stopped. It prints the table of each
 experiment and writes OUT/exact.svg.
 """
@@ -14,7 +15,7 @@ import argparse
 import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class Experiment:
         overlays: of every training, by name.
         epochs: of the trainings on private patients.
         duplicates: what a split does with images that occur more than once.
+        vessels: for the base, so many epochs on the vessels of CHASE_DB1 instead of public patients; 0 for none.
     """
 
     bundle: str
@@ -63,23 +65,20 @@ class Experiment:
     overlays: tuple[str, ...] = ()
     epochs: int = 15
     duplicates: str = "error"
+    vessels: int = 0
 
 
+_LESIONS = Experiment(
+    bundle="isic",
+    data="isic_lesion",
+    layout="isic",
+    public=150 / 326,
+    settings=("image_size=[128, 128]", "score_interval=40"),
+)
 EXPERIMENTS = {
-    "lesions": Experiment(
-        bundle="isic",
-        data="isic_lesion",
-        layout="isic",
-        public=150 / 326,
-        settings=("image_size=[128, 128]", "score_interval=40"),
-    ),
-    "lesions-larger-base": Experiment(
-        bundle="isic",
-        data="isic_lesion",
-        layout="isic",
-        public=0.75,
-        settings=("image_size=[128, 128]", "score_interval=40"),
-    ),
+    "lesions": _LESIONS,
+    "lesions-larger-base": replace(_LESIONS, public=0.75),
+    "lesions-base-of-vessels": replace(_LESIONS, vessels=200),
     "classes": Experiment(
         bundle="isic_classification",
         data="isic9",
@@ -109,12 +108,13 @@ class Study:
     def __init__(self, name: str, data: Path, out: Path, seed: int) -> None:
         self.experiment, self.seed = EXPERIMENTS[name], seed
         self.folder = out / f"{name}-{seed}"
-        self._data = data / self.experiment.data
+        self._data, self._vessels = data / self.experiment.data, data / "chase_db1"
 
     def run(self) -> pd.DataFrame:
         """Make what is missing; returns the table."""
         public, private = self._splits()
-        base = self._trained("base", public)
+        epochs = self.experiment.vessels
+        base = self._trained("base", self._split_of_vessels() if epochs else public, epochs=epochs)
         joint = self._trained("joint", private, overlay=self._from_base(base), epochs=self.experiment.epochs)
         runs = {number: self._sharded(base, private, number) for number in SHARDS}
         bundle = self.experiment.bundle
@@ -177,6 +177,12 @@ class Study:
                 cases = [case for case in split.located[RETAIN] if (case[PATIENT_ID] in chosen) is inside]
                 write_split(part, only(split, {RETAIN: cases, **unseen}))
         return parts[0], parts[1]
+
+    def _split_of_vessels(self) -> Path:
+        file = self.folder / "vessels.json"
+        if not file.is_file():
+            workflow.split(self._vessels, layout="chase", label_set="1stHO", seed=self.seed, out=file)
+        return file
 
     def _trained(self, name: str, split: Path, overlay: Mapping[str, Any] | None = None, epochs: int = 0) -> Path:
         run = self.folder / name
