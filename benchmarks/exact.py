@@ -2,11 +2,10 @@
 
 python benchmarks/exact.py DATA OUT [--experiments lesions classes hippocampus] [--seeds 0]
 
-DATA holds isic_lesion/, isic9/, hippocampus/ and chase_db1/. Of the patients to train on, some are "public": the base is
-trained on them alone, or on images of another kind. The others are "private", and are trained on jointly or in shards.
-Everything is in OUT/EXPERIMENT-SEED; a
-step whose result is there is skipped, so the same command goes on where it stopped. It prints the table of each
-experiment and writes OUT/exact.svg.
+DATA holds isic_lesion/, isic9/, hippocampus/ and chase_db1/. Of the patients to train on, some are "public": the base
+is trained on them alone, or on images of another kind. The others are "private", and are trained on jointly or in
+shards. Everything is in OUT/EXPERIMENT-SEED; a step whose result is there is skipped, so the same command goes on where
+it stopped. It prints the table of each experiment and writes OUT/exact.svg.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +14,9 @@ import torch
 from mu_monai.attacks.containers import FLOATS, Part, read_parts
 from mu_monai.errors import InputError
 
-ORIGINAL, DIFFERENCE, FACTOR = "original", "difference", "factor"
+ORIGINAL, DIFFERENCE, FACTOR, EARLIER = "original", "difference", "factor", "earlier epoch"
 ADAPTER, OPTIMIZER, CHECKPOINT, STRANGE = "adapter", "optimizer state", "checkpoint", "not understood"
-KINDS = (ORIGINAL, DIFFERENCE, FACTOR, ADAPTER, OPTIMIZER, CHECKPOINT, STRANGE)
+KINDS = (ORIGINAL, DIFFERENCE, FACTOR, EARLIER, ADAPTER, OPTIMIZER, CHECKPOINT, STRANGE)
 _NEAR = 0.1  # as a share of the distance between original and student: a tensor nearer than this matches
 _FEW = 16  # with fewer numbers, closeness can be chance, so only equality counts; also the window of the byte search
 _SHOWN = 3
@@ -27,6 +27,7 @@ _WHAT = {
     ORIGINAL: "holds {n} of the original model's tensors that unlearning changed",
     DIFFERENCE: "holds the change itself of {n} tensors: undoing it in the released weights restores the original",
     FACTOR: "holds a low-rank factor of the change of {n} tensors: with the other factor it restores the original",
+    EARLIER: "holds {n} tensors of an earlier epoch of the original's training, which knows the forgotten cases too",
     ADAPTER: "is an adapter by its names ({n} of them): removing it from the weights restores the original",
     OPTIMIZER: "holds an optimizer's state ({n} entries), which reveals the direction in which the weights moved",
     CHECKPOINT: "is a training checkpoint ({n} entries of its position): it holds weights from before the end",
@@ -52,14 +53,15 @@ class Finding:
 
     @property
     def rebuilds(self) -> bool:
-        """Whether it was shown to restore the original, or part of it."""
-        return self.kind in (ORIGINAL, DIFFERENCE, FACTOR)
+        """Whether it was shown to restore the original or an earlier epoch of it, or a part of one."""
+        return self.kind in (ORIGINAL, DIFFERENCE, FACTOR, EARLIER)
 
 
 def search_folder(
     folder: str | os.PathLike[str],
     teacher: Mapping[str, torch.Tensor] | None = None,
     student: Mapping[str, torch.Tensor] | None = None,
+    earlier: Iterable[Mapping[str, torch.Tensor]] = (),
 ) -> list[Finding]:
     r"""Search every file of a folder, including hidden files and members of archives.
 
@@ -70,7 +72,8 @@ def search_folder(
 
     A matrix whose rows span all but 1 % of the energy of the change is a low-rank factor of it. In addition, the
     original's numbers are searched in the raw bytes of every file, as float32, float16, bfloat16 and float64, so that
-    unknown formats are covered as well.
+    unknown formats are covered as well. Earlier epochs are searched as they are: by chance, statistics look like a
+    change to one.
 
     Content that is encrypted, quantized, or text other than JSON is not found; files that could not be read are listed.
 
@@ -78,6 +81,7 @@ def search_folder(
         folder: the folder to be released.
         teacher: the original model's state dict; without it only the kinds of files are recognized.
         student: the released model's state dict; without it no tensor of the original may be in the folder.
+        earlier: state dicts of earlier epochs of the original's training, such as its milestones.
 
     Raises:
         InputError: if the folder does not exist, or a student is given without its teacher.
@@ -98,7 +102,8 @@ def search_folder(
         raise InputError(f"'{folder}' is not a folder; give the folder that is to be released")
     if teacher is None and student is not None:
         raise InputError("a student's weights alone say nothing about the original; give the teacher's as well")
-    secrets = _secrets(teacher or {}, student)
+    secrets = _secrets(ORIGINAL, teacher or {}, student)
+    secrets += [secret for state in earlier for secret in _secrets(EARLIER, state, student)]
     findings: list[Finding] = []
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
@@ -118,10 +123,10 @@ def _in_file(path: Path, name: str, secrets: Sequence[_Secret]) -> list[Finding]
 
 
 class _Secret:
-    """A tensor of the original that unlearning changed, and how to recognize it."""
+    """A tensor of the original, or of an earlier epoch of it, that is not the released one, and how to recognize it."""
 
-    def __init__(self, name: str, original: torch.Tensor, released: torch.Tensor | None) -> None:
-        self.name = name
+    def __init__(self, name: str, kind: str, original: torch.Tensor, released: torch.Tensor | None) -> None:
+        self.name, self.kind = name, kind
         self._typed = (original.detach().cpu(), None if released is None else released.detach().cpu())
         self.original = self._typed[0].double().flatten()
         self.released = None if released is None else self._typed[1].double().flatten()  # type: ignore[union-attr]
@@ -133,14 +138,16 @@ class _Secret:
 
     def match(self, found: torch.Tensor, flat: torch.Tensor) -> str:
         """The kind of secret that a tensor is; empty if it is not one, such as the released weight itself."""
-        if len(flat) == len(self.original):
-            if self.released is not None and self.is_near(flat, self.released):
-                return ""
-            if self.is_near(flat, self.original):
-                return ORIGINAL
-            if self.released is not None and len(flat) >= _FEW and _parallel(flat, self.change):
-                return DIFFERENCE
-        return FACTOR if self.released is not None and self._is_factor(found) else ""
+        same = len(flat) == len(self.original)
+        if same and self.released is not None and self.is_near(flat, self.released):
+            return ""
+        if same and self.is_near(flat, self.original):
+            return self.kind
+        if self.released is None or self.kind == EARLIER:
+            return ""
+        if same and len(flat) >= _FEW and _parallel(flat, self.change):
+            return DIFFERENCE
+        return FACTOR if self._is_factor(found) else ""
 
     @cached_property
     def matrices(self) -> list[torch.Tensor]:
@@ -179,11 +186,13 @@ class _Secret:
         return [*needles, values.numpy().astype(">f8").tobytes(), values.numpy().astype(">f4").tobytes()]
 
 
-def _secrets(teacher: Mapping[str, torch.Tensor], student: Mapping[str, torch.Tensor] | None) -> list[_Secret]:
+def _secrets(
+    kind: str, teacher: Mapping[str, torch.Tensor], student: Mapping[str, torch.Tensor] | None
+) -> list[_Secret]:
     """The tensors that must not be there; one that repeats a single number reveals nothing and is left out."""
     released = {name: value for name, value in (student or {}).items() if name in teacher}
     return [
-        _Secret(name, value, released.get(name) if _same_shape(released.get(name), value) else None)
+        _Secret(name, kind, value, released.get(name) if _same_shape(released.get(name), value) else None)
         for name, value in teacher.items()
         if value.is_floating_point()
         and len(value.unique()) > 1
@@ -196,6 +205,17 @@ def _same_shape(one: torch.Tensor | None, other: torch.Tensor) -> bool:
 
 
 def _findings(part: Part, secrets: Sequence[_Secret]) -> Iterator[Finding]:
+    matches = _matches(part, secrets)
+    for kind in (ORIGINAL, DIFFERENCE, FACTOR, EARLIER):
+        if matches.get(kind):
+            yield _finding(part.name, kind, sorted(matches[kind]))
+    yield from _kinds(part)
+    if part.problem:
+        yield _finding(part.name, STRANGE, [], part.problem)
+
+
+def _matches(part: Part, secrets: Sequence[_Secret]) -> dict[str, set[str]]:
+    """The names of the secrets that a part gives away, by the kind of what it holds of them."""
     matches: dict[str, set[str]] = {}
     largest = max((len(secret.original) for secret in secrets), default=0)
     for found in part.tensors.values():
@@ -203,16 +223,10 @@ def _findings(part: Part, secrets: Sequence[_Secret]) -> Iterator[Finding]:
             flat = found.double().flatten()
             for secret in secrets:
                 matches.setdefault(secret.match(found, flat), set()).add(secret.name)
-    matches.pop("", None)
-    matches.setdefault(ORIGINAL, set()).update(
-        secret.name for secret in secrets if any(needle in part.data for needle in secret.needles)
-    )
-    for kind in (ORIGINAL, DIFFERENCE, FACTOR):
-        if matches.get(kind):
-            yield _finding(part.name, kind, sorted(matches[kind]))
-    yield from _kinds(part)
-    if part.problem:
-        yield _finding(part.name, STRANGE, [], part.problem)
+    for secret in secrets:
+        if any(needle in part.data for needle in secret.needles):
+            matches.setdefault(secret.kind, set()).add(secret.name)
+    return matches
 
 
 def _kinds(part: Part) -> Iterator[Finding]:

@@ -301,6 +301,17 @@ def test_a_single_number_of_the_original_is_told_by_equality(folder):
     assert [found.file for found in search_folder(folder, teacher, student)] == ["a.pt"]
 
 
+def test_an_earlier_epoch_is_found_as_it_is_and_not_by_a_change_to_it(folder, models):
+    teacher, student, _ = models
+    earlier = {name: value + 0.5 * torch.rand(value.shape) for name, value in teacher.items()}
+    torch.save({"change": earlier["0.weight"] - student["0.weight"]}, folder / "change.pt")
+    assert search_folder(folder, teacher, student, [earlier]) == []
+    torch.save({"old": earlier["0.weight"].half()}, folder / "old.bin")
+    (found,) = search_folder(folder, teacher, student, [earlier])
+    assert (found.file, found.kind, found.tensors, found.rebuilds) == ("old.bin", "earlier epoch", ("0.weight",), True)
+    assert "1 tensors of an earlier epoch of the original's training" in found.what
+
+
 def test_wrong_inputs_are_refused(tmp_path, models):
     with pytest.raises(InputError, match="is not a folder"):
         search_folder(tmp_path / "none")

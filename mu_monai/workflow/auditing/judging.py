@@ -52,6 +52,8 @@ from mu_monai.workflow.auditing.distances import measure_distances, measure_pert
 from mu_monai.workflow.auditing.evaluation import Evaluation, open_evaluation
 from mu_monai.workflow.auditing.inputs import NO_SPLIT, AuditInputs, read_inputs
 from mu_monai.workflow.auditing.shadows import shadow_scores
+from mu_monai.workflow.earlier_epochs import milestones_of
+from mu_monai.workflow.moved import moved
 from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.workers.workers import Engine, working
 
@@ -280,9 +282,15 @@ def _models(inputs: AuditInputs) -> dict[str, dict[str, Any]]:
 def _searched(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
     """Files of the run folder from which the original can be rebuilt."""
     original = _original(inputs)
-    states = [] if original is None else [original, read_weights(inputs.run)]
-    notes = [] if original is not None else [_BY_NAMES]
-    return _Part(content={"searched": [asdict(found) for found in search_folder(inputs.run, *states)]}, notes=notes)
+    if original is None:
+        return _Part(content={"searched": [asdict(found) for found in search_folder(inputs.run)]}, notes=[_BY_NAMES])
+    earlier, notes = [], []
+    try:
+        earlier = [*milestones_of(moved(inputs.record, teacher=inputs.teacher))]
+    except InputError as error:
+        notes = [f"the run folder was not searched for earlier epochs of the original: {error}"]
+    found = search_folder(inputs.run, original, read_weights(inputs.run), earlier)
+    return _Part(content={"searched": [asdict(each) for each in found]}, notes=notes)
 
 
 def _original(inputs: AuditInputs) -> dict[str, torch.Tensor] | None:

@@ -15,9 +15,7 @@ from torch import nn
 
 from mu_monai import __version__
 from mu_monai.adapters import Student, load_student, load_weights, read_weights, weights_sha256, write_tensors
-from mu_monai.adapters.milestones import find_milestones
 from mu_monai.attacks import search_folder
-from mu_monai.attacks.search import ORIGINAL
 from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import built_network, run_config
 from mu_monai.bundle.layers import LayeredConfig
@@ -29,7 +27,6 @@ from mu_monai.files import file_sha256, read_json, whole_folder, write_json
 from mu_monai.keys import (
     ADAPTER_DIR,
     CONFIG_JSON,
-    MILESTONES_DIR,
     MODEL_PT,
     RETAIN,
     STUDENT,
@@ -41,6 +38,7 @@ from mu_monai.lock import writes
 from mu_monai.runs import RunRecord, open_run, read_record
 from mu_monai.runs.record import AUDIT
 from mu_monai.workflow.checks import place_problems
+from mu_monai.workflow.earlier_epochs import milestones_of
 from mu_monai.workflow.handover.given_back import answers_alike, write_given_back
 from mu_monai.workflow.handover.sealed import own_file, plain_inference, readme, released_weights, sealed_metadata
 from mu_monai.workflow.moved import SPLIT, gone_problems, moved, other_split
@@ -128,9 +126,7 @@ def release(
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
         released = read_weights(released_weights(folder))
-        findings = search_folder(folder, states[TEACHER], released)
-        for milestone in _milestones(record, source):  # as it is: by chance, statistics look like a change to one
-            findings += [found for found in search_folder(folder, milestone, released) if found.kind == ORIGINAL]
+        findings = search_folder(folder, states[TEACHER], released, milestones_of(record))
         raise_if_any(f"nothing is released: {finding.what}" for finding in findings)
         write_json(folder / RELEASE_JSON, _proof(states[TEACHER], released, files, told))
     return out
@@ -162,15 +158,6 @@ def _write_released(
 
 def _file(teacher: str | Path) -> Path:
     return Path(teacher) / MODEL_PT if Path(teacher).is_dir() else Path(teacher)
-
-
-def _milestones(record: RunRecord, teacher: str | Path) -> Iterator[State]:
-    """The weights of earlier epochs that the teacher's run kept, or that the run was given: they know the forgotten."""
-    folder = Path(teacher) if Path(teacher).is_dir() else Path(teacher).parent
-    given = {} if record.method is None else record.method.settings
-    places = {folder / MILESTONES_DIR, *(Path(str(place)) for place in [given.get("milestones")] if place)}
-    for place in sorted(place.resolve() for place in places if place.is_dir()):
-        yield from (read_weights(file) for file in find_milestones(place).values())
 
 
 def _release_problems(run: Path, out: Path, record: RunRecord, source: str | Path | None) -> Iterator[str]:

@@ -40,6 +40,18 @@ def student(runs, tmp_path):
     return shutil.copytree(runs / "student", tmp_path / "student")
 
 
+def test_a_milestone_in_the_run_folder_is_found_and_what_hinders_that_is_noted(student, teachers, tmp_path):
+    teacher = shutil.copytree(teachers["isic"], tmp_path / "teacher")
+    last = sorted((teacher / "milestones").iterdir())[-1]
+    shutil.copy(last, student / "notes.bin")
+    options = AuditOptions(n_resamples=20, quiet=True)
+    content = read_json(workflow.audit(student, teacher=teacher, options=options))
+    assert [found["kind"] for found in content["searched"] if found["file"] == "notes.bin"] == ["earlier epoch"]
+    last.write_bytes(b"damaged")
+    content = read_json(workflow.audit(student, teacher=teacher, options=options))
+    assert any(note.startswith("the run folder was not searched for earlier epochs") for note in content["notes"])
+
+
 def test_scores_alone_tell_membership_patients_and_groups(student):
     file = workflow.audit(student, options=AuditOptions(n_resamples=50, quiet=True))
     content = read_json(file)
