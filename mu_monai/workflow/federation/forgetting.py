@@ -26,7 +26,7 @@ from mu_monai.runs.record import RUNNING
 from mu_monai.workflow.checks import place_problems
 from mu_monai.workflow.federation.received import changed_problems, received_problems, trusted_sites
 from mu_monai.workflow.federation.routes import DISTIL, REWIND, ROUTES, Leaving
-from mu_monai.workflow.federation.simulating import nvflare_problems, resume_problems, simulated
+from mu_monai.workflow.federation.simulating import finish, nvflare_problems, resume_problems, simulated
 from mu_monai.workflow.federation.training import out_problems, setting_problems, with_audit
 
 _SET_HERE = {
@@ -177,6 +177,7 @@ def carry_out(work: Sequence[Prepared], *, resume: bool = False) -> None:
     for each in work:
         if each.former is not None:
             _drop_former(each.out, each.federation, each.former)
+        finish(each.out)  # last, so that an interrupted one is resumed, and never keeps the former model
     logger.info(
         "nothing here keeps '%s' from joining again: disable it at the server of NVFlare, and revoke its certificate",
         work[0].federation.left,
@@ -228,6 +229,6 @@ def _take_rounds(folder: Path, out: Path, rounds: Mapping[int, int]) -> None:
 
 def _drop_former(out: Path, after: Federation, start: int) -> None:
     """Remove the model that still knows the site, which restoring and recovering began with."""
-    round_file(out, start).unlink()
+    round_file(out, start).unlink(missing_ok=True)
     for site in after.everybody:
         (site_folder(out, site.name) / TEACHER_FILE).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Runs the rounds of federations in NVFlare's simulator, and writes the models that come out."""
+"""Runs the rounds of federations in NVFlare's simulator, and writes the model that comes out of each."""
 
 from __future__ import annotations
 
@@ -51,11 +51,14 @@ def simulated(work: Mapping[Path, Federation], *, resume: bool = False) -> None:
     left = [folder for folder in work if any(each.bytes is None for each in read_federation(folder).rounds)]
     if left:
         _simulate(left, len({site.name for federation in work.values() for site in federation.everybody}))
-    for folder in work:
-        done = read_federation(folder)
-        state = read_weights(round_file(folder, done.training[-1].number))
-        write_tensors(folder / MODEL_PT, state)
-        write_federation(folder, replace(done, status=FINISHED, weights=weights_sha256(state)))
+
+
+def finish(folder: Path) -> None:
+    """Write the model of the last round, when all rounds are over and nothing else is left to do."""
+    done = read_federation(folder)
+    state = read_weights(round_file(folder, done.training[-1].number))
+    write_tensors(folder / MODEL_PT, state)
+    write_federation(folder, replace(done, status=FINISHED, weights=weights_sha256(state)))
 
 
 def resume_problems(folder: Path, federation: Federation) -> Iterator[str]:
@@ -90,10 +93,11 @@ def _run(folders: Sequence[Path], log: Path, reason: Path, sites: int) -> int:
     command = [sys.executable, "-m", "mu_monai.workflow.federation.flare.job", *places]
     environment = os.environ | {REASON: str(reason), COMMAND: command_line()}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // sites)))
+    told = {folder: len(_over(folder)) for folder in folders}
     with log.open("ab") as stream:
         started = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream)
         try:
-            _tell(folders, started)
+            _tell(told, started)
             return started.wait()
         except BaseException:
             _kill(started)
@@ -110,15 +114,14 @@ def _kill(started: subprocess.Popen[bytes]) -> None:
     started.wait()
 
 
-def _tell(folders: Sequence[Path], started: subprocess.Popen[bytes]) -> None:
-    """Say which rounds are over while the simulator runs."""
-    told = {folder: len(_over(folder)) for folder in folders}
+def _tell(told: dict[Path, int], started: subprocess.Popen[bytes]) -> None:
+    """Say which rounds are over while the simulator runs, after those that were over before."""
     while started.poll() is None:
         time.sleep(_LOOK)
-        for folder in folders:
+        for folder, before in told.items():
             over = _over(folder)
-            for work in over[told[folder] :]:
-                _say(work, f"{folder.name}: " if len(folders) > 1 else "")
+            for work in over[before:]:
+                _say(work, f"{folder.name}: " if len(told) > 1 else "")
             told[folder] = len(over)
 
 

@@ -19,7 +19,7 @@ from mu_monai.lock import writes
 from mu_monai.runs.federation import AUDIT, TRAIN, Federation, Round, Site, round_file
 from mu_monai.workflow.checks import device_problems, number_problems, place_problems, weight_problems
 from mu_monai.workflow.federation.at_site import AtSite
-from mu_monai.workflow.federation.simulating import nvflare_problems, resume_problems, simulated
+from mu_monai.workflow.federation.simulating import finish, nvflare_problems, resume_problems, simulated
 from mu_monai.workflow.federation.sites import open_sites, read_sites
 
 _SET_HERE = {
@@ -107,6 +107,7 @@ def train_federation(
     else:
         write_safetensors(round_file(out, 0), _first_weights(config, start, seed))
     simulated({out: federation}, resume=resume)
+    finish(out)
     return out
 
 

@@ -25,6 +25,7 @@ forgetting = import_module("mu_monai.workflow.federation.forgetting")
 def planned(monkeypatch, with_nvflare):
     """What would be simulated."""
     seen = {}
+    monkeypatch.setattr(forgetting, "finish", lambda folder: None)
     monkeypatch.setattr(forgetting, "simulated", lambda work, resume: seen.update(f=next(iter(work.values()))))
 
     def plan(folder, route, **options):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from dataclasses import replace
 
 import psutil
@@ -11,7 +12,7 @@ from mu_monai.adapters import read_weights
 from mu_monai.errors import InputError, RunError
 from mu_monai.runs.federation import read_federation
 from mu_monai.workflow.federation import simulating
-from mu_monai.workflow.federation.simulating import LOG, simulated
+from mu_monai.workflow.federation.simulating import LOG, finish, simulated
 
 
 @pytest.fixture
@@ -65,7 +66,17 @@ def test_no_site_outlives_an_interruption(running, program, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         simulated({folder: federation})
     site = int((folder / "site").read_text())
-    assert not psutil.pid_exists(site) or psutil.Process(site).status() == psutil.STATUS_ZOMBIE
+    deadline = time.monotonic() + 30  # a kill takes effect a moment later
+    while alive(site) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not alive(site)
+
+
+def alive(process):
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_what_was_interrupted_after_the_last_round_only_lacks_its_model(trained, program):
@@ -74,6 +85,8 @@ def test_what_was_interrupted_after_the_last_round_only_lacks_its_model(trained,
     (trained / "federation.json").unlink()
     simulating.write_federation(trained, federation)
     simulated({trained: federation}, resume=True)
+    assert not read_federation(trained).finished
+    finish(trained)
     assert read_federation(trained).finished
     assert read_weights(trained / "model.pt")["weight"].tolist() == [4.0]
 
