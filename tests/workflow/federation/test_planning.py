@@ -25,12 +25,13 @@ forgetting = import_module("mu_monai.workflow.federation.forgetting")
 def planned(monkeypatch, with_nvflare):
     """What would be simulated."""
     seen = {}
-    monkeypatch.setattr(forgetting, "finish", lambda folder: None)
+    monkeypatch.setattr(forgetting, "finish", lambda folder: seen.update(kept=[*(folder / "rounds").iterdir()]))
     monkeypatch.setattr(forgetting, "simulated", lambda work, resume: seen.update(f=next(iter(work.values()))))
 
     def plan(folder, route, **options):
         out = folder.parent / f"without-by-{route}"
         workflow.forget_site(folder, site="west", route=route, out=out, **options)
+        assert seen["kept"] == [*(out / "rounds").iterdir()]  # it is finished when all else is done
         return seen["f"], out
 
     return plan
