@@ -198,9 +198,25 @@ class Study:
             return ("--teacher", str(original), *(() if job.budget is None else ("--budget", f"{job.budget:g}")))
         student = read_record(self.folder / replace(job, of="teacher").name)
         length = f"epoch_length={student.cost.steps}"
-        weights = ("--teacher", str(original / "model.pt"))  # a run would be refused: it never saw the forgotten
+        milestones = self._same_epoch(job, student)
+        shutil.copyfile(original / "model.pt", milestones / "last.pt")  # the run is refused: it never saw the forgotten
         settings = _settings(length, "method#tolerance=0.49")  # whatever its epoch has memorized
-        return (*weights, "--milestones", str(self._same_epoch(job, student)), *settings)
+        return (
+            "--teacher",
+            str(milestones / "last.pt"),
+            "--milestones",
+            str(milestones),
+            *self._as_trained(),
+            *settings,
+        )
+
+    def _as_trained(self) -> tuple[str, ...]:
+        """What a run takes over from its teacher's run, which weights alone do not tell; not how long it trained."""
+        words, taken = iter(self.experiment.training), []
+        for option, value in zip(words, words, strict=True):
+            if not value.startswith(("score_interval=", "max_epochs=", "train#", "patches_per_volume=")):
+                taken += [option, value]
+        return tuple(taken)
 
     def _same_epoch(self, job: Job, student: RunRecord) -> Path:
         """The milestone of a retrained model after as many epochs as the one that the student was taken back to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from mu_monai.bundle.opened import Bundle, nested, open_bundle
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
 from mu_monai.keys import CONFIG_JSON
-from mu_monai.runs import RunRecord, changed_files, is_run, read_record
+from mu_monai.runs import RunRecord, changed_files, is_run, read_record, run_of
 
 SEPARATOR = "::"
 INHERITED = ("classes", "softmax", "network_def", "image_size", "transforms", "loss", "inferer")
@@ -149,13 +150,42 @@ def _as_before(run: str | Path, bundle: Bundle) -> str:
     )
 
 
+def used_otherwise(config: Mapping[str, Any], run: str | Path) -> list[str]:
+    """Where a config uses a model otherwise than the run that made it: other sizes, classes and the like, in sentences.
+
+    Args:
+        config: the config.
+        run: the run folder, or the weights in it; nothing is known of other weights.
+
+    Raises:
+        InputError: if the run's config is not the file that it wrote.
+    """
+    theirs = received_config(run)
+    return [
+        f"{key} is {json.dumps(config[key])}, and the model '{run}' was trained with {json.dumps(theirs[key])}; with "
+        "mu-monai unlearn --teacher its run's are taken, and in a config they have to be set alike"
+        for key in with_references(theirs, INHERITED)
+        if key in config and config[key] != theirs[key] and _plain_data(config[key]) and _plain_data(theirs[key])
+    ]
+
+
+def _plain_data(value: Any) -> bool:
+    """Whether a value is a number, a name or a list of these, and refers to nothing."""
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(each, int | float | str) and not str(each).startswith(_SIGNS) for each in values)
+
+
 def received_config(run: str | Path) -> dict[str, Any]:
     """The `config.json` of a run; empty if there is none, as next to weights that are not from a run.
+
+    Args:
+        run: the run folder, or the weights in it.
 
     Raises:
         InputError: if it is not the file that the run wrote, is not a JSON mapping, or is nested too deeply.
     """
-    file = Path(run) / CONFIG_JSON
+    run = run_of(run)
+    file = run / CONFIG_JSON
     if is_run(run):
         raise_if_any(changed_files(run, read_record(run), [CONFIG_JSON]))
     config: dict[str, Any] = read_json(file, dict) if file.is_file() else {}

@@ -22,6 +22,7 @@ from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 
 from mu_monai.adapters import Student, weights_sha256, write_tensors
+from mu_monai.bundle.trust import used_otherwise
 from mu_monai.engine.checkpoint import Resumable, has_checkpoint, restore_checkpoint, save_checkpoint
 from mu_monai.engine.checks import self_checks
 from mu_monai.engine.cost import PassCount, count_of, forget_peak_memory, peak_memory_mib, uncounted
@@ -203,6 +204,8 @@ class RunFolder:
             command=command_line(),
         )
         raise_if_any(differing({"the split": self.run_record.sha256.split}))
+        for sentence in used_otherwise(config, self.teacher) if config and self.teacher else ():
+            warn(engine, sentence)
         if self.resume:
             self._resume(engine, config)
         if config is not None and is_first():

@@ -11,7 +11,7 @@ from mu_monai.runs.folder import (
     is_finished,
     scores_file,
 )
-from mu_monai.runs.record import RunRecord, is_run, read_record, write_record
+from mu_monai.runs.record import RunRecord, is_run, read_record, run_of, write_record
 from mu_monai.runs.run import Run, Runs, open_run, open_runs
 from mu_monai.runs.stamped import read_stamped, write_stamped
 
@@ -30,6 +30,7 @@ __all__ = [
     "open_runs",
     "read_record",
     "read_stamped",
+    "run_of",
     "scores_file",
     "write_record",
     "write_stamped",

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import link_problems, shape_problems
-from mu_monai.keys import ROLES, RUN_JSON, TRAINING_SUBSETS
+from mu_monai.keys import MODEL_PT, ROLES, RUN_JSON, TRAINING_SUBSETS
 from mu_monai.runs.shards import has_shards, read_shards
 from mu_monai.runs.stamped import FORMAT, read_stamped, write_stamped
 from mu_monai.runs.typed import made, plain, shape_of
@@ -214,6 +214,18 @@ def write_record(folder: str | os.PathLike[str], record: RunRecord) -> None:
 def is_run(folder: str | os.PathLike[str]) -> bool:
     """Whether a folder is a run folder, finished or not."""
     return (Path(folder) / RUN_JSON).is_file()
+
+
+def run_of(place: str | os.PathLike[str]) -> Path:
+    """The run folder whose model a weights file is; any other place is returned as it is.
+
+    A run tells how its model is used, such as the size of images, which the weights alone do not.
+
+    Args:
+        place: a run folder, a weights file, or anything else.
+    """
+    path = Path(place)
+    return path.parent if path.name == MODEL_PT and path.is_file() and is_run(path.parent) else path
 
 
 def read_record(folder: str | os.PathLike[str]) -> RunRecord:

@@ -18,7 +18,7 @@ from mu_monai.errors import InputError, collect, did_you_mean, raise_if_any
 from mu_monai.keys import FORGET, MODEL_PT, RETAIN, TEST, TRAINING_SUBSETS, VALIDATION
 from mu_monai.lock import writes
 from mu_monai.methods.registry import imported, method_named, registered
-from mu_monai.runs import is_run, read_record
+from mu_monai.runs import is_run, read_record, run_of
 from mu_monai.runs.record import GONE, training_passes
 from mu_monai.workflow.bundling.trying import Trial, label_problems, trained_passes, tried
 from mu_monai.workflow.checks import (
@@ -86,7 +86,8 @@ def unlearn(
     Args:
         bundle: folder, or name of a shipped bundle.
         split: a `split.json`; None for the bundle's built-in phantoms.
-        teacher: a run folder or weights file; None for the bundle's own weights.
+        teacher: a run folder or weights file; None for the bundle's own weights. The weights in a run folder stand for
+            the run.
         out: the run folder to make.
         method: one of `mu_monai.workflow.methods()`; None for that of the preset, or of the bundle; for a bundle that
             was trained elsewhere, `shrink-and-restore`. Its settings
@@ -116,6 +117,7 @@ def unlearn(
     """
     if resume and scored_instead(out, bundle, device, trust):
         return Path(out)
+    teacher = None if teacher is None else run_of(teacher)
     began_without = resume and is_run(out) and read_record(out).forget_images == GONE
     source = open_bundle(bundle)
     method = method or (None if source.parts is None else DEFAULT_METHOD)

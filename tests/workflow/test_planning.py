@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_a_share_that_is_none_is_refused(unlearn, tmp_path, budget):
 
 def test_what_a_teachers_training_took_has_to_be_known(unlearn, teachers, tmp_path):
     with pytest.raises(InputError, match=r"not a run, or was made by an earlier version.*method#budget=2000"):
-        unlearn("gradient-difference", budget=0.1, teacher=teachers["isic"] / "model.pt")
+        unlearn("gradient-difference", budget=0.1, teacher=shutil.copy(teachers["isic"] / "model.pt", tmp_path))
     assert not (tmp_path / "run").exists()
 
 
@@ -63,7 +64,7 @@ def test_milestones_are_those_of_the_teachers_run_or_refused(unlearn, teachers, 
     record = json.loads((unlearn("rewind") / "run.json").read_text())
     assert record["method"]["settings"]["milestones"] == str(teachers["isic"] / "milestones")
     with pytest.raises(InputError, match=r"the teacher's run has none.*--milestones.*milestones=8"):
-        unlearn("rewind", "bare", teacher=teachers["isic"] / "model.pt")
+        unlearn("rewind", "bare", teacher=shutil.copy(teachers["isic"] / "model.pt", tmp_path / "copy.pt"))
     with pytest.raises(InputError, match=r"holds no milestones"):
         unlearn("rewind", "empty", milestones=tmp_path)
     with pytest.raises(InputError, match=r"--milestones is only for methods that need them, such as rewind"):

@@ -20,7 +20,7 @@ from mu_monai.files import file_sha256, link_problems, read_json
 from mu_monai.keys import FORGET, RETAIN, RETRAINED, SUBSETS, TEACHER, TEST
 from mu_monai.methods import UnlearningMethod
 from mu_monai.methods.registry import method_named, registered
-from mu_monai.runs import is_run, open_run
+from mu_monai.runs import is_run, open_run, run_of
 from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.auditing.inputs import other_problems
 from mu_monai.workflow.checks import device_problems, number_problems, place_problems, usable_split, weight_problems
@@ -138,7 +138,7 @@ def read_plan(
     Raises:
         InputError: every problem.
     """
-    found, fixed = open_bundle(bundle), parse_settings(options.settings)
+    found, fixed, teacher = open_bundle(bundle), parse_settings(options.settings), run_of(teacher)
     own = LayeredConfig(found, "unlearn", overlays=options.overlays).read()
     file = Path(out) / COMPARISON_JSON
     raise_if_any(link_problems(out))

@@ -19,7 +19,7 @@ from mu_monai.files import has_sha256
 from mu_monai.keys import BASE_PT, PATIENT_ID, RETAIN, SUBSETS, TEST, TRAINING_SUBSETS, VALIDATION
 from mu_monai.lock import writes
 from mu_monai.methods.shard_refit import base_warning
-from mu_monai.runs import is_run, read_record
+from mu_monai.runs import is_run, read_record, run_of
 from mu_monai.runs.shards import Shard, Shards, has_shards, read_shards, shard_split, write_shards
 from mu_monai.workflow.bundling.trying import label_problems, tried
 from mu_monai.workflow.checks import number_problems, place_problems, weight_problems
@@ -189,7 +189,7 @@ def seen_by(base: str | Path, split: Split) -> tuple[bool, tuple[str, ...]]:
 
     The same files are found, and not other images of the same patients.
     """
-    folder = Path(base) if Path(base).is_dir() else Path(base).parent
+    folder = run_of(base)
     record = read_record(folder) if is_run(folder) else None
     if record is None or not has_sha256(Path(record.split.file), record.sha256.split):
         return False, ()
