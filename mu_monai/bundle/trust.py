@@ -162,8 +162,8 @@ def used_otherwise(config: Mapping[str, Any], run: str | Path) -> list[str]:
     """
     theirs = received_config(run)
     return [
-        f"{key} is {json.dumps(config[key])}, and the model '{run}' was trained with {json.dumps(theirs[key])}; with "
-        "mu-monai unlearn --teacher its run's are taken, and in a config they have to be set alike"
+        f"{key} is {json.dumps(config[key])}, and the model '{run}' was trained with {json.dumps(theirs[key])}; if "
+        "that is not meant, set it alike"
         for key in with_references(theirs, INHERITED)
         if key in config and config[key] != theirs[key] and _plain_data(config[key]) and _plain_data(theirs[key])
     ]

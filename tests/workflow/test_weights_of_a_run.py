@@ -45,6 +45,17 @@ def test_a_size_that_is_not_that_of_the_training_is_told(unlearn, teachers):
     )
 
 
+def test_weights_that_are_audited_or_the_base_of_shards_are_used_as_in_their_training(
+    teachers, phantom_splits, tmp_path
+):
+    weights, split = teachers["isic"] / "model.pt", phantom_splits["isic"]
+    options = workflow.AuditOptions(n_resamples=2, device="cpu", quiet=True)
+    made = [workflow.adopt("isic", weights=weights, split=split, out=tmp_path / "adopted", options=options)]
+    given = {"split": split, "base": weights, "shards": 1, "subsets": ["retain"], "settings": ["max_epochs=1"]}
+    made.append(workflow.train_shards("isic", out=tmp_path / "shards", quiet=True, **given))
+    assert [read_json(run / "config.json")["image_size"] for run in made] == [[32, 32]] * 2
+
+
 def test_only_data_is_compared(teachers):
     run = teachers["isic"]
     config = read_json(run / "config.json")

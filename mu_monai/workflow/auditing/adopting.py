@@ -17,7 +17,7 @@ from mu_monai.errors import collect, raise_if_any
 from mu_monai.files import file_sha256, write_json
 from mu_monai.keys import CONFIG_JSON, FORGET, MODEL_PT, RETAIN, STUDENT, TEACHER, TEST
 from mu_monai.lock import writes
-from mu_monai.runs import RunRecord, file_digests, is_run, scores_file, write_record
+from mu_monai.runs import RunRecord, file_digests, is_run, run_of, scores_file, write_record
 from mu_monai.runs.record import AUDIT, FINISHED, Digests, MadeWith, OfSplit, Parameters
 from mu_monai.runs.scores import read_scores, task_of
 from mu_monai.runs.stamp import command_line, package_versions
@@ -63,8 +63,8 @@ def adopt(
     out = Path(out)
     config = LayeredConfig(open_bundle(bundle), "evaluate")
     models = {role: path for role, path in ((TEACHER, teacher), (STUDENT, weights)) if path is not None}
-    runs = [weights, teacher, *options.references[:1]]
-    source = next((path for path in runs if path and (Path(path) / CONFIG_JSON).is_file()), None)
+    runs = [run_of(path) for path in (weights, teacher, *options.references[:1]) if path]
+    source = next((path for path in runs if (path / CONFIG_JSON).is_file()), None)
     if source is not None:
         config.lay("run", inherited(source, config.bundle, trust=trust))
     files = {role: str(_file(path)) for role, path in models.items()}

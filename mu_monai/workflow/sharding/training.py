@@ -93,7 +93,7 @@ def train_shards(
     assert opened is not None
     assert base is not None
     weights, parts = teacher_file(base), sharded(opened, subsets, number=shards, by=shard_by, seed=_seed(config))
-    config.lay("run", inherited(base, config.bundle, overlays=config.overlays) if Path(base).is_dir() else {})
+    config.lay("run", inherited(base, config.bundle, overlays=config.overlays))
     fitting = Fitting(
         bundle=config.bundle,
         split=opened,
