@@ -263,11 +263,11 @@ def test_a_teacher_of_another_network_is_refused_with_the_names_that_differ(
         "--split",
         phantom_splits["isic"],
         "--teacher",
-        teachers["isic"] / "model.pt",
+        shutil.copy(teachers["isic"] / "model.pt", tmp_path / "bare.pt"),
         "--out",
         tmp_path / "run",
     ]
-    code, _, err = mu_monai("unlearn", "isic", *arguments)  # the bare file does not bring its small network along
+    code, _, err = mu_monai("unlearn", "isic", *arguments)  # a bare file does not bring its small network along
     assert code == 2
     assert "has shape (4, 3, 3, 3) in the file and (16, 3, 3, 3) in the network" in err
     assert not (tmp_path / "run").exists()
