@@ -56,7 +56,7 @@ class Rewind(GentleRestoration):
 
     Args:
         tolerance: how far above 0.5 a milestone's AUC may be, in (0, 0.5). The result may keep as much memory of the
-            forget cases: with 0.08 it kept 0.01 to 0.08 of AUC, with 0.05 at most 0.02, and then lost up to 3 points of
+            forget cases: with 0.08 it kept 0.01 to 0.08 of AUC, with 0.05 at most 0.02, and then lost up to 4 points of
             Dice on unseen cases at a twentieth of the training (docs/results/cost-and-depth.md). Use 0.05 if the audit
             says UNDER-FORGOTTEN, with more `--budget`.
         average_from: the share of the run after which weights count in the mean, in [0, 1]; 1 for the last weights.
