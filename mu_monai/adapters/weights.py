@@ -20,7 +20,7 @@ from torch import nn
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path, special_problem
 from mu_monai.keys import MODEL_PT
-from mu_monai.runs import changed_files, is_run, read_record
+from mu_monai.runs import changed_files, read_record, run_of
 
 SAFETENSORS = ".safetensors"
 _CONTAINERS = ("model", "network", "net", "state_dict")
@@ -212,10 +212,11 @@ def _is_plain(value: torch.Tensor) -> bool:
 
 
 def _other_than_recorded(path: Path, state: Mapping[str, torch.Tensor]) -> Iterator[str]:
-    if path.name != MODEL_PT or not is_run(path.parent):
+    run = run_of(path)
+    if run == path:
         return
-    record = read_record(path.parent)
-    changed = changed_files(path.parent, record, [MODEL_PT])
+    record = read_record(run)
+    changed = changed_files(run, record, [MODEL_PT])
     yield from changed
     recorded, digest = record.sha256.weights, weights_sha256(state)
     if not changed and recorded not in (None, digest):

@@ -81,7 +81,7 @@ def search_folder(
         folder: the folder to be released.
         teacher: the original model's state dict; without it only the kinds of files are recognized.
         student: the released model's state dict; without it no tensor of the original may be in the folder.
-        earlier: state dicts of earlier epochs of the original's training, such as its milestones.
+        earlier: state dicts of earlier epochs of the original's training, such as its milestones; taken one at a time.
 
     Raises:
         InputError: if the folder does not exist, or a student is given without its teacher.
@@ -102,16 +102,28 @@ def search_folder(
         raise InputError(f"'{folder}' is not a folder; give the folder that is to be released")
     if teacher is None and student is not None:
         raise InputError("a student's weights alone say nothing about the original; give the teacher's as well")
-    secrets = _secrets(ORIGINAL, teacher or {}, student)
-    secrets += [secret for state in earlier for secret in _secrets(EARLIER, state, student)]
-    findings: list[Finding] = []
+    return [*_in_folder(root, _secrets(ORIGINAL, teacher or {}, student)), *_of_earlier(root, student, earlier)]
+
+
+def _in_folder(root: Path, secrets: Sequence[_Secret]) -> Iterator[Finding]:
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
         if path.is_file():
-            findings += _in_file(path, name, secrets)
+            yield from _in_file(path, name, secrets)
         elif path.is_symlink() or not path.is_dir():
-            findings.append(_finding(name, STRANGE, [], "a broken link, a link to a folder, or not a regular file"))
-    return findings
+            yield _finding(name, STRANGE, [], "a broken link, a link to a folder, or not a regular file")
+
+
+def _of_earlier(
+    root: Path, student: Mapping[str, torch.Tensor] | None, earlier: Iterable[Mapping[str, torch.Tensor]]
+) -> list[Finding]:
+    """What is there of earlier epochs, one after the other: the numbers of all would take much memory."""
+    names: dict[str, set[str]] = {}
+    for state in earlier:
+        for found in _in_folder(root, _secrets(EARLIER, state, student)):
+            if found.kind == EARLIER:
+                names.setdefault(found.file, set()).update(found.tensors)
+    return [_finding(file, EARLIER, sorted(tensors)) for file, tensors in names.items()]
 
 
 def _in_file(path: Path, name: str, secrets: Sequence[_Secret]) -> list[Finding]:

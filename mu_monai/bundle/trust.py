@@ -172,7 +172,7 @@ def used_otherwise(config: Mapping[str, Any], run: str | Path) -> list[str]:
 def _plain_data(value: Any) -> bool:
     """Whether a value is a number, a name or a list of these, and refers to nothing."""
     values = value if isinstance(value, list) else [value]
-    return all(isinstance(each, int | float | str) and not str(each).startswith(_SIGNS) for each in values)
+    return all(isinstance(each, int | float | str) and is_plain(str(each)) for each in values)
 
 
 def received_config(run: str | Path) -> dict[str, Any]:

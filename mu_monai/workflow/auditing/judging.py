@@ -284,12 +284,14 @@ def _searched(inputs: AuditInputs, draws: dict[str, Any]) -> _Part:
     original = _original(inputs)
     if original is None:
         return _Part(content={"searched": [asdict(found) for found in search_folder(inputs.run)]}, notes=[_BY_NAMES])
-    earlier, notes = [], []
+    student, notes = read_weights(inputs.run), []
     try:
-        earlier = [*milestones_of(moved(inputs.record, teacher=inputs.teacher))]
-    except InputError as error:
+        found = search_folder(
+            inputs.run, original, student, milestones_of(moved(inputs.record, teacher=inputs.teacher))
+        )
+    except InputError as error:  # a milestone cannot be read
+        found = search_folder(inputs.run, original, student)
         notes = [f"the run folder was not searched for earlier epochs of the original: {error}"]
-    found = search_folder(inputs.run, original, read_weights(inputs.run), earlier)
     return _Part(content={"searched": [asdict(each) for each in found]}, notes=notes)
 
 
