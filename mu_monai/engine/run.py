@@ -204,8 +204,8 @@ class RunFolder:
             command=command_line(),
         )
         raise_if_any(differing({"the split": self.run_record.sha256.split}))
-        for sentence in used_otherwise(config, self.teacher) if config and self.teacher else ():
-            warn(engine, sentence)
+        if config and self.teacher:
+            warn(engine, *used_otherwise(config, self.teacher))
         if self.resume:
             self._resume(engine, config)
         if config is not None and is_first():
