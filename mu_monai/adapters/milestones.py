@@ -119,7 +119,7 @@ def find_milestones(folder: str | os.PathLike[str]) -> dict[int, Path]:
     if not by_epoch:
         problems.append(
             f"'{folder}' holds no milestones: files such as epoch-0016.safetensors or model_epoch=16.pt; give the "
-            "folder of a run that kept them (train with milestones=8), or one that MONAI's CheckpointSaver wrote to"
+            "folder of a run that kept them (train with milestones=12), or one that MONAI's CheckpointSaver wrote to"
         )
     if folder.name == MILESTONES_DIR and is_run(folder.parent):
         problems += changed_files(folder.parent, read_record(folder.parent), [MILESTONES_DIR])

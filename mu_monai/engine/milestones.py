@@ -23,7 +23,7 @@ from mu_monai.errors import InputError
 from mu_monai.keys import LOSS, MILESTONES_DIR, PATIENT_ID, TRAINING_SUBSETS, VALIDATION
 from mu_monai.processes import is_first
 
-_MOST = 200  # cases that are scored on each side
+_MOST = 500  # cases that are scored on each side
 logger = logging.getLogger(__name__)
 
 
@@ -39,7 +39,7 @@ class Milestones:
     Args:
         folder: the run folder.
         number: how many to keep, at least 0; fewer if the training has fewer epochs.
-        scorer: has the cases and the loss; on each side at most 200 cases, spread evenly, are scored. `None` keeps only
+        scorer: has the cases and the loss; on each side at most 500 cases, spread evenly, are scored. `None` keeps only
             weights.
         subsets: the subsets that are trained on.
 
@@ -50,7 +50,7 @@ class Milestones:
     def __init__(
         self,
         folder: str | Path,
-        number: int = 8,
+        number: int = 12,
         scorer: ScoreSubsets | None = None,
         subsets: Sequence[str] = TRAINING_SUBSETS,
     ) -> None:
@@ -125,6 +125,6 @@ def scores_auc(trained: pd.DataFrame, unseen: pd.DataFrame) -> float:
 
 
 def _spread(dataset: Any, batch_size: int | None) -> DataLoader[Any]:
-    """At most 200 of the cases, spread evenly."""
+    """At most 500 of the cases, spread evenly."""
     places = np.linspace(0, len(dataset) - 1, min(len(dataset), _MOST), dtype=int)
     return DataLoader(Subset(dataset, places.tolist()), batch_size=batch_size, shuffle=False)

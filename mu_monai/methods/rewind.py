@@ -34,16 +34,20 @@ class Milestone:
 
 @dataclass(kw_only=True)
 class Rewind(GentleRestoration):
-    r"""Go back to the latest milestone that has not memorized its patients, then restore on retained cases.
+    r"""Go back to the latest milestone before any patient was memorized, then restore on retained cases.
 
     .. math::
-        \theta \leftarrow \theta_{e^*}, \quad e^* = \max \{e : A_e \le \tfrac12 + \tau\}, \quad
+        \theta \leftarrow \theta_{e^*}, \quad e^* = \max \{e : A_{e'} \le \tfrac12 + \tau
+        \text{ for all } e' \le e\}, \quad
         A_e = P_e(L_{trained} < L_{unseen}), \qquad L = \ell(D_r) + w_{kd} \, L_{KD}(D_r)
 
-    over patients, with the `tolerance` :math:`\tau`. Up to a milestone the forget cases were trained on as all others
-    were, so all training patients are compared with those of `validation`: that is more exact than the forget cases
-    alone, holds for a single one, and is not misled by forget cases that are easier or harder than others. The training
-    itself has measured it; milestones from elsewhere are measured before the first step, on at most 200 training cases.
+    over patients, with the `tolerance` :math:`\tau`. Memory does not fall while a model trains on the same patients: a
+    lower AUC after a higher one is chance, or an epoch whose losses are high for all, and is not taken.
+
+    Up to a milestone the forget cases were trained on as all others were, so all training patients are compared with
+    those of `validation`: that is more exact than the forget cases alone, holds for a single one, and is not misled by
+    forget cases that are easier or harder than others. The training itself has measured it; milestones from elsewhere
+    are measured before the first step, on at most 200 retained cases.
 
     The learning rate is constant, and the result is the mean of the weights over the second half of the steps: it keeps
     more of unseen cases than a single cycle of the same length, and less of the forgotten, since every step is large.
@@ -56,9 +60,8 @@ class Rewind(GentleRestoration):
 
     Args:
         tolerance: how far above 0.5 a milestone's AUC may be, in (0, 0.5). The result may keep as much memory of the
-            forget cases: with 0.08 it kept 0.01 to 0.08 of AUC, with 0.05 at most 0.02, and then lost up to 4 points of
-            Dice on unseen cases at a twentieth of the training (docs/results/cost-and-depth.md). Use 0.05 if the audit
-            says UNDER-FORGOTTEN, with more `--budget`.
+            forget cases (docs/results/cost-and-depth.md). Use 0.05 if the audit says UNDER-FORGOTTEN, with more
+            `--budget`.
         average_from: the share of the run after which weights count in the mean, in [0, 1]; 1 for the last weights.
         milestones: the folder with the weights of earlier epochs; see `mu_monai.adapters.milestones`.
 
@@ -92,24 +95,25 @@ class Rewind(GentleRestoration):
     average_from: float = setting(0.5, SHARE)
     milestones: str | None = setting(None, OrNull(Text("a folder with weights of earlier epochs")))
     _mean: WeightMean = field(default_factory=WeightMean, init=False, repr=False)
-    _seen: list[Milestone] = field(default_factory=list, init=False, repr=False)  # latest first
+    _seen: list[Milestone] = field(default_factory=list, init=False, repr=False)  # earliest first
     _chosen: int = field(default=0, init=False, repr=False)
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Look at the milestones, latest first, and take the first that has not memorized its patients."""
+        """Look at the milestones, earliest first, and take the last before any that has memorized its patients."""
         if self.milestones is None:
             raise InputError(
                 "Rewind needs the weights of earlier epochs: give the folder of the teacher's milestones "
-                "(--milestones), or train a teacher that keeps them (milestones=8)"
+                "(--milestones), or train a teacher that keeps them (milestones=12)"
             )
         files = find_milestones(self.milestones)
-        for epoch in sorted(files, reverse=True):
-            self._seen.append(Milestone(epoch=epoch, memorized=self._memorized(engine, files[epoch])))
-            if self._seen[-1].memorized <= 0.5 + self.tolerance:
+        for epoch, file in files.items():
+            self._seen.append(Milestone(epoch=epoch, memorized=self._memorized(engine, file)))
+            if self._seen[-1].memorized > 0.5 + self.tolerance:
                 break
-        else:
+        allowed = [seen.epoch for seen in self._seen if seen.memorized <= 0.5 + self.tolerance]
+        if not allowed:
             warn(engine, self._memorized_from_the_start())
-        self._chosen = min(self._seen, key=lambda milestone: milestone.memorized).epoch
+        self._chosen = allowed[-1] if allowed else self._seen[0].epoch
         self._take(engine, files[self._chosen])
         logger.info("%s", self._choice())
 
@@ -139,24 +143,23 @@ class Rewind(GentleRestoration):
             )
 
     def _choice(self) -> str:
-        *later, chosen = sorted(self._seen, key=lambda milestone: -milestone.epoch)
-        if chosen.epoch != self._chosen:
-            chosen = next(milestone for milestone in self._seen if milestone.epoch == self._chosen)
+        chosen = next(milestone for milestone in self._seen if milestone.epoch == self._chosen)
+        last = self._seen[-1]
         text = f"took the weights after epoch {chosen.epoch} (AUC of training against unseen patients "
         text += f"{chosen.memorized:.3f})"
-        if later and later[-1].epoch > chosen.epoch:
-            text += f"; those after epoch {later[-1].epoch} have an AUC of {later[-1].memorized:.3f}"
-            tolerance = math.ceil(1000 * (later[-1].memorized - 0.5)) / 1000
-            if 0 < tolerance < 0.5:
+        if last.epoch > chosen.epoch:
+            text += f"; those after epoch {last.epoch} have an AUC of {last.memorized:.3f}"
+            tolerance = math.ceil(1000 * (last.memorized - 0.5)) / 1000
+            if tolerance < 0.5:
                 text += f", and would be taken with method#tolerance={tolerance:.3f}"
         return text
 
     def _memorized_from_the_start(self) -> str:
-        first = self._seen[-1]
+        first = self._seen[0]
         return (
-            "every milestone tells training from unseen patients by their losses: even the first, after epoch "
-            f"{first.epoch}, does (AUC {first.memorized:.3f}, allowed 0.5 + {self.tolerance:g}); the one with the "
-            "lowest AUC was taken. Train a teacher with more milestones, or use a method that does not need them"
+            f"even the first milestone, after epoch {first.epoch}, tells training from unseen patients by their losses "
+            f"(AUC {first.memorized:.3f}, allowed 0.5 + {self.tolerance:g}); it was taken, since it has memorized the "
+            "least. Train a teacher with more milestones, or use a method that does not need them"
         )
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def milestone_problems(
     if where is None:
         return [
             "the method starts from the weights of an earlier epoch, and the teacher's run has none: give their folder "
-            "as --milestones, train a teacher that keeps them (milestones=8), or use a method that does not need them"
+            "as --milestones, train a teacher that keeps them (milestones=12), or use a method that does not need them"
         ]
     try:
         find_milestones(where)

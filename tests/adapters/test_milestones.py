@@ -63,7 +63,7 @@ def test_two_files_of_an_epoch_are_refused_with_their_names(tmp_path):
 
 @pytest.mark.parametrize("there", [True, False])
 def test_a_folder_without_any_is_refused(tmp_path, there):
-    with pytest.raises(InputError, match=r"holds no milestones.*milestones=8"):
+    with pytest.raises(InputError, match=r"holds no milestones.*milestones=12"):
         find_milestones(tmp_path if there else tmp_path / "nowhere")
 
 

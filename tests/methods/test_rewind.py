@@ -43,10 +43,12 @@ def _taken(after):
         ({2: 0.5, 8: 0.51, 14: 0.6, 24: 0.7}, 0.1, 14),
         ({2: 0.5, 8: 0.57, 14: 0.59, 24: 0.7}, None, 8),  # by default, up to 0.58
         ({2: 0.5, 8: 0.51}, 0.05, 8),
+        ({2: 0.5, 5: 0.6, 8: 0.51, 14: 0.54}, 0.05, 2),  # what was memorized stays, whatever a later epoch looks like
+        ({0: 0.5, 8: 0.6}, 0.05, 0),
         ({2: 0.3, 8: 0.6}, 0.05, 2),  # harder cases than unseen ones are not memorized
     ],
 )
-def test_it_takes_the_latest_that_has_not_memorized_its_patients(small, milestones, memorized, tolerance, epoch):
+def test_it_takes_the_latest_before_any_that_has_memorized_its_patients(small, milestones, memorized, tolerance, epoch):
     chosen = {} if tolerance is None else {"tolerance": tolerance}
     job = small(Rewind, milestones=milestones(memorized), budget=0, **chosen)
     assert _taken(job.run()) == epoch
@@ -69,9 +71,9 @@ def test_it_says_which_one_and_what_a_later_one_would_take(small, milestones, ca
     assert "method#tolerance=0.120" in line
 
 
-def test_where_all_have_memorized_it_warns_and_takes_the_lowest(small, milestones):
+def test_where_all_have_memorized_it_warns_and_takes_the_earliest(small, milestones):
     job = small(Rewind, milestones=milestones({2: 0.7, 5: 0.6, 9: 0.8}), budget=0)
-    assert _taken(job.run()) == 5
+    assert _taken(job.run()) == 2
     (warning,) = warned(job.trainer)
     assert "epoch 2," in warning
     assert "0.700" in warning
@@ -82,11 +84,12 @@ def test_milestones_of_others_are_measured_on_training_and_unseen_cases(small, m
     folder = milestones({2: None, 8: None})
     job = small(Rewind, milestones=folder, budget=0, tolerance=0.49, unseen_loader=DataLoader(unseen, batch_size=4))
     job.run()
-    assert count_of(job.trainer).passes == 8 + 4 + 8  # of one milestone
+    assert count_of(job.trainer).passes == 2 * (8 + 4 + 8)  # of two milestones
     (warning,) = warned(job.trainer)
-    assert warning.startswith("the run took 20 sample passes, more than its budget of 0")
-    (seen,) = job.method.measurements(job.trainer)["rewind"]["milestones"]
-    assert 0 <= seen["memorized"] <= 1
+    assert warning.startswith("the run took 40 sample passes, more than its budget of 0")
+    seen = job.method.measurements(job.trainer)["rewind"]["milestones"]
+    assert [milestone["epoch"] for milestone in seen] == [2, 8]
+    assert all(0 <= milestone["memorized"] <= 1 for milestone in seen)
 
 
 def test_milestones_of_others_without_unseen_cases_are_refused(small, milestones):
@@ -118,7 +121,7 @@ def test_the_original_stays_and_teaches_only_if_it_is_to(small, milestones, kd_w
 
 
 def test_it_needs_milestones_and_all_weights(small, milestones):
-    with pytest.raises(InputError, match=r"--milestones.*milestones=8"):
+    with pytest.raises(InputError, match=r"--milestones.*milestones=12"):
         small(Rewind).run()
     with pytest.raises(InputError, match=r"network#trainable=all"):
         small(Rewind, milestones=milestones({2: 0.5}), options={"network": {"trainable": "adapters"}}).run()

@@ -161,7 +161,7 @@ def _train(parts: Parts, common: _Common) -> dict[str, Any]:
         batch_size=parts.numbers["batch_size"],
         learning_rate=parts.numbers["learning_rate"],
         score_interval=5,
-        milestones=8,
+        milestones=12,
         resume=False,
         network=f"$@{built}.to(@device)",
         optimizer=_at_rate(common.optimizer),
