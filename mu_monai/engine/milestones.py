@@ -12,6 +12,7 @@ import pandas as pd
 from ignite.engine import Events
 from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
+from scipy.optimize import isotonic_regression
 from torch.utils.data import ConcatDataset, Subset
 
 from mu_monai.adapters.milestones import milestone_epochs, write_milestone
@@ -122,6 +123,27 @@ def scores_auc(trained: pd.DataFrame, unseen: pd.DataFrame) -> float:
         0.5
     """
     return loss_auc(*(scores.groupby(PATIENT_ID)[LOSS].mean().tolist() for scores in (trained, unseen)))
+
+
+def rising(memorized: Sequence[float]) -> list[float]:
+    r"""The nearest curve that does not fall, for what milestones were measured to have memorized.
+
+    .. math:: \hat A = \arg\min_{a_1 \le \dots \le a_n} \sum_i (a_i - A_i)^2
+
+    Memory does not fall while a model trains on the same patients. Where the measured AUC falls, it is chance, or an
+    epoch whose losses are high or low for all: neighbors are averaged until it does not.
+
+    Args:
+        memorized: the AUC of each milestone, in [0, 1], by epoch.
+
+    Source:
+        isotonic regression, Barlow et al., *Statistical Inference under Order Restrictions* (1972).
+
+    Example:
+        >>> rising([0.5, 0.75, 0.25, 0.75])
+        [0.5, 0.5, 0.5, 0.75]
+    """
+    return [float(value) for value in isotonic_regression(list(memorized)).x] if len(memorized) else []
 
 
 def _spread(dataset: Any, batch_size: int | None) -> DataLoader[Any]:

@@ -15,6 +15,7 @@ from mu_monai.adapters import read_weights
 from mu_monai.adapters.milestones import find_milestones, memorized_at
 from mu_monai.adapters.rewriting import take_weights
 from mu_monai.engine import warn
+from mu_monai.engine.milestones import rising
 from mu_monai.engine.schedule import CONSTANT, SCHEDULES
 from mu_monai.engine.weight_mean import WeightMean
 from mu_monai.errors import InputError
@@ -26,10 +27,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Milestone:
-    """A milestone that was looked at, and how well losses tell training from unseen patients there, in [0, 1]."""
+    """A milestone, and how well losses tell training from unseen patients there, in [0, 1].
+
+    Args:
+        epoch: after which it was kept.
+        memorized: the AUC as it was measured.
+        smoothed: the same on the nearest curve over all milestones that does not fall.
+    """
 
     epoch: int
     memorized: float
+    smoothed: float
 
 
 @dataclass(kw_only=True)
@@ -37,12 +45,12 @@ class Rewind(GentleRestoration):
     r"""Go back to the latest milestone before any patient was memorized, then restore on retained cases.
 
     .. math::
-        \theta \leftarrow \theta_{e^*}, \quad e^* = \max \{e : A_{e'} \le \tfrac12 + \tau
-        \text{ for all } e' \le e\}, \quad
+        \theta \leftarrow \theta_{e^*}, \quad e^* = \max \{e : \hat A_e \le \tfrac12 + \tau\}, \quad
         A_e = P_e(L_{trained} < L_{unseen}), \qquad L = \ell(D_r) + w_{kd} \, L_{KD}(D_r)
 
-    over patients, with the `tolerance` :math:`\tau`. Memory does not fall while a model trains on the same patients: a
-    lower AUC after a higher one is chance, or an epoch whose losses are high for all, and is not taken.
+    over patients, with the `tolerance` :math:`\tau` and the nearest curve :math:`\hat A` that does not fall. Memory does
+    not fall while a model trains on the same patients, so a low AUC after higher ones is not believed, nor a high one
+    before lower ones.
 
     Up to a milestone the forget cases were trained on as all others were, so all training patients are compared with
     those of `validation`: that is more exact than the forget cases alone, holds for a single one, and is not misled by
@@ -95,22 +103,21 @@ class Rewind(GentleRestoration):
     average_from: float = setting(0.5, SHARE)
     milestones: str | None = setting(None, OrNull(Text("a folder with weights of earlier epochs")))
     _mean: WeightMean = field(default_factory=WeightMean, init=False, repr=False)
-    _seen: list[Milestone] = field(default_factory=list, init=False, repr=False)  # earliest first
+    _seen: list[Milestone] = field(default_factory=list, init=False, repr=False)  # by epoch
     _chosen: int = field(default=0, init=False, repr=False)
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Look at the milestones, earliest first, and take the last before any that has memorized its patients."""
+        """Look at the milestones, and take the latest that has not memorized its patients."""
         if self.milestones is None:
             raise InputError(
                 "Rewind needs the weights of earlier epochs: give the folder of the teacher's milestones "
                 "(--milestones), or train a teacher that keeps them (milestones=12)"
             )
         files = find_milestones(self.milestones)
-        for epoch, file in files.items():
-            self._seen.append(Milestone(epoch=epoch, memorized=self._memorized(engine, file)))
-            if self._seen[-1].memorized > 0.5 + self.tolerance:
-                break
-        allowed = [seen.epoch for seen in self._seen if seen.memorized <= 0.5 + self.tolerance]
+        memorized = [self._memorized(engine, file) for file in files.values()]
+        both = zip(files, memorized, rising(memorized), strict=True)
+        self._seen = [Milestone(epoch=epoch, memorized=auc, smoothed=smoothed) for epoch, auc, smoothed in both]
+        allowed = [seen.epoch for seen in self._seen if seen.smoothed <= 0.5 + self.tolerance]
         if not allowed:
             warn(engine, self._memorized_from_the_start())
         self._chosen = allowed[-1] if allowed else self._seen[0].epoch
@@ -143,14 +150,15 @@ class Rewind(GentleRestoration):
             )
 
     def _choice(self) -> str:
-        chosen = next(milestone for milestone in self._seen if milestone.epoch == self._chosen)
-        last = self._seen[-1]
+        place = next(place for place, milestone in enumerate(self._seen) if milestone.epoch == self._chosen)
+        chosen, later = self._seen[place], self._seen[place + 1 :][:1]
         text = f"took the weights after epoch {chosen.epoch} (AUC of training against unseen patients "
-        text += f"{chosen.memorized:.3f})"
-        if last.epoch > chosen.epoch:
-            text += f"; those after epoch {last.epoch} have an AUC of {last.memorized:.3f}"
-            tolerance = math.ceil(1000 * (last.memorized - 0.5)) / 1000
-            if tolerance < 0.5:
+        text += f"{chosen.memorized:.3f}, smoothed {chosen.smoothed:.3f})"
+        for milestone in later:
+            text += f"; those after epoch {milestone.epoch} have {milestone.memorized:.3f}, "
+            text += f"smoothed {milestone.smoothed:.3f}"
+            tolerance = math.ceil(1000 * (milestone.smoothed - 0.5)) / 1000
+            if 0 < tolerance < 0.5:
                 text += f", and would be taken with method#tolerance={tolerance:.3f}"
         return text
 
@@ -158,8 +166,9 @@ class Rewind(GentleRestoration):
         first = self._seen[0]
         return (
             f"even the first milestone, after epoch {first.epoch}, tells training from unseen patients by their losses "
-            f"(AUC {first.memorized:.3f}, allowed 0.5 + {self.tolerance:g}); it was taken, since it has memorized the "
-            "least. Train a teacher with more milestones, or use a method that does not need them"
+            f"(AUC {first.memorized:.3f}, smoothed {first.smoothed:.3f}, allowed 0.5 + {self.tolerance:g}); it was "
+            "taken, since it has memorized the least. Train a teacher with more milestones, or use a method that does "
+            "not need them"
         )
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:

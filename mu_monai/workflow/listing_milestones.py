@@ -10,7 +10,7 @@ import pandas as pd
 
 from mu_monai.adapters.milestones import find_milestones
 from mu_monai.bundle.trust import STRANGER, Trust
-from mu_monai.engine.milestones import scores_auc
+from mu_monai.engine.milestones import rising, scores_auc
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import LOSS, MILESTONES_DIR, MODEL_PT, VALIDATION
 from mu_monai.runs import open_run
@@ -40,8 +40,8 @@ def milestones(
 
     Returns:
         one row per milestone and one for the run's result: `epoch`; mean `dice` or `accuracy`, and `loss`, on
-        `validation`; and `auc`, the probability that a patient who was trained on has a lower loss than one of
-        `validation`, in [0, 1].
+        `validation`; `auc`, the probability that a patient who was trained on has a lower loss than one of
+        `validation`, in [0, 1]; and `smoothed`, the nearest curve through it that does not fall.
 
     Raises:
         InputError: if there are no milestones, they are not those of the run, or the split has no validation cases.
@@ -56,7 +56,8 @@ def milestones(
     rows = [
         {"epoch": epoch, **_measured(evaluation, name, trained)} for epoch, name in zip(epochs, weights, strict=True)
     ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.assign(smoothed=rising(table["auc"].tolist()))
 
 
 def _problems(evaluation: Evaluation) -> Iterator[str]:

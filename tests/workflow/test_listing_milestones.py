@@ -44,10 +44,12 @@ def test_a_training_keeps_them_with_how_much_it_had_memorized(trained):
 
 def test_each_has_a_row_and_the_model_is_the_last(trained):
     table = workflow.milestones(trained)
-    assert list(table) == ["epoch", "dice", "loss", "auc"]
+    assert list(table) == ["epoch", "dice", "loss", "auc", "smoothed"]
     assert table["epoch"].tolist() == [1, 2, 3, 4]
     assert table["dice"].between(0, 1).all()
     assert table["auc"].between(0, 1).all()
+    assert table["smoothed"].is_monotonic_increasing
+    assert table["smoothed"].mean() == pytest.approx(table["auc"].mean())
 
 
 def test_those_of_monais_saver_are_read(trained, tmp_path):
