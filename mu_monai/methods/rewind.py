@@ -48,9 +48,9 @@ class Rewind(GentleRestoration):
         \theta \leftarrow \theta_{e^*}, \quad e^* = \max \{e : \hat A_e \le \tfrac12 + \tau\}, \quad
         A_e = P_e(L_{trained} < L_{unseen}), \qquad L = \ell(D_r) + w_{kd} \, L_{KD}(D_r)
 
-    over patients, with the `tolerance` :math:`\tau` and the nearest curve :math:`\hat A` that does not fall. Memory does
-    not fall while a model trains on the same patients, so a low AUC after higher ones is not believed, nor a high one
-    before lower ones.
+    over patients, with the `tolerance` :math:`\tau` and the nearest curve :math:`\hat A` that does not fall. Memory
+    does not fall while a model trains on the same patients, so a low AUC after higher ones is not believed, nor a high
+    one before lower ones.
 
     Up to a milestone the forget cases were trained on as all others were, so all training patients are compared with
     those of `validation`: that is more exact than the forget cases alone, holds for a single one, and is not misled by
