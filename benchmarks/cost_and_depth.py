@@ -14,7 +14,7 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mu_monai.files import read_json, write_json
@@ -119,6 +119,7 @@ EXPERIMENTS = {
     ),
 }
 BUDGETS = (0.025, 0.05, 0.1, 0.25)
+STRICT = 0.05  # a tolerance of `rewind` that leaves less memory than its default
 BUDGETED = ("rewind", "kernel-swap", "shrink-and-restore")  # what is tried at every budget
 PUBLISHED = ("undo", "msg", "negation", "weight-distortion", "distance-regularization", "rurk")
 BEST_SO_FAR = ("amnesiac", "gradient-ascent", "gradient-difference", "perturbed-sign-gradient")
@@ -134,7 +135,7 @@ class Job:
 
     method: str
     budget: float | None = None
-    options: tuple[str, ...] = field(default=())
+    tolerance: float | None = None  # of `rewind`; the method's own by default
     one: bool = False
     of: str = "teacher"  # the model that it starts from
 
@@ -144,6 +145,7 @@ class Job:
         parts = [ONE] if self.one else []
         parts += [] if self.of == "teacher" else [self.of]
         parts += [self.method, "own" if self.budget is None else f"{self.budget:g}"]
+        parts += [] if self.tolerance is None else [f"tolerance-{self.tolerance:g}"]
         return "-".join(parts)
 
 
@@ -154,8 +156,14 @@ def jobs() -> list[Job]:
     first_form = [Job("calibrated-erase-to-retain", budget) for budget in (*BUDGETS, None)]
     one = [Job(method, 0.02, one=True) for method in BUDGETED]
     published = [Job(method, budget) for method in PUBLISHED for budget in (0.05, None)]
-    alike = [Job("rewind", budget, of=f"retrained-{number}") for budget in (0.05, 0.1, 0.143) for number in (0, 1)]
-    return [*own, *alike, *one, *first_form, *(Job(method) for method in BEST_SO_FAR), *published]
+    strict = [Job("rewind", budget, tolerance=STRICT) for budget in (0.05, 0.1, 0.143)]
+    alike = [
+        Job("rewind", budget, of=f"retrained-{number}", tolerance=tolerance)
+        for budget in (0.05, 0.1, 0.143)
+        for number in (0, 1)
+        for tolerance in (None, STRICT)
+    ]
+    return [*own, *strict, *alike, *one, *first_form, *(Job(method) for method in BEST_SO_FAR), *published]
 
 
 class Study:
@@ -195,7 +203,9 @@ class Study:
         """What a run starts from, and what it may cost."""
         original = self.folder / job.of
         if job.of == "teacher":
-            return ("--teacher", str(original), *(() if job.budget is None else ("--budget", f"{job.budget:g}")))
+            cost = () if job.budget is None else ("--budget", f"{job.budget:g}")
+            tolerance = () if job.tolerance is None else _settings(f"method#tolerance={job.tolerance:g}")
+            return ("--teacher", str(original), *cost, *tolerance)
         student = read_record(self.folder / replace(job, of="teacher").name)
         length = f"epoch_length={student.cost.steps}"
         milestones = self._same_epoch(job, student)
@@ -229,14 +239,11 @@ class Study:
 
     def unlearn(self, job: Job) -> None:
         """Make a run and audit it against the retrained models."""
-        run, split = self.folder / job.name, self.one if job.one else self.split
+        run = self.folder / job.name
         if (run / "failed.json").is_file():
             return
-        own = self.experiment.rewinding if job.method == "rewind" else ()
-        options = (*job.options, *own, *self.experiment.unlearning, "--set", f"seed={self.seed}")
-        teacher = (*self._original(job), "--method", job.method)
         try:
-            _once("unlearn", self.experiment.bundle, run, "--split", str(split), *teacher, *options)
+            self.make(job)
             if not (run / "audit.json").is_file():
                 names = ["retrained-one"] if job.one else sorted({"retrained-0", "retrained-1"} - {job.of})
                 references = [word for name in names for word in ("--reference", str(self.folder / name))]
@@ -249,6 +256,14 @@ class Study:
             run.mkdir(exist_ok=True)
             (run / "failed.json").write_text(json.dumps({"why": (error.stderr or "").strip()[-2000:]}))
             print(f"  {job.name}: {(error.stderr or '').strip().splitlines()[-1:]}", flush=True)
+
+    def make(self, job: Job) -> None:
+        """Make a run."""
+        split = self.one if job.one else self.split
+        own = self.experiment.rewinding if job.method == "rewind" else ()
+        options = (*own, *self.experiment.unlearning, "--set", f"seed={self.seed}")
+        teacher = (*self._original(job), "--method", job.method)
+        _once("unlearn", self.experiment.bundle, self.folder / job.name, "--split", str(split), *teacher, *options)
 
     def _share_attacks(self, run: Path) -> None:
         """Give a run what attacks made of the retrained models, once; names hold digests of weights and settings."""

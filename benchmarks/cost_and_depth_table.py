@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from audit_table import number, row, spread, table, utility
 from cost_and_depth import ONE, jobs
 from scipy.stats import spearmanr
 
+from mu_monai.audit import loss_membership
 from mu_monai.files import read_json
-from mu_monai.keys import AUDIT_JSON, FORGET, RETAIN, RETRAINED, STUDENT, TEACHER, TEST
-from mu_monai.runs import read_record
+from mu_monai.keys import AUDIT_JSON, CASE_ID, FORGET, MODEL, RETAIN, RETRAINED, STUDENT, SUBSET, TEACHER, TEST
+from mu_monai.runs import open_run, read_record
 
 COLUMNS = (
     "share of training",
@@ -35,7 +37,7 @@ COLUMNS = (
 SUBSETS = (RETAIN, FORGET, TEST)
 PAIR = (TEACHER, "retrained-0")  # what is rewound
 ALIKE = (
-    *(TEST, "test, control", "AUC, loss", "AUC, loss, control", "memory"),
+    *("epoch", "test, teacher", TEST, "test, control", "AUC, loss", "AUC, loss, control", "memory"),
     *("comes back", "comes back, control"),
 )
 _FEW = 4
@@ -91,21 +93,29 @@ def _audits(folder: Path, one: bool) -> dict[str, Any]:
 
 def alike(folders: list[Path]) -> Iterable[str]:
     """What `rewind` does to the teacher and to a model that never saw the forgotten, from the same epoch on."""
-    for budget in dict.fromkeys(job.budget for job in jobs() if job.of != TEACHER):
-        names = {job.of: job.name for job in jobs() if job.budget == budget and job.method == "rewind" and not job.one}
-        done = [folder for folder in folders if all((folder / names[of] / AUDIT_JSON).is_file() for of in PAIR)]
-        found = {of: [read_json(folder / names[of] / AUDIT_JSON) for folder in done] for of in PAIR}
-        aucs = {of: [number(audit, STUDENT, "auc[loss]") for audit in audits] for of, audits in found.items()}
-        if done:
-            yield row(
-                f"{budget:g}, {len(done)} seeds",
-                [
-                    *(spread(utility(folder, names[of], STUDENT, TEST) for folder in done) for of in PAIR),
-                    *(spread(aucs[of]) for of in PAIR),
-                    spread(one - other for one, other in zip(*aucs.values(), strict=True)),
-                    *(spread(map(comes_back, found[of])) for of in PAIR),
-                ],
-            )
+    for control in (job for job in jobs() if job.of == PAIR[1]):
+        student = replace(control, of=TEACHER)
+        for folder in folders:
+            runs = [folder / job.name for job in (student, control)]
+            if all((run / "scores.csv").is_file() for run in runs):
+                aucs = [_loss_auc(run) for run in runs]
+                audits = [read_json(run / AUDIT_JSON) if (run / AUDIT_JSON).is_file() else None for run in runs]
+                yield row(
+                    f"{folder.name}, {student.name}",
+                    [
+                        str(read_record(runs[0]).measurements["rewind"]["epoch"]),
+                        f"{utility(folder, TEACHER, TEACHER, TEST):.3f}",
+                        *(f"{utility(folder, run.name, STUDENT, TEST):.3f}" for run in runs),
+                        *(f"{auc:.3f}" for auc in (*aucs, aucs[0] - aucs[1])),
+                        *("" if audit is None else f"{comes_back(audit):.3f}" for audit in audits),
+                    ],
+                )
+
+
+def _loss_auc(run: Path) -> float:
+    scores = open_run(run).scores
+    scores = scores[scores[MODEL] == STUDENT]
+    return loss_membership(scores, scores.loc[scores[SUBSET] == FORGET, CASE_ID].tolist()).value
 
 
 def _first(audits: list[dict[str, Any]], role: str, metric: str) -> set[float]:
