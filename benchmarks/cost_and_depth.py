@@ -123,12 +123,12 @@ STRICT = 0.05  # a tolerance of `rewind` that leaves less memory than its defaul
 BUDGETED = ("rewind", "kernel-swap", "shrink-and-restore")  # what is tried at every budget
 PUBLISHED = ("undo", "msg", "negation", "weight-distortion", "distance-regularization", "rurk")
 BEST_SO_FAR = ("amnesiac", "gradient-ascent", "gradient-difference", "perturbed-sign-gradient")
-ONE = "one"  # names the runs that forget a single patient
+ONES = range(1, 9)  # of the patients to forget, those who are forgotten alone as well
 
 
 @dataclass(frozen=True)
 class Job:
-    """One unlearning run: a method, what it may cost, whether it forgets a single patient, and of which model.
+    """One unlearning run: a method, what it may cost, which patient alone it forgets, if so, and of which model.
 
     What a method does to a model that never saw the forgotten shows how hard they are for such a model, by itself.
     """
@@ -136,13 +136,13 @@ class Job:
     method: str
     budget: float | None = None
     tolerance: float | None = None  # of `rewind`; the method's own by default
-    one: bool = False
+    one: int = 0  # the place of the patient who is forgotten alone; 0 for all
     of: str = "teacher"  # the model that it starts from
 
     @property
     def name(self) -> str:
         """The name of its folder."""
-        parts = [ONE] if self.one else []
+        parts = [f"one-{self.one}"] if self.one else []
         parts += [] if self.of == "teacher" else [self.of]
         parts += [self.method, "own" if self.budget is None else f"{self.budget:g}"]
         parts += [] if self.tolerance is None else [f"tolerance-{self.tolerance:g}"]
@@ -154,7 +154,7 @@ def jobs() -> list[Job]:
     own = [*(Job(method, 0.05) for method in BUDGETED), Job("rewind", 0), Job("kernel-swap"), Job("rewind", 0.143)]
     own += [Job(method, budget) for budget in BUDGETS for method in BUDGETED if budget != 0.05]
     first_form = [Job("calibrated-erase-to-retain", budget) for budget in (*BUDGETS, None)]
-    one = [Job(method, 0.02, one=True) for method in BUDGETED]
+    one = [Job(method, 0.02, one=place) for method in BUDGETED for place in ONES]
     published = [Job(method, budget) for method in PUBLISHED for budget in (0.05, None)]
     strict = [Job("rewind", budget, tolerance=STRICT) for budget in (0.05, 0.1, 0.143)]
     alike = [
@@ -173,27 +173,27 @@ class Study:
         self.experiment, self.seed = EXPERIMENTS[name], seed
         self.folder = out / f"{name}-{seed}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.split, self.one = self.folder / "split.json", self.folder / "one.json"
+        self.split = self.folder / "split.json"
         self._data = data / self.experiment.data
 
     def prepare(self) -> None:
         """Make split, teacher and retrained models."""
         if not self.split.is_file():
             _run("split", str(self._data), *self.experiment.split, "--seed", str(self.seed), "--out", str(self.split))
-        if not self.one.is_file():
-            self._forget_one()
         self._train("teacher", self.split, self.seed)
         for number in (0, 1):
             self._train(f"retrained-{number}", self.split, self.seed + 100 * number, "--subsets", "retain")
-        self._train("retrained-one", self.one, self.seed, "--subsets", "retain")
 
-    def _forget_one(self) -> None:
-        """The first of the patients to forget alone; the others are retained."""
-        split = read_json(self.split, dict)
-        patient = split["forget"][0]["patient_id"]
-        split["retain"] += [case for case in split["forget"] if case["patient_id"] != patient]
-        split["forget"] = [case for case in split["forget"] if case["patient_id"] == patient]
-        write_json(self.one, split)
+    def _forget_one(self, place: int) -> Path:
+        """A split that forgets one of the patients to forget; the others are retained."""
+        file = self.folder / f"one-{place}.json"
+        if not file.is_file():
+            split = read_json(self.split, dict)
+            patient = list(dict.fromkeys(case["patient_id"] for case in split["forget"]))[place - 1]
+            split["retain"] += [case for case in split["forget"] if case["patient_id"] != patient]
+            split["forget"] = [case for case in split["forget"] if case["patient_id"] == patient]
+            write_json(file, split)
+        return file
 
     def _train(self, name: str, split: Path, seed: int, *options: str) -> None:
         options = (*options, *self.experiment.training, "--set", f"seed={seed}")
@@ -238,18 +238,17 @@ class Study:
         return folder
 
     def unlearn(self, job: Job) -> None:
-        """Make a run and audit it against the retrained models."""
+        """Make a run and, unless it forgets one patient alone, audit it against the retrained models."""
         run = self.folder / job.name
         if (run / "failed.json").is_file():
             return
         try:
             self.make(job)
-            if not (run / "audit.json").is_file():
-                names = ["retrained-one"] if job.one else sorted({"retrained-0", "retrained-1"} - {job.of})
+            if not job.one and not (run / "audit.json").is_file():  # an audit of one patient says nothing
+                names = sorted({"retrained-0", "retrained-1"} - {job.of})
                 references = [word for name in names for word in ("--reference", str(self.folder / name))]
-                attacks = () if job.one else ("--attacks", ATTACKS)
                 self._share_attacks(run)
-                _run("audit", str(run), *self._original(job)[:2], *references, *attacks, "--quiet")
+                _run("audit", str(run), *self._original(job)[:2], *references, "--attacks", ATTACKS, "--quiet")
         except subprocess.CalledProcessError as error:
             if error.returncode != 2:  # a method may refuse a budget or a task, which is a result; all else is not
                 raise
@@ -259,7 +258,7 @@ class Study:
 
     def make(self, job: Job) -> None:
         """Make a run."""
-        split = self.one if job.one else self.split
+        split = self._forget_one(job.one) if job.one else self.split
         own = self.experiment.rewinding if job.method == "rewind" else ()
         options = (*own, *self.experiment.unlearning, "--set", f"seed={self.seed}")
         teacher = (*self._original(job), "--method", job.method)

@@ -15,7 +15,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from audit_table import number, row, spread, table, utility
-from cost_and_depth import ONE, jobs
+from cost_and_depth import jobs
 from scipy.stats import spearmanr
 
 from mu_monai.audit import loss_membership
@@ -40,6 +40,10 @@ ALIKE = (
     *("epoch", "test, teacher", TEST, "test, control", "AUC, loss", "AUC, loss, control", "memory"),
     *("comes back", "comes back, control"),
 )
+ALONE = (
+    *("patients", "share of training", "test beside the teacher", "AUC, teacher", "AUC", "AUC, retrained"),
+    "from the retrained",
+)
 _FEW = 4
 
 
@@ -54,24 +58,23 @@ def comes_back(audit: dict[str, Any]) -> float:
     return max(moves, default=math.nan)
 
 
-def rows(folders: list[Path], *, one: bool) -> Iterable[str]:
+def rows(folders: list[Path]) -> Iterable[str]:
     """Teacher and retrained models, then every run that was audited, over the seeds."""
-    names = ["retrained-one"] if one else ["retrained-0", "retrained-1"]
-    for title, runs in {TEACHER: [TEACHER], "retrained": names}.items():
+    for title, runs in {TEACHER: [TEACHER], "retrained": ["retrained-0", "retrained-1"]}.items():
         role = TEACHER if title == TEACHER else RETRAINED
         there = [(folder, run) for folder in folders for run in runs if (folder / run / "scores.csv").is_file()]
         cells = [spread(utility(folder, run, role, subset) for folder, run in there) for subset in SUBSETS]
-        audits = [audit for folder in folders for audit in _audits(folder, one).values()]
+        audits = [audit for folder in folders for audit in _audits(folder).values()]
         aucs = [spread(_first(audits, role, metric)) for metric in ("auc[loss]", "auc[logistic]")]
         yield row(title, ["", spread((read_record(f / r).seconds or 0.0 for f, r in there), 0), *cells, *aucs, "", ""])
     for job in jobs():
-        audits_of = {folder: _audits(folder, one).get(job.name) for folder in folders}
+        audits_of = {folder: _audits(folder).get(job.name) for folder in folders}
         audited = {folder: audit for folder, audit in audits_of.items() if audit is not None}
-        if job.one == one and job.of == TEACHER and audited:
+        if job.of == TEACHER and audited:
             records = [read_record(folder / job.name) for folder in audited]
             labels = pd.Series([audit["verdict"]["label"] for audit in audited.values()]).value_counts()
             yield row(
-                job.name.removeprefix(f"{ONE}-"),
+                job.name,
                 [
                     spread(record.cost.share or math.nan for record in records),
                     spread((record.seconds or math.nan for record in records), 0),
@@ -86,8 +89,8 @@ def rows(folders: list[Path], *, one: bool) -> Iterable[str]:
             )
 
 
-def _audits(folder: Path, one: bool) -> dict[str, Any]:
-    files = {job.name: folder / job.name / AUDIT_JSON for job in jobs() if job.one == one and job.of == TEACHER}
+def _audits(folder: Path) -> dict[str, Any]:
+    files = {job.name: folder / job.name / AUDIT_JSON for job in jobs() if not job.one and job.of == TEACHER}
     return {name: read_json(file) for name, file in files.items() if file.is_file()}
 
 
@@ -112,10 +115,39 @@ def alike(folders: list[Path]) -> Iterable[str]:
                 )
 
 
-def _loss_auc(run: Path) -> float:
+def alone(folders: list[Path]) -> Iterable[str]:
+    """Patients who are forgotten one at a time: the mean over them, beside models that saw neither them nor others."""
+    for method, budget in dict.fromkeys((job.method, job.budget) for job in jobs() if job.one):
+        own = [job for job in jobs() if job.one and (job.method, job.budget) == (method, budget)]
+        runs = [folder / job.name for folder in folders for job in own if (folder / job.name / "scores.csv").is_file()]
+        if runs:
+            aucs = [_loss_auc(run) for run in runs]
+            others = [_loss_auc(run.parent / PAIR[1], RETRAINED, _forgotten(run)) for run in runs]
+            before = [_loss_auc(run, TEACHER, _forgotten(run)) for run in runs]
+            moved = (
+                utility(run.parent, run.name, STUDENT, TEST) - utility(run.parent, TEACHER, TEACHER, TEST)
+                for run in runs
+            )
+            yield row(
+                f"{method}-{budget:g}",
+                [
+                    str(len(runs)),
+                    spread(read_record(run).cost.share or math.nan for run in runs),
+                    spread(moved),
+                    *(spread(values) for values in (before, aucs, others)),
+                    spread(one - other for one, other in zip(aucs, others, strict=True)),
+                ],
+            )
+
+
+def _forgotten(run: Path) -> list[str]:
     scores = open_run(run).scores
-    scores = scores[scores[MODEL] == STUDENT]
-    return loss_membership(scores, scores.loc[scores[SUBSET] == FORGET, CASE_ID].tolist()).value
+    return scores.loc[(scores[MODEL] == STUDENT) & (scores[SUBSET] == FORGET), CASE_ID].tolist()
+
+
+def _loss_auc(run: Path, role: str = STUDENT, forgotten: list[str] | None = None) -> float:
+    scores = open_run(run).scores
+    return loss_membership(scores[scores[MODEL] == role], _forgotten(run) if forgotten is None else forgotten).value
 
 
 def _first(audits: list[dict[str, Any]], role: str, metric: str) -> set[float]:
@@ -130,7 +162,7 @@ def figure(name: str, folders: list[Path], target: Path) -> None:
         (job.method, read_record(folder / job.name).cost.share, comes_back(audit))
         for folder in folders
         for job in jobs()
-        if not job.one and job.of == TEACHER and (audit := _audits(folder, one=False).get(job.name)) is not None
+        if not job.one and job.of == TEACHER and (audit := _audits(folder).get(job.name)) is not None
     ]
     for method in dict.fromkeys(method for method, _, _ in points):
         shares, moves = zip(*((share, move) for one, share, move in points if one == method), strict=True)
@@ -147,7 +179,7 @@ def figure(name: str, folders: list[Path], target: Path) -> None:
 
 def correlations(folders: list[Path]) -> Iterable[str]:
     """How depth and barrier go with what comes back, over all runs, as rank correlations."""
-    audits = [audit for folder in folders for audit in _audits(folder, one=False).values()]
+    audits = [audit for folder in folders for audit in _audits(folder).values()]
     moved = [comes_back(audit) for audit in audits]
     for metric in ("depth", "barrier", "auc[loss]"):
         pairs = pd.DataFrame({metric: [number(audit, STUDENT, metric) for audit in audits], "moved": moved}).dropna()
@@ -162,11 +194,11 @@ def main() -> None:
     for name in names:
         folders = sorted(Path(out).glob(f"{name}-[0-9]*"))
         print(f"## {name}: {len(folders)} seed{'' if len(folders) == 1 else 's'}\n")
-        table(COLUMNS, rows(folders, one=False))
+        table(COLUMNS, rows(folders))
         print("Rewound alike:\n")
         table(ALIKE, alike(folders))
         print("One patient:\n")
-        table(COLUMNS, rows(folders, one=True))
+        table(ALONE, alone(folders))
         print(*correlations(folders), "", sep="\n")
         figure(name, folders, Path(target))
 
