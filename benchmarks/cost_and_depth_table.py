@@ -13,14 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from audit_table import number, row, spread, table, utility
 from cost_and_depth import jobs
 from scipy.stats import spearmanr
 
 from mu_monai.audit import loss_membership
+from mu_monai.engine.stop_at_reference import loss_auc
 from mu_monai.files import read_json
-from mu_monai.keys import AUDIT_JSON, CASE_ID, FORGET, MODEL, RETAIN, RETRAINED, STUDENT, SUBSET, TEACHER, TEST
+from mu_monai.keys import (
+    AUDIT_JSON,
+    CASE_ID,
+    FORGET,
+    LOSS,
+    MODEL,
+    PATIENT_ID,
+    RETAIN,
+    RETRAINED,
+    STUDENT,
+    SUBSET,
+    TEACHER,
+    TEST,
+)
 from mu_monai.runs import open_run, read_record
 
 COLUMNS = (
@@ -44,7 +59,7 @@ ALONE = (
     *("patients", "share of training", "test beside the teacher", "AUC, teacher", "AUC", "AUC, retrained"),
     "from the retrained",
 )
-_FEW = 4
+_FEW, _RESAMPLES = 4, 1000
 
 
 def comes_back(audit: dict[str, Any]) -> float:
@@ -102,6 +117,7 @@ def alike(folders: list[Path]) -> Iterable[str]:
             runs = [folder / job.name for job in (student, control)]
             if all((run / "scores.csv").is_file() for run in runs):
                 aucs = [_loss_auc(run) for run in runs]
+                low, high = _memory_interval(*runs)
                 audits = [read_json(run / AUDIT_JSON) if (run / AUDIT_JSON).is_file() else None for run in runs]
                 yield row(
                     f"{folder.name}, {student.name}",
@@ -109,10 +125,26 @@ def alike(folders: list[Path]) -> Iterable[str]:
                         str(read_record(runs[0]).measurements["rewind"]["epoch"]),
                         f"{utility(folder, TEACHER, TEACHER, TEST):.3f}",
                         *(f"{utility(folder, run.name, STUDENT, TEST):.3f}" for run in runs),
-                        *(f"{auc:.3f}" for auc in (*aucs, aucs[0] - aucs[1])),
+                        *(f"{auc:.3f}" for auc in aucs),
+                        f"{aucs[0] - aucs[1]:.3f} ({low:.3f} to {high:.3f})",
                         *("" if audit is None else f"{comes_back(audit):.3f}" for audit in audits),
                     ],
                 )
+
+
+def _memory_interval(student: Path, control: Path) -> tuple[float, float]:
+    """The 95 % interval of the difference of the two AUCs, over patients: both models are asked about the same."""
+    parts = []
+    for subset in (FORGET, TEST):
+        tables = [open_run(run).scores for run in (student, control)]
+        asked = [scores[(scores[MODEL] == STUDENT) & (scores[SUBSET] == subset)] for scores in tables]
+        both = [scores.groupby(PATIENT_ID)[LOSS].mean() for scores in asked]
+        parts.append(pd.concat(both, axis=1).to_numpy())
+    rng, gaps = np.random.default_rng(0), []
+    for _ in range(_RESAMPLES):
+        forgotten, unseen = (part[rng.integers(len(part), size=len(part))] for part in parts)
+        gaps.append(loss_auc(forgotten[:, 0], unseen[:, 0]) - loss_auc(forgotten[:, 1], unseen[:, 1]))
+    return tuple(np.percentile(gaps, [2.5, 97.5]))
 
 
 def alone(folders: list[Path]) -> Iterable[str]:
