@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from audit_table import number, row, spread, table, utility
-from cost_and_depth import jobs
+from cost_and_depth import Job, jobs
 from scipy.stats import spearmanr
 
 from mu_monai.audit import loss_membership
@@ -57,7 +57,7 @@ ALIKE = (
 )
 ALONE = (
     *("patients", "share of training", "test beside the teacher", "AUC, teacher", "AUC", "AUC, retrained"),
-    "from the retrained",
+    *("AUC, control", "from the retrained", "from the control"),
 )
 _FEW, _RESAMPLES = 4, 1000
 
@@ -156,6 +156,8 @@ def alone(folders: list[Path]) -> Iterable[str]:
             aucs = [_loss_auc(run) for run in runs]
             others = [_loss_auc(run.parent / PAIR[1], RETRAINED, _forgotten(run)) for run in runs]
             before = [_loss_auc(run, TEACHER, _forgotten(run)) for run in runs]
+            control = Job("rewind", 0.05, of=PAIR[1]).name  # after more steps, and from the same epoch
+            rewound = [_loss_auc(run.parent / control, STUDENT, _forgotten(run)) for run in runs]
             moved = (
                 utility(run.parent, run.name, STUDENT, TEST) - utility(run.parent, TEACHER, TEACHER, TEST)
                 for run in runs
@@ -166,8 +168,8 @@ def alone(folders: list[Path]) -> Iterable[str]:
                     str(len(runs)),
                     spread(read_record(run).cost.share or math.nan for run in runs),
                     spread(moved),
-                    *(spread(values) for values in (before, aucs, others)),
-                    spread(one - other for one, other in zip(aucs, others, strict=True)),
+                    *(spread(values) for values in (before, aucs, others, rewound)),
+                    *(spread(one - other for one, other in zip(aucs, by, strict=True)) for by in (others, rewound)),
                 ],
             )
 
