@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from audit_table import number, row, spread, table, utility
-from cost_and_depth import Job, jobs
+from cost_and_depth import jobs
 from scipy.stats import spearmanr
 
 from mu_monai.audit import loss_membership
@@ -156,8 +156,7 @@ def alone(folders: list[Path]) -> Iterable[str]:
             aucs = [_loss_auc(run) for run in runs]
             others = [_loss_auc(run.parent / PAIR[1], RETRAINED, _forgotten(run)) for run in runs]
             before = [_loss_auc(run, TEACHER, _forgotten(run)) for run in runs]
-            control = Job("rewind", 0.05, of=PAIR[1]).name  # after more steps, and from the same epoch
-            rewound = [_loss_auc(run.parent / control, STUDENT, _forgotten(run)) for run in runs]
+            rewound = [_loss_auc(_control(run.parent), STUDENT, _forgotten(run)) for run in runs]
             moved = (
                 utility(run.parent, run.name, STUDENT, TEST) - utility(run.parent, TEACHER, TEACHER, TEST)
                 for run in runs
@@ -172,6 +171,12 @@ def alone(folders: list[Path]) -> Iterable[str]:
                     *(spread(one - other for one, other in zip(aucs, by, strict=True)) for by in (others, rewound)),
                 ],
             )
+
+
+def _control(folder: Path) -> Path:
+    """A model that saw none of the forgotten, rewound to the same epoch: after more steps, the fewest that there are."""
+    controls = [folder / job.name for job in jobs() if job.of == PAIR[1] and job.tolerance is None]
+    return next(run for run in controls if (run / "scores.csv").is_file())
 
 
 def _forgotten(run: Path) -> list[str]:
