@@ -174,7 +174,7 @@ def alone(folders: list[Path]) -> Iterable[str]:
 
 
 def _control(folder: Path) -> Path:
-    """A model that saw none of the forgotten, rewound to the same epoch: after more steps, the fewest that there are."""
+    """A model that saw none of the forgotten, rewound to the same epoch, with the least budget there is."""
     controls = [folder / job.name for job in jobs() if job.of == PAIR[1] and job.tolerance is None]
     return next(run for run in controls if (run / "scores.csv").is_file())
 
