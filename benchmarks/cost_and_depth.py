@@ -119,6 +119,7 @@ EXPERIMENTS = {
     ),
 }
 BUDGETS = (0.025, 0.05, 0.1, 0.25)
+ALIKE = (0.05, 0.1, 0.143)  # budgets of `rewind` at which a model that never saw the forgotten is rewound alike
 LOOSE = 0.08  # a tolerance of `rewind` that goes back less far than its default
 BUDGETED = ("rewind", "kernel-swap", "shrink-and-restore")  # what is tried at every budget
 PUBLISHED = ("undo", "msg", "negation", "weight-distortion", "distance-regularization", "rurk")
@@ -156,10 +157,10 @@ def jobs() -> list[Job]:
     first_form = [Job("calibrated-erase-to-retain", budget) for budget in (*BUDGETS, None)]
     one = [Job(method, 0.02, one=place) for method in BUDGETED for place in ONES]
     published = [Job(method, budget) for method in PUBLISHED for budget in (0.05, None)]
-    loose = [Job("rewind", budget, tolerance=LOOSE) for budget in (0.05, 0.1, 0.143)]
+    loose = [Job("rewind", budget, tolerance=LOOSE) for budget in ALIKE]
     alike = [
         Job("rewind", budget, of=f"retrained-{number}", tolerance=tolerance)
-        for budget in (0.05, 0.1, 0.143)
+        for budget in ALIKE
         for number in (0, 1)
         for tolerance in (None, LOOSE)
     ]

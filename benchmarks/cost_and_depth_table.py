@@ -50,7 +50,7 @@ COLUMNS = (
     "verdicts",
 )
 SUBSETS = (RETAIN, FORGET, TEST)
-PAIR = (TEACHER, "retrained-0")  # what is rewound
+REWOUND = "retrained-0"  # the model that never saw the forgotten and is rewound like the teacher
 ALIKE = (
     *("epoch", "test, teacher", TEST, "test, control", "AUC, loss", "AUC, loss, control", "memory"),
     *("comes back", "comes back, control"),
@@ -85,7 +85,7 @@ def rows(folders: list[Path]) -> Iterable[str]:
     for job in jobs():
         audits_of = {folder: _audits(folder).get(job.name) for folder in folders}
         audited = {folder: audit for folder, audit in audits_of.items() if audit is not None}
-        if job.of == TEACHER and audited:
+        if audited:
             records = [read_record(folder / job.name) for folder in audited]
             labels = pd.Series([audit["verdict"]["label"] for audit in audited.values()]).value_counts()
             yield row(
@@ -111,12 +111,12 @@ def _audits(folder: Path) -> dict[str, Any]:
 
 def alike(folders: list[Path]) -> Iterable[str]:
     """What `rewind` does to the teacher and to a model that never saw the forgotten, from the same epoch on."""
-    for control in (job for job in jobs() if job.of == PAIR[1]):
+    for control in (job for job in jobs() if job.of == REWOUND):
         student = replace(control, of=TEACHER)
         for folder in folders:
             runs = [folder / job.name for job in (student, control)]
             if all((run / "scores.csv").is_file() for run in runs):
-                aucs = [_loss_auc(run) for run in runs]
+                aucs = [_loss_auc(run, STUDENT, _forgotten(run)) for run in runs]
                 low, high = _memory_interval(*runs)
                 audits = [read_json(run / AUDIT_JSON) if (run / AUDIT_JSON).is_file() else None for run in runs]
                 yield row(
@@ -153,10 +153,11 @@ def alone(folders: list[Path]) -> Iterable[str]:
         own = [job for job in jobs() if job.one and (job.method, job.budget) == (method, budget)]
         runs = [folder / job.name for folder in folders for job in own if (folder / job.name / "scores.csv").is_file()]
         if runs:
-            aucs = [_loss_auc(run) for run in runs]
-            others = [_loss_auc(run.parent / PAIR[1], RETRAINED, _forgotten(run)) for run in runs]
-            before = [_loss_auc(run, TEACHER, _forgotten(run)) for run in runs]
-            rewound = [_loss_auc(_control(run.parent), STUDENT, _forgotten(run)) for run in runs]
+            asked = [(run, _forgotten(run)) for run in runs]
+            aucs = [_loss_auc(run, STUDENT, cases) for run, cases in asked]
+            others = [_loss_auc(run.parent / REWOUND, RETRAINED, cases) for run, cases in asked]
+            before = [_loss_auc(run, TEACHER, cases) for run, cases in asked]
+            rewound = [_loss_auc(_control(run.parent), STUDENT, cases) for run, cases in asked]
             moved = (
                 utility(run.parent, run.name, STUDENT, TEST) - utility(run.parent, TEACHER, TEACHER, TEST)
                 for run in runs
@@ -175,7 +176,7 @@ def alone(folders: list[Path]) -> Iterable[str]:
 
 def _control(folder: Path) -> Path:
     """A model that saw none of the forgotten, rewound to the same epoch, with the least budget there is."""
-    controls = [folder / job.name for job in jobs() if job.of == PAIR[1] and job.tolerance is None]
+    controls = [folder / job.name for job in jobs() if job.of == REWOUND and job.tolerance is None]
     return next(run for run in controls if (run / "scores.csv").is_file())
 
 
@@ -184,9 +185,9 @@ def _forgotten(run: Path) -> list[str]:
     return scores.loc[(scores[MODEL] == STUDENT) & (scores[SUBSET] == FORGET), CASE_ID].tolist()
 
 
-def _loss_auc(run: Path, role: str = STUDENT, forgotten: list[str] | None = None) -> float:
+def _loss_auc(run: Path, role: str, cases: list[str]) -> float:
     scores = open_run(run).scores
-    return loss_membership(scores[scores[MODEL] == role], _forgotten(run) if forgotten is None else forgotten).value
+    return loss_membership(scores[scores[MODEL] == role], cases).value
 
 
 def _first(audits: list[dict[str, Any]], role: str, metric: str) -> set[float]:

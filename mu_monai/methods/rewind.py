@@ -151,15 +151,14 @@ class Rewind(GentleRestoration):
             )
 
     def _choice(self) -> str:
-        place = next(place for place, milestone in enumerate(self._seen) if milestone.epoch == self._chosen)
-        chosen, later = self._seen[place], self._seen[place + 1 :][:1]
+        chosen = next(milestone for milestone in self._seen if milestone.epoch == self._chosen)
+        later = next((milestone for milestone in self._seen if milestone.epoch > self._chosen), None)
         text = f"took the weights after epoch {chosen.epoch} (AUC of training against unseen patients "
         text += f"{chosen.memorized:.3f}, smoothed {chosen.smoothed:.3f})"
-        for milestone in later:
-            text += f"; those after epoch {milestone.epoch} have {milestone.memorized:.3f}, "
-            text += f"smoothed {milestone.smoothed:.3f}"
-            tolerance = math.ceil(1000 * (milestone.smoothed - 0.5)) / 1000
-            if 0 < tolerance < 0.5:
+        if later is not None:
+            text += f"; those after epoch {later.epoch} have {later.memorized:.3f}, smoothed {later.smoothed:.3f}"
+            tolerance = math.ceil(1000 * (later.smoothed - 0.5)) / 1000
+            if tolerance < 0.5:
                 text += f", and would be taken with method#tolerance={tolerance:.3f}"
         return text
 
