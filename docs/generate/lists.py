@@ -90,7 +90,9 @@ def _ours() -> dict[str, dict[str, Any]]:
 
 def _section(name: str, what: dict[str, Any]) -> str:
     method = METHODS[name]
-    own = {key: value for key, value in what["settings"].items() if key not in _shared() or value != _shared()[key]}
+    described = _meanings(kind for kind in method.__mro__ if kind not in UnlearningMethod.__mro__)
+    shared = {key: value for key, value in _shared().items() if key not in described}
+    own = {key: value for key, value in what["settings"].items() if key not in shared or value != shared[key]}
     lines = [f"## {name}", what["summary"], f"Class `mu_monai.methods.{method.__name__}`. Source: {what['paper']}."]
     if own:
         lines.append(_table(("setting", "default", "meaning"), _settings(method, own)))
@@ -102,11 +104,15 @@ def _shared() -> dict[str, Any]:
 
 
 def _settings(method: type[UnlearningMethod], defaults: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    meanings: dict[str, str] = {}
-    for kind in reversed(method.__mro__):
-        meanings |= {name: " ".join(text.split()) for name, text in _ARGUMENT.findall(inspect.getdoc(kind) or "")}
+    meanings = _meanings(reversed(method.__mro__))
     for name, default in defaults.items():
         yield f"`{name}`", f"`{default!r}`", meanings[name]
+
+
+def _meanings(kinds: Iterable[type]) -> dict[str, str]:
+    """What the docstrings say of each argument; the last one that says something counts."""
+    found = (item for kind in kinds for item in _ARGUMENT.findall(inspect.getdoc(kind) or ""))
+    return {name: " ".join(text.split()) for name, text in found}
 
 
 def _joined(names: Iterable[str]) -> str:

@@ -21,5 +21,5 @@ def milestones(
     from mu_monai import workflow
 
     table = workflow.milestones(run, split=split, folder=milestones, device=device, trust=trust(bundle, trust_config))
-    show(table.to_string(index=False, float_format="{:.3f}".format), lines=True)
+    show(table.to_string(index=False, float_format="{:.3f}".format, na_rep=""), lines=True)
     show("auc: the probability that a patient who was trained on has a lower loss than one of validation; 0.5 is none")

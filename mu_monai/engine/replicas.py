@@ -63,13 +63,11 @@ class Replicas:
         engine.add_event_handler(Events.COMPLETED, replicated.release)
 
     def _unite_statistics(self, engine: SupervisedTrainer) -> None:
-        if several():
-            for module in engine.network.modules():
-                if isinstance(module, _BatchNorm) and module.training and module.track_running_stats:
-                    for statistic in (module.running_mean, module.running_var):
-                        assert statistic is not None  # they are tracked
-                        distributed.all_reduce(statistic)
-                        statistic.div_(processes())
+        for module in engine.network.modules() if several() else ():
+            if isinstance(module, _BatchNorm) and module.training and module.track_running_stats:
+                for statistic in (module.running_mean, module.running_var):
+                    assert statistic is not None  # they are tracked
+                    unite(statistic)
 
     def _require_one_network(self, engine: SupervisedTrainer) -> None:
         digest = weights_sha256(engine.network.state_dict()) if several() else ""
@@ -78,6 +76,13 @@ class Replicas:
                 "the processes of this run ended with different weights, so none of them is its result; please report "
                 "the method and the network, and use one process"
             )
+
+
+def unite(statistic: torch.Tensor) -> None:
+    """Replace a tensor by its mean over all processes of the run; all of them must call it."""
+    if several():
+        distributed.all_reduce(statistic)
+        statistic.div_(processes())
 
 
 class _Replicated(Inferer):

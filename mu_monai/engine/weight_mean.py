@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mu_monai.adapters import Student
+from mu_monai.engine.replicas import unite
 
 
 class WeightMean:
@@ -38,7 +39,14 @@ class WeightMean:
                 self._mean[name] = value.clone()
 
     def take(self, network: Student) -> None:
-        """Give the network the mean; nothing changes if no weights were counted."""
+        """Give the network the mean; nothing changes if no weights were counted.
+
+        Of several processes, each has counted the statistics of its own batches; the mean over all of them is taken.
+        """
+        buffers = {name for name, _ in network.named_buffers()}
+        for name, value in self._mean.items():
+            if name in buffers and value.is_floating_point():
+                unite(value)
         network.load_state_dict(self._mean, strict=False)
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
@@ -59,9 +60,9 @@ class Budget:
         return self.left(engine) >= (self._largest if known else max(self._largest, self.expected))
 
     @contextmanager
-    def spending_reserve(self, but: int = 0) -> Iterator[None]:
-        """What was kept for the end of the run may be spent in here, but for so many passes."""
-        kept, self.reserve = self.reserve, but
+    def keeping(self, passes: int) -> Iterator[None]:
+        """In here, so many passes are kept, instead of what is kept for the end of the run."""
+        kept, self.reserve = self.reserve, passes
         try:
             yield
         finally:
@@ -69,11 +70,22 @@ class Budget:
 
     def progress(self, engine: SupervisedTrainer) -> float:
         """The share of what the steps may take that is spent, in [0, 1]."""
-        return self.share_since(self._first or 0, engine)
+        first = self._first or 0
+        return min(1.0, (taken(engine) - first) / max(1, self.passes - self.reserve - first))
 
-    def share_since(self, passes: int, engine: SupervisedTrainer) -> float:
-        """The same, from a number of passes on."""
-        return min(1.0, (taken(engine) - passes) / max(1, self.passes - self.reserve - passes))
+    def is_spent(self, engine: SupervisedTrainer) -> bool:
+        """Whether the epoch that just ended is the last one that is within what is left."""
+        return self._spent or not self.allows_step(engine)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What an interrupted run needs to go on with the same limit."""
+        return {"first": self._first, "largest": self._largest, "spent": self._spent}
+
+    def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
+        """Go on from what `state_dict` returned; a run that had spent its budget ends."""
+        self._first, self._largest, self._spent = state["first"], state["largest"], state["spent"]
+        if self._spent:
+            engine.terminate()
 
     def _start(self, engine: SupervisedTrainer) -> None:
         if not self.allows_step(engine):
@@ -103,7 +115,10 @@ class Budget:
         engine.terminate_epoch()
 
     def _end_run(self, engine: SupervisedTrainer) -> None:
-        if self._spent or not self.allows_step(engine):  # a measurement after the last step may have taken the rest
+        state = engine.state
+        state.iteration = state.epoch * state.epoch_length  # an epoch that was cut is one; a resumed run counts so too
+        self._spent = self.is_spent(engine)  # a measurement after the last step may have taken the rest
+        if self._spent:
             engine.terminate()
 
     def _check(self, engine: SupervisedTrainer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -41,12 +41,15 @@ class DamageOnce(GentleRestoration, ABC):
     }
 
     kd_weight: float = setting(0.0, Interval(0))
+    _damaged: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def on_start(self, engine: SupervisedTrainer) -> None:
-        """Damage the weights, from the run's own seed."""
+        """Damage the weights, from the run's own seed, if the budget allows a step that restores them."""
         super().on_start(engine)
+        if not self.can_restore(engine):
+            return
         with seeded(engine.data_loader.dataset, self.forget_loader.dataset):
-            self._damage = self.damage(engine, torch.initial_seed() % 2**32)
+            self._damaged = self.damage(engine, torch.initial_seed() % 2**32)
 
     @abstractmethod
     def damage(self, engine: SupervisedTrainer, seed: int) -> dict[str, Any]:
@@ -54,4 +57,4 @@ class DamageOnce(GentleRestoration, ABC):
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
         """What every method measures, plus what was damaged."""
-        return super().measurements(engine) | {"damage": self._damage}
+        return super().measurements(engine) | {"damage": self._damaged}

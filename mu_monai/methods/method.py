@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
-from itertools import chain
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
 from ignite.engine import Events
-from monai.data.utils import set_rnd
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from torch.utils.data import DataLoader
@@ -20,10 +18,10 @@ from mu_monai.adapters import Student, layer_drifts, total_drift
 from mu_monai.engine import StopAtReference, record_term
 from mu_monai.engine.cost import TRAINED, count_of
 from mu_monai.engine.schedule import CONSTANT, SCHEDULES, share_of_peak
-from mu_monai.engine.stop_at_reference import REFERENCE, REWIND, loss_auc, some_of
+from mu_monai.engine.stop_at_reference import REFERENCE, REWIND
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CLASSIFICATION, IMAGE, SEGMENTATION, TASKS
-from mu_monai.measure import Margins, WholeCases, margins, patient_losses
+from mu_monai.measure import Margins, WholeCases, margins
 from mu_monai.methods.batches import Batch, begin_pass, prepared, samples_of
 from mu_monai.methods.budget import MOST, Budget
 from mu_monai.methods.settings import FLAG, Allowed, Interval, OneOf, OrNull, declared, setting
@@ -203,7 +201,7 @@ class UnlearningMethod:
         batches |= {} if self.forget_images_gone else {"forget": samples_of(self.forget_loader)}
         self._samples = batches["retain"]
         self._budget.varies = self.cost not in batches
-        self._budget.expected = MOST * batches.get(self.cost, sum(batches.values()))
+        self._budget.expected = self.step_passes(**batches)
         if self._reference is not None:
             self._begun = self._reference.begin(engine)
             look, further = self._begun[1], self.further_passes(engine)
@@ -255,12 +253,15 @@ class UnlearningMethod:
 
     def state_dict(self) -> dict[str, Any]:
         """What the method needs to continue an interrupted run, besides weights and optimizer."""
-        return {"steering": None, "nearest": {}} if self._reference is None else self._reference.state_dict()
+        steering = {"steering": None, "nearest": {}} if self._reference is None else self._reference.state_dict()
+        return steering | {"budget": None if self._budget is None else self._budget.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
         """Continue from the state that `state_dict` returned; called after `on_start`."""
         if self._reference is not None:
             self._reference.load_state_dict(state, engine)
+        if self._budget is not None:
+            self._budget.load_state_dict(state["budget"], engine)
 
     # -- the trainer's events ------------------------------------------------------------------------------------------
 
@@ -297,26 +298,13 @@ class UnlearningMethod:
         own = {"forget": self.forget_loader, "retain": engine.data_loader}
         return self.whole or WholeCases(**own, inferer=in_full(engine.inferer))
 
-    def memorized_auc(self, engine: SupervisedTrainer) -> float:
-        """The probability that a patient who was trained on has a lower loss than an unseen one, ties counting half.
+    def step_passes(self, retain: int, forget: int = 0) -> int:
+        """The most sample passes that a step may take, by the samples in a batch of each kind."""
+        return MOST * {"retain": retain, "forget": forget}.get(self.cost, retain + forget)
 
-        Forget and retained cases together are compared, at most 200 of the latter, with those of `unseen_loader`.
-
-        Raises:
-            InputError: if there are no unseen cases.
-        """
-        cases = self.measured(engine)
-        unseen: Any = self.unseen_loader if self.whole is None else self.whole.unseen
-        if unseen is None or not len(unseen):
-            raise InputError(
-                f"{type(self).__name__} compares training with unseen cases, and the split has none: give it "
-                "validation cases (--validation)"
-            )
-        for loader in (cases.forget, cases.retain, unseen):
-            set_rnd(getattr(loader, "dataset", None), torch.initial_seed() % 2**32)
-        trained = chain(cases.forget, some_of(cases.retain))
-        losses = [patient_losses(engine, engine.network, part, cases.inferer) for part in (trained, unseen)]
-        return loss_auc(*losses)
+    def can_restore(self, engine: SupervisedTrainer) -> bool:
+        """Whether the budget allows a step, so that what is damaged now can be restored."""
+        return self._budget is None or self._budget.allows_step(engine)
 
     # -- batches and steps ---------------------------------------------------------------------------------------------
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+from monai.data.utils import set_rnd
 from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters import read_weights
@@ -17,8 +20,10 @@ from mu_monai.adapters.rewriting import take_weights
 from mu_monai.engine import warn
 from mu_monai.engine.milestones import rising
 from mu_monai.engine.schedule import CONSTANT, SCHEDULES
+from mu_monai.engine.stop_at_reference import loss_auc, some_of
 from mu_monai.engine.weight_mean import WeightMean
 from mu_monai.errors import InputError
+from mu_monai.measure import patient_losses
 from mu_monai.methods.gentle_restoration import GentleRestoration
 from mu_monai.methods.settings import SHARE, Interval, OneOf, OrNull, Text, setting
 
@@ -75,8 +80,8 @@ class Rewind(GentleRestoration):
         milestones: the folder with the weights of earlier epochs; see `mu_monai.adapters.milestones`.
 
     Raises:
-        InputError: for a value outside its range, no milestones, weights of another network, no unseen cases, adapters
-            instead of all weights, or a network that is not a `Student`.
+        InputError: for a value outside its range, `stop_at` with a mean, no milestones, weights of another network, no
+            unseen cases, adapters instead of all weights, or a network that is not a `Student`.
 
     Source:
         Mu & Klabjan, *Rewind-to-Delete* (arXiv 2409.09778): an earlier checkpoint, then training on retained data; with
@@ -107,6 +112,15 @@ class Rewind(GentleRestoration):
     _seen: list[Milestone] = field(default_factory=list, init=False, repr=False)  # by epoch
     _chosen: int = field(default=0, init=False, repr=False)
 
+    def problems(self) -> Iterator[str]:
+        """Settings that contradict each other, too."""
+        yield from super().problems()
+        if self.stop_at is not None and self.average_from < 1:
+            yield (
+                f"method#stop_at='{self.stop_at}' keeps the weights of one epoch, but the result is the mean over "
+                "steps; leave stop_at out, or give method#average_from=1"
+            )
+
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Look at the milestones, and take the latest that has not memorized its patients."""
         if self.milestones is None:
@@ -130,16 +144,33 @@ class Rewind(GentleRestoration):
         if self.progress(engine) >= self.average_from:
             self._mean.add(engine.network)
 
-    def on_end(self, engine: SupervisedTrainer) -> None:
-        """Take the mean."""
-        self._mean.take(engine.network)
+    def on_epoch(self, engine: SupervisedTrainer) -> None:
+        """Take the mean after the last epoch, before its scores."""
+        spent = self._budget is not None and self._budget.is_spent(engine)
+        if spent or engine.state.epoch == engine.state.max_epochs:
+            self._mean.take(engine.network)
 
     def _memorized(self, engine: SupervisedTrainer, file: Path) -> float:
         known = memorized_at(file)
         if known is not None:
             return known
         self._take(engine, file)
-        return self.memorized_auc(engine)
+        return self._memorized_auc(engine)
+
+    def _memorized_auc(self, engine: SupervisedTrainer) -> float:
+        """Forget and retained cases together, at most 200 of the latter, against those of `unseen_loader`."""
+        cases = self.measured(engine)
+        unseen: Any = self.unseen_loader if self.whole is None else self.whole.unseen
+        if unseen is None or not len(unseen):
+            raise InputError(
+                "Rewind compares training with unseen cases, and the split has none: give it validation cases "
+                "(--validation)"
+            )
+        for loader in (cases.forget, cases.retain, unseen):
+            set_rnd(getattr(loader, "dataset", None), torch.initial_seed() % 2**32)
+        trained = chain(cases.forget, some_of(cases.retain))
+        losses = [patient_losses(engine, engine.network, part, cases.inferer) for part in (trained, unseen)]
+        return loss_auc(*losses)
 
     def _take(self, engine: SupervisedTrainer, file: Path) -> None:
         kept = take_weights(engine.network, read_weights(file))
@@ -152,7 +183,7 @@ class Rewind(GentleRestoration):
 
     def _choice(self) -> str:
         chosen = next(milestone for milestone in self._seen if milestone.epoch == self._chosen)
-        later = next((milestone for milestone in self._seen if milestone.epoch > self._chosen), None)
+        later = self._next_choice()
         text = f"took the weights after epoch {chosen.epoch} (AUC of training against unseen patients "
         text += f"{chosen.memorized:.3f}, smoothed {chosen.smoothed:.3f})"
         if later is not None:
@@ -161,6 +192,11 @@ class Rewind(GentleRestoration):
             if tolerance < 0.5:
                 text += f", and would be taken with method#tolerance={tolerance:.3f}"
         return text
+
+    def _next_choice(self) -> Milestone | None:
+        """What the next higher tolerance takes: of milestones with the same smoothed value, the latest."""
+        after = [milestone for milestone in self._seen if milestone.epoch > self._chosen]
+        return next((milestone for milestone in reversed(after) if milestone.smoothed == after[0].smoothed), None)
 
     def _memorized_from_the_start(self) -> str:
         first = self._seen[0]

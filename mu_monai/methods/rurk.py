@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from monai.engines import SupervisedTrainer
 
+from mu_monai.engine.cost import TRAINED
 from mu_monai.keys import IMAGE, LOSS
 from mu_monai.methods.method import UnlearningMethod
 from mu_monai.methods.settings import COUNT, Interval, setting
@@ -56,6 +57,10 @@ class RURK(UnlearningMethod):
     lambda_a: float = setting(0.03, Interval(0))
     tau: float = setting(0.03, Interval(0))
     samples: int = setting(1, COUNT)
+
+    def step_passes(self, retain: int, forget: int = 0) -> int:
+        """A training pass of every copy of a forget case, too; the original answers nothing."""
+        return TRAINED * (retain + (1 + self.samples) * forget)
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Subtract both losses of a forget batch from the supervised loss."""

@@ -99,6 +99,7 @@ class ShrinkAndRestore(GentleRestoration):
     stop_at: str | None = setting(REFERENCE, STOPS)
     _cycles: list[dict[str, float | None]] = field(default_factory=list, init=False, repr=False)
     _cycle_began: int = field(default=0, init=False, repr=False)  # sample passes before it
+    _cycle_ends: int = field(default=0, init=False, repr=False)  # those at which its part of the budget is spent
 
     def problems(self) -> Iterator[str]:
         """Settings that contradict each other, too."""
@@ -107,19 +108,33 @@ class ShrinkAndRestore(GentleRestoration):
             yield "method#stop_at=null leaves nothing to find the damage from; give method#damage, such as 0.3"
         if self.forget_images_gone and self.hinge_weight:
             yield f"method#hinge_weight={self.hinge_weight:g} needs forget cases, whose images are gone; use 0"
+        if self.stop_at is None and self.hinge_weight:
+            yield (
+                f"method#hinge_weight={self.hinge_weight:g} leads to the loss of unseen cases, which "
+                "method#stop_at=null does not measure; use 0, or another stop_at"
+            )
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Measure how well the original tells forget from unseen cases."""
         super().on_start(engine)
         if self._reference is not None and self._begun is None:
             self._begun = self._reference.begin(engine)
+        if self._budget is not None and self.hinge_weight:
+            self._budget.varies = True  # the last cycle's steps take forget cases, too
+
+    def step_passes(self, retain: int, forget: int = 0) -> int:
+        """Forget cases, too, if the last cycle needs them."""
+        return super().step_passes(retain, forget) + (TRAINED * forget if self.hinge_weight else 0)
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
         """Damage the weights as far as the memory before this cycle needs it, and forget the optimizer's momentum."""
         super().on_epoch_start(engine)
         self._cycle_began = taken(engine)
-        if self._budget is not None and not self._budget.allows_step(engine):
-            return  # what is damaged now could not be restored
+        if not self.can_restore(engine):
+            return
+        if self._budget is not None:
+            cycles = engine.state.max_epochs - engine.state.epoch + 1
+            self._cycle_ends = self._cycle_began + self._budget.left(engine) // cycles
         auc = self._auc()
         share = self.damage if self.damage is not None else damage_of(auc or 0.0, self.strength)
         reach = shrink_and_perturb(engine.network, share, torch.initial_seed() % 2**32)
@@ -152,10 +167,19 @@ class ShrinkAndRestore(GentleRestoration):
             self.record(engine, "hinge", hinge, len(image))
             engine.state.output[LOSS] = engine.state.output[LOSS] + self.hinge_weight * hinge
 
+    def on_step(self, engine: SupervisedTrainer) -> None:
+        """End a cycle that took its part of the budget, so that the next one can follow."""
+        more = engine.state.epoch < engine.state.max_epochs
+        if more and self._budget is not None and taken(engine) >= self._cycle_ends:
+            engine.terminate_epoch()
+
     def progress(self, engine: SupervisedTrainer) -> float:
         """How much of the cycle is over: every cycle has a course of its own."""
         steps = (engine.state.iteration - 1) / engine.state.epoch_length - (engine.state.epoch - 1)
-        return steps if self._budget is None else max(steps, self._budget.share_since(self._cycle_began, engine))
+        if self._budget is None:
+            return steps
+        share = (taken(engine) - self._cycle_began) / max(1, self._cycle_ends - self._cycle_began)
+        return max(steps, min(1.0, share))
 
     def further_training(self) -> Callable[[SupervisedTrainer], AbstractContextManager[None]] | None:
         """The probe: a few steps on retained cases, taken back afterwards."""
@@ -172,7 +196,7 @@ class ShrinkAndRestore(GentleRestoration):
         optimizer = torch.optim.AdamW(engine.network.trainable().values(), lr=self.probe_learning_rate)
         look = 0 if self._begun is None else self._begun[1]
         try:
-            with nullcontext() if self._budget is None else self._budget.spending_reserve(but=look):
+            with nullcontext() if self._budget is None else self._budget.keeping(look):
                 for image, label, _ in islice(self.retain_batches(engine), self.probe_steps):
                     loss = engine.loss_function(engine.inferer(image, engine.network), label)
                     self.step(engine, loss, optimizer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar
@@ -32,7 +33,8 @@ class UNDO(UnlearningMethod):
 
     with even odds `u` and Xavier noise `N`. Unlearning alone hides what a few steps of training bring back; the noise
     destroys it, and the unlearned model's answers restore the rest. Labels are used in the first part only. It takes
-    place before the first epoch, and again, with the same result, before an interrupted run is continued.
+    place before the first epoch, and again, with the same result, before an interrupted run is continued. Of a budget
+    it takes at most half, and noise is added only if a step of distillation can follow.
 
     Args:
         alpha: how far the weights shrink toward the noise, in [0, 1].
@@ -75,13 +77,15 @@ class UNDO(UnlearningMethod):
         """Unlearn, keep the unlearned model as teacher, and damage the student."""
         super().on_start(engine)
         full_copies(engine.network)  # refuses adapters before anything is trained
-        with seeded(engine.data_loader.dataset, self.forget_loader.dataset):
+        half = nullcontext() if self._budget is None else self._budget.keeping(self._budget.passes // 2)
+        with half, seeded(engine.data_loader.dataset, self.forget_loader.dataset):
             self._divergences = self._unlearn(engine)
         unlearned = engine.network.eval().merged().requires_grad_(False)
         count_of(engine).watch(unlearned)
         self._answers = TeacherAnswers(unlearned)
         self._distillation = Distillation(1.0, softmax=self.is_softmax)
-        shrink_and_add_xavier(engine.network, self.alpha, self.beta, torch.initial_seed() % 2**32)
+        if self.can_restore(engine):
+            shrink_and_add_xavier(engine.network, self.alpha, self.beta, torch.initial_seed() % 2**32)
 
     def _unlearn(self, engine: SupervisedTrainer) -> list[float]:
         """Lead forget cases to even odds and keep retained ones; returns the divergence from even odds of each step."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from mu_monai.adapters.milestones import find_milestones
+from mu_monai.adapters.milestones import find_milestones, memorized_at
 from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.engine.milestones import rising, scores_auc
 from mu_monai.errors import raise_if_any
@@ -41,7 +41,8 @@ def milestones(
     Returns:
         one row per milestone and one for the run's result: `epoch`; mean `dice` or `accuracy`, and `loss`, on
         `validation`; `auc`, the probability that a patient who was trained on has a lower loss than one of
-        `validation`, in [0, 1]; and `smoothed`, the nearest curve through it that does not fall.
+        `validation`, in [0, 1], as the training measured it if it did; and `smoothed`, the nearest curve through those
+        of the milestones that does not fall, which `rewind` goes by.
 
     Raises:
         InputError: if there are no milestones, they are not those of the run, or the split has no validation cases.
@@ -53,11 +54,14 @@ def milestones(
     raise_if_any(_problems(evaluation))
     trained = [subset for subset in record.subsets if len(evaluation.scorer.loaders.get(subset, ()))]
     epochs = [*files, record.max_epochs]
+    known = [*map(memorized_at, files.values()), None]
     rows = [
-        {"epoch": epoch, **_measured(evaluation, name, trained)} for epoch, name in zip(epochs, weights, strict=True)
+        {"epoch": epoch, **_measured(evaluation, name, trained, auc)}
+        for epoch, name, auc in zip(epochs, weights, known, strict=True)
     ]
     table = pd.DataFrame(rows)
-    return table.assign(smoothed=rising(table["auc"].tolist()))
+    smoothed = rising(table["auc"].tolist()[: len(files)])
+    return table.assign(smoothed=pd.Series(smoothed))
 
 
 def _problems(evaluation: Evaluation) -> Iterator[str]:
@@ -68,13 +72,11 @@ def _problems(evaluation: Evaluation) -> Iterator[str]:
         )
 
 
-def _measured(evaluation: Evaluation, name: str, trained: list[str]) -> dict[str, Any]:
+def _measured(evaluation: Evaluation, name: str, trained: list[str], auc: float | None) -> dict[str, Any]:
     scorer, network = evaluation.scorer, evaluation.models[name].eval()
-    known, unseen = (
-        pd.concat(
-            [scorer.score(network, scorer.loaders[subset], measure=False) for subset in subsets], ignore_index=True
-        )
-        for subsets in (trained, [VALIDATION])
-    )
+    unseen = scorer.score(network, scorer.loaders[VALIDATION], measure=False)
+    if auc is None:
+        known = [scorer.score(network, scorer.loaders[subset], measure=False) for subset in trained]
+        auc = scores_auc(pd.concat(known, ignore_index=True), unseen)
     metric = leading_metric(unseen)
-    return {metric: unseen[metric].mean(), LOSS: unseen[LOSS].mean(), "auc": scores_auc(known, unseen)}
+    return {metric: unseen[metric].mean(), LOSS: unseen[LOSS].mean(), "auc": auc}

@@ -29,8 +29,8 @@ class Plan:
     """What a run would take.
 
     Args:
-        steps: optimizer steps of the trainer, at most.
-        passes: sample passes, see `mu_monai.engine.PassCount`.
+        steps: optimizer steps of the trainer, about.
+        passes: sample passes, at most; see `mu_monai.engine.PassCount`.
         seconds: on this machine, with reading the images; without the scores at the end.
         disk: bytes of the finished run folder, without its score tables.
         share: the passes as a share of the teacher's training; None if that is not known.
@@ -45,7 +45,7 @@ class Plan:
     def __str__(self) -> str:
         share = "" if self.share is None else f" ({self.share:.1%} of the teacher's training)"
         return (
-            f"the run would take at most {self.steps} steps and {self.passes} sample passes{share}, about "
+            f"the run would take about {self.steps} steps and at most {self.passes} sample passes{share}, about "
             f"{self.seconds:.0f} s here besides its scores, and {self.disk / 1e6:.1f} MB of disk"
         )
 

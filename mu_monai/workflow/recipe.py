@@ -163,6 +163,16 @@ def milestone_problems(
     return []
 
 
+def target_problems(lora_targets: str | None, config: ConfigParser) -> list[str]:
+    """Why layers cannot be chosen for adapters: all weights train."""
+    if lora_targets in (None, "all") or config.get("network::trainable") != "all":
+        return []
+    return [
+        f"--lora-targets '{lora_targets}' chooses layers for adapters, but all weights train here "
+        "(network#trainable=all): leave it out, or give adapters with --set network#trainable=adapters"
+    ]
+
+
 def budget_options(
     budget: float | None, kind: type[UnlearningMethod] | None, passes: int | None, config: LayeredConfig
 ) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from mu_monai.workflow.recipe import (
     own_settings,
     reading_options,
     recipe_of,
+    target_problems,
 )
 from mu_monai.workflow.several import lay_several, overlays_for, run_together, several_problems
 
@@ -154,6 +155,7 @@ def unlearn(
             or class_problems(parser, overrides)
             or unknown_ids(parser, list(overrides))
         ),
+        lambda: target_problems(lora_targets, parser),
         lambda: never_learned(names, teacher) + unable_problems(names, parser, overrides),
         lambda: broken or trained_otherwise(opened, teacher) + mask_class_problems(parser, overrides, opened),
         lambda: reading_problems(opened, config),

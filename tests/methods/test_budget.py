@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import pytest
+from ignite.engine import Events
 
 from mu_monai.engine import count_of
+from mu_monai.engine.checkpoint import restore_checkpoint, save_checkpoint
 from mu_monai.engine.warnings import warned
 from mu_monai.errors import InputError
-from mu_monai.methods import GradientDifference, RetainFineTuning, Scrub, SelectiveSynapticDampening
+from mu_monai.methods import (
+    RURK,
+    UNDO,
+    GradientDifference,
+    Negation,
+    RetainFineTuning,
+    Scrub,
+    SelectiveSynapticDampening,
+    WeightDistortion,
+)
 
 
 @pytest.mark.parametrize("budget", [60, 100, 1000])
@@ -24,7 +35,63 @@ def test_an_epoch_that_is_cut_is_an_epoch(small):
     job = small(RetainFineTuning, budget=24 * 4, options={"epochs": 3, "epoch_length": 3})
     job.run()
     assert job.trainer.state.epoch == 2
-    assert job.trainer.state.iteration == 4
+    assert job.trainer.state.iteration == 2 * 3  # so that a resumed run counts alike
+
+
+def _resumed(small, tmp_path, epoch, settings):
+    """A run from the start with its rates, and what a run does that goes on after one of its epochs."""
+    jobs, rates = [small(RetainFineTuning, **settings) for _ in range(2)], ([], [])
+    for job, seen in zip(jobs, rates, strict=True):
+        job.trainer.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda engine, seen=seen: seen.append(engine.optimizer.param_groups[0]["lr"])
+        )
+
+    def keep(engine):
+        if engine.state.epoch == epoch:
+            save_checkpoint(engine, tmp_path, jobs[0].method)
+            (tmp_path / "passes").write_text(str(count_of(engine).passes))
+
+    def go_on(engine):
+        count_of(engine).passes = int((tmp_path / "passes").read_text())
+        restore_checkpoint(engine, tmp_path, jobs[1].method)
+
+    jobs[0].trainer.add_event_handler(Events.EPOCH_COMPLETED, keep)
+    jobs[1].trainer.add_event_handler(Events.STARTED, go_on)
+    return [job.run() for job in jobs], rates, jobs
+
+
+def test_a_run_that_had_spent_its_budget_takes_no_more_when_it_is_resumed(small, tmp_path):
+    after, (whole, more), jobs = _resumed(
+        small, tmp_path, 2, {"budget": 24 * 4, "options": {"epochs": 3, "epoch_length": 3}}
+    )
+    assert (len(whole), more) == (4, [])
+    assert jobs[1].trainer.state.epoch == 2
+    assert all((after[0][name] == value).all() for name, value in after[1].items())
+
+
+def test_a_resumed_run_goes_on_with_the_same_course_of_the_rate(small, tmp_path):
+    settings = {"budget": 24 * 8, "lr_schedule": "one-cycle", "options": {"epochs": 5, "epoch_length": 3}}
+    after, (whole, more), _ = _resumed(small, tmp_path, 1, settings)
+    assert len(whole) == 8
+    assert more == whole[3:]
+    assert all((after[0][name] == value).all() for name, value in after[1].items())
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"), [(WeightDistortion, {}), (Negation, {}), (UNDO, {"alpha": 0.5, "unlearn_steps": 0})]
+)
+@pytest.mark.parametrize("budget", [0, 20])
+def test_nothing_is_damaged_that_could_not_be_restored(small, kind, settings, budget):
+    job = small(kind, budget=budget, **settings)
+    after = job.run()
+    assert all((after[name] == value).all() for name, value in job.teacher.state_dict().items())
+    assert bool(warned(job.trainer)) == bool(budget)
+
+
+def test_a_step_that_takes_many_copies_is_foreseen(small):
+    job = small(RURK, budget=100, samples=5, options={"epochs": 4})
+    job.run()
+    assert count_of(job.trainer).passes == 3 * (8 + 4 + 5 * 4)
 
 
 def test_a_budget_without_a_step_is_said_and_nothing_moves(small):

@@ -12,7 +12,7 @@ from mu_monai.adapters.milestones import write_milestone
 from mu_monai.engine import DividedLoader, Replicas
 from mu_monai.errors import InputError
 from mu_monai.methods import METHODS
-from tests.methods.conftest import Small, small_cases, still_network
+from tests.methods.conftest import Small, small_cases, small_network, still_network
 from tests.together import in_processes
 
 REPLICABLE = [name for name, method in METHODS.items() if method.replicable]
@@ -81,6 +81,20 @@ def test_they_share_the_work(one_and_two, name):
     assert first[name]["passes"] + second[name]["passes"] == pytest.approx(
         one[name]["passes"], rel=0.34
     )  # one case more of three
+
+
+def test_a_mean_over_steps_has_the_statistics_of_all_processes(tmp_path):
+    write_milestone(tmp_path, 1, small_network().state_dict(), memorized=0.5)
+
+    even = {"cases": (8, 4), "retain_batch": 8}  # BatchNorm needs more than one case
+
+    def rewound() -> dict[str, torch.Tensor]:
+        return make("rewind", tmp_path, plain=small_network, network={"bn_mode": "train"}, **even).run()
+
+    first, second = in_processes(2, rewound, folder=tmp_path)
+    assert not torch.equal(first["norm.running_mean"], small_network().state_dict()["norm.running_mean"])
+    for key, value in first.items():
+        assert torch.equal(value, second[key])
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in REPLICABLE])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from ignite.engine import Events
 from monai.engines.utils import IterationEvents
 from torch.utils.data import DataLoader
 
@@ -12,6 +13,7 @@ from mu_monai.engine import count_of
 from mu_monai.engine.warnings import warned
 from mu_monai.errors import InputError
 from mu_monai.methods import Rewind
+from tests.methods.conftest import small_cases
 
 _TWO = {"retain_batch": 4}  # two steps in an epoch of eight cases
 
@@ -72,6 +74,16 @@ def test_it_says_which_one_and_what_a_later_one_would_take(small, milestones, ca
     assert "method#tolerance=0.120" in line
 
 
+def test_of_milestones_alike_a_later_tolerance_takes_the_last(small, milestones, caplog):
+    caplog.set_level("INFO", logger="mu_monai")
+    folder = milestones({2: 0.5, 8: 0.62, 14: 0.58, 24: 0.7})
+    small(Rewind, milestones=folder, budget=0).run()
+    (line,) = [record.message for record in caplog.records if record.message.startswith("took")]
+    assert "after epoch 14 have 0.580, smoothed 0.600" in line
+    assert "method#tolerance=0.100" in line
+    assert _taken(small(Rewind, milestones=folder, budget=0, tolerance=0.1).run()) == 14
+
+
 def test_where_all_have_memorized_it_warns_and_takes_the_earliest(small, milestones):
     job = small(Rewind, milestones=milestones({2: 0.7, 5: 0.64, 9: 0.8}), budget=0)
     assert _taken(job.run()) == 2
@@ -110,6 +122,24 @@ def test_the_result_is_the_mean_of_the_weights_of_the_last_steps(small, mileston
     after = job.run()
     assert len(seen) == 8
     torch.testing.assert_close(after["last.weight"], torch.stack([seen[step - 1] for step in steps]).mean(0))
+
+
+@pytest.mark.parametrize("cut", [None, 24 * 3])
+def test_what_is_scored_after_the_last_epoch_is_the_result(small, milestones, cut):
+    job = small(Rewind, milestones=milestones({2: 0.5}), budget=cut, options={"epochs": 2})
+    scored = []
+    job.trainer.add_event_handler(
+        Events.EPOCH_COMPLETED, lambda engine: scored.append(engine.network.merged().state_dict()["last.weight"])
+    )
+    after = job.run()
+    torch.testing.assert_close(after["last.weight"], scored[-1], rtol=0, atol=0)
+
+
+def test_an_epoch_and_a_mean_cannot_both_be_the_result(small):
+    with pytest.raises(InputError, match=r"stop_at='rewind' keeps the weights of one epoch"):
+        small(Rewind, stop_at="rewind")
+    cases = DataLoader(small_cases("validation", 4), batch_size=4)
+    small(Rewind, stop_at="rewind", average_from=1.0, unseen_loader=cases)
 
 
 @pytest.mark.parametrize(("kd_weight", "passes"), [(0.0, 3 * 8 * 2), (4.0, (3 + 1) * 8 * 2)])

@@ -166,3 +166,29 @@ def test_adapters_that_express_little_of_the_damage_say_so(small):
 def test_it_needs_unseen_cases_to_find_the_damage(small):
     with pytest.raises(InputError, match=r"validation cases \(--validation\)"):
         small(ShrinkAndRestore).run()
+
+
+def test_every_cycle_has_its_part_of_the_budget_whatever_a_step_takes(small):
+    job = small(
+        ShrinkAndRestore,
+        damage=0.1,
+        probe_steps=0,
+        budget=1000,
+        stop_at="rewind",
+        unseen_loader=unseen(small),
+        options={"epochs": 2, "epoch_length": 500},
+    )
+    steps = {1: 0, 2: 0}
+
+    def count(engine):
+        steps[engine.state.epoch] += 1
+
+    job.trainer.add_event_handler(Events.ITERATION_COMPLETED, count)
+    job.run()
+    assert steps[1] == pytest.approx(steps[2], abs=2)
+    assert steps[2] > 5
+
+
+def test_a_hinge_without_the_loss_that_it_leads_to_is_refused(small):
+    with pytest.raises(InputError, match=r"hinge_weight=1 leads to the loss of unseen cases.*stop_at=null"):
+        small(ShrinkAndRestore, damage=0.3, stop_at=None, hinge_weight=1.0)
