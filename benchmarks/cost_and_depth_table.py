@@ -36,7 +36,8 @@ from mu_monai.keys import (
     TEACHER,
     TEST,
 )
-from mu_monai.runs import open_run, read_record
+from mu_monai.runs import RunRecord, open_run, read_record
+from mu_monai.runs.numbers import State
 
 COLUMNS = (
     "share of training",
@@ -68,6 +69,7 @@ def comes_back(audit: dict[str, Any]) -> float:
         record["gap"]
         for record in audit["records"]
         if (record["model"], record["metric"], record["subset"]) == (STUDENT, "rebound", FORGET)
+        and State.parse(record["attack"]).step != 0  # before the attack
         and record["gap"] is not None
     ]
     return max(moves, default=math.nan)
@@ -91,7 +93,7 @@ def rows(folders: list[Path]) -> Iterable[str]:
             yield row(
                 job.name,
                 [
-                    spread(record.cost.share or math.nan for record in records),
+                    spread(map(_share, records)),
                     spread((record.seconds or math.nan for record in records), 0),
                     *(spread(utility(folder, job.name, STUDENT, subset) for folder in audited) for subset in SUBSETS),
                     *(
@@ -157,7 +159,11 @@ def alone(folders: list[Path]) -> Iterable[str]:
             aucs = [_loss_auc(run, STUDENT, cases) for run, cases in asked]
             others = [_loss_auc(run.parent / REWOUND, RETRAINED, cases) for run, cases in asked]
             before = [_loss_auc(run, TEACHER, cases) for run, cases in asked]
-            rewound = [_loss_auc(_control(run.parent), STUDENT, cases) for run, cases in asked]
+            rewound = [
+                math.nan if control is None else _loss_auc(control, STUDENT, cases)
+                for run, cases in asked
+                for control in [_control(run.parent)]
+            ]
             moved = (
                 utility(run.parent, run.name, STUDENT, TEST) - utility(run.parent, TEACHER, TEACHER, TEST)
                 for run in runs
@@ -166,18 +172,28 @@ def alone(folders: list[Path]) -> Iterable[str]:
                 f"{method}-{budget:g}",
                 [
                     str(len(runs)),
-                    spread(read_record(run).cost.share or math.nan for run in runs),
-                    spread(moved),
-                    *(spread(values) for values in (before, aucs, others, rewound)),
-                    *(spread(one - other for one, other in zip(aucs, by, strict=True)) for by in (others, rewound)),
+                    spread(_share(read_record(run)) for run in runs),
+                    _mean(moved),
+                    *map(_mean, (before, aucs, others, rewound)),
+                    *(_mean(one - other for one, other in zip(aucs, by, strict=True)) for by in (others, rewound)),
                 ],
             )
 
 
-def _control(folder: Path) -> Path:
+def _share(record: RunRecord) -> float:
+    return math.nan if record.cost.share is None else record.cost.share
+
+
+def _mean(values: Iterable[float]) -> str:
+    """The mean over patients, and its standard error."""
+    known = pd.Series(list(values), dtype=float).dropna()
+    return "" if known.empty else f"{known.mean():.3f} ± {known.sem():.3f}" if len(known) > 1 else f"{known.mean():.3f}"
+
+
+def _control(folder: Path) -> Path | None:
     """A model that saw none of the forgotten, rewound to the same epoch, with the least budget there is."""
     controls = [folder / job.name for job in jobs() if job.of == REWOUND and job.tolerance is None]
-    return next(run for run in controls if (run / "scores.csv").is_file())
+    return next((run for run in controls if (run / "scores.csv").is_file()), None)
 
 
 def _forgotten(run: Path) -> list[str]:

@@ -4,7 +4,7 @@ from mu_monai.attacks.adapter_removal import AdapterRemoval, has_adapter
 from mu_monai.attacks.attack import Attack, AttackData
 from mu_monai.attacks.compression import Pruning, Quantization
 from mu_monai.attacks.finetuning import Relearning, RetainFinetuning
-from mu_monai.attacks.linear_probe import LINEAR_PROBE, probe_scores
+from mu_monai.attacks.linear_probe import LINEAR_PROBE, PROBE, probe_scores
 from mu_monai.attacks.other_side import OtherSide
 from mu_monai.attacks.search import Finding, search_folder
 
@@ -28,6 +28,7 @@ __all__ = [
     "ATTACKS",
     "ATTACK_NAMES",
     "LINEAR_PROBE",
+    "PROBE",
     "AdapterRemoval",
     "Attack",
     "AttackData",

@@ -114,8 +114,9 @@ def _rebound_sentence(record: Record, records: Sequence[Record], moves: Sequence
     attack = states[record].attack
     text = (
         f"after {states[record].in_words} the student's AUC on forgotten patients is {after.value:.2f}: it changed by "
-        f"{record.value:+.2f} ({record.low:+.2f} to {record.high:+.2f})"
+        f"{record.value:+.2f}"
     )
+    text += "" if math.isnan(record.low) else f" ({record.low:+.2f} to {record.high:+.2f})"
     if record.reference:
         text += f", the retrained model's by {record.ideal:+.2f}"
     intermediate = [move for move, state in states.items() if state.attack == attack and state.step]

@@ -17,8 +17,9 @@ from mu_monai.runs.scores import LEADING_METRICS
 UNDER, MATCHED, OVER = "UNDER-FORGOTTEN", "MATCHED", "OVER-FORGOTTEN"
 SHALLOW, NO_BASELINE, CANNOT_TELL = "SHALLOW", "NO BASELINE", "CANNOT TELL"
 LABELS = (UNDER, MATCHED, SHALLOW, OVER, NO_BASELINE, CANNOT_TELL)
-RULES = 3  # the version of the rules
+RULES = 4  # the version of the rules
 SHALLOW_SINCE = 2  # by those of version 1, no verdict is SHALLOW, and by those of version 2 only what would be MATCHED
+RETURNS_SINCE = 4  # by earlier ones, what comes back is told only where it makes a verdict SHALLOW
 TOLERANCE = 0.05
 MIN_PATIENTS = 10
 _TWO_SIDED = (LOGISTIC, U_LIRA)  # near 1 for patients that stand out on either side
@@ -87,8 +88,9 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     excluded, and n ((h - l) / 2d)^2 patients with d = max(g, m - g) would show an influence of size g or exclude one
     beyond m. Here g, l and h are all the teacher's.
 
-    If Dice or accuracy on retained or unseen cases has a gap whose whole interval lies below -0.02, `but` says so: a
-    model that gives every case the same answer would match.
+    Under any other label, the worst attack whose difference has an interval above 0 is named in `but`. If Dice or
+    accuracy on retained or unseen cases has a gap whose whole interval lies below -0.02, `but` says so: a model that
+    gives every case the same answer would match.
 
     Any other AUC of the student, by another signal or after an attack, is judged by the same rules. The one with the
     largest gap that is UNDER- or OVER-FORGOTTEN and contradicts the label is named in `but`, with how many were judged:
@@ -101,8 +103,8 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
         records: the utility and membership records of all models, and those after attacks.
         n_unseen: how many patients `test` has.
         tolerance: the largest gap of the AUC that counts as no gap, in (0, 0.5).
-        rules: the version of the rules, 1 to 3; audits that name none are by version 1, which has no SHALLOW, and by
-            version 2 it only takes the place of MATCHED.
+        rules: the version of the rules, 1 to 4; audits that name none are by version 1, which has no SHALLOW, by
+            version 2 it only takes the place of MATCHED, and by version 3 nothing that comes back is named elsewhere.
 
     Raises:
         InputError: if the tolerance or the version is not allowed, or no record has the student's AUC of the loss.
@@ -141,11 +143,13 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
         and (record is not main or label == NO_BASELINE)
     ]
     against = _strongest(others, label, tolerance)
+    told = rules >= RETURNS_SINCE and back is None
+    returns = max(_sure(records, tolerance) if told else (), key=excess, default=None)
     needed = _needed(main, tolerance) if label == CANNOT_TELL else None
     if label == NO_BASELINE and teacher is not None:
         needed = _needed_for_baseline(teacher, tolerance)
     cost = _cost(records)
-    evidence = [record for record in (main, teacher, back, against, cost) if record is not None]
+    evidence = [record for record in (main, teacher, back, against, returns, cost) if record is not None]
     return Verdict(
         label=label,
         rule=rule,
@@ -154,7 +158,7 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
         else _shallow(main, back, before),
         evidence=tuple(dict.fromkeys(evidence)),
         needed_patients=needed,
-        but=" ".join(filter(None, (_but(others, against, teacher), _damage(cost)))),
+        but=" ".join(filter(None, (_but(others, against, teacher, returns, rules), _damage(cost)))),
         rules=rules,
     )
 
@@ -218,8 +222,11 @@ def _contradicts(record: Record, label: str, tolerance: float) -> bool:
 
 def _moves(records: Sequence[Record], tolerance: float, label: str, rules: int) -> Iterator[Record]:
     """The rebounds that are more than tolerated, if they can make a label SHALLOW; for CANNOT TELL, the sure ones."""
-    if rules < {MATCHED: SHALLOW_SINCE, CANNOT_TELL: SHALLOW_SINCE + 1}.get(label, RULES + 1):
-        return
+    if rules >= {MATCHED: SHALLOW_SINCE, CANNOT_TELL: SHALLOW_SINCE + 1}.get(label, RULES + 1):
+        yield from _rebounds(records, tolerance) if label == MATCHED else _sure(records, tolerance)
+
+
+def _rebounds(records: Sequence[Record], tolerance: float) -> Iterator[Record]:
     for record in records:
         if (
             (record.model, record.metric, record.subset) == (STUDENT, REBOUND, FORGET)
@@ -228,9 +235,14 @@ def _moves(records: Sequence[Record], tolerance: float, label: str, rules: int) 
             and record.value > 0
             and record.n_patients >= MIN_PATIENTS
             and excess(record) > tolerance
-            and (label == MATCHED or (record.gap_low if _is_to_retrained(record) else record.low) > 0)
         ):
             yield record
+
+
+def _sure(records: Sequence[Record], tolerance: float) -> Iterator[Record]:
+    """Those whose interval is above 0."""
+    found = _rebounds(records, tolerance)
+    return (record for record in found if (record.gap_low if _is_to_retrained(record) else record.low) > 0)
 
 
 def _what(move: Record) -> str:
@@ -243,8 +255,12 @@ def _shallow(main: Record, move: Record, before: str) -> str:
     first = "The student treats the forgotten patients as it should, but that does not last"
     if before != MATCHED:
         first = "Whatever the student forgot comes back"
-    after = State.parse(move.attack).in_words
-    text = f"{first}: {_measured(main)}, and after {after} it is higher by {_signed(move.value)}"
+    return f"{first}: {_measured(main)}, and {_moved(move)}"
+
+
+def _moved(move: Record) -> str:
+    """What an attack did to the AUC, such as `after relearning@5 it is higher by +0.200 (+0.100 to +0.300)`."""
+    text = f"after {State.parse(move.attack).in_words} it is higher by {_signed(move.value)}"
     if not _is_to_retrained(move):
         ends = "" if math.isnan(move.low) else f" ({_signed(move.low)} to {_signed(move.high)})"
         return f"{text}{ends}. Without a retrained model it is not known how much of that any model would gain."
@@ -351,12 +367,17 @@ def _measured(record: Record) -> str:
     return f"the AUC is {record.value:.3f}, {_signed(gap)}{ends} from {where}"
 
 
-def _but(others: Sequence[Record], against: Record | None, teacher: Record | None) -> str:
+def _but(
+    others: Sequence[Record], against: Record | None, teacher: Record | None, returns: Record | None, rules: int
+) -> str:
     attacks = {State.parse(record.attack).attack for record in others if record.attack}
     signals = {record.metric for record in others if not record.attack and record.metric != AUC_OF_LOSS}
     tried = _count(len(signals), "other signal")
-    tried += f" and {_count(len(attacks), 'attack')}" if attacks else "; no attack was tried"
-    if against is None:
+    none = "no attack on the released model" if rules >= RETURNS_SINCE else "no attack"
+    tried += f" and {_count(len(attacks), 'attack')}" if attacks else f"; {none} was tried"
+    if against is None and returns is not None:
+        text = f"No other AUC contradicts it ({tried})."
+    elif against is None:
         text = f"Nothing else that was measured contradicts it ({tried})."
     else:
         when = f"after {State.parse(against.attack).in_words}" if against.attack else "without any attack"
@@ -364,6 +385,8 @@ def _but(others: Sequence[Record], against: Record | None, teacher: Record | Non
         rank = "the only such number" if judged == 1 else f"the strongest of {judged}"
         text = f"By {Metric.parse(against.metric).of}, {when}, {_measured(against)}; {rank} ({tried})."
         text += " Among so many, one in twenty differs by chance." if judged > 1 else ""
+    if returns is not None:
+        text += f" What was forgotten comes back: {_moved(returns)}"
     if teacher is None:
         text += " Without the original model it is not known whether these patients ever had a measurable influence."
     return text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -27,6 +27,8 @@ def perturbed_scores(
     seed: int = 0,
     inferer: Apply | None = None,
     device: torch.device | str = "cpu",
+    classes: Sequence[str] | None = None,
+    softmax: bool | None = None,
 ) -> pd.DataFrame:
     r"""Measure how right networks are on noisy copies of every case; all networks see the same copies.
 
@@ -40,6 +42,8 @@ def perturbed_scores(
         seed: seed of the noise.
         inferer: how a network is applied to a whole image, such as a sliding window; by default at once.
         device: where the networks are.
+        classes: the names of the output channels; by default their numbers.
+        softmax: whether exactly one output is true; None to go by the labels.
 
     Returns:
         one row per network and case: `model`, `patient_id`, `case_id` and `right`, in [0, 1]: the share of copies with
@@ -61,11 +65,11 @@ def perturbed_scores(
             noise = [2 * torch.rand(image.shape, generator=generator) - 1 for _ in range(draws)]
             copies = [(image + reach * one)[None].to(device) for one in noise]
             for name, network in models.items():
-                right = [_right(network, copy, label, inferer) for copy in copies]
+                logits = (network(copy) if inferer is None else inferer(copy, network) for copy in copies)
+                right = [_right(case_scores(each, label, classes, softmax=softmax)) for each in logits]
                 rows.append({MODEL: name, **case, "right": sum(right) / draws})
     return pd.DataFrame(rows)
 
 
-def _right(network: nn.Module, image: torch.Tensor, label: torch.Tensor, inferer: Apply | None) -> float:
-    scores = case_scores(network(image) if inferer is None else inferer(image, network), label)
+def _right(scores: Mapping[str, Any]) -> float:
     return float(scores[leading_metric(scores)])

@@ -67,10 +67,11 @@ class MSG(DamageOnce):
         forget = _mean_gradients(engine, weights, self.forget_pass(engine))
         retained = islice(self.retain_batches(engine), len(self.forget_loader))
         retain = _mean_gradients(engine, weights, retained)
-        if forget is None or retain is None:
+        if forget is None or retain is None or not self.can_restore(engine):
             raise InputError(
-                f"MSG chooses weights by gradients of forget and retained cases, for which a budget of {self.budget} "
-                "sample passes is too small; raise the budget, or use a method without gradients, such as kernel-swap"
+                f"MSG chooses weights by gradients of forget and retained cases. A budget of {self.budget} sample "
+                "passes is too small for them and for a step that restores the model; raise it, or use a method "
+                "without gradients, such as kernel-swap"
             )
         self._new = {name: _smallest(retain[name] - forget[name], self.init_rate) for name in weights}
         renew(engine.network, self._new, seed)

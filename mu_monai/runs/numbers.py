@@ -105,7 +105,8 @@ def worst_rates(records: Iterable[Mapping[str, Any]]) -> dict[str, float | None]
     """The learning rate of each attack at which it brought back most of the student: the worst case.
 
     What counts is how far the attack moved the student's AUC of the loss beyond what it did to the retrained model at
-    the same rate, after any of its steps. An attack that does not train has the rate None.
+    the same rate, after any of its steps, and first of all whether it raised it, as in a verdict. An attack that does
+    not train has the rate None.
 
     Args:
         records: audit records as mappings; those of the student's rebound count.
@@ -116,12 +117,12 @@ def worst_rates(records: Iterable[Mapping[str, Any]]) -> dict[str, float | None]
         ...     for name, value in zip(names, [0.3, 0.2, 0.0]))
         {'relearning': 0.001, 'int8': None}
     """
-    most: dict[str, tuple[float, float | None]] = {}
+    most: dict[str, tuple[tuple[bool, float], float | None]] = {}
     for record in records:
         if (record["model"], record["metric"]) == (STUDENT, REBOUND):
-            state, excess = State.parse(record["attack"]), record["value"] - record["ideal"]
-            if state.attack not in most or excess > most[state.attack][0]:
-                most[state.attack] = (excess, state.rate)
+            state, moved = State.parse(record["attack"]), (record["value"] > 0, record["value"] - record["ideal"])
+            if state.step != 0 and (state.attack not in most or moved > most[state.attack][0]):
+                most[state.attack] = (moved, state.rate)
     return {attack: rate for attack, (_, rate) in most.items()}
 
 

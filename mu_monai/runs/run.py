@@ -239,8 +239,9 @@ def open_runs(folders: Sequence[str | os.PathLike[str]], *, shown: bool = True) 
     Raises:
         InputError: with every problem at once: not a run folder, not finished, no scores, damaged files, two runs with
             the same role, different splits, bundles or classes, models other than the teacher that forgot different
-            classes or learned from different cases, a student that did not start from the teacher, and models scored
-            twice with different results if no hashes of the weights decide.
+            classes or learned from different cases, a student that did not start from the teacher, models scored twice
+            with different results if no hashes of the weights decide, and an audit that compared with another retrained
+            model, if it is shown.
     """
     problems = [] if folders else ["there is no run folder; give one or more of teacher, retrained and student"]
     runs: list[Run] = []
@@ -258,6 +259,7 @@ def open_runs(folders: Sequence[str | os.PathLike[str]], *, shown: bool = True) 
     problems += _differing("choice of forgotten classes", forgotten)
     problems += _other_cases(runs)
     problems += _differing_scores(runs)
+    problems += _other_reference(runs) if shown else []
     raise_if_any(problems)
     return Runs({run.role: run for run in sorted(runs, key=lambda run: ROLES.index(run.role))})
 
@@ -314,6 +316,21 @@ def _differing(what: str, values: Sequence[tuple[Run, Any]]) -> Iterator[str]:
         yield (
             f"the runs do not share one {what} ({listed}); a report only compares runs with the same {what}: leave out "
             "the others (an unlearning run scores its teacher itself)"
+        )
+
+
+def _other_reference(runs: Sequence[Run]) -> Iterator[str]:
+    """A page that shows an audit is about the retrained model that the audit compared with, and no other."""
+    by_role = {run.role: run for run in runs}
+    if not {RETRAINED, STUDENT} <= set(by_role):
+        return
+    student, retrained = by_role[STUDENT], by_role[RETRAINED]
+    audited = (student.audit.get("models") or {}).get(RETRAINED) or {}
+    if audited and audited.get("weights") != retrained.record.sha256.weights:
+        yield (
+            f"the audit of '{student.folder}' compared it with another retrained model ('{audited.get('run')}') than "
+            f"'{retrained.folder}'; report with that one, or audit again: mu-monai audit {student.folder} --reference "
+            f"{retrained.folder}"
         )
 
 

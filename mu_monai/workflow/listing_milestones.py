@@ -10,6 +10,7 @@ import pandas as pd
 
 from mu_monai.adapters.milestones import find_milestones, memorized_at
 from mu_monai.bundle.trust import STRANGER, Trust
+from mu_monai.data import read_split
 from mu_monai.engine.milestones import rising, scores_auc
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import LOSS, MILESTONES_DIR, MODEL_PT, VALIDATION
@@ -45,9 +46,11 @@ def milestones(
         of the milestones that does not fall, which `rewind` goes by.
 
     Raises:
-        InputError: if there are no milestones, they are not those of the run, or the split has no validation cases.
+        InputError: if there are no milestones, they are not those of the run, images have changed since the split was
+            made, or it has no validation cases.
     """
     record = open_run(run).record
+    raise_if_any(read_split(record.split.file if split is None else split).changed_files)
     files = find_milestones(Path(run) / MILESTONES_DIR if folder is None else folder)
     weights = {str(epoch): str(file) for epoch, file in files.items()} | {"last": str(Path(run) / MODEL_PT)}
     evaluation = open_evaluation(run, weights, split=split, device=device, trust=trust)

@@ -100,7 +100,7 @@ def test_no_baseline_still_tells_that_the_student_is_far_off():
     found = verdict([teacher, make_record(-0.3, -0.4, -0.2)], n_unseen=100)
     assert found.label == NO_BASELINE
     assert "the AUC is 0.200, \N{MINUS SIGN}0.300" in found.but
-    assert "the only such number (0 other signals; no attack was tried)." in found.but
+    assert "the only such number (0 other signals; no attack on the released model was tried)." in found.but
 
 
 @pytest.mark.parametrize(
@@ -273,6 +273,19 @@ def test_where_the_answers_cannot_be_judged_a_sure_comeback_can(move, label):
     assert verdict([unsure, TEACHER, move], n_unseen=9).label == CANNOT_TELL
 
 
+@pytest.mark.parametrize("ends", [(0.2, 0.1, 0.3), (-0.2, -0.3, -0.1)])
+def test_what_comes_back_is_said_under_any_label(ends):
+    main, back = make_record(*ends), rebound(0.3, 0.0)
+    found = judge(main, back, rebound(0.2, 0.0, "int4"))
+    assert "comes back: after retain-finetuning (learning rate 0.001) it is higher by +0.300" in found.but
+    assert "Nothing else" not in found.but
+    assert back in found.evidence
+    earlier = judge(main, back, rules=3)
+    assert back not in earlier.evidence
+    assert earlier.but == "Nothing else that was measured contradicts it (0 other signals; no attack was tried)."
+    assert "comes back" not in judge(main, rebound(0.3, 0.0, gap_low=-0.01)).but
+
+
 def test_without_a_retrained_model_all_that_comes_back_counts_and_it_is_said():
     move = without_reference(rebound(0.1, 0.0))
     found = verdict([without_reference(TEACHER), without_reference(MATCH), move], n_unseen=100)
@@ -299,7 +312,7 @@ def test_unknown_rules_are_refused(rules):
 def test_the_same_finding_elsewhere_contradicts_nothing():
     found = judge(make_record(0.2, 0.1, 0.3), make_record(0.3, 0.2, 0.4, metric="auc[bce]"))
     assert found.but.startswith("Nothing else that was measured contradicts it")
-    assert found.but.endswith("(1 other signal; no attack was tried).")
+    assert found.but.endswith("(1 other signal; no attack on the released model was tried).")
 
 
 @pytest.mark.parametrize("metric", ["auc[logistic]", "auc[u-lira]"])

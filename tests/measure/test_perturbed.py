@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from mu_monai.errors import InputError
 from mu_monai.measure import perturbed_scores
 
 
@@ -59,6 +60,15 @@ def test_of_a_mask_it_is_the_mean_dice():
     label = torch.tensor([[0.0, 1.0], [0.0, 0.0]]).reshape(1, 1, 2, 2)
     (right,) = perturbed_scores({"student": nn.Identity()}, [batch(image, label)])["right"]
     assert right == pytest.approx(2 * 1 / 3)
+
+
+def test_masks_of_independent_outputs_that_look_like_classes_are_scored_as_what_they_are():
+    label = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])
+    cases = [batch(9 * (2 * label - 1), label)]
+    (right,) = perturbed_scores({"student": nn.Identity()}, cases, softmax=False, classes=["a", "b"])["right"]
+    assert right == 1
+    with pytest.raises(InputError, match="softmax=false"):
+        perturbed_scores({"student": nn.Identity()}, cases)
 
 
 def test_the_seed_decides_and_no_other_generator_is_touched():

@@ -92,7 +92,8 @@ QUICK = {
         "shrink-and-restore",
         [
             *("network#trainable=adapters", "network#scope=decoder", "network#bn_mode=eval"),
-            *("method#stop_at=null", "method#damage=0.3", "method#hinge_weight=0.3"),
+            *("method#stop_at=rewind", "method#probe_steps=2"),
+            *("method#damage=0.3", "method#hinge_weight=0.3"),
         ],
     ),
 }

@@ -83,9 +83,16 @@ def test_new_weights_are_drawn_by_the_number_of_outputs(layer):
     assert weight.mean().item() == pytest.approx(0, abs=0.05 * expected)
 
 
-@pytest.mark.parametrize("budget", [0, 12])
+@pytest.mark.parametrize("budget", [0, 20])
+def test_nothing_is_damaged_that_could_not_be_restored(small, budget):
+    job = small(MSG, budget=budget, options={"plain": pictures})
+    after = job.run()
+    assert all((after[name] == value).all() for name, value in job.teacher.state_dict().items())
+
+
+@pytest.mark.parametrize("budget", [32, 50])  # for a step alone, and for gradients alone
 def test_a_budget_without_gradients_is_refused(small, budget):
-    with pytest.raises(InputError, match=rf"budget of {budget} sample passes is too small; raise the budget"):
+    with pytest.raises(InputError, match=rf"budget of {budget} sample passes is too small"):
         small(MSG, budget=budget, options={"plain": pictures}).run()
 
 

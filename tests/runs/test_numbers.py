@@ -81,3 +81,11 @@ def test_the_worst_rate_is_that_of_the_largest_move_beyond_the_retrained_models_
     shown = [record["attack"] for record in found if at_worst_rate(record["attack"], worst)]
     assert shown == ["relearning[lr=0.0001]@5", "relearning[lr=0.0001]", "retain-finetuning"]
     assert all(at_worst_rate(name, worst) for name in ("", "int8", "linear-probe"))
+
+
+def test_a_rate_that_raises_the_student_is_worse_than_one_that_only_lowers_the_retrained_model():
+    found = [rebound("relearning[lr=0.001]", -0.02, ideal=-0.2), rebound("relearning[lr=0.0001]", 0.07)]
+    assert worst_rates(found) == {"relearning": 1e-4}
+    assert worst_rates(found[:1]) == {"relearning": 1e-3}
+    before = rebound("relearning[lr=0.001]@0", 0.5)  # before the attack
+    assert worst_rates([before, *found]) == {"relearning": 1e-4}

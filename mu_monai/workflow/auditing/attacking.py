@@ -25,6 +25,7 @@ from mu_monai.attacks import (
     ATTACK_NAMES,
     ATTACKS,
     LINEAR_PROBE,
+    PROBE,
     Attack,
     AttackData,
     Relearning,
@@ -35,6 +36,7 @@ from mu_monai.files import atomic_path
 from mu_monai.keys import (
     CASE_ID,
     FORGET,
+    LOSS,
     MODEL,
     PATIENT_ID,
     RETAIN,
@@ -108,9 +110,11 @@ def run_attacks(
 
     Attacks that train run at each of their learning rates.
 
-    Every score table is kept under `attacks/` in the run folder. Its name holds a digest of weights, attack, seed and
-    cases, and a digest of its content. So a killed run resumes where it stopped, the same attacks take seconds the
-    second time, and a table that was changed is made again.
+    An attack that breaks a model, so that losses are not numbers, is left out at that learning rate, for all models.
+
+    Every score table is kept under `attacks/` in the run folder. Its name holds a digest of weights, attack, seed,
+    cases and of how they are read and scored, and a digest of its content. So a killed run resumes where it stopped,
+    the same attacks take seconds the second time, and a table that was changed is made again.
 
     Args:
         evaluation: the models by role, and the cases.
@@ -130,12 +134,27 @@ def run_attacks(
     arena = _Arena(evaluation, Path(run), seed, _before(evaluation) if scores is None else scores)
     tables = [arena.before]
     jobs = [(state, role) for name in chosen for state in _states(name) for role in arena.roles(name)]
-    for state, role in tqdm(jobs, desc="attacks", disable=quiet):
-        tables.append(arena.attacked(state, role))
+    tables += [arena.attacked(state, role) for state, role in tqdm(jobs, desc="attacks", disable=quiet)]
+    scores = pd.concat(tables, ignore_index=True)
+    broken = {state: roles for state, _ in jobs if (roles := _broken(scores[scores[ATTACK] == str(state)]))}
     return AttackResults(
-        scores=pd.concat(tables, ignore_index=True),
+        scores=scores[~scores[ATTACK].isin(list(map(str, broken)))].reset_index(drop=True),
         settings={state.attack: _settings(ATTACKS.get(state.attack)) for state, _ in jobs},
-        notes=list(arena.notes(chosen)),
+        notes=[*map(_left_out, broken.items()), *arena.notes(chosen)],
+    )
+
+
+def _broken(scores: pd.DataFrame) -> list[str]:
+    """The models of which an attack left nothing: their losses are not numbers."""
+    measured = next((name for name in (PROBE, LOSS) if name in scores and scores[name].notna().any()), LOSS)
+    return list(scores.loc[~np.isfinite(scores[measured]), MODEL].unique()) if measured in scores else []
+
+
+def _left_out(broken: tuple[State, list[str]]) -> str:
+    state, roles = broken
+    return (
+        f"{state.in_words} was left out: it broke the {' and the '.join(roles)}, so that losses are not numbers and "
+        "nothing can be said of it"
     )
 
 
@@ -157,7 +176,7 @@ class _Arena:
 
     def __init__(self, evaluation: Evaluation, run: Path, seed: int, scores: pd.DataFrame) -> None:
         self._models, self._scorer, self._run, self._seed = evaluation.models, evaluation.scorer, run, seed
-        self._device = evaluation.device
+        self._device, self._made_of = evaluation.device, evaluation.made_of
         rows = scores[scores[SUBSET].isin((FORGET, TEST)) & scores[MODEL].isin(list(evaluation.models))]
         rows = rows.astype({PATIENT_ID: str, CASE_ID: str})
         self.before = _labeled(rows, attack="", stage=0)
@@ -193,7 +212,7 @@ class _Arena:
         """The scores of one model after one attack, read from the kept table if there is one."""
         weights, name, attack = weights_sha256(self._models[role].state_dict()), state.attack, _attack(state)
         settings = {key: value for key, value in _settings(attack).items() if key != "learning_rates"}  # one at a time
-        key = json.dumps([weights, name, settings, self._seed, self._cases, role == TEACHER])
+        key = json.dumps([weights, name, settings, self._seed, self._cases, self._made_of, role == TEACHER])
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
         start = self._run / ATTACKS_DIR / f"{name}-{role}-{digest}"
         file = _kept(start)

@@ -73,9 +73,10 @@ def measure_perturbed(evaluation: Evaluation, *, seed: int = 0) -> pd.DataFrame:
         one row per model and case: `model`, `subset`, `patient_id`, `case_id` and `right`; empty without cases.
     """
     models = {role: evaluation.models[role] for role in ROLES if role in evaluation.models}
+    scored: dict[str, Any] = {"classes": evaluation.scorer.classes, "softmax": evaluation.scorer.softmax}
     loaders = {subset: evaluation.scorer.loaders.get(subset, ()) for subset in (FORGET, TEST)}
     tables = [
-        perturbed_scores(models, loader, seed=seed, **_how(evaluation)).assign(**{SUBSET: subset})
+        perturbed_scores(models, loader, seed=seed, **_how(evaluation), **scored).assign(**{SUBSET: subset})
         for subset, loader in loaders.items()
         if len(loader)
     ]

@@ -17,10 +17,12 @@ from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import DRAWN, INHERITED, SEPARATOR, STRANGER, Trust, inherited
 from mu_monai.engine import ScoreSubsets
 from mu_monai.errors import raise_if_any
+from mu_monai.files import file_sha256
 from mu_monai.measure import Apply
 from mu_monai.runs import open_run
 from mu_monai.workflow.checks import place_problems
 from mu_monai.workflow.recipe import common_options
+from mu_monai.workflow.trained_alike import digest
 
 Batches = DataLoader[Mapping[str, Any]]
 
@@ -38,6 +40,7 @@ class Evaluation:
         loss: the supervised loss.
         softmax: whether the outputs are a softmax over channels; otherwise, they are independent sigmoids.
         device: where the networks are.
+        made_of: a digest of the split, the bundle's code and the settings that decide how cases are read and scored.
     """
 
     models: dict[str, nn.Module]
@@ -48,6 +51,7 @@ class Evaluation:
     loss: nn.Module
     softmax: bool
     device: torch.device
+    made_of: str
 
 
 def open_evaluation(
@@ -70,7 +74,7 @@ def open_evaluation(
     Raises:
         InputError: if the run is not finished, or weights do not fit the network.
     """
-    parser = _config(run, split=split, device=device, trust=trust)
+    parser, made_of = _config(run, split=split, device=device, trust=trust)
 
     def part(name: str) -> Any:
         return parser.get_parsed_content(name, instantiate=True)
@@ -84,16 +88,19 @@ def open_evaluation(
         loss=part("loss"),
         softmax=bool(part("method::softmax")),
         device=part("device"),
+        made_of=made_of,
     )
 
 
-def _config(run: str | Path, *, split: str | Path | None, device: str | None, trust: Trust) -> ConfigParser:
-    """The unlearning config of a run's bundle, with the run's settings that its model needs."""
+def _config(run: str | Path, *, split: str | Path | None, device: str | None, trust: Trust) -> tuple[ConfigParser, str]:
+    """The unlearning config of a run's bundle, with the run's settings that its model needs; and a digest of both."""
     record = open_run(run).record
     bundle, split = trust.bundle_of(record), split or record.split.file
     raise_if_any(place_problems({"--split": split, "the bundle": bundle.place}))
     config = LayeredConfig(bundle, "unlearn")
     known, taken = config.read(), inherited(run, bundle, (*INHERITED, *DRAWN), trust=trust)
-    config.lay("run", {key: value for key, value in taken.items() if key in known or SEPARATOR not in key})
+    taken = {key: value for key, value in taken.items() if key in known or SEPARATOR not in key}
+    config.lay("run", taken)
     config.lay("options", common_options(bundle, split, device))
-    return config.read()
+    code = None if bundle.parts is None else bundle.code_sha256
+    return config.read(), digest({"settings": taken, "split": file_sha256(split), "code": code})

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mu_monai.adapters import read_weights, weights_sha256
@@ -15,7 +16,20 @@ from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.data import Split, open_split, read_split
 from mu_monai.errors import collect, raise_if_any, unless_raised
 from mu_monai.files import file_sha256
-from mu_monai.keys import ADAPTER_DIR, FORGET, LABEL, MODEL_PT, RETRAINED, STUDENT, SUBSET, TEACHER, TEST
+from mu_monai.keys import (
+    ADAPTER_DIR,
+    CASE_ID,
+    FORGET,
+    LABEL,
+    LOSS,
+    MODEL,
+    MODEL_PT,
+    RETRAINED,
+    STUDENT,
+    SUBSET,
+    TEACHER,
+    TEST,
+)
 from mu_monai.runs import RunRecord, Runs, has_scores, open_run, open_runs, scores_file
 from mu_monai.runs.record import FINISHED, GONE, Digests, OfSplit
 from mu_monai.workflow.auditing.attacking import chosen_attacks
@@ -199,7 +213,13 @@ def _role_problems(run: Path, record: RunRecord) -> Iterator[str]:
 
 def _score_problems(inputs: AuditInputs) -> list[str]:
     found = set(inputs.scores.loc[inputs.scores["model"] == STUDENT, SUBSET])
+    broken = inputs.scores[~np.isfinite(inputs.scores[LOSS])]
     return [
+        f"the loss of the {model} on case '{cases[CASE_ID].iloc[0]}'"
+        f"{f' and {len(cases) - 1} others' if len(cases) > 1 else ''} is not a number, so it cannot be compared; a "
+        "model with such weights is broken: train it again with a lower learning rate"
+        for model, cases in broken.groupby(MODEL)
+    ] + [
         f"'{inputs.run}' has no scored case of '{subset}'; an audit compares forgotten with unseen (test) patients: "
         "use a split that has both"
         for subset in (FORGET, TEST)
@@ -243,9 +263,10 @@ def _teacher_problems(inputs: AuditInputs, given: str | Path | None) -> list[str
 
 
 def _weight_problems(inputs: AuditInputs) -> list[str]:
-    """Networks are examined only if they and the split are the run's own."""
+    """Networks are examined only if they and the split are the run's own, and on the images that were scored."""
     if not inputs.needs_models:
         return []
     raise_if_any(gone_problems(inputs.run, inputs.record))
     own = {role: path for role, path in inputs.weights.items() if role in (TEACHER, STUDENT)}
-    return changed_problems(inputs.run, inputs.record, inputs.split or open_split(inputs.split_file), own)
+    split = inputs.split or open_split(inputs.split_file)
+    return [*changed_problems(inputs.run, inputs.record, split, own), *split.changed_files]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mu_monai.audit import SHADOW
+from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import read_config
 from mu_monai.bundle.trust import STRANGER, Trust, literal_problems, received_config
 from mu_monai.data import Split, read_split, split_content, unite_groups, write_split
@@ -19,6 +20,7 @@ from mu_monai.files import link_problems, read_json, write_json
 from mu_monai.keys import (
     CASE_ID,
     FORGET,
+    MILESTONES_DIR,
     MODEL,
     PATIENT_ID,
     RETAIN,
@@ -88,7 +90,7 @@ def shadow_scores(
     trained = _training_run(run, record, teacher)
     training = open_run(trained).record
     split = split or read_split(record.split.file)
-    raise_if_any([*options.problems(), *_problems(record, split)])
+    raise_if_any([*options.problems(), *_problems(record, split, trained)])
     overlay = changed_settings(trained, training, "train", trust)
     pool = Path(options.pool)
     _claim(pool, training, overlay, split, trust)
@@ -158,9 +160,9 @@ class _Shadow:
         )
 
     def unlearn(self, run: Path, record: RunRecord) -> str:
-        """Unlearn its half as an audited run did; returns the name of the folder, which depends on the settings."""
-        overlay = _unlearning(run, record, self.trust)
-        name = f"unlearned-{digest(overlay)[:12]}"
+        """Unlearn its half as an audited run did; returns the name of the folder, which depends on all settings."""
+        overlay, whole = _unlearning(run, record, self.trust)
+        name = f"unlearned-{digest(whole)[:12]}"
         file = self._write_overlay(name, overlay)
         complete(
             self.folder / name,
@@ -205,7 +207,16 @@ def _training_run(run: str | Path, record: RunRecord, teacher: str | Path | None
     return folder
 
 
-def _problems(record: RunRecord, split: Split) -> Iterator[str]:
+def _problems(record: RunRecord, split: Split, trained: Path) -> Iterator[str]:
+    if (
+        record.method is not None
+        and record.method.settings.get("milestones")
+        and not (trained / MILESTONES_DIR).is_dir()
+    ):
+        yield (
+            f"the run was taken back to milestones from elsewhere, and shadow models, which are trained as '{trained}' "
+            "was, keep none of their own; train a teacher that keeps them, or omit --shadows"
+        )
     if record.forget_classes:
         yield (
             f"the run forgets the class {', '.join(record.forget_classes)} of all patients, and shadow models tell "
@@ -220,8 +231,12 @@ def _problems(record: RunRecord, split: Split) -> Iterator[str]:
         )
 
 
-def _unlearning(run: Path, record: RunRecord, trust: Trust) -> dict[str, Any]:
-    """How a run was unlearned, as an overlay: its method with all settings, and all values that its bundle lacks."""
+def _unlearning(run: Path, record: RunRecord, trust: Trust) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How a run was unlearned: an overlay, and what it makes of the bundle's config and code.
+
+    The overlay has its method with all settings and all values that its bundle lacks. Milestones are not among them: a
+    shadow is taken back to its own, since those of the audited model have seen all patients.
+    """
     assert record.method is not None  # an unlearning run has one
     settings = record.method.settings
     raise_if_any(
@@ -233,7 +248,9 @@ def _unlearning(run: Path, record: RunRecord, trust: Trust) -> dict[str, Any]:
     kind, overlay = _method_of(run, record, trust)
     parser = read_config(bundle.files("unlearn", overlay))
     made = recipe_of(kind, bundle, parser).get("method", parser.get("method"))
-    return changed_settings(run, record, "unlearn", trust) | {"method": made | settings}
+    own = {name: value for name, value in (made | settings).items() if name != "milestones"}
+    laid = changed_settings(run, record, "unlearn", trust) | {"method": own}
+    return laid, {"config": parser.get() | laid, **_code(bundle)}
 
 
 def _method_of(run: Path, record: RunRecord, trust: Trust) -> tuple[type[UnlearningMethod], list[str]]:
@@ -266,6 +283,11 @@ def _method_of(run: Path, record: RunRecord, trust: Trust) -> tuple[type[Unlearn
     )
 
 
+def _code(bundle: Bundle) -> dict[str, str]:
+    """The digest of the user's own modules, which a shipped bundle does not have."""
+    return {} if bundle.parts is None else {"code": bundle.code_sha256}
+
+
 def _claim(pool: Path, training: RunRecord, overlay: Mapping[str, Any], split: Split, trust: Trust) -> None:
     """Record in the pool what it is for; refuse a pool that is for something else."""
     now = {
@@ -274,6 +296,7 @@ def _claim(pool: Path, training: RunRecord, overlay: Mapping[str, Any], split: S
         "config": training_digest(training, overlay, trust),
         "split": digest(_people(split)),
         "seed": training.seed,
+        **_code(trust.bundle_of(training)),
     }
     raise_if_any(link_problems(pool))
     file = pool / POOL_JSON

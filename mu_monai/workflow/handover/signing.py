@@ -150,7 +150,7 @@ def _audit_problems(
 
 def _old_rules(said: Mapping[str, Any]) -> Iterator[str]:
     if rules_of(said) < RULES:
-        yield "its verdict is by the rules of an earlier version, by which less or nothing is SHALLOW"
+        yield "its verdict is by the rules of an earlier version, by which less is said of what comes back"
 
 
 def _known() -> frozenset[str]:

@@ -260,7 +260,7 @@ def _verdict(predicate: Mapping[str, Any], computed: Mapping[str, Sequence[Mappi
     ]
     fine = f"{verdict['label']} follows from the record's numbers by the public rules"
     if rules_of(verdict) < RULES:
-        fine += " of an earlier version, by which less or nothing is SHALLOW"
+        fine += " of an earlier version, by which less is said of what comes back"
     return _result("verdict", problems[:1], fine)
 
 

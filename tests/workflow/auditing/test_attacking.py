@@ -1,7 +1,7 @@
 """Attacks on real runs: what is attacked, what is scored, and that a killed run goes on where it was."""
 
-import hashlib
-import json
+import copy
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from mu_monai import workflow
-from mu_monai.adapters import weights_sha256
-from mu_monai.attacks import ATTACK_NAMES, search_folder
+from mu_monai.attacks import ATTACK_NAMES, Quantization, search_folder
 from mu_monai.audit import attack_records
 from mu_monai.data import phantom_split
 from mu_monai.errors import InputError
@@ -129,18 +128,32 @@ def test_a_second_call_attacks_nothing(opened, results, monkeypatch):
     assert len(again.scores) == named.isin(["", "int8", "relearning"]).sum()
 
 
-def test_the_table_that_an_earlier_version_kept_at_its_only_rate_is_that_of_this_rate(opened, results):
+def test_what_was_read_or_scored_otherwise_is_attacked_anew(opened, results):
     evaluation, run = opened
-    rows = results.scores[(results.scores["attack"] == "") & (results.scores["model"] == "teacher")]
-    cases = rows[["subset", "patient_id", "case_id"]].to_csv(index=False).encode()
-    settings = {"steps": 60, "learning_rate": 0.0001, "batch_size": 8}
-    weights = weights_sha256(evaluation.models["student"].state_dict())
-    key = json.dumps([weights, "retain-finetuning", settings, 0, hashlib.sha256(cases).hexdigest(), False])
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    (file,) = (run / "attacks").glob(f"retain-finetuning-student-{digest}-*.csv")
-    kept = pd.read_csv(file)["loss"]
-    named = (results.scores["attack"] == "retain-finetuning[lr=0.0001]") & (results.scores["model"] == "student")
-    pd.testing.assert_series_equal(results.scores[named]["loss"].reset_index(drop=True), kept, rtol=1e-6)
+    files = set((run / "attacks").iterdir())
+    scores = results.scores[results.scores["attack"] == ""]
+    run_attacks(replace(evaluation, made_of="another image size"), run, ["int8"], scores=scores, quiet=True)
+    assert len(set((run / "attacks").iterdir()) - files) == 2
+
+
+def test_an_attack_that_breaks_a_model_is_left_out_and_it_is_said(opened, results, tmp_path, monkeypatch):
+    evaluation, _ = opened
+
+    def broken(self, network, data):
+        after = copy.deepcopy(network)
+        with torch.no_grad():
+            next(after.parameters()).fill_(torch.nan)
+        return after
+
+    monkeypatch.setattr(Quantization, "__call__", broken)
+    scores = results.scores[results.scores["attack"] == ""]
+    found = run_attacks(evaluation, tmp_path, ["int8", "pruning-10"], scores=scores, quiet=True)
+    assert set(found.scores["attack"]) == {"", "pruning-10"}
+    assert found.notes[0] == (
+        "int8 was left out: it broke the retrained and the student, so that losses are not numbers and nothing can be "
+        "said of it"
+    )
+    assert attack_records(found.scores)
 
 
 def test_scores_in_another_order_are_refused(opened, results, tmp_path):

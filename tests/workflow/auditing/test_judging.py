@@ -3,6 +3,7 @@
 import math
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ import torch
 from mu_monai import workflow
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
-from mu_monai.runs import RunRecord, file_digests, open_runs, write_record
+from mu_monai.runs import RunRecord, file_digests, open_runs, read_record, write_record
 from mu_monai.runs.numbers import worst_rates
 from mu_monai.workflow import AuditOptions
 
@@ -104,6 +105,33 @@ def test_with_a_reference_and_an_attack(runs, student):
         "note: ",
     ):
         assert text in said
+
+
+def test_images_that_changed_since_they_were_scored_are_not_attacked(runs, student, phantom_splits, tmp_path):
+    folder = shutil.copytree(Path(phantom_splits["isic"]).parent, tmp_path / "data")
+    split = folder / Path(phantom_splits["isic"]).name
+    mask = folder / read_json(split)["test"][0]["label"]
+    mask.write_bytes(mask.read_bytes() + b" ")
+    options = AuditOptions(references=(runs / "retrained",), attacks=("int8",), quiet=True)
+    with pytest.raises(InputError, match=r"changed after the split was made"):
+        workflow.audit(student, split=split, options=options)
+    assert not (student / "attacks").exists()
+
+
+def test_a_report_shows_an_audit_beside_the_retrained_model_that_it_compared_with(runs, student, tmp_path):
+    workflow.audit(student, options=AuditOptions(references=(runs / "retrained",), distances=False, quiet=True))
+    workflow.report([student, runs / "retrained"], out=tmp_path / "page")
+    with pytest.raises(InputError, match=r"compared it with another retrained model.*audit again"):
+        workflow.report([student, runs / "retrained-1"], out=tmp_path / "other")
+
+
+def test_a_loss_that_is_not_a_number_is_refused(student):
+    scores = pd.read_csv(student / "scores.csv")
+    scores.loc[(scores["model"] == "student") & (scores["subset"] == "test"), "loss"] = float("nan")
+    scores.to_csv(student / "scores.csv", index=False)
+    write_record(student, replace(read_record(student), files=file_digests(student)))
+    with pytest.raises(InputError, match=r"the loss of the student on case .* is not a number"):
+        workflow.audit(student, options=AuditOptions(quiet=True))
 
 
 def test_the_summary_shows_an_attack_at_its_worst_rate(runs, student):

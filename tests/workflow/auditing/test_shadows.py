@@ -125,7 +125,7 @@ def test_every_method_is_repeated_with_the_settings_of_the_run(method, split, te
 
 
 def overlay_of(run, folder):
-    (folder / "overlay.json").write_text(json.dumps(_unlearning(run, read_record(run), STRANGER)))
+    (folder / "overlay.json").write_text(json.dumps(_unlearning(run, read_record(run), STRANGER)[0]))
     return str(folder / "overlay.json")
 
 
@@ -218,6 +218,30 @@ def test_runs_that_cannot_be_repeated_are_refused(change, message, student, pool
     write_record(tmp_path / "student", RunRecord.from_json(record | change))
     with pytest.raises(InputError, match=message):
         shadow_scores(tmp_path / "student", options=AuditOptions(shadows=4, pool=pool))
+
+
+def test_milestones_from_elsewhere_saw_all_patients_and_are_refused(student, pool, tmp_path):
+    shutil.copytree(student, tmp_path / "student")
+    record = read_json(student / "run.json")
+    teacher = Path(record["teacher"]).parent
+    bare = shutil.copytree(teacher, tmp_path / "teacher", ignore=shutil.ignore_patterns("milestones"))
+    for folder in (teacher, bare):
+        changed = {"teacher": str(folder / "model.pt")}
+        changed["method"] = {"name": "Rewind", "settings": {"milestones": str(tmp_path)}}
+        write_record(tmp_path / "student", RunRecord.from_json(record | changed))
+        kept = (folder / "milestones").is_dir()
+        if not kept:
+            with pytest.raises(InputError, match=r"taken back to milestones from elsewhere.*omit --shadows"):
+                shadow_scores(tmp_path / "student", options=AuditOptions(shadows=4, pool=pool))
+        else:
+            laid, _ = _unlearning(tmp_path / "student", read_record(tmp_path / "student"), STRANGER)
+            assert "milestones" not in laid["method"]
+
+
+def test_what_was_unlearned_is_kept_by_all_settings_and_not_only_by_those_that_the_run_changed(student):
+    laid, before = _unlearning(student, read_record(student), STRANGER)
+    assert before["config"]["max_epochs"] == read_json(student / "config.json")["max_epochs"]
+    assert set(before["config"]) > set(laid)
 
 
 def test_there_must_be_somebody_to_tell_apart(student, split, tmp_path):
