@@ -17,6 +17,7 @@ from mu_monai.data import Split, read_split
 from mu_monai.errors import InputError, collect, did_you_mean, raise_if_any
 from mu_monai.keys import FORGET, MODEL_PT, RETAIN, TEST, TRAINING_SUBSETS, VALIDATION
 from mu_monai.lock import writes
+from mu_monai.methods import UnlearningMethod
 from mu_monai.methods.registry import imported, method_named, registered
 from mu_monai.runs import is_run, read_record, run_of
 from mu_monai.runs.record import GONE, training_passes
@@ -46,6 +47,7 @@ from mu_monai.workflow.recipe import (
     gone_problems,
     milestone_options,
     milestone_problems,
+    needs_milestones,
     own_settings,
     reading_options,
     recipe_of,
@@ -169,7 +171,7 @@ def unlearn(
     raise_if_any(problems or trial.problems)
     parser.update(overrides)
     raise_if_any(weight_problems(parser, parser.get_parsed_content("teacher")))
-    _warn_of_condition(parser, opened)
+    _warn_of_condition(parser, opened, used)
     with sharing_data():
         raise_if_any(label_problems(trial, config))
         if plan:
@@ -206,9 +208,17 @@ def _tried(config: LayeredConfig, split: Split | None, teacher: str | Path | Non
     return trial, passes
 
 
-def _warn_of_condition(parser: ConfigParser, opened: Split | None) -> None:
-    """Warn that a run that is led to the losses of unseen cases may be led astray."""
-    if parser.get("method::stop_at") is not None and _chosen_by_condition(opened):
+def _warn_of_condition(parser: ConfigParser, opened: Split | None, kind: type[UnlearningMethod] | None) -> None:
+    """Warn that cases that are alike are not like unseen ones, which a run is led to or goes by."""
+    if not _chosen_by_condition(opened):
+        return
+    if needs_milestones(kind):
+        logger.warning(
+            "the forget cases were chosen by a condition (--forget-where): the epoch is chosen by how well patients "
+            "are told from unseen ones, and what the model had learned by then of cases like these, such as how a "
+            "device looks, stays; compare with a retrained model (mu-monai audit --reference)"
+        )
+    if parser.get("method::stop_at") is not None:
         logger.warning(
             "the forget cases were chosen by a condition (--forget-where): a model that never saw them may do better "
             "or worse on them than on unseen cases, but this run moves their losses toward those of unseen cases; "

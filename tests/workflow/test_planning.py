@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ def unlearn(phantom_splits, teachers, tmp_path):
         settings = ["batch_size=4", "score_interval=50", *options.pop("settings", ())]
         return workflow.unlearn(
             "isic",
-            split=phantom_splits["isic"],
+            split=options.pop("split", phantom_splits["isic"]),
             teacher=options.pop("teacher", teachers["isic"]),
             out=tmp_path / name,
             method=method,
@@ -110,3 +111,14 @@ def test_layers_for_adapters_are_refused_where_all_weights_train(unlearn, tmp_pa
     with pytest.raises(InputError, match=r"--lora-targets 'head' .* all weights train here"):
         unlearn(method, lora_targets="head")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("kind", "warned"), [("where", True), ("fraction", False)])
+def test_what_is_alike_is_not_like_unseen_cases_and_it_is_said(unlearn, phantom_splits, caplog, kind, warned):
+    split = Path(phantom_splits["isic"])
+    content = json.loads(split.read_text())
+    content["provenance"]["selector"] = {"kind": kind, "value": "device == 'a'"}
+    by_condition = split.with_name(f"{kind}-of-devices.json")  # beside it: paths of images are relative
+    by_condition.write_text(json.dumps(content))
+    unlearn("rewind", split=by_condition, budget=0.2)
+    assert ("how a device looks, stays" in caplog.text) == warned
