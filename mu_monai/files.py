@@ -72,7 +72,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         with temporary.open("r+b") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         if error.errno is None:
             raise OSError(f"'{target}' cannot be written ({error})") from error
@@ -106,7 +106,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Flush a new name to disk, if the system supports it: Windows and some network file systems do not."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

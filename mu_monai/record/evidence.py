@@ -72,6 +72,8 @@ def write_salt(path: str | os.PathLike[str], salt: bytes) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="ascii") as stream:
         stream.write(salt.hex() + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def read_salt(path: str | os.PathLike[str]) -> bytes:

@@ -60,10 +60,14 @@ class Identifiers:
 
     def surely_in(self, text: str) -> bool:
         """Whether a text holds an id that cannot be there by chance: of letters and digits, or of many digits."""
+        return self.sure_one_in(text) is not None
+
+    def sure_one_in(self, text: str) -> str | None:
+        """Such an id, as it stands in the text."""
         normal = _normal(_DIGESTS.sub(" ", text))
-        return any(
-            re.search(_pattern(name), normal, re.IGNORECASE) for name in self._candidates(normal) if _is_certain(name)
-        )
+        certain = (name for name in self._candidates(normal) if _is_certain(name))
+        found = (re.search(_pattern(name), normal, re.IGNORECASE) for name in certain)
+        return next((match[0] for match in found if match), None)
 
     def _candidates(self, text: str) -> list[str]:
         """The ids that a text could hold; this rules out most of them without a regular expression."""

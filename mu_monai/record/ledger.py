@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import read_json, shape_problems, write_json
+from mu_monai.files import read_json, shape_problems, sync_folder, write_json
 from mu_monai.lock import writing
 from mu_monai.record.entries import KINDS, Answer, Entry, Request, Start, Version, kind_of
 from mu_monai.runs.typed import made, plain, shape_of
@@ -142,8 +142,8 @@ class Ledger:
         return next((number for number, each in self.requests.items() if not set(cases).isdisjoint(each.cases)), None)
 
     def day_of(self, entry: Entry) -> date:
-        """The day on which an entry was written."""
-        return datetime.fromisoformat(self.times[self.entries.index(entry)]).date()
+        """The day on which an entry was written, in the time of this machine, as deadlines are days here."""
+        return datetime.fromisoformat(self.times[self.entries.index(entry)]).astimezone().date()
 
     def place(self, version: Version) -> Path:
         """The run folder of a version."""
@@ -151,9 +151,18 @@ class Ledger:
 
 
 def is_ledger(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder holds a ledger with at least one entry."""
+    """Whether a folder holds a ledger with at least one entry.
+
+    Raises:
+        InputError: if it held one whose entries are gone, over which no other may be begun.
+    """
     file = Path(folder) / LEDGER_JSONL
-    return file.is_file() and b"\n" in file.read_bytes()
+    found = file.is_file() and b"\n" in file.read_bytes()
+    if not found and (Path(folder) / HEAD_JSON).is_file():
+        raise InputError(
+            f"'{file}' is {'empty' if file.is_file() else 'gone'}, and '{HEAD_JSON}' says that it had entries; {_BACK}"
+        )
+    return found
 
 
 def read_ledger(folder: str | os.PathLike[str]) -> Ledger:
@@ -243,6 +252,7 @@ def append(folder: str | os.PathLike[str], make: Callable[[Ledger], Entry]) -> L
             stream.write(line + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
+        sync_folder(file.parent)
         digest = hashlib.sha256(line).hexdigest()
         write_json(Path(folder) / HEAD_JSON, {"entries": len(ledger.entries) + 1, "sha256": digest})
     return Ledger(

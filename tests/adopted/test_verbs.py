@@ -15,10 +15,12 @@ from monai.transforms import RandFlipd
 from adopted.shapes import make_bundle
 from mu_monai import workflow
 from mu_monai.bundle.trust import Trust
+from mu_monai.data import phantom_split, read_split
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.runs import open_run
 from mu_monai.workflow.auditing.evaluation import open_evaluation
+from mu_monai.workflow.handover.given_back import _Names
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +236,14 @@ def test_a_config_that_names_a_case_is_not_released(copied, unlearned, tmp_path)
     bundle = copied(example="frame_03")
     with pytest.raises(InputError, match=r"'configs/train.json' of the bundle names 'frame_03'"):
         workflow.release(unlearned, out=tmp_path / "released", trust=Trust(bundle=bundle))
+
+
+def test_a_name_that_is_part_of_another_is_found_in_what_is_released(tmp_path):
+    split = read_split(phantom_split("lesions", tmp_path, patients=12, images_per_patient=1, size=32))
+    names = _Names(split)
+    for text in ("/data/runs/without-PHANTOM_003", "forget_phantom_003/", "datalist-phantom003.json"):
+        assert names.one_in(text)
+    assert names.one_in("a phantom in 3 parts, 003") is None
 
 
 def test_a_link_is_not_followed_into_a_release(copied, unlearned, tmp_path):

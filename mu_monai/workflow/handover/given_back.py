@@ -32,6 +32,7 @@ from mu_monai.data.layouts.listing import stem_of
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json, write_json
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, MODEL_PT, PATIENT_ID
+from mu_monai.record.identifiers import Identifiers
 from mu_monai.runs import RunRecord
 from mu_monai.workflow.handover.sealed import own_file, raised_version, unlearning_done
 
@@ -69,7 +70,7 @@ def write_given_back(
     Raises:
         InputError: if a file that is copied names a case, a patient or one of their files, or is a link.
     """
-    source, names, original = bundle.place, _names(split), _original(bundle, teacher)
+    source, names, original = bundle.place, _Names(split), _original(bundle, teacher)
     defining = {file: place for file, place in _read_by_network(bundle) if file != original}
     left_out: dict[Path, str] = {}
     problems = [*_unsearchable(defining)]
@@ -100,7 +101,7 @@ def write_given_back(
     return [*_told_of_left_out(left_out, names), *_told_of_kept(kept)]
 
 
-def _told_of_left_out(left_out: Mapping[Path, str], names: re.Pattern[str]) -> Iterator[str]:
+def _told_of_left_out(left_out: Mapping[Path, str], names: _Names) -> Iterator[str]:
     """What was left out, without the names of data files: the release, and with it the sentence, goes to others."""
     if not left_out:
         return
@@ -112,11 +113,11 @@ def _told_of_left_out(left_out: Mapping[Path, str], names: re.Pattern[str]) -> I
         yield "exported forms held the original weights; make them anew: python -m monai.bundle ckpt_export"
 
 
-def _kind(file: Path, names: re.Pattern[str]) -> str:
+def _kind(file: Path, names: _Names) -> str:
     """The name of a file that is not of data, and the folder and ending of any other."""
     public = file.parts[0] == "models" or file.suffix in (*_CONFIG_FORMS, *_EXPORTS)
     told = file.as_posix() if public else "/".join([*file.parts[:1], f"*{file.suffix}"][len(file.parts) == 1 :])
-    return f"*{file.suffix}" if names.search(told) else told
+    return f"*{file.suffix}" if names.one_in(told) else told
 
 
 def _told_of_kept(kept: Mapping[Path, str]) -> Iterator[str]:
@@ -184,9 +185,21 @@ def _lists_cases(path: Path) -> bool:
     return any(isinstance(each, list) for each in lists)
 
 
-def _names(split: Split) -> re.Pattern[str]:
+class _Names:
     """The ids of cases and patients, and the names of their files with and without their folders' endings."""
-    cases = [case for part in split.rows.values() for case in part]
+
+    def __init__(self, split: Split) -> None:
+        cases = [case for part in split.rows.values() for case in part]
+        self._ids = Identifiers(pd.DataFrame(cases, columns=[CASE_ID, PATIENT_ID]), b"")
+        self._words = _as_words(split, cases)
+
+    def one_in(self, text: str) -> str | None:
+        """One of them in a text: as a word or, if it cannot be there by chance, anywhere and in any case."""
+        found = self._words.search(text)
+        return self._ids.sure_one_in(text) if found is None else found[0]
+
+
+def _as_words(split: Split, cases: list[Mapping[str, Any]]) -> re.Pattern[str]:
     names = {str(case[key]) for case in cases for key in (CASE_ID, PATIENT_ID)}
     files = {str(file) for case in cases for file in files_of(image_entry(case, split.inputs))}
     files |= {str(case[LABEL]) for case in cases if is_file_label(pd.Series([case[LABEL]])).all()}
@@ -195,9 +208,8 @@ def _names(split: Split) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, long))})(?![\w-])" if long else r"(?!)")
 
 
-def _named(path: Path, relative: Path, names: re.Pattern[str]) -> str | None:
-    found = names.search(relative.as_posix()) or names.search(path.read_text(encoding="utf-8", errors="replace"))
-    return None if found is None else found[0]
+def _named(path: Path, relative: Path, names: _Names) -> str | None:
+    return names.one_in(relative.as_posix()) or names.one_in(path.read_text(encoding="utf-8", errors="replace"))
 
 
 def _write_weights(path: Path, state: State, container: Container) -> None:

@@ -59,10 +59,10 @@ def add_request(
     )
     days, selector = found["days"], found["selector"]
     if run is not None:
-        first = first_run(run)
+        first = first_run(run, split)
         if not is_ledger(folder):
             _request(not_begun(folder, first, split), selector, days, requester)  # begins no ledger for nothing
-        begin_ledger(folder, first)
+        begin_ledger(folder, first, split)
     made: list[Request] = []
 
     def request(ledger: Ledger) -> Request:
@@ -97,9 +97,10 @@ def _request(opened: Opened, selector: ForgetSelector, days: tuple[date, date], 
     before = opened.split(ledger.requests)
     table, chosen = requested(before, selector)
     named = set(chosen.value) if isinstance(chosen, ForgetIds) else set()
-    raise_if_any(_asked_before(opened, before.rows[FORGET], named))
     already = {row[CASE_ID] for row in before.rows[FORGET]}
     new = table[(table[SUBSET] == FORGET) & ~table[CASE_ID].isin(already)]
+    named -= {*new[PATIENT_ID], *new[CASE_ID]}  # of a patient, some cases may have been asked for before
+    raise_if_any(_asked_before(opened, before.rows[FORGET], named))
     if new.empty:
         raise InputError("everybody whom the condition finds was asked for before; there is nothing to enter")
     received, deadline = days
@@ -145,9 +146,9 @@ def _days(received: str | None, deadline: str | None) -> tuple[date, date]:
     )
     raise_if_any(problems)
     first = found["--received"]
-    last = found["--deadline"] if deadline else first + timedelta(days=DAYS)
     if first > today:
         problems.append(f"--received {first} is still to come; give the day on which the request was received")
+    last = found["--deadline"] if deadline else min(first, today) + timedelta(days=DAYS)
     if last < today:
         problems.append(
             f"the deadline {last} has passed; give the one that holds now, such as that of an extension: --deadline"

@@ -98,7 +98,7 @@ def answer_requests(
     """
     opened, folder = open_ledger(folder, split), Path(folder)
     begun = opened.ledger.begun
-    if begun is None or options.route is not None:
+    if begun is None or options.route not in (None, begun.route):
         begun = _begin(opened, folder, options, trust)
     else:
         raise_if_any(_other_options(begun, options))
@@ -113,7 +113,7 @@ def answer_requests(
             [
                 *error.problems,
                 f"version {begun.version} stays begun: once this is corrected, the same command goes on with it; "
-                "--route begins another one",
+                "another --route begins another one",
             ]
         ) from error
     answer = _answer(opened, begun, _made(job), job)
@@ -165,7 +165,7 @@ def _other_options(begun: Start, options: RequestOptions) -> Iterator[str]:
         if now is not None and now != before:
             yield (
                 f"version {begun.version} was begun with another {name}; leave it out to go on with it, or begin "
-                "another version with --route"
+                "another version with another --route"
             )
 
 

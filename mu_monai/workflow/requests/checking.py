@@ -13,6 +13,7 @@ from mu_monai.files import has_sha256
 from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, TEACHER, TRAINING_SUBSETS
 from mu_monai.record import Ledger, Version, pseudonym
 from mu_monai.runs import is_run, read_record
+from mu_monai.runs.shards import has_shards
 from mu_monai.workflow.handover.verifying import FAILED, NOT_CHECKED, OK, Check, checked
 from mu_monai.workflow.requests.opened import Opened, evidence_file, open_ledger, split_of
 
@@ -91,7 +92,8 @@ def _evidence(ledger: Ledger, version: Version) -> tuple[str, str]:
 def _backup(opened: Opened, place: str | Path) -> tuple[str, str]:
     """Whether weights are a version that holds somebody forgotten, or were trained on somebody forgotten."""
     ledger = opened.ledger
-    version = ledger.version_with(weights_sha256(read_weights(place)))
+    weights = weights_sha256(read_weights(place))
+    version = ledger.version_with(weights)
     if version is not None:
         held = ledger.held_by(version.weights)
         if held:
@@ -101,6 +103,10 @@ def _backup(opened: Opened, place: str | Path) -> tuple[str, str]:
     if not is_run(run):
         return NOT_CHECKED, "it is not a version of this ledger, and not a run, so what it was trained on is not known"
     record = read_record(run)
+    if weights != record.sha256.weights:
+        return NOT_CHECKED, (
+            f"it is not a version of this ledger, and not the model of '{run}', so what it was trained on is not known"
+        )
     beside = run.with_suffix(".json")  # as the ledger and the folds of a cross-validation keep it
     file = next((file for file in (beside, Path(record.split.file)) if has_sha256(file, record.sha256.split)), None)
     if file is None:
@@ -110,6 +116,11 @@ def _backup(opened: Opened, place: str | Path) -> tuple[str, str]:
         return (
             FAILED,
             f"it is not a version of this ledger, and was trained on patients of request {_listed(held)}: destroy it",
+        )
+    if has_shards(run):
+        return NOT_CHECKED, (
+            "it is not a version of this ledger; its shards were trained on nobody who was forgotten, and what their "
+            "base was trained on is not checked"
         )
     return OK, "it is not a version of this ledger, and was trained on nobody who was forgotten"
 

@@ -63,7 +63,8 @@ def answer_summary(folder: str | Path, answer: Answer) -> list[str]:
     ]
     if answer.audit and not answer.came_back:
         again = sum(check.now is not None for check in answer.audit)
-        lines.append(f"{again} of {len(answer.audit)} earlier requests were audited again; nobody came back")
+        whole = f"{again} of {len(answer.audit)} earlier requests were audited again"
+        lines.append(f"{whole}; of these, nobody came back" if again else f"{whole}: who came back was not measured")
     return lines
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mu_monai.data import Split, read_split, with_forgotten
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import file_sha256, has_sha256
+from mu_monai.files import file_sha256, has_sha256, sync_folder
 from mu_monai.keys import CASE_ID, CONFIG_JSON, FORGET, MODEL, MODEL_PT, STUDENT, TEACHER, TRAINING_SUBSETS
 from mu_monai.record import (
     Ledger,
@@ -110,8 +110,13 @@ def not_begun(folder: str | Path, run: Run, split: str | Path | None = None) -> 
     return Opened(ledger=Ledger(Path(folder)), salt=salt, base=retained(read_split(file), run.role))
 
 
-def begin_ledger(folder: str | Path, run: Run) -> None:
+def begin_ledger(folder: str | Path, run: Run, split: str | Path | None = None) -> None:
     """Begin a ledger with the run of a finished model; nothing happens if it began with that model already.
+
+    Args:
+        folder: its folder.
+        run: the run.
+        split: its split, if it is no longer where the run found it.
 
     Raises:
         InputError: if the ledger began with another model.
@@ -125,9 +130,11 @@ def begin_ledger(folder: str | Path, run: Run) -> None:
             staged.unlink(missing_ok=True)
             write_salt(staged, new_salt())
             os.replace(staged, file)
+            sync_folder(file.parent)
         salt = read_salt(file)
         said = commitment("ledger", run.record.sha256.weights, salt)
-        return replace(made_version(Path(folder), 1, run, salt), salt=said)
+        version = replace(made_version(Path(folder), 1, run, salt), salt=said)
+        return version if split is None else replace(version, split_file=_told(Path(folder), Path(split)))
 
     if is_ledger(folder):
         raise_if_any(_other_first(read_ledger(folder), run))
@@ -210,8 +217,12 @@ def checked_split(number: int, digest: str, *files: Path) -> Path:
     return found
 
 
-def first_run(folder: str | Path) -> Run:
+def first_run(folder: str | Path, split: str | Path | None = None) -> Run:
     """Open the run that a ledger can begin with.
+
+    Args:
+        folder: its folder.
+        split: its split, if it is no longer where the run found it.
 
     Raises:
         InputError: if it is not finished, forgot classes, or its split is gone or another one.
@@ -223,10 +234,11 @@ def first_run(folder: str | Path) -> Run:
             f"'{folder}' forgot classes ({', '.join(run.forget_classes)}), and a ledger is about patients; begin it "
             "with the model that was trained on all of them"
         )
-    if not has_sha256(run.split, run.record.sha256.split):
+    file = run.split if split is None else Path(split)
+    if not has_sha256(file, run.record.sha256.split):
         problems.append(
-            f"the split '{run.split}' that '{folder}' was made with is gone or another one, and a ledger tells by it "
-            "who can be forgotten; put it back"
+            f"the split '{file}' that '{folder}' was made with is gone or another one, and a ledger tells by it who "
+            "can be forgotten; put it back, or say where it is now: --split FILE"
         )
     raise_if_any(problems)
     return run

@@ -24,6 +24,11 @@ def ledger_problems(run: Path, weights: str) -> Iterator[str]:
     ledger = read_ledger(place)
     version = ledger.version_with(weights)
     if version is None:
+        if run.resolve().name.startswith("version-"):
+            yield (
+                f"'{run}' is not entered in the ledger in '{place}', so nobody audited whether earlier requests came "
+                f"back in it; finish it first: mu-monai request run {place}"
+            )
         return
     back, held = ledger.back_in(version), ledger.held_by(weights)
     if back:

@@ -1,14 +1,18 @@
 """What a ledger does with requests: who can ask, which version answers, and who comes back."""
 
 import json
+import os
 import shutil
+import time
+from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 import torch
 
 from mu_monai import workflow
-from mu_monai.data import read_split
+from mu_monai.data import phantom_split, read_split
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256
 from mu_monai.keys import FORGET, RETAIN, TEST, VALIDATION
@@ -115,7 +119,7 @@ def test_a_ledger_is_not_begun_with_a_request_that_is_refused(tmp_path, teacher,
     other = images.with_name("other.json")
     shutil.copy(images, other)
     other.write_text(other.read_text() + "\n")
-    with pytest.raises(InputError, match=r"the split '.*other.json' of version 1 is another one"):
+    with pytest.raises(InputError, match=r"the split '.*other.json' that .* is gone or another one"):
         workflow.add_request(folder, run=teacher, ids=[first], split=other)
     content = json.loads(images.read_text())
     place = next(i for i, row in enumerate(content[RETAIN]) if row["patient_id"] == second)
@@ -375,3 +379,106 @@ def test_once_the_first_version_is_destroyed_the_one_in_use_is_the_source(ledger
     workflow.answer_requests(ledger)
     assert routes.jobs[-1][0].source.folder == ledger / "version-2"
     assert not failed(workflow.verify_requests(ledger))
+
+
+def test_a_patient_of_whom_one_image_was_asked_for_can_withdraw_the_others(tmp_path, made_run, routes):
+    split = Path(phantom_split("lesions", tmp_path / "two", patients=24, images_per_patient=2, size=32, seed=3))
+    content = json.loads(split.read_text())
+    content["provenance"]["group_by"] = "case_id"
+    split.write_text(json.dumps(content))
+    patient = content[RETAIN][0]["patient_id"]
+    first, second = (row["case_id"] for row in content[RETAIN] if row["patient_id"] == patient)
+    ledger = tmp_path / "ledger"
+    workflow.add_request(ledger, run=made_run(tmp_path / "runs" / "two", split=split), ids=[first])
+    workflow.answer_requests(ledger)
+    assert second in {row["case_id"] for row in read_split(ledger / "version-2.json").rows[RETAIN]}
+    assert len(workflow.add_request(ledger, ids=[patient]).cases) == 1
+    workflow.answer_requests(ledger)
+    assert not {first, second} & {row["case_id"] for row in read_split(ledger / "version-3.json").rows[RETAIN]}
+    with pytest.raises(InputError, match=f"'{patient}' is in request 2 already, which version 3 answered"):
+        workflow.add_request(ledger, ids=[patient])
+
+
+@pytest.mark.parametrize("left", [None, b""])
+def test_no_ledger_is_begun_over_one_that_was_lost(ledger, teacher, people, left):
+    head = (ledger / "ledger-head.json").read_bytes()
+    (ledger / "ledger.jsonl").unlink()
+    if left is not None:
+        (ledger / "ledger.jsonl").write_bytes(left)
+    for options in ({"run": teacher}, {}):
+        with pytest.raises(InputError, match=r"is (gone|empty), and 'ledger-head.json' says that it had entries; put"):
+            workflow.add_request(ledger, ids=people[RETAIN][2:3], **options)
+    with pytest.raises(InputError, match="says that it had entries"):
+        workflow.request_status(ledger)
+    assert (ledger / "ledger-head.json").read_bytes() == head
+
+
+def test_weights_that_only_lie_in_a_run_folder_are_not_its_model(ledger, routes, people, made_run, tmp_path):
+    workflow.answer_requests(ledger)
+    clean = made_run(tmp_path / "runs" / "clean", seed=8, split=ledger / "version-2.json", role="retrained")
+    torch.save({"weight": torch.ones(3)}, clean / "base.pt")
+    for file, status in ((clean / "base.pt", "not checked"), (clean / "model.pt", "ok")):
+        (found,) = (c for c in workflow.verify_requests(ledger, backups=[file]) if c.name.startswith("backup"))
+        assert found.status == status
+
+
+def test_with_the_same_route_an_interrupted_answer_goes_on(ledger, routes):
+    options = RequestOptions(route="retraining")
+    routes.error = KeyboardInterrupt()
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            workflow.answer_requests(ledger, options=options)
+    routes.error = None
+    assert workflow.answer_requests(ledger, options=options).version.number == 2
+    assert [job.start.version for job, _, _ in routes.jobs] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("zone", "state"), [("America/New_York", "answered"), ("UTC", "answered, late")])
+def test_the_day_of_an_answer_is_that_of_the_place(ledger, routes, monkeypatch, zone, state):
+    workflow.answer_requests(ledger)
+    made = read_ledger(ledger)
+    night = f"{made.requests[1].deadline}T01:00:00+00:00"
+    late = (date.fromisoformat(made.requests[1].deadline) + timedelta(days=1)).isoformat()
+    moved = replace(made, times=(*made.times[:-1], night.replace(made.requests[1].deadline, late)))
+    monkeypatch.setattr("mu_monai.workflow.requests.listing.read_ledger", lambda folder: moved)
+    monkeypatch.setitem(os.environ, "TZ", zone)
+    time.tzset()
+    try:
+        assert workflow.request_status(ledger)[0]["state"].tolist() == [state]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_ledger_can_begin_with_a_split_that_was_moved(tmp_path, images, made_run, people):
+    home = shutil.copytree(images.parent, tmp_path / "home")
+    run = made_run(tmp_path / "runs" / "teacher", split=home / images.name)
+    shutil.move(home, tmp_path / "moved")
+    folder, victim = tmp_path / "ledger", people[RETAIN][:1]
+    with pytest.raises(InputError, match=r"is gone or another one.*--split FILE"):
+        workflow.add_request(folder, run=run, ids=victim)
+    workflow.add_request(folder, run=run, ids=victim, split=tmp_path / "moved" / images.name)
+    assert workflow.add_request(folder, ids=people[RETAIN][1:2]).number == 2  # it is known from now on
+
+
+def test_what_was_not_measured_is_not_told_as_a_result(ledger, routes, people):
+    workflow.answer_requests(ledger)
+    workflow.add_request(ledger, ids=people[RETAIN][2:3])
+    answer = workflow.answer_requests(ledger)
+    unknown = replace(answer, audit=tuple(replace(check, now=None, then=None) for check in answer.audit))
+    said = workflow.answer_summary(ledger, unknown)[-1]
+    assert said == "0 of 1 earlier requests were audited again: who came back was not measured"
+
+
+def test_a_version_that_was_not_entered_is_not_released(ledger, routes, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        patch.setattr("mu_monai.workflow.requests.answering.made_version", stop)
+        with pytest.raises(KeyboardInterrupt):
+            workflow.answer_requests(ledger)
+    with pytest.raises(InputError, match=r"version-2' is not entered in the ledger .*mu-monai request run"):
+        workflow.release(ledger / "version-2", out=tmp_path / "released")
+
+
+def test_a_day_beyond_the_calendar_is_a_day_to_come(ledger, people):
+    with pytest.raises(InputError, match="9999-12-31 is still to come"):
+        workflow.add_request(ledger, ids=people[RETAIN][2:3], received="9999-12-31")

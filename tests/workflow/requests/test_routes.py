@@ -90,7 +90,7 @@ def test_from_the_first_request_to_the_release(mu_monai, teachers, phantom_split
     assert (code, "is not a training without those who version 3 forgets; move it away" in err) == (2, True)
     shutil.rmtree(ledger / "version-3-training")
     code, out, _ = mu_monai("request", "run", ledger, "--quiet", "--device", "cpu")
-    assert (code, out.splitlines()[-1]) == (0, "1 of 1 earlier requests were audited again; nobody came back")
+    assert (code, out.splitlines()[-1]) == (0, "1 of 1 earlier requests were audited again; of these, nobody came back")
     assert read_split(ledger / "version-3.json").patients(FORGET) == {first, second}
     record, training = read_record(ledger / "version-3"), read_record(ledger / "version-3-training")
     assert (record.role, record.method.name, training.role) == ("student", "Retraining", "retrained")
