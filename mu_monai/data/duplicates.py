@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from mu_monai.data.case_files import each_file, image_files
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256
-from mu_monai.keys import CASE_ID, IMAGE, LABEL
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
 
 DuplicatePolicy = Literal["error", "drop", "together"]
 
@@ -30,12 +30,14 @@ class Resolved:
         dropped: case ids of the dropped rows, sorted; one entry per row.
         together: case ids of each set of copies that was kept, sorted.
         renamed: the new ids of each case id that occurred more than once and was kept.
+        kept_for: of each case that was kept in place of dropped copies, their case and patient ids beside its own.
     """
 
     manifest: pd.DataFrame
     dropped: list[str] = field(default_factory=list)
     together: list[list[str]] = field(default_factory=list)
     renamed: dict[str, list[str]] = field(default_factory=dict)
+    kept_for: dict[str, list[str]] = field(default_factory=dict)
 
 
 def digest_files(paths: Iterable[str]) -> tuple[dict[str, str], list[str]]:
@@ -173,7 +175,12 @@ def _drop(
         raise InputError(
             "--on-duplicates drop leaves no cases: all are copies with different labels; correct the labels"
         )
-    return Resolved(manifest=manifest[keep], dropped=sorted(manifest[CASE_ID][~keep].astype(str)))
+    kept_for: dict[str, list[str]] = {}
+    for number in np.unique(sets[keep & copied]):
+        one, copies = manifest[keep & (sets == number)].iloc[0], manifest[~keep & (sets == number)]
+        names = {*copies[CASE_ID].astype(str), *copies[PATIENT_ID].astype(str)} - {one[CASE_ID], one[PATIENT_ID]}
+        kept_for |= {str(one[CASE_ID]): sorted(names)} if names else {}
+    return Resolved(manifest=manifest[keep], dropped=sorted(manifest[CASE_ID][~keep].astype(str)), kept_for=kept_for)
 
 
 def _keep_together(manifest: pd.DataFrame, sets: NDArray[np.intp], copied: NDArray[np.bool_]) -> Resolved:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mu_monai.data.pseudonyms import hash_ids
 from mu_monai.data.selection import ForgetIds, ForgetSelector, describe_selector, follow_renamed, heed_remarks, is_drawn
 from mu_monai.data.split import report_near_duplicates, split_manifest
 from mu_monai.data.split_file import Split, split_content
+from mu_monai.data.split_provenance import KEPT_FOR
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, PATIENT_ID, RETAIN, SUBSET, TEST, TRAINING_SUBSETS, VALIDATION
 
@@ -87,7 +88,10 @@ def requested(split: Split, forget: ForgetSelector, *, seed: int = 0) -> tuple[p
     held_out = table[table[SUBSET].isin((VALIDATION, TEST))]
     if isinstance(forget, ForgetIds):
         known, salt = {*table[CASE_ID], *table[PATIENT_ID], *original_ids(together)}, provenance.salt
-        forget = heed_remarks(forget, known.__contains__) if salt is None else hash_ids(forget, known, salt)
+        gone = {name for names in provenance.kept_for.values() for name in names}
+        forget = hash_ids(forget, known | gone, salt) if salt else heed_remarks(forget, (known | gone).__contains__)
+        raise_if_any(_copies_left(split, table, forget))
+        forget = replace(forget, value=tuple(name for name in forget.value if name in known or name not in gone))
         raise_if_any(_held_out_problems(held_out, follow_renamed(forget, original_ids(together), table)))
     training = table.drop(held_out.index)
     groups = unite_groups(training[provenance.group_by], training[CASE_ID], together)
@@ -144,6 +148,27 @@ def _digest_problems(path: Path, table: pd.DataFrame, digests: dict[str, str]) -
         f"provenance.sha256 of the split file {str(path)!r} lacks the digest of {len(missing)} of {len(files)} files, "
         f"such as {missing[0]!r}; every file needs one: make the split again with 'mu-monai split'"
     ]
+
+
+def _copies_left(split: Split, table: pd.DataFrame, forget: ForgetIds) -> Iterator[str]:
+    """Images of a patient to forget that are in the split under another name, since copies were dropped."""
+    trained = table[table[SUBSET].isin(TRAINING_SUBSETS)]
+    asked, patients = set(forget.value), dict(zip(trained[CASE_ID], trained[PATIENT_ID], strict=True))
+    for case, names in split.provenance.kept_for.items():
+        named = sorted(asked & set(names))
+        if named and case in patients and not asked & {case, patients[case]}:
+            yield (
+                f"{named[0]!r} has an image that is in the split as case {case!r} of patient {patients[case]!r}, in "
+                "place of a copy that was dropped, and would be retained; add this case or patient to the request, or "
+                "correct the source"
+            )
+    if split.provenance.dropped and KEPT_FOR not in split.provenance.content:
+        _log.warning(
+            "%d copies were dropped from '%s', which does not say of whom; if copies of one image were of different "
+            "patients, an image of somebody who is to be forgotten may be retained: make the split again to know",
+            len(split.provenance.dropped),
+            split.path,
+        )
 
 
 def _held_out_problems(held_out: pd.DataFrame, forget: ForgetIds) -> list[str]:

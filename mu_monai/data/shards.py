@@ -11,7 +11,8 @@ import numpy as np
 
 from mu_monai.data.case_files import files_of, image_entry
 from mu_monai.data.manifest import nearest_names
-from mu_monai.data.split_file import INPUTS, Split, split_content
+from mu_monai.data.split_file import Split, split_content
+from mu_monai.data.split_provenance import INPUTS
 from mu_monai.errors import raise_if_any
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, SUBSET
 

@@ -38,7 +38,8 @@ from mu_monai.data.selection import (
     match_cases,
     select_groups,
 )
-from mu_monai.data.split_file import INPUTS, split_content
+from mu_monai.data.split_file import split_content
+from mu_monai.data.split_provenance import INPUTS, KEPT_FOR
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import (
     CASE_ID,
@@ -175,12 +176,15 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
     digests, damaged = digest_files(_files(manifest, inputs))
     raise_if_any(damaged)
     resolved = resolve_duplicates(manifest, digests, settings.on_duplicates)
+    if source.held_out is not None:
+        raise_if_any(_copies_held_out(manifest, copy_sets(manifest, digests), source.held_out))
     forget = settings.forget
     if resolved.dropped and isinstance(forget, ForgetIds | ForgetWhere):
         forget = _follow_dropped(forget, manifest, copy_sets(manifest, digests), resolved)
     if isinstance(forget, ForgetIds):
         forget = follow_renamed(forget, resolved.renamed, resolved.manifest)
-    table = _split_resolved(resolved, forget, settings, source.held_out).sort_values(CASE_ID, kind="stable")
+    groups = _united(manifest, copy_sets(manifest, digests), resolved, settings.group_by)
+    table = _split_resolved(resolved, forget, settings, source.held_out, groups).sort_values(CASE_ID, kind="stable")
     near = find_near_duplicates(table, reading=source.reading)
     report_near_duplicates(near, settings.strict)
     classes = class_names(table)
@@ -208,6 +212,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
             "together": resolved.together,
         },
         "near_duplicates": near,
+        **({KEPT_FOR: resolved.kept_for} if resolved.dropped else {}),
         **({} if source.salt is None else {"salt": source.salt}),
     }
     return split_content(_records(table), digests={path: digests[path] for path in used}, made=history, found=copies)
@@ -252,12 +257,13 @@ def _follow_dropped(
 
 
 def _split_resolved(
-    resolved: Resolved, forget: ForgetSelector | None, settings: SplitSettings, held_out: frozenset[str] | None
+    resolved: Resolved,
+    forget: ForgetSelector | None,
+    settings: SplitSettings,
+    held_out: frozenset[str] | None,
+    groups: pd.Series,
 ) -> pd.DataFrame:
     manifest = resolved.manifest
-    groups = _group_column(manifest, settings.group_by)
-    if resolved.together:
-        groups = unite_groups(groups, manifest[CASE_ID], resolved.together)
     if held_out is None:
         shares = {"validation": settings.validation, "test": settings.test}
         return split_manifest(manifest, forget=forget, **shares, seed=settings.seed, group_by=groups)
@@ -267,6 +273,27 @@ def _split_resolved(
         training, forget=forget, validation=0, test=0, seed=settings.seed, group_by=groups[training.index]
     )
     return pd.concat([divided, manifest.loc[apart.index].assign(**{SUBSET: apart})])
+
+
+def _united(manifest: pd.DataFrame, sets: NDArray[np.intp], resolved: Resolved, group_by: str | pd.Series) -> pd.Series:
+    """The group of each case that is left; groups that share a set of copies are one, also if all but one are gone."""
+    if resolved.together:
+        return unite_groups(_group_column(resolved.manifest, group_by), resolved.manifest[CASE_ID], resolved.together)
+    groups = _group_column(manifest, group_by)
+    if resolved.dropped:
+        groups = unite_groups(groups, manifest[CASE_ID], manifest[CASE_ID].groupby(sets).agg(list))
+    return groups.loc[resolved.manifest.index]
+
+
+def _copies_held_out(manifest: pd.DataFrame, sets: NDArray[np.intp], held_out: frozenset[str]) -> Iterator[str]:
+    """Cases that the model was trained on and that were held out as well, under another name."""
+    apart = manifest[CASE_ID].isin(held_out).to_numpy()
+    for number in np.intersect1d(sets[apart], sets[~apart]):
+        first, second = (manifest[CASE_ID][one & (sets == number)].iloc[0] for one in (apart, ~apart))
+        yield (
+            f"case {first!r}, which the bundle held out, is a copy of {second!r}, which its model was trained on, so "
+            f"it is not unseen; take {first!r} out of the bundle's lists"
+        )
 
 
 def _share_problems(validation: float, test: float, seed: int) -> list[str]:

@@ -12,7 +12,7 @@ import pandas as pd
 from mu_monai.data.case_files import is_image_entry
 from mu_monai.data.duplicates import digest_files
 from mu_monai.data.manifest import COLUMNS, is_file_label, nearest_names
-from mu_monai.data.split_provenance import provenance_problems
+from mu_monai.data.split_provenance import INPUTS, provenance_problems
 from mu_monai.files import special_problem
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, PROVENANCE, SUBSET, SUBSETS
 
@@ -37,6 +37,16 @@ def split_shape_problems(content: object) -> list[str]:
         ]
     for name in SUBSETS:
         problems += _list_problems(name, content.get(name, []))
+    inputs = provenance.get(INPUTS, []) if isinstance(provenance, dict) else []
+    if not problems:
+        problems += [
+            f"case {case[CASE_ID]!r} has no file of the input {column!r}, which the split says that every case has; "
+            "make the split again with 'mu-monai split'"
+            for name in SUBSETS
+            for case in content[name]
+            for column in inputs
+            if not isinstance(case.get(column), str)
+        ]
     if not problems and not any(content[name] for name in SUBSETS):
         problems.append("all subsets are empty; a split needs cases to retain and to forget")
     return problems

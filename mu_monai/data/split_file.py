@@ -24,7 +24,7 @@ from mu_monai.data.split_checks import (
     split_shape_problems,
     straddling_groups,
 )
-from mu_monai.data.split_provenance import Provenance, provenance_of
+from mu_monai.data.split_provenance import INPUTS, Provenance, provenance_of
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256, read_json, special_problem, write_json
 from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS
@@ -32,7 +32,6 @@ from mu_monai.runs.stamp import public_provenance
 
 _log = logging.getLogger(__name__)
 
-INPUTS = "inputs"  # in the provenance: the columns of further input files
 Cases = dict[str, list[dict[str, Any]]]
 
 

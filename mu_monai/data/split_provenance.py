@@ -10,6 +10,8 @@ from mu_monai.data.reading import READING, Reading, reading_of, reading_problems
 from mu_monai.files import shape_problems
 from mu_monai.keys import PATIENT_ID, PROVENANCE
 
+INPUTS = "inputs"  # the columns of further input files
+KEPT_FOR = "kept_for"
 _SHAPES = {
     "sha256": dict,
     "duplicates": dict,
@@ -18,6 +20,8 @@ _SHAPES = {
     "classes": list | None,
     "counts": dict,
     "salt": str | None,
+    INPUTS: [str],
+    KEPT_FOR: dict,
     READING: dict,
 }
 _COPIES = {"dropped": [str], "together": [[str]]}
@@ -38,6 +42,7 @@ class Provenance:
         sha256: SHA-256 of every file, by its path in the split.
         dropped: the case ids of copies that were left out.
         together: the case ids of each set of copies that was kept.
+        kept_for: of each case that was kept in place of dropped copies, their case and patient ids beside its own.
         salt: the salt of the pseudonyms of patients and series; None if there are no pseudonyms.
         reading: how its files are read; as usual if the file says nothing.
     """
@@ -52,6 +57,7 @@ class Provenance:
     sha256: Mapping[str, str]
     dropped: Sequence[str]
     together: Sequence[Sequence[str]]
+    kept_for: Mapping[str, Sequence[str]]
     salt: str | None
     reading: Reading = field(default_factory=Reading)
 
@@ -79,6 +85,7 @@ def provenance_of(split: Mapping[str, Any]) -> Provenance:
         sha256=content.get("sha256", {}),
         dropped=copies.get("dropped", []),
         together=copies.get("together", []),
+        kept_for=content.get(KEPT_FOR, {}),
         salt=content.get("salt"),
         reading=reading_of(content.get(READING, {})),
     )
@@ -97,6 +104,8 @@ def provenance_problems(provenance: Mapping[str, Any]) -> Iterator[str]:
         yield from shape_problems(list(digests.values()), [str], "sha256")
     if isinstance(provenance.get("classes"), list):
         yield from shape_problems(provenance["classes"], [str], "classes")
+    if isinstance(provenance.get(KEPT_FOR), dict):
+        yield from shape_problems(list(provenance[KEPT_FOR].values()), [[str]], KEPT_FOR)
     if isinstance(provenance.get(READING), dict):
         yield from reading_problems(provenance[READING])
     if isinstance(duplicates, dict):

@@ -15,7 +15,7 @@ from mu_monai.keys import PROVENANCE
 
 _PROGRAM = "mu-monai"
 COMMAND = "MU_MONAI_COMMAND"  # the command that started this process for its run
-_NOT_COPIED = ("sha256", "salt")  # of a split: the digests are long, and the salt would reveal patients' identities
+_NOT_COPIED = ("sha256", "salt", "kept_for")  # of a split: the digests are long, the others would tell of patients
 
 
 def command_line() -> str:
@@ -49,7 +49,7 @@ def package_versions(*names: str) -> dict[str, str]:
 
 
 def public_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a split's provenance that may be copied: everything except the digests of its files and its salt.
+    """The part of a split's provenance that may be copied: all but digests of files, salt and names of copies.
 
     Args:
         provenance: the provenance in the split file.

@@ -169,3 +169,61 @@ def test_a_split_without_digests_is_refused(untouched, change):
     untouched.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"provenance.sha256 of the split file .* digest of .* of 40 files"):
         reselect(open_split(untouched), ForgetFraction(0.5))
+
+
+@pytest.fixture
+def dropped(make_manifest, tmp_path):
+    """c03_0 of p03 and c07_0 of p07 are one image, of which the copy of p07 was dropped."""
+    manifest = make_manifest()
+    for column in ("image", "label"):
+        shutil.copyfile(manifest[column][6], manifest[column][14])
+    source = Source(manifest=manifest, path="somewhere", layout="manifest")
+
+    def split(seed=1, test=0.1):
+        settings = SplitSettings(forget=None, validation=0, test=test, on_duplicates="drop", seed=seed)
+        return write_split(tmp_path / "source" / f"split-{seed}.json", make_split(source, settings))
+
+    return split
+
+
+def test_an_image_that_is_kept_under_another_name_is_not_left_behind(dropped):
+    split = open_split(dropped())
+    assert split.provenance.kept_for == {"c03_0": ["c07_0", "p07"]}
+    for ids in (("p07",), ("c07_0",), ("p07", "c05_0")):
+        with pytest.raises(InputError, match=r"has an image that is in the split as case 'c03_0' of patient 'p03'"):
+            reselect(split, ForgetIds(ids))
+    for ids in (("p07", "p03"), ("c07_0", "p07", "c03_0", "c03_1")):
+        found = reselect(split, ForgetIds(ids))
+        assert "c03_0" not in {case["case_id"] for case in found["retain"]}
+        assert {case["patient_id"] for case in found["forget"]} >= {"p07"}
+
+
+def test_two_patients_of_one_image_are_in_one_subset(dropped):
+    for seed in range(12):
+        content = read_json(dropped(seed, test=0.4))
+        both = [{case["patient_id"] for case in content[name]} & {"p03", "p07"} for name in ("retain", "test")]
+        assert {"p03", "p07"} in both
+
+
+def test_a_split_that_does_not_say_whose_copies_were_dropped_warns(dropped, caplog):
+    path = dropped()
+    content = read_json(path)
+    del content["provenance"]["kept_for"]
+    path.write_text(json.dumps(content))
+    reselect(open_split(path), ForgetIds(("p05",)))
+    assert "1 copies were dropped from" in caplog.text
+
+
+def test_names_of_dropped_copies_stay_in_the_split(dropped):
+    assert "kept_for" not in open_split(dropped()).public_provenance()
+
+
+@pytest.mark.parametrize("policy", ["drop", "together"])
+def test_a_copy_of_what_was_trained_on_is_not_unseen(make_manifest, policy):
+    manifest = make_manifest()
+    for column in ("image", "label"):
+        shutil.copyfile(manifest[column][19], manifest[column][0])
+    held = frozenset(manifest["case_id"][:6])
+    source = Source(manifest=manifest, path="somewhere", layout="bundle", held_out=held)
+    with pytest.raises(InputError, match="'c00_0', which the bundle held out, is a copy of 'c09_1'"):
+        make_split(source, SplitSettings(forget=None, on_duplicates=policy))

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +23,7 @@ from mu_monai.data import (
     load_split,
     make_split,
     open_split,
+    phantom_split,
     read_layout,
     read_split,
     reselect,
@@ -421,3 +423,16 @@ def test_everything_that_was_trained_on_is_forgotten_when_a_site_leaves(split_fi
     assert {name: leaving[name] for name in ("retain", "validation", "test")} == {
         name: before[name] for name in ("retain", "validation", "test")
     }
+
+
+def test_an_input_that_a_case_lacks_is_told(tmp_path):
+    path = Path(phantom_split("lesions", tmp_path, patients=8, images_per_patient=1, size=32))
+    content = json.loads(path.read_text())
+    content["provenance"]["inputs"] = ["vein"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"has no file of the input 'vein', which the split says that every case has"):
+        open_split(path)
+    content["provenance"]["inputs"] = "vein"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="inputs"):
+        open_split(path)

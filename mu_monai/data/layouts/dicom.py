@@ -83,6 +83,7 @@ def read_series(reading: LayoutInput) -> pd.DataFrame:
     images, objects = _images(reading.listing.root.absolute())
     headers = {image: _header(image) for image in images}
     labels = _labels(reading, headers, objects)
+    _warn_of_likeness({str(text(header, "PatientID")) for header in headers.values()})
     rows = [
         {
             CASE_ID: _case(header, reading),
@@ -96,6 +97,17 @@ def read_series(reading: LayoutInput) -> pd.DataFrame:
     ]
     manifest = pd.DataFrame(rows)
     return manifest.drop(columns=[name for name in ("sex", "age") if manifest[name].isna().all()])
+
+
+def _warn_of_likeness(patients: set[str]) -> None:
+    """Warn of ids that people take for the same; their pseudonyms show nothing of it. They are not named in a log."""
+    alike = len(nearly_equal(patients))
+    if alike:
+        _log.warning(
+            "%d times, PatientIDs are the same but for case, spaces, leading zeros or the form of a letter: here they "
+            "are different patients, and a request for one leaves the other; if they are not, correct the headers",
+            alike,
+        )
 
 
 def is_dicom(path: Path) -> bool:

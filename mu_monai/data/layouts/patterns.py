@@ -157,7 +157,9 @@ def find_cases(listing: Listing, arrangement: Arrangement, label_set: str | None
     of_labels = {path: found for path, found in of_labels.items() if path not in set(other_sets)}
     shared = [name for name in images[0].names if all(name in pattern.names for pattern in (*images, *labels))]
     shared = [name for name in shared if name not in (CHANNEL, EXTENSION, SET)]
-    keys = {path: tuple(found[name] for name in shared) for path, found in (*of_images.items(), *of_labels.items())}
+    keys = {
+        path: tuple(found.get(name, "") for name in shared) for path, found in (*of_images.items(), *of_labels.items())
+    }
     ids = _ids(set(keys.values()), shared.index(CASE))
     found_images: dict[str, dict[str, list[Path]]] = {}
     found_labels: dict[str, list[Path]] = {}
@@ -252,7 +254,7 @@ def _ids(keys: Collection[tuple[str, ...]], case: int) -> dict[tuple[str, ...], 
     """The id of each key: its part `case` if that is enough to tell all keys apart, else all of its parts."""
     if len({key[case] for key in keys}) == len(keys):
         return {key: key[case] for key in keys}
-    return {key: "/".join(key) for key in keys}
+    return {key: "/".join(filter(None, key)) for key in keys}
 
 
 def _filled(template: str, fields: Fields) -> str:

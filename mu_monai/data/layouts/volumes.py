@@ -45,8 +45,8 @@ def read_volumes(source: str | os.PathLike[str]) -> pd.DataFrame:
 def read_decathlon(source: str | os.PathLike[str]) -> pd.DataFrame:
     """Read a data set of the Medical Segmentation Decathlon, or another with its `dataset.json`.
 
-    Only `training` has labels; other keys of its entries become columns. Everything else is left out, and logged. An
-    optional `metadata.csv` gives patients, as for `read_isic`.
+    Only `training` has labels; other keys of its entries become columns, `patient_id` among them. Everything else is
+    left out, and logged. An optional `metadata.csv` gives patients, as for `read_isic`.
 
     Args:
         source: the folder with `dataset.json`, or that file.
@@ -73,7 +73,9 @@ def read_decathlon(source: str | os.PathLike[str]) -> pd.DataFrame:
         _log.info("the classes of '%s'; give them to the bundle with --set classes='%s'", file, json.dumps(names))
     folder = file.absolute().parent
     rows = [{CASE_ID: stem_of(entry[IMAGE]), **_plain(entry)} for entry in entries]
-    manifest = pd.DataFrame(rows).drop(columns=PATIENT_ID, errors="ignore")
+    manifest = pd.DataFrame(rows)
+    if PATIENT_ID in manifest:
+        manifest[PATIENT_ID] = [None if name is None else str(name) for name in manifest[PATIENT_ID]]
     for column in (IMAGE, LABEL):
         manifest[column] = [os.path.normpath(folder / entry) for entry in manifest[column]]
     return with_metadata(manifest, folder)

@@ -226,6 +226,12 @@ def _read_nifti(path: str) -> Volume:
 
 
 def _header_problems(path: str, image: Any) -> list[str]:
+    unit = image.header.get_xyzt_units()[0] if hasattr(image.header, "get_xyzt_units") else "unknown"
+    if unit not in ("mm", "unknown"):
+        return [
+            f"gives its sizes and its place in {unit}s, and what reads it takes them for mm; convert it to mm, or "
+            "correct xyzt_units if it is in mm"
+        ]
     size = image.shape, image.get_data_dtype().itemsize
     held = promise_problem(path, *size) if path.lower().endswith(_NIFTI) else None  # of others, voxels are in memory
     return [problem for problem in (size_problem(*size) or held,) if problem]

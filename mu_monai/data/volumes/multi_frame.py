@@ -68,7 +68,10 @@ def _scaled(header: pydicom.Dataset, pixels: NDArray[Any]) -> NDArray[Any]:
         for frame in range(len(pixels))
     ]
     if all(value is None for scale in scales for value in scale):
-        return pixels
+        whole = [header.get("RescaleSlope"), header.get("RescaleIntercept")]  # one for all frames
+        if whole == [None, None]:
+            return pixels
+        scales = [[1 if whole[0] is None else whole[0], 0 if whole[1] is None else whole[1]]] * len(pixels)
     raise_if_any(
         ["gives a scale (RescaleSlope, RescaleIntercept) for some of its frames only; export it again"]
         if any(value is None for scale in scales for value in scale)

@@ -115,6 +115,11 @@ def _read_mha(stream: BinaryIO) -> tuple[NDArray[Any], NDArray[np.float64]]:
     local = header["ElementDataFile"].upper() == "LOCAL"
     if not local or header.get("ElementNumberOfChannels", "1") != "1" or len(shape) != 3:
         raise InputError("holds no single volume with its voxels in the same file; convert it to NIfTI")
+    if header.get("BinaryData", "True").lower() != "true" or header.get("HeaderSize", "0") != "0":
+        raise InputError(
+            "has voxels that are text, or that begin elsewhere than after its header (BinaryData, HeaderSize), which "
+            "is not supported; convert it to NIfTI"
+        )
     big = _first(header, ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"), "False").lower() == "true"
     packed = header.get("CompressedData", "False").lower() == "true"
     spacing = _numbers(_first(header, ("ElementSpacing", "ElementSize"), "1 1 1"))
@@ -138,6 +143,17 @@ def _read_nrrd(stream: BinaryIO) -> tuple[NDArray[Any], NDArray[np.float64]]:
     if len(shape) != 3 or len(vectors) != 3 or space is None or "data file" in header or "datafile" in header:
         raise InputError(
             "holds no single volume with its voxels in the same file and a place in space; convert it to NIfTI"
+        )
+    skips = [key for key in ("byte skip", "byteskip", "line skip", "lineskip") if header.get(key, "0") != "0"]
+    if skips:
+        raise InputError(
+            f"has voxels that begin elsewhere than after its header ({', '.join(skips)}), which is not supported; "
+            "convert it to NIfTI"
+        )
+    units = set(re.findall(r'"([^"]*)"', header.get("space units", "")))
+    if units - {"mm"}:
+        raise InputError(
+            f"gives its place in space in {', '.join(sorted(units))}, not in mm; convert it to NIfTI in mm"
         )
     axes = np.array([_numbers(vector.replace(",", " ")) for vector in vectors])
     origin = _numbers(header.get("space origin", "(0,0,0)").strip("()").replace(",", " "))

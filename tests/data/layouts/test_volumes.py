@@ -223,3 +223,20 @@ def test_a_copied_series_is_a_copy(tmp_path):
     shutil.copytree(tmp_path / "site-0", tmp_path / "copied")
     with pytest.raises(InputError, match="same id and content: 'series-"):
         make_split(read_layout(tmp_path), SplitSettings(forget=None))
+
+
+def test_the_patients_of_a_decathlon_are_those_that_it_names(tmp_path, caplog):
+    entries = [
+        {"image": f"imagesTr/{name}.nii.gz", "label": f"labelsTr/{name}.nii.gz", "patient_id": 7, "site": "x"}
+        for name in ("a_01", "a_02")
+    ]
+    manifest = read_decathlon(make_decathlon(tmp_path, training=entries))
+    assert manifest["patient_id"].tolist() == ["7", "7"]
+    assert "no patient id" not in caplog.text
+
+
+def test_patients_of_a_series_who_may_be_one_are_counted_and_not_named(tmp_path, caplog):
+    read_dicom(make_dicom(tmp_path, ("AB-1", "ab-1", "007", "7")), salt="a salt")
+    (line,) = [record.message for record in caplog.records if "PatientIDs are the same but for" in record.message]
+    assert line.startswith("2 times")
+    assert "007" not in line

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from mu_monai.data import check_manifest
+from mu_monai.data.volumes.files import read_volume
 from mu_monai.errors import InputError
 from tests.data.conftest import put_bytes, write_image, write_label, write_series, write_volume
 
@@ -185,3 +186,11 @@ def test_what_is_not_an_ordinary_file_is_never_opened(good, tmp_path):
         check_manifest(manifest((tmp_path / "pipe.nii.gz", good[1]), (series, good[1])))
     assert caught.match(r"pipe\.nii\.gz' is not an ordinary file")
     assert caught.match(r"must not be opened: '.*9\.dcm'")
+
+
+def test_a_volume_in_microns_is_not_taken_for_one_in_mm(good, tmp_path):
+    image = nibabel.load(good[0])
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "small.nii.gz")
+    with pytest.raises(InputError, match="gives its sizes and its place in microns"):
+        read_volume(str(tmp_path / "small.nii.gz"))

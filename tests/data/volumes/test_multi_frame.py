@@ -34,6 +34,13 @@ def test_what_all_frames_share_holds_for_each(tmp_path):
     assert read_volume(str(file)).values[0, 0].tolist() == (STORED[[1, 3, 2, 0], 0, 0] * 2 - 1024).tolist()
 
 
+@pytest.mark.parametrize("scale", [{"RescaleIntercept": -1024}, {"RescaleSlope": 2, "RescaleIntercept": -1024}])
+def test_a_scale_beside_the_frames_holds_for_each(tmp_path, scale):
+    file = write_multi_frame(tmp_path / "a.dcm", STORED, PLACES, **scale)
+    expected = STORED[[1, 3, 2, 0], 0, 0] * scale.get("RescaleSlope", 1) - 1024
+    assert read_volume(str(file)).values[0, 0].tolist() == expected.tolist()
+
+
 def test_training_reads_what_the_checks_read_and_as_a_series(tmp_path):
     file = write_multi_frame(tmp_path / "a.dcm", STORED, PLACES)
     loaded = LoadImage(reader=["PydicomReader", "NibabelReader"])(file)

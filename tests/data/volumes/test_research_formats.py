@@ -107,6 +107,11 @@ def test_a_folder_of_them_is_split(tmp_path, suffix, write):
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
+        ("a.mha", mha(values(), BinaryData=False), r"voxels that are text, or that begin elsewhere"),
+        ("a.mha", mha(values(), HeaderSize=8), r"voxels that are text, or that begin elsewhere"),
+        ("a.nrrd", nrrd(values(), **{"byte skip": 4}), r"begin elsewhere than after its header \(byte skip\)"),
+        ("a.nrrd", nrrd(values(), **{"line skip": 1}), r"begin elsewhere than after its header \(line skip\)"),
+        ("a.nrrd", nrrd(values(), **{"space units": '"um" "um" "um"'}), "gives its place in space in um, not in mm"),
         ("a.mha", mha(values())[:-9], "has 231 bytes of voxels instead of 240; it may be truncated"),
         ("a.mha", mha(values(), packed=True)[:-90], "bytes of voxels instead of 240"),
         ("a.mha", mha(values(), DimSize="600000 500000 4"), "is too large .600000x500000x4 voxels"),
