@@ -133,7 +133,7 @@ class Student(PeftModel):
                 for name in (*module.adapter_layer_names, "lora_dropout"):
                     layer = getattr(module, name, None)
                     if isinstance(layer, nn.Module):
-                        layer.train(mode)
+                        layer.train(mode and not (name == "lora_dropout" and self._head_alone))
             elif isinstance(module, ModulesToSaveWrapper):
                 copies = module.modules_to_save[_ADAPTER]
                 still = self.trains_all and not any(weight.requires_grad for weight in copies.parameters())

@@ -27,7 +27,7 @@ class BoundaryExpand(UnlearningMethod):
     :math:`h_w` are the features that the network's head receives, and :math:`(u, c)` is the shadow class's row of
     weights, randomly initialized; the other K rows are the network's. The row exists only inside this method, so there
     is nothing to prune: a network that is saved, scored or handed over never has it. Only forget cases are trained on;
-    the trainer's pass over its retain batch is discarded.
+    they replace the trainer's retain batch.
 
     Classification only. A class of a mask is a region of an image, not an image, and a single sigmoid channel has no
     room for another class.

@@ -25,8 +25,8 @@ class BoundaryShrink(UnlearningMethod):
         y'_i = \arg\max f_{w_0}\big(x_i + \varepsilon\, s\, \mathrm{sign}(\nabla_x \ell(f_{w_0}(x_i), y_i))\big), \quad
         L = \frac1{|F|} \sum_{i \in F} \mathrm{CE}\big(f_w(x_i),\, y'_i\big)
 
-    with `s` the intensity range, which the step does not leave. Only forget cases are trained on: the trainer's pass
-    over its retain batch is discarded, and retained images are read only to measure the intensity range, unless it is
+    with `s` the intensity range, which the step does not leave. Only forget cases are trained on: the trainer's retain
+    batch is replaced by one of them, and retained images are read only to measure the intensity range, unless it is
     given. If the step does not change a case's answer, the case is trained on its present answer, which keeps it where
     it is; `perturbed-sign-gradient` searches further.
 

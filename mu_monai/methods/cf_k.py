@@ -14,6 +14,7 @@ from mu_monai.adapters import Student
 from mu_monai.adapters.lora import ADAPTABLE
 from mu_monai.adapters.rewriting import adapted
 from mu_monai.errors import InputError
+from mu_monai.methods.batches import prepared
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
 from mu_monai.methods.settings import COUNT, setting
 
@@ -61,7 +62,7 @@ class CFk(RetainFineTuning):
                 f"{type(self).__name__} freezes all but the last layers, but with network#bn_mode=train and adapters "
                 "the statistics of every BatchNorm layer move; use network#bn_mode=eval, or network#trainable=all"
             )
-        image, *_ = next(self.retain_batches(engine))
+        image, *_ = prepared(engine, next(iter(engine.data_loader)))
         order = running_order(engine, image)
         ends = [place for place, layer in enumerate(order.values()) if isinstance(_plain(layer), tuple(ADAPTABLE))]
         if self.k > len(ends):

@@ -56,8 +56,9 @@ class Composition(UnlearningMethod):
     Source:
         *Perturbed Sign Gradient* (arXiv 2505.21872, first version, and its released code): the classifier of one model
         on the features of the other, then at most 5 epochs with Adam at 1e-4. Here the optimizer is the bundle's AdamW,
-        and the BatchNorm statistics stay those of `R`. `weights` and `adapters` are ours. If the shares added up to 1,
-        the sum of adapters would equal the interpolation, so `adapters` keeps all of `R`.
+        and the BatchNorm statistics are those of `R`, but for `weights`, which interpolates them, too. `weights` and
+        `adapters` are ours. If the shares added up to 1, the sum of adapters would equal the interpolation, so
+        `adapters` keeps all of `R`.
 
     Example:
         >>> Composition(forget_loader=[]).settings()["how"]

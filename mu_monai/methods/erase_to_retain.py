@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, ClassVar
@@ -24,6 +25,8 @@ from mu_monai.losses import (
     over_places,
 )
 from mu_monai.measure import Margins, margins
+from mu_monai.methods.batches import samples_of
+from mu_monai.methods.budget import MOST
 from mu_monai.methods.erase_to_retain_rules import TWO_PHASE, conflicts, misfits
 from mu_monai.methods.method import UnlearningMethod
 from mu_monai.methods.restoration import Restoration
@@ -41,7 +44,7 @@ from mu_monai.methods.settings import (
     setting,
 )
 from mu_monai.methods.teacher_answers import TeacherAnswers
-from mu_monai.processes import own_batches
+from mu_monai.processes import own_batches, total
 
 SCHEDULES = ("joint", "alternate_epoch", "alternate_step", TWO_PHASE)
 REDUCTIONS = ("mean", "sum")
@@ -161,6 +164,9 @@ class EraseToRetain(UnlearningMethod):
         if self.feature_layer is None:
             self.feature_layer = engine.network.feature_layer
         raise_if_any(misfits(self, engine))
+        if self._budget is not None and self.schedule == "alternate_epoch":
+            self._pass = MOST * total(samples_of(self.forget_loader) * len(self.forget_loader))
+            self._budget.reserve += self._pass  # the pass over the forget set that ends an epoch
         if self._restoration is not None:
             head = engine.network.add_restoration()
             engine.optimizer.add_param_group({"params": head, "lr": self.restore_learning_rate})
@@ -200,9 +206,12 @@ class EraseToRetain(UnlearningMethod):
         """Pass once over the forget set if they alternate by epoch; evaluate the epoch if it restored."""
         if self.schedule == "alternate_epoch":
             engine.network.train()
-            for _ in range(len(self.forget_loader)):
-                self._forget_step(engine)
-                self._limit(engine)
+            with nullcontext() if self._budget is None else self._budget.keeping(self._budget.reserve - self._pass):
+                for _ in range(len(self.forget_loader)):
+                    if self._is_spent(engine, samples_of(self.forget_loader)):
+                        break
+                    self._forget_step(engine)
+                    self._limit(engine)
         if self._restoration is not None:
             self._restoration.judge_epoch(engine)
 

@@ -62,6 +62,11 @@ def misfits(method: EraseToRetain, engine: SupervisedTrainer) -> Iterator[str]:
             f"max_epochs={engine.state.max_epochs} leaves no epoch to unlearn, because "
             f"method#restore_epochs={method.restore_epochs}; raise max_epochs or lower method#restore_epochs"
         )
+    if method.schedule == TWO_PHASE and engine.network.trains_all:
+        yield (
+            "method#schedule='two_phase' restores the head by a change of its own, which it cannot have where all "
+            "weights train (network#trainable=all); use network#trainable=adapters, or another schedule"
+        )
     if method.schedule == "alternate_step" and engine.accumulation_steps > 1:
         yield (
             "method#schedule='alternate_step' takes a step after every retain batch, but the trainer accumulates "

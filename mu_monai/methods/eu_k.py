@@ -16,6 +16,7 @@ from mu_monai.engine import seeded
 from mu_monai.errors import InputError
 from mu_monai.methods.cf_k import CFk
 from mu_monai.methods.method import UnlearningMethod
+from mu_monai.processes import total
 
 
 @dataclass(kw_only=True)
@@ -66,10 +67,22 @@ class EUk(CFk):
                 f"{', '.join(fixed)} cannot be reinitialized: {type(copies[fixed[0]]).__name__} has no "
                 "reset_parameters; use a smaller method#k, or the method cf-k"
             )
+        if not self.can_restore(engine):
+            return
+        self._require_statistics(engine)
         with seeded(engine.data_loader.dataset):
             for layer in copies.values():
                 layer.reset_parameters()
             self._measure_statistics(engine)
+
+    def _require_statistics(self, engine: SupervisedTrainer) -> None:
+        """Refuse a budget in which new layers get no statistics, or no step after that."""
+        samples = total(len(engine.data_loader) * self._samples) if self._norms() else 0
+        if self._budget is not None and self._budget.left(engine) < samples + self._budget.expected:
+            raise InputError(
+                "EUk measures the statistics of reinitialized BatchNorm layers over all retained cases, for which, and "
+                f"for a step, a budget of {self.budget} sample passes is too small; raise it, or use the method cf-k"
+            )
 
     def _norms(self) -> list[_BatchNorm]:
         return [copy for copy in map(self._copy, self._layers.values()) if isinstance(copy, _BatchNorm)]

@@ -160,6 +160,7 @@ class UnlearningMethod:
         engine.add_event_handler(Events.STARTED, self._keep_peaks)
         engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._replace_batch)
         engine.add_event_handler(Events.ITERATION_STARTED, self._set_rates)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._set_rates)  # for steps before the first batch
         engine.add_event_handler(Events.EPOCH_STARTED, self.on_epoch_start)
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self.on_loss)
         engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self.on_step)
@@ -347,7 +348,7 @@ class UnlearningMethod:
 
     def progress(self, engine: SupervisedTrainer) -> float:
         """How much of the run is over before the current step, in [0, 1): of its steps, or of its budget if more."""
-        steps = (engine.state.iteration - 1) / (engine.state.max_epochs * engine.state.epoch_length)
+        steps = max(0, engine.state.iteration - 1) / (engine.state.max_epochs * engine.state.epoch_length)
         return steps if self._budget is None else max(steps, self._budget.progress(engine))
 
     def rate(self, engine: SupervisedTrainer) -> float:

@@ -175,6 +175,8 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
 
     def on_end(self, engine: SupervisedTrainer) -> None:
         """Warn if the search hardly ever found the boundary."""
+        if not self._found:  # the budget allowed no case
+            return
         flipped = float(torch.cat(self._found)[:, 0].mean())
         if flipped < _HARDLY:
             warn(
@@ -238,6 +240,8 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
         """What every method measures, plus the search results of the last pass over the forget set."""
+        if not self._found:
+            return super().measurements(engine) | {"boundary": None}
         found = torch.cat(self._found)
         flipped, distance, steps, losses = found[:, 0] > 0, found[:, 1], found[:, 2], found[:, 3:]
         return super().measurements(engine) | {

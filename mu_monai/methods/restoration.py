@@ -140,6 +140,12 @@ class Restoration:
     def end(self, engine: SupervisedTrainer) -> None:
         """Go back to the best head, and warn if the restoration could not be monitored."""
         if self._watch is None:
+            if engine.state.epoch:
+                warn(
+                    engine,
+                    f"the run ended in epoch {engine.state.epoch}, before the restoration, which is in the last "
+                    f"{self._epochs} of {engine.state.max_epochs}: nothing was restored; raise the budget",
+                )
             return
         engine.network.load_state_dict(self._best, strict=False)
         warn(engine, *self._watch.warnings())

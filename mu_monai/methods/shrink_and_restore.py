@@ -175,7 +175,7 @@ class ShrinkAndRestore(GentleRestoration):
 
     def progress(self, engine: SupervisedTrainer) -> float:
         """How much of the cycle is over: every cycle has a course of its own."""
-        steps = (engine.state.iteration - 1) / engine.state.epoch_length - (engine.state.epoch - 1)
+        steps = max(0.0, (engine.state.iteration - 1) / engine.state.epoch_length - (engine.state.epoch - 1))
         if self._budget is None:
             return steps
         share = (taken(engine) - self._cycle_began) / max(1, self._cycle_ends - self._cycle_began)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from monai.engines import SupervisedTrainer
 from monai.transforms import Compose, Lambda, Lambdad
-from monai.transforms.traits import RandomizableTrait
+from monai.transforms.traits import MultiSampleTrait, RandomizableTrait
 from torch import nn
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
@@ -58,7 +58,8 @@ class TeacherAnswers:
 def always_the_same(dataset: Any) -> bool:
     """Whether a data set returns the same item for the same case each time: its transforms draw nothing at random.
 
-    Transforms that are not MONAI's or wrap a function, and data sets without transforms, are taken to be random.
+    Nor do they make several items of a case. Transforms that are not MONAI's or wrap a function, and data sets without
+    transforms, are taken to be random.
 
     Example:
         >>> from monai.data import Dataset
@@ -82,6 +83,6 @@ def always_the_same(dataset: Any) -> bool:
 
 
 def _is_fixed(transform: Any) -> bool:
-    if isinstance(transform, RandomizableTrait | Lambda | Lambdad):
+    if isinstance(transform, RandomizableTrait | MultiSampleTrait | Lambda | Lambdad):  # several patches of a case
         return False
     return type(transform).__module__.startswith("monai.")

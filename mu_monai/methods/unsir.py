@@ -125,6 +125,15 @@ class UNSIR(UnlearningMethod):
         self.record(engine, "noise", noise, len(image))
         output[LOSS] = (output[LOSS] + noise) / 2
 
+    def on_end(self, engine: SupervisedTrainer) -> None:
+        """Warn if the run ended before it repaired."""
+        if engine.state.epoch and self._impairs(engine):
+            warn(
+                engine,
+                f"the run ended in epoch {engine.state.epoch}, before the model was repaired: it was impaired, and no "
+                "more; raise the budget",
+            )
+
     # -- its parts -----------------------------------------------------------------------------------------------------
 
     def _impairs(self, engine: SupervisedTrainer) -> bool:

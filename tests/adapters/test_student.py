@@ -11,6 +11,7 @@ import peft
 import pytest
 import torch
 from monai.networks.nets import ResNet, UNet
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import nn
 
@@ -107,6 +108,16 @@ def test_statistics_stand_still_while_adapters_and_dropout_train(unet, image):
     assert all(torch.equal(after[name], before[name]) for name in before)
     student.eval()
     assert not any(module.training for module in student.modules())
+
+
+def test_while_the_head_is_restored_nothing_else_is_random(unet):
+    student = Student(unet, r=2, lora_dropout=0.5)
+    student.add_restoration()
+    student.train_head()
+    student.train()
+    layers = [module for module in student.modules() if isinstance(module, LoraLayer)]
+    assert layers
+    assert not any(layer.lora_dropout[name].training for layer in layers for name in layer.lora_dropout)
 
 
 def test_dropout_makes_training_outputs_random_and_evaluation_outputs_not(trained, image):

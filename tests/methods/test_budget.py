@@ -12,8 +12,13 @@ from mu_monai.errors import InputError
 from mu_monai.methods import (
     RURK,
     UNDO,
+    CFk,
+    EraseToRetain,
+    EUk,
     GradientDifference,
     Negation,
+    PerturbedSignGradient,
+    RandomLabels,
     RetainFineTuning,
     Scrub,
     SelectiveSynapticDampening,
@@ -78,14 +83,59 @@ def test_a_resumed_run_goes_on_with_the_same_course_of_the_rate(small, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings"), [(WeightDistortion, {}), (Negation, {}), (UNDO, {"alpha": 0.5, "unlearn_steps": 0})]
+    ("kind", "settings"),
+    [
+        (WeightDistortion, {}),
+        (Negation, {}),
+        (UNDO, {"alpha": 0.5, "unlearn_steps": 0}),
+        (EUk, {"k": 3}),
+        (CFk, {"k": 1}),
+        (PerturbedSignGradient, {}),
+        (PerturbedSignGradient, {"relabel": "every_step"}),
+    ],
 )
-@pytest.mark.parametrize("budget", [0, 20])
+@pytest.mark.parametrize("budget", [0, 11])
 def test_nothing_is_damaged_that_could_not_be_restored(small, kind, settings, budget):
     job = small(kind, budget=budget, **settings)
     after = job.run()
     assert all((after[name] == value).all() for name, value in job.teacher.state_dict().items())
-    assert bool(warned(job.trainer)) == bool(budget)
+    assert budget == 0 or "does not allow a single step" in " ".join(warned(job.trainer))
+    job.method.measurements(job.trainer)
+
+
+def test_new_layers_get_their_statistics_or_the_budget_is_refused(small):
+    job = small(EUk, k=3, budget=45, options={"epochs": 3})
+    with pytest.raises(InputError, match=r"a budget of 45 sample passes is too small"):
+        job.run()
+    job = small(EUk, k=3, budget=80, options={"epochs": 3})
+    job.run()
+    assert 0 < count_of(job.trainer).passes <= 80
+
+
+def test_a_pass_over_the_forget_set_is_within_the_budget(small):
+    job = small(
+        EraseToRetain,
+        schedule="alternate_epoch",
+        forget_terms={"uniform": 1.0},
+        budget=300,
+        options={"epochs": 9, "cases": (8, 12), "retain_batch": 4, "network": {"trainable": "adapters"}},
+    )
+    forget = []
+    step = job.method._forget_step
+    job.method._forget_step = lambda engine: forget.append(engine.state.epoch) or step(engine)
+    job.run()
+    assert count_of(job.trainer).passes <= 300
+    assert warned(job.trainer) == []
+    assert [forget.count(epoch) for epoch in sorted(set(forget))] == [3] * len(set(forget))  # whole passes
+
+
+@pytest.mark.parametrize("kind", [Scrub, RandomLabels])
+def test_steps_before_the_first_batch_have_its_rate(small, kind):
+    job = small(kind, rate=1.0, lr_schedule="one-cycle", stop_at=None, options={"epochs": 3, "retain_batch": 4})
+    rates, step = [], job.method.step
+    job.method.step = lambda engine, *rest: rates.append(engine.optimizer.param_groups[0]["lr"]) or step(engine, *rest)
+    job.run()
+    assert rates[0] == pytest.approx(1 / 25)
 
 
 def test_a_step_that_takes_many_copies_is_foreseen(small):

@@ -153,6 +153,14 @@ class TestSchedules:
         with pytest.raises(InputError, match=r"max_epochs=3 leaves no epoch to unlearn.* method#restore_epochs=3"):
             unlearn("method#schedule=two_phase", "method#restore_epochs=3")
 
+    def test_a_head_that_trains_anyway_has_no_change_of_its_own(self, unlearn):
+        with pytest.raises(InputError, match=r"two_phase' restores the head by a change of its own.*trainable=all"):
+            unlearn("method#schedule=two_phase", *TWO_PHASES, "network#trainable=all")
+
+    def test_a_run_that_ends_in_its_first_phase_says_so(self, unlearn):
+        run = unlearn("method#schedule=two_phase", *TWO_PHASES, "method#budget=60")
+        assert any("before the restoration" in warning for warning in record(run)["warnings"])
+
 
 # forget hard in one epoch, and bring it all back in the next
 THERE_AND_BACK = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from monai.data import CacheDataset, Dataset
-from monai.transforms import Compose, EnsureTyped, Lambdad, RandFlipd
+from monai.transforms import Compose, EnsureTyped, GridSplitd, Lambdad, RandFlipd
 from torch.utils.data import ConcatDataset, Subset
 
 from mu_monai.engine import count_of
@@ -34,6 +34,11 @@ def test_what_a_data_set_is_made_of_counts():
     assert always_the_same(Dataset(Dataset(CASES, FIXED), FIXED))
     assert not always_the_same(Dataset(Dataset(CASES, RANDOM), FIXED))
     assert not always_the_same(Dataset(CASES, Compose([Lambdad("image", lambda image: image + torch.rand(1))])))
+
+
+def test_several_patches_of_a_case_have_several_answers():
+    """`GridSplitd` draws nothing, but makes four items that all bear the id of their case."""
+    assert not always_the_same(Dataset(CASES, Compose([EnsureTyped("image"), GridSplitd("image", (2, 2))])))
 
 
 def test_what_is_not_understood_counts_as_random():
