@@ -135,6 +135,13 @@ class Rewind(GentleRestoration):
         allowed = [seen.epoch for seen in self._seen if seen.smoothed <= 0.5 + self.tolerance]
         if not allowed:
             warn(engine, self._memorized_from_the_start())
+        if (error := self._standard_error(engine)) > self.tolerance:
+            warn(
+                engine,
+                f"the milestone is chosen by an AUC with a standard error of about {error:.2f}, more than the "
+                f"tolerance of {self.tolerance:g}, since validation cases are few: the choice may be by chance. Look at "
+                "the Dice or accuracy of the result, and hold out more patients next time",
+            )
         self._chosen = allowed[-1] if allowed else self._seen[0].epoch
         self._take(engine, files[self._chosen])
         logger.info("%s", self._choice())
@@ -192,6 +199,15 @@ class Rewind(GentleRestoration):
             if tolerance < 0.5:
                 text += f", and would be taken with method#tolerance={tolerance:.3f}"
         return text
+
+    def _standard_error(self, engine: SupervisedTrainer) -> float:
+        """That of an AUC of 0.5, if every case were a patient; 0 if there are no unseen cases to count."""
+        cases, unseen = self.measured(engine), self.unseen_loader if self.whole is None else self.whole.unseen
+        sizes = [len(getattr(loader, "dataset", ())) for loader in (cases.retain, cases.forget, unseen)]
+        trained, held_out = sizes[0] + sizes[1], sizes[2]
+        if not trained or not held_out:
+            return 0.0
+        return math.sqrt((trained + held_out + 1) / (12 * trained * held_out))
 
     def _next_choice(self) -> Milestone | None:
         """What the next higher tolerance takes: of milestones with the same smoothed value, the latest."""

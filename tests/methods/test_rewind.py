@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from ignite.engine import Events
@@ -90,6 +92,15 @@ def test_where_all_have_memorized_it_warns_and_takes_the_earliest(small, milesto
     (warning,) = warned(job.trainer)
     assert "epoch 2," in warning
     assert "AUC 0.700, smoothed 0.670" in warning
+
+
+@pytest.mark.parametrize(("cases", "unseen", "said"), [(8, 4, ["0.17"]), (200, 400, []), (8, 0, [])])
+def test_a_choice_by_few_unseen_cases_may_be_one_by_chance(small, milestones, cases, unseen, said):
+    held_out = DataLoader(small_cases("validation", unseen), batch_size=4) if unseen else None
+    options = {"cases": (cases, 4)}
+    job = small(Rewind, milestones=milestones({2: 0.5}), unseen_loader=held_out, budget=0, options=options)
+    job.run()
+    assert [re.search(r"error of about ([\d.]+), more", warning)[1] for warning in warned(job.trainer)] == said
 
 
 def test_milestones_of_others_are_measured_on_training_and_unseen_cases(small, milestones, tmp_path):
