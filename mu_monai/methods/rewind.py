@@ -138,9 +138,9 @@ class Rewind(GentleRestoration):
         if (error := self._standard_error(engine)) > self.tolerance:
             warn(
                 engine,
-                f"the milestone is chosen by an AUC with a standard error of about {error:.2f}, more than the "
-                f"tolerance of {self.tolerance:g}, since validation cases are few: the choice may be by chance. Look at "
-                "the Dice or accuracy of the result, and hold out more patients next time",
+                f"the milestone was chosen by an AUC with a standard error of about {error:.2f}, more than the "
+                f"tolerance of {self.tolerance:g}, since validation cases are few: it may be by chance. Look at the "
+                "Dice or accuracy of the result, and hold out more patients next time",
             )
         self._chosen = allowed[-1] if allowed else self._seen[0].epoch
         self._take(engine, files[self._chosen])
