@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from mu_monai.keys import FORGET, MODEL, PATIENT_ID, RETRAINED, ROLES, STUDENT, SUBSET, TEST
-from mu_monai.report.figures import Theme, clean, short
+from mu_monai.report.figures import Theme, clean
 
 _BINS = 16
 _NAMES = {FORGET: "forgotten patients", TEST: "unseen patients"}
@@ -72,7 +72,8 @@ def draw_attacks(table: pd.DataFrame, theme: Theme) -> Figure:
         if len(rows):
             axes.plot(rows["value"], y, marker, color=theme.colors[model], markersize=6, label=model, linestyle="none")
     axes.axvline(0.5, color=theme.ink, linewidth=1.2, linestyle="--", label="like unseen patients")
-    axes.set_yticks(range(len(attacks)), [short(name) or "before any attack" for name in attacks])
+    names = [name.replace(" (", "\n(") or "before any attack" for name in attacks]  # the rate in a line of its own
+    axes.set_yticks(range(len(attacks)), names, linespacing=1.15)
     axes.set_ylim(len(attacks) - 0.5, -0.5)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("AUC of the loss, forgotten against unseen patients, with its 95 % interval")
