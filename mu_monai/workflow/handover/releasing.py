@@ -123,6 +123,8 @@ def release(
     raise_if_any(collect(lambda: _other_weights(record, states, run, source), lambda: _unmoved(states)))
     with whole_folder(out) as folder:
         told = _write_released(folder, bundle, config, run, record, states[STUDENT], _file(source))
+        for compiled in sorted(folder.rglob("__pycache__")):  # left by the bundle's own modules when it was tried
+            shutil.rmtree(compiled)
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
         released = read_weights(released_weights(folder))
