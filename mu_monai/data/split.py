@@ -175,15 +175,16 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
     inputs = input_columns(manifest)
     digests, damaged = digest_files(_files(manifest, inputs))
     raise_if_any(damaged)
+    sets = copy_sets(manifest, digests)
     resolved = resolve_duplicates(manifest, digests, settings.on_duplicates)
     if source.held_out is not None:
-        raise_if_any(_copies_held_out(manifest, copy_sets(manifest, digests), source.held_out))
+        raise_if_any(_copies_held_out(manifest, sets, source.held_out))
     forget = settings.forget
     if resolved.dropped and isinstance(forget, ForgetIds | ForgetWhere):
-        forget = _follow_dropped(forget, manifest, copy_sets(manifest, digests), resolved)
+        forget = _follow_dropped(forget, manifest, sets, resolved)
     if isinstance(forget, ForgetIds):
         forget = follow_renamed(forget, resolved.renamed, resolved.manifest)
-    groups = _united(manifest, copy_sets(manifest, digests), resolved, settings.group_by)
+    groups = _united(manifest, sets, resolved, settings.group_by)
     table = _split_resolved(resolved, forget, settings, source.held_out, groups).sort_values(CASE_ID, kind="stable")
     near = find_near_duplicates(table, reading=source.reading)
     report_near_duplicates(near, settings.strict)

@@ -172,7 +172,7 @@ class UnlearningMethod:
                 comes_back=self.comes_back,
                 cases=self.measured,
                 stand_in=self.forget_images_gone,
-                unseen=self.unseen_loader if self.whole is None else self.whole.unseen,
+                unseen=self.unseen_cases,
                 further=self.further_training(),
             )
             self._reference.attach(engine)
@@ -298,6 +298,11 @@ class UnlearningMethod:
         """The cases to measure on: whole cases if there are any, else the forget batches and the trainer's own."""
         own = {"forget": self.forget_loader, "retain": engine.data_loader}
         return self.whole or WholeCases(**own, inferer=in_full(engine.inferer))
+
+    @property
+    def unseen_cases(self) -> Any:
+        """The unseen cases to measure on, whole if there are any; `None` if there are none."""
+        return self.unseen_loader if self.whole is None else self.whole.unseen
 
     def step_passes(self, retain: int, forget: int = 0) -> int:
         """The most sample passes that a step may take, by the samples in a batch of each kind."""

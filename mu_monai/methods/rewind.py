@@ -166,8 +166,7 @@ class Rewind(GentleRestoration):
 
     def _memorized_auc(self, engine: SupervisedTrainer) -> float:
         """Forget and retained cases together, at most 200 of the latter, against those of `unseen_loader`."""
-        cases = self.measured(engine)
-        unseen: Any = self.unseen_loader if self.whole is None else self.whole.unseen
+        cases, unseen = self.measured(engine), self.unseen_cases
         if unseen is None or not len(unseen):
             raise InputError(
                 "Rewind compares training with unseen cases, and the split has none: give it validation cases "
@@ -202,7 +201,7 @@ class Rewind(GentleRestoration):
 
     def _standard_error(self, engine: SupervisedTrainer) -> float:
         """That of an AUC of 0.5, if every case were a patient; 0 if there are no unseen cases to count."""
-        cases, unseen = self.measured(engine), self.unseen_loader if self.whole is None else self.whole.unseen
+        cases, unseen = self.measured(engine), self.unseen_cases
         sizes = [len(getattr(loader, "dataset", ())) for loader in (cases.retain, cases.forget, unseen)]
         trained, held_out = sizes[0] + sizes[1], sizes[2]
         if not trained or not held_out:

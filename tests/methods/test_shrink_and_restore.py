@@ -75,15 +75,14 @@ def test_forgetting_that_comes_back_has_not_arrived():
     assert watch.warnings() == []
 
 
+def limited(small, budget, *, epochs, epoch_length, **settings):
+    """A run of a few cycles with a budget."""
+    options = {"epochs": epochs, "epoch_length": epoch_length}
+    return small(ShrinkAndRestore, budget=budget, unseen_loader=unseen(small), options=options, **settings)
+
+
 def test_a_budget_holds_for_cycles_and_probes_together(small):
-    job = small(
-        ShrinkAndRestore,
-        budget=400,
-        probe_steps=2,
-        tolerance=0.001,
-        unseen_loader=unseen(small),
-        options={"epochs": 3, "epoch_length": 10},
-    )
+    job = limited(small, 400, epochs=3, epoch_length=10, probe_steps=2, tolerance=0.001)
     job.run()
     assert 200 < count_of(job.trainer).passes <= 400
 
@@ -91,14 +90,7 @@ def test_a_budget_holds_for_cycles_and_probes_together(small):
 @pytest.mark.parametrize("budget", [300, 400, 500, 900])
 def test_what_was_damaged_was_restored(small, budget):
     """A budget that ends after a cycle's measurement ends the run, and not the next cycle after its damage."""
-    job = small(
-        ShrinkAndRestore,
-        budget=budget,
-        probe_steps=2,
-        tolerance=0.001,
-        unseen_loader=unseen(small),
-        options={"epochs": 3, "epoch_length": 4},
-    )
+    job = limited(small, budget, epochs=3, epoch_length=4, probe_steps=2, tolerance=0.001)
     steps = []
     job.trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: steps.append(engine.state.epoch))
     job.run()
@@ -107,16 +99,7 @@ def test_what_was_damaged_was_restored(small, budget):
 
 
 def test_every_cycle_has_a_whole_course_of_the_rate(small):
-    job = small(
-        ShrinkAndRestore,
-        rate=1.0,
-        damage=0.1,
-        probe_steps=0,
-        budget=700,
-        tolerance=0.0001,
-        unseen_loader=unseen(small),
-        options={"epochs": 2, "epoch_length": 10},
-    )
+    job = limited(small, 700, epochs=2, epoch_length=10, rate=1.0, damage=0.1, probe_steps=0, tolerance=0.0001)
     rates = {1: [], 2: []}
     job.trainer.add_event_handler(
         Events.ITERATION_COMPLETED,
@@ -169,15 +152,7 @@ def test_it_needs_unseen_cases_to_find_the_damage(small):
 
 
 def test_every_cycle_has_its_part_of_the_budget_whatever_a_step_takes(small):
-    job = small(
-        ShrinkAndRestore,
-        damage=0.1,
-        probe_steps=0,
-        budget=1000,
-        stop_at="rewind",
-        unseen_loader=unseen(small),
-        options={"epochs": 2, "epoch_length": 500},
-    )
+    job = limited(small, 1000, epochs=2, epoch_length=500, damage=0.1, probe_steps=0, stop_at="rewind")
     steps = {1: 0, 2: 0}
 
     def count(engine):
