@@ -119,7 +119,7 @@ def test_it_is_compared_with_ours(installed, fading, mu_monai, places, tmp_path)
 def test_shadow_models_repeat_it(said, run, places, tmp_path):
     record = read_json(run / "run.json")
     write_record(run, RunRecord.from_json(record | {"method": record["method"] | said}))
-    overlay = _unlearning(run, read_record(run), STRANGER)
+    overlay, _ = _unlearning(run, read_record(run), STRANGER)
     assert overlay["method"]["_target_"] == "hospital_forget.Fading"
     write_json(tmp_path / "overlay.json", overlay)
     _, split, _, teacher = places("isic")
@@ -136,9 +136,8 @@ def test_a_run_of_somebody_elses_class_is_not_repeated_with_ours(run):
     with pytest.raises(InputError, match=r"the method 'elsewhere.EraseToRetain' of .*--trust-config"):
         _unlearning(run, RunRecord.from_json(record | {"method": theirs}), STRANGER)
     ours = theirs | {"target": "mu_monai.methods.erase_to_retain.EraseToRetain"}
-    assert _unlearning(run, RunRecord.from_json(record | {"method": ours}), STRANGER)["method"]["_target_"].startswith(
-        "mu_monai.methods."
-    )
+    overlay, _ = _unlearning(run, RunRecord.from_json(record | {"method": ours}), STRANGER)
+    assert overlay["method"]["_target_"].startswith("mu_monai.methods.")
 
 
 @pytest.mark.parametrize("how", ["target", "config"])
@@ -169,11 +168,11 @@ def test_a_bundle_may_name_a_class_that_no_package_registers(
     bundle, out = own_bundle("beside.Fading"), tmp_path / "run"
     code, _, error = mu_monai("unlearn", bundle, *places("isic"), "--out", out, *QUICK)
     assert code == 0, error
-    overlay = _unlearning(out, read_record(out), Trust(bundle=bundle))
+    overlay, _ = _unlearning(out, read_record(out), Trust(bundle=bundle))
     assert overlay["method"]["_target_"] == "beside.Fading"
     with pytest.raises(InputError, match=r"'beside.Fading' of .* name the bundle whose config has it \(--bundle\)"):
         _unlearning(out, read_record(out), STRANGER)
-    trusted = _unlearning(out, read_record(out), Trust(config=True))
+    trusted, _ = _unlearning(out, read_record(out), Trust(config=True))
     assert trusted["method"]["_target_"] == "beside.Fading"
     sys.modules.pop("beside")
 
