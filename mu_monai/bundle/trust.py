@@ -128,7 +128,7 @@ def inherited(
     taken = {key: config[key] for key in with_references(config, ids) if key not in overlaid}
     within = {key: value for key, value in overlaid.items() if key.partition(SEPARATOR)[0] in taken}
     if not trust.config:
-        known = [*bundle.contents, *map(earlier_form, bundle.contents), *map(nested, laid)]
+        known = [*_forms(bundle), *map(nested, laid)]
         raise_if_any(
             f"'{Path(run) / CONFIG_JSON}' {text}; the config of a run is taken as data, since anyone may have made the "
             f"folder: {_as_before(run, bundle)}, or, if you know who made it, use its config as it is, including its "
@@ -137,6 +137,25 @@ def inherited(
             for text in _foreign((key,), value, [each[key] for each in known if key in each])
         )
     return taken | within
+
+
+def other_than(bundle: Bundle, taken: Mapping[str, Any]) -> list[str]:
+    """The ids of a run's config whose value none of the bundle's configs has.
+
+    Args:
+        bundle: the bundle that it is used with.
+        taken: what `inherited` returned, or a part of it.
+    """
+    return [
+        key
+        for key, value in taken.items()
+        if not any(key in each and _same(value, each[key]) for each in _forms(bundle))
+    ]
+
+
+def _forms(bundle: Bundle) -> list[dict[str, Any]]:
+    """The contents of a bundle's configs, also as earlier versions wrote them."""
+    return [*bundle.contents, *map(earlier_form, bundle.contents)]
 
 
 def _as_before(run: str | Path, bundle: Bundle) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -72,6 +73,17 @@ def files_of(entry: Any) -> list[str]:
     """The files of an `image_entry`, that of the image first."""
     parts = [entry[IMAGE], *(entry[key] for key in entry if key != IMAGE)] if isinstance(entry, Mapping) else [entry]
     return [file for part in parts for file in image_files(part)]
+
+
+def common_folder(entries: Sequence[Any]) -> str:
+    """The folder that holds the images of all `image_entry`s; predictions keep the folders within it.
+
+    Example:
+        >>> common_folder(["/data/p1/image.png", "/data/p2/image.png"]), common_folder([["/data/p1/t1.nii", "t2.nii"]])
+        ('/data', '/data/p1')
+    """
+    folders = [os.path.dirname(os.path.abspath(files_of(entry)[0])) for entry in entries]
+    return os.path.commonpath(folders) if folders else ""
 
 
 def is_image_entry(entry: object) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
+from mu_monai.bundle.adopted.source import WRITES_IMAGES, name_of
 from mu_monai.bundle.config import run_config, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
-from mu_monai.bundle.trust import STRANGER, Trust, inherited
+from mu_monai.bundle.trust import STRANGER, Trust, inherited, other_than
 from mu_monai.data import open_split
 from mu_monai.data.case_files import files_of, image_entry
 from mu_monai.data.volumes.files import promised_too_much
@@ -65,6 +66,12 @@ def predict(
     bundle = trust.bundle_of(open_run(run, MODEL_PT).record)
     config = LayeredConfig(bundle, "inference")
     known, taken = config.read(), inherited(run, bundle, trust=trust)
+    raise_if_any(
+        f"'{run}' was trained with transforms of its own, and the inference config of '{bundle.place}' prepares images "
+        "by its own preprocessing, so the model would get other images than it was trained on; give a bundle with the "
+        "transforms of the run in train.json and inference.json (--bundle)"
+        for _ in other_than(bundle, {key: taken[key] for key in taken if key == "transforms"})
+    )
     config.lay("run", {key: value for key, value in taken.items() if key in known})
     config.lay("options", common_options(bundle, None, device) | {"weights": str((run / MODEL_PT).resolve())})
     config.lay("options", {"images": entries, "output_dir": str(out)})
@@ -75,7 +82,7 @@ def predict(
     raise_if_any(
         collect(
             lambda: unknown_ids(known, ("weights", "images", "output_dir"), "predict sets, and"),
-            lambda: image_problems(paths),
+            lambda: image_problems(paths, by_name=_writes_by_name(parser.get())),
             lambda: place_problems(places),
             lambda: out_problems(out),
             lambda: device_problems(device),
@@ -113,20 +120,35 @@ def _read_all(parser: ConfigParser) -> None:
     raise_if_any(problems)
 
 
-def image_problems(paths: Sequence[Path]) -> list[str]:
-    """Why images cannot be predicted: they are missing, or two of them would be written to the same file."""
+def image_problems(paths: Sequence[Path], *, by_name: bool = False) -> list[str]:
+    """Why images cannot be predicted: they are missing, or two of them would be written to the same file.
+
+    Args:
+        paths: the images.
+        by_name: whether predictions are named after images alone, and not after their folders.
+    """
     if not paths:
         return ["no image is given; name image files, or folders of DICOM series"]
     problems = [f"image '{path}' does not exist; check its path" for path in paths if not path.exists()]
     problems += [f"image '{path}' {problem}" for path in paths for problem in promised_too_much(str(path))]
     named: dict[Path, list[str]] = {}
     for path in paths:
-        named.setdefault(_without_suffix(path), []).append(f"'{path}'")
+        whole = _without_suffix(path)
+        named.setdefault(Path(whole.name) if by_name else whole, []).append(f"'{path}'")
     return problems + [
         f"{' and '.join(names)} would be written to the same file; predict them separately, each with its own --out"
         for names in named.values()
         if len(names) > 1
     ]
+
+
+def _writes_by_name(content: Any) -> bool:
+    """Whether a config saves images without the folders that they were in."""
+    if isinstance(content, Mapping):
+        if name_of(content) in WRITES_IMAGES and not content.get("data_root_dir"):
+            return True
+        content = list(content.values())
+    return isinstance(content, list) and any(map(_writes_by_name, content))
 
 
 def _without_suffix(path: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mu_monai.bundle.adopted.extract import Extract
 from mu_monai.bundle.adopted.parts import CLASSIFICATION, EVALUATOR, Parts, transform_of
-from mu_monai.bundle.adopted.source import SourceConfig, base_name
+from mu_monai.bundle.adopted.source import WRITES_IMAGES, SourceConfig, base_name
 from mu_monai.bundle.earlier import FIRST_ANSWER
 from mu_monai.errors import InputError
 from mu_monai.keys import FORGET, IMAGE, RETAIN, VALIDATION
@@ -18,7 +18,7 @@ _SIMPLE = {"_target_": "SimpleInferer"}
 _LOADER = "monai.data.DataLoader"
 _LOADS_WEIGHTS = ("CheckpointLoader", "CheckpointSaver")
 _ANSWERING = ("inferer", "postprocessing", "decollate", "amp", "amp_kwargs", "mode")
-_WRITERS = ("SaveImaged", "SaveImage", "SaveClassificationd", "ClassificationSaver", "SegmentationSaver")
+_WRITERS = (*WRITES_IMAGES, "SaveClassificationd", "ClassificationSaver")
 _WRITES = ("output_dir", "save_dir", "log_dir")
 _OF_TRAINING = (("network_def", "first_network"), ("loss", "loss_of_all"))
 _METADATA = {"version": "0.0.0", "changelog": {}}
@@ -388,6 +388,9 @@ def _written_to(content: Any) -> Any:
     if not isinstance(content, Mapping):
         return content
     inner = {key: _written_to(value) for key, value in content.items()}
-    if base_name(str(inner.get("_target_", ""))) in _WRITERS:
+    target = base_name(str(inner.get("_target_", "")))
+    if target in _WRITERS:
         inner["output_dir"] = "@output_dir"  # without one it would write into the working directory
+    if target in WRITES_IMAGES:  # without it, images of one name in several folders would be one file
+        inner["data_root_dir"] = "$mu_monai.data.case_files.common_folder(@images)"
     return inner | {key: "@output_dir" for key in _WRITES if key in inner and "_target_" in inner}

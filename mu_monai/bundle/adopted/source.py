@@ -16,6 +16,7 @@ from mu_monai.bundle.references import components, content_at, follow
 from mu_monai.errors import InputError
 
 FORMS = (".json", ".yaml", ".yml")
+WRITES_IMAGES = ("SaveImaged", "SaveImage", "SegmentationSaver")  # files that are named after an image
 _VALUE = "mu_monai_value"
 
 

@@ -305,8 +305,8 @@ def _raise_if_read_otherwise(bundle: Bundle, split: Split, case: Mapping[str, An
 
 
 def _written(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    """The files by their names alone; their folders depend on the place that a config sees the image from."""
+    return {path.name: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def _on_one_case(config: SourceConfig, folder: Path, image: Any, out: Path) -> dict[str, Any]:
