@@ -252,11 +252,11 @@ def _chances(trials: Sequence[Cells]) -> str:
 
 def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     provenance = content["provenance"]
-    sizes = [f"{name} {count(size['patients'], 'patient')}" for name, size in provenance["counts"].items()]
+    sizes = [f"{name} {count(size['patients'], 'patient')}" for name, size in provenance.get("counts", {}).items()]
     return [
         ("Bundle", content["identity"]["bundle"]),
         ("Split", content["split"]),
-        ("Subsets", ", ".join(sizes)),
+        ("Subsets", ", ".join(sizes) or "not known"),
         ("Forget set", forget_set(provenance)),
         ("Teacher", content["teacher"]),
         ("Seeds", listed([str(seed) for seed in content["seeds"]])),

@@ -8,7 +8,18 @@ from typing import Any
 
 import pandas as pd
 
-from mu_monai.keys import CASE_ID, CLASSIFICATION, FORGET, PATIENT_ID, RETAIN, RETRAINED, ROLES, STUDENT, SUBSETS, TEST
+from mu_monai.keys import (
+    CASE_ID,
+    CLASSIFICATION,
+    FORGET,
+    PATIENT_ID,
+    RETAIN,
+    RETRAINED,
+    ROLES,
+    STUDENT,
+    SUBSETS,
+    TEST,
+)
 from mu_monai.report import forgotten, sentences
 from mu_monai.report.audited import audit_content
 from mu_monai.report.classwise import class_content
@@ -16,12 +27,13 @@ from mu_monai.report.composed import composed_content
 from mu_monai.report.measured import measured_content
 from mu_monai.report.paper import PAPER_CASES, PAPER_SIZES, SOURCE
 from mu_monai.report.tables import ReportTables, as_rows
-from mu_monai.runs.record import GONE
+from mu_monai.runs.record import AUDIT, GONE
 from mu_monai.runs.run import Runs
 from mu_monai.runs.scores import Column
 
 Cells = dict[str, Any]
 _SHOWN_PAIRS = 20
+_COPIES = "copies of"  # how the coverage of a run begins that trains all weights
 
 
 def page_content(tables: ReportTables) -> Cells:
@@ -185,7 +197,9 @@ def _tiles(tables: ReportTables) -> list[Cells]:
         if levels:
             tiles.append({"title": title, "values": levels, "aim": aim})
     times = [
-        (role, duration(run.record.seconds)) for role, run in runs.by_role.items() if run.record.seconds is not None
+        (role, duration(run.record.seconds))
+        for role, run in runs.by_role.items()
+        if run.record.seconds is not None and run.record.verb != AUDIT  # that only scored it
     ]
     if times:
         tiles.append(
@@ -221,10 +235,22 @@ def _size(row: Cells) -> Cells:
         "trainable": _integer(row["trainable"]),
         "total": _integer(row["total"]),
         "share": sentences.percent(row["share"], 2),
-        "whole": row["share"] == 1,
+        "trained": _trained(row),
         "coverage": row["coverage"] or "",
         "paper": f"{paper.trainable:.2f}M of {paper.total:.2f}M = {sentences.percent(paper.share, 2)}" if paper else "",
     }
+
+
+def _trained(row: Cells) -> str:
+    """What of a model its run changed."""
+    share, coverage = row["share"], row["coverage"] or ""
+    if share is None or math.isnan(share):
+        return "It was not made here, so what of it was trained is not known."
+    if row["model"] != STUDENT:
+        return "All weights are trained, so the share is 100 %."
+    if share == 1 or coverage.startswith(_COPIES):
+        return "Copies of the weights are trained; the teacher's are kept beside them until they are merged."
+    return "Adapters over a frozen teacher; all weights count the adapters too."
 
 
 def _integer(value: float | None) -> str:

@@ -19,6 +19,7 @@ from mu_monai.report.sentences import count, percent
 from mu_monai.runs.scores import PREDICTED
 
 _PALETTE = "tab10"
+_SPECTRUM = "turbo"  # for more classes than the palette has colors
 _STEPS = 200  # along a side of the plane
 _MARGIN = 0.04
 
@@ -36,8 +37,9 @@ def draw_decision(table: pd.DataFrame, theme: Theme) -> Figure:
     """
     models = [role for role in ROLES if role in set(table[MODEL])]
     names = sorted({*table[LABEL], *table[PREDICTED]})
-    palette = matplotlib.colormaps[_PALETTE]
-    colors = {name: palette(place % palette.N)[:3] for place, name in enumerate(names)}
+    few = matplotlib.colormaps[_PALETTE]
+    palette = few if len(names) <= few.N else matplotlib.colormaps[_SPECTRUM].resampled(len(names))
+    colors = {name: palette(place)[:3] for place, name in enumerate(names)}
     figure = Figure(figsize=(0.6 + 3.1 * len(models), 3.6 + 0.22 * -(-len(names) // 4)), layout="constrained")
     panels = figure.subplots(1, len(models), squeeze=False)[0]
     for axes, model in zip(panels, models, strict=True):

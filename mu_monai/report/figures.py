@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mu_monai.keys import FORGET, RETAIN, RETRAINED, ROLES, STUDENT, SUBSETS, TEACHER, TEST, VALIDATION
+from mu_monai.report.sentences import TERMS
 
 _DPI = 180
 _MARKERS = {TEACHER: "o", RETRAINED: "D", STUDENT: "s"}
@@ -265,10 +266,10 @@ def short(name: str, length: int = 26) -> str:
 
 
 def split_columns(curve: pd.DataFrame) -> tuple[list[str], dict[str, dict[str, str]]]:
-    """Divide the columns of a curve into loss terms and metrics per subset.
+    """Divide the columns of a curve into terms, which are one number each, and metrics per subset.
 
     Returns:
-        the loss terms, and per metric its columns with their subsets; columns without any numbers are left out.
+        the terms, and per metric its columns with their subsets; columns without any numbers are left out.
 
     Example:
         >>> split_columns(pd.DataFrame({"epoch": [1], "seconds": [2.0], "total": [0.3], "retain_dice": [0.9]}))
@@ -280,7 +281,7 @@ def split_columns(curve: pd.DataFrame) -> tuple[list[str], dict[str, dict[str, s
         subset, _, metric = column.partition("_")
         if column in _NO_TERMS or not curve[column].notna().any():
             continue
-        if metric and subset in SUBSETS:
+        if metric and subset in SUBSETS and column not in TERMS:
             metrics.setdefault(metric, {})[column] = subset
         else:
             terms.append(column)

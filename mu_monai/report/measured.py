@@ -26,7 +26,9 @@ def _drift(tables: ReportTables) -> dict[str, Any] | None:
         several = bool(runs.kept_classes or runs.forget_classes)
         over = "classes" if runs.main.task == CLASSIFICATION else "pixels and classes" if several else "pixels"
         gone = listed(runs.forget_classes)
-        sentences.append(("Answers (delta)", delta_sentence(margins["delta"], over=over, gone=gone)))
+        method = runs.main.record.method
+        sums = runs.main.task == CLASSIFICATION or (method is not None and bool(method.settings.get("softmax")))
+        sentences.append(("Answers (delta)", delta_sentence(margins["delta"], over=over, sums_to_one=sums, gone=gone)))
         sentences.append(
             ("Features (epsilon)", epsilon_sentence(margins["epsilon"], margins["feature_layer"], gone=gone))
         )
@@ -73,15 +75,16 @@ def drift_sentence(total: float, limit: float | None) -> str:
     return f"All updates together moved the weights by {number(total)} (Euclidean distance); {held}."
 
 
-def delta_sentence(delta: float, *, over: str, gone: str = "") -> str:
+def delta_sentence(delta: float, *, over: str, sums_to_one: bool = False, gone: str = "") -> str:
     """How far the answers on forget cases moved, or on all training cases if classes were forgotten.
 
     Args:
         delta: mean |p_s - p_t|, in [0, 1].
-        over: what the mean is over; if that includes `classes`, their probabilities sum to 1.
+        over: what the mean is over.
+        sums_to_one: whether the probabilities of the classes sum to 1; those of regions that may overlap do not.
         gone: the classes that were forgotten; empty if cases were.
     """
-    most = "2 divided by the number of classes" if "classes" in over else "1"
+    most = "2 divided by the number of classes" if sums_to_one else "1"
     return (
         f"The student's probabilities on {_measured_cases(gone)} differ from the teacher's by {number(delta, 4)} on "
         f"average over {over}; 0 means the same answers, and {most} is the maximum. A large value "

@@ -51,13 +51,15 @@ TERMS = {
     "fisher_cases": "How many retained cases the curvature of the loss was estimated from.",
     "shift": "How far the weights were moved.",
     "forget_auc": "How well losses tell forget cases from validation cases; it should fall to 0.5, guessing.",
-    "settled_auc": "The same after a few more steps on retained cases; where it is higher, forgetting comes back.",
+    "settled_auc": "How well losses tell forget cases from validation cases after a few more steps on retained cases; "
+    "where that is above forget_auc, forgetting comes back.",
     "memorized_auc": "How well losses tell training from validation patients; above 0.5, the model has memorized.",
     "damage": "How far the weights were moved toward a fresh initialization before this cycle, from 0 to 1.",
     "flip_rate": "The share of forget cases whose answer changed in the boundary search; it should be near 1.",
     "inner_loss_first": "The original model's loss on forget cases before the search for the boundary.",
     "inner_loss_last": "The original model's loss on forget cases after the search; it should be higher than before.",
 }
+_OF_ANY_MODEL = ("memorized_auc",)  # measured in training as well, and not a part of its loss
 _ANY_TERM = "A term of the method's loss, under the method's own name."
 
 
@@ -202,7 +204,7 @@ def drop_sentence(row: Mapping[str, Any]) -> str:
 
 def term_sentence(term: str, role: str, *, of_classes: bool = False) -> str:
     """What a loss term in a run's curve means; with `of_classes`, in a run that forgets classes instead of cases."""
-    if role != STUDENT:
+    if role != STUDENT and term not in _OF_ANY_MODEL:
         return "The loss that the optimizer lowers, or a part of it; it should fall and flatten."
     sentence = TERMS.get(term, _ANY_TERM)
     if of_classes:

@@ -6,12 +6,13 @@ import copy
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
+from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import read_config
 from mu_monai.bundle.multi_gpu import multi_gpu
 from mu_monai.bundle.trust import STRANGER, Trust, inherited, received_config
@@ -78,6 +79,18 @@ def training_digest(training: RunRecord, overlay: Mapping[str, Any], trust: Trus
     """The digest of the config that a run was trained with, without the ids that each model sets for itself."""
     bundled = read_config(trust.bundle_of(training).files("train")).get()
     return digest({key: value for key, value in (bundled | overlay).items() if key not in (*_OWN, "_meta_")})
+
+
+def unlearning_digest(bundle: Bundle, layers: Sequence[str]) -> str:
+    """The digest of what a bundle gives an unlearning run: its config, without the ids that each run sets, and code.
+
+    Args:
+        bundle: the bundle.
+        layers: what is laid over its config: a preset or its own settings of a method, and the user's overlays.
+    """
+    config = read_config(bundle.files("unlearn", layers)).get()
+    own = {key: value for key, value in config.items() if key == "method" or key not in (*_OWN, "_meta_")}
+    return digest({"config": own, "code": bundle.code_sha256})
 
 
 def digest(content: Any) -> str:

@@ -91,3 +91,15 @@ def test_a_region_is_what_is_predicted_for_the_nearest_case():
 
 def test_cases_at_one_place_are_drawn_too():
     png(draw_decision(make_decision(("student",)).assign(x=0.0, y=0.0), LIGHT))
+
+
+def test_every_class_has_a_color_of_its_own():
+    table = make_decision(models=("student",))
+    table["label"] = table["predicted"] = [f"class {case % 12}" for case in range(len(table))]
+    legend = draw_decision(table, LIGHT).legends[0]
+    colors = {
+        handle.get_color()
+        for handle, text in zip(legend.legend_handles, legend.texts, strict=True)
+        if "class" in text.get_text()
+    }
+    assert len(colors) == 12

@@ -28,8 +28,9 @@ def test_columns_are_told_apart_by_their_names():
         {"epoch": [1, 2], "seconds": 1.0, "guard": 0.5, "retain_dice": [math.nan, 0.9], "empty": math.nan}
     )
     curve["test_of_time"] = 0.1
+    curve["forget_auc"] = 0.6  # one number that a method measures, not a metric of a subset
     terms, metrics = split_columns(curve)
-    assert terms == ["guard"]
+    assert terms == ["guard", "forget_auc"]
     assert metrics == {"dice": {"retain_dice": "retain"}, "of_time": {"test_of_time": "test"}}
 
 

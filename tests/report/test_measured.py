@@ -67,7 +67,9 @@ def test_margins_in_words():
     assert "by construction" in measured.epsilon_sentence(0.0, "model.0")
     assert "by construction" not in measured.epsilon_sentence(1e-9, "model.0")
     assert "1 is the maximum" in measured.delta_sentence(0.3, over="pixels")
-    assert "2 divided by the number of classes is the max" in measured.delta_sentence(0.3, over="pixels and classes")
+    assert "1 is the maximum" in measured.delta_sentence(0.3, over="pixels and classes")  # of regions that overlap
+    of_all = measured.delta_sentence(0.3, over="pixels and classes", sums_to_one=True)
+    assert "2 divided by the number of classes is the maximum" in of_all
     assert "nothing of the cases is left" in measured.epsilon_sentence(1.0, "model.0")
     assert "nothing of lesion is left" in measured.epsilon_sentence(1.0, "model.0", gone="lesion")
     assert measured.drift_sentence(1.0, 2.5).endswith("it was held to at most 2.500.")

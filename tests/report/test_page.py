@@ -332,3 +332,23 @@ def test_tables_that_people_open_hold_no_formulas(make_run, tmp_path):
     for file in (tmp_path / "tables").glob("*.csv"):
         cells = pd.read_csv(file, dtype=str, keep_default_na=False).map(is_formula)
         assert not cells.any().any(), file
+
+
+def test_a_model_from_elsewhere_is_not_said_to_have_been_made_here(make_run, said_of):
+    unknown = {"total": 1_626_072, "coverage": "not known"}
+    page = said_of(make_run("student", figures=False, verb="audit", method=None, parameters=unknown))
+    assert "what of it was trained is not known" in page
+    assert "Adapters over" not in page
+    assert "Wall time" not in page  # that of scoring it
+
+
+@pytest.mark.parametrize(
+    ("coverage", "said"),
+    [
+        ("copies of 9 of 9 layers", "Copies of the weights are trained"),
+        ("adapters in 9 of 9 layers", "Adapters over a frozen teacher"),
+    ],
+)
+def test_what_a_student_trains_is_said_by_its_coverage(make_run, said_of, coverage, said):
+    parameters = {"total": 1_626_072, "trainable": 1_600_000, "share": 0.98, "coverage": coverage}
+    assert said in said_of(make_run("student", figures=False, parameters=parameters))

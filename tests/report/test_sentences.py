@@ -64,4 +64,5 @@ def test_curves():
         assert "forget cases" in sentences.TERMS[term] or "a forget image" in sentences.TERMS[term]
     assert "under the method's own name" in sentences.term_sentence("novel", "student")
     assert "optimizer lowers" in sentences.term_sentence("total", "teacher")
+    assert "the model has memorized" in sentences.term_sentence("memorized_auc", "teacher")  # it rises, and is no loss
     assert sentences.course_sentence("dice", "student") != sentences.course_sentence("dice", "teacher")

@@ -117,6 +117,7 @@ def comparison_summary(file: str | Path) -> str:
 
 def _head(plan: Plan) -> dict[str, Any]:
     """The models and data that the results belong to."""
+    left_out, compared = {**plan.earlier.get("left_out", {}), **plan.left_out}, {each.method for each in plan.entries}
     return {
         "format": _FORMAT,
         "status": "running",
@@ -130,7 +131,7 @@ def _head(plan: Plan) -> dict[str, Any]:
         "seeds": list(plan.options.seeds),
         "n_trials": plan.options.trials,
         "references": [str(path.absolute()) for path in plan.references],
-        "left_out": {**plan.earlier.get("left_out", {}), **plan.left_out},
+        "left_out": {name: why for name, why in left_out.items() if name not in compared},
         "on_validation": [],
         "attacks": list(plan.options.attacks),
     }
@@ -278,7 +279,8 @@ def _after_attacks(found: Mapping[str, Any]) -> float | None:
 def _cost(run: Path | None) -> Row:
     """The cost of a run."""
     record = None if run is None else read_record(run)
-    return {name: getattr(record, name, None) for name in ("seconds", "cpu_seconds", "peak_memory_mib", "device")}
+    names = ("seconds", "cpu_seconds", "peak_memory_mib", "device", "processes")
+    return {name: getattr(record, name, None) for name in names}
 
 
 def _with_ratios(rows: Rows) -> Rows:
@@ -292,11 +294,13 @@ def _with_ratios(rows: Rows) -> Rows:
 def _clock(rows: Sequence[Row], retraining: Sequence[Row]) -> str:
     """The kind of time that all seeds of a method have: CPU time if the CPU did all work, otherwise wall-clock time.
 
-    None if they ran on a different device than retraining, or a time is not known.
+    None if they ran on a different device than retraining, or a time is not known. CPU time is that of all processes
+    together, while wall-clock times can be compared only between as many processes.
     """
     runs = [*rows, *retraining]
     devices = {str(run.get("device")).partition(":")[0] for run in runs}
-    names = ("cpu_seconds", "seconds") if devices == {"cpu"} else ("seconds",)
+    as_many = len({run.get("processes") or 1 for run in runs}) == 1
+    names = [name for name, fair in (("cpu_seconds", devices == {"cpu"}), ("seconds", as_many)) if fair]
     known = [name for name in names if all(run.get(name) is not None for run in runs)]
     return known[0] if known and retraining and len(devices) == 1 else ""
 

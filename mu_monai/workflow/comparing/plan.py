@@ -26,6 +26,7 @@ from mu_monai.workflow.auditing.inputs import other_problems
 from mu_monai.workflow.checks import device_problems, number_problems, place_problems, usable_split, weight_problems
 from mu_monai.workflow.options import ALL, CompareOptions
 from mu_monai.workflow.recipe import milestone_options, needs_milestones, own_settings, recipe_of
+from mu_monai.workflow.trained_alike import unlearning_digest
 from mu_monai.workflow.unlearning import method_problems, teacher_file, trained_otherwise
 from mu_monai.workflow.workers.workers import worker_problems
 
@@ -121,6 +122,7 @@ class Plan:
             "teacher": weights_sha256(read_weights(self.teacher)),
             "settings": parse_settings(self.options.settings),
             "overlays": [file_sha256(file) for file in files[1:]],
+            "config": unlearning_digest(self.bundle, self.options.overlays),
         }
 
 
@@ -317,7 +319,7 @@ def _folder_problems(plan: Plan) -> Iterator[str]:
     before, now = plan.earlier["identity"], json.loads(json.dumps(plan.identity))
     advice = "give another --out, or the same as before"
     for name, value in now.items():
-        if name != "settings" and before.get(name) != value:
+        if name != "settings" and before.get(name, value) != value:
             yield f"'{plan.out}' is a comparison of another {name}; {advice}"
     changed = _changed(before.get("settings", {}), now["settings"])
     if changed:

@@ -27,7 +27,8 @@ from mu_monai.workflow.auditing.shadows import OVERLAY_JSON
 from mu_monai.workflow.comparing.plan import Entry, Plan
 from mu_monai.workflow.options import AuditOptions
 from mu_monai.workflow.quiet import quiet
-from mu_monai.workflow.trained_alike import changed_settings, complete, digest, training_digest
+from mu_monai.workflow.recipe import own_settings
+from mu_monai.workflow.trained_alike import changed_settings, complete, digest, training_digest, unlearning_digest
 from mu_monai.workflow.training import train
 from mu_monai.workflow.unlearning import unlearn
 from mu_monai.workflow.workers.job import told
@@ -108,8 +109,9 @@ class Training:
 
     def make(self, seed: int) -> Path:
         """The model of a seed: trained, resumed, or kept if it is finished."""
-        scoring, ids = "score_interval", read_config(self.bundle.files("train"))
-        quiet = [text for text in self.plan.options.settings if text.partition("=")[0] == scoring and scoring in ids]
+        ids = read_config(self.bundle.files("train"))
+        scoring = [text for text in self.plan.options.settings if text.partition("=")[0] == "score_interval"]
+        plain = [*scoring, "milestones=0"]  # nobody goes back to one, and what measures them would count as training
 
         def run(out: Path, resume: bool) -> Path:
             return train(
@@ -117,7 +119,7 @@ class Training:
                 split=self.plan.split,
                 out=out,
                 subsets=[RETAIN],
-                settings=[f"seed={seed}", *quiet],
+                settings=[f"seed={seed}", *(text for text in plain if text.partition("=")[0] in ids)],
                 overlays=[str((self.folder / OVERLAY_JSON).resolve())],
                 resume=resume,
                 device=self.plan.options.device,
@@ -193,11 +195,17 @@ def run_of(plan: Plan, entry: Entry, number: int, seed: int) -> Path:
 def _claim(folder: Path, plan: Plan, entry: Entry, settings: tuple[str, ...]) -> None:
     """Record what a trial's runs are made from; runs of anything else, such as an earlier version's, are removed."""
     method = registered()[entry.method]
-    now = {"method": entry.label, "settings": [*settings, *plan.options.settings], "recipe": dict(method.recipe)}
+    layers = own_settings(plan.bundle, entry.method) or plan.bundle.preset(entry.preset)
+    now = {
+        "method": entry.label,
+        "settings": [*settings, *plan.options.settings],
+        "recipe": dict(method.recipe),
+        "bundle": unlearning_digest(plan.bundle, [*layers, *plan.options.overlays]),
+    }
     now = json.loads(json.dumps(now))
     file = folder / TRIAL_JSON
     if file.is_file() and read_json(file) != now:
-        logger.warning("'%s' was made with other settings and is made again", folder)
+        logger.warning("'%s' was made with other settings, or another content of the bundle, and is made again", folder)
         shutil.rmtree(folder)
     if not file.is_file():
         write_json(file, now)

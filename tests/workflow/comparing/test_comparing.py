@@ -6,21 +6,24 @@ import shutil
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from mu_monai import workflow
 from mu_monai.attacks import ATTACKS
 from mu_monai.audit.verdicts import RULES
+from mu_monai.bundle import shipped_bundles
 from mu_monai.engine import RunFolder
 from mu_monai.errors import InputError
-from mu_monai.files import read_json
+from mu_monai.files import read_json, write_json
+from mu_monai.keys import RETRAINED
 from mu_monai.methods import METHODS
 from mu_monai.methods.method import UnlearningMethod
 from mu_monai.runs import RunRecord, file_digests, write_record
 from mu_monai.workflow import CompareOptions
 from mu_monai.workflow.comparing import runs as comparison_runs
-from mu_monai.workflow.comparing.comparing import _numbers
+from mu_monai.workflow.comparing.comparing import _numbers, _with_ratios
 from mu_monai.workflow.comparing.runs import _is_by_this_version
 
 TINY = ["max_epochs=2", "epoch_length=1"]
@@ -228,6 +231,48 @@ def test_runs_of_other_settings_make_room(chosen, given, tmp_path):
     after = stamps(folder)
     changed = {path for path in before if after[path] != before[path]}
     assert changed == {path for path in before if "gradient-ascent/trial-2" in str(path)}
+
+
+def test_runs_of_another_content_of_the_bundle_are_not_taken_for_those_of_this_one(given, tmp_path):
+    options = CompareOptions(methods=["calibrated-erase-to-retain"], trials=1, **QUICK)
+    bundle, out = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic"), tmp_path / "out"
+    own = bundle / "configs" / "calibrated-erase-to-retain.json"
+    workflow.compare(bundle, **given, out=out, options=options)
+    before, settings = stamps(out), read_json(own)
+    write_json(own, settings | {"method": settings["method"] | {"tolerance": 0.25}})
+    workflow.compare(bundle, **given, out=out, options=options)
+    changed = {path for path, stamp in stamps(out).items() if before.get(path) != stamp}
+    assert any(path.name == "model.pt" for path in changed)
+    assert not any("retrained" in str(path) for path in changed)
+    (run,) = out.glob("calibrated*/trial-1/seed-0/run.json")
+    assert read_json(run)["method"]["settings"]["tolerance"] == 0.25
+    unlearning = read_json(bundle / "configs" / "unlearn.json")
+    write_json(bundle / "configs" / "unlearn.json", unlearning | {"learning_rate": 0.5})
+    with pytest.raises(InputError, match=r"is a comparison of another config; give another --out"):
+        workflow.compare(bundle, **given, out=out, options=options)
+
+
+def test_retrained_models_keep_no_milestones(chosen):
+    names = {path.name for path in Path(chosen[1].cache).rglob("*")}
+    assert "model.pt" in names
+    assert "milestones" not in names
+
+
+def test_wall_clock_times_of_other_numbers_of_processes_are_not_compared():
+    def row(label, model, **cost):
+        return {"label": label, "model": model, "status": "finished", "run": label, "seconds": 10.0} | cost
+
+    def ratio(**cost):
+        rows = {("scrub", 0): row("scrub", "student", **cost["own"])}
+        rows[RETRAINED, 0] = row(RETRAINED, RETRAINED, **cost["other"])
+        return _with_ratios(rows)["scrub", 0]["ratio"]
+
+    one, two = {"device": "cuda:0", "processes": 1}, {"device": "cuda:0", "processes": 2}
+    assert ratio(own=one, other=one | {"seconds": 40.0}) == 0.25
+    assert ratio(own=one, other=two) is None
+    cpu = {"device": "cpu", "cpu_seconds": 10.0}
+    assert ratio(own=cpu, other=cpu | {"cpu_seconds": 40.0, "processes": 2}) == 0.25
+    assert ratio(own=cpu, other=cpu | {"cpu_seconds": None, "processes": 2}) is None
 
 
 def test_a_method_that_is_added_joins_those_that_are_finished(chosen, given, tmp_path, monkeypatch):
