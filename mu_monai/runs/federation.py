@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import link_problems
 from mu_monai.keys import FEDERATION_JSON, ROUNDS_DIR, SITES_DIR
 from mu_monai.runs.record import FINISHED, RUNNING
 from mu_monai.runs.stamped import FORMAT, read_part, write_stamped
@@ -181,13 +182,15 @@ def read_federation(folder: str | os.PathLike[str]) -> Federation:
     """The `federation.json` of a folder.
 
     Raises:
-        InputError: if there is none, it was changed after it was written, or it has another shape.
+        InputError: if there is none, the folder contains links, or the file was changed after it was written or has
+            another shape.
     """
     if not is_federation(folder):
         raise InputError(
             f"'{folder}' has no {FEDERATION_JSON}, so it holds no model of a federation; train one: mu-monai "
             "federation train BUNDLE --sites sites.json --rounds 8 --out FOLDER"
         )
+    raise_if_any(link_problems(folder))
     return read_part(Federation, Path(folder) / FEDERATION_JSON, _OMITTED)
 
 

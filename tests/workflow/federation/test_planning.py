@@ -228,6 +228,27 @@ def test_names_of_a_stranger_lead_nowhere(trained, with_nvflare):
     assert "'../..' cannot be the name of a site" in refused(trained)
 
 
+@pytest.mark.parametrize("route", ["rewind", "retraining", "distil"])
+def test_a_federation_with_links_is_not_opened(trained, with_nvflare, route):
+    secret = trained.parent / "secret"
+    secret.write_text("of somebody else")
+    for number in range(5):
+        round_file(trained, number).unlink()
+        round_file(trained, number).symlink_to(secret)
+    said = refused(trained, route=route)
+    assert f"'{round_file(trained, 0)}' is a link, and its target was chosen by the maker of '{trained}'" in said
+    with pytest.raises(InputError, match="is a link"):
+        workflow.compare_federations([trained])
+
+
+def test_nor_is_one_with_links_continued(trained, planned):
+    federation, out = planned(trained, "rewind")
+    write_federation(out, federation)
+    (out / "sites").symlink_to(trained)
+    with pytest.raises(InputError, match="'.*sites' is a link"):
+        planned(trained, "rewind", resume=True)
+
+
 def test_whoever_made_it_may_be_trusted(trained, planned):
     changed(trained, settings={"loss": "$code"})
     assert planned(trained, "rewind", trust=Trust(config=True))[0].settings == {"loss": "$code"}
