@@ -106,6 +106,7 @@ class Federation:
         name: the name of the bundle.
         version: its version, which every site must have.
         code: SHA-256 over the modules of the bundle, which every site must have alike.
+        configs: SHA-256 over the configs of the bundle, as well; empty in federations of earlier versions.
         sites: the sites of the model, without the one that left.
         leaver: the site that left, as it was.
         total: the number of the last round of training.
@@ -128,6 +129,7 @@ class Federation:
     name: str
     version: str
     code: str
+    configs: str = ""
     sites: tuple[Site, ...]
     leaver: Site | None = None
     total: int
@@ -194,7 +196,7 @@ def read_federation(folder: str | os.PathLike[str]) -> Federation:
     return read_part(Federation, Path(folder) / FEDERATION_JSON, _OMITTED)
 
 
-_OMITTED = ("left", "source", "device", "weights", "leaver")  # empty text and None may be missing
+_OMITTED = ("left", "source", "configs", "device", "weights", "leaver")  # empty text and None may be missing
 
 
 def round_file(folder: str | os.PathLike[str], number: int) -> Path:

@@ -98,9 +98,9 @@ class AtSite:
         return read_split(self.site.split)
 
     def stamp(self) -> list[str]:
-        """Name, version and code of its bundle, which must be those of the federation."""
+        """Name, version, code and configs of its bundle, which must be those of the federation."""
         bundle = open_bundle(self.site.bundle)
-        return [", ".join(bundle.names), bundle.version, bundle.code_sha256]
+        return [", ".join(bundle.names), bundle.version, bundle.code_sha256, bundle.configs_sha256]
 
     def problems(self) -> list[str]:
         """Why a bundle that was made elsewhere cannot train on the site's cases: one goes through all of its parts."""

@@ -145,6 +145,7 @@ def prepared(
         before,
         status=RUNNING,
         bundle=str(source.place),
+        configs=source.configs_sha256,
         route=route,
         left=site,
         source=str(folder.resolve()),
@@ -161,6 +162,13 @@ def prepared(
         earlier = {number: number for number in range(start)} if route == REWIND else {}
         _take_rounds(folder, out, earlier | dict.fromkeys(range(start, work[0].number), start))
     logger.info("'%s' is forgotten by %s, %s", site, route, chosen.said)
+    if not before.configs:
+        logger.warning(
+            "'%s' was made by an earlier version, which kept no digest of the bundle's configs: whether '%s' has those "
+            "of the training was not checked",
+            folder,
+            source.place,
+        )
     if route == DISTIL:
         logger.info("the damage is %.2f", work[0].damage)
     return Prepared(out=out, federation=after, former=start if start == leaving.last else None)

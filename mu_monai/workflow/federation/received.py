@@ -55,10 +55,11 @@ def changed_problems(federation: Federation, bundle: Bundle) -> Iterator[str]:
         federation: the training.
         bundle: the bundle as it is now.
     """
-    if (bundle.version, bundle.code_sha256) != (federation.version, federation.code):
+    configs = federation.configs or bundle.configs_sha256  # earlier versions kept no digest of them
+    if (bundle.version, bundle.code_sha256, bundle.configs_sha256) != (federation.version, federation.code, configs):
         yield (
             f"the federation trained the bundle {federation.name} {federation.version}, and '{bundle.place}' is "
-            f"{bundle.version}, or has other code; give the bundle as it was (--bundle)"
+            f"{bundle.version}, or has other code or configs; give the bundle as it was (--bundle)"
         )
         return
     given = [

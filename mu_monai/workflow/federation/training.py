@@ -91,6 +91,7 @@ def train_federation(
         name=", ".join(source.names),
         version=source.version,
         code=source.code_sha256,
+        configs=source.configs_sha256,
         sites=tuple(opened),
         total=rounds,
         local_epochs=local_epochs,

@@ -57,6 +57,7 @@ def trained(sites, tmp_path):
         name="isic",
         version=bundle.version,
         code=bundle.code_sha256,
+        configs=bundle.configs_sha256,
         sites=tuple(sites),
         total=4,
         local_epochs=1,

@@ -202,6 +202,26 @@ def test_another_version_of_the_bundle_is_refused(trained, with_nvflare):
     assert "the federation trained the bundle isic 9.9.9, and" in refused(trained)
 
 
+def test_configs_that_changed_after_the_training_are_refused(trained, planned):
+    place = shutil.copytree(open_bundle("isic").place, trained.parent / "isic")
+    train = place / "configs" / "train.json"
+    trust = Trust(bundle=str(place))
+    assert planned(trained, "rewind", trust=trust)[0].configs == read_federation(trained).configs
+    train.write_text(json.dumps(read_json(train) | {"learning_rate": 0.5}))
+    said = refused(trained, trust=trust)
+    assert (
+        f"and '{place}' is {open_bundle('isic').version}, or has other code or configs; give the bundle as it" in said
+    )
+
+
+def test_a_federation_of_an_earlier_version_says_that_its_configs_are_not_known(trained, planned, caplog):
+    changed(trained, configs="")
+    assert "configs" not in read_json(trained / "federation.json")
+    federation, _ = planned(trained, "distil")
+    assert federation.configs == open_bundle("isic").configs_sha256  # those that the rounds from now on have
+    assert f"'{trained}' was made by an earlier version, which kept no digest of the bundle's configs" in caplog.text
+
+
 def test_another_split_is_refused(trained, with_nvflare):
     first, *others = read_federation(trained).sites
     changed(trained, sites=(replace(first, sha256="0"), *others))
@@ -245,7 +265,7 @@ def test_nor_is_one_with_links_continued(trained, planned):
     federation, out = planned(trained, "rewind")
     write_federation(out, federation)
     (out / "sites").symlink_to(trained)
-    with pytest.raises(InputError, match="'.*sites' is a link"):
+    with pytest.raises(InputError, match=r"'.*sites' is a link"):
         planned(trained, "rewind", resume=True)
 
 
@@ -316,6 +336,19 @@ def test_other_code_in_the_bundle_of_a_site_is_refused(sites_file, tmp_path):
     place = shutil.copytree(open_bundle("isic").place, tmp_path / "isic")
     (place / "own.py").write_text("")
     assert "the code in its bundle" in opened(sites_file, tmp_path, west={"bundle": str(place)})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("train.json", {"learning_rate": 0.5}), ("extra.yaml", {}), ("more/extra.yml", {})]
+)
+def test_other_configs_in_the_bundle_of_a_site_are_refused(sites_file, tmp_path, name, content):
+    place = shutil.copytree(open_bundle("isic").place, tmp_path / "isic")
+    file = place / "configs" / name
+    write_json(file, (read_json(file) if file.is_file() else {}) | content)
+    said = opened(sites_file, tmp_path, west={"bundle": str(place)})
+    assert (
+        f"the configs in its bundle '{place}' are not those of '{open_bundle('isic').place}'; give it the same" in said
+    )
 
 
 def test_a_site_with_the_images_of_another_is_refused(sites_file, tmp_path):

@@ -79,14 +79,14 @@ class Rounds(ModelController):
 
 def answer_error(federation: Federation, work: Round, answers: Mapping[str, Any]) -> Exception | None:
     """Why the answers of a round cannot be used: a site has another bundle, or is silent."""
-    stamp = [federation.name, federation.version, federation.code]
+    stamp = [federation.name, federation.version, federation.code, federation.configs]
     told = {name: list(answer.meta["stamp"]) for name, answer in answers.items()}
     other = {name: " ".join(found[:2]) for name, found in told.items() if found != stamp}
     silent = [name for name in work.sites if name not in answers]
     if other:
         return InputError(
-            f"site '{name}' answered with the bundle {found}, or with other code in it, and the federation trains "
-            f"{federation.name} {federation.version}; give it the same"
+            f"site '{name}' answered with the bundle {found}, or with other code or configs in it, and the federation "
+            f"trains {federation.name} {federation.version}; give it the same"
             for name, found in other.items()
         )
     return RunError(f"no answer in round {work.number} from {', '.join(silent)}") if silent else None
