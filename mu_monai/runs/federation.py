@@ -118,6 +118,8 @@ class Federation:
         rounds: all rounds, those to come included.
         numbers: what each site measured at the end.
         weights: SHA-256 of the weights of the result.
+        models: SHA-256 of the weights after each round that is over, by its number; 0 for those that training started
+            from. Empty in federations of earlier versions.
     """
 
     format: int = FORMAT
@@ -141,6 +143,7 @@ class Federation:
     rounds: tuple[Round, ...]
     numbers: tuple[SiteNumbers, ...] = ()
     weights: str = ""
+    models: dict[str, str] = field(default_factory=dict)
 
     @property
     def everybody(self) -> tuple[Site, ...]:
@@ -157,6 +160,11 @@ class Federation:
         """The rounds in which weights change."""
         return tuple(each for each in self.rounds if each.task != AUDIT)
 
+    def model_sha256(self, number: int) -> str:
+        """The SHA-256 of the weights after a round; empty if an earlier version trained it, and it is not the last."""
+        last = self.finished and number == self.training[-1].number
+        return self.weights if last else self.models.get(str(number), "")
+
     def site(self, name: str) -> Site:
         """A site by its name."""
         return next(site for site in self.everybody if site.name == name)
@@ -165,9 +173,15 @@ class Federation:
         """What a site measured; None if it was not asked."""
         return next((each for each in self.numbers if each.site == name), None)
 
-    def after(self, done: Round) -> Federation:
-        """The same, once a round is over."""
-        return replace(self, rounds=tuple(done if each.number == done.number else each for each in self.rounds))
+    def after(self, done: Round, weights: str = "") -> Federation:
+        """The same, once a round is over.
+
+        Args:
+            done: the round.
+            weights: the SHA-256 of the weights after it; empty if it changed none.
+        """
+        rounds = tuple(done if each.number == done.number else each for each in self.rounds)
+        return replace(self, rounds=rounds, models=self.models | ({str(done.number): weights} if weights else {}))
 
 
 def is_federation(folder: str | os.PathLike[str]) -> bool:
@@ -196,7 +210,7 @@ def read_federation(folder: str | os.PathLike[str]) -> Federation:
     return read_part(Federation, Path(folder) / FEDERATION_JSON, _OMITTED)
 
 
-_OMITTED = ("left", "source", "configs", "device", "weights", "leaver")  # empty text and None may be missing
+_OMITTED = ("left", "source", "configs", "device", "weights", "models", "leaver")  # empty text and None may be missing
 
 
 def round_file(folder: str | os.PathLike[str], number: int) -> Path:

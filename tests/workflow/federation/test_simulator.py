@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.runs.federation import Round, read_federation
 
 nvflare = pytest.importorskip("nvflare", reason="NVFlare is not installed: pip install 'mu-monai[federated]'")
@@ -34,6 +35,11 @@ def test_three_sites_train_one_leaves_and_going_back_is_exact(tmp_path):
     assert "teacher.safetensors" not in left["distil"]
     for name in routes:
         assert name in done.stdout
+        for file in (tmp_path / "a demo" / name / "rounds").iterdir():
+            number = int(file.stem.removeprefix("round-"))
+            assert made[name].models[str(number)] == weights_sha256(read_weights(file))
+        assert made[name].weights == made[name].models[str(made[name].training[-1].number)]
+    assert [*made["training"].models] == [*made["rewind"].models] == ["0", "1", "2", "3", "4"]
     assert "revoke its certificate" in done.stderr
 
 
