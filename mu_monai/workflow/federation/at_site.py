@@ -170,13 +170,13 @@ class AtSite:
         if work.damage:  # the first of these rounds brings the model as it was when the site left
             shutil.copyfile(received, teacher)
         config = self._method(ShrinkAndRestore)
-        batch, cases = config.read().get("batch_size"), len(self.split.rows[RETAIN])
-        length = self.federation.local_epochs * math.ceil(cases / batch) if isinstance(batch, int) else None
-        config.lay("recipe", {"handlers": _starting(config.read().get("handlers"), received)})
-        config.lay("recipe", {"max_epochs": 1, **({} if length is None else {"epoch_length": length})})
+        config.lay("recipe", {"handlers": _starting(config.read().get("handlers"), received), "max_epochs": 1})
         config.lay("options", {"method::damage": work.damage, "method::stop_at": None, "teacher": str(teacher)})
         config.lay("options", gone_options(True))  # no case of the site that left is here
         self._lay(config, self._alike(config) | self.federation.forgetting)
+        batch, cases = config.read().get("batch_size"), len(self.split.rows[RETAIN])  # --set may have another batch
+        if isinstance(batch, int) and batch > 0:
+            config.lay("recipe", {"epoch_length": self.federation.local_epochs * math.ceil(cases / batch)})
         return config
 
     def _unlearning(self, _: Round, received: Path) -> LayeredConfig:
