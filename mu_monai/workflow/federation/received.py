@@ -27,6 +27,7 @@ def received_problems(federation: Federation, trust: Trust) -> Iterator[str]:
     """
     for site in federation.everybody:
         yield from name_problems(site.name)
+    yield from _round_problems(federation)
     yield from device_problems(federation.device or None)
     if trust.config:
         return
@@ -36,6 +37,23 @@ def received_problems(federation: Federation, trust: Trust) -> Iterator[str]:
             yield (
                 f"the training had --set {name}={value!r:.80}, which is more than numbers, and anyone may have written "
                 f"{FEDERATION_JSON}: if you know who made it, use it as it is, including its code (--trust-config)"
+            )
+
+
+def _round_problems(federation: Federation) -> Iterator[str]:
+    """Why a record cannot be that of a training: every route follows from its rounds, and from when sites joined."""
+    total, named = federation.total, len(federation.training)
+    if min(total, named) < 1:
+        yield (
+            f"{FEDERATION_JSON} says that the training had {total} rounds, and names {named} in which weights changed; "
+            "there is at least 1 of both: put the original file back"
+        )
+        return
+    for site in federation.everybody:
+        if not 1 <= site.joins <= total:
+            yield (
+                f"site '{site.name}' joins in round {site.joins} of {FEDERATION_JSON}, and the training had rounds 1 "
+                f"to {total}; put the original file back"
             )
 
 

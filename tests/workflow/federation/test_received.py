@@ -25,6 +25,32 @@ def test_a_federation_of_a_stranger_executes_nothing(trained, with_nvflare, chan
     assert said in refused(trained)
 
 
+@pytest.mark.parametrize("route", ["rewind", "distil", "unlearn", "retraining"])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rounds": ()}, "says that the training had 4 rounds, and names 0 in which weights changed"),
+        ({"total": 0}, "says that the training had 0 rounds, and names 4 in which weights changed"),
+        ({"total": 2}, "site 'west' joins in round 3 of federation.json, and the training had rounds 1 to 2"),
+    ],
+)
+def test_a_record_of_no_training_is_refused(trained, with_nvflare, route, changes, said):
+    changed(trained, **changes)
+    assert said in refused(trained, route=route)
+
+
+def test_a_site_that_joins_in_no_round_is_refused(trained, with_nvflare):
+    *others, west = read_federation(trained).sites
+    changed(trained, sites=(*others, replace(west, joins=0)))
+    assert "site 'west' joins in round 0 of federation.json, and the training had rounds 1 to 4" in refused(trained)
+
+
+def test_a_record_without_numbers_is_not_compared(trained):
+    changed(trained, numbers=())
+    with pytest.raises(InputError, match=f"the federation in '{trained}' has no numbers of its sites"):
+        workflow.compare_federations([trained])
+
+
 def test_names_of_a_stranger_lead_nowhere(trained, with_nvflare):
     first, *others = read_federation(trained).sites
     changed(trained, sites=(replace(first, name="../.."), *others))
