@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +15,7 @@ from monai.bundle import ConfigParser, ReferenceResolver
 
 from mu_monai.bundle.adopted.adopt import adopted
 from mu_monai.bundle.adopted.parts import Parts, adoptable
+from mu_monai.bundle.adopted.source import FORMS
 from mu_monai.bundle.find import find_bundle
 from mu_monai.errors import InputError, did_you_mean, raise_if_any
 from mu_monai.files import read_json
@@ -80,8 +81,16 @@ class Bundle:
     @cached_property
     def code_sha256(self) -> str:
         """SHA-256 over the modules in the user's folder, which a config may call, by their names."""
+        return self._sha256(self.place.rglob("*.py"))
+
+    @cached_property
+    def configs_sha256(self) -> str:
+        """SHA-256 over the configs in the user's folder, JSON and YAML, by their names."""
+        return self._sha256(file for file in (self.place / "configs").rglob("*") if file.suffix in FORMS)
+
+    def _sha256(self, files: Iterable[Path]) -> str:
         digest = hashlib.sha256()
-        for file in sorted(self.place.rglob("*.py")):
+        for file in sorted(files):
             digest.update(file.relative_to(self.place).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
         return digest.hexdigest()
 

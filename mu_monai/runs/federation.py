@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import link_problems
 from mu_monai.keys import FEDERATION_JSON, ROUNDS_DIR, SITES_DIR
 from mu_monai.runs.record import FINISHED, RUNNING
 from mu_monai.runs.stamped import FORMAT, read_part, write_stamped
@@ -105,6 +106,7 @@ class Federation:
         name: the name of the bundle.
         version: its version, which every site must have.
         code: SHA-256 over the modules of the bundle, which every site must have alike.
+        configs: SHA-256 over the configs of the bundle, as well; empty in federations of earlier versions.
         sites: the sites of the model, without the one that left.
         leaver: the site that left, as it was.
         total: the number of the last round of training.
@@ -116,6 +118,8 @@ class Federation:
         rounds: all rounds, those to come included.
         numbers: what each site measured at the end.
         weights: SHA-256 of the weights of the result.
+        models: SHA-256 of the weights after each round that is over, by its number; 0 for those that training started
+            from. Empty in federations of earlier versions.
     """
 
     format: int = FORMAT
@@ -127,6 +131,7 @@ class Federation:
     name: str
     version: str
     code: str
+    configs: str = ""
     sites: tuple[Site, ...]
     leaver: Site | None = None
     total: int
@@ -138,6 +143,7 @@ class Federation:
     rounds: tuple[Round, ...]
     numbers: tuple[SiteNumbers, ...] = ()
     weights: str = ""
+    models: dict[str, str] = field(default_factory=dict)
 
     @property
     def everybody(self) -> tuple[Site, ...]:
@@ -154,6 +160,11 @@ class Federation:
         """The rounds in which weights change."""
         return tuple(each for each in self.rounds if each.task != AUDIT)
 
+    def model_sha256(self, number: int) -> str:
+        """The SHA-256 of the weights after a round; empty if an earlier version trained it, and it is not the last."""
+        last = self.finished and number == self.training[-1].number
+        return self.weights if last else self.models.get(str(number), "")
+
     def site(self, name: str) -> Site:
         """A site by its name."""
         return next(site for site in self.everybody if site.name == name)
@@ -162,9 +173,15 @@ class Federation:
         """What a site measured; None if it was not asked."""
         return next((each for each in self.numbers if each.site == name), None)
 
-    def after(self, done: Round) -> Federation:
-        """The same, once a round is over."""
-        return replace(self, rounds=tuple(done if each.number == done.number else each for each in self.rounds))
+    def after(self, done: Round, weights: str = "") -> Federation:
+        """The same, once a round is over.
+
+        Args:
+            done: the round.
+            weights: the SHA-256 of the weights after it; empty if it changed none.
+        """
+        rounds = tuple(done if each.number == done.number else each for each in self.rounds)
+        return replace(self, rounds=rounds, models=self.models | ({str(done.number): weights} if weights else {}))
 
 
 def is_federation(folder: str | os.PathLike[str]) -> bool:
@@ -181,17 +198,19 @@ def read_federation(folder: str | os.PathLike[str]) -> Federation:
     """The `federation.json` of a folder.
 
     Raises:
-        InputError: if there is none, it was changed after it was written, or it has another shape.
+        InputError: if there is none, the folder contains links, or the file was changed after it was written or has
+            another shape.
     """
     if not is_federation(folder):
         raise InputError(
             f"'{folder}' has no {FEDERATION_JSON}, so it holds no model of a federation; train one: mu-monai "
             "federation train BUNDLE --sites sites.json --rounds 8 --out FOLDER"
         )
+    raise_if_any(link_problems(folder))
     return read_part(Federation, Path(folder) / FEDERATION_JSON, _OMITTED)
 
 
-_OMITTED = ("left", "source", "device", "weights", "leaver")  # empty text and None may be missing
+_OMITTED = ("left", "source", "configs", "device", "weights", "models", "leaver")  # empty text and None may be missing
 
 
 def round_file(folder: str | os.PathLike[str], number: int) -> Path:

@@ -31,6 +31,21 @@ def test_what_it_does_not_have_is_refused_with_what_it_has(tmp_path):
         open_bundle(tmp_path)
 
 
+def test_code_and_configs_have_digests_of_their_own(tmp_path):
+    place = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")
+    before = open_bundle(place)
+    first = before.code_sha256, before.configs_sha256
+    assert first == (open_bundle("isic").code_sha256, open_bundle("isic").configs_sha256)
+    (place / "own.py").write_text("")
+    (place / "docs" / "notes.json").write_text("{}")
+    other = open_bundle(place)
+    assert other.code_sha256 != first[0]
+    assert other.configs_sha256 == first[1]
+    (place / "configs" / "extra.yml").write_text("a: 1")
+    assert open_bundle(place).configs_sha256 != first[1]
+    assert open_bundle(place).code_sha256 == other.code_sha256
+
+
 def test_a_bundle_of_several_names_shows_them(tmp_path):
     shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")
     file = tmp_path / "isic/configs/evaluate.json"

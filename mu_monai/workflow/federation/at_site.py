@@ -98,9 +98,9 @@ class AtSite:
         return read_split(self.site.split)
 
     def stamp(self) -> list[str]:
-        """Name, version and code of its bundle, which must be those of the federation."""
+        """Name, version, code and configs of its bundle, which must be those of the federation."""
         bundle = open_bundle(self.site.bundle)
-        return [", ".join(bundle.names), bundle.version, bundle.code_sha256]
+        return [", ".join(bundle.names), bundle.version, bundle.code_sha256, bundle.configs_sha256]
 
     def problems(self) -> list[str]:
         """Why a bundle that was made elsewhere cannot train on the site's cases: one goes through all of its parts."""
@@ -170,13 +170,13 @@ class AtSite:
         if work.damage:  # the first of these rounds brings the model as it was when the site left
             shutil.copyfile(received, teacher)
         config = self._method(ShrinkAndRestore)
-        batch, cases = config.read().get("batch_size"), len(self.split.rows[RETAIN])
-        length = self.federation.local_epochs * math.ceil(cases / batch) if isinstance(batch, int) else None
-        config.lay("recipe", {"handlers": _starting(config.read().get("handlers"), received)})
-        config.lay("recipe", {"max_epochs": 1, **({} if length is None else {"epoch_length": length})})
+        config.lay("recipe", {"handlers": _starting(config.read().get("handlers"), received), "max_epochs": 1})
         config.lay("options", {"method::damage": work.damage, "method::stop_at": None, "teacher": str(teacher)})
         config.lay("options", gone_options(True))  # no case of the site that left is here
         self._lay(config, self._alike(config) | self.federation.forgetting)
+        batch, cases = config.read().get("batch_size"), len(self.split.rows[RETAIN])  # --set may have another batch
+        if isinstance(batch, int) and batch > 0:
+            config.lay("recipe", {"epoch_length": self.federation.local_epochs * math.ceil(cases / batch)})
         return config
 
     def _unlearning(self, _: Round, received: Path) -> LayeredConfig:

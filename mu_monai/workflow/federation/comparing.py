@@ -40,6 +40,8 @@ def _problems(read: dict[str, Federation]) -> Iterator[str]:
     for folder, each in read.items():
         if not each.finished:
             yield f"the federation in '{folder}' is not finished: its simulator was interrupted; make it again"
+        elif not each.numbers:
+            yield f"the federation in '{folder}' has no numbers of its sites, as a finished one has; make it again"
         if not sites[folder] <= max(sites.values(), key=len):
             yield f"'{folder}' has other sites than the others; compare federations that come from one training"
 

@@ -24,6 +24,7 @@ from mu_monai.runs.federation import (
 )
 from mu_monai.runs.record import RUNNING
 from mu_monai.workflow.checks import place_problems
+from mu_monai.workflow.federation.models import model_problems
 from mu_monai.workflow.federation.received import changed_problems, received_problems, trusted_sites
 from mu_monai.workflow.federation.routes import DISTIL, REWIND, ROUTES, Leaving
 from mu_monai.workflow.federation.simulating import finish, nvflare_problems, resume_problems, simulated
@@ -140,11 +141,13 @@ def prepared(
         )
     )
     work, start = chosen.rounds(leaving), chosen.start(leaving)
+    taken = _taken(folder, start, work[0].number, earlier=route == REWIND)
     trusted = trusted_sites(before, source)
     after = replace(
         before,
         status=RUNNING,
         bundle=str(source.place),
+        configs=source.configs_sha256,
         route=route,
         left=site,
         source=str(folder.resolve()),
@@ -154,13 +157,21 @@ def prepared(
         rounds=with_audit(work, [*leaving.others, leaving.site]),
         numbers=(),
         weights="",
+        models={str(number): before.model_sha256(of) for number, of in taken.items()},
     )
     if resume:
         raise_if_any(resume_problems(out, after))
     else:
-        earlier = {number: number for number in range(start)} if route == REWIND else {}
-        _take_rounds(folder, out, earlier | dict.fromkeys(range(start, work[0].number), start))
+        raise_if_any(model_problems(folder, before, taken.values()))
+        _take_rounds(folder, out, taken)
     logger.info("'%s' is forgotten by %s, %s", site, route, chosen.said)
+    if not before.configs:
+        logger.warning(
+            "'%s' was made by an earlier version, which kept no digest of the bundle's configs: whether '%s' has those "
+            "of the training was not checked",
+            folder,
+            source.place,
+        )
     if route == DISTIL:
         logger.info("the damage is %.2f", work[0].damage)
     return Prepared(out=out, federation=after, former=start if start == leaving.last else None)
@@ -211,20 +222,25 @@ def _option_problems(leaving: Leaving, route: str, source: Bundle, given: dict[s
     yield from setting_problems(LayeredConfig(source, "unlearn"), given, _SET_HERE)
 
 
-def _take_rounds(folder: Path, out: Path, rounds: Mapping[int, int]) -> None:
-    """Take over models of earlier rounds in which the site had no part, or the one to start from.
+def _taken(folder: Path, start: int, first: int, *, earlier: bool) -> dict[int, int]:
+    """The rounds whose models are taken over, by the rounds that they stand for.
 
     Args:
         folder: the folder of the federation with the site.
-        out: the folder of the one without it.
-        rounds: the round whose model is taken, by the round that it stands for. Without the site, a round may have
-            nobody, which leaves the model as it was.
+        start: the round to start from. Without the site, rounds after it may have nobody, which leaves the model as it
+            was.
+        first: the first round that is done.
+        earlier: whether those before the start are taken as well, if they are there: the site had no part in them.
     """
-    for number, taken in rounds.items():
-        source, target = round_file(folder, taken), round_file(out, number)
-        if source.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+    there = [number for number in range(start) if earlier and round_file(folder, number).is_file()]
+    return dict(zip(there, there, strict=True)) | dict.fromkeys(range(start, first), start)
+
+
+def _take_rounds(folder: Path, out: Path, rounds: Mapping[int, int]) -> None:
+    for number, of in rounds.items():
+        target = round_file(out, number)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(round_file(folder, of), target)
 
 
 def _drop_former(out: Path, after: Federation, start: int) -> None:

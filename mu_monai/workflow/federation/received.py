@@ -27,6 +27,7 @@ def received_problems(federation: Federation, trust: Trust) -> Iterator[str]:
     """
     for site in federation.everybody:
         yield from name_problems(site.name)
+    yield from _round_problems(federation)
     yield from device_problems(federation.device or None)
     if trust.config:
         return
@@ -36,6 +37,23 @@ def received_problems(federation: Federation, trust: Trust) -> Iterator[str]:
             yield (
                 f"the training had --set {name}={value!r:.80}, which is more than numbers, and anyone may have written "
                 f"{FEDERATION_JSON}: if you know who made it, use it as it is, including its code (--trust-config)"
+            )
+
+
+def _round_problems(federation: Federation) -> Iterator[str]:
+    """Why a record cannot be that of a training: every route follows from its rounds, and from when sites joined."""
+    total, named = federation.total, len(federation.training)
+    if min(total, named) < 1:
+        yield (
+            f"{FEDERATION_JSON} says that the training had {total} rounds, and names {named} in which weights changed; "
+            "there is at least 1 of both: put the original file back"
+        )
+        return
+    for site in federation.everybody:
+        if not 1 <= site.joins <= total:
+            yield (
+                f"site '{site.name}' joins in round {site.joins} of {FEDERATION_JSON}, and the training had rounds 1 "
+                f"to {total}; put the original file back"
             )
 
 
@@ -55,10 +73,11 @@ def changed_problems(federation: Federation, bundle: Bundle) -> Iterator[str]:
         federation: the training.
         bundle: the bundle as it is now.
     """
-    if (bundle.version, bundle.code_sha256) != (federation.version, federation.code):
+    configs = federation.configs or bundle.configs_sha256  # earlier versions kept no digest of them
+    if (bundle.version, bundle.code_sha256, bundle.configs_sha256) != (federation.version, federation.code, configs):
         yield (
             f"the federation trained the bundle {federation.name} {federation.version}, and '{bundle.place}' is "
-            f"{bundle.version}, or has other code; give the bundle as it was (--bundle)"
+            f"{bundle.version}, or has other code or configs; give the bundle as it was (--bundle)"
         )
         return
     given = [

@@ -21,6 +21,7 @@ from mu_monai.keys import MODEL_PT
 from mu_monai.runs.federation import Federation, Round, read_federation, round_file, write_federation
 from mu_monai.runs.record import FINISHED
 from mu_monai.runs.stamp import COMMAND, command_line
+from mu_monai.workflow.federation.models import model_problems
 from mu_monai.workflow.launching import REASON, failure_of
 
 LOG = "simulator.log"
@@ -69,13 +70,25 @@ def resume_problems(folder: Path, federation: Federation) -> Iterator[str]:
         federation: what is to be done now.
     """
     before = read_federation(folder)
+    rounds = tuple(replace(each, bytes=None, passes=None, said=()) for each in before.rounds)
+    plan = replace(before, rounds=rounds, numbers=(), models=federation.models)
     if before.finished:
         yield f"the federation in '{folder}' is finished; leave out --resume and give a new folder to make another"
-    plan = replace(
-        before, rounds=tuple(replace(each, bytes=None, passes=None, said=()) for each in before.rounds), numbers=()
-    )
-    if plan != federation and not before.finished:
+    elif not before.models:
+        yield (
+            f"'{folder}' was begun by an earlier version, which kept no digests of its models, so that nothing shows "
+            "what it would go on from; leave out --resume and give a new folder"
+        )
+    elif plan != federation:
         yield f"'{folder}' was begun with other sites, rounds or settings; resume with the same, or give a new folder"
+    elif before.models | federation.models != before.models:
+        yield (
+            f"'{folder}' was begun from other weights; resume with the same --start, or the same federation, or give a "
+            "new folder"
+        )
+    else:
+        left = [each.number for each in before.rounds if each.bytes is None]
+        yield from model_problems(folder, before, [left[0] - 1 if left else before.training[-1].number])
 
 
 def _simulate(folders: Sequence[Path], sites: int) -> None:

@@ -137,6 +137,8 @@ def bundle_problems(place: str | Path, bundle: Bundle) -> Iterator[str]:
         yield f"it has the bundle {told[0]}, and the federation trains {told[1]}; give it the same version"
     elif own.code_sha256 != bundle.code_sha256:
         yield f"the code in its bundle '{own.place}' is not that of '{bundle.place}'; give it the same"
+    elif own.configs_sha256 != bundle.configs_sha256:
+        yield f"the configs in its bundle '{own.place}' are not those of '{bundle.place}'; give it the same"
 
 
 def open_sites(given: list[GivenSite], bundle: Bundle) -> list[Site]:

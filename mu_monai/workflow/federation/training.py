@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from monai.utils import set_determinism
 
-from mu_monai.adapters import read_weights
+from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.adapters.milestones import write_safetensors
 from mu_monai.bundle import open_bundle
 from mu_monai.bundle.config import built_network, parse_settings, unknown_ids
@@ -91,6 +92,7 @@ def train_federation(
         name=", ".join(source.names),
         version=source.version,
         code=source.code_sha256,
+        configs=source.configs_sha256,
         sites=tuple(opened),
         total=rounds,
         local_epochs=local_epochs,
@@ -102,10 +104,7 @@ def train_federation(
     raise_if_any(
         problem for site in opened for problem in AtSite(folder=out, federation=federation, site=site).problems()
     )
-    if resume:
-        raise_if_any(resume_problems(out, federation))
-    else:
-        write_safetensors(round_file(out, 0), _first_weights(config, start, seed))
+    federation = _begun(out, federation, _first_weights(config, start, seed), resume=resume)
     simulated({out: federation}, resume=resume)
     finish(out)
     return out
@@ -138,6 +137,16 @@ def _first_weights(config: LayeredConfig, start: str | Path | None, seed: int) -
         return read_weights(start)
     set_determinism(seed)
     return built_network(config.read()).state_dict()
+
+
+def _begun(out: Path, federation: Federation, first: Mapping[str, Any], *, resume: bool) -> Federation:
+    """The federation with the digest of its first weights, which are written, or else are those that it began with."""
+    federation = replace(federation, models={"0": weights_sha256(first)})
+    if resume:
+        raise_if_any(resume_problems(out, federation))
+    else:
+        write_safetensors(round_file(out, 0), first)
+    return federation
 
 
 def training_rounds(sites: Sequence[Site], first: int, last: int) -> list[Round]:

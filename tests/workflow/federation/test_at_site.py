@@ -1,5 +1,7 @@
 """What a site does in each kind of round; NVFlare is not needed for it."""
 
+from dataclasses import replace
+
 import pytest
 from monai.utils import set_determinism
 
@@ -84,6 +86,21 @@ def test_a_site_trains_restores_unlearns_and_measures(sites, tmp_path):
     assert 0 <= numbers.auc <= 1
     own = {path.name for path in site_folder(site.folder, "north").iterdir()}
     assert own == {"audit", "received.safetensors", "teacher.safetensors"}  # no run is left behind
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 8])
+def test_restoring_sees_every_case_in_every_epoch_whatever_the_batch(sites, tmp_path, batch):
+    site, weights = at_site("isic", sites, tmp_path, TINY)
+    site = replace(site, federation=replace(site.federation, forgetting={"batch_size": batch}))
+    restored = site.change(Round(number=5, task="restore", sites=("north",), damage=0.5), weights)
+    assert restored.passes == (3 * 2 + 1) * site.site.cases  # two epochs, and the teacher answers once
+
+
+def test_restoring_takes_a_length_that_was_asked_for(sites, tmp_path):
+    site, weights = at_site("isic", sites, tmp_path, TINY)
+    site = replace(site, federation=replace(site.federation, forgetting={"batch_size": 1, "epoch_length": 5}))
+    restored = site.change(Round(number=5, task="restore", sites=("north",), damage=0.5), weights)
+    assert restored.passes == 3 * 5 + site.site.cases
 
 
 @pytest.mark.parametrize("bundle", SMALL)

@@ -3,45 +3,21 @@
 import json
 import shutil
 from dataclasses import replace
-from importlib import import_module
-from pathlib import Path
 
 import pytest
 
 from mu_monai import workflow
-from mu_monai.adapters import read_weights
 from mu_monai.bundle import open_bundle
 from mu_monai.bundle.trust import Trust
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.runs.federation import SiteNumbers, read_federation, round_file, write_federation
 from mu_monai.workflow.federation.sites import open_sites, read_sites
-from mu_monai.workflow.federation.training import training_rounds, with_audit
-
-forgetting = import_module("mu_monai.workflow.federation.forgetting")
-
-
-@pytest.fixture
-def planned(monkeypatch, with_nvflare):
-    """What would be simulated."""
-    seen = {}
-    monkeypatch.setattr(forgetting, "finish", lambda folder: seen.update(kept=[*(folder / "rounds").iterdir()]))
-    monkeypatch.setattr(forgetting, "simulated", lambda work, resume: seen.update(f=next(iter(work.values()))))
-
-    def plan(folder, route, **options):
-        out = folder.parent / f"without-by-{route}"
-        workflow.forget_site(folder, site="west", route=route, out=out, **options)
-        assert seen["kept"] == [*(out / "rounds").iterdir()]  # it is finished when all else is done
-        return seen["f"], out
-
-    return plan
+from tests.workflow.federation.conftest import ALL, STAY, changed, joined, kept, refused
 
 
 def work(federation):
     return [(each.number, each.task, each.sites, each.damage) for each in federation.rounds]
-
-
-STAY, ALL = ("north", "south"), ("north", "south", "west")
 
 
 def test_rounds_of_a_training(trained):
@@ -66,18 +42,6 @@ def test_retraining_begins_anew(trained, planned):
     assert round_file(out, 0).is_file()
 
 
-def joined(folder, **joins):
-    """The federation as if sites had joined in other rounds; the model after round N is the number N."""
-    sites = [replace(site, joins=joins[site.name]) for site in read_federation(folder).sites]
-    rounds = [replace(each, bytes=1, passes=1) for each in with_audit(training_rounds(sites, 1, 4), sites)]
-    changed(folder, sites=tuple(sites), rounds=tuple(rounds))
-
-
-def kept(folder):
-    files = {number: round_file(folder, number) for number in range(6)}
-    return {number: float(read_weights(file)["weight"]) for number, file in files.items() if file.is_file()}
-
-
 def test_retraining_does_not_begin_with_a_model_that_the_site_trained_alone(trained, planned):
     joined(trained, north=4, south=3, west=1)
     federation, out = planned(trained, "retraining")
@@ -90,6 +54,8 @@ def test_rewind_goes_on_where_rounds_have_nobody(trained, planned):
     federation, out = planned(trained, "rewind")
     assert [(each.number, each.sites) for each in federation.training] == [(4, STAY)]
     assert kept(out) == {0: 0, 1: 1, 2: 1, 3: 1}
+    digests = read_federation(trained).models
+    assert federation.models == {"0": digests["0"], "1": digests["1"], "2": digests["1"], "3": digests["1"]}
 
 
 def test_distil_damages_once(trained, planned):
@@ -118,27 +84,6 @@ def test_a_site_without_validation_cases_cannot_unlearn(trained, sites_file, wit
     assert f"site 'west' has no cases in 'validation' of '{bare}', whose losses say when it has unlearned" in said
 
 
-def test_an_interrupted_route_goes_on_with_the_same_plan(trained, planned):
-    federation, out = planned(trained, "rewind")
-    first, *later = federation.rounds
-    write_federation(out, replace(federation, rounds=(replace(first, bytes=1, passes=2), *later)))
-    assert planned(trained, "rewind", resume=True)[0] == federation
-    write_federation(out, replace(federation, rounds=(first,)))
-    with pytest.raises(InputError, match="was begun with other sites, rounds or settings"):
-        planned(trained, "rewind", resume=True)
-    write_federation(out, replace(federation, status="finished"))
-    with pytest.raises(InputError, match="is finished; leave out --resume"):
-        planned(trained, "rewind", resume=True)
-
-
-def refused(folder, **options):
-    given = {"site": "west", "route": "rewind", "out": folder.parent / "out"} | options
-    with pytest.raises(InputError) as caught:
-        workflow.forget_site(folder, **given)
-    assert not Path(given["out"]).exists()
-    return str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -159,12 +104,6 @@ def refused(folder, **options):
 )
 def test_what_cannot_be_forgotten_is_refused(trained, with_nvflare, options, said):
     assert said in refused(trained, **options)
-
-
-def changed(folder, **changes):
-    federation = replace(read_federation(folder), **changes)
-    write_federation(folder, federation)
-    return federation
 
 
 def test_the_last_but_one_site_cannot_leave(trained, with_nvflare):
@@ -202,35 +141,30 @@ def test_another_version_of_the_bundle_is_refused(trained, with_nvflare):
     assert "the federation trained the bundle isic 9.9.9, and" in refused(trained)
 
 
+def test_configs_that_changed_after_the_training_are_refused(trained, planned):
+    place = shutil.copytree(open_bundle("isic").place, trained.parent / "isic")
+    train = place / "configs" / "train.json"
+    trust = Trust(bundle=str(place))
+    assert planned(trained, "rewind", trust=trust)[0].configs == read_federation(trained).configs
+    train.write_text(json.dumps(read_json(train) | {"learning_rate": 0.5}))
+    said = refused(trained, trust=trust)
+    assert (
+        f"and '{place}' is {open_bundle('isic').version}, or has other code or configs; give the bundle as it" in said
+    )
+
+
+def test_a_federation_of_an_earlier_version_says_that_its_configs_are_not_known(trained, planned, caplog):
+    changed(trained, configs="")
+    assert "configs" not in read_json(trained / "federation.json")
+    federation, _ = planned(trained, "distil")
+    assert federation.configs == open_bundle("isic").configs_sha256  # those that the rounds from now on have
+    assert f"'{trained}' was made by an earlier version, which kept no digest of the bundle's configs" in caplog.text
+
+
 def test_another_split_is_refused(trained, with_nvflare):
     first, *others = read_federation(trained).sites
     changed(trained, sites=(replace(first, sha256="0"), *others))
     assert "site 'north' has another split than in the training" in refused(trained)
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"settings": {"loss": "$__import__('os').abort()"}}, "is more than numbers"),
-        ({"settings": {"network_def::_target_": 1}}, "is more than numbers"),
-        ({"device": "cpu') or print('"}, "cannot be used"),
-        ({"name": "strangers"}, "a run must not decide whose code is executed"),
-    ],
-)
-def test_a_federation_of_a_stranger_executes_nothing(trained, with_nvflare, changes, said):
-    changed(trained, **changes)
-    assert said in refused(trained)
-
-
-def test_names_of_a_stranger_lead_nowhere(trained, with_nvflare):
-    first, *others = read_federation(trained).sites
-    changed(trained, sites=(replace(first, name="../.."), *others))
-    assert "'../..' cannot be the name of a site" in refused(trained)
-
-
-def test_whoever_made_it_may_be_trusted(trained, planned):
-    changed(trained, settings={"loss": "$code"})
-    assert planned(trained, "rewind", trust=Trust(config=True))[0].settings == {"loss": "$code"}
 
 
 def test_missing_nvflare_is_said_before_anything_else(trained, sites_file, monkeypatch, mu_monai, tmp_path):
@@ -295,6 +229,19 @@ def test_other_code_in_the_bundle_of_a_site_is_refused(sites_file, tmp_path):
     place = shutil.copytree(open_bundle("isic").place, tmp_path / "isic")
     (place / "own.py").write_text("")
     assert "the code in its bundle" in opened(sites_file, tmp_path, west={"bundle": str(place)})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("train.json", {"learning_rate": 0.5}), ("extra.yaml", {}), ("more/extra.yml", {})]
+)
+def test_other_configs_in_the_bundle_of_a_site_are_refused(sites_file, tmp_path, name, content):
+    place = shutil.copytree(open_bundle("isic").place, tmp_path / "isic")
+    file = place / "configs" / name
+    write_json(file, (read_json(file) if file.is_file() else {}) | content)
+    said = opened(sites_file, tmp_path, west={"bundle": str(place)})
+    assert (
+        f"the configs in its bundle '{place}' are not those of '{open_bundle('isic').place}'; give it the same" in said
+    )
 
 
 def test_a_site_with_the_images_of_another_is_refused(sites_file, tmp_path):

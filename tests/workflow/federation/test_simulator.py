@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.runs.federation import Round, read_federation
 
 nvflare = pytest.importorskip("nvflare", reason="NVFlare is not installed: pip install 'mu-monai[federated]'")
@@ -34,10 +35,15 @@ def test_three_sites_train_one_leaves_and_going_back_is_exact(tmp_path):
     assert "teacher.safetensors" not in left["distil"]
     for name in routes:
         assert name in done.stdout
+        for file in (tmp_path / "a demo" / name / "rounds").iterdir():
+            number = int(file.stem.removeprefix("round-"))
+            assert made[name].models[str(number)] == weights_sha256(read_weights(file))
+        assert made[name].weights == made[name].models[str(made[name].training[-1].number)]
+    assert [*made["training"].models] == [*made["rewind"].models] == ["0", "1", "2", "3", "4"]
     assert "revoke its certificate" in done.stderr
 
 
-def answered(weights, cases, stamp=("isic", "0.1.0", "code")):
+def answered(weights, cases, stamp=("isic", "0.1.0", "code", "configs")):
     return FLModel(params=weights, meta={"cases": cases, "stamp": list(stamp)})
 
 
@@ -54,11 +60,15 @@ def test_the_average_is_weighted_by_cases_and_keeps_types():
 
 
 def test_a_site_that_answers_with_another_bundle_ends_the_job(trained):
-    federation = replace(read_federation(trained), version="0.1.0", code="code")
+    federation = replace(read_federation(trained), version="0.1.0", code="code", configs="configs")
     work = Round(number=1, task="train", sites=("north", "south"))
-    right, wrong = answered({}, 1), answered({}, 1, ("isic", "0.0.9", "code"))
+    right, wrong = answered({}, 1), answered({}, 1, ("isic", "0.0.9", "code", "configs"))
     assert answer_error(federation, work, {"north": right, "south": right}) is None
     assert "site 'south' answered with the bundle isic 0.0.9" in str(
         answer_error(federation, work, {"north": right, "south": wrong})
+    )
+    other = answered({}, 1, ("isic", "0.1.0", "code", "other"))
+    assert "or with other code or configs in it" in str(
+        answer_error(federation, work, {"north": right, "south": other})
     )
     assert str(answer_error(federation, work, {"north": right})) == "no answer in round 1 from south"

@@ -1,6 +1,6 @@
 """The server of federations, on NVFlare: sends the global model to the sites of a round and averages what comes back.
 
-Needs NVFlare, so that it is imported in a job only; it needs no torch, and sees no case.
+Needs NVFlare, so that it is imported in a job only; it sees no case.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from nvflare.app_common.aggregators.weighted_aggregation_helper import WeightedA
 from nvflare.app_common.workflows.model_controller import ModelController
 from safetensors.numpy import load_file, save_file
 
+from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.errors import InputError, RunError
 from mu_monai.files import atomic_path
 from mu_monai.reasons import reason_for, unexpected
@@ -69,24 +70,26 @@ class Rounds(ModelController):
             wrong = answer_error(federation, work, answers)
             if wrong is not None:
                 raise wrong
-            federation = _measured(federation, answers) if work.task == AUDIT else federation
-            if work.task != AUDIT:
+            weights = ""
+            if work.task == AUDIT:
+                federation = _measured(federation, answers)
+            else:
                 model = average(model, {name: answers[name] for name in sorted(answers)}, work.number)
-                _keep(Path(folder), work.number, model)
-            federation = federation.after(_done(work, answers))
+                weights = _keep(Path(folder), work.number, model)
+            federation = federation.after(_done(work, answers), weights)
             write_federation(folder, federation)
 
 
 def answer_error(federation: Federation, work: Round, answers: Mapping[str, Any]) -> Exception | None:
     """Why the answers of a round cannot be used: a site has another bundle, or is silent."""
-    stamp = [federation.name, federation.version, federation.code]
+    stamp = [federation.name, federation.version, federation.code, federation.configs]
     told = {name: list(answer.meta["stamp"]) for name, answer in answers.items()}
     other = {name: " ".join(found[:2]) for name, found in told.items() if found != stamp}
     silent = [name for name in work.sites if name not in answers]
     if other:
         return InputError(
-            f"site '{name}' answered with the bundle {found}, or with other code in it, and the federation trains "
-            f"{federation.name} {federation.version}; give it the same"
+            f"site '{name}' answered with the bundle {found}, or with other code or configs in it, and the federation "
+            f"trains {federation.name} {federation.version}; give it the same"
             for name, found in other.items()
         )
     return RunError(f"no answer in round {work.number} from {', '.join(silent)}") if silent else None
@@ -114,9 +117,11 @@ def _like(found: Any, sent: Any) -> Any:
     return np.asarray(found, dtype=sent.dtype).reshape(sent.shape)  # a sum of single numbers is not an array
 
 
-def _keep(folder: Path, number: int, model: Arrays) -> None:
+def _keep(folder: Path, number: int, model: Arrays) -> str:
+    """Write the model after a round; returns the SHA-256 of its weights."""
     with atomic_path(round_file(folder, number)) as path:
         save_file(model, path)
+    return weights_sha256(read_weights(round_file(folder, number)))
 
 
 def _done(work: Round, answers: Mapping[str, Any]) -> Round:
