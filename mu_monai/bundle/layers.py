@@ -46,10 +46,10 @@ class LayeredConfig:
         self.bundle = bundle
         self.files = bundle.files(name, [*presets, *overlays])
         laid_over = self.files[1 + len(presets) :]
-        self._overlaid = {
+        overlaid = {
             key.replace("#", SEPARATOR): value for file in laid_over for key, value in read_json(file, dict).items()
         }
-        self._laid: dict[str, dict[str, Any]] = {layer: {} for layer in _LAID}
+        self._laid: dict[str, dict[str, Any]] = {"overlay": overlaid, **{layer: {} for layer in _LAID}}
 
     @property
     def overlays(self) -> list[str]:
@@ -68,7 +68,7 @@ class LayeredConfig:
         self._laid[layer] |= self._under_overlays(values) if layer == "recipe" else values
 
     def laid(self, layer: str) -> dict[str, Any]:
-        """The values of a layer that is not a file, by id."""
+        """The values of a layer on top of the bundle and its preset, by id."""
         return dict(self._laid[layer])
 
     @property
@@ -88,8 +88,9 @@ class LayeredConfig:
         return parser
 
     def _under_overlays(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        left = {key: value for key, value in values.items() if not any(each in self._overlaid for each in _places(key))}
-        within = {key: value for key, value in self._overlaid.items() if any(each in left for each in _places(key)[1:])}
+        overlaid = self._laid["overlay"]
+        left = {key: value for key, value in values.items() if not any(each in overlaid for each in _places(key))}
+        within = {key: value for key, value in overlaid.items() if any(each in left for each in _places(key)[1:])}
         return left | within
 
 
