@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from monai.bundle import ConfigParser
 
 from mu_monai.bundle.config import read_config
 from mu_monai.bundle.opened import Bundle
-from mu_monai.bundle.trust import SEPARATOR
+from mu_monai.bundle.trust import SEPARATOR, STRANGER, Trust
 from mu_monai.files import read_json
 
 LAYERS = ("bundle", "preset", "recipe", "run", "overlay", "options", "settings")
@@ -86,6 +87,16 @@ class LayeredConfig:
         laid = {key: value for layer in layers or _LAID for key, value in self._laid[layer].items()}
         parser.update(copy.deepcopy(laid))  # a value within a component is set in place, and layers stay as they are
         return parser
+
+    def resolved(self) -> dict[str, Any]:
+        """The config as it is when it runs, with macros and relative ids resolved."""
+        parser = self.read()
+        parser.resolve_macro_and_relative_ids()
+        return {key: value for key, value in parser.get().items() if key != "_meta_"}
+
+    def trusted(self, trust: Trust = STRANGER) -> Trust:
+        """Trust in runs that this config made: what they have of it is known, since it is the user's."""
+        return replace(trust, bundle=self.bundle.place, known=[self.resolved()])
 
     def _under_overlays(self, values: Mapping[str, Any]) -> dict[str, Any]:
         overlaid = self._laid["overlay"]

@@ -75,8 +75,6 @@ def train(
     Raises:
         InputError: every problem of the input, before anything is trained.
     """
-    if resume and scored_instead(out, bundle, device):
-        return Path(out)
     config, _, problems = prepared(
         bundle,
         split=split,
@@ -89,6 +87,8 @@ def train(
         processes=processes,
     )
     raise_if_any(problems)
+    if resume and scored_instead(out, device, config.trusted()):
+        return Path(out)
     with sharing_data():
         raise_if_any(label_problems(tried(config), config))
         run_together(processes, config, config.overrides, out)

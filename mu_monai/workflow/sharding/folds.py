@@ -128,7 +128,7 @@ def train_folds(
                 quiet=quiet,
             )
 
-        complete(run, make, Trust(bundle=bundle))
+        complete(run, make)
         runs.append(run)
     return runs
 
@@ -208,6 +208,8 @@ def rollback(
         InputError: every problem of the input: no fold that never saw all of them, with who stands in the way and what
             is next best; cases that no fold was trained on; folds that overlap; a network that cannot be built here.
     """
+    if resume and not plan and scored_instead(out, device, trust):
+        return Path(out)
     found = find_folds(folds)
     opened, broken = usable_split(split, TRAINING_SUBSETS, forget_images_gone=forget_images_gone)
     raise_if_any(broken)
@@ -225,8 +227,6 @@ def rollback(
         )
     record = read_record(clean.run)
     bundle = trust.bundle_of(record)
-    if resume and scored_instead(out, bundle.place, device, trust):
-        return Path(out)
     used = teacher or next(fold.run for fold in found if fold is not clean and fold.run is not None)
     config = taking(
         Rollback,

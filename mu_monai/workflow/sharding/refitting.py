@@ -106,11 +106,14 @@ def unlearn_exactly(
     Source:
         Bourtoule et al., *Machine Unlearning* (SISA, arXiv 1912.03817); Dukler et al., *SAFE* (arXiv 2304.13169).
     """
-    if resume and scored_instead(out, bundle, device, trust):
+    source = open_bundle(bundle)
+    trained = LayeredConfig(source, "train", overlays=overlays)
+    trust = trained.trusted(trust)  # what the overlays say of the model is taken from its run, if it is the same there
+    if resume and scored_instead(out, device, trust):
         return Path(out)
     if split is None or teacher is None:
         raise InputError("--exact needs --teacher, a run that was trained in shards, and --split with whom to forget")
-    out, folder, source = Path(out), Path(teacher), open_bundle(bundle)
+    out, folder = Path(out), Path(teacher)
     before, record = read_shards(folder), open_run(folder, *_USED).record
     gone = forget_images_gone
     opened, broken = usable_split(split, TRAINING_SUBSETS, forget_images_gone=gone)
@@ -127,7 +130,7 @@ def unlearn_exactly(
     assert opened is not None
     request = Request.of(folder, before, opened)
     raise_if_any(request.problems())
-    fitting = _as_before(source, folder, before, opened, trust, overlays=overlays, device=device, quiet=quiet)
+    fitting = _as_before(trained, folder, before, opened, trust, device=device, quiet=quiet)
     raise_if_any(fitting.problems(folder, out, before.shards) if not trust.config else ())
     after = request.after()
     _tell(before, after, record)
@@ -230,25 +233,23 @@ class Request:
 
 
 def _as_before(
-    bundle: Bundle,
+    trained: LayeredConfig,
     folder: Path,
     shards: Shards,
     split: Split,
     trust: Trust,
     *,
-    overlays: Sequence[str],
     device: str | None,
     quiet: bool,
 ) -> Fitting:
     """How the shards of a run were trained, from the config of one of them; all have the same."""
     training = shard_folder(folder, shards.shards[0])
-    told = replace(trust, bundle=bundle.place)
     return Fitting(
-        bundle=bundle,
+        bundle=trained.bundle,
         split=split,
-        inherited=changed_settings(training, read_record(training), "train", told),
+        inherited=changed_settings(training, read_record(training), "train", trust, trained.overlays),
         settings={"seed": shards.seed},
-        overlays=overlays,
+        overlays=trained.overlays,
         device=device,
         quiet=quiet,
     )
