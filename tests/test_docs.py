@@ -5,6 +5,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+from dataclasses import fields
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mu_monai.bundle import shipped_bundles
 from mu_monai.data import LAYOUTS
 from mu_monai.files import read_json
 from mu_monai.losses import FORGET_TERMS
+from mu_monai.runs.shards import Shard
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -160,6 +162,12 @@ def test_the_forget_terms_are_those_of_the_code():
     rows = re.findall(r"^\| `([a-z_]+)` \|.*\| (.*?) \| (masks|both) \|.*\|$", text, flags=re.MULTILINE)
     described = {name: (None if pulls == "no answer" else pulls, tasks[task]) for name, pulls, task in rows}
     assert described == {name: (term.answer, set(term.tasks)) for name, term in FORGET_TERMS.items()}
+
+
+def test_the_keys_of_a_shard_are_those_of_the_code():
+    text = (DOCS / "reference" / "files.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| `shards` \|(.*)$", text, flags=re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", row)) == {field.name for field in fields(Shard)}
 
 
 def test_every_message_of_the_errors_page_is_one_of_the_program(repository):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from monai.bundle import ConfigParser
 
 from mu_monai.bundle.config import read_config
 from mu_monai.bundle.opened import Bundle
-from mu_monai.bundle.trust import SEPARATOR
+from mu_monai.bundle.trust import SEPARATOR, STRANGER, Trust
 from mu_monai.files import read_json
 
 LAYERS = ("bundle", "preset", "recipe", "run", "overlay", "options", "settings")
@@ -46,10 +47,10 @@ class LayeredConfig:
         self.bundle = bundle
         self.files = bundle.files(name, [*presets, *overlays])
         laid_over = self.files[1 + len(presets) :]
-        self._overlaid = {
+        overlaid = {
             key.replace("#", SEPARATOR): value for file in laid_over for key, value in read_json(file, dict).items()
         }
-        self._laid: dict[str, dict[str, Any]] = {layer: {} for layer in _LAID}
+        self._laid: dict[str, dict[str, Any]] = {"overlay": overlaid, **{layer: {} for layer in _LAID}}
 
     @property
     def overlays(self) -> list[str]:
@@ -68,7 +69,7 @@ class LayeredConfig:
         self._laid[layer] |= self._under_overlays(values) if layer == "recipe" else values
 
     def laid(self, layer: str) -> dict[str, Any]:
-        """The values of a layer that is not a file, by id."""
+        """The values of a layer on top of the bundle and its preset, by id."""
         return dict(self._laid[layer])
 
     @property
@@ -87,9 +88,20 @@ class LayeredConfig:
         parser.update(copy.deepcopy(laid))  # a value within a component is set in place, and layers stay as they are
         return parser
 
+    def resolved(self) -> dict[str, Any]:
+        """The config as it is when it runs, with macros and relative ids resolved."""
+        parser = self.read()
+        parser.resolve_macro_and_relative_ids()
+        return {key: value for key, value in parser.get().items() if key != "_meta_"}
+
+    def trusted(self, trust: Trust = STRANGER) -> Trust:
+        """Trust in runs that this config made: what they have of it is known, since it is the user's."""
+        return replace(trust, bundle=self.bundle.place, known=[self.resolved()])
+
     def _under_overlays(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        left = {key: value for key, value in values.items() if not any(each in self._overlaid for each in _places(key))}
-        within = {key: value for key, value in self._overlaid.items() if any(each in left for each in _places(key)[1:])}
+        overlaid = self._laid["overlay"]
+        left = {key: value for key, value in values.items() if not any(each in overlaid for each in _places(key))}
+        within = {key: value for key, value in overlaid.items() if any(each in left for each in _places(key)[1:])}
         return left | within
 
 

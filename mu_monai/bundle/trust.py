@@ -50,6 +50,7 @@ class Trust:
         bundle: the bundle that a run was made with, if it is not a shipped one. The folder that a run names is not
             used, since it may have come with the run.
         config: whether the configs of runs are used as they are, including the code in them.
+        known: configs of the user, beside those of the bundle, whose values a run may have as well.
 
     Example:
         >>> content = {"status": "finished", "role": "teacher", "bundle": {"name": "isic", "root": "/somewhere"}}
@@ -59,6 +60,7 @@ class Trust:
 
     bundle: str | Path | None = None
     config: bool = False
+    known: Sequence[Mapping[str, Any]] = ()
 
     def bundle_of(self, record: RunRecord) -> Bundle:
         """The bundle that a run was made with: the one that the user gives, or else the shipped one.
@@ -108,16 +110,16 @@ def inherited(
 ) -> dict[str, Any]:
     """The ids that a model needs to be used as it was trained: network, transforms, loss, inferer and their references.
 
-    A run's config is data. A value that its bundle's configs have at the same place is always taken. Where a run
-    differs from the bundle, numbers, class names and the arguments of a network with the bundle's target are taken.
-    Transforms, loss and inferer must be those of the bundle.
+    A run's config is data. A value that its bundle's configs, or those of the user, have at the same place is always
+    taken. Where a run differs from them, numbers, class names and the arguments of a network with the bundle's target
+    are taken. Transforms, loss and inferer must be the same.
 
     Args:
         run: the run folder.
         bundle: the bundle that it is used with.
         ids: the ids to take over, if the run has them.
         overlays: files on top of the bundle's config; the ids that they set are not taken from the run.
-        trust: whether the run's config is used as it is.
+        trust: whether the run's config is used as it is, and what the user's are.
 
     Raises:
         InputError: with every place where the run's config differs from the bundle's in more than data.
@@ -128,7 +130,7 @@ def inherited(
     taken = {key: config[key] for key in with_references(config, ids) if key not in overlaid}
     within = {key: value for key, value in overlaid.items() if key.partition(SEPARATOR)[0] in taken}
     if not trust.config:
-        known = [*_forms(bundle), *map(nested, laid)]
+        known = [*_forms(bundle), *map(nested, laid), *trust.known]
         raise_if_any(
             f"'{Path(run) / CONFIG_JSON}' {text}; the config of a run is taken as data, since anyone may have made the "
             f"folder: {_as_before(run, bundle)}, or, if you know who made it, use its config as it is, including its "

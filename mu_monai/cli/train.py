@@ -97,6 +97,7 @@ def train(
             split=split,
             folds=folds,
             out=out,
+            subsets=listed(subsets),
             settings=settings or [],
             overlays=overlay or [],
             resume=resume,

@@ -16,7 +16,7 @@ from mu_monai.errors import collect, raise_if_any
 from mu_monai.keys import ADAPTER_DIR, MODEL_PT, RETAIN, STUDENT, TEACHER
 from mu_monai.lock import writes
 from mu_monai.methods import METHODS
-from mu_monai.runs import Run, RunRecord, open_run, read_record
+from mu_monai.runs import Run, RunRecord, open_run
 from mu_monai.runs.record import GONE
 from mu_monai.workflow.checks import changed_problems, device_problems, number_problems, place_problems, usable_split
 from mu_monai.workflow.evaluating import scored_instead
@@ -70,7 +70,7 @@ def compose(
         InputError: every problem of the input, before anything is trained: runs that are not finished, did not unlearn
             patients, or differ in teacher, split, bundle, network or transforms; weights that have changed.
     """
-    if resume and scored_instead(out, trust.bundle_of(read_record(good_retain)).folder, device, trust):
+    if resume and scored_instead(out, device, trust):
         return Path(out)
     folders = [Path(good_retain).resolve(), Path(good_forget).resolve()]
     uses = (MODEL_PT, ADAPTER_DIR)

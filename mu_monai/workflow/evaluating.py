@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 from mu_monai.bundle.layers import LayeredConfig
@@ -21,12 +20,11 @@ from mu_monai.workflow.several import lay_several, overlays_for, run_together, s
 logger = logging.getLogger(__name__)
 
 
-def scored_instead(run: str | Path, bundle: str | Path, device: str | None, trust: Trust = STRANGER) -> bool:
+def scored_instead(run: str | Path, device: str | None, trust: Trust) -> bool:
     """Score a resumed run if only its scores are missing, because it was killed after its training.
 
     Args:
         run: the run folder.
-        bundle: the bundle that the run was made with.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         trust: how far the run is trusted.
 
@@ -36,7 +34,7 @@ def scored_instead(run: str | Path, bundle: str | Path, device: str | None, trus
     if not is_finished(run) or is_complete(run):
         return False
     logger.info("the training of '%s' is finished and its scores are missing: scoring it", run)
-    evaluate(run, device=device, trust=replace(trust, bundle=bundle))
+    evaluate(run, device=device, trust=trust)
     return True
 
 

@@ -15,13 +15,12 @@ from monai.bundle import ConfigParser
 from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import read_config
 from mu_monai.bundle.multi_gpu import multi_gpu
-from mu_monai.bundle.trust import STRANGER, Trust, inherited, received_config
+from mu_monai.bundle.trust import SEPARATOR, Trust, inherited, received_config
 from mu_monai.engine.checkpoint import has_checkpoint
 from mu_monai.errors import InputError
 from mu_monai.keys import CHECKPOINTS_DIR
 from mu_monai.runs import RunRecord, is_complete, is_finished
 from mu_monai.runs.shards import has_shards
-from mu_monai.workflow.evaluating import evaluate
 
 # Ids of a run's config that each shadow model sets for itself, or that only say how a run is logged and written.
 _OWN = {
@@ -32,8 +31,10 @@ _OWN = {
 _BATCH = "batch_size"
 
 
-def changed_settings(run: str | Path, record: RunRecord, config: str, trust: Trust) -> dict[str, Any]:
-    """The values in a run's config that differ from its bundle's, as an overlay.
+def changed_settings(
+    run: str | Path, record: RunRecord, config: str, trust: Trust, overlays: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The values in a run's config that differ from its bundle's, as an overlay, or as one below others.
 
     What several processes made, one process makes alike with batches of as many cases as all of them took.
 
@@ -53,8 +54,8 @@ def changed_settings(run: str | Path, record: RunRecord, config: str, trust: Tru
     if together > 1:
         ran = _as_one_process(ran, config, bundled)
     changed = [key for key, value in ran.items() if key not in _OWN and value != bundled.get(key)]
-    found = inherited(run, bundle, changed, trust=trust)
-    settings = {key: found[key] for key in changed}
+    found = inherited(run, bundle, changed, overlays=overlays, trust=trust)
+    settings = {key: value for key, value in found.items() if key.partition(SEPARATOR)[0] in changed}
     if together > 1:
         size = settings.get(_BATCH, bundled.get(_BATCH))
         if not isinstance(size, int):
@@ -98,13 +99,11 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def complete(folder: Path, make: Callable[[Path, bool], object], trust: Trust = STRANGER) -> None:
-    """Start a run, resume it if it was interrupted, or leave it if it is finished."""
-    if is_finished(folder):
-        if not is_complete(folder):
-            evaluate(folder, trust=trust)
+def complete(folder: Path, make: Callable[[Path, bool], object]) -> None:
+    """Start a run, resume it if it was interrupted or lacks its scores, or leave it if it is complete."""
+    if is_complete(folder):
         return
-    resume = has_shards(folder) or has_checkpoint(folder / CHECKPOINTS_DIR)
+    resume = is_finished(folder) or has_shards(folder) or has_checkpoint(folder / CHECKPOINTS_DIR)
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)  # its first epoch never finished
     make(folder, resume)

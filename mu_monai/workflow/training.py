@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,6 @@ def train(
     Raises:
         InputError: every problem of the input, before anything is trained.
     """
-    if resume and scored_instead(out, bundle, device):
-        return Path(out)
     config, _, problems = prepared(
         bundle,
         split=split,
@@ -88,6 +87,8 @@ def train(
         processes=processes,
     )
     raise_if_any(problems)
+    if resume and scored_instead(out, device, config.trusted()):
+        return Path(out)
     with sharing_data():
         raise_if_any(label_problems(tried(config), config))
         run_together(processes, config, config.overrides, out)
@@ -129,11 +130,9 @@ def prepared(
     opened, broken = usable_split(split, [RETAIN], forget_images_gone=gone)
     config.lay("options", reading_options(opened, config))
     lay_several(processes, config, "train")
-    parser, overrides, subsets = config.read("recipe"), config.overrides, options["subsets"]
-    wrong = [name for name in subsets if name not in TRAINING_SUBSETS]
-    problems = [] if subsets else [f"--subsets is empty; use {' or '.join(TRAINING_SUBSETS)}, or both"]
-    problems += [f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}" for name in wrong]
-    problems += collect(
+    parser, overrides = config.read("recipe"), config.overrides
+    problems = collect(
+        lambda: _subset_problems(options["subsets"], config),
         lambda: (
             (gone_unsupported(parser) if gone else [])
             or class_problems(parser, overrides)
@@ -146,3 +145,18 @@ def prepared(
         lambda: number_problems(overrides),
     )
     return config, opened, problems
+
+
+def _subset_problems(subsets: Sequence[str], config: LayeredConfig) -> Iterator[str]:
+    """Why subsets cannot be trained on, or are not those that a file or a setting names."""
+    if not subsets:
+        yield f"--subsets is empty; use {' or '.join(TRAINING_SUBSETS)}, or both"
+    for name in subsets:
+        if name not in TRAINING_SUBSETS:
+            yield f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}"
+    named = (config.laid("overlay") | config.laid("settings")).get("subsets", subsets)
+    if named != subsets:
+        yield (
+            f"--set or --overlay has subsets={json.dumps(named)}, and --subsets is {','.join(subsets)}; say with "
+            "--subsets alone what to train on"
+        )

@@ -118,8 +118,6 @@ def unlearn(
     Raises:
         InputError: every problem of the input, before anything is trained.
     """
-    if resume and scored_instead(out, bundle, device, trust):
-        return Path(out)
     teacher = None if teacher is None else run_of(teacher)
     began_without = resume and is_run(out) and read_record(out).forget_images == GONE
     source = open_bundle(bundle)
@@ -128,6 +126,8 @@ def unlearn(
     tuned = own_settings(source, method if kind else None)
     overlays = [*overlays_for(processes, source, "unlearn"), *overlays]
     config = LayeredConfig(source, "unlearn", presets=tuned or source.preset(preset), overlays=overlays)
+    if resume and scored_instead(out, device, config.trusted(trust)):
+        return Path(out)
     config.lay("options", {"run_dir": str(out), "resume": resume, "quiet": quiet})
     start_from(config, teacher, lora_targets, trust)
     config.lay(

@@ -111,8 +111,9 @@ CALLS = {
         **{"split": Path("s.json"), "subsets": ["retain"], "overlays": ["paper_size"]},
         **TRAINED,
     },
-    f"train isic --folds 5 --split s.json --overlay paper_size {TRAINING}": {
-        **{"verb": "train_folds", "places": ("isic",), "folds": 5, "split": Path("s.json"), "overlays": ["paper_size"]},
+    f"train isic --subsets retain --folds 5 --split s.json --overlay paper_size {TRAINING}": {
+        **{"verb": "train_folds", "places": ("isic",), "folds": 5, "split": Path("s.json"), "subsets": ["retain"]},
+        **{"overlays": ["paper_size"]},
         **TRAINED,
     },
     "unlearn isic --exact --teacher t --split s.json --overlay paper_size --plan --forget-images-gone --resume "

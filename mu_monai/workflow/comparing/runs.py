@@ -218,7 +218,7 @@ def _made(plan: Plan, folder: Path, make: Callable[[Path, bool], Path], name: st
         gc.collect()  # leftovers of the previous run would count as memory of this one
         began = time.monotonic()
         with quiet("mu_monai.engine"):  # `run.json` holds a run's warnings, and the page shows them
-            complete(folder, make, plan.trust)
+            complete(folder, make)
         logger.info("%s: %.1f s", name, time.monotonic() - began)
     return folder
 

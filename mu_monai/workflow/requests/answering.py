@@ -107,7 +107,7 @@ def answer_requests(
     checked_split(begun.version, begun.split, job.split)
     route = ROUTES[begun.route]
     try:
-        complete(job.out, lambda out, resume: route.make(job, False, resume), trust)
+        complete(job.out, lambda out, resume: route.make(job, False, resume))
     except InputError as error:
         raise InputError(
             [

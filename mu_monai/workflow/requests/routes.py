@@ -22,6 +22,7 @@ from mu_monai.record import Answer, Ledger, Start
 from mu_monai.runs import Run, is_finished, open_run
 from mu_monai.runs.record import TRAIN
 from mu_monai.runs.shards import has_shards
+from mu_monai.workflow.evaluating import scored_instead
 from mu_monai.workflow.quiet import quiet
 from mu_monai.workflow.sharding.folds import rollback
 from mu_monai.workflow.sharding.refitting import unlearn_exactly
@@ -202,6 +203,8 @@ def _retraining_problems(job: Job) -> list[str]:
 def _retraining(job: Job, plan: bool, resume: bool) -> object:
     """Train on the retained cases, in a folder beside, and take the weights: the version is a run like any other."""
     assert job.first is not None
+    if resume and scored_instead(job.out, job.device, job.trust):
+        return job.out
     record = job.first.record
     if plan:
         passes = record.cost.passes
@@ -209,7 +212,7 @@ def _retraining(job: Job, plan: bool, resume: bool) -> object:
         logger.info("the run would take what the first training took: %s", known)
         return job.out
     training = job.out.with_name(f"{job.out.name}-training")
-    complete(training, lambda out, again: _trained_anew(job, out, again), job.trust)
+    complete(training, lambda out, again: _trained_anew(job, out, again))
     trained = open_run(training, MODEL_PT).record
     if (trained.sha256.split, trained.subsets) != (job.start.split, (RETAIN,)):
         raise InputError(

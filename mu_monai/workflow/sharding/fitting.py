@@ -166,7 +166,4 @@ def announce(fitting: Fitting, out: Path, shards: Shards) -> None:
 
 def trained_otherwise(file: Path, config: LayeredConfig) -> list[str]:
     """The ids by which the config of an earlier training differs from this one, if they decide about the weights."""
-    parser = config.read()
-    parser.resolve_macro_and_relative_ids()
-    now = {key: value for key, value in parser.get().items() if key != "_meta_"}
-    return list(changed_ids(read_json(file, dict), now, _DECIDED))
+    return changed_ids(read_json(file, dict), config.resolved(), _DECIDED)

@@ -49,6 +49,7 @@ def train_folds(
     split: str | Path | None,
     folds: int,
     out: str | Path,
+    subsets: Sequence[str] = TRAINING_SUBSETS,
     settings: Sequence[str] = (),
     overlays: Sequence[str] = (),
     resume: bool = False,
@@ -58,13 +59,14 @@ def train_folds(
     """Cross-validate: train a model per fold of the patients to train on, each without its own fold.
 
     A keyed hash of the patient id chooses the fold, so that removing a patient moves nobody else. A fold's own patients
-    are held out for validation, beside those of the split.
+    are held out for validation, beside those of the split. In the split of a fold, all that is trained on is `retain`.
 
     Args:
         bundle: folder, or name of a shipped bundle.
         split: a `split.json`.
         folds: how many folds, at least 2.
         out: the folder of the runs to make, `fold-0`, `fold-1` ..., with the split of each, `fold-0.json` ...
+        subsets: what to train on: `retain` and `forget`, or `retain`; cases of another one are in no fold.
         settings: `KEY=VALUE` overrides of config ids.
         overlays: config files laid over the bundle's, by path or by name in its `configs/`.
         resume: continue where it was interrupted.
@@ -75,14 +77,14 @@ def train_folds(
         the run folders.
 
     Raises:
-        InputError: every problem of the input, before anything is trained; with `resume`, another split, seed or number
-            of folds than before, or other settings than those of a finished fold.
+        InputError: every problem of the input, before anything is trained; with `resume`, another split, seed, number
+            of folds or subsets than before, or other settings than those of a finished fold.
     """
     out = Path(out)
     config, opened, problems = prepared(
         bundle,
         split=split,
-        options={"run_dir": str(out), "subsets": list(TRAINING_SUBSETS), "quiet": quiet},
+        options={"run_dir": str(out), "subsets": list(subsets), "quiet": quiet},
         settings=parse_settings(settings),
         overlays=overlays,
         device=device,
@@ -94,7 +96,9 @@ def train_folds(
     raise_if_any(problems or label_problems(tried(config), config))
     assert opened is not None
     seed = int(config.read().get("seed") or 0)
-    parts = sharded(opened, TRAINING_SUBSETS, number=folds, seed=seed)
+    parts = sharded(opened, subsets, number=folds, seed=seed)
+    trained = TRAINING_SUBSETS if FORGET in subsets else (RETAIN,)  # says whether the models are teachers
+    config.lay("options", {"subsets": list(trained)})
     raise_if_any(
         f"fold {number} of {folds} holds nobody, since a hash of the {len(_patients(parts))} patients chooses; use "
         "fewer folds, or another seed"
@@ -104,11 +108,11 @@ def train_folds(
     splits = {out / f"{FOLD}{number}.json": _without(opened, parts, str(number)) for number in range(folds)}
     raise_if_any(collect(lambda: _other_folds(out, opened, splits), lambda: _other_settings(splits, config)))
     runs = []
-    for number, (file, subsets) in enumerate(splits.items()):
+    for number, (file, cases) in enumerate(splits.items()):
         run = file.with_suffix("")
         if not file.is_file():  # one that is there has the same cases, and the digest of it is in its run
-            write_split(file, only(opened, subsets))
-        held_out = {case[PATIENT_ID] for case in subsets[VALIDATION]}
+            write_split(file, only(opened, cases))
+        held_out = {case[PATIENT_ID] for case in cases[VALIDATION]}
         logger.info("fold %d of %d: %d patients are held out", number, folds, len(held_out))
 
         def make(folder: Path, again: bool, file: Path = file) -> object:
@@ -116,6 +120,7 @@ def train_folds(
                 bundle,
                 split=file,
                 out=folder,
+                subsets=trained,
                 settings=settings,
                 overlays=overlays,
                 resume=again,
@@ -123,7 +128,7 @@ def train_folds(
                 quiet=quiet,
             )
 
-        complete(run, make, Trust(bundle=bundle))
+        complete(run, make)
         runs.append(run)
     return runs
 
@@ -141,7 +146,8 @@ def _other_folds(out: Path, split: Split, splits: Mapping[Path, Mapping[str, Seq
     if other:
         yield (
             f"'{out}' was begun with another split, seed or number of folds than --folds {len(splits)} of "
-            f"'{split.path}' ({', '.join(other)} would be different); resume with the same, or give a new folder"
+            f"'{split.path}', or with other --subsets ({', '.join(other)} would be different); resume with the same, "
+            "or give a new folder"
         )
 
 
@@ -202,6 +208,8 @@ def rollback(
         InputError: every problem of the input: no fold that never saw all of them, with who stands in the way and what
             is next best; cases that no fold was trained on; folds that overlap; a network that cannot be built here.
     """
+    if resume and not plan and scored_instead(out, device, trust):
+        return Path(out)
     found = find_folds(folds)
     opened, broken = usable_split(split, TRAINING_SUBSETS, forget_images_gone=forget_images_gone)
     raise_if_any(broken)
@@ -219,8 +227,6 @@ def rollback(
         )
     record = read_record(clean.run)
     bundle = trust.bundle_of(record)
-    if resume and scored_instead(out, bundle.place, device, trust):
-        return Path(out)
     used = teacher or next(fold.run for fold in found if fold is not clean and fold.run is not None)
     config = taking(
         Rollback,

@@ -34,6 +34,7 @@ from mu_monai.lock import writes
 from mu_monai.methods.shard_refit import ShardRefit, base_warning
 from mu_monai.runs import RunRecord, open_run, read_record
 from mu_monai.runs.shards import (
+    Shard,
     Shards,
     adapter_problems,
     has_shards,
@@ -54,6 +55,9 @@ from mu_monai.workflow.trained_alike import changed_settings
 
 _USED = (MODEL_PT, CONFIG_JSON, BASE_PT, SHARDS_JSON, SHARDS_DIR)
 _DECIDING = ("torch", "monai", "peft", "numpy")  # packages whose versions may change the last digits of a training
+_FROM_ITS_OWN = "make the split from the run's own, which keeps case ids: mu-monai split SPLIT --forget-ids ..."
+# The digest of a case's image, and its id: copies of an image are cases of their own, as with a second reader's mask.
+Member = tuple[str, str]
 logger = logging.getLogger(__name__)
 
 
@@ -102,11 +106,14 @@ def unlearn_exactly(
     Source:
         Bourtoule et al., *Machine Unlearning* (SISA, arXiv 1912.03817); Dukler et al., *SAFE* (arXiv 2304.13169).
     """
-    if resume and scored_instead(out, bundle, device, trust):
+    source = open_bundle(bundle)
+    trained = LayeredConfig(source, "train", overlays=overlays)
+    trust = trained.trusted(trust)  # what the overlays say of the model is taken from its run, if it is the same there
+    if resume and scored_instead(out, device, trust):
         return Path(out)
     if split is None or teacher is None:
         raise InputError("--exact needs --teacher, a run that was trained in shards, and --split with whom to forget")
-    out, folder, source = Path(out), Path(teacher), open_bundle(bundle)
+    out, folder = Path(out), Path(teacher)
     before, record = read_shards(folder), open_run(folder, *_USED).record
     gone = forget_images_gone
     opened, broken = usable_split(split, TRAINING_SUBSETS, forget_images_gone=gone)
@@ -123,7 +130,7 @@ def unlearn_exactly(
     assert opened is not None
     request = Request.of(folder, before, opened)
     raise_if_any(request.problems())
-    fitting = _as_before(source, folder, before, opened, trust, overlays=overlays, device=device, quiet=quiet)
+    fitting = _as_before(trained, folder, before, opened, trust, device=device, quiet=quiet)
     raise_if_any(fitting.problems(folder, out, before.shards) if not trust.config else ())
     after = request.after()
     _tell(before, after, record)
@@ -150,65 +157,63 @@ class Request:
     Args:
         before: the shards.
         split: the split with the cases to forget.
-        members: the digests of the images of each shard's cases, in their order, with the case ids of its training.
+        members: the cases that each shard was trained on, in their order.
     """
 
     before: Shards
     split: Split
-    members: Mapping[str, Mapping[str, str]]
+    members: Mapping[str, Sequence[Member]]
 
     @classmethod
     def of(cls, folder: Path, before: Shards, split: Split) -> Request:
         """The request of a split to the model in a run folder."""
         own = {shard.name: read_split(shard_split(folder, shard)).digests(RETAIN) for shard in before.shards}
-        members = {name: {digest: case for case, digest in cases.items()} for name, cases in own.items()}
+        members = {name: [(digest, case) for case, digest in cases.items()] for name, cases in own.items()}
         return cls(before=before, split=split, members=members)
 
-    def cases(self, *subsets: str) -> dict[str, Case]:
-        """The cases of subsets by the digests of their images."""
+    def cases(self, *subsets: str) -> dict[Member, Case]:
+        """The cases of subsets."""
         digests = {name: self.split.digests(name) for name in subsets}
-        return {digests[name][case[CASE_ID]]: case for name in subsets for case in self.split.located[name]}
+        located = [(digests[name], case) for name in subsets for case in self.split.located[name]]
+        return {(known[case[CASE_ID]], case[CASE_ID]): case for known, case in located}
 
     def left(self, name: str, *subsets: str) -> list[Case]:
         """The cases of a shard that are in one of the subsets, in the order of its training."""
         cases = self.cases(*subsets)
-        return [cases[digest] for digest in self.members[name] if digest in cases]
+        return [cases[member] for member in self.members[name] if member in cases]
 
     def problems(self) -> Iterator[str]:
         """Why the request cannot be answered."""
-        known = {digest for cases in self.members.values() for digest in cases}
+        known = {member for members in self.members.values() for member in members}
         forget, removed = self.cases(FORGET), set(self.before.removed)
-        for digest, case in forget.items():
-            if digest not in known | removed:
-                yield f"case '{case[CASE_ID]}' is to be forgotten, but no shard was trained on it; leave it out"
-        if forget.keys() <= removed:
+        for digest, case in forget:
+            if (digest, case) not in known and digest not in removed:
+                yield f"case '{case}' is to be forgotten, but no shard was trained on it; leave it out"
+        if {digest for digest, _ in forget} <= removed:
             yield "all cases to forget were taken out by earlier requests, so there is nothing to do"
-        for digest, case in self.cases(RETAIN).items():
+        for digest, case in self.cases(RETAIN):
             if digest in removed:
                 yield (
-                    f"case '{case[CASE_ID]}' is to be retained, but an earlier request took it out; make the split "
-                    "from that of the earlier request, which then forgets both"
+                    f"case '{case}' is to be retained, but an earlier request took it out; make the split from that of "
+                    "the earlier request, which then forgets both"
                 )
-            elif digest not in known:
-                yield (
-                    f"case '{case[CASE_ID]}' is to be retained, but no shard was trained on it; make the split from "
-                    "the run's own: mu-monai split SPLIT --forget-ids ..."
-                )
+            elif (digest, case) not in known:
+                yield f"case '{case}' is to be retained, but no shard was trained on it; {_FROM_ITS_OWN}"
         yield from self._misplaced()
 
     def _misplaced(self) -> Iterator[str]:
         """Members of shards that are held out or missing in the split, or whose files are others now."""
         everywhere = self.cases(*SUBSETS)
         for shard in self.before.shards:
-            for digest, name in self.members[shard.name].items():
-                place = everywhere[digest][SUBSET] if digest in everywhere else "no subset"
-                if place not in TRAINING_SUBSETS:
-                    yield (
-                        f"case '{name}' is in {place} of the split, but shard '{shard.name}' was trained on it; make "
-                        "the split from the run's own: mu-monai split SPLIT --forget-ids ..."
-                    )
-            cases = self.left(shard.name, *TRAINING_SUBSETS)
-            if len(cases) == shard.cases and members_sha256(self.split, cases) != shard.members:
+            members = self.members[shard.name]
+            places = {member: everywhere.get(member, {}).get(SUBSET, "no subset") for member in members}
+            away = {case: place for (_, case), place in places.items() if place not in TRAINING_SUBSETS}
+            for case, place in away.items():
+                yield (
+                    f"case '{case}' is in {place} of the split, but shard '{shard.name}' was trained on it; "
+                    f"{_FROM_ITS_OWN}"
+                )
+            if not away and members_sha256(self.split, self.left(shard.name, *TRAINING_SUBSETS)) != shard.members:
                 yield (
                     f"images or labels of shard '{shard.name}' are not those that it was trained on; put them back, "
                     "and make the split from the run's own"
@@ -216,7 +221,7 @@ class Request:
 
     def after(self) -> Shards:
         """The shards without the forgotten; those that have to be trained again have no adapters yet."""
-        forgotten, shards = self.cases(FORGET).keys(), []
+        forgotten, shards = {digest for digest, _ in self.cases(FORGET)}, list[Shard]()
         for shard in self.before.shards:
             left = self.left(shard.name, RETAIN)
             if len(left) == shard.cases:
@@ -228,25 +233,23 @@ class Request:
 
 
 def _as_before(
-    bundle: Bundle,
+    trained: LayeredConfig,
     folder: Path,
     shards: Shards,
     split: Split,
     trust: Trust,
     *,
-    overlays: Sequence[str],
     device: str | None,
     quiet: bool,
 ) -> Fitting:
     """How the shards of a run were trained, from the config of one of them; all have the same."""
     training = shard_folder(folder, shards.shards[0])
-    told = replace(trust, bundle=bundle.place)
     return Fitting(
-        bundle=bundle,
+        bundle=trained.bundle,
         split=split,
-        inherited=changed_settings(training, read_record(training), "train", told),
+        inherited=changed_settings(training, read_record(training), "train", trust, trained.overlays),
         settings={"seed": shards.seed},
-        overlays=overlays,
+        overlays=trained.overlays,
         device=device,
         quiet=quiet,
     )

@@ -77,8 +77,6 @@ def train_shards(
     Source:
         Bourtoule et al., *Machine Unlearning* (SISA, arXiv 1912.03817); Dukler et al., *SAFE* (arXiv 2304.13169).
     """
-    if resume and scored_instead(out, bundle, device):
-        return Path(out)
     out, given = Path(out), parse_settings(settings)
     config, opened, problems = prepared(
         bundle,
@@ -88,7 +86,10 @@ def train_shards(
         overlays=overlays,
         device=device,
     )
-    problems += [*_choice_problems(split, base, shards, shard_by), *out_problems(out, resume)]
+    problems += _choice_problems(split, base, shards, shard_by)
+    if resume and not problems and scored_instead(out, device, config.trusted()):
+        return out
+    problems += out_problems(out, resume)
     raise_if_any(problems or place_problems({"--base": base}))
     assert opened is not None
     assert base is not None

@@ -129,15 +129,21 @@ def overlay_of(run, folder):
     return str(folder / "overlay.json")
 
 
-@pytest.mark.parametrize("interrupted", [True, False])
-def test_what_has_a_checkpoint_is_resumed_and_what_has_none_starts_anew(interrupted, tmp_path):
+@pytest.mark.parametrize(
+    ("status", "checkpoint", "resumed"),
+    [("interrupted", True, True), ("interrupted", False, False), ("finished", False, True)],
+    ids=["checkpoint", "no checkpoint", "no scores"],
+)
+def test_what_has_a_checkpoint_or_lacks_scores_is_resumed_and_what_has_none_starts_anew(
+    status, checkpoint, resumed, tmp_path
+):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    write_record(tmp_path / "run", RunRecord.from_json({"status": "interrupted", "role": "teacher"}))
-    if interrupted:
+    write_record(tmp_path / "run", RunRecord.from_json({"status": status, "role": "teacher"}))
+    if checkpoint:
         (tmp_path / "run" / "checkpoints" / "last.pt").touch()
     made = []
     complete(tmp_path / "run", lambda out, resume: made.append((out.exists(), resume)))
-    assert made == [(interrupted, interrupted)]
+    assert made == [(resumed, resumed)]
 
 
 def test_one_pool_serves_the_teacher_as_well_and_grows(pool, teacher, tmp_path):

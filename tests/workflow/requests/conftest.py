@@ -12,7 +12,7 @@ from mu_monai.adapters import weights_sha256
 from mu_monai.data import phantom_split, read_split
 from mu_monai.files import file_sha256
 from mu_monai.keys import FORGET, RETAIN, SUBSETS
-from mu_monai.runs import RunRecord, file_digests, write_record
+from mu_monai.runs import RunRecord, file_digests, is_finished, write_record
 from mu_monai.runs.record import Cost, Digests, MadeWith, OfMethod, OfSplit
 from mu_monai.workflow.requests.routes import ROUTES
 
@@ -95,7 +95,7 @@ def routes(monkeypatch, made_run):
         problems = (lambda job: []) if possible else (lambda job: ["it is not there"])
         monkeypatch.setitem(ROUTES, name, replace(ROUTES[name], problems=problems, make=made.make))
     # a made run is complete without examples and bundle
-    monkeypatch.setattr("mu_monai.workflow.trained_alike.is_complete", lambda folder: True)
+    monkeypatch.setattr("mu_monai.workflow.trained_alike.is_complete", is_finished)
     return made
 
 

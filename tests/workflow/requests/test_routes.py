@@ -72,6 +72,22 @@ def test_the_plan_of_a_training_anew_says_what_it_takes_or_that_it_is_not_known(
     assert "what the first training took: how many sample passes that is, its run does not say" in caplog.text
 
 
+def test_a_training_anew_that_was_killed_before_its_scores_is_scored(asked, monkeypatch):
+    options = RequestOptions(route="retraining", device="cpu", quiet=True)
+
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mu_monai.workflow.requests.answering.made_version", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            workflow.answer_requests(asked, options=options)
+    before = (asked / "version-2" / "scores.csv").read_bytes()
+    (asked / "version-2" / "scores.csv").unlink()
+    assert workflow.answer_requests(asked, options=options).version.number == 2
+    assert (asked / "version-2" / "scores.csv").read_bytes() == before
+
+
 def test_from_the_first_request_to_the_release(mu_monai, teachers, phantom_splits, tmp_path, caplog):
     first, second, *_ = sorted(read_split(phantom_splits["isic"]).patients(RETAIN))
     ledger, ids = tmp_path / "ledger", tmp_path / "withdrawn.txt"

@@ -41,6 +41,21 @@ def test_every_patient_is_held_out_in_one_fold_and_the_test_set_in_none(folds, p
     assert all(read_record(folds / f"fold-{number}").sha256.split for number in (0, 1))
 
 
+def test_who_is_to_be_forgotten_is_in_no_fold_of_retained_patients(request_for, private, tiny_settings, tmp_path):
+    everybody = open_split(private("masks")).patients(RETAIN)
+    victim, *others = sorted(everybody)
+    out, split = tmp_path / "folds", request_for(private("masks"), victim)
+    given = {"split": split, "folds": 2, "out": out, "settings": tiny_settings, "quiet": True}
+    workflow.train_folds("isic", **given, subsets=[RETAIN])
+    for number in (0, 1):
+        assert victim not in open_split(out / f"fold-{number}.json").table["patient_id"].tolist()
+        record = read_record(out / f"fold-{number}")
+        assert (record.role, record.subsets) == ("retrained", (RETAIN,))
+    assert patients(out, 0, RETAIN) | patients(out, 1, RETAIN) == {*others}
+    with pytest.raises(InputError, match=r"or with other --subsets \(fold-0.json, fold-1.json would be different\)"):
+        workflow.train_folds("isic", **given, resume=True)
+
+
 @pytest.fixture
 def resumed(folds, private, tiny_settings):
     def resume(out=folds, **options):
@@ -151,6 +166,8 @@ def test_what_is_not_one_cross_validation_is_refused(folds, private, request_for
         workflow.train_folds("isic", **train, folds=40)
     with pytest.raises(InputError, match="exists; give another one, remove it, or continue it with --resume"):
         workflow.train_folds("isic", **train | {"out": folds}, folds=2)
+    with pytest.raises(InputError, match="--subsets test cannot be trained on; use retain or forget"):
+        workflow.train_folds("isic", **train, folds=2, subsets=["test"])
 
 
 def test_the_folds_of_nnunet_answer_the_question_and_no_more(private, request_for, tmp_path, caplog):
