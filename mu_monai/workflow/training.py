@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +130,9 @@ def prepared(
     opened, broken = usable_split(split, [RETAIN], forget_images_gone=gone)
     config.lay("options", reading_options(opened, config))
     lay_several(processes, config, "train")
-    parser, overrides, subsets = config.read("recipe"), config.overrides, options["subsets"]
-    wrong = [name for name in subsets if name not in TRAINING_SUBSETS]
-    problems = [] if subsets else [f"--subsets is empty; use {' or '.join(TRAINING_SUBSETS)}, or both"]
-    problems += [f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}" for name in wrong]
-    problems += collect(
+    parser, overrides = config.read("recipe"), config.overrides
+    problems = collect(
+        lambda: _subset_problems(config.read().get("subsets")),
         lambda: (
             (gone_unsupported(parser) if gone else [])
             or class_problems(parser, overrides)
@@ -146,3 +145,16 @@ def prepared(
         lambda: number_problems(overrides),
     )
     return config, opened, problems
+
+
+def _subset_problems(subsets: Any) -> Iterator[str]:
+    """Why subsets cannot be trained on, wherever they are from."""
+    known = f"use {' or '.join(TRAINING_SUBSETS)}"
+    if not isinstance(subsets, list):
+        yield f"--set subsets={json.dumps(subsets)} is not a list of subsets; give --subsets, and {known}, or both"
+    elif not subsets:
+        yield f"--subsets is empty; {known}, or both"
+    else:
+        yield from (
+            f"--subsets {name} cannot be trained on; {known}" for name in subsets if name not in TRAINING_SUBSETS
+        )
