@@ -369,7 +369,7 @@ def _setting_problems(
 ) -> Iterator[str]:
     if clamp_rank not in (True, False):  # text such as "False" would count as true
         yield f"clamp_rank={clamp_rank!r} is not allowed; use true or false"
-    if not isinstance(r, int) or r < 1:
+    if type(r) is not int or r < 1:
         yield f"LoRA rank r={r} is not allowed; use an integer of at least 1"
     if not lora_alpha > 0:
         yield f"lora_alpha={lora_alpha} is not allowed; use a number above 0"

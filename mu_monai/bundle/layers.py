@@ -9,9 +9,10 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from mu_monai.bundle.config import read_config
+from mu_monai.bundle.config import read_config, unknown_ids
 from mu_monai.bundle.opened import Bundle
 from mu_monai.bundle.trust import SEPARATOR, STRANGER, Trust
+from mu_monai.errors import InputError
 from mu_monai.files import read_json
 
 LAYERS = ("bundle", "preset", "recipe", "run", "overlay", "options", "settings")
@@ -82,10 +83,17 @@ class LayeredConfig:
 
         Args:
             layers: which of the layers that are not files; all of them by default.
+
+        Raises:
+            InputError: with the ids that cannot be set, since what they are in does not exist.
         """
         parser = read_config(self.files)
         laid = {key: value for layer in layers or _LAID for key, value in self._laid[layer].items()}
-        parser.update(copy.deepcopy(laid))  # a value within a component is set in place, and layers stay as they are
+        laid = copy.deepcopy(laid)  # a value within a component is set in place, and layers stay as they are
+        try:
+            parser.update(laid)
+        except (KeyError, IndexError, TypeError, ValueError) as error:  # within something that does not exist
+            raise InputError(list(unknown_ids(parser, list(laid)))) from error
         return parser
 
     def resolved(self) -> dict[str, Any]:

@@ -11,14 +11,14 @@ _ALONE = re.compile(r"\$?\s*@(\w+(?:::\w+)*)\s*")
 _META = "_meta_"  # the bundle's metadata, which MONAI puts into each config
 
 
-def components(config: Any) -> Iterator[tuple[str, str]]:
+def components(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The id and `_target_` of every component that is not disabled.
 
     Example:
         >>> list(components({"net": {"_target_": "UNet"}, "off": {"_target_": "A", "_disabled_": True}}))
         [('net', 'UNet')]
     """
-    yield from _components(config, "")
+    yield from _components(_without_metadata(config), "")
 
 
 def _components(config: Any, place: str) -> Iterator[tuple[str, str]]:
@@ -31,29 +31,42 @@ def _components(config: Any, place: str) -> Iterator[tuple[str, str]]:
         yield from _components(value, _within(place, key))
 
 
-def texts(config: Any) -> Iterator[tuple[str, str]]:
+def texts(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The id and content of every text in a config.
 
     Example:
         >>> list(texts({"steps": ["$1 + 1", 2], "name": "a"}))
         [('steps::0', '$1 + 1'), ('name', 'a')]
     """
-    yield from _texts(config, "")
+    yield from ((place, value) for place, value in leaves(_without_metadata(config)) if isinstance(value, str))
 
 
-def _texts(config: Any, place: str) -> Iterator[tuple[str, str]]:
+def leaves(config: Any) -> Iterator[tuple[str, Any]]:
+    """The id and content of everything in a config that holds nothing else, with the metadata if it is in there.
+
+    Example:
+        >>> list(leaves({"steps": ["$1 + 1", 2], "name": "a"}))
+        [('steps::0', '$1 + 1'), ('steps::1', 2), ('name', 'a')]
+    """
+    yield from _leaves(config, "")
+
+
+def _leaves(config: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(config, Mapping | list | tuple):
+        yield place, config
     for key, value in _items(config):
-        if isinstance(value, str):
-            yield _within(place, key), value
-        else:
-            yield from _texts(value, _within(place, key))
+        yield from _leaves(value, _within(place, key))
+
+
+def _without_metadata(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != _META}
 
 
 def _items(config: Any) -> Iterator[tuple[str, Any]]:
-    entries: Any = (
-        config.items() if isinstance(config, Mapping) else enumerate(config) if isinstance(config, list) else ()
-    )
-    yield from ((str(key), value) for key, value in entries if key != _META)
+    entries: Any = config.items() if isinstance(config, Mapping) else ()
+    if isinstance(config, list | tuple):
+        entries = enumerate(config)
+    yield from ((str(key), value) for key, value in entries)
 
 
 def _within(place: str, key: str) -> str:

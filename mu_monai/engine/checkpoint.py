@@ -66,7 +66,7 @@ def restore_checkpoint(engine: SupervisedTrainer, folder: Path, method: Resumabl
 def _restore(engine: SupervisedTrainer, content: Any, folder: Path, method: Resumable | None) -> None:
     max_epochs = engine.state.max_epochs  # the config may ask for more epochs than the interrupted run did
     position = [value for key, value in content["trainer"].items() if key in ("iteration", "epoch", "epoch_length")]
-    if not position or not all(isinstance(value, int) and value >= 0 for value in position):
+    if not position or not all(type(value) is int and value >= 0 for value in position):
         raise ValueError(f"its position is {position}, which does not exist in a run")
     engine.load_state_dict(content["trainer"])
     engine.state.max_epochs = max_epochs

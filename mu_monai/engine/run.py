@@ -66,6 +66,7 @@ from mu_monai.runs.record import (
     OfSplit,
     Parameters,
     training_passes,
+    unreadable,
 )
 from mu_monai.runs.stamp import command_line, package_versions, told_provenance
 
@@ -158,6 +159,8 @@ class RunFolder:
 
     def attach(self, engine: SupervisedTrainer) -> None:
         """Hook to the start, every iteration and epoch, the end and any exception of a run."""
+        record = replace(self.run_record, max_epochs=engine.state.max_epochs)
+        raise_if_any(f"a run's {text}; check the --set values and overlays" for text in unreadable(record))
         self._began, self._cpu_began = time.monotonic(), time.process_time()
         forget_peak_memory(engine.state.device)
         engine.add_event_handler(Events.STARTED, self._start)

@@ -22,6 +22,7 @@ _COLORS = (1, 3)  # numbers of channels that can be displayed as an image
 
 _View = dict[str, torch.Tensor]
 Predict = Callable[[torch.Tensor], torch.Tensor]
+Inferer = Callable[[torch.Tensor, Predict], torch.Tensor]
 
 
 @torch.no_grad()
@@ -31,7 +32,7 @@ def write_examples(
     target: str | Path,
     device: torch.device | str = "cpu",
     classes: Sequence[str] | None = None,
-    inferer: Callable[[torch.Tensor, Predict], torch.Tensor] | None = None,
+    inferer: Inferer | None = None,
     spacing: Sequence[float] | None = None,
 ) -> None:
     """Write the first three cases by id of `retain` and of `forget`; nothing if neither has a case.
@@ -55,7 +56,7 @@ def write_examples(
             and, where there is one model alone, its whole answers `volume_0` ... of each case.
         device: where the models are.
         classes: the names of the classes; by default their numbers, and `background` and `foreground` for one channel.
-        inferer: how a model is applied to a whole volume, such as a sliding window; by default at once.
+        inferer: how a model is applied to a whole image, such as a sliding window; by default at once.
         spacing: the size of a voxel in mm; by default the same along all axes.
     """
     cases = _first_cases(loaders)
@@ -66,7 +67,7 @@ def write_examples(
     if torch.as_tensor(first[LABEL]).ndim == 4:
         arrays = volume_arrays(cases, models, device, classes, inferer, spacing)
     else:
-        arrays = _flat_arrays(list(cases), models, device, classes)
+        arrays = _flat_arrays(list(cases), models, device, classes, inferer)
     with atomic_path(Path(target)) as path:
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type] # numpy's stub takes the names for options
 
@@ -88,9 +89,10 @@ def _flat_arrays(
     models: Mapping[str, Predict],
     device: torch.device | str,
     classes: Sequence[str] | None,
+    inferer: Inferer | None,
 ) -> dict[str, np.ndarray]:
     """The arrays of masks of images, and of classes."""
-    views = [_view(case, models, device) for case in cases]
+    views = [_view(case, models, device, inferer) for case in cases]
     arrays = {name: np.array([str(case[name]) for case in cases]) for name in (CASE_ID, SUBSET)}
     arrays[IMAGE] = (_stacked(views, IMAGE).movedim(1, -1) * 255).round().to(torch.uint8).numpy()
     if views[0][LABEL].ndim:
@@ -102,14 +104,17 @@ def _flat_arrays(
     return arrays | {LABEL: arrays[_CLASSES][[int(view[LABEL]) for view in views]], **answers}
 
 
-def _view(case: Mapping[str, Any], models: Mapping[str, Predict], device: torch.device | str) -> _View:
+def _view(
+    case: Mapping[str, Any], models: Mapping[str, Predict], device: torch.device | str, inferer: Inferer | None
+) -> _View:
     """What is shown of one case: `(C, H, W)` of images and masks, `(K,)` of classes."""
     image, label = (torch.as_tensor(case[name]).float().cpu() for name in (IMAGE, LABEL))
     image = image[..., image.shape[-1] // 2] if image.ndim == 4 else image
     regions = label.ndim > 1 and len(label) > 1
     view = {IMAGE: _displayable(image), LABEL: label.amax(0, keepdim=True) if regions else label}
+    whole = torch.as_tensor(case[IMAGE])[None].to(device)
     for model, predict in models.items():
-        logits = predict(torch.as_tensor(case[IMAGE])[None].to(device)).float().cpu()
+        logits = (predict(whole) if inferer is None else inferer(whole, predict)).float().cpu()
         view[model] = logits.softmax(1)[0] if logits.ndim == 2 else _foreground(logits[0], regions)
     return view
 

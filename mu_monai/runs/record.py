@@ -246,6 +246,16 @@ def read_record(folder: str | os.PathLike[str]) -> RunRecord:
     return RunRecord.from_json(content)
 
 
+def unreadable(record: RunRecord) -> list[str]:
+    """Why a record could not be read once it is written: a config may put values of any type into it.
+
+    Example:
+        >>> unreadable(RunRecord(verb="train", status="running", role="teacher", seed=True))
+        ['seed holds true or false (True) instead of a whole number or null']
+    """
+    return list(_problems(record.to_json()))
+
+
 def training_passes(folder: str | os.PathLike[str] | None) -> int | None:
     """The sample passes of a training; None if there is no such run, or it is one of an earlier version.
 

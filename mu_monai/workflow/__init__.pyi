@@ -5,7 +5,8 @@ from .auditing.judging import audit
 from .auditing.summarizing import audit_summary
 from .bundling.checking import check_bundle
 from .bundling.creating import new_bundle
-from .bundling.inspecting import adopt_bundle, code_of, inspect_bundle
+from .bundling.executing import code_of
+from .bundling.inspecting import adopt_bundle, inspect_bundle
 from .comparing.comparing import compare, comparison_summary
 from .composing import compose
 from .demonstrating import demo

@@ -22,6 +22,8 @@ from mu_monai.runs import RunRecord, changed_files, has_scores, scores_file
 from mu_monai.runs.scores import read_scores
 from mu_monai.workflow.recipe import FORGET_CLASSES
 
+_LEAST = {"max_epochs": 1, "patches_per_volume": 1, "seed": 0}
+
 
 def classes_to_forget(parser: ConfigParser, overrides: Mapping[str, Any]) -> list[str]:
     """The classes of a mask that a config with overrides asks to forget; empty if it forgets cases."""
@@ -87,11 +89,17 @@ def reading_problems(split: Split | None, config: LayeredConfig) -> list[str]:
 
 
 def number_problems(overrides: Mapping[str, Any]) -> list[str]:
-    """Why numbers of epochs or patches are not allowed."""
+    """Why a seed, or a number of epochs or patches, is not allowed.
+
+    Example:
+        >>> number_problems({"max_epochs": True, "seed": 0})
+        ['--set max_epochs=true is not allowed; use a whole number of at least 1']
+    """
     return [
-        f"--set {name}={overrides[name]} is not allowed; use a whole number of at least 1"
-        for name in ("max_epochs", "patches_per_volume")
-        if name in overrides and not (isinstance(overrides[name], int) and overrides[name] >= 1)
+        f"--set {name}={value if isinstance(value, str) else json.dumps(value)} is not allowed; use a whole number of "
+        f"at least {least}"
+        for name, least in _LEAST.items()
+        if name in overrides and not (type(value := overrides[name]) is int and value >= least)
     ]
 
 

@@ -154,7 +154,8 @@ def _subset_problems(subsets: Sequence[str], config: LayeredConfig) -> Iterator[
     for name in subsets:
         if name not in TRAINING_SUBSETS:
             yield f"--subsets {name} cannot be trained on; use {' or '.join(TRAINING_SUBSETS)}"
-    named = (config.laid("overlay") | config.laid("settings")).get("subsets", subsets)
+    overlay = config.laid("overlay").get("subsets", subsets)
+    named = overlay if overlay != subsets else config.read().get("subsets")
     if named != subsets:
         yield (
             f"--set or --overlay has subsets={json.dumps(named)}, and --subsets is {','.join(subsets)}; say with "

@@ -162,6 +162,17 @@ def test_the_share_is_of_the_training_that_the_config_says(made, tmp_path):
     assert open_run(run).record.method.name == "RetainFineTuning"
 
 
+def test_the_share_is_of_the_batches_of_the_training(copied, made, tmp_path):
+    """Where the trainer says how many batches an epoch has, those of the unlearning are not the teacher's."""
+    bundle = copied(train__trainer__epoch_length=3)
+    run = workflow.unlearn(
+        bundle, split=made[1], teacher=None, out=tmp_path / "run", method="retain-fine-tuning", quiet=True,
+        settings=["max_epochs=1", "epoch_length=1", "batch_size=1"],
+    )  # fmt: skip
+    cost = open_run(run).record.cost
+    assert cost.share == pytest.approx(cost.passes / (3 * 2 * 3 * 2))  # 2 epochs of 3 batches of 2 cases
+
+
 def test_a_budget_is_kept_without_a_run_of_the_teacher(made, tmp_path):
     run = workflow.unlearn(made[0], split=made[1], teacher=None, out=tmp_path / "run", budget=0.5, quiet=True)
     assert open_run(run).record.cost.share <= 0.5

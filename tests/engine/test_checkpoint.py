@@ -133,7 +133,9 @@ def test_a_checkpoint_with_an_odd_part_is_told(run, make_student, tmp_path, part
         restore_checkpoint(trainer, tmp_path)
 
 
-@pytest.mark.parametrize("position", [{"iteration": -(10**9)}, {"epoch_length": -1}, {"iteration": 0.5}])
+@pytest.mark.parametrize(
+    "position", [{"iteration": -(10**9)}, {"epoch_length": -1}, {"iteration": 0.5}, {"epoch": True}]
+)
 def test_a_position_that_is_none_is_refused_and_not_counted_up_to(run, make_student, tmp_path, position):
     save_checkpoint(trained(run, make_student()), tmp_path)
     content = torch.load(tmp_path / "last.pt", weights_only=True)

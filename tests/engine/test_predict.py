@@ -10,7 +10,9 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset
+from monai.inferers import SlidingWindowInferer
 from monai.losses import DiceCELoss
+from monai.networks.nets import UNet
 from torch import nn
 
 from mu_monai.engine import ScoreSubsets, predict_scores
@@ -334,6 +336,20 @@ class TestScoreSubsets:
         with np.load(tmp_path / "examples.npz") as examples:
             assert examples["image"].shape == (2, 1, 4, 3)
             assert not examples["image"].any()
+
+    def test_examples_are_answered_as_the_scores_are(self, tmp_path):
+        """A network whose strides do not fit an image answers it through a window alone."""
+        image = torch.rand(1, 38, 45, generator=torch.Generator().manual_seed(0))
+        cases = [{**case([0.0], [0]), "image": image, "label": torch.zeros(1, 38, 45)}]
+        torch.manual_seed(0)
+        network, window = UNet(2, 1, 1, channels=(4, 8, 16), strides=(2, 2)).eval(), SlidingWindowInferer((32, 32))
+        with pytest.raises(RuntimeError, match="Sizes of tensors must match"):
+            network(image[None])
+        scorer = ScoreSubsets({"retain": Dataset(cases)}, DiceCELoss(sigmoid=True), inferer=window)
+        scorer.write({"teacher": network}, tmp_path)
+        with np.load(tmp_path / "examples.npz", allow_pickle=False) as examples, torch.no_grad():
+            expected = window(image[None], network).sigmoid()[0]
+            np.testing.assert_array_equal(examples["teacher"], expected.numpy())
 
     def test_without_training_cases_there_are_no_examples(self, datasets, make_unet, tmp_path):
         scorer = ScoreSubsets({"test": datasets["test"]}, DiceCELoss(sigmoid=True))

@@ -209,6 +209,11 @@ class TestClassifier:
         expected = network(torch.stack([item["image"] for item in cases])).softmax(1).detach()
         np.testing.assert_allclose(arrays["teacher"], expected, atol=1e-6)
 
+    def test_the_network_is_applied_by_the_inferer(self, cases, network, tmp_path):
+        arrays = written(tmp_path, network, cases, inferer=lambda image, predict: predict(2 * image))
+        expected = network(2 * torch.stack([item["image"] for item in cases])).softmax(1).detach()
+        np.testing.assert_allclose(arrays["teacher"], expected, atol=1e-6)
+
     def test_without_names_classes_are_numbers(self, cases, network, tmp_path):
         arrays = written(tmp_path, network, cases)
         assert arrays["classes"].tolist() == ["0", "1", "2"]

@@ -204,7 +204,7 @@ def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
         run_dir=f"runs/{parts.folder.name}-unlearned",
         teacher="$@bundle_root + '/models/model.pt'",
         teacher_passes=None,
-        trained={name: parts.trained[name] for name in ("max_epochs", "epoch_length")},
+        trained=parts.trained,
         max_epochs=15,
         batch_size=parts.numbers["batch_size"],
         learning_rate=1e-4,
@@ -276,7 +276,7 @@ def _run_folder(parts: Parts, **values: Any) -> dict[str, Any]:
         "folder": "@run_dir",
         "bundle": {
             "name": "@bundle_name",
-            "version": "$@_meta_::version",
+            "version": "@_meta_::version",
             "task": parts.task,
             "root": "@bundle_root",
         },

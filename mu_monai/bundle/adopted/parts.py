@@ -11,10 +11,9 @@ from typing import Any
 
 from mu_monai.bundle.adopted.activation import found_activation
 from mu_monai.bundle.adopted.several import find_several, several_problems
-from mu_monai.bundle.adopted.source import SourceConfig, config_file, name_of
+from mu_monai.bundle.adopted.source import SourceConfig, config_file, name_of, read_metadata
 from mu_monai.bundle.references import REFERENCE
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import read_json
 from mu_monai.keys import IMAGE, LABEL
 
 TRAINER, EVALUATOR = "SupervisedTrainer", "SupervisedEvaluator"
@@ -52,7 +51,7 @@ class Parts:
         loss_of_all: the trainer's loss over all answers, if it has one; `loss` is then that of one answer.
         columns: the keys of a case that are files besides `image` and `label`.
         numbers: `max_epochs`, `batch_size`, `learning_rate` and `cache_rate`.
-        trained: `max_epochs` and `epoch_length` of the trainer; None if they are not said.
+        trained: `max_epochs` and `epoch_length` of the trainer, None if they are not said, and its `batch_size`.
         classes: the names of the outputs; None if they are not known.
         spacing: the size of a voxel in mm that volumes are resampled to; None if they are not.
         notes: what is left out or assumed, one sentence each.
@@ -107,7 +106,6 @@ def find_parts(folder: Path) -> Parts:
         )
     config = SourceConfig(folder, file)
     trainer = _trainer(folder, config)
-    metadata = folder / "configs" / "metadata.json"
     inference, unpredicted = _inference(folder)
     parts = Parts(
         folder=folder,
@@ -115,7 +113,7 @@ def find_parts(folder: Path) -> Parts:
         evaluation=config,
         inference=inference,
         unpredicted=unpredicted,
-        metadata=read_json(metadata, dict) if metadata.is_file() else {},
+        metadata=read_metadata(folder),
     )
     problems = [*_loop_problems(trainer), *_trained(parts, trainer), *_evaluated(parts, file), *several_problems(parts)]
     raise_if_any(f"'{folder}' cannot be adopted: {problem}" for problem in problems)
@@ -235,7 +233,14 @@ def _inference(folder: Path) -> tuple[SourceConfig | None, str]:
             "has no inference config with one SupervisedEvaluator, so how it predicts is not known; add "
             "configs/inference.json, as MONAI's model zoo has it"
         )
-    loader, _ = config.argument(config.get(places[0]), "val_data_loader")
+    evaluator = config.get(places[0])
+    unknown = _unknown_handler(config, evaluator)
+    if unknown is not None:
+        return None, (
+            f"has an inference config with {unknown!r:.60} in val_handlers, so whether it loads other weights is not "
+            "known; write val_handlers as a list of components, or of references to them"
+        )
+    loader, _ = config.argument(evaluator, "val_data_loader")
     transform, _ = transform_of(config, loader)
     with suppress(InputError):  # keys that cannot be evaluated hinder predict alone, which says so
         if LABEL in _read_keys(config, transform):
@@ -244,6 +249,14 @@ def _inference(folder: Path) -> tuple[SourceConfig | None, str]:
                 "predict with MONAI's command (python -m monai.bundle run)"
             )
     return config, ""
+
+
+def _unknown_handler(config: SourceConfig, evaluator: Mapping[str, Any]) -> Any:
+    """What of an evaluator's handlers is an expression, so that it is not known what it does; None if nothing is."""
+    handlers, _ = config.argument(evaluator, "val_handlers")
+    if not isinstance(handlers, list):
+        return handlers
+    return next((each for each in handlers if not isinstance(config.follow(each)[0], Mapping)), None)
 
 
 def _describe(parts: Parts, trainer: Mapping[str, Any]) -> None:
@@ -272,6 +285,7 @@ def _describe(parts: Parts, trainer: Mapping[str, Any]) -> None:
         "learning_rate": _number(config, _of(parts.optimizer, "lr"), 1e-3),
         "cache_rate": _number(config, dataset.get("cache_rate"), 1.0 if name_of(dataset) == "CacheDataset" else 0.0),
     }
+    parts.trained["batch_size"] = parts.numbers["batch_size"]
     if parts.trained["max_epochs"] is None:
         parts.notes.append("the number of epochs cannot be read from the trainer: no share of its training is told")
     find_several(parts)

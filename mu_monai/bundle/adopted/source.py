@@ -12,8 +12,9 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from mu_monai.bundle.references import components, content_at, follow
-from mu_monai.errors import InputError
+from mu_monai.bundle.references import components, content_at, follow, leaves
+from mu_monai.errors import InputError, raise_if_any
+from mu_monai.files import read_json
 
 FORMS = (".json", ".yaml", ".yml")
 WRITES_IMAGES = ("SaveImaged", "SaveImage", "SegmentationSaver")  # files that are named after an image
@@ -24,6 +25,24 @@ def config_file(folder: Path, name: str) -> Path | None:
     """The config of a bundle with a name, as JSON or YAML; None if there is none."""
     files = (folder / "configs" / f"{name}{form}" for form in FORMS)
     return next((file for file in files if file.is_file()), None)
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """What a bundle says of itself; empty if it has no metadata.
+
+    Raises:
+        InputError: if it is not a JSON mapping, or is more than data: MONAI puts it into each config, where it would be
+            executed, and names of classes are taken from it.
+    """
+    file = folder / "configs" / "metadata.json"
+    content: dict[str, Any] = read_json(file, dict) if file.is_file() else {}
+    raise_if_any(
+        f"'{file}' has {place.replace('::', '#')} = {value!r:.100}, which MONAI would execute; metadata is data: write "
+        "plain text there"
+        for place, value in leaves(content)
+        if place.endswith("_target_") or (isinstance(value, str) and value.startswith(("$", "%")))
+    )
+    return content
 
 
 def make_importable(folder: Path) -> None:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ComponentLocator
-from monai.bundle.config_item import ConfigComponent
-
 from mu_monai.bundle import open_bundle
 from mu_monai.bundle.adopted.adopt import write_configs
 from mu_monai.bundle.adopted.parts import Parts
-from mu_monai.bundle.adopted.source import FORMS, SourceConfig
 from mu_monai.bundle.config import parse_settings, unknown_ids
-from mu_monai.bundle.find import find_bundle
 from mu_monai.bundle.layers import LayeredConfig
-from mu_monai.bundle.references import texts
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import whole_folder
 from mu_monai.keys import RETAIN
@@ -26,7 +19,6 @@ from mu_monai.workflow.bundling.trying import label_problems, tried
 from mu_monai.workflow.checks import place_problems, usable_split
 from mu_monai.workflow.recipe import common_options
 
-_KNOWN = re.compile(r"(monai|torch\.nn|torch\.optim|ignite\.(handlers|metrics))\.[\w.]+")
 _SHOWN = 110
 
 
@@ -87,35 +79,6 @@ def _parts(parts: Parts) -> Iterator[str]:
 def _named(component: Any) -> str:
     target = component.get("_target_") if isinstance(component, Mapping) else component
     return str(target)[:_SHOWN]
-
-
-def code_of(bundle: str | Path) -> list[str]:
-    """What a bundle would execute: its expressions, the components that are not MONAI's or torch's, and its modules.
-
-    Nothing is executed.
-
-    Raises:
-        InputError: if it is not a bundle, or a config cannot be parsed.
-    """
-    folder = find_bundle(bundle)
-    lines: list[str] = []
-    for file in sorted(path for path in (folder / "configs").iterdir() if path.suffix in FORMS):
-        if file.stem in ("train", "evaluate", "inference", "unlearn"):
-            config = SourceConfig(folder, file)
-            lines += [
-                f"{file.name}: {place} = {text}" for place, text in texts(config.parser.get()) if text.startswith("$")
-            ]
-            foreign = {(place, target) for place, target in config.targets() if not _is_of_monai(target)}
-            lines += [f"{file.name}: {place} calls {target}" for place, target in sorted(foreign)]
-    modules = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
-    return [*(line.replace("::", "#") for line in lines), *(f"module {name}" for name in modules)]
-
-
-def _is_of_monai(target: str) -> bool:
-    """Whether a component is one of MONAI's or a part of a network: what the name means is looked up as MONAI does."""
-    if "." not in target:
-        target = str(ConfigComponent({"_target_": target}, locator=ComponentLocator()).resolve_module_name())
-    return _KNOWN.fullmatch(target) is not None
 
 
 @writes("out")

@@ -113,7 +113,8 @@ def label_problems(trial: Trial, config: LayeredConfig) -> list[str]:
 def trained_passes(trial: Trial, config: LayeredConfig, split: Split) -> int | None:
     """The sample passes that the training of a bundle's own weights took, by its config; None if a case was not tried.
 
-    All cases to retain and to forget count as trained on, in every epoch.
+    All cases to retain and to forget count as trained on, in every epoch; if the trainer says how many batches an epoch
+    has, as many cases as are in those. The batches are the trainer's, and not those of the unlearning.
     """
     if trial.samples is None:
         return None
@@ -122,7 +123,7 @@ def trained_passes(trial: Trial, config: LayeredConfig, split: Split) -> int | N
         return None
     cases = sum(len(split.rows[name]) for name in TRAINING_SUBSETS)
     if trained["epoch_length"] is not None:
-        cases = int(trained["epoch_length"]) * int(config.read().get("batch_size"))
+        cases = int(trained["epoch_length"]) * int(trained["batch_size"])
     return TRAINED * int(trained["max_epochs"]) * cases * trial.samples
 
 

@@ -269,3 +269,56 @@ def test_a_network_whose_last_answer_counts_is_refused(tmp_path):
     network = {"_target_": "BasicUNetPlusPlus", "deep_supervision": True}
     with pytest.raises(InputError, match="of which the last is the final one"):
         find_parts(bundle_of(tmp_path, config(the_net=network)))
+
+
+CODE = "$open('seen', 'w')"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "place"),
+    [
+        ({"version": CODE}, "version = "),
+        ({"version": "%train.json::net"}, "version = "),
+        ({"version": "1.0.0", "changelog": {"1.0.0": CODE}}, "changelog#1.0.0 = "),
+        ({"version": "1.0.0", "more": [{"_target_": "os.system"}]}, "more#0#_target_ = 'os.system'"),
+        (
+            {"network_data_format": {"outputs": {"pred": {"channel_def": {"0": "rest", "1": CODE}}}}},
+            "network_data_format#outputs#pred#channel_def#1 = ",
+        ),
+    ],
+)
+def test_metadata_is_data(metadata, place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = bundle_of(tmp_path, config(), metadata=metadata)
+    with pytest.raises(InputError) as refusal:
+        open_bundle(folder)
+    assert f"{folder / 'configs' / 'metadata.json'}' has {place}" in str(refusal.value)
+    assert "write plain text there" in str(refusal.value)
+    assert not (tmp_path / "seen").exists()
+
+
+def test_the_version_is_told_without_evaluating_it(tmp_path):
+    configs = adopted_configs(find_parts(bundle_of(tmp_path, config())))
+    assert configs["train"]["run_folder"]["bundle"]["version"] == "@_meta_::version"
+
+
+@pytest.mark.parametrize("handlers", ["$[h for h in @hs]", ["$@hs[0] if True else None"], [{"_target_": "A"}, "$B()"]])
+def test_an_inference_with_handlers_that_are_not_known_does_not_predict(handlers, tmp_path):
+    """One of them might load other weights than those of the run."""
+    load = [{"_target_": "LoadImaged", "keys": ["image"]}]
+    checking = config()["checking"] | {"val_handlers": handlers}
+    inference = config(training=None, checking=checking, steps=load, hs=[{"_target_": "StatsHandler"}])
+    parts = find_parts(bundle_of(tmp_path, config(), inference=inference))
+    assert parts.inference is None
+    assert "in val_handlers, so whether it loads other weights is not known" in parts.unpredicted
+    assert "inference" not in adopted_configs(parts)
+
+
+def test_handlers_of_an_inference_are_kept_but_those_that_load_weights(tmp_path):
+    load = [{"_target_": "LoadImaged", "keys": ["image"]}]
+    handlers = ["@loads", {"_target_": "StatsHandler"}, "@also"]
+    checking = config()["checking"] | {"val_handlers": handlers}
+    named = {"loads": {"_target_": "CheckpointLoader", "load_path": "a.pt"}, "also": {"_target_": "MetricsSaver"}}
+    inference = config(training=None, checking=checking, steps=load, **named)
+    configs = adopted_configs(find_parts(bundle_of(tmp_path, config(), inference=inference)))
+    assert configs["inference"]["handlers"] == [{"_target_": "StatsHandler"}, "@inference::also"]
