@@ -126,8 +126,6 @@ def unlearn(
     tuned = own_settings(source, method if kind else None)
     overlays = [*overlays_for(processes, source, "unlearn"), *overlays]
     config = LayeredConfig(source, "unlearn", presets=tuned or source.preset(preset), overlays=overlays)
-    if resume and scored_instead(out, device, config.trusted(trust)):
-        return Path(out)
     config.lay("options", {"run_dir": str(out), "resume": resume, "quiet": quiet})
     start_from(config, teacher, lora_targets, trust)
     config.lay(
@@ -139,6 +137,8 @@ def unlearn(
     config.lay("settings", parse_settings(settings))
     if kind is not None and not tuned:
         config.lay("recipe", recipe_of(kind, source, config.read("recipe")))
+    if resume and scored_instead(out, device, config.trusted(trust)):
+        return Path(out)
     used = kind or configured(config.read())
     config.lay("options", milestone_options(used, teacher, milestones))
     names = classes_to_forget(config.read("recipe"), config.overrides)

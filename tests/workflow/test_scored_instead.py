@@ -10,7 +10,8 @@ from mu_monai.files import read_json
 from mu_monai.workflow import evaluating
 
 LOSS = {"_target_": "DiceFocalLoss", "sigmoid": True}
-TINY = ["network_def#channels=[4, 8]", "network_def#strides=[2]", "image_size=[32, 32]", "max_epochs=1"]
+TINY = ["network_def#channels=[4, 8]", "network_def#strides=[2]", "image_size=[32, 32]"]
+QUICK = ["max_epochs=1", "transforms#transforms#2#b_max=2"]
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +27,10 @@ def made(request, tmp_path_factory, phantom_splits, teachers, overlay):
     out = tmp_path_factory.mktemp(request.param) / "out"
     shards, folds = {"base": teachers["isic"], "shards": 2}, {"folds": 2}
     verb, own, run = {
-        "train": (workflow.train, {"settings": [*TINY, "transforms#transforms#2#b_max=2"]}, out),
-        "shards": (workflow.train_shards, {**shards, "settings": ["max_epochs=1"]}, out),
-        "folds": (workflow.train_folds, {**folds, "settings": TINY}, out / "fold-1"),
-        "unlearn": (workflow.unlearn, {"teacher": teachers["isic"], "settings": ["max_epochs=1"]}, out),
+        "train": (workflow.train, {"settings": [*TINY, *QUICK]}, out),
+        "shards": (workflow.train_shards, {**shards, "settings": QUICK}, out),
+        "folds": (workflow.train_folds, {**folds, "settings": [*TINY, *QUICK]}, out / "fold-1"),
+        "unlearn": (workflow.unlearn, {"teacher": teachers["isic"], "settings": QUICK}, out),
     }[request.param]
 
     def command(**options):
