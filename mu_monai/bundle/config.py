@@ -21,6 +21,7 @@ from torch import nn
 from mu_monai.bundle.references import REFERENCE
 from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.errors import InputError, RunError, raise_if_any
+from mu_monai.files import read_json
 from mu_monai.reasons import case_of, causes, reason_for, unexpected
 from mu_monai.runs.error_log import forget_error, log_error
 
@@ -53,10 +54,17 @@ def _value(text: str) -> Any:
 
 
 def read_config(files: Sequence[str]) -> ConfigParser:
-    """Parse config files, later ones laid over earlier ones, with the bundle's metadata."""
+    """Parse config files, later ones laid over earlier ones, with the bundle's metadata.
+
+    Raises:
+        InputError: if one of them is missing, or is not a JSON mapping.
+    """
+    metadata = Path(files[0]).parent / "metadata.json"
+    for file in (*map(Path, files), metadata):
+        read_json(file, dict)  # says what is wrong with which file, as MONAI does not
     parser = ConfigParser()
     parser.read_config(list(files))
-    parser.read_meta(Path(files[0]).parent / "metadata.json")
+    parser.read_meta(metadata)
     return parser
 
 

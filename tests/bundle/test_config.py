@@ -1,12 +1,16 @@
-"""Running configs: what several of them share."""
+"""Reading configs, and running them: what several of them share."""
 
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
+from mu_monai import workflow
 from mu_monai.bundle.config import run_config, sharing_data
+from mu_monai.bundle.find import shipped_bundles
+from mu_monai.errors import InputError
 
 
 class TestSharing:
@@ -56,3 +60,29 @@ class TestSharing:
             first = self.data(config())
         assert self.data(config()) is not first
         assert self.data(config()) == first
+
+
+@pytest.mark.parametrize("name", ["train", "metadata"])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"run_folder": "mu_monai.engine.RunFolder", ]', "is not valid JSON"),
+        ('["mu_monai.engine.RunFolder"]', "it holds a list instead of a mapping"),
+        ('{"\\ud800": 1}', "is not valid JSON"),
+    ],
+)
+def test_a_file_that_is_no_config_is_named(name, text, told, tmp_path):
+    bundle = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")
+    file = bundle / "configs" / f"{name}.json"
+    file.write_text(text)
+    with pytest.raises(InputError) as refusal:
+        workflow.train(bundle, split=None, out=tmp_path / "run", quiet=True)
+    assert str(file) in str(refusal.value)
+    assert told in str(refusal.value)
+
+
+def test_a_bundle_without_metadata_is_told(tmp_path):
+    bundle = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")
+    (bundle / "configs" / "metadata.json").unlink()
+    with pytest.raises(InputError, match=r"metadata.json' does not exist"):
+        workflow.train(bundle, split=None, out=tmp_path / "run", quiet=True)
