@@ -60,7 +60,7 @@ def read_config(files: Sequence[str]) -> ConfigParser:
         InputError: if one of them is missing, or is not a JSON mapping.
     """
     metadata = Path(files[0]).parent / "metadata.json"
-    for file in (*files, str(metadata)):
+    for file in (*map(Path, files), metadata):
         read_json(file, dict)  # says what is wrong with which file, as MONAI does not
     parser = ConfigParser()
     parser.read_config(list(files))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,6 +38,10 @@ class Bundle:
 
     folder: Path
     parts: Parts | None = field(default=None, compare=False)
+
+    def __reduce__(self) -> tuple[Callable[[Path], Bundle], tuple[Path]]:
+        """A worker opens it where the user has it: what was made of it is in a folder of this machine."""
+        return open_bundle, (self.place,)
 
     @property
     def place(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from mu_monai.runs import open_run
 from mu_monai.workflow.auditing.evaluation import open_evaluation
+from mu_monai.workflow.comparing.plan import read_plan
+from mu_monai.workflow.comparing.runs import Training
 from mu_monai.workflow.handover.given_back import _Names
 
 
@@ -184,6 +187,21 @@ def test_a_run_of_a_foreign_bundle_needs_it_named(made, tmp_path):
     with pytest.raises(InputError, match="--bundle"):
         workflow.evaluate(run)
     workflow.evaluate(run, trust=Trust(bundle=made[0]))
+
+
+def test_workers_open_a_bundle_where_the_user_has_it(made, tmp_path):
+    """What is made of it is in a temporary folder, which workers on other machines do not have."""
+    bundle, split = made
+    teacher = workflow.train(bundle, split=split, out=tmp_path / "run", settings=["max_epochs=1"], quiet=True)
+    options = workflow.CompareOptions(methods=["gradient-ascent"], trials=1)
+    plan = read_plan(
+        bundle, split=split, teacher=teacher, out=tmp_path / "out", options=options, trust=Trust(bundle=bundle)
+    )
+    assert plan.read["BUNDLE"] == bundle / "configs" / "train.json"
+    jobs = [Training.of(plan), plan]
+    sent = pickle.dumps(jobs)
+    assert all(str(each.bundle.folder).encode() not in sent for each in jobs)
+    assert [each.bundle.place for each in pickle.loads(sent)] == [bundle] * 2
 
 
 def test_a_bundle_without_inference_does_not_predict(copied, made, tmp_path):

@@ -109,7 +109,8 @@ class Plan:
     @property
     def read(self) -> dict[str, Path]:
         """The files and folders that are read, by option."""
-        bundle = self.bundle.configs / "metadata.json"
+        parts = self.bundle.parts
+        bundle = self.bundle.configs / "metadata.json" if parts is None else parts.config.files[0]
         return {"--split": self.split, "--teacher": Path(teacher_file(self.teacher)), "BUNDLE": bundle}
 
     @cached_property
