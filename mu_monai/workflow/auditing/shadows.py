@@ -148,7 +148,7 @@ class _Shadow:
         complete(
             self.folder / TEACHER,
             lambda out, resume: train(
-                self.trust.bundle_of(self.training).folder,
+                self.trust.bundle_of(self.training).place,
                 split=self.split,
                 out=out,
                 settings=[self.seed],
@@ -167,7 +167,7 @@ class _Shadow:
         complete(
             self.folder / name,
             lambda out, resume: unlearn(
-                self.trust.bundle_of(record).folder,
+                self.trust.bundle_of(record).place,
                 split=self.split,
                 teacher=self.folder / TEACHER,
                 out=out,
