@@ -71,5 +71,6 @@ def _value(told: SiteNumbers | None) -> str:
 def _membership(told: SiteNumbers | None) -> str:
     if told is None or told.auc is None:
         return ""
-    between = "" if told.auc_low is None else f" ({told.auc_low:.2f} to {told.auc_high:.2f})"
+    ends = [end for end in (told.auc_low, told.auc_high) if end is not None]
+    between = f" ({ends[0]:.2f} to {ends[1]:.2f})" if len(ends) == 2 else ""
     return f"{told.auc:.2f}{between}"

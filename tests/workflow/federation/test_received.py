@@ -51,6 +51,13 @@ def test_a_record_without_numbers_is_not_compared(trained):
         workflow.compare_federations([trained])
 
 
+def test_an_interval_with_one_end_is_none(trained):
+    changed(
+        trained, numbers=tuple(replace(each, auc_low=0.5) for each in read_federation(trained).numbers), left="west"
+    )
+    assert workflow.compare_federations([trained])["AUC west"].tolist() == ["0.75"]
+
+
 def test_names_of_a_stranger_lead_nowhere(trained, with_nvflare):
     first, *others = read_federation(trained).sites
     changed(trained, sites=(replace(first, name="../.."), *others))
