@@ -204,6 +204,17 @@ def test_workers_open_a_bundle_where_the_user_has_it(made, tmp_path):
     assert [each.bundle.place for each in pickle.loads(sent)] == [bundle] * 2
 
 
+def test_shadow_models_are_made_with_the_bundle_where_the_user_has_it(made, tmp_path):
+    bundle, split = made
+    quick = {"split": split, "settings": ["max_epochs=1"], "quiet": True}
+    teacher = workflow.train(bundle, out=tmp_path / "teacher", **quick)
+    run = workflow.unlearn(bundle, teacher=teacher, out=tmp_path / "run", **quick)
+    options = workflow.AuditOptions(shadows=4, pool=tmp_path / "pool", distances=False, n_resamples=20, quiet=True)
+    workflow.audit(run, teacher=teacher, options=options, trust=Trust(bundle=bundle))
+    roots = {read_json(file)["bundle"]["root"] for file in (tmp_path / "pool").rglob("run.json")}
+    assert roots == {str(bundle)}
+
+
 def test_a_bundle_without_inference_does_not_predict(copied, made, tmp_path):
     bundle = copied()
     (bundle / "configs" / "inference.json").unlink()

@@ -214,6 +214,7 @@ def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
         network={
             "_target_": "mu_monai.adapters.Student",
             "network": "$mu_monai.adapters.load_weights(@network_def, @teacher).to(@device)",
+            "trainable": "adapters",
             "scope": "decoder",
             "r": 8,
             "lora_alpha": 32,
