@@ -141,18 +141,9 @@ def inherited(
     return taken | within
 
 
-def other_than(bundle: Bundle, taken: Mapping[str, Any]) -> list[str]:
-    """The ids of a run's config whose value none of the bundle's configs has.
-
-    Args:
-        bundle: the bundle that it is used with.
-        taken: what `inherited` returned, or a part of it.
-    """
-    return [
-        key
-        for key, value in taken.items()
-        if not any(key in each and _same(value, each[key]) for each in _forms(bundle))
-    ]
+def is_of_bundle(bundle: Bundle, key: str, value: Any) -> bool:
+    """Whether one of a bundle's configs has this value of an id, or had it in an earlier version."""
+    return any(key in each and _same(value, each[key]) for each in _forms(bundle))
 
 
 def _forms(bundle: Bundle) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,13 @@ from torch.utils.data import DataLoader
 
 from mu_monai.files import atomic_path
 from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, RETAIN, SUBSET
-from mu_monai.measure.volume_examples import volume_arrays
+from mu_monai.measure.volume_examples import Predict, volume_arrays
 
 _EXAMPLES = 3
 _CLASSES = "classes"
 _COLORS = (1, 3)  # numbers of channels that can be displayed as an image
 
 _View = dict[str, torch.Tensor]
-Predict = Callable[[torch.Tensor], torch.Tensor]
-Inferer = Callable[[torch.Tensor, Predict], torch.Tensor]
 
 
 @torch.no_grad()
@@ -32,7 +31,7 @@ def write_examples(
     target: str | Path,
     device: torch.device | str = "cpu",
     classes: Sequence[str] | None = None,
-    inferer: Inferer | None = None,
+    inferer: Callable[[torch.Tensor, Predict], torch.Tensor] | None = None,
     spacing: Sequence[float] | None = None,
 ) -> None:
     """Write the first three cases by id of `retain` and of `forget`; nothing if neither has a case.
@@ -64,10 +63,12 @@ def write_examples(
     if first is None:
         return
     cases = chain([first], cases)
+    if inferer is not None:
+        models = {model: partial(_inferred, inferer, predict) for model, predict in models.items()}
     if torch.as_tensor(first[LABEL]).ndim == 4:
-        arrays = volume_arrays(cases, models, device, classes, inferer, spacing)
+        arrays = volume_arrays(cases, models, device, classes, spacing)
     else:
-        arrays = _flat_arrays(list(cases), models, device, classes, inferer)
+        arrays = _flat_arrays(list(cases), models, device, classes)
     with atomic_path(Path(target)) as path:
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type] # numpy's stub takes the names for options
 
@@ -84,15 +85,20 @@ def _first_cases(loaders: Mapping[str, DataLoader[Any]]) -> Iterator[Mapping[str
             yield {**dataset[index], SUBSET: subset}
 
 
+def _inferred(
+    inferer: Callable[[torch.Tensor, Predict], torch.Tensor], predict: Predict, image: torch.Tensor
+) -> torch.Tensor:
+    return inferer(image, predict)
+
+
 def _flat_arrays(
     cases: Sequence[Mapping[str, Any]],
     models: Mapping[str, Predict],
     device: torch.device | str,
     classes: Sequence[str] | None,
-    inferer: Inferer | None,
 ) -> dict[str, np.ndarray]:
     """The arrays of masks of images, and of classes."""
-    views = [_view(case, models, device, inferer) for case in cases]
+    views = [_view(case, models, device) for case in cases]
     arrays = {name: np.array([str(case[name]) for case in cases]) for name in (CASE_ID, SUBSET)}
     arrays[IMAGE] = (_stacked(views, IMAGE).movedim(1, -1) * 255).round().to(torch.uint8).numpy()
     if views[0][LABEL].ndim:
@@ -104,17 +110,14 @@ def _flat_arrays(
     return arrays | {LABEL: arrays[_CLASSES][[int(view[LABEL]) for view in views]], **answers}
 
 
-def _view(
-    case: Mapping[str, Any], models: Mapping[str, Predict], device: torch.device | str, inferer: Inferer | None
-) -> _View:
+def _view(case: Mapping[str, Any], models: Mapping[str, Predict], device: torch.device | str) -> _View:
     """What is shown of one case: `(C, H, W)` of images and masks, `(K,)` of classes."""
     image, label = (torch.as_tensor(case[name]).float().cpu() for name in (IMAGE, LABEL))
     image = image[..., image.shape[-1] // 2] if image.ndim == 4 else image
     regions = label.ndim > 1 and len(label) > 1
     view = {IMAGE: _displayable(image), LABEL: label.amax(0, keepdim=True) if regions else label}
-    whole = torch.as_tensor(case[IMAGE])[None].to(device)
     for model, predict in models.items():
-        logits = (predict(whole) if inferer is None else inferer(whole, predict)).float().cpu()
+        logits = predict(torch.as_tensor(case[IMAGE])[None].to(device)).float().cpu()
         view[model] = logits.softmax(1)[0] if logits.ndim == 2 else _foreground(logits[0], regions)
     return view
 

@@ -23,7 +23,6 @@ def volume_arrays(
     models: Mapping[str, Predict],
     device: torch.device | str = "cpu",
     classes: Sequence[str] | None = None,
-    inferer: Callable[[torch.Tensor, Predict], torch.Tensor] | None = None,
     spacing: Sequence[float] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """The arrays of an archive of examples of volumes; the arguments are those of `examples.write_examples`.
@@ -38,7 +37,6 @@ def volume_arrays(
         models: image to logits by role.
         device: where the models are.
         classes: the names of the channels.
-        inferer: how a model is applied to a whole image.
         spacing: the size of a voxel in mm.
     """
     steps = [1.0, 1.0, 1.0] if spacing is None else [float(step) for step in spacing]
@@ -52,7 +50,7 @@ def volume_arrays(
         label = _painted(truth, order) if order else truth[0].round().to(torch.uint8).cpu().numpy()
         masks = {}
         for model, predict in models.items():
-            masks[model], channels = _mask(predict, torch.as_tensor(case[IMAGE])[None].to(device), inferer, order)
+            masks[model], channels = _mask(predict, torch.as_tensor(case[IMAGE])[None].to(device), order)
         if len(models) == 1:  # other runs' views of the case need other slices
             volumes[f"{VOLUME}{number}"] = next(iter(masks.values()))
         ids = {CASE_ID: str(case[CASE_ID]), SUBSET: str(case[SUBSET])}
@@ -70,11 +68,9 @@ def volume_arrays(
     return {**arrays, "classes": np.array(names, dtype=str), SPACING: np.array(steps), **volumes}
 
 
-def _mask(
-    predict: Predict, image: torch.Tensor, inferer: Callable[..., torch.Tensor] | None, order: Sequence[int] | None
-) -> tuple[Mask, int]:
+def _mask(predict: Predict, image: torch.Tensor, order: Sequence[int] | None) -> tuple[Mask, int]:
     """The most probable class of every voxel, or the regions painted in an order, and the number of channels."""
-    logits = (predict(image) if inferer is None else inferer(image, predict))[0]
+    logits = predict(image)[0]
     if order:
         return _painted(logits > 0, order), len(logits)
     mask = logits.argmax(0) if len(logits) > 1 else logits[0] > 0

@@ -8,18 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from mu_monai.keys import (
-    CASE_ID,
-    CLASSIFICATION,
-    FORGET,
-    PATIENT_ID,
-    RETAIN,
-    RETRAINED,
-    ROLES,
-    STUDENT,
-    SUBSETS,
-    TEST,
-)
+from mu_monai.keys import CASE_ID, CLASSIFICATION, FORGET, PATIENT_ID, RETAIN, RETRAINED, ROLES, STUDENT, SUBSETS, TEST
 from mu_monai.report import forgotten, sentences
 from mu_monai.report.audited import audit_content
 from mu_monai.report.classwise import class_content

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from monai.bundle import ConfigParser
 from mu_monai.bundle.adopted.source import WRITES_IMAGES, name_of
 from mu_monai.bundle.config import run_config, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
-from mu_monai.bundle.trust import STRANGER, Trust, inherited, other_than
+from mu_monai.bundle.references import leaves
+from mu_monai.bundle.trust import SEPARATOR, STRANGER, Trust, inherited, is_of_bundle
 from mu_monai.data import open_split
 from mu_monai.data.case_files import files_of, image_entry
 from mu_monai.data.volumes.files import promised_too_much
@@ -66,12 +67,12 @@ def predict(
     bundle = trust.bundle_of(open_run(run, MODEL_PT).record)
     config = LayeredConfig(bundle, "inference")
     known, taken = config.read(), inherited(run, bundle, trust=trust)
-    raise_if_any(
-        f"'{run}' was trained with transforms of its own, and the inference config of '{bundle.place}' prepares images "
-        "by its own preprocessing, so the model would get other images than it was trained on; give a bundle with the "
-        "transforms of the run in train.json and inference.json (--bundle)"
-        for _ in other_than(bundle, {key: taken[key] for key in taken if key == "transforms"})
-    )
+    if "transforms" in taken and not is_of_bundle(bundle, "transforms", taken["transforms"]):
+        raise InputError(
+            f"'{run}' was trained with transforms of its own, and the inference config of '{bundle.place}' prepares "
+            "images by its own preprocessing, so the model would get other images than it was trained on; give a "
+            "bundle with the transforms of the run in train.json and inference.json (--bundle)"
+        )
     config.lay("run", {key: value for key, value in taken.items() if key in known})
     config.lay("options", common_options(bundle, None, device) | {"weights": str((run / MODEL_PT).resolve())})
     config.lay("options", {"images": entries, "output_dir": str(out)})
@@ -82,7 +83,7 @@ def predict(
     raise_if_any(
         collect(
             lambda: unknown_ids(known, ("weights", "images", "output_dir"), "predict sets, and"),
-            lambda: image_problems(paths, by_name=_writes_by_name(parser.get())),
+            lambda: image_problems(paths, by_name=_writes_by_name(parser)),
             lambda: place_problems(places),
             lambda: out_problems(out),
             lambda: device_problems(device),
@@ -142,13 +143,11 @@ def image_problems(paths: Sequence[Path], *, by_name: bool = False) -> list[str]
     ]
 
 
-def _writes_by_name(content: Any) -> bool:
+def _writes_by_name(parser: ConfigParser) -> bool:
     """Whether a config saves images without the folders that they were in."""
-    if isinstance(content, Mapping):
-        if name_of(content) in WRITES_IMAGES and not content.get("data_root_dir"):
-            return True
-        content = list(content.values())
-    return isinstance(content, list) and any(map(_writes_by_name, content))
+    components = (place.rpartition(SEPARATOR) for place, _ in leaves(parser.get()))
+    parts = [parser.get(place) for place, _, key in components if key == "_target_"]
+    return any(name_of(part) in WRITES_IMAGES and not part.get("data_root_dir") for part in parts)
 
 
 def _without_suffix(path: Path) -> Path:
