@@ -28,7 +28,7 @@ from mu_monai.data.split_provenance import INPUTS, Provenance, provenance_of
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256, read_json, special_problem, write_json
 from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS
-from mu_monai.runs.stamp import public_provenance
+from mu_monai.runs.stamp import cases_sha256
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Split:
         there = {name: () if name in self._gone else part for name, part in self.located.items()}
         return {name: [{key: case[key] for key in columns} for case in part] for name, part in there.items()}
 
-    @property
+    @cached_property
     def file_digests(self) -> dict[str, str]:
         """The SHA-256 of each file when the split was made, by its absolute path."""
         folder = self._folder
@@ -110,9 +110,10 @@ class Split:
         """The ids of the patients of a subset."""
         return {case[PATIENT_ID] for case in self.rows[subset]}
 
-    def public_provenance(self) -> dict[str, Any]:
-        """The part of its provenance that may be copied elsewhere."""
-        return public_provenance(self.provenance.content)
+    @property
+    def cases_sha256(self) -> str:
+        """The SHA-256 of its cases and of the contents of their files, wherever they are."""
+        return cases_sha256({**self.rows, PROVENANCE: self.provenance.content})
 
     @cached_property
     def changed_files(self) -> list[str]:

@@ -63,12 +63,11 @@ from mu_monai.runs.record import (
     Digests,
     MadeWith,
     OfMethod,
-    OfSplit,
     Parameters,
     training_passes,
     unreadable,
 )
-from mu_monai.runs.stamp import command_line, package_versions, told_provenance
+from mu_monai.runs.stamp import command_line, package_versions, told_split
 
 _KEPT = ("method", "seed", "subsets", "forget_classes", "forget_images", "parameters", "processes", "precision")
 _PACKAGES = ("mu-monai", "torch", "monai", "pytorch-ignite", "peft", "numpy")
@@ -199,7 +198,7 @@ class RunFolder:
                 if isinstance(network, Student)
                 else weights_sha256(network.state_dict()),
             ),
-            split=OfSplit(file=str(self.split), provenance=told_provenance(self.split)),
+            split=told_split(self.split),
             teacher=self.teacher,
             parameters=Parameters(**_parameters(network)),
             started=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -57,9 +57,14 @@ class Digests:
 
 @dataclass(frozen=True, kw_only=True)
 class OfSplit:
-    """The split of a run: the absolute path of its file, and the public part of its provenance."""
+    """The split of a run: the absolute path of its file, and the public part of its provenance.
+
+    `cases` is the SHA-256 of its cases and of the contents of their files, wherever they are (`stamp.cases_sha256`);
+    empty in runs of earlier versions.
+    """
 
     file: str = ""
+    cases: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -269,7 +274,7 @@ def training_passes(folder: str | os.PathLike[str] | None) -> int | None:
 def _problems(content: Mapping[str, Any]) -> Iterator[str]:
     """Values with another shape than a run writes, and missing entries that every run must have."""
     shape: dict[str, Any] = {name: kind for name, kind in shape_of(RunRecord).items() if name != "format"}
-    shape |= {"measurements": _MEASUREMENTS, "split": {"file": str, "provenance": _PROVENANCE}}
+    shape |= {"measurements": _MEASUREMENTS, "split": {"file": str, "cases": str, "provenance": _PROVENANCE}}
     method = shape.pop("method")
     problems = list(_misshapen(content, shape))
     if content.get("method") is not None or content.get("verb") == UNLEARN:

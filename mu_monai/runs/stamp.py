@@ -1,7 +1,9 @@
-"""How a file was made: the command, the versions of packages, and the public part of a split's provenance."""
+"""How a file was made: the command, the versions of packages, and what may be told of a split."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shlex
 import sys
@@ -11,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from mu_monai.files import read_json
-from mu_monai.keys import PROVENANCE
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID, PROVENANCE, SUBSETS
+from mu_monai.runs.record import OfSplit
 
 _PROGRAM = "mu-monai"
 COMMAND = "MU_MONAI_COMMAND"  # the command that started this process for its run
@@ -61,8 +64,36 @@ def public_provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in provenance.items() if name not in _NOT_COPIED}
 
 
-def told_provenance(split: str | os.PathLike[str]) -> dict[str, Any]:
-    """The public provenance of a split file; empty if it has none.
+def cases_sha256(split: Mapping[str, Any]) -> str:
+    """SHA-256 of the cases of a split wherever its files are: subsets, patients, cases, labels and digests of files.
+
+    Args:
+        split: the content of the split file.
+
+    Example:
+        >>> case = {"case_id": "1", "patient_id": "a", "image": "old/1.png", "label": "nevus"}
+        >>> before = {"retain": [case], "provenance": {"sha256": {"old/1.png": "12ab"}}}
+        >>> after = {"retain": [case | {"image": "new/1.png"}], "provenance": {"sha256": {"new/1.png": "12ab"}}}
+        >>> cases_sha256(before) == cases_sha256(after)
+        True
+    """
+    provenance = split.get(PROVENANCE, {})
+    digests, inputs = provenance.get("sha256", {}), provenance.get("inputs", [])
+    keys = (PATIENT_ID, CASE_ID, LABEL, IMAGE, *inputs)
+    cases = [
+        [name, *(_contents(case.get(key), digests) for key in keys)] for name in SUBSETS for case in split.get(name, [])
+    ]
+    return hashlib.sha256(json.dumps(sorted(cases, key=json.dumps)).encode()).hexdigest()
+
+
+def _contents(value: Any, digests: Mapping[str, str]) -> list[Any]:
+    """What is in a column of a case: the digest of a file, of several in order, or the value itself."""
+    files = value if isinstance(value, list | tuple) else [value]
+    return [digests.get(str(file), file) for file in files]
+
+
+def told_split(split: str | os.PathLike[str]) -> OfSplit:
+    """What a run's record says of its split: where it is, which cases it holds, and its public provenance, if any.
 
     Args:
         split: the file.
@@ -70,4 +101,9 @@ def told_provenance(split: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         InputError: if it cannot be read.
     """
-    return public_provenance(read_json(split, dict).get(PROVENANCE, {}))
+    content = read_json(split, dict)
+    return OfSplit(
+        file=str(Path(split).absolute()),
+        cases=cases_sha256(content),
+        provenance=public_provenance(content.get(PROVENANCE, {})),
+    )

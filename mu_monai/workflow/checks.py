@@ -195,7 +195,9 @@ def _other_weights(run: Path, role: str, path: str, recorded: str | None) -> lis
 
 
 def _other_cases(run: Path, record: RunRecord, split: Split) -> list[str]:
-    """Why a split file is not the run's split; only the paths of its images may differ."""
+    """Why a split file is not the run's split; only the paths of its files may differ."""
+    if record.split.cases == split.cases_sha256:
+        return []
     if not has_scores(run) or changed_files(run, record, [scores_file(run).name]):
         return [
             f"'{split.path}' is not the split file of '{run}', and whether it has the same cases is unknown, since the "
@@ -204,10 +206,8 @@ def _other_cases(run: Path, record: RunRecord, split: Split) -> list[str]:
     before = read_scores(scores_file(run))[[SUBSET, PATIENT_ID, CASE_ID]]
     scored = set(before.drop_duplicates().itertuples(index=False, name=None))
     now = {(case[SUBSET], case[PATIENT_ID], case[CASE_ID]) for part in split.cases.values() for case in part}
-    if scored == now:
+    if scored == now and not record.split.cases:  # an earlier version, which knew the cases by their ids alone
         return []
     some = ", ".join(f"{case} in {subset}" for subset, _, case in sorted(scored ^ now)[:5])
-    return [
-        f"the split '{split.path}' holds other cases or subsets than '{run}' was made with ({some}); give the same "
-        "split; only its image paths may differ"
-    ]
+    other = f"cases or subsets than '{run}' was made with ({some})" if some else f"images or labels than '{run}' had"
+    return [f"the split '{split.path}' holds other {other}; give the same split; only the paths of files may differ"]

@@ -21,6 +21,7 @@ from mu_monai.data import (
 )
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
+from mu_monai.runs.stamp import told_split
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +216,7 @@ def test_a_split_that_does_not_say_whose_copies_were_dropped_warns(dropped, capl
 
 
 def test_names_of_dropped_copies_stay_in_the_split(dropped):
-    assert "kept_for" not in open_split(dropped()).public_provenance()
+    assert "kept_for" not in told_split(dropped()).provenance
 
 
 @pytest.mark.parametrize("policy", ["drop", "together"])

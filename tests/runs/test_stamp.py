@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mu_monai.runs.stamp import command_line, package_versions, public_provenance, told_provenance
+from mu_monai.runs.stamp import cases_sha256, command_line, package_versions, public_provenance, told_split
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,46 @@ def test_of_a_split_all_is_told_but_digests_and_salt():
 def test_the_public_part_is_read_from_a_split(tmp_path):
     split = tmp_path / "split.json"
     split.write_text(json.dumps({"provenance": {"salt": "secret", "seed": 0, "sha256": {}}}))
-    assert told_provenance(split) == {"seed": 0}
+    told = told_split(split)
+    assert (told.file, told.provenance) == (str(split), {"seed": 0})
     split.write_text("{}")
-    assert told_provenance(split) == {}
+    assert told_split(split).provenance == {}
+
+
+@pytest.fixture
+def cases():
+    """A split of two cases with several channels, a further input and a mask."""
+    rows = [
+        {"case_id": f"{n}", "patient_id": "p", "image": [f"{n}/t1", f"{n}/t2"], "label": f"{n}/mask", "vein": f"{n}/v"}
+        for n in (1, 2)
+    ]
+    digests = {f"{n}/{name}": f"{name}-{n}" for n in (1, 2) for name in ("t1", "t2", "mask", "v")}
+    return {"retain": rows, "forget": [], "provenance": {"inputs": ["vein"], "sha256": digests}}
+
+
+def test_the_digest_of_cases_is_the_same_wherever_they_are_and_in_any_order(cases):
+    moved = json.loads(json.dumps(cases).replace("/", "/else/where/"))
+    moved["retain"].reverse()
+    moved["provenance"]["seed"] = 3
+    assert cases_sha256(moved) == cases_sha256(cases)
+    assert cases_sha256({}) != cases_sha256(cases)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cases: cases["provenance"]["sha256"].update({"2/t2": "other"}),
+        lambda cases: cases["provenance"]["sha256"].update({"2/v": "other"}),
+        lambda cases: cases["provenance"]["sha256"].update({"2/mask": "other"}),
+        lambda cases: cases["retain"][0]["image"].reverse(),
+        lambda cases: cases["retain"][0].update(patient_id="q"),
+        lambda cases: cases["retain"][0].update(case_id="3"),
+        lambda cases: cases["retain"][0].update(label="nevus"),
+        lambda cases: cases["forget"].append(cases["retain"].pop()),
+    ],
+    ids=["channel", "input", "mask", "order of channels", "patient", "case", "class", "subset"],
+)
+def test_the_digest_of_cases_tells_others(cases, change):
+    before = cases_sha256(cases)
+    change(cases)
+    assert cases_sha256(cases) != before

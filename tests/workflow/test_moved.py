@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from mu_monai import workflow
-from mu_monai.data import open_split
+from mu_monai.data import open_split, read_split, write_split
+from mu_monai.data.shards import only
 from mu_monai.errors import InputError
-from mu_monai.files import read_json, write_json
+from mu_monai.files import file_sha256, read_json, write_json
+from mu_monai.keys import SUBSETS
 from mu_monai.runs import RunRecord
 from mu_monai.runs.folder import file_digests
 from mu_monai.runs.record import write_record
@@ -99,6 +101,48 @@ def test_another_split_or_teacher_than_the_runs_is_refused(study, unlearned):
             verb(study / "student", split=study / "data" / "split.json", teacher=unlearned("isic"))
         with pytest.raises(InputError, match="--split FILE"):
             verb(study / "student", split=study / "gone.json", teacher=study / "teacher")
+
+
+def other_image(study):
+    """A split of the same cases, of which one has another image."""
+    content = read_json(study / "data" / "split.json")
+    case, other = content["test"][:2]
+    digests = content["provenance"]["sha256"]
+    (study / "data" / "other.png").write_bytes((study / "data" / other["image"]).read_bytes() + b"\0")
+    case["image"], digests["other.png"] = "other.png", file_sha256(study / "data" / "other.png")
+    write_json(study / "data" / "other.json", content)
+    return study / "data" / "other.json"
+
+
+def test_the_same_cases_are_known_by_another_file_with_other_paths_and_without_scores(study):
+    split = study / "elsewhere" / "split.json"
+    split.parent.mkdir()
+    content = read_json(study / "data" / "split.json")
+    content["provenance"]["made again"] = True
+    write_json(study / "data" / "split.json", content)
+    located = read_split(study / "data" / "split.json")
+    everything = {name: located.located[name] for name in SUBSETS}
+    write_split(split, only(located, everything))
+    scores = study / "student" / "scores.csv"
+    scores.unlink()
+    assert workflow.evaluate(study / "student", split=split, teacher=study / "teacher") == scores
+    assert scores.is_file()
+
+
+def test_other_images_of_the_same_cases_are_refused(study):
+    split, teacher = other_image(study), study / "teacher"
+    before = (study / "student" / "scores.csv").read_bytes()
+    with pytest.raises(InputError, match=r"holds other images or labels than .* had"):
+        workflow.evaluate(study / "student", split=split, teacher=teacher)
+    assert (study / "student" / "scores.csv").read_bytes() == before
+
+
+def test_a_run_of_an_earlier_version_knows_its_cases_by_their_ids(study):
+    record = read_json(study / "student" / "run.json")
+    del record["split"]["cases"]
+    write_record(study / "student", RunRecord.from_json(record))
+    assert "cases" not in read_json(study / "student" / "run.json")["split"]
+    workflow.evaluate(study / "student", split=other_image(study), teacher=study / "teacher")
 
 
 @pytest.mark.parametrize("verb", ["predict", "report"])

@@ -18,9 +18,9 @@ from mu_monai.files import file_sha256, write_json
 from mu_monai.keys import CONFIG_JSON, FORGET, MODEL_PT, RETAIN, STUDENT, TEACHER, TEST
 from mu_monai.lock import writes
 from mu_monai.runs import RunRecord, file_digests, is_run, run_of, scores_file, write_record
-from mu_monai.runs.record import AUDIT, FINISHED, Digests, MadeWith, OfSplit, Parameters
+from mu_monai.runs.record import AUDIT, FINISHED, Digests, MadeWith, Parameters
 from mu_monai.runs.scores import read_scores, task_of
-from mu_monai.runs.stamp import command_line, package_versions
+from mu_monai.runs.stamp import command_line, package_versions, told_split
 from mu_monai.workflow.auditing.inputs import unscored_problems
 from mu_monai.workflow.checks import device_problems, place_problems, reading_problems, usable_split, weight_problems
 from mu_monai.workflow.options import AuditOptions
@@ -111,7 +111,7 @@ def adopt(
             starting_weights=digests.get(TEACHER),
             weights=digests[STUDENT],
         ),
-        split=OfSplit(file=str(opened.path.absolute()), provenance=opened.public_provenance()),
+        split=told_split(opened.path),
         teacher=files.get(TEACHER),
         parameters=Parameters(base=total, total=total, coverage="not known"),
         started=started.isoformat(timespec="seconds"),

@@ -12,12 +12,14 @@ from mu_monai.bundle.config import parse_settings, run_config
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust
 from mu_monai.data import Split, read_split, write_split
+from mu_monai.data.case_files import image_files
 from mu_monai.data.shards import Case, members_sha256, only, sharded
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.keys import (
     CASE_ID,
     CONFIG_JSON,
     FORGET,
+    IMAGE,
     MODEL_PT,
     PATIENT_ID,
     RETAIN,
@@ -99,12 +101,7 @@ def train_folds(
     parts = sharded(opened, subsets, number=folds, seed=seed)
     trained = TRAINING_SUBSETS if FORGET in subsets else (RETAIN,)  # says whether the models are teachers
     config.lay("options", {"subsets": list(trained)})
-    raise_if_any(
-        f"fold {number} of {folds} holds nobody, since a hash of the {len(_patients(parts))} patients chooses; use "
-        "fewer folds, or another seed"
-        for number in range(folds)
-        if str(number) not in parts
-    )
+    raise_if_any([*_empty(parts, folds), *_in_several(opened, parts)])
     splits = {out / f"{FOLD}{number}.json": _without(opened, parts, str(number)) for number in range(folds)}
     raise_if_any(collect(lambda: _other_folds(out, opened, splits), lambda: _other_settings(splits, config)))
     runs = []
@@ -131,6 +128,36 @@ def train_folds(
         complete(run, make)
         runs.append(run)
     return runs
+
+
+def _empty(parts: Mapping[str, Sequence[Case]], folds: int) -> Iterator[str]:
+    """Why folds hold nobody."""
+    for number in range(folds):
+        if str(number) not in parts:
+            yield (
+                f"fold {number} of {folds} holds nobody, since a hash of the {len(_patients(parts))} patients chooses; "
+                "use fewer folds, or another seed"
+            )
+
+
+def _in_several(split: Split, parts: Mapping[str, Sequence[Case]]) -> Iterator[str]:
+    """Images of patients of different folds, on which a model would be trained that should never have seen them."""
+    digests = split.file_digests
+    holders: dict[str, dict[str, Case]] = {}
+    for number, part in parts.items():
+        for case in part:
+            for file in image_files(case[IMAGE]):
+                holders.setdefault(digests[file], {}).setdefault(number, case)
+    for digest, cases in holders.items():
+        if len(cases) > 1:
+            who = ", ".join(
+                f"case '{case[CASE_ID]}' of patient '{case[PATIENT_ID]}' in fold {number}"
+                for number, case in cases.items()
+            )
+            yield (
+                f"the image with SHA-256 {digest} is in several folds ({who}), so that holding one out holds nothing "
+                "back; give copies one patient_id, or make the split with --on-duplicates drop"
+            )
 
 
 def _without(split: Split, parts: Mapping[str, Sequence[Case]], number: str) -> dict[str, Sequence[Case]]:

@@ -34,6 +34,19 @@ def run(tmp_path_factory, train, twice):
     return train("masks", tmp_path_factory.mktemp("run") / "run", twice)
 
 
+def test_copies_of_two_patients_are_not_held_out_and_trained_on_at_once(twice, tmp_path):
+    parts = {name: [*cases] for name, cases in open_split(twice).located.items()}
+    for number, case in enumerate(parts[RETAIN]):
+        case[PATIENT_ID] = f"{case[PATIENT_ID]}-{number}"
+    split = write_split(tmp_path / "split.json", only(open_split(twice), parts))
+    with pytest.raises(InputError, match=r"is in several folds .*; give copies one patient_id") as raised:
+        workflow.train_folds(
+            "isic", split=split, folds=2, out=tmp_path / "folds", settings=["max_epochs=1"], quiet=True
+        )
+    assert 1 < len(raised.value.problems) < len(parts[RETAIN]) / 2
+    assert not (tmp_path / "folds").exists()
+
+
 @pytest.fixture
 def changed(request_for, run, twice, patients_of, tmp_path):
     """A request for a patient, whose split was then changed."""
