@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from mu_monai.data.dates import as_dates, refuse_other_dates
+from mu_monai.data.kinds import refuse_numbers_as_text, refuse_other_kinds
 from mu_monai.data.manifest import nearest_names
 from mu_monai.errors import InputError, raise_if_any
 
@@ -56,7 +57,6 @@ _ORDER: dict[type[ast.AST], _Binary] = {
 }
 _SIGNS: dict[type[ast.AST], Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
 _NOT, _MEMBER, _EQUAL = (ast.Not, ast.Invert), (ast.In, ast.NotIn), (ast.Eq, ast.NotEq)
-_OTHER = (ast.NotEq, ast.NotIn)
 _OPERATORS = (*_LOGIC, *_NUMBERS, *_SIGNS, *_NOT)
 _LIST, _SCALAR = (ast.List, ast.Tuple), (bool, int, float, str)
 
@@ -87,6 +87,7 @@ def matching_rows(table: pd.DataFrame, text: str) -> pd.Series:
     """Evaluate a condition over the columns of a table.
 
     A missing value satisfies only `!=`, `not in`, `isna` and `isnull`. Texts that are dates are put in order as dates.
+    Numbers are not compared with text, nor text that looks like numbers put in order.
     `.str.contains` searches for its argument as plain text; it is a regular expression only with `regex=True`.
 
     Args:
@@ -301,30 +302,29 @@ def _compared(node: ast.Compare, table: pd.DataFrame) -> pd.Series:
 def _pair(left: Any, op: ast.cmpop, right: Any) -> Any:
     if isinstance(op, _EQUAL) and isinstance(left, str):
         left, right = right, left
-    if isinstance(op, _OTHER) and isinstance(left, pd.Series) and not isinstance(right, pd.Series):
-        _refuse_other_kind(left, right if isinstance(right, list) else [right])
-    if not (isinstance(op, _MEMBER) or (isinstance(op, _EQUAL) and isinstance(right, str | list))):
-        return _ORDER[type(op)](*(as_dates(left, right) if not isinstance(op, _EQUAL) else (left, right)))
+    if not isinstance(op, (*_MEMBER, *_EQUAL)):
+        return _ORDER[type(op)](*_in_order(left, right))
+    if isinstance(op, _EQUAL) and not isinstance(right, str | list):
+        refuse_other_kinds(left, right)
+        return _ORDER[type(op)](left, right)
     is_member = _is_in(_column(left), right if isinstance(right, list) else [right])
     return ~is_member if isinstance(op, ast.NotIn | ast.NotEq) else is_member
 
 
 def _is_in(column: pd.Series, wanted: list[Any]) -> pd.Series:
+    refuse_other_kinds(column, wanted)
     refuse_other_dates(column, wanted)
     return column.isin(wanted)
 
 
-def _refuse_other_kind(column: pd.Series, wanted: list[Any]) -> None:
-    """Refuse to leave out numbers among texts or texts among numbers: none is left out, so all would be found."""
-    if pd.api.types.is_bool_dtype(column):
-        return
-    numbers = pd.api.types.is_numeric_dtype(column)
-    if not (numbers or all(isinstance(value, str) for value in column.dropna())):
-        return
-    for value in wanted:
-        if value is not None and not isinstance(value, bool) and isinstance(value, str) == numbers:
-            is_, holds, how = ("text", "numbers", "without") if numbers else ("a number", "text", "in")
-            raise InputError(f"{value!r} is {is_}, and {column.name!r} holds {holds}; write it {how} quotes")
+def _in_order(*sides: Any) -> tuple[Any, ...]:
+    """What is put in order: dates as dates, and text that looks like numbers not at all."""
+    dates = as_dates(*sides)
+    if all(one is other for one, other in zip(dates, sides, strict=True)):
+        for side in sides[1:]:
+            refuse_other_kinds(sides[0], side)
+        refuse_numbers_as_text(*sides)
+    return dates
 
 
 def _answer(node: ast.Call, table: pd.DataFrame) -> Any:
@@ -336,7 +336,7 @@ def _answer(node: ast.Call, table: pd.DataFrame) -> Any:
     if call.name == "isin":
         return _is_in(column, *arguments)
     if call.name == "between":
-        column, *arguments = as_dates(column, *arguments)
+        column, *arguments = _in_order(column, *arguments)
     function = getattr(column.str if call.name in _TEXT_METHODS else column, call.name)
     return function(*arguments, **{**call.method.options, **options})
 
