@@ -15,7 +15,8 @@ from mu_monai.data.layouts.layout import LAYOUTS, Layout, Patterns, Source, read
 from mu_monai.data.layouts.volumes import read_decathlon, read_volumes
 from mu_monai.data.manifest import check_manifest, is_file_label, read_manifest
 from mu_monai.data.near_duplicates import find_near_duplicates
-from mu_monai.data.phantoms.write import PhantomKind, phantom_split, write_phantoms
+from mu_monai.data.phantoms import PhantomKind
+from mu_monai.data.phantoms.write import phantom_split, write_phantoms
 from mu_monai.data.reading import Reading
 from mu_monai.data.reselect import requested, reselect, with_forgotten
 from mu_monai.data.selection import ForgetFraction, ForgetIds, ForgetSelector, ForgetWhere

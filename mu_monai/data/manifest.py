@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -54,6 +54,7 @@ def read_manifest(csv: str | os.PathLike[str]) -> pd.DataFrame:
         manifest[column] = [_absolute(folder, entry, column) for entry in manifest[column]]
     others = manifest[[column for column in manifest if column not in COLUMNS]]
     files = others.map(lambda entry: _absolute(folder, entry, IMAGE) if isinstance(entry, str) else entry)
+    raise_if_any(f"manifest {str(csv)!r}, {problem}" for column in files for problem in _absent_inputs(files[column]))
     return manifest.assign(**{column: files[column] for column in input_columns(files)})
 
 
@@ -71,7 +72,33 @@ def input_columns(manifest: pd.DataFrame) -> list[str]:
 
 
 def _is_file(entry: object) -> bool:
-    return isinstance(entry, str) and entry.lower().endswith(FILE_SUFFIXES) and os.path.isfile(entry)
+    return _names_file(entry) and os.path.isfile(str(entry))
+
+
+def _names_file(entry: object) -> bool:
+    return isinstance(entry, str) and entry.lower().endswith(FILE_SUFFIXES)
+
+
+def _absent_inputs(column: pd.Series) -> Iterator[str]:
+    """The files of a further input that do not exist, so that no case would have it; some of them do exist."""
+    given = column[column.notna()]
+    there = given.map(_is_file)
+    if not (len(given) and all(map(_names_file, given)) and there.any()):
+        return
+    if there.all() and len(given) < len(column):
+        _log.warning(
+            "column %r holds a file for %d of %d cases, so that it is not an input of a model: its files are neither "
+            "read nor recorded",
+            column.name,
+            len(given),
+            len(column),
+        )
+    rows = np.flatnonzero(column.notna())[~there.to_numpy(dtype=bool)]
+    for row, entry in zip(rows + 1, given[~there], strict=True):
+        yield (
+            f"row {row}: {column.name} {entry!r} does not exist, and others of this column do; put it back, "
+            "or remove the column"
+        )
 
 
 def is_file_label(labels: pd.Series) -> pd.Series:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from mu_monai.data.selection import ForgetIds, ForgetSelector
+from mu_monai.data.selection import ForgetIds, ForgetSelector, ForgetWhere, warn_of_held_out
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CASE_ID, PATIENT_ID, SUBSET, TEST, VALIDATION
 
@@ -25,7 +25,8 @@ def held_out_subsets(
         seed: seed of the draw.
 
     Raises:
-        InputError: if a group has cases on both sides, fewer than two groups are held out, or a case to forget is.
+        InputError: if a group has cases on both sides, fewer than two groups are held out, or a case that is named to
+            be forgotten is.
 
     Example:
         >>> table = pd.DataFrame({"patient_id": list("aabc"), "case_id": list("0123")})
@@ -39,6 +40,8 @@ def held_out_subsets(
         "cannot be judged: leave out one side, or name the patients otherwise"
         for name in both[:10]
     )
+    if isinstance(forget, ForgetWhere):
+        warn_of_held_out(manifest, outside, forget)
     named = set(forget.value) if isinstance(forget, ForgetIds) else set()
     raise_if_any(
         f"case {row[CASE_ID]!r} to forget was not trained on, by the bundle's own list; remove it from the ids"

@@ -15,7 +15,16 @@ from mu_monai.data.duplicates import original_ids, unite_groups
 from mu_monai.data.manifest import is_file_label
 from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.pseudonyms import hash_ids
-from mu_monai.data.selection import ForgetIds, ForgetSelector, describe_selector, follow_renamed, heed_remarks, is_drawn
+from mu_monai.data.selection import (
+    ForgetIds,
+    ForgetSelector,
+    ForgetWhere,
+    describe_selector,
+    follow_renamed,
+    heed_remarks,
+    is_drawn,
+    warn_of_held_out,
+)
 from mu_monai.data.split import report_near_duplicates, split_manifest
 from mu_monai.data.split_file import Split, split_content
 from mu_monai.data.split_provenance import KEPT_FOR
@@ -46,8 +55,9 @@ def reselect(split: Split, forget: ForgetSelector, *, seed: int = 0, strict: boo
         the number of cases that were already to be forgotten.
 
     Raises:
-        InputError: if the selector matches nothing, or matches cases that the model was not trained on; if nobody is
-            left to retain; if the split has no digests.
+        InputError: if the selector matches nothing, or names ids that the model was not trained on; if an image of
+            somebody to forget would be retained under another name; if nobody is left to retain; if the split has no
+            digests. Cases of `validation` and `test` that a query finds stay there, and are warned of.
     """
     split.warn_of_edits()
     table, chosen = requested(split, forget, seed=seed)
@@ -79,8 +89,9 @@ def requested(split: Split, forget: ForgetSelector, *, seed: int = 0) -> tuple[p
         the cases, and the selector with the ids that the split has.
 
     Raises:
-        InputError: if the selector matches nothing, or matches cases that the model was not trained on; if nobody is
-            left to retain; if the split has no digests.
+        InputError: if the selector matches nothing, or names ids that the model was not trained on; if an image of
+            somebody to forget would be retained under another name; if nobody is left to retain; if the split has no
+            digests. Cases of `validation` and `test` that a query finds stay there, and are warned of.
     """
     provenance, together = split.provenance, split.provenance.together
     table = pd.DataFrame([case for part in split.located.values() for case in part])
@@ -93,9 +104,14 @@ def requested(split: Split, forget: ForgetSelector, *, seed: int = 0) -> tuple[p
         raise_if_any(_copies_left(split, table, forget))
         forget = replace(forget, value=tuple(name for name in forget.value if name in known or name not in gone))
         raise_if_any(_held_out_problems(held_out, follow_renamed(forget, original_ids(together), table)))
+    elif isinstance(forget, ForgetWhere):
+        warn_of_held_out(table, table[SUBSET].isin((VALIDATION, TEST)), forget)
     training = table.drop(held_out.index)
     groups = unite_groups(training[provenance.group_by], training[CASE_ID], together)
+    if is_drawn(forget):  # who has an image under another name is drawn with it
+        groups = unite_groups(groups, training[CASE_ID], _under_another_name(split, training))
     divided = _divided(training, groups, forget, together, seed)
+    raise_if_any(_copies_retained(split, divided))
     if not (divided[SUBSET] == RETAIN).any():
         raise InputError(
             f"the request and the {len(split.rows[FORGET])} cases that {str(split.path)!r} already forgets leave "
@@ -169,6 +185,27 @@ def _copies_left(split: Split, table: pd.DataFrame, forget: ForgetIds) -> Iterat
             len(split.provenance.dropped),
             split.path,
         )
+
+
+def _under_another_name(split: Split, training: pd.DataFrame) -> Iterator[list[str]]:
+    """The cases of everybody whose image is in the split in place of a copy that was dropped, with that case."""
+    for case, names in split.provenance.kept_for.items():
+        yield [case, *training[CASE_ID][training[PATIENT_ID].isin(names)]]
+
+
+def _copies_retained(split: Split, divided: pd.DataFrame) -> Iterator[str]:
+    """Images of those who are forgotten that stay under another name, since copies were dropped."""
+    forgotten, retained = (divided[divided[SUBSET] == name] for name in (FORGET, RETAIN))
+    owners = dict(zip(retained[CASE_ID], retained[PATIENT_ID], strict=True))
+    names = dict(zip(forgotten[PATIENT_ID], forgotten[CASE_ID], strict=True))
+    for case, others in split.provenance.kept_for.items():
+        patient = next((name for name in others if name in names), None)
+        if case in owners and patient is not None:
+            yield (
+                f"case {names[patient]!r} of patient {patient!r} is forgotten, whose image is also in the split as "
+                f"case {case!r} of patient {owners[case]!r}, in place of a copy that was dropped, and would be "
+                "retained; add this case or patient to the request, or correct the source"
+            )
 
 
 def _held_out_problems(held_out: pd.DataFrame, forget: ForgetIds) -> list[str]:

@@ -146,6 +146,26 @@ def match_cases(manifest: pd.DataFrame, selector: ForgetIds | ForgetWhere) -> ND
     return _match_ids(manifest, selector) if isinstance(selector, ForgetIds) else _match_query(manifest, selector)
 
 
+def warn_of_held_out(manifest: pd.DataFrame, held_out: pd.Series, selector: ForgetWhere) -> None:
+    """Warn of cases that a query finds and that the model was not trained on, so that they are not forgotten.
+
+    Args:
+        manifest: the table.
+        held_out: the rows that the model was not trained on, `(n,)`.
+        selector: the query.
+    """
+    matched = matching_rows(manifest, selector.value).fillna(False).to_numpy(dtype=bool)
+    found = manifest[CASE_ID][matched & held_out.to_numpy(dtype=bool)].tolist()
+    if found:
+        _log.warning(
+            "query %r also finds %d cases, such as %r, that the model was not trained on: they stay in validation and "
+            "test",
+            selector.value,
+            len(found),
+            found[0],
+        )
+
+
 def select_groups(
     manifest: pd.DataFrame, selector: ForgetIds | ForgetWhere, groups: NDArray[np.intp], names: NDArray[Any]
 ) -> NDArray[np.bool_]:

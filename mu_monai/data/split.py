@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from mu_monai.data.layouts.layout import Source
 from mu_monai.data.manifest import COLUMNS, input_columns, is_file_label, nearest_names
 from mu_monai.data.near_duplicates import find_near_duplicates
 from mu_monai.data.partition import held_out_subsets
+from mu_monai.data.phantoms import PHANTOM, PhantomKind
 from mu_monai.data.pseudonyms import hash_ids
 from mu_monai.data.reading import READING
 from mu_monai.data.selection import (
@@ -196,7 +197,7 @@ def make_split(source: Source, settings: SplitSettings | None = None) -> dict[st
         "layout": source.layout,
         "label_set": source.label_set,
         **({} if source.patterns is None else {"patterns": asdict(source.patterns)}),
-        "phantom": "phantom" in table and bool(table["phantom"].notna().any()),
+        "phantom": PHANTOM in table and bool(table[PHANTOM].isin(get_args(PhantomKind)).all()),
         "selector": None if settings.forget is None else describe_selector(settings.forget),
         "group_by": settings.group_by,
         "seed": settings.seed,

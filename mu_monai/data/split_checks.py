@@ -80,7 +80,11 @@ def straddling_groups(table: pd.DataFrame, group_by: str) -> list[str]:
     """The groups that are in several subsets."""
     if group_by not in table:
         return [f"column {group_by!r}, by which the split is grouped, is missing from the cases"]
-    problems = shared(table, table[group_by], f"{group_by} {{!r}} occurs", within=False)
+    problems = [
+        f"case {case!r} has no {group_by}, by which the split is grouped; fill it in, or make the split again"
+        for case in table[CASE_ID][table[group_by].isna()]
+    ]
+    problems += shared(table, table[group_by], f"{group_by} {{!r}} occurs", within=False)
     if group_by != PATIENT_ID:
         patients = shared(table, table[PATIENT_ID], "patient_id {!r} occurs", within=False)
         if patients:

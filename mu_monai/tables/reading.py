@@ -42,7 +42,8 @@ def read_table(
             The types of the other columns are inferred, and numbers are read to the last digit.
         foreign: whether other people or programs wrote it. Then encoding (UTF-8, UTF-16, cp1252) and separator (comma,
             semicolon, tab, vertical bar) are found, and logged if they are not ours; spaces around names and cells are
-            removed; and a column of codes such as `007` is text as well.
+            removed; a column of codes such as `007` is text as well; and words such as `NA` and `None` are missing
+            values only among numbers, or among true and false, which is logged.
 
     Raises:
         InputError: if it cannot be read, is not a table, names a column twice, lacks a required column or cell, or has
@@ -65,6 +66,8 @@ def read_table(
         )
     except (ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
         raise InputError(f"'{source}' is not a readable table ({str(error).strip()}); {_ADVICE}") from error
+    if foreign:
+        text = [*text, *_words(table, raw, source)]
     text_columns: dict[str, Any] = {name: raw[name] for name in text if name in raw}
     table = table.assign(**text_columns)
     table = table.loc[:, [bool(name) for name in cells.header]]  # those without a name are empty
@@ -116,6 +119,25 @@ def _codes(cells: Cells) -> list[str]:
     """The columns with a whole number that would lose digits if it was read as a number."""
     columns = zip(cells.header, zip(*cells.rows, strict=True), strict=False)
     return [name for name, column in columns if name and any(map(_CODE.fullmatch, column))]
+
+
+def _words(table: pd.DataFrame, raw: pd.DataFrame, source: str | os.PathLike[str]) -> list[str]:
+    """The columns of words, where `NA` is one of them, such as the country; those of numbers lack a value there."""
+    words = []
+    for name in table:
+        values, dropped = table[name].dropna(), raw[name][table[name].isna() & raw[name].notna()]
+        numbers = pd.api.types.is_numeric_dtype(table[name]) or all(isinstance(value, bool) for value in values)
+        words += [] if numbers else [str(name)]
+        if len(dropped):
+            _log.info(
+                "'%s' has %r in %d cells of %r, which is read as %s",
+                source,
+                dropped.iloc[0],
+                len(dropped),
+                name,
+                "a missing value" if numbers else "that word; leave a cell empty if its value is missing",
+            )
+    return words
 
 
 def _nearly_wanted(cells: Cells, wanted: Sequence[str]) -> Iterator[str]:

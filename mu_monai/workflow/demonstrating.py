@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mu_monai.data import phantom_split
-from mu_monai.data.phantoms.write import PhantomKind
+from mu_monai.data.phantoms import PhantomKind
 from mu_monai.errors import InputError
 from mu_monai.keys import RETAIN
 from mu_monai.lock import writes

@@ -105,6 +105,8 @@ def split(
         for file in written
         if file.exists() and not force
     )
+    if out.exists() and Path(source).exists() and out.samefile(source):
+        raise InputError(f"--out '{out}' is the source, which a model may have been trained on; give another --out")
     selector = selector_of(forget)
     options = {"validation": validation, "test": test, "group_by": group_by, "on_duplicates": on_duplicates}
     changed: dict[str, Any] = {name: value for name, value in options.items() if value is not None}

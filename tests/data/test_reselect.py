@@ -199,6 +199,28 @@ def test_an_image_that_is_kept_under_another_name_is_not_left_behind(dropped):
         assert {case["patient_id"] for case in found["forget"]} >= {"p07"}
 
 
+@pytest.mark.parametrize("forget", [ForgetWhere("patient_id == 'p07'"), ForgetIds(("c07_1",))], ids=str)
+def test_an_image_under_another_name_is_not_retained_however_its_owner_is_asked_for(dropped, forget):
+    with pytest.raises(InputError, match=r"case 'c07_1' of patient 'p07' is forgotten, whose image .* case 'c03_0'"):
+        reselect(open_split(dropped()), forget)
+    both = reselect(open_split(dropped()), ForgetWhere("patient_id in ['p03', 'p07']"))
+    assert {case["case_id"] for case in both["forget"]} == {"c03_0", "c03_1", "c07_1"}
+
+
+def test_who_has_an_image_under_another_name_is_drawn_with_it(dropped):
+    drawn = [reselect(open_split(dropped()), ForgetFraction(0.3), seed=seed)["forget"] for seed in range(12)]
+    names = [{case["patient_id"] for case in cases} & {"p03", "p07"} for cases in drawn]
+    assert {len(found) for found in names} == {0, 2}
+
+
+def test_what_a_condition_finds_in_validation_and_test_is_said(dropped, caplog):
+    split = open_split(dropped(test=0.4))
+    held = sorted(split.patients("test"))
+    reselect(split, ForgetWhere(f"patient_id in {[held[0], *sorted(split.patients('retain') - {'p03', 'p07'})[:1]]}"))
+    assert "also finds 2 cases, such as " in caplog.text
+    assert "that the model was not trained on: they stay in validation and test" in caplog.text
+
+
 def test_two_patients_of_one_image_are_in_one_subset(dropped):
     for seed in range(12):
         content = read_json(dropped(seed, test=0.4))

@@ -108,13 +108,13 @@ def _labeled(firsts: dict[str, Path], cases: Cases, arrangement: Arrangement, re
     several = [case for case in firsts if len(cases.labels.get(case, ())) > 1]
     labels = {case: files[0] for case, files in cases.labels.items() if case not in several}
     unlabeled = [case for case in firsts if case not in cases.labels]
-    absent: list[str] = []
+    absent: set[str] = set()
     if several:
         reading.leave_out("images have several label files", [firsts[case] for case in several])
-        absent += several
+        absent.update(several)
     if labels.keys() & firsts.keys() and not arrangement.complete:
         reading.leave_out("images have no label", [firsts[case] for case in unlabeled])
-        absent += unlabeled
+        absent.update(unlabeled)
     firsts = {case: file for case, file in firsts.items() if case not in absent}
     reading.told.update(file for case in absent for file in cases.files_of(case))
     expected = arrangement.expected or " or ".join(arrangement.labels)

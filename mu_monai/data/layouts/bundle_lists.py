@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def _names(entries: Entries) -> list[str]:
     names = [stem_of(file) for file in files]
     if len(set(names)) < len(names):
         names = [f"{file.parent.name}/{stem_of(file)}" for file in files]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     raise_if_any(f"the bundle lists the case {name!r} more than once; list each once" for name in twice[:10])
     return names
 

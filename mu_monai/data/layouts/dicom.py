@@ -197,8 +197,8 @@ def _drawn(reading: LayoutInput, headers: Mapping[Path, Header], drawings: Mappi
 
 def _leave_out(reading: LayoutInput, objects: Sequence[Path], used: Sequence[Path]) -> None:
     """Count the objects that no label is drawn from: whole folders of them, and files beside those that are used."""
-    folders = {file.parent for file in used}
-    rest = [file for file in objects if file not in used]
+    drawn, folders = set(used), {file.parent for file in used}
+    rest = [file for file in objects if file not in drawn]
     reading.told.update(used)
     reading.leave_out("DICOM objects that no label is drawn from", [file for file in rest if file.parent in folders])
     whole = dict.fromkeys(file.parent for file in rest if file.parent not in folders)

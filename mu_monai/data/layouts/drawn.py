@@ -117,8 +117,12 @@ def drawings_of(
         label_set: the name of the objects to take, where a series has several.
     """
     chosen, problems = {}, []
+    on: dict[str, list[Drawing]] = {}
+    for drawing in drawings:
+        for uid in drawing.series:
+            on.setdefault(uid, []).append(drawing)
     for image, uid in series.items():
-        several = [drawing for drawing in drawings if uid in drawing.series]
+        several = on.get(uid, [])
         named = [drawing for drawing in several if label_set in (None, drawing.name)]
         if len(named) == 1:
             chosen[image] = named[0]

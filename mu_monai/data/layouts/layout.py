@@ -363,7 +363,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "decathlon": Layout(
         lambda listing: is_decathlon(listing.root),
-        lambda reading: read_decathlon(reading.listing.root),
+        lambda reading: read_decathlon(reading.listing.root, reading),
         "a folder with dataset.json of the Medical Segmentation Decathlon, or that file",
         classes=class_names,
         declared=True,

@@ -153,8 +153,8 @@ def find_cases(listing: Listing, arrangement: Arrangement, label_set: str | None
     aside = _matches(listing, map(Pattern, arrangement.aside), ())
     of_labels = _matches(listing, labels, aside)
     of_images = _matches(listing, images, {*aside, *of_labels})
-    other_sets = [path for path, found in of_labels.items() if label_set not in (None, found.get(SET, label_set))]
-    of_labels = {path: found for path, found in of_labels.items() if path not in set(other_sets)}
+    other_sets = {path: None for path, found in of_labels.items() if label_set not in (None, found.get(SET, label_set))}
+    of_labels = {path: found for path, found in of_labels.items() if path not in other_sets}
     shared = [name for name in images[0].names if all(name in pattern.names for pattern in (*images, *labels))]
     shared = [name for name in shared if name not in (CHANNEL, EXTENSION, SET)]
     keys = {

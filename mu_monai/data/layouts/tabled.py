@@ -112,7 +112,8 @@ def read_tabled(reading: LayoutInput, tabled: Tabled) -> pd.DataFrame:
     files = {name: same[0] for name, same in named.items()}
     empty = table[LABEL].isna() | (table[LABEL].astype(str).str.strip() == "")
     absent = ~table[CASE_ID].isin(set(files))
-    unknown = [file for name, file in files.items() if name not in set(table[CASE_ID])]
+    described = set(table[CASE_ID])
+    unknown = [file for name, file in files.items() if name not in described]
     reading.leave_out("rows of the table have no picture", table[CASE_ID][absent].tolist())
     reading.leave_out("pictures have no class in the table", [files[case] for case in table[CASE_ID][empty & ~absent]])
     reading.leave_out("pictures are not in the table", unknown)

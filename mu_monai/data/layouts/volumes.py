@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mu_monai.data.layouts.listing import stem_of, suffix_of
+from mu_monai.data.layouts.listing import LayoutInput, Listing, stem_of, suffix_of
 from mu_monai.data.layouts.nnunet import class_names
 from mu_monai.data.layouts.pairing import by_name, pair, same_name_problems, with_metadata
 from mu_monai.data.volumes.dicom import is_multi_frame, is_series
@@ -42,14 +42,15 @@ def read_volumes(source: str | os.PathLike[str]) -> pd.DataFrame:
     return with_metadata(manifest.drop(columns=PATIENT_ID), source)
 
 
-def read_decathlon(source: str | os.PathLike[str]) -> pd.DataFrame:
+def read_decathlon(source: str | os.PathLike[str], reading: LayoutInput | None = None) -> pd.DataFrame:
     """Read a data set of the Medical Segmentation Decathlon, or another with its `dataset.json`.
 
-    Only `training` has labels; other keys of its entries become columns, `patient_id` among them. Everything else is
-    left out, and logged. An optional `metadata.csv` gives patients, as for `read_isic`.
+    `training` is read; other keys of its entries become columns, `patient_id` among them, unless they hold lists or
+    objects. Everything else is left out, and told. An optional `metadata.csv` gives patients, as for `read_isic`.
 
     Args:
         source: the folder with `dataset.json`, or that file.
+        reading: where to tell what is left out, for somebody who wants nothing to be.
 
     Raises:
         InputError: if `training` is empty; with every entry that is not one image with one label.
@@ -67,8 +68,15 @@ def read_decathlon(source: str | os.PathLike[str]) -> pd.DataFrame:
         for number, entry in enumerate(entries, start=1)
         if not (isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in (IMAGE, LABEL)))
     )
-    if isinstance(content.get("test"), list) and content["test"]:
-        _log.warning("%d test images of '%s' have no labels and are left out", len(content["test"]), file)
+    reading = reading or LayoutInput(listing=Listing(file))
+    for name, others in content.items():
+        if name != "training" and isinstance(others, list) and any(map(_names_an_image, others)):
+            reading.leave_out(
+                f"images of the list {name!r} of '{file}'", [_image_of(entry, file.parent) for entry in others]
+            )
+    nested = [name for name in dict.fromkeys(key for entry in entries for key in entry) if not _fits(entries, name)]
+    if nested:
+        _log.warning("%s of the entries in '%s' hold lists or objects and are left out", ", ".join(nested), file)
     if names := class_names(source):
         _log.info("the classes of '%s'; give them to the bundle with --set classes='%s'", file, json.dumps(names))
     folder = file.absolute().parent
@@ -131,7 +139,24 @@ def _decathlon_file(path: Path) -> Path:
 
 def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The values of an entry that fit into a cell of a table."""
-    return {name: value for name, value in entry.items() if isinstance(value, str | int | float) or value is None}
+    return {name: value for name, value in entry.items() if _is_plain(value)}
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float) or value is None
+
+
+def _fits(entries: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return all(_is_plain(entry.get(name)) for entry in entries)
+
+
+def _names_an_image(entry: object) -> bool:
+    return isinstance(entry, str) or (isinstance(entry, dict) and IMAGE in entry)
+
+
+def _image_of(entry: object, folder: Path) -> object:
+    image = entry.get(IMAGE, entry) if isinstance(entry, dict) else entry
+    return Path(os.path.normpath(folder / image)) if isinstance(image, str) else image
 
 
 def _shown(entry: object) -> str:

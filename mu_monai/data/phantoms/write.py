@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import nibabel as nib
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image
 
 from mu_monai.data.layouts.layout import Source
 from mu_monai.data.manifest import read_manifest
+from mu_monai.data.phantoms import PHANTOM, PhantomKind
 from mu_monai.data.phantoms.classes import CLASS_DIAGNOSES, draw_class, draw_class_style
 from mu_monai.data.phantoms.lesions import LESION_DIAGNOSES, draw_lesion, draw_lesion_style
 from mu_monai.data.phantoms.vessels import VESSEL_DIAGNOSES, draw_vessel_style, draw_vessels
@@ -27,7 +28,6 @@ from mu_monai.data.split_file import write_split
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import atomic_path, read_json, write_json
 
-PhantomKind = Literal["lesions", "vessels", "classes", "volumes"]
 _DRAWING = 2  # increase it whenever the drawings change: a folder with other drawings is not reused
 _SHARE_OF_DEVICE_B = 0.3
 _SETTINGS_JSON = "phantoms.json"
@@ -178,7 +178,7 @@ def _write_patient(
             _save(folder / file, drawn)
         row = {"case_id": case, "patient_id": f"phantom_{patient:03d}"}
         row |= {"image": files[0], "label": (*files, diagnosis)[1], "device": device, "diagnosis": diagnosis}
-        rows.append(row | ({"eye": eye} if kind == "vessels" else {}) | {"phantom": kind})
+        rows.append(row | ({"eye": eye} if kind == "vessels" else {}) | {PHANTOM: kind})
     return rows
 
 

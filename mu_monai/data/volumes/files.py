@@ -189,7 +189,7 @@ def read_volume(path: str, *, channels: bool = False) -> Volume:
     except Exception as error:  # the readers raise all kinds of errors for damaged bytes
         raise InputError(f"cannot be read ({type(error).__name__}: {error}); {advice}") from None
     shape = volume.values.shape
-    flat = np.reshape(volume.values, shape[:3]) if all(size == 1 for size in shape[3:]) else volume.values
+    flat = volume.values[..., 0] if len(shape) == _WITH_CHANNELS and shape[3] == 1 else volume.values
     several = channels and flat.ndim == _WITH_CHANNELS and flat.shape[-1] <= _MOST_CHANNELS
     problem = _array_problem(flat[..., 0] if several else flat) or affine_problem(volume.affine)
     raise_if_any([problem] if problem else [])

@@ -24,6 +24,7 @@ from mu_monai.data import (
 )
 from mu_monai.data.pseudonyms import pseudonym
 from mu_monai.errors import InputError
+from mu_monai.files import read_json, write_json
 from tests.data.conftest import make_decathlon, make_dicom, write_label, write_series, write_volume
 
 SALT = "not to be guessed"
@@ -83,7 +84,7 @@ def test_the_decathlon_is_read_from_its_folder_and_from_its_file(tmp_path, caplo
     assert source.manifest["case_id"].tolist() == ["a_01", "a_02"]
     assert source.manifest["image"].tolist()[0] == str(tmp_path / "imagesTr" / "a_01.nii.gz")
     assert source.manifest["fold"].tolist() == [1, 1]
-    assert "1 test images of" in caplog.text
+    assert "1 images of the list 'test' of" in caplog.text
     assert """--set classes='["background", "Anterior", "Posterior"]'""" in caplog.text
 
 
@@ -91,6 +92,22 @@ def test_the_classes_stand_in_the_split(tmp_path):
     settings = SplitSettings(forget=None, validation=0, test=0.5)
     content = make_split(read_layout(make_decathlon(tmp_path)), settings)
     assert content["provenance"]["classes"] == ["background", "Anterior", "Posterior"]
+
+
+def test_cases_of_other_lists_are_counted_and_values_that_do_not_fit_are_told(tmp_path, caplog):
+    file = make_decathlon(tmp_path) / "dataset.json"
+    content = read_json(file)
+    content["validation"] = [content["training"].pop()]
+    content["training"][0] |= {"box": [1, 2]}
+    del content["test"]
+    write_json(tmp_path / "dataset_0.json", content)
+    file.unlink()
+    source = read_layout(tmp_path / "dataset_0.json")
+    assert source.manifest["case_id"].tolist() == ["a_01"]
+    assert "1 images of the list 'validation' of" in caplog.text
+    assert "box of the entries in" in caplog.text
+    with pytest.raises(InputError, match=r"1 images of the list 'validation' of .*a_02"):
+        read_layout(tmp_path / "dataset_0.json", strict=True)
 
 
 @pytest.mark.parametrize("labels", [None, {"1": "a", "2": "b"}, {"background": 0}])
