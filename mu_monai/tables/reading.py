@@ -57,6 +57,7 @@ def read_table(
         ['007', 'NA']
     """
     cells, content = foreign_cells(source, [*columns, *text]) if foreign else _own_cells(source)
+    declared = text
     if foreign:
         text = [*text, *_codes(cells)]
     try:
@@ -67,7 +68,7 @@ def read_table(
     except (ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
         raise InputError(f"'{source}' is not a readable table ({str(error).strip()}); {_ADVICE}") from error
     if foreign:
-        text = [*text, *_words(table, raw, source)]
+        text = [*text, *_words(table.drop(columns=[name for name in declared if name in table]), raw, source)]
     text_columns: dict[str, Any] = {name: raw[name] for name in text if name in raw}
     table = table.assign(**text_columns)
     table = table.loc[:, [bool(name) for name in cells.header]]  # those without a name are empty

@@ -256,3 +256,23 @@ def test_paths_of_another_system_come_with_a_hint(make_manifest, entry):
     manifest.loc[0, "image"] = entry
     with pytest.raises(InputError, match=r"does not exist; .* folders are separated by / here, and not by \\"):
         check_manifest(manifest)
+
+
+def with_veins(folder, *veins):
+    """A manifest of three cases with a column `vein`."""
+    for name in ("a", "b", "c"):
+        Image.new("L", (8, 8)).save(folder / f"{name}.png")
+    rows = [f"{name},{name},{name}.png,x,{vein}" for name, vein in zip("abc", veins, strict=True)]
+    return write_csv(folder, "\n".join(["case_id,patient_id,image,label,vein", *rows, ""]))
+
+
+def test_an_input_of_which_a_file_is_missing_is_not_dropped(tmp_path, caplog):
+    assert read_manifest(with_veins(tmp_path, "b.png", "c.png", "a.png"))["vein"][0] == str(tmp_path / "b.png")
+    assert caplog.text == ""
+    with pytest.raises(InputError, match=r"row 2: vein .*gone.png' does not exist, and others of this column do"):
+        read_manifest(with_veins(tmp_path, "b.png", "gone.png", "a.png"))
+    with pytest.raises(InputError, match=r"row 3: vein .*gone.png' does not exist"):
+        read_manifest(with_veins(tmp_path, "b.png", "", "gone.png"))
+    read_manifest(with_veins(tmp_path, "b.png", "", "a.png"))
+    assert "column 'vein' holds a file for 2 of 3 cases, so that it is not an input of a model" in caplog.text
+    assert read_manifest(with_veins(tmp_path, "one.png", "two.png", "three.png"))["vein"].tolist()[0] == "one.png"

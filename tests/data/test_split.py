@@ -337,3 +337,11 @@ def test_a_class_of_a_patient_who_has_others_is_forgotten_by_case(make_manifest)
     split = make_split(source, SplitSettings(forget=forget, group_by="case_id"))
     assert {case["label"] for case in split["forget"]} == {"nevus"}
     assert {case["label"] for name in SUBSETS if name != "forget" for case in split[name]} == {"melanoma"}
+
+
+@pytest.mark.parametrize(("column", "phantom"), [("no", False), ("lesions", True)])
+def test_only_what_was_drawn_here_is_a_phantom(make_manifest, column, phantom):
+    split = make_split(source_of(make_manifest().assign(phantom=column)), SplitSettings(forget=None))
+    assert split["provenance"]["phantom"] is phantom
+    mixed = make_manifest().assign(phantom=["lesions", None] * 10)
+    assert make_split(source_of(mixed), SplitSettings(forget=None))["provenance"]["phantom"] is False

@@ -438,3 +438,14 @@ def test_an_input_that_a_case_lacks_is_told(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="inputs"):
         open_split(path)
+
+
+def test_a_case_without_its_group_is_told(make_manifest, tmp_path):
+    settings = SplitSettings(group_by="site")
+    manifest = make_manifest().assign(site=[f"s{number // 2}" for number in range(20)])
+    path = write_split(
+        tmp_path / "split.json", make_split(Source(manifest=manifest, path="somewhere", layout="manifest"), settings)
+    )
+    edit(path, lambda content: content["retain"][0].pop("site"))
+    with pytest.raises(InputError, match=r"case 'c\d+_\d' has no site, by which the split is grouped; fill it in"):
+        open_split(path)

@@ -172,3 +172,18 @@ def test_a_list_of_ids_that_can_be_misread_is_refused(tmp_path, content, message
     file.write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=message):
         read_ids(file, ["patient_id", "case_id"])
+
+
+def test_words_are_words_and_missing_values_only_among_numbers(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    rows = [("case_id", "patient_id", "country", "age", "consent", "nothing"), ("c1", "p1", "NA", "NA", "True", "NA")]
+    found = read(tmp_path, table(rows=[*rows, ("c2", "p2", "KE", "61", "NA", ""), ("c3", "p3", "", "60", "False", "")]))
+    assert found["country"].isna().tolist() == [False, False, True]
+    assert found["country"][0] == "NA"
+    assert found["age"].isna().tolist() == [True, False, False]
+    assert found["age"].dtype == float
+    assert found["consent"].tolist()[0] is True
+    assert found[["consent", "nothing"]].isna().to_numpy().tolist() == [[False, True], [True, True], [False, True]]
+    assert "has 'NA' in 1 cells of 'country', which is read as that word; leave a cell empty" in caplog.text
+    for column in ("age", "consent", "nothing"):
+        assert f"has 'NA' in 1 cells of '{column}', which is read as a missing value" in caplog.text

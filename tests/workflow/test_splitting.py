@@ -157,3 +157,11 @@ def test_a_source_whose_name_is_not_utf_8_is_refused(tmp_path, name):
     folder.mkdir()
     with pytest.raises(InputError, match="has bytes that are not UTF-8 in its name; rename it"):
         workflow.split(folder, out=tmp_path / "split.json")
+
+
+def test_a_request_does_not_replace_the_split_that_a_model_was_trained_on(phantom_splits, tmp_path):
+    split = Path(shutil.copytree(Path(phantom_splits["isic"]).parent, tmp_path / "data")) / "split.json"
+    before = split.read_bytes()
+    with pytest.raises(InputError, match="is the source, which a model may have been trained on; give another --out"):
+        workflow.split(split, out=split, forget=workflow.ForgetChoice(fraction=0.3), force=True)
+    assert split.read_bytes() == before

@@ -194,3 +194,13 @@ def test_a_volume_in_microns_is_not_taken_for_one_in_mm(good, tmp_path):
     nibabel.save(image, tmp_path / "small.nii.gz")
     with pytest.raises(InputError, match="gives its sizes and its place in microns"):
         read_volume(str(tmp_path / "small.nii.gz"))
+
+
+@pytest.mark.parametrize(("shape", "allowed"), [((6, 5, 4, 1), True), ((6, 5, 4, 1, 1), False)])
+def test_one_further_axis_of_one_is_the_channel_and_no_more(tmp_path, shape, allowed):
+    path = write_volume(tmp_path / "a.nii.gz", np.zeros(shape, dtype=np.int16))
+    if allowed:
+        assert read_volume(path).values.shape == (6, 5, 4)
+    else:
+        with pytest.raises(InputError, match="which is not three-dimensional"):
+            read_volume(path)
