@@ -175,7 +175,7 @@ def unlearn(
     with sharing_data():
         raise_if_any(label_problems(trial, config))
         if plan:
-            logger.info("%s", planned(config.files, overrides, parser, whole))
+            logger.info("%s", planned(config.files, overrides, whole))
         else:
             run_together(processes, config, overrides, out)
     return Path(out)
