@@ -146,7 +146,8 @@ def unlearn(
     opened, broken = usable_split(split, [RETAIN] if names else TRAINING_SUBSETS, forget_images_gone=gone)
     config.lay("options", reading_options(opened, config))
     trial, whole = _tried(config, opened, teacher)
-    config.lay("options", budget_options(budget, used, whole, config))
+    filled = budget_options(budget, used, whole, config, samples=trial.samples, processes=processes)
+    config.lay("options", filled)
     lay_several(processes, config, "unlearn")
     parser, overrides = config.read("recipe"), config.overrides
     overrides |= _changed_preset(parser, overrides)
