@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -32,9 +33,47 @@ def begin_pass(loader: DataLoader[Any], epoch: int) -> None:
 
 
 def samples_of(loader: DataLoader[Mapping[str, Any]]) -> int:
-    """How many samples a batch holds, of all processes, which must call it; of volumes, several patches of each."""
-    with seeded(loader.dataset):
+    """How many samples a batch holds, of all processes, which must call it; of volumes, several patches of each.
+
+    A batch is read for it; what the random transforms draw afterwards does not depend on that.
+    """
+    with _undisturbed(loader.dataset), seeded(loader.dataset):
         return total(len(next(iter(loader))[IMAGE]))
+
+
+@contextmanager
+def _undisturbed(dataset: Any) -> Iterator[None]:
+    """Give the random transforms of a data set back the generators that they have now."""
+    kept = [(part, vars(part).get("R")) for part in _random_parts(dataset, set())]
+    try:
+        yield
+    finally:
+        for part, generator in kept:
+            vars(part).pop("R", None)  # without one of its own, it draws from that of its class
+            if generator is not None:
+                part.R = generator
+
+
+def _random_parts(part: Any, seen: set[int]) -> Iterator[Any]:
+    """All that MONAI's `set_rnd` seeds in a data set."""
+    if id(part) in seen or isinstance(part, type):
+        return
+    seen.add(id(part))
+    if hasattr(part, "__dict__") and hasattr(part, "set_random_state"):
+        yield part
+    for inner in part if isinstance(part, tuple | list) else getattr(part, "__dict__", {}).values():
+        yield from _random_parts(inner, seen)
+
+
+def samples_of_pass(loader: DataLoader[Mapping[str, Any]], samples: int) -> int:
+    """How many samples a pass over a loader holds, by how many `samples_of` says of a batch; its last may be smaller.
+
+    Example:
+        >>> samples_of_pass(DataLoader(range(5), batch_size=4), samples=8)  # two patches of each
+        10
+    """
+    cases: int = len(loader.dataset)  # type: ignore[arg-type]
+    return min(len(loader) * samples, -(-samples * cases // min(cases, loader.batch_size or 1)))
 
 
 def prepared(engine: SupervisedTrainer, batch: Mapping[str, Any]) -> Batch:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from mu_monai.engine.cost import FORWARD, TRAINED
 from mu_monai.keys import IMAGE
 from mu_monai.methods.settings import COUNT, POSITIVE, SHARE, Interval, OneOf, setting
 
@@ -130,6 +131,12 @@ class BoundarySearch(SearchSettings):
     """
 
     variant: str = CLEAN
+
+    @property
+    def passes(self) -> int:
+        """The most sample passes of a search for an image, with those of the answers where it ends."""
+        steps, bisections = (1, 0) if self.variant == RELEASED else (self.steps, self.bisections)
+        return TRAINED * steps + FORWARD * (bisections + 2)
 
     def __call__(self, judge: Judge, image: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> BoundaryPoints:
         """Find a point for each image.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from monai.engines import SupervisedTrainer
 
+from mu_monai.engine.cost import TRAINED
 from mu_monai.keys import IMAGE, LABEL, LOSS, PRED
 from mu_monai.losses.relabeling import relabeled, relabeling_losses
 from mu_monai.methods.boundary_search import BoundarySearch
@@ -65,14 +66,18 @@ class BoundaryShrink(UnlearningMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._search = BoundarySearch(
+            steps=1, step_size=self.radius, radius=self.radius, closeness=0, noise=0, confidence=0, bisections=0
+        )
         self._original: OriginalModel | None = None
+
+    def step_passes(self, retain: int, forget: int = 0) -> int:
+        """The search for the new label of every forget case, too."""
+        return (TRAINED + self._search.passes) * forget
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Keep a copy of the original model."""
-        one_step = BoundarySearch(
-            steps=1, step_size=self.radius, radius=self.radius, closeness=0, noise=0, confidence=0, bisections=0
-        )
-        self._original = OriginalModel(self, engine, one_step, self.intensity_range)
+        self._original = OriginalModel(self, engine, self._search, self.intensity_range)
 
     def next_batch(self, engine: SupervisedTrainer) -> Mapping[str, Any] | None:
         """Forget cases instead of retained ones."""

@@ -11,6 +11,7 @@ from monai.engines import SupervisedTrainer
 
 from mu_monai.engine import count_of, warn
 from mu_monai.engine.cost import FORWARD, TRAINED
+from mu_monai.errors import InputError
 from mu_monai.processes import total
 
 MOST = TRAINED + FORWARD  # a training pass of a sample, and the teacher's answer to it
@@ -50,14 +51,33 @@ class Budget:
         """The sample passes that are left for training."""
         return self.passes - self.reserve - taken(engine)
 
-    def allows(self, engine: SupervisedTrainer, samples: int) -> bool:
-        """Whether a training batch of so many samples is within what is left."""
-        return self.left(engine) >= MOST * samples
+    def allows(self, engine: SupervisedTrainer, passes: int) -> bool:
+        """Whether so many sample passes are within what is left."""
+        return self.left(engine) >= passes
 
     def allows_step(self, engine: SupervisedTrainer) -> bool:
         """Whether a step of the trainer is within what is left."""
         known = self._largest and not self.varies
         return self.left(engine) >= (self._largest if known else max(self._largest, self.expected))
+
+    def require(self, engine: SupervisedTrainer, passes: int, what: str, instead: str) -> None:
+        """Refuse a run before anything is changed, if what it cannot do in part is more than what is left.
+
+        Args:
+            engine: the trainer.
+            passes: the sample passes that are needed.
+            what: who needs them, and for what.
+            instead: what else can be done than to raise the budget.
+
+        Raises:
+            InputError: if they are more than what is left.
+        """
+        left = self.left(engine)
+        if left < passes:
+            raise InputError(
+                f"{what} needs about {passes} sample passes, and of its budget of {self.passes}, {max(0, left)} are "
+                f"left for it; raise the budget, or {instead}"
+            )
 
     @contextmanager
     def keeping(self, passes: int) -> Iterator[None]:

@@ -25,7 +25,6 @@ from mu_monai.losses import (
     over_places,
 )
 from mu_monai.measure import Margins, margins
-from mu_monai.methods.batches import samples_of
 from mu_monai.methods.budget import MOST
 from mu_monai.methods.erase_to_retain_rules import TWO_PHASE, conflicts, misfits
 from mu_monai.methods.method import UnlearningMethod
@@ -44,7 +43,7 @@ from mu_monai.methods.settings import (
     setting,
 )
 from mu_monai.methods.teacher_answers import TeacherAnswers
-from mu_monai.processes import own_batches, total
+from mu_monai.processes import own_batches
 
 SCHEDULES = ("joint", "alternate_epoch", "alternate_step", TWO_PHASE)
 REDUCTIONS = ("mean", "sum")
@@ -165,7 +164,7 @@ class EraseToRetain(UnlearningMethod):
             self.feature_layer = engine.network.feature_layer
         raise_if_any(misfits(self, engine))
         if self._budget is not None and self.schedule == "alternate_epoch":
-            self._pass = MOST * total(samples_of(self.forget_loader) * len(self.forget_loader))
+            self._pass = MOST * self._forget_samples * len(self.forget_loader)
             self._budget.reserve += self._pass  # the pass over the forget set that ends an epoch
         if self._restoration is not None:
             head = engine.network.add_restoration()
@@ -208,7 +207,7 @@ class EraseToRetain(UnlearningMethod):
             engine.network.train()
             with nullcontext() if self._budget is None else self._budget.keeping(self._budget.reserve - self._pass):
                 for _ in range(len(self.forget_loader)):
-                    if self._is_spent(engine, samples_of(self.forget_loader)):
+                    if self._is_spent(engine, self._forget_samples):
                         break
                     self._forget_step(engine)
                     self._limit(engine)

@@ -14,9 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mu_monai.engine import seeded
 from mu_monai.errors import InputError
+from mu_monai.methods.batches import samples_of_pass
 from mu_monai.methods.cf_k import CFk
 from mu_monai.methods.method import UnlearningMethod
-from mu_monai.processes import total
 
 
 @dataclass(kw_only=True)
@@ -77,12 +77,10 @@ class EUk(CFk):
 
     def _require_statistics(self, engine: SupervisedTrainer) -> None:
         """Refuse a budget in which new layers get no statistics, or no step after that."""
-        samples = total(len(engine.data_loader) * self._samples) if self._norms() else 0
-        if self._budget is not None and self._budget.left(engine) < samples + self._budget.expected:
-            raise InputError(
-                "EUk measures the statistics of reinitialized BatchNorm layers over all retained cases, for which, and "
-                f"for a step, a budget of {self.budget} sample passes is too small; raise it, or use the method cf-k"
-            )
+        if self._budget is not None:
+            statistics = samples_of_pass(engine.data_loader, self._samples) if self._norms() else 0
+            what = "EUk, to measure BatchNorm statistics of new layers over all retained cases and for a step,"
+            self._budget.require(engine, statistics + self._budget.expected, what, "use the method cf-k")
 
     def _norms(self) -> list[_BatchNorm]:
         return [copy for copy in map(self._copy, self._layers.values()) if isinstance(copy, _BatchNorm)]

@@ -126,7 +126,7 @@ class UnlearningMethod:
         self._peaks: list[float] = []  # the learning rates of the config
         self._budget = None if self.budget is None else Budget(self.budget)
         self._begun: tuple[float, int] | None = None  # the AUC before the first step, and the passes of measuring it
-        self._samples = 1  # in a batch of the trainer
+        self._samples = self._forget_samples = 1  # in a batch of the trainer and of the forget loader
         raise_if_any(self.problems())
 
     @classmethod
@@ -200,7 +200,7 @@ class UnlearningMethod:
             )
         batches = {"retain": samples_of(engine.data_loader)}
         batches |= {} if self.forget_images_gone else {"forget": samples_of(self.forget_loader)}
-        self._samples = batches["retain"]
+        self._samples, self._forget_samples = batches["retain"], batches.get("forget", 0)
         self._budget.varies = self.cost not in batches
         self._budget.expected = self.step_passes(**batches)
         if self._reference is not None:
@@ -333,10 +333,15 @@ class UnlearningMethod:
         """The next forget images and labels on the trainer's device, and their ids; the loader is repeated."""
         return prepared(engine, self.next_forget())
 
-    def forget_pass(self, engine: SupervisedTrainer) -> Iterator[Batch]:
-        """Every forget batch once, in the form that `forget_batch` returns; fewer if the budget is spent."""
+    def forget_pass(self, engine: SupervisedTrainer, each: int = MOST) -> Iterator[Batch]:
+        """Every forget batch once, in the form that `forget_batch` returns; fewer if the budget is spent.
+
+        Args:
+            engine: the trainer.
+            each: the most sample passes that are taken of a sample.
+        """
         for batch in self.forget_loader:
-            if self._is_spent(engine, len(batch[IMAGE])):
+            if self._is_spent(engine, total(len(batch[IMAGE])), each):
                 return
             yield prepared(engine, batch)
 
@@ -344,12 +349,13 @@ class UnlearningMethod:
         """Batches of the trainer's own cases, without end, or until the budget is spent."""
         while True:
             for batch in engine.data_loader:
-                if self._is_spent(engine, len(batch[IMAGE])):
+                if self._is_spent(engine, total(len(batch[IMAGE]))):
                     return
                 yield prepared(engine, batch)
 
-    def _is_spent(self, engine: SupervisedTrainer, samples: int) -> bool:
-        return self._budget is not None and not self._budget.allows(engine, total(samples))
+    def _is_spent(self, engine: SupervisedTrainer, samples: int, each: int = MOST) -> bool:
+        """Whether a batch of so many samples, of all processes, is more than the budget has left."""
+        return self._budget is not None and not self._budget.allows(engine, each * samples)
 
     def progress(self, engine: SupervisedTrainer) -> float:
         """How much of the run is over before the current step, in [0, 1): of its steps, or of its budget if more."""

@@ -13,9 +13,11 @@ from monai.utils import convert_to_tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from mu_monai.engine import count_of, seeded, warn
+from mu_monai.engine.cost import FORWARD, TRAINED
 from mu_monai.keys import IMAGE, LABEL, LOSS, PRED
 from mu_monai.losses import Distillation
 from mu_monai.losses.relabeling import LABEL_MODES, relabeled, relabeling_losses, standing, without_truth
+from mu_monai.methods.batches import samples_of_pass
 from mu_monai.methods.boundary_search import (
     CLEAN,
     RELEASED,
@@ -134,16 +136,19 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
         self._batch: Relabeled | None = None  # that of the current step, without retained cases
         self._found: list[torch.Tensor] = []  # search results of the last pass
 
+    def step_passes(self, retain: int, forget: int = 0) -> int:
+        """The search for the new labels, too, unless that was done once, and retained cases only if they count."""
+        search = 0 if self._relabels_once else self._search.passes
+        answer = FORWARD if self.remain_target == TEACHER else 0
+        return (TRAINED + search) * forget + ((TRAINED + answer) * retain if self.remain_weight else 0)
+
     # -- the trainer's events ------------------------------------------------------------------------------------------
 
     def on_start(self, engine: SupervisedTrainer) -> None:
         """Keep a copy of the original model; relabel the forget set with it if that is done once."""
         self._original = OriginalModel(self, engine, self._search, self.intensity_range)
-        if self._relabels_once:
-            with seeded(self.forget_loader.dataset):
-                batches = [self._relabel(image, label) for image, label, _ in self.forget_pass(engine)]
-            self._set = TensorDataset(*(torch.cat(parts).cpu() for parts in zip(*batches, strict=True)))
-            self._found = [batch.found.cpu() for batch in batches]
+        if self._relabels_once and self.can_restore(engine):
+            self._relabel_all(engine)
 
     def on_epoch_start(self, engine: SupervisedTrainer) -> None:
         """Start a new pass over the forget set."""
@@ -191,6 +196,18 @@ class PerturbedSignGradient(SearchSettings, UnlearningMethod):
     @property
     def _relabels_once(self) -> bool:
         return self.relabel == ONCE and not self._released
+
+    def _relabel_all(self, engine: SupervisedTrainer) -> None:
+        each = self._search.passes
+        if self._budget is not None:
+            search = each * samples_of_pass(self.forget_loader, self._forget_samples)
+            what = "PerturbedSignGradient, to search new labels for all forget cases and for a step,"
+            instead = "lower method#steps or method#bisections"
+            self._budget.require(engine, search + self._budget.expected, what, instead)
+        with seeded(self.forget_loader.dataset):
+            batches = [self._relabel(image, label) for image, label, _ in self.forget_pass(engine, each)]
+        self._set = TensorDataset(*(torch.cat(parts).cpu() for parts in zip(*batches, strict=True)))
+        self._found = [batch.found.cpu() for batch in batches]
 
     def _from_set(self, engine: SupervisedTrainer) -> Iterator[Relabeled]:
         """Endless batches of the relabeled forget set, shuffled in every pass."""

@@ -20,6 +20,7 @@ from mu_monai.methods.gentle_restoration import GentleRestoration
 from mu_monai.methods.method import UnlearningMethod
 from mu_monai.methods.settings import POSITIVE, SHARE, Interval, OneOf, setting
 from mu_monai.methods.teacher_answers import TeacherAnswers
+from mu_monai.processes import total
 
 
 @dataclass(kw_only=True)
@@ -96,7 +97,7 @@ class UNDO(UnlearningMethod):
         engine.network.train()
         for image, label, _ in islice(self.retain_batches(engine), self.unlearn_steps):
             forget, *_ = self.forget_batch(engine)
-            if self._is_spent(engine, len(image) + len(forget)):
+            if self._is_spent(engine, total(len(image) + len(forget))):
                 break
             supervised = engine.loss_function(engine.inferer(image, engine.network), label)
             divergence = uniform(engine.inferer(forget, engine.network))

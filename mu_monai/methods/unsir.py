@@ -10,6 +10,7 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.engine import warn
+from mu_monai.engine.cost import TRAINED
 from mu_monai.errors import InputError
 from mu_monai.keys import CLASSIFICATION, IMAGE, LABEL, LOSS
 from mu_monai.methods.method import UnlearningMethod
@@ -84,6 +85,10 @@ class UNSIR(UnlearningMethod):
                 "repairs; leave stop_at out"
             )
 
+    def step_passes(self, retain: int, forget: int = 0) -> int:
+        """Retained cases and equally many noise images; the original answers nothing."""
+        return TRAINED * 2 * retain
+
     # -- the trainer's events ------------------------------------------------------------------------------------------
 
     def on_start(self, engine: SupervisedTrainer) -> None:
@@ -94,6 +99,12 @@ class UNSIR(UnlearningMethod):
                 f"method#impair_epochs={self.impair_epochs}; raise max_epochs or lower method#impair_epochs"
             )
         self._classes = sorted(_classes(self.forget_loader))
+        if self._budget is not None and self.can_restore(engine):
+            noise = TRAINED * self.noise_steps * self.noise_cases * len(self._classes)
+            steps = 2 * self._budget.expected  # another step begins only if one as expensive could
+            what = "UNSIR, to learn its noise and for a step that impairs and one that repairs,"
+            instead = "lower method#noise_cases or method#noise_steps"
+            self._budget.require(engine, noise + steps, what, instead)
         shared = sorted(_classes(engine.data_loader) & set(self._classes))
         if shared:
             warn(

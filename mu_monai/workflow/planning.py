@@ -6,18 +6,17 @@ import logging
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+import numpy as np
 from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.engines import SupervisedTrainer
 
 from mu_monai.bundle.config import run_config
 from mu_monai.engine import count_of
-from mu_monai.methods import UnlearningMethod
 from mu_monai.workflow.quiet import quiet
 
 _STEPS = 4  # the first is not timed: it warms up
@@ -29,7 +28,7 @@ class Plan:
     """What a run would take.
 
     Args:
-        steps: optimizer steps of the trainer, about.
+        steps: optimizer steps, about.
         passes: sample passes, at most; see `mu_monai.engine.PassCount`.
         seconds: on this machine, with reading the images; without the scores at the end.
         disk: bytes of the finished run folder, without its score tables.
@@ -50,48 +49,60 @@ class Plan:
         )
 
 
-@dataclass
 class _Trial:
-    """The first steps of a run: what each took, and what came before and after them."""
+    """The first epoch of a run, cut short, and how the second begins: what its parts take.
 
-    began: float = 0.0
-    before: int = 0
-    seconds: list[float] = field(default_factory=list)
-    passes: list[int] = field(default_factory=list)
-    loaded: float = 0.0
-    _mark: tuple[float, int] = (0.0, 0)
+    Each is seconds, sample passes and optimizer steps; `parts` are those of the run before its first epoch (`start`),
+    of every epoch before its first batch (`opening`), of each step (`step`) and after the last one (`closing`). What
+    the second epoch begins with shows whether all of them do, or the first one alone.
+    """
+
+    def __init__(self) -> None:
+        self.parts: dict[str, list[np.ndarray]] = {"start": [], "opening": [], "step": [], "closing": []}
+        self.epochs = self.length = 0
+        self._taken = np.array([time.monotonic(), 0, 0])
 
     def watch(self, trainer: SupervisedTrainer) -> None:
-        """Hook to the trainer's steps."""
-        trainer.add_event_handler(Events.GET_BATCH_STARTED, self._begin)
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._end)
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: engine.terminate())
+        """Hook to the trainer's events, after everything else."""
+        self.epochs, self.length = trainer.state.max_epochs, trainer.state.epoch_length
+        trainer.add_event_handler(Events.STARTED, self._note, "start")
+        trainer.add_event_handler(Events.GET_BATCH_STARTED, self._open)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._step)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._note, "closing")
 
-    def _begin(self, trainer: SupervisedTrainer) -> None:
-        self._mark = time.monotonic(), count_of(trainer).passes
-        if not self.passes:
-            self.before, self.loaded = self._mark[1], self._mark[0] - self.began
+    def since(self, trainer: SupervisedTrainer) -> np.ndarray:
+        """What was taken since the last part ended."""
+        count, before = count_of(trainer), self._taken
+        self._taken = np.array([time.monotonic(), count.passes, count.steps])
+        return self._taken - before
 
-    def _end(self, trainer: SupervisedTrainer) -> None:
-        self.seconds.append(time.monotonic() - self._mark[0])
-        self.passes.append(count_of(trainer).passes - self._mark[1])
+    def _note(self, trainer: SupervisedTrainer, part: str) -> None:
+        self.parts[part].append(self.since(trainer))
+
+    def _open(self, trainer: SupervisedTrainer) -> None:
+        if len(self.parts["opening"]) < trainer.state.epoch:
+            self._note(trainer, "opening")
+        if trainer.state.epoch > 1:
+            trainer.terminate()
+
+    def _step(self, trainer: SupervisedTrainer) -> None:
+        self._note(trainer, "step")
+        if len(self.parts["step"]) == _STEPS:
+            trainer.terminate_epoch()
 
 
-def planned(
-    files: Sequence[str], overrides: Mapping[str, Any], parser: ConfigParser, teacher_passes: int | None
-) -> Plan:
+def planned(files: Sequence[str], overrides: Mapping[str, Any], teacher_passes: int | None) -> Plan:
     """Take a few steps of a run in a temporary folder, and say what all of them would take.
 
     Args:
         files: the config and what is laid over it.
         overrides: values by id.
-        parser: the config with these values.
         teacher_passes: the sample passes of the teacher's training; None if they are not known.
 
     Raises:
         InputError: if the config cannot be built.
     """
-    trial = _Trial(began=time.monotonic())
+    trial = _Trial()
     parts: dict[str, Any] = {}
 
     def before(config: ConfigParser) -> None:
@@ -101,27 +112,27 @@ def planned(
     with tempfile.TemporaryDirectory() as place:
         short = {
             **{"run_dir": str(Path(place) / "run"), "resume": False, "quiet": True, "score_interval": _ENDLESS},
-            **{"epoch_length": _STEPS, "run": ["$@train::trainer.run()"]},
+            "run": ["$@train::trainer.run()"],
         }
         with quiet("mu_monai", logging.ERROR):  # those of a run that ends after a few steps
             run_config(files, {**overrides, **short}, before)
         disk = sum(file.stat().st_size for file in Path(place).rglob("*") if file.is_file())
-    plan = _whole(trial, parts["trainer"], parts["method"], parser)
-    share = plan["passes"] / teacher_passes if teacher_passes else None
-    return Plan(**plan, disk=disk, share=share)
+    seconds, passes, steps = _whole(trial, parts["trainer"], parts["method"].budget)
+    share = passes / teacher_passes if teacher_passes else None
+    return Plan(steps=round(steps), passes=round(passes), seconds=seconds, disk=disk, share=share)
 
 
-def _whole(trial: _Trial, trainer: SupervisedTrainer, method: UnlearningMethod, parser: ConfigParser) -> dict[str, Any]:
-    """Steps, passes and seconds of all epochs; a budget ends them before."""
-    every, epochs = count_of(trainer).passes, int(parser.get("max_epochs"))
-    if not trial.passes:  # it acts once, before the first step
-        return {"steps": 0, "passes": every, "seconds": time.monotonic() - trial.began}
-    length = parser.get("epoch_length")
-    length = length if isinstance(length, int) else len(trainer.data_loader)
-    step, last = max(trial.passes), every - trial.before - sum(trial.passes)
-    steps, passes = epochs * length, trial.before + epochs * (length * step + last)
-    if method.budget is not None and passes > method.budget:
-        passes = method.budget
-        steps = max(0, (passes - trial.before - last) // step)
-    timed = trial.seconds[1:] or trial.seconds
-    return {"steps": steps, "passes": passes, "seconds": trial.loaded + steps * median(timed)}
+def _whole(trial: _Trial, trainer: SupervisedTrainer, budget: int | None) -> tuple[float, float, float]:
+    """Seconds, passes and steps of all epochs; a budget ends them before."""
+    end = trial.since(trainer)
+    start, openings, steps, closings = (np.array(part).reshape(-1, 3) for part in trial.parts.values())
+    once = start.sum(0) + end
+    if not len(steps):  # it acts once, before the first step
+        return tuple((once + openings.sum(0) + closings.sum(0)).tolist())
+    step = steps.max(0)
+    step[0] = np.median(steps[1:, 0] if len(steps) > 1 else steps[:, 0])
+    rest = openings[0] + (trial.epochs - 1) * openings[-1] + trial.epochs * (trial.length * step + closings.max(0))
+    passes = once[1] + rest[1]
+    if budget is not None and passes > budget:
+        rest *= max(0.0, (budget - once[1]) / rest[1])
+    return tuple((once + rest).tolist())

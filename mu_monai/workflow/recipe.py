@@ -18,6 +18,7 @@ from mu_monai.engine.cost import TRAINED
 from mu_monai.errors import InputError
 from mu_monai.keys import MILESTONES_DIR
 from mu_monai.methods import UnlearningMethod
+from mu_monai.methods.budget import MOST
 from mu_monai.methods.registry import imported, method_named, registered
 from mu_monai.runs.origin import target_of
 
@@ -174,7 +175,13 @@ def target_problems(lora_targets: str | None, config: ConfigParser) -> list[str]
 
 
 def budget_options(
-    budget: float | None, kind: type[UnlearningMethod] | None, passes: int | None, config: LayeredConfig
+    budget: float | None,
+    kind: type[UnlearningMethod] | None,
+    passes: int | None,
+    config: LayeredConfig,
+    *,
+    samples: int | None = None,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """A share of the teacher's training as a limit in sample passes; methods that can use all of it are given steps.
 
@@ -183,15 +190,20 @@ def budget_options(
         kind: the method.
         passes: the sample passes of the teacher's training; None if they are not known.
         config: all other options, for batches and epochs.
+        samples: images that the training takes of a case, such as patches; None for what the config says.
+        processes: how many processes take a batch each.
     """
     if budget is None or passes is None or budget < 0:
         return {}
     limit, parser = int(budget * passes), config.read()
     options: dict[str, Any] = {"method::budget": limit}
     batch, epochs, length = (parser.get(name) for name in ("batch_size", "max_epochs", "epoch_length"))
-    if limit and kind is not None and kind.fills_budget and all(isinstance(n, int) for n in (batch, epochs, length)):
-        steps = -(-limit // (TRAINED * batch))
-        epochs = max(1, min(epochs, steps // length))  # an epoch of fewer steps than by the recipe is none
+    each = samples or parser.get("patches_per_volume", 1)
+    known = all(isinstance(number, int) for number in (batch, epochs, length, each))
+    if limit and kind is not None and kind.fills_budget and known:
+        batch = batch * each * processes
+        epochs = max(1, min(epochs, limit // (MOST * batch) // length))  # one of fewer steps than by the recipe is none
+        steps = -(-limit // (TRAINED * batch))  # the most that there can be: the budget ends them before
         options |= {"max_epochs": epochs, "epoch_length": -(-steps // epochs)}
     return options
 

@@ -146,7 +146,8 @@ def unlearn(
     opened, broken = usable_split(split, [RETAIN] if names else TRAINING_SUBSETS, forget_images_gone=gone)
     config.lay("options", reading_options(opened, config))
     trial, whole = _tried(config, opened, teacher)
-    config.lay("options", budget_options(budget, used, whole, config))
+    filled = budget_options(budget, used, whole, config, samples=trial.samples, processes=processes)
+    config.lay("options", filled)
     lay_several(processes, config, "unlearn")
     parser, overrides = config.read("recipe"), config.overrides
     overrides |= _changed_preset(parser, overrides)
@@ -175,7 +176,7 @@ def unlearn(
     with sharing_data():
         raise_if_any(label_problems(trial, config))
         if plan:
-            logger.info("%s", planned(config.files, overrides, parser, whole))
+            logger.info("%s", planned(config.files, overrides, whole))
         else:
             run_together(processes, config, overrides, out)
     return Path(out)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import pytest
 from ignite.engine import Events
 
-from mu_monai.engine import count_of
+from mu_monai.engine import Replicas, count_of
 from mu_monai.engine.checkpoint import restore_checkpoint, save_checkpoint
 from mu_monai.engine.warnings import warned
 from mu_monai.errors import InputError
 from mu_monai.methods import (
+    NPO,
     RURK,
     UNDO,
+    UNSIR,
+    BadTeacher,
+    BoundaryShrink,
     CFk,
     EraseToRetain,
     EUk,
+    GradientAscent,
     GradientDifference,
     Negation,
     PerturbedSignGradient,
@@ -22,8 +27,12 @@ from mu_monai.methods import (
     RetainFineTuning,
     Scrub,
     SelectiveSynapticDampening,
+    UnlearningMethod,
     WeightDistortion,
 )
+from tests.methods.conftest import Small, still_network
+from tests.methods.test_replicable import shared_loader
+from tests.together import in_processes
 
 
 @pytest.mark.parametrize("budget", [60, 100, 1000])
@@ -103,9 +112,110 @@ def test_nothing_is_damaged_that_could_not_be_restored(small, kind, settings, bu
     job.method.measurements(job.trainer)
 
 
+_EVERY_STEP = {"relabel": "every_step"}
+_ENOUGH = 10**6
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "most"),
+    [
+        (RetainFineTuning, {}, 3 * 8),
+        (GradientAscent, {}, 3 * 4),
+        (GradientDifference, {}, 3 * (8 + 4)),
+        (Scrub, {"msteps": 1, "stop_at": None}, 4 * 8),
+        (BadTeacher, {}, 4 * (8 + 4)),
+        (NPO, {}, 3 * 8 + 4 * 4),
+        (EraseToRetain, {"forget_terms": {"uniform": 1.0}}, 4 * 8 + 3 * 4),
+        (EraseToRetain, {"forget_terms": {"uniform": 1.0}, "schedule": "alternate_step"}, 4 * 8 + 3 * 4),
+        (RURK, {"samples": 2}, 3 * (8 + 3 * 4)),
+        (BoundaryShrink, {}, 8 * 4),
+        (UNSIR, {"noise_cases": 2, "noise_steps": 1}, 6 * 8),
+        (PerturbedSignGradient, {}, 3 * (8 + 4)),
+        (PerturbedSignGradient, {"remain_target": "teacher"}, 4 * 8 + 3 * 4),
+        (PerturbedSignGradient, {"remain_weight": 0.0}, 3 * 4),
+        (PerturbedSignGradient, {"psg_variant": "released"}, 3 * (8 + 4) + 5 * 4),
+        (PerturbedSignGradient, {"confidence": 0.0, **_EVERY_STEP}, 3 * (8 + 4) + (3 * 10 + 6 + 2) * 4),
+        (PerturbedSignGradient, {"remain_weight": 0.0, "confidence": 0.0, **_EVERY_STEP}, (3 + 3 * 10 + 6 + 2) * 4),
+    ],
+)
+def test_a_step_takes_no_more_than_the_method_says(small, kind, settings, most):
+    options = {"epochs": 2, "epoch_length": 1, "network": {"trainable": "adapters"} if kind is EraseToRetain else {}}
+    job, taken = small(kind, budget=_ENOUGH, **settings, options=options), []
+    count = count_of(job.trainer)
+    job.trainer.add_event_handler(Events.GET_BATCH_STARTED, lambda engine: taken.append(-count.passes))
+    job.trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: taken.append(count.passes))
+    job.run()
+    assert sum(taken[:2]) == most
+    assert sum(taken[2:]) <= most
+    said = job.method.step_passes(retain=8, forget=4)
+    assert most <= said
+    assert said == most or kind.step_passes is UnlearningMethod.step_passes
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "budget", "taken"),
+    [
+        (BoundaryShrink, {}, 31, 0),
+        (BoundaryShrink, {}, 70, 64),
+        (PerturbedSignGradient, _EVERY_STEP, 187, 0),
+        (PerturbedSignGradient, {"confidence": 0.0, **_EVERY_STEP}, 400, 376),
+        (PerturbedSignGradient, {"psg_variant": "released"}, 55, 0),
+        (PerturbedSignGradient, {"psg_variant": "released"}, 120, 112),
+        (PerturbedSignGradient, {"confidence": 0.0}, 188 + 40, 152 + 72),
+        (UNSIR, {"noise_cases": 2, "noise_steps": 1}, 47, 0),
+    ],
+)
+def test_a_search_is_within_the_budget(small, kind, settings, budget, taken):
+    job = small(kind, budget=budget, **settings, options={"epochs": 3})
+    job.run()
+    assert count_of(job.trainer).passes == taken
+    if not taken:
+        assert "does not allow a single step" in " ".join(warned(job.trainer))
+
+
+@pytest.mark.parametrize("budget", [60, 187])
+def test_all_forget_cases_get_new_labels_or_the_budget_is_refused(small, budget):
+    job = small(PerturbedSignGradient, budget=budget)
+    with pytest.raises(InputError, match=rf"needs about 188 sample passes, and of its budget of {budget}, {budget} ar"):
+        job.run()
+    assert count_of(job.trainer).passes == 0
+
+
+def test_what_is_impaired_can_be_repaired_or_the_budget_is_refused(small):
+    settings = {"noise_cases": 2, "noise_steps": 1, "options": {"epochs": 2, "epoch_length": 1}}
+    job = small(UNSIR, budget=_ENOUGH, **settings)
+    job.run()
+    least = 3 * 2 * len(job.method._classes) + 2 * 6 * 8
+    with pytest.raises(InputError, match=rf"UNSIR, to learn its noise .* needs about {least} sample passes"):
+        small(UNSIR, budget=least - 1, **settings).run()
+    job = small(UNSIR, budget=least, **settings)
+    job.run()
+    assert count_of(job.trainer).passes == least - 3 * 8  # a step that repairs takes half as much
+    assert "before the model was repaired" not in " ".join(warned(job.trainer))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_is_kept_for_a_pass_is_that_of_all_processes(number, tmp_path):
+    def kept():
+        settings = {"schedule": "alternate_epoch", "forget_terms": {"uniform": 1.0}, "stop_at": None, "budget": 300}
+        options = {"loader": shared_loader, "first": [Replicas()], "plain": still_network, "rate": 0.05, "epochs": 9}
+        options |= {"cases": (8, 12), "retain_batch": 4, "forget_batch": 4, "network": {"trainable": "adapters"}}
+        job, forget = Small(EraseToRetain, settings, options), []
+        step = job.method._forget_step
+        job.method._forget_step = lambda engine: forget.append(engine.state.epoch) or step(engine)
+        job.run()
+        return job.method._budget.reserve, count_of(job.trainer).passes, forget
+
+    found = in_processes(number, kept, folder=tmp_path)
+    assert {reserve for reserve, *_ in found} == {4 * 12}
+    assert sum(passes for _, passes, _ in found) <= 300
+    for _, _, forget in found:
+        assert [forget.count(epoch) for epoch in sorted(set(forget))] == [3] * len(set(forget))  # whole passes
+
+
 def test_new_layers_get_their_statistics_or_the_budget_is_refused(small):
     job = small(EUk, k=3, budget=45, options={"epochs": 3})
-    with pytest.raises(InputError, match=r"a budget of 45 sample passes is too small"):
+    with pytest.raises(InputError, match=r"EUk, .* about 40 sample passes, and of its budget of 45, 37 are"):
         job.run()
     job = small(EUk, k=3, budget=80, options={"epochs": 3})
     job.run()

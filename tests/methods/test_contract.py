@@ -58,7 +58,7 @@ QUICK = {
     "boundary-expand": ("boundary-expand", []),
     "scrub": ("scrub", ["method#msteps=1"]),
     "bad-teacher": ("bad-teacher", []),
-    "unsir": ("unsir", ["method#noise_cases=4", "method#noise_steps=5"]),
+    "unsir": ("unsir", ["method#noise_cases=4", "method#noise_steps=2"]),
     "dampening": ("selective-synaptic-dampening", ["method#alpha=1"]),
     "influence": ("influence", []),
     "influence-adapters": ("influence", ["network#trainable=adapters", "network#scope=decoder"]),

@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from monai.data import DataLoader, Dataset
+from monai.transforms import Randomizable, Transform
 
 from mu_monai import workflow
 from mu_monai.errors import InputError
@@ -359,3 +361,37 @@ def _moved(run: Path, teacher: str) -> set[str]:
 
 def _killed(*_, **__):
     raise KeyboardInterrupt
+
+
+class _Noise(Randomizable, Transform):
+    """Remembers what it drew for whom."""
+
+    def __init__(self):
+        self.drawn = []
+
+    def __call__(self, data):
+        value = self.R.rand()
+        self.drawn.append((data["case_id"], value))
+        return {**data, "image": data["image"] + value}
+
+
+def test_a_pass_over_the_forget_set_reads_it_once_and_draws_for_every_case_anew(small):
+    """Besides what is looked at before the first step: a batch, and with a budget another one."""
+
+    def passed(**settings):
+        noise = []
+
+        def loader(data, batch_size):
+            noise.append(_Noise())
+            return DataLoader(Dataset(data, noise[-1]), batch_size=batch_size)
+
+        options = {"cases": (8, 12), "loader": loader, "network": {"trainable": "adapters"}}
+        terms = {"forget_terms": {"uniform": 1.0}, "schedule": "alternate_epoch"}
+        small(EraseToRetain, options=options, **terms, **settings).run()
+        return noise[0].drawn
+
+    free, limited = passed(), passed(budget=1000)
+    assert (len(free), len(limited)) == (4 + 12, 8 + 12)
+    assert [case for case, _ in free[-12:]] == [f"forget-{number}" for number in range(12)]
+    assert len({value for _, value in free[-12:]}) == 12
+    assert limited[-12:] == free[-12:]

@@ -86,16 +86,25 @@ def test_a_plan_of_several_epochs_is_one_of_all_of_them(unlearn, preset, caplog)
     assert [line.startswith("the run would take about") for line in lines] == [True], "and nothing of a short run"
 
 
+@pytest.fixture
+def planned(unlearn, caplog):
+    """The steps and sample passes that a plan says, and its whole sentence."""
+
+    def read(method, **options):
+        caplog.set_level("INFO", logger="mu_monai")
+        unlearn(method, plan=True, **options)
+        (line,) = [record.message for record in caplog.records if record.message.startswith("the run would take")]
+        numbers = re.search(r"about (\d+) steps and at most (\d+) sample passes", line).groups()
+        return *map(int, numbers), line
+
+    return read
+
+
 @pytest.mark.parametrize("method", ["rewind", "gradient-difference", "shrink-and-restore"])
-def test_a_plan_says_what_the_run_then_takes(unlearn, method, tmp_path, caplog):
-    caplog.set_level("INFO", logger="mu_monai")
+def test_a_plan_says_what_the_run_then_takes(unlearn, planned, method, tmp_path):
     budget = {"budget": 0.5} if method == "rewind" else {"settings": ["max_epochs=2", "epoch_length=6"]}
-    unlearn(method, plan=True, **budget)
+    steps, passes, line = planned(method, **budget)
     assert not (tmp_path / "run").exists()
-    (line,) = [record.message for record in caplog.records if record.message.startswith("the run would take")]
-    steps, passes = (
-        int(number) for number in re.search(r"about (\d+) steps and at most (\d+) sample passes", line).groups()
-    )
     record = read_record(unlearn(method, **budget))
     assert record.cost.steps <= steps + 6
     assert record.cost.passes <= passes
@@ -104,6 +113,18 @@ def test_a_plan_says_what_the_run_then_takes(unlearn, method, tmp_path, caplog):
     assert int(seconds) < 600
     files = [path for path in (tmp_path / "run").rglob("*") if path.is_file() and path.suffix not in (".csv", ".npz")]
     assert float(disk) == pytest.approx(sum(path.stat().st_size for path in files) / 1e6, abs=0.2, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["gradient-ascent", "bad-teacher", "random-labels", "salun", "scrub"],
+)
+def test_a_plan_has_the_epochs_of_the_run_and_what_each_begins_with(unlearn, planned, method):
+    """Epochs as long as the forget set, or a share of the retain set; passes over the forget set in each of them."""
+    settings = ["max_epochs=3"]
+    steps, passes, _ = planned(method, settings=settings)
+    cost = read_record(unlearn(method, settings=settings)).cost
+    assert (steps, cost.passes <= passes <= 1.3 * cost.passes) == (cost.steps, True)  # last batches may be smaller
 
 
 @pytest.mark.parametrize("method", ["rewind", "gradient-ascent"])
