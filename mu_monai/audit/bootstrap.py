@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 N_RESAMPLES = 2000
 CONFIDENCE = 0.95
+TAIL = (1 - CONFIDENCE) / 2  # the share of the draws below an interval, and that above it
+_tail: ContextVar[float] = ContextVar("tail", default=TAIL)
 _DRAWS_AT_ONCE = 1 << 22  # bounds memory (32 MiB of indices) for very many patients
 
 Array = NDArray[np.float64]
@@ -191,9 +195,28 @@ def draw_patients(n_patients: int, n_resamples: int, seed: int | np.random.Gener
 
 def ends(resampled: Array) -> tuple[float, float]:
     """The ends of the percentile interval; resamples whose value is undefined (NaN) are left out."""
-    tail = (1 - CONFIDENCE) / 2
+    tail = _tail.get()
     low, high = np.nanquantile(resampled, [tail, 1 - tail])
     return float(low), float(high)
+
+
+@contextmanager
+def other_tail(share: float) -> Iterator[None]:
+    """Within it, intervals leave out another share of the draws on each side, to learn how far draws vary by chance.
+
+    Args:
+        share: the share, in (0, 0.5).
+
+    Example:
+        >>> with other_tail(0.25):
+        ...     ends(np.arange(5.0))
+        (1.0, 3.0)
+    """
+    before = _tail.set(share)
+    try:
+        yield
+    finally:
+        _tail.reset(before)
 
 
 def _ends(n_patients: int, means: Callable[[], Array]) -> tuple[float, float]:

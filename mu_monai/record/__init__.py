@@ -16,7 +16,7 @@ from mu_monai.record.evidence import (
 )
 from mu_monai.record.identifiers import Identifiers
 from mu_monai.record.ledger import Ledger, append, is_ledger, read_ledger
-from mu_monai.record.predicate import NOT_AUDITED, limitations, predicate, without_cases, without_nan
+from mu_monai.record.predicate import NOT_AUDITED, is_exact, limitations, predicate, without_cases, without_nan
 from mu_monai.record.privacy import id_problems, signable
 from mu_monai.record.schema import record_problems
 from mu_monai.record.statement import (
@@ -48,6 +48,7 @@ __all__ = [
     "file_problems",
     "hash_ids",
     "id_problems",
+    "is_exact",
     "is_ledger",
     "limitations",
     "new_salt",

@@ -16,6 +16,7 @@ from typing import Any
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json, shape_problems, sync_folder, write_json
 from mu_monai.lock import writing
+from mu_monai.record.course import impossible
 from mu_monai.record.entries import KINDS, Answer, Entry, Request, Start, Version, kind_of
 from mu_monai.runs.typed import made, plain, shape_of
 
@@ -166,13 +167,14 @@ def is_ledger(folder: str | os.PathLike[str]) -> bool:
 
 
 def read_ledger(folder: str | os.PathLike[str]) -> Ledger:
-    """Read a ledger, and check that each line follows the one before.
+    """Read a ledger, and check that each line follows the one before, and that what it tells can have happened.
 
     A last line without an end was being written when the machine or the program was stopped. Nobody was told that it
     was entered, so it does not count; the next entry replaces it.
 
     Raises:
-        InputError: if there is none, or it was edited, cut or forked: with the number of the line.
+        InputError: if there is none, or it was edited, cut or forked, or tells what cannot have happened: with the
+            number of the line.
     """
     folder = Path(folder)
     if not is_ledger(folder):
@@ -205,6 +207,7 @@ def read_ledger(folder: str | os.PathLike[str]) -> Ledger:
         digests.append(hashlib.sha256(line).hexdigest())
         entries.append(made(KINDS[told["kind"]], told["content"]))
     raise_if_any(f"'{folder / LEDGER_JSONL}' {text}; {_BACK}" for text in _beheaded(head, digests))
+    raise_if_any(f"'{folder / LEDGER_JSONL}': {text}; {_BACK}" for text in impossible(entries, times))
     return Ledger(folder, tuple(entries), tuple(digests), tuple(times), len(whole) + 1)
 
 
@@ -219,7 +222,8 @@ def append(folder: str | os.PathLike[str], make: Callable[[Ledger], Entry]) -> L
         the ledger with the entry.
 
     Raises:
-        InputError: if the ledger was edited, cut or forked, or whatever `make` raises. Nothing is written then.
+        InputError: if the ledger was edited, cut or forked, the entry cannot follow the ones before it, or whatever
+            `make` raises. Nothing is written then.
 
     Example:
         >>> import tempfile
@@ -235,7 +239,12 @@ def append(folder: str | os.PathLike[str], make: Callable[[Ledger], Entry]) -> L
     with writing(file, wait=_WAIT):
         ledger = read_ledger(folder) if is_ledger(folder) else Ledger(Path(folder))
         entry = make(ledger)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+        # a clock that was set back must not make the ledger one that cannot have been written
+        now = max([*ledger.times[-1:], datetime.now(UTC).isoformat(timespec="seconds")], key=datetime.fromisoformat)
+        raise_if_any(
+            f"nothing was written to '{file}': {text}"
+            for text in impossible((*ledger.entries, entry), (*ledger.times, now))
+        )
         line = json.dumps(
             {
                 "entry": len(ledger.entries) + 1,

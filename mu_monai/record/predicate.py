@@ -152,6 +152,19 @@ def in_what_sense(method: Mapping[str, Any] | None) -> str:
     return _EXACT.get(str((method or {}).get("target")), APPROXIMATE)
 
 
+def is_exact(target: str) -> bool:
+    """Whether a method takes weights that never saw the forgotten, apart from the base of shards.
+
+    Args:
+        target: the full name of its class, as in `run.json`; empty if it is not known.
+
+    Example:
+        >>> is_exact("mu_monai.methods.rollback.Rollback"), is_exact("mu_monai.methods.npo.NPO"), is_exact("")
+        (True, False, False)
+    """
+    return target in _EXACT
+
+
 def _forgotten(split: Mapping[str, Any]) -> int:
     """How many patients were forgotten; a record of format 1 counts cases as well."""
     counts = split["patients"].get(FORGET) if "patients" in split else (split.get("counts") or {}).get(FORGET)

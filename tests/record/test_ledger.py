@@ -4,12 +4,16 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 
 from mu_monai.errors import InputError
+from mu_monai.record.course import impossible
 from mu_monai.record.entries import Answer, Membership, Recheck, Request, Start, Version
-from mu_monai.record.ledger import HEAD_JSON, LEDGER_JSONL, append, is_ledger, read_ledger
+from mu_monai.record.ledger import HEAD_JSON, LEDGER_JSONL, Ledger, append, is_ledger, read_ledger
 
 FIRST = Version(number=1, run="runs/teacher", role="teacher", weights="w1", split="s1", split_file="split.json")
 
@@ -38,8 +42,14 @@ def answered(number, requests, *, back=(), weights=None, route="rewind"):
     )
 
 
-def begun(number, requests):
-    return Start(version=number, requests=requests, route="rewind", why=("none is better",), split="s")
+def begun(number, requests, route="rewind"):
+    return Start(version=number, requests=requests, route=route, why=("none is better",), split="s")
+
+
+def answer(folder, entry):
+    """Begin a version and enter its answer; the ledger."""
+    append(folder, lambda ledger: begun(entry.version.number, entry.requests, entry.route))
+    return append(folder, lambda ledger: entry)
 
 
 @pytest.fixture
@@ -75,7 +85,7 @@ def test_what_is_read_is_what_was_written(folder):
 
 def test_a_refused_version_answers_nobody_and_its_route_is_known(folder):
     for entry in (answered(2, (1,)), answered(3, (2, 3), back=(1,)), answered(4, (2, 3), route="retraining")):
-        ledger = append(folder, lambda ledger, entry=entry: entry)
+        ledger = answer(folder, entry)
         if entry.version.number == 3:
             assert (ledger.current.number, ledger.waiting) == (2, [2, 3])
             assert list(ledger.refused_routes([2, 3])) == ["rewind"]
@@ -87,8 +97,8 @@ def test_a_refused_version_answers_nobody_and_its_route_is_known(folder):
 
 def test_the_same_weights_may_answer_twice(folder):
     """A fold that never saw any of them."""
-    append(folder, lambda ledger: answered(2, (1,), weights="w"))
-    ledger = append(folder, lambda ledger: answered(3, (2,), weights="w"))
+    answer(folder, answered(2, (1,), weights="w"))
+    ledger = answer(folder, answered(3, (2,), weights="w"))
     assert (ledger.version_with("w").number, ledger.held_by("w"), ledger.held_by("w1")) == (3, [], [1, 2])
 
 
@@ -200,6 +210,77 @@ def test_an_entry_that_cannot_be_made_changes_nothing(folder):
     with pytest.raises(InputError, match="nobody is waiting"):
         append(folder, refused)
     assert (folder / LEDGER_JSONL).read_bytes() == before
+
+
+SOON = Request(number=4, received="2026-01-01", deadline="soon", patients=("p",), cases=("c",))
+LATE = replace(SOON, received="2026-02-01", deadline="2026-01-31")
+
+
+@pytest.mark.parametrize(
+    ("before", "entry", "said"),
+    [
+        ([], replace(FIRST, number=2), "is a second first version"),
+        ([], SOON, "its deadline is 'soon', which is not a day"),
+        ([], LATE, "was received on 2026-02-01, after its deadline, 2026-01-31"),
+        ([], replace(LATE, number=3), "is request 3, and the next one is 4"),
+        ([], begun(1, (1,)), "begins version 1, and the next one is 2"),
+        ([], begun(2, ()), "is for no request"),
+        ([], begun(2, (4,)), "is for request 4, which the lines above do not have"),
+        ([], answered(2, (1,)), "answers with version 2, and none was begun"),
+        ([begun(2, (1,))], answered(1, (1,)), "answers with version 1, and version 2 was begun"),
+        (
+            [begun(2, (1,))],
+            answered(2, (1, 2)),
+            "answers request 1, 2 by rewind, and version 2 was begun for request 1 by rewind",
+        ),
+        ([begun(2, (1,))], answered(2, (1,), back=(2,)), "audits request 2, which no version had answered"),
+        ([begun(2, (1,)), answered(2, (1,))], begun(3, (1, 2)), "is for request 1, which was answered already"),
+        ([begun(2, (1,)), answered(2, (1,))], answered(2, (1,)), "answers with version 2, and none was begun"),
+    ],
+)
+def test_what_cannot_have_happened_is_neither_written_nor_read(folder, monkeypatch, before, entry, said):
+    for each in before:
+        append(folder, lambda ledger, each=each: each)
+    line = len(read_ledger(folder).entries) + 1
+    with pytest.raises(InputError, match=f"nothing was written to .*: line {line} {said}"):
+        append(folder, lambda ledger: entry)
+    assert len(read_ledger(folder).entries) == line - 1
+    with monkeypatch.context() as patch:
+        patch.setattr("mu_monai.record.ledger.impossible", lambda entries, times: ())
+        append(folder, lambda ledger: entry)
+    with pytest.raises(InputError, match=f"': line {line} {said}; put the ledger's folder back as it was"):
+        read_ledger(folder)
+
+
+def test_a_ledger_begins_with_its_first_version(tmp_path, monkeypatch):
+    for entry in (asked(Ledger(tmp_path)), begun(2, (1,))):
+        with pytest.raises(InputError, match="line 1 is not the first version, with which a ledger begins"):
+            append(tmp_path, lambda ledger, entry=entry: entry)
+    with pytest.raises(InputError, match="line 1 is version 2, and a ledger begins with version 1"):
+        append(tmp_path, lambda ledger: replace(FIRST, number=2))
+    assert not is_ledger(tmp_path)
+
+
+def test_times_have_a_zone_and_never_go_back():
+    first, second = "2026-01-31T09:00:00+00:00", "2026-01-31T09:30:00+01:00"  # half an hour before
+    entries = [FIRST, asked(Ledger(Path()))]
+    assert list(impossible(entries, [second, first])) == []
+    (said,) = impossible(entries, [first, second])
+    assert said == f"line 2 was written at {second}, before the line above it, {first}"
+    (said,) = impossible(entries, ["2026-01-31T09:00:00", second])
+    assert said == "line 1 was written at 2026-01-31T09:00:00, without a time zone"
+
+
+def test_a_clock_that_was_set_back_does_not_spoil_the_ledger(folder, monkeypatch):
+    class Clock(datetime):
+        @classmethod
+        def now(cls, zone):
+            return datetime(2020, 1, 1, tzinfo=zone)
+
+    before = read_ledger(folder).times[-1]
+    monkeypatch.setattr("mu_monai.record.ledger.datetime", Clock)
+    append(folder, asked)
+    assert read_ledger(folder).times[-1] == before
 
 
 KILLED = """

@@ -35,7 +35,7 @@ def audited(tmp_path_factory, unlearned, teachers, phantom_splits, keys):
     settings += [f"network_def#{key}={json.dumps(network[key])}" for key in ("channels", "strides")]
     split, out = phantom_splits["isic"], folder / "retrained"
     retrained = workflow.train("isic", split=split, out=out, subsets=["retain"], settings=settings, quiet=True)
-    options = workflow.AuditOptions(references=[retrained], attacks=["int8"], n_resamples=50, quiet=True)
+    options = workflow.AuditOptions(references=[retrained], attacks=["int8"], n_resamples=1000, quiet=True)
     workflow.audit(run, options=options)
     released = workflow.release(run, out=folder / "released")
     runs = [teachers["isic"], retrained, run]
@@ -262,7 +262,7 @@ def test_an_audit_that_contradicts_itself_is_not_signed(change, audited, unlearn
     add_files(run, "audit.json")
     out = workflow.release(run, out=tmp_path / "released")
     with pytest.raises(InputError, match=r"audit.json' cannot be signed: "):
-        workflow.report([run], out=tmp_path / "report", record=out, key=keys / "own.pem")
+        workflow.report([audited.with_name("retrained"), run], out=tmp_path / "r", record=out, key=keys / "own.pem")
     assert not (out / "evidence").exists()
 
 

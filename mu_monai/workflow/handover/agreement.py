@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from mu_monai.data import Split
 from mu_monai.files import read_json
-from mu_monai.keys import FORGET, PATIENT_ID, RETAIN, SUBSET
+from mu_monai.keys import CASE_ID, FORGET, MODEL, PATIENT_ID, RETAIN, SUBSET, SUBSETS
+from mu_monai.record import pseudonym
 from mu_monai.workflow.handover.releasing import RELEASE_JSON
 from mu_monai.workflow.handover.sealed import raised_version, released_bundle
 
@@ -54,11 +56,45 @@ def _of_metadata(predicate: Mapping[str, Any], metadata: Mapping[str, Any]) -> d
 
 
 def evidence_problems(scores: pd.DataFrame, said: Mapping[str, Any]) -> Iterator[str]:
-    """Where a record's numbers of patients differ from those in its evidence."""
-    counted = scores.groupby(SUBSET)[PATIENT_ID].nunique()
-    patients = said["split"].get("patients")
-    if not patients:  # a record of format 1, or of a split without counts
+    """Where a record's numbers of patients differ from those in its evidence, for each model.
+
+    Args:
+        scores: the evidence.
+        said: the predicate; one of format 1 has no such numbers.
+    """
+    if said["format"] == 1:
         return
-    for subset, number in counted.items():
-        if patients.get(str(subset)) != number:
-            yield f"'split.patients.{subset}' is {patients.get(str(subset))}, and the evidence has {number}"
+    patients = said["split"].get("patients")  # none of a split without counts
+    for model in sorted({*said["runs"], *scores[MODEL]}):
+        rows = scores[scores[MODEL] == model]
+        counted = {str(name): int(number) for name, number in rows.groupby(SUBSET)[PATIENT_ID].nunique().items()}
+        if not said["forget_classes"] and not counted.get(FORGET):
+            yield f"the evidence has no case of the {model} that was to be forgotten, so nothing was measured on them"
+        for subset in SUBSETS if patients else ():
+            stated, number = patients.get(subset) or 0, counted.get(subset, 0)
+            if stated != number:
+                yield f"'split.patients.{subset}' is {stated}, and the evidence of the {model} has {number}"
+
+
+def member_problems(scores: pd.DataFrame, split: Split, salt: bytes) -> Iterator[str]:
+    """Where the cases of the evidence are not those of the split, with their patients and subsets, for each model.
+
+    Args:
+        scores: the evidence, with pseudonyms.
+        split: the split that it should be of.
+        salt: the salt of the pseudonyms.
+    """
+    expected = {
+        (name, pseudonym("patient", str(row[PATIENT_ID]), salt), pseudonym("case", str(row[CASE_ID]), salt))
+        for name in SUBSETS
+        for row in split.rows[name]
+    }
+    for model, rows in scores.groupby(MODEL):
+        found = set(rows[[SUBSET, PATIENT_ID, CASE_ID]].itertuples(index=False, name=None))
+        for subset in SUBSETS:
+            theirs, ours = ({case for case in cases if case[0] == subset} for cases in (found, expected))
+            if theirs != ours:
+                yield (
+                    f"the evidence of the {model} has {len(theirs)} cases of '{subset}', and {len(ours & theirs)} of "
+                    f"them are among the {len(ours)} of the split"
+                )

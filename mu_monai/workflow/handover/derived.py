@@ -11,14 +11,15 @@ from mu_monai.audit import Record, verdict
 from mu_monai.audit.verdicts import SHALLOW_SINCE
 from mu_monai.keys import STUDENT, TEST
 from mu_monai.record import without_nan
-from mu_monai.runs.numbers import AUC, AUC_OF_ALL, F1, Group, Metric, State
+from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, F1, LOGISTIC, Group, Metric, State
 from mu_monai.runs.scores import UTILITY
 
 _TOLERANCE = 1e-9
-_SCORES = 1e-6  # tolerance between the student's numbers in the audit and those from the evidence, read back by pandas
+_SCORES = 1e-6  # tolerance between the audit's numbers and those from the evidence, read back by pandas
+_ByKind = Mapping[str, Sequence[Mapping[str, Any]]]
 _KEY = ("model", "metric", "subset", "attack")
 _PLAIN = (AUC, F1, *UTILITY)  # quantities whose gap is a plain difference
-_DRAWN = (AUC_OF_ALL,)  # depends on the order of patients
+_DRAWN = (LOGISTIC,)  # depends on the order of patients
 _DECIDED = ("label", "needed_patients", "evidence")
 _WORDED = ("rule", "sentence", "but")
 
@@ -80,23 +81,62 @@ def gap_problems(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"the gap of {name} is {entry['gap']}, and the numbers give {entry['value'] - other}"
 
 
-def student_problems(
-    audited: Sequence[Mapping[str, Any]], computed: Mapping[str, Sequence[Mapping[str, Any]]]
+def scored_problems(
+    audited: Sequence[Mapping[str, Any]], computed: _ByKind, bounds: tuple[_ByKind, _ByKind] | None = None
 ) -> Iterator[str]:
-    """Where the audit's values for the student differ from those of the score table.
+    """Where the audit's numbers differ from those of the score table, for every number that both give.
 
     Args:
-        audited: the audit's records.
+        audited: the audit's records, of any model.
         computed: the records computed from the score table, by kind.
+        bounds: the same with the widest and the narrowest intervals that other draws could give; None if these are the
+            audit's own draws, so that its intervals must be exactly these.
     """
-    ours = {tuple(entry[key] for key in _KEY): entry["value"] for entries in computed.values() for entry in entries}
-    for entry in audited:
-        key = tuple(entry.get(name) for name in _KEY)
-        if key[0] != STUDENT or key[1] in _DRAWN or key not in ours:
-            continue
-        if not same(entry.get("value"), ours[key], _SCORES):
-            name = f"{key[1]} of the student on {key[2]}"
-            yield f"{name} is {entry.get('value')} in the audit, and the scores give {ours[key]}"
+    ours, theirs = _by_key(computed), _by_key({"audit": audited})
+    widest, narrowest = (ours, ours) if bounds is None else map(_by_key, bounds)
+    for key in ours:
+        if key[1] == AUC_OF_LOSS and key not in theirs:  # without the teacher's, a verdict is another one
+            yield f"{_named(key)} is not in the audit, and the scores give it"
+    for key in (key for key in theirs if key in ours):
+        problems = _entry_problems(theirs[key], ours[key], widest[key], narrowest[key])
+        yield from (f"{_named(key)}{problem}" for problem in problems)
+
+
+def _entry_problems(
+    entry: Mapping[str, Any], own: Mapping[str, Any], wide: Mapping[str, Any], narrow: Mapping[str, Any]
+) -> Iterator[str]:
+    """Where one of the audit's records differs from that of the score table."""
+    for field in ("n_patients", "reference"):
+        if entry.get(field) != own[field]:
+            yield f" ({field}) is {entry.get(field)!r} in the audit, and the scores give {own[field]!r}"
+    if Metric.parse(entry["metric"]).of in _DRAWN:
+        return
+    fields = ("value", *(("gap",) if entry.get("reference") == own["reference"] else ()))
+    for field in fields:
+        if not same(entry.get(field), own[field], _SCORES):
+            text = "" if field == "value" else f" ({field})"
+            yield f"{text} is {entry.get(field)} in the audit, and the scores give {own[field]}"
+    prefixes = ("", *(("gap_",) if "gap" in fields else ()))
+    for field in (f"{prefix}{end}" for prefix in prefixes for end in ("low", "high")):
+        if not _between(entry.get(field), wide[field], narrow[field]):
+            between = own[field] if wide is narrow else f"a value between {wide[field]} and {narrow[field]}"
+            yield f" ({field}) is {entry.get(field)} in the audit, and the scores give {between}"
+
+
+def _between(value: Any, one: float | None, other: float | None) -> bool:
+    """Whether a number lies between two, or all are missing."""
+    if value is None or one is None or other is None:
+        return value is one is other
+    return same(value, min(max(value, min(one, other)), max(one, other)), _SCORES)
+
+
+def _by_key(records: _ByKind) -> dict[tuple[Any, ...], Mapping[str, Any]]:
+    return {tuple(entry.get(name) for name in _KEY): entry for entries in records.values() for entry in entries}
+
+
+def _named(key: tuple[Any, ...]) -> str:
+    model, metric, subset, _ = key
+    return f"{metric} of the {model} on {subset}"
 
 
 def same(one: Any, other: Any, tolerance: float = _TOLERANCE) -> bool:

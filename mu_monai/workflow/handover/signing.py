@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from mu_monai.attacks import ATTACKS
 from mu_monai.audit import membership_records, utility_records
 from mu_monai.audit.verdicts import RULES
 from mu_monai.bundle import shipped_bundles
+from mu_monai.data import read_split
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import has_sha256, read_json, write_json
 from mu_monai.keys import AUDIT_JSON, FORGET, MODEL_PT, STUDENT, SUBSET, SUBSETS, TEST
@@ -36,16 +38,19 @@ from mu_monai.record import (
     sign,
     signable,
     statement,
+    without_nan,
     write_evidence,
     write_salt,
 )
 from mu_monai.runs import Run, Runs, is_run
 from mu_monai.runs.origin import target_of
 from mu_monai.runs.record import GONE
-from mu_monai.workflow.handover.derived import gap_problems, rules_of, student_problems, verdict_problems
+from mu_monai.workflow.handover.agreement import evidence_problems, member_problems
+from mu_monai.workflow.handover.derived import gap_problems, rules_of, scored_problems, verdict_problems
 from mu_monai.workflow.handover.releasing import RELEASE_JSON
 from mu_monai.workflow.handover.sealed import released_bundle, released_weights
 
+logger = logging.getLogger(__name__)
 _RELEASE = {"search": {"files": dict}}
 
 DRAWS = {"n_resamples": 2000, "seed": 0}
@@ -67,8 +72,9 @@ def seal(runs: Runs, folder: str | Path, *, key: str | Path) -> Path:
 
     Raises:
         InputError: if the folder is not a release of this student or holds more than was released, already has a
-            record or a salt, the audit is of other weights or does not follow from its numbers, a text names a patient,
-            or the key cannot be used. Nothing is written then.
+            record or a salt, the scores are of other cases than the split, the audit is of other weights or does not
+            follow from its numbers and the scores, a text names a patient, or the key cannot be used. Nothing is
+            written then.
     """
     folder, run = Path(folder), runs.main
     signer = private_key(key)
@@ -78,8 +84,11 @@ def seal(runs: Runs, folder: str | Path, *, key: str | Path) -> Path:
     with _staging(folder) as staged:
         evidence, record = staged / "scores.csv", staged / RECORD_JSON
         write_evidence(hash_ids(runs.scores, salt), evidence)
-        content = _content(runs, folder, read_evidence(evidence), ids, salt)
+        scores = read_evidence(evidence)
+        raise_if_any(_other_people(run, scores, salt))
+        content = _content(runs, folder, scores, ids, salt)
         raise_if_any([*id_problems(content, ids), *_named_files(folder, ids)])
+        raise_if_any(f"the record cannot be signed: {problem}" for problem in evidence_problems(scores, content))
         raise_if_any(f"the record cannot be signed: {problem}" for problem in record_problems(content))
         write_json(record, sign(statement(folder, content, added={EVIDENCE: evidence}), signer))
         salt_file = staged / "salt.txt"
@@ -119,7 +128,7 @@ def signed(folder: str | Path) -> list[str]:
 def _content(runs: Runs, folder: Path, evidence: pd.DataFrame, ids: Identifiers, salt: bytes) -> dict[str, Any]:
     """What to sign; refused if the audit does not follow from its own numbers and from these scores."""
     computed, audit = computed_records(evidence, runs.forget_classes, DRAWS), runs.audit or None
-    raise_if_any(_audit_problems(runs.main, audit, computed) if audit else [])
+    raise_if_any(_audit_problems(runs, audit) if audit else [])
     record = predicate(
         {role: run.record.to_json() for role, run in runs.by_role.items()},
         read_json(folder / RELEASE_JSON, _RELEASE),
@@ -132,20 +141,34 @@ def _content(runs: Runs, folder: Path, evidence: pd.DataFrame, ids: Identifiers,
     return content | {"limitations": list(limitations(content))}
 
 
-def _audit_problems(
-    run: Run, audit: Mapping[str, Any], computed: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> list[str]:
+def _audit_problems(runs: Runs, audit: Mapping[str, Any]) -> list[str]:
+    """Where an audit does not follow from its own numbers, or these not from the scores by the audit's own draws."""
+    run = runs.main
     try:
         records = audit["records"]
         problems = [*_old_rules(audit["verdict"]), *verdict_problems(audit["verdict"], records)]
         problems += gap_problems(records)
-        problems += student_problems(records, computed)
+        draws = {name: audit[name] for name in DRAWS}
+        problems += scored_problems(records, without_nan(computed_records(runs.scores, runs.forget_classes, draws)))
     except InputError as error:
         problems = error.problems
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         problems = [f"its content is not that of an audit ({type(error).__name__}: {error})"]
-    again = f"audit it again: mu-monai audit {run.folder}"
+    again = f"give all runs that it compared, or audit it again: mu-monai audit {run.folder}"
     return [f"'{run.folder / AUDIT_JSON}' cannot be signed: {problem}; {again}" for problem in problems]
+
+
+def _other_people(run: Run, scores: pd.DataFrame, salt: bytes) -> Iterator[str]:
+    """Where the scores are of other cases than those of the run's split."""
+    if not has_sha256(run.split, run.record.sha256.split):
+        logger.warning(
+            "the split '%s' is gone or another one, so whether the scores are of its cases was not compared; 'mu-monai "
+            "verify --split --salt' compares it",
+            run.split,
+        )
+        return
+    for problem in member_problems(scores, read_split(run.split), salt):
+        yield f"{problem}; score the runs again: mu-monai evaluate {run.folder}"
 
 
 def _old_rules(said: Mapping[str, Any]) -> Iterator[str]:

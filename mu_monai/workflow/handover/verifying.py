@@ -11,9 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from scipy.stats import beta
+
 from mu_monai.adapters import misfits, read_weights, weights_sha256
 from mu_monai.attacks import search_folder
+from mu_monai.audit.bootstrap import TAIL, other_tail
 from mu_monai.audit.verdicts import RULES
+from mu_monai.data import read_split
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
 from mu_monai.keys import STUDENT
@@ -33,14 +38,17 @@ from mu_monai.record import (
     without_cases,
     without_nan,
 )
-from mu_monai.workflow.handover.agreement import evidence_problems, release_problems
-from mu_monai.workflow.handover.derived import gap_problems, rules_of, same, student_problems, verdict_problems
+from mu_monai.workflow.handover.agreement import evidence_problems, member_problems, release_problems
+from mu_monai.workflow.handover.derived import gap_problems, rules_of, same, scored_problems, verdict_problems
 from mu_monai.workflow.handover.received_network import ForeignNetworkError, received_network
 from mu_monai.workflow.handover.sealed import released_bundle, released_weights
 from mu_monai.workflow.handover.signing import DRAWS, computed_records
 
 OK, FAILED, NOT_CHECKED = "ok", "FAILED", "not checked"
 _COMPUTED = ("utility", "membership")
+_ByKind = Mapping[str, Sequence[Mapping[str, Any]]]
+_LEAST_DRAWS = 1000  # of an audit whose intervals are compared with those of the evidence
+_RARE = 1e-6
 _NAMES = ("record", "files", "weights", "search", "split", *_COMPUTED, "verdict")
 _KEY = ("model", "metric", "subset", "attack")
 _OLD = (
@@ -125,7 +133,7 @@ def verify(
         files,
         checked("weights", lambda: _weights(folder, predicate), files),
         checked("search", lambda: _search(folder), files),
-        checked("split", lambda: _split(predicate, split, secret)),
+        checked("split", lambda: _split(folder / EVIDENCE, predicate, split, secret)),
         *_recomputed(folder / EVIDENCE, predicate, without_evidence),
     ]
 
@@ -211,7 +219,8 @@ def _weights(folder: Path, predicate: Mapping[str, Any]) -> Check:
     )
 
 
-def _split(predicate: Mapping[str, Any], split: str | Path | None, salt: bytes | None) -> Check:
+def _split(evidence: Path, predicate: Mapping[str, Any], split: str | Path | None, salt: bytes | None) -> Check:
+    """Whether a split is that of the record, and the evidence is of its cases in their subsets."""
     if split is None:
         return Check("split", NOT_CHECKED, "no --split was given")
     digest = file_sha256(split)
@@ -221,9 +230,14 @@ def _split(predicate: Mapping[str, Any], split: str | Path | None, salt: bytes |
         return _result("split", other if digest != recorded else [], f"SHA-256 {digest[:12]}")
     if salt is None:
         return Check("split", NOT_CHECKED, "no --salt was given, and without it the split cannot be compared")
-    problem = f"other data or another salt: with this salt, '{split}' is not the split that the record commits to"
-    fits = commitment("split", digest, salt) == predicate["commitments"]["split"]
-    return _result("split", [] if fits else [problem], "with this salt, it is the split that the record commits to")
+    if commitment("split", digest, salt) != predicate["commitments"]["split"]:
+        problem = f"other data or another salt: with this salt, '{split}' is not the split that the record commits to"
+        return Check("split", FAILED, problem)
+    fine = "with this salt, it is the split that the record commits to"
+    if not evidence.is_file():
+        return Check("split", OK, f"{fine}; without {EVIDENCE}, whose scores were measured is not checked")
+    problems = list(member_problems(read_evidence(evidence), read_split(split), salt))
+    return _result("split", problems[:1], f"{fine}, and {EVIDENCE} is of its cases")
 
 
 def _recomputed(evidence: Path, predicate: Mapping[str, Any], without: bool) -> Iterator[Check]:
@@ -238,17 +252,42 @@ def _recomputed(evidence: Path, predicate: Mapping[str, Any], without: bool) -> 
         computed = without_nan(computed_records(scores, predicate["forget_classes"], DRAWS))
         computed = computed if predicate["format"] == 1 else without_cases(computed)
         counts = list(evidence_problems(scores, predicate))
+        bounds = _bounds(scores, predicate)
     except Exception as error:  # pandas may raise anything for a broken table
         why = f"{EVIDENCE} cannot be audited: {_one_line(error)}"
         yield from (Check(kind, FAILED, why) for kind in (*_COMPUTED, "verdict"))
         return
     for kind in _COMPUTED:
         yield checked(kind, partial(_compared, kind, predicate, computed[kind], counts if kind == "utility" else []))
-    yield checked("verdict", partial(_verdict, predicate, computed))
+    yield checked("verdict", partial(_verdict, predicate, computed, bounds))
 
 
-def _verdict(predicate: Mapping[str, Any], computed: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> Check:
-    """Whether the verdict follows from the audit's numbers, and the student's numbers from the evidence."""
+def _bounds(scores: pd.DataFrame, predicate: Mapping[str, Any]) -> tuple[_ByKind, _ByKind] | None:
+    """What the evidence gives, with the widest and the narrowest intervals that an audit can have found by its draws.
+
+    Pseudonyms put the patients into another order, so that the same seed draws others than the audit drew. The end of
+    an interval is the value at rank p(n - 1) + 1 of n draws. The share of all possible draws that lies below it has a
+    beta distribution, whatever the scores are. Two ends, of n and of m draws, differ about as much as one of
+    nm / (n + m) draws does from the true one. The limits are those that an end leaves in one of a million cases, as an
+    audit has hundreds of ends.
+    """
+    audit = predicate["audit"]
+    if audit == NOT_AUDITED:
+        return None
+    one, other = max(audit["n_resamples"], 1), DRAWS["n_resamples"]
+    draws = one * other / (one + other)
+    rank = max(TAIL * (draws - 1), 0)
+    found = []
+    for tail in beta.ppf([_RARE, 1 - _RARE], rank + 1, draws - rank):
+        with other_tail(float(tail)):
+            found.append(without_nan(computed_records(scores, predicate["forget_classes"], DRAWS)))
+    return found[0], found[1]
+
+
+def _verdict(
+    predicate: Mapping[str, Any], computed: _ByKind | None = None, bounds: tuple[_ByKind, _ByKind] | None = None
+) -> Check:
+    """Whether the verdict follows from the audit's numbers, and these, as far as they can, from the evidence."""
     if predicate["verdict"] == predicate["audit"] == NOT_AUDITED:
         return Check("verdict", NOT_CHECKED, f"the record says {NOT_AUDITED}")
     verdict, audit = predicate["verdict"], predicate["audit"]
@@ -256,8 +295,11 @@ def _verdict(predicate: Mapping[str, Any], computed: Mapping[str, Sequence[Mappi
     problems = [
         *verdict_problems(verdict, audit["records"], words=ours),
         *gap_problems(audit["records"]),
-        *student_problems(audit["records"], computed or {}),
+        *(scored_problems(audit["records"], computed, bounds) if computed else ()),
     ]
+    if not problems and audit["n_resamples"] < _LEAST_DRAWS:  # the signer could choose the draws that look best
+        few = f"its intervals are of {audit['n_resamples']} draws, and fewer than {_LEAST_DRAWS} show too little"
+        return Check("verdict", NOT_CHECKED, few)
     fine = f"{verdict['label']} follows from the record's numbers by the public rules"
     if rules_of(verdict) < RULES:
         fine += " of an earlier version, by which less is said of what comes back"

@@ -10,12 +10,14 @@ from typing import Any, Literal
 from mu_monai.adapters import read_weights, weights_sha256
 from mu_monai.data import Split, read_split
 from mu_monai.files import has_sha256
-from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, TEACHER, TRAINING_SUBSETS
-from mu_monai.record import Ledger, Version, pseudonym
-from mu_monai.runs import is_run, read_record
+from mu_monai.keys import CASE_ID, FORGET, PATIENT_ID, SHARDS_JSON, STUDENT, TEACHER, TRAINING_SUBSETS
+from mu_monai.record import Ledger, Version, is_exact, pseudonym
+from mu_monai.runs import RunRecord, is_run, read_record
 from mu_monai.runs.shards import has_shards
 from mu_monai.workflow.handover.verifying import FAILED, NOT_CHECKED, OK, Check, checked
 from mu_monai.workflow.requests.opened import Opened, evidence_file, open_ledger, split_of
+
+_CLEAN = "it is not a version of this ledger, and was trained on nobody who was forgotten"
 
 
 def verify_requests(
@@ -29,7 +31,8 @@ def verify_requests(
 
     Args:
         folder: the folder of the ledger.
-        backups: run folders or weights files; each fails if it holds somebody who was forgotten.
+        backups: run folders or weights files; each fails if it holds somebody who was forgotten. One that was unlearned
+            elsewhere, and not exactly, is not checked.
         head: the digest of an entry, as `request status` told it: the ledger must still have that entry.
         split: the split of the first version, if it is no longer where its run found it.
 
@@ -107,22 +110,58 @@ def _backup(opened: Opened, place: str | Path) -> tuple[str, str]:
         return NOT_CHECKED, (
             f"it is not a version of this ledger, and not the model of '{run}', so what it was trained on is not known"
         )
+    return _elsewhere(opened, run, record)
+
+
+def _elsewhere(opened: Opened, run: Path, record: RunRecord) -> tuple[str, str]:
+    """Whether a run that is not a version holds somebody forgotten: from its split, and from what it was made from."""
     beside = run.with_suffix(".json")  # as the ledger and the folds of a cross-validation keep it
     file = next((file for file in (beside, Path(record.split.file)) if has_sha256(file, record.sha256.split)), None)
     if file is None:
         return NOT_CHECKED, "it is not a version of this ledger, and its split is not there"
-    held = sorted(ledger.answered.keys() & _asking(opened, _trained(read_split(file), record.role)))
+    split = read_split(file)
+    held = sorted(opened.ledger.answered.keys() & _asking(opened, _trained(split, record.role)))
     if held:
         return (
             FAILED,
             f"it is not a version of this ledger, and was trained on patients of request {_listed(held)}: destroy it",
         )
-    if has_shards(run):
+    if has_shards(run) or SHARDS_JSON in record.files:
         return NOT_CHECKED, (
             "it is not a version of this ledger; its shards were trained on nobody who was forgotten, and what their "
             "base was trained on is not checked"
         )
-    return OK, "it is not a version of this ledger, and was trained on nobody who was forgotten"
+    if record.method is not None and is_exact(record.method.target):
+        return OK, _CLEAN
+    return _started(opened, record, split)
+
+
+def _started(opened: Opened, record: RunRecord, split: Split) -> tuple[str, str]:
+    """Whether a model that was trained on nobody forgotten began with weights that were."""
+    ledger, weights = opened.ledger, record.sha256.starting_weights or ""
+    version, held = ledger.version_with(weights), ledger.held_by(weights)
+    student = record.role == STUDENT
+    unlearned = ledger.answered.keys() & _asking(opened, split.rows[FORGET] if student else ())
+    kept = sorted(set(held) - unlearned)
+    if version is not None and kept:
+        return FAILED, (
+            f"it is not a version of this ledger, and was made from version {version.number}, which holds request "
+            f"{_listed(kept)}: destroy it"
+        )
+    if unlearned:
+        source = f"a model that was trained on patients of request {_listed(sorted(unlearned))}"
+        if version is not None:
+            source = f"version {version.number}" + (f", which holds request {_listed(held)}" if held else "")
+        return NOT_CHECKED, (
+            f"it is not a version of this ledger: it was unlearned elsewhere, approximately, from {source}, and nobody "
+            "audited it for this ledger"
+        )
+    if student and version is None:
+        return NOT_CHECKED, (
+            "it is not a version of this ledger; it was trained on nobody who was forgotten, and what the model that "
+            "it was made from was trained on is not known"
+        )
+    return OK, _CLEAN
 
 
 def _trained(split: Split, role: str) -> list[Mapping[str, Any]]:

@@ -7,7 +7,7 @@ import pytest
 from mu_monai.audit import Record, verdict
 from mu_monai.errors import InputError
 from mu_monai.record import without_cases, without_nan
-from mu_monai.workflow.handover.derived import gap_problems, same, student_problems, verdict_problems
+from mu_monai.workflow.handover.derived import gap_problems, same, scored_problems, verdict_problems
 
 NUMBERS = {"low": 0.8, "high": 0.95, "n_patients": 30, "n_cases": 60, "ideal": 0.5}
 GAP = {"reference": "retrained/forget", "gap": 0.4, "gap_low": 0.3, "gap_high": 0.5}
@@ -29,7 +29,7 @@ def test_what_the_audit_says_follows(audit):
     assert audit["verdict"]["label"] == "UNDER-FORGOTTEN"
     assert list(verdict_problems(audit["verdict"], audit["records"])) == []
     assert list(gap_problems(audit["records"])) == []
-    assert list(student_problems(audit["records"], {"membership": audit["records"]})) == []
+    assert list(scored_problems(audit["records"], {"membership": audit["records"]})) == []
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,41 @@ def test_a_gap_that_is_no_difference_is_told(audit):
     assert problem.startswith("the gap of auc[loss] of the student on forget is 0.4")
 
 
-def test_other_values_than_the_scores_give_are_told(audit):
-    other = [audit["records"][0] | {"value": 0.8}]
-    assert len(list(student_problems(audit["records"], {"membership": other}))) == 1
+@pytest.mark.parametrize(
+    ("place", "field", "value"),
+    [
+        *((place, field, 0.6) for place in (0, 1, 2) for field in ("value", "low", "high")),
+        *((0, "n_patients", 400), (1, "n_patients", 400), (2, "n_patients", 400), (1, "high", None)),
+        *((0, "gap", 0.0), (0, "gap_low", 0.38), (0, "gap_high", 0.42)),
+        *((0, "reference", ""), (0, "reference", "retrained/test")),
+    ],
+)
+def test_other_numbers_than_the_scores_give_are_told(audit, place, field, value):
+    """Of every model, and not of the student alone: the teacher's and the unseen patients' decide as well."""
+    scored = {"membership": audit["records"]}
+    other = [entry | ({field: value} if number == place else {}) for number, entry in enumerate(audit["records"])]
+    (problem, *_) = scored_problems(other, scored)
+    model = audit["records"][place]["model"]
+    assert f" of the {model} on " in problem
+    assert field == "value" or f"({field}) is {value!r} in the audit, and the scores give " in problem
+
+
+def test_intervals_of_other_draws_may_differ_as_far_as_draws_do(audit):
+    def within(shift):
+        return [{**entry, "low": entry["low"] - shift, "high": entry["high"] + shift} for entry in audit["records"]]
+
+    bounds = tuple({"membership": within(shift)} for shift in (0.01, -0.01))
+    for shift in (-0.009, 0.0, 0.009):
+        assert list(scored_problems(within(shift), {"membership": audit["records"]}, bounds)) == []
+    for shift in (-0.02, 0.02):
+        told = list(scored_problems(within(shift), {"membership": audit["records"]}, bounds))
+        assert len(told) == 2 * len(audit["records"])
+        assert "and the scores give a value between 0.79 and 0.81" in told[0]
+
+
+def test_a_number_that_decides_cannot_be_left_out(audit):
+    (problem,) = scored_problems(audit["records"][::2], {"membership": audit["records"]})
+    assert problem == "auc[loss] of the retrained on forget is not in the audit, and the scores give it"
 
 
 def test_records_without_the_main_number_are_told():

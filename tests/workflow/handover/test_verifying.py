@@ -5,16 +5,21 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from mu_monai import workflow
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
-from mu_monai.record import private_key, sign
-from mu_monai.runs import RunRecord, add_files, open_runs, write_record
-from mu_monai.workflow.handover.signing import seal
+from mu_monai.record import hash_ids, private_key, sign, without_nan
+from mu_monai.runs import RunRecord, add_files, open_runs, read_record, write_record
+from mu_monai.workflow.handover.derived import scored_problems
+from mu_monai.workflow.handover.signing import DRAWS, computed_records, seal
+from mu_monai.workflow.handover.verifying import _bounds
 
 FILES = [
     *("LICENSE", "configs/inference.json", "configs/metadata.json", "configs/logging.conf"),
@@ -126,6 +131,50 @@ def test_without_the_salt_nobody_can_check_the_split(folder, checks, phantom_spl
         found = checks(folder, split=phantom_splits[bundle])["split"]
         assert found.status == "not checked"
         assert "--salt" in found.detail
+
+
+def swapped(folder):
+    """The evidence of a release, in which the forgotten are called unseen, and as many unseen ones forgotten."""
+    table = pd.read_csv(folder / "evidence" / "scores.csv")
+    table["subset"] = table["subset"].replace({"forget": "test", "test": "forget"})
+    return table
+
+
+def test_others_in_the_place_of_the_forgotten_fail(folder, checks, sign_again, phantom_splits, salt):
+    """Whoever signs can measure others; with split and salt, an auditor knows who was to be measured."""
+    swapped(folder).to_csv(folder / "evidence" / "scores.csv", index=False)
+    sign_again(folder, lambda said: None)
+    found = checks(folder, split=phantom_splits["isic"], salt=salt)["split"]
+    assert found.failed
+    assert re.match(r"the evidence of the student has \d+ cases of 'forget', and 0 of them are among the", found.detail)
+    (folder / "evidence" / "scores.csv").unlink()
+    found = checks(folder, split=phantom_splits["isic"], salt=salt, without_evidence=True)["split"]
+    assert (found.status, "whose scores were measured is not checked" in found.detail) == ("ok", True)
+
+
+def test_an_audit_by_other_draws_is_confirmed_and_a_forged_one_is_not():
+    """Intervals of other draws differ by chance; one that was narrowed to make a verdict differs by more."""
+    rng = np.random.default_rng(0)
+    people = [("forget", f"f{n}") for n in range(12)] + [("test", f"t{n}") for n in range(12)]
+    rows = [
+        {"model": model, "subset": subset, "patient_id": name, "case_id": name, "dice": rng.random(), "iou": 0.5}
+        | {"loss": rng.random() - shift * (subset == "forget")}
+        for model, shift in (("teacher", 0.4), ("retrained", 0.0), ("student", 0.1))
+        for subset, name in people
+    ]
+    table = pd.DataFrame(rows)
+    evidence = hash_ids(table, b"a salt")
+    computed = without_nan(computed_records(evidence, [], DRAWS))
+    draws = {"n_resamples": 1000, "seed": 7}
+    records = [entry for kind in without_nan(computed_records(table, [], draws)).values() for entry in kind]
+    bounds = _bounds(evidence, {"audit": draws, "forget_classes": []})
+    assert list(scored_problems(records, computed, bounds)) == []
+    assert list(scored_problems(records, computed)) != []  # the draws are others
+    main = next(entry for entry in records if (entry["model"], entry["metric"]) == ("student", "auc[loss]"))
+    main |= {"gap_low": main["gap"] - 0.02, "gap_high": main["gap"] + 0.02, "n_patients": 400}
+    told = " ".join(scored_problems(records, computed, bounds))
+    assert all(f"auc[loss] of the student on forget ({key})" in told for key in ("gap_low", "gap_high"))
+    assert "(n_patients) is 400 in the audit, and the scores give 12" in told
 
 
 def test_numbers_that_do_not_follow_from_the_evidence_fail(folder, checks, sign_again):
@@ -307,6 +356,31 @@ class TestRefusals:
         out = shutil.copytree(released("chase"), tmp_path / "out")
         self.refused("are not those of the run", [unlearned("isic")], out, keys / "own.pem")
 
+    def test_scores_of_others_than_the_split_names(self, unlearned, released, keys, tmp_path):
+        run, out = (
+            shutil.copytree(unlearned("isic"), tmp_path / "run"),
+            shutil.copytree(released("isic"), tmp_path / "out"),
+        )
+        table = pd.read_csv(run / "scores.csv", dtype={"patient_id": str, "case_id": str})
+        forgotten = table["subset"] == "forget"
+        for change, match in (
+            (table.assign(subset=table["subset"].replace({"forget": "test", "test": "forget"})), "and 0 of them are"),
+            (table[~forgotten], "has 0 cases of 'forget'"),
+        ):
+            change.to_csv(run / "scores.csv", index=False)
+            add_files(run, "scores.csv")
+            self.refused(f"the evidence of the .*{match}.*score the runs again", [run], out, keys / "own.pem")
+
+    def test_a_split_that_is_gone_is_told(self, unlearned, released, keys, tmp_path, caplog):
+        run, out = (
+            shutil.copytree(unlearned("isic"), tmp_path / "run"),
+            shutil.copytree(released("isic"), tmp_path / "out"),
+        )
+        record = read_record(run)
+        write_record(run, replace(record, split=replace(record.split, file=str(tmp_path / "gone.json"))))
+        seal(open_runs([run]), out, key=keys / "own.pem")
+        assert "is gone or another one, so whether the scores are of its cases was not compared" in caplog.text
+
     def test_a_second_record(self, unlearned, folder, keys):
         self.refused("already has a record", [unlearned("isic")], folder, keys / "own.pem")
 
@@ -373,14 +447,14 @@ class TestKilled:
     @pytest.mark.parametrize("moved", range(4))
     def test_signing_again_works(self, moved, unlearned, out, keys, monkeypatch, checks):
         """Killed before the first, second or third file is in its place, or after the last."""
-        runs, replace, done = open_runs([unlearned("isic")]), os.replace, []
+        runs, moves, done = open_runs([unlearned("isic")]), os.replace, []
 
         def dies(source, target):
             if Path(target).parent.name != ".out.signing":
                 if len(done) == moved:
                     raise SystemExit
                 done.append(target)
-            replace(source, target)
+            moves(source, target)
 
         monkeypatch.setattr("os.replace", dies)
         monkeypatch.setattr("shutil.rmtree", lambda *args, **options: None)  # a kill does not clean up either

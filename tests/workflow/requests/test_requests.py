@@ -17,6 +17,8 @@ from mu_monai.errors import InputError
 from mu_monai.files import file_sha256
 from mu_monai.keys import FORGET, RETAIN, TEST, VALIDATION
 from mu_monai.record import read_ledger
+from mu_monai.runs import read_record, write_record
+from mu_monai.runs.record import OfMethod
 from mu_monai.workflow import ForgetChoice, RequestOptions
 
 TODAY = date.today()
@@ -211,6 +213,49 @@ def test_what_was_forgotten_since_is_neither_released_nor_restored(ledger, peopl
     ]
     assert list(status.values())[:-1] == expected
     assert list(status.values())[-1][0] == "FAILED"
+
+
+def test_an_approximate_backup_is_never_said_to_hold_nobody(ledger, routes, people, tmp_path, made_run, teacher):
+    """It began with a model that saw the forgotten, and no audit of this ledger looked at it."""
+    workflow.answer_requests(ledger)
+    first, second = read_record(teacher).sha256.weights, read_record(ledger / "version-2").sha256.weights
+    split = ledger / "version-2.json"
+    content = json.loads(split.read_text())
+    nobody = split.with_name("nobody.json")  # the forgotten are not even named
+    nobody.write_text(json.dumps({**content, FORGET: []}))
+    rollback = OfMethod(name="Rollback", settings={}, target="mu_monai.methods.rollback.Rollback")
+    made = {
+        "unknown": ({"role": "student", "split": split}, {"starting_weights": "0" * 64}, {}),
+        "of the first": ({"role": "student", "split": split}, {"starting_weights": first}, {}),
+        "of the second": ({"role": "student", "split": split}, {"starting_weights": second}, {}),
+        "exact": ({"role": "student", "split": split}, {"starting_weights": first}, {"method": rollback}),
+        "kept": ({"role": "student", "split": nobody}, {"starting_weights": first}, {}),
+        "trained on": ({"role": "retrained", "split": split}, {"starting_weights": first}, {}),
+        "no trace": ({"role": "student", "split": nobody}, {"starting_weights": None}, {}),
+        "clean": ({"role": "student", "split": nobody}, {"starting_weights": second}, {}),
+    }
+    for seed, (name, (options, digests, others)) in enumerate(made.items(), start=20):
+        run = made_run(tmp_path / name, seed=seed, **options)
+        record = read_record(run)
+        write_record(run, replace(record, sha256=replace(record.sha256, **digests), **others))
+    checks = workflow.verify_requests(ledger, backups=[tmp_path / name for name in made])
+    found = [(check.status, check.detail) for check in checks if check.name.startswith("backup")]
+    alone, elsewhere = "it is not a version of this ledger", "it was unlearned elsewhere, approximately, from"
+    unaudited = "and nobody audited it for this ledger"
+    assert found == [
+        ("not checked", f"{alone}: {elsewhere} a model that was trained on patients of request 1, {unaudited}"),
+        ("not checked", f"{alone}: {elsewhere} version 1, which holds request 1, {unaudited}"),
+        ("not checked", f"{alone}: {elsewhere} version 2, {unaudited}"),
+        ("ok", f"{alone}, and was trained on nobody who was forgotten"),
+        ("FAILED", f"{alone}, and was made from version 1, which holds request 1: destroy it"),
+        ("FAILED", f"{alone}, and was made from version 1, which holds request 1: destroy it"),
+        (
+            "not checked",
+            f"{alone}; it was trained on nobody who was forgotten, and what the model that it was made from was "
+            "trained on is not known",
+        ),
+        ("ok", f"{alone}, and was trained on nobody who was forgotten"),
+    ]
 
 
 def test_verify_tells_what_was_changed(ledger, routes, people, made_run):
