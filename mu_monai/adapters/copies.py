@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from peft import LoraConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mu_monai.adapters.placement import Placement
 from mu_monai.errors import raise_if_any
+
+_HELD = "mu_monai_held"
 
 
 def copies_all(config: LoraConfig) -> bool:
@@ -49,8 +52,23 @@ def _outermost(network: nn.Module) -> tuple[str, ...]:
 
 
 def holds_weights(module: nn.Module) -> bool:
-    """Whether a module holds weights of its own, beside those of its parts."""
+    """Whether a module holds weights of its own, beside those of its parts, or statistics of BatchNorm."""
+    if isinstance(module, _BatchNorm) and module.running_mean is not None:
+        return True
     return any(True for _ in module.parameters(recurse=False))
+
+
+def hold(layer: nn.Module) -> None:
+    """Keep an adapted layer, or one in a copy, as it is: its own weights do not train, its statistics do not move."""
+    for weight in layer.parameters(recurse=isinstance(layer, BaseTunerLayer)):
+        weight.requires_grad_(False)
+    setattr(layer, _HELD, True)
+
+
+def is_held(layer: nn.Module) -> bool:
+    """Whether a layer in a copy stays as it is: by `hold`, or because none of its own weights trains."""
+    own = list(layer.parameters(recurse=False))
+    return getattr(layer, _HELD, False) or (bool(own) and not any(weight.requires_grad for weight in own))
 
 
 def batch_norms(network: nn.Module) -> list[str]:

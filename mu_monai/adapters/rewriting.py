@@ -39,6 +39,18 @@ def trained_copies(student: Student) -> dict[str, nn.Module]:
     }
 
 
+def trained_layers(student: Student) -> dict[str, nn.Module]:
+    """The layers that have an adapter, and those in the copies that train, by their names in the plain network.
+
+    A block that holds weights beside its layers is one of them, with these weights: look at each one's own parameters.
+    """
+    layers = {name: layer for name, layer in adapted(student).items() if not isinstance(layer, ModulesToSaveWrapper)}
+    for name, whole in trained_copies(student).items():
+        parts = whole.named_modules()
+        layers |= {f"{name}.{part}".rstrip("."): module for part, module in parts if holds_weights(module)}
+    return layers
+
+
 @torch.no_grad()
 def take_weights(student: Student, state: Mapping[str, torch.Tensor]) -> list[str]:
     """Give a student the weights and statistics of another state of its network; its teacher stays as it is.
@@ -213,9 +225,7 @@ def _damage_adapter(layer: LoraWeight, share: float) -> tuple[float, float]:
 
 
 def full_copies(student: Student) -> dict[str, nn.Module]:
-    """The layers that train where all weights do, by name, for a damage that adapters cannot express.
-
-    A block that holds weights beside its layers is one of them, with these weights: look at each one's own parameters.
+    """The `trained_layers` where all weights train, for a damage that adapters cannot express.
 
     Raises:
         InputError: if only adapters train.
@@ -225,12 +235,7 @@ def full_copies(student: Student) -> dict[str, nn.Module]:
             "the damage of this method is not a low-rank change, so adapters cannot express it; use "
             "network#trainable=all, or a method that can damage through adapters, such as shrink-and-restore"
         )
-    return {
-        f"{name}.{part}".rstrip("."): module
-        for name, whole in trained_copies(student).items()
-        for part, module in whole.named_modules()
-        if holds_weights(module)
-    }
+    return trained_layers(student)
 
 
 def kernels(student: Student) -> dict[str, nn.Parameter]:

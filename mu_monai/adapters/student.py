@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from mu_monai.adapters.copies import all_weights, ambiguous, batch_norms, copies_all
+from mu_monai.adapters.copies import all_weights, ambiguous, batch_norms, copies_all, is_held
 from mu_monai.adapters.lora import ADAPTABLE
 from mu_monai.adapters.placement import SCOPES, Placement, capacity, feature_layer, head, place
 from mu_monai.adapters.saved import (
@@ -136,9 +136,9 @@ class Student(PeftModel):
                         layer.train(mode and not (name == "lora_dropout" and self._head_alone))
             elif isinstance(module, ModulesToSaveWrapper):
                 copies = module.modules_to_save[_ADAPTER]
-                still = self.trains_all and not any(weight.requires_grad for weight in copies.parameters())
                 for layer in copies.modules():
-                    frozen = isinstance(layer, _BatchNorm) and (still or not self.moving_statistics)
+                    still = not self.moving_statistics or (self.trains_all and is_held(layer))
+                    frozen = isinstance(layer, _BatchNorm) and still
                     frozen = frozen or isinstance(layer, _DropoutNd)  # of a block that is copied whole
                     layer.training = mode and not self._head_alone and not frozen
         self.training = mode

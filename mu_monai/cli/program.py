@@ -43,6 +43,14 @@ from mu_monai.printable import one_line
 _CLOSED_PIPE = 128 + 13  # the exit code that a shell reports for SIGPIPE
 _Usage: Any = typer.BadParameter.__mro__[2]  # click's ClickException, which is a part of typer or of click
 
+_RESUMED = ("--resume continues a run from its last finished epoch",)
+_REPEATED = ("the same command continues a run from its last finished epoch",)
+_CONTINUED = {  # what goes on after an interruption, by command; all others begin again
+    **dict.fromkeys(("train", "unlearn", "compose", "rollback", "federation"), _RESUMED),
+    **dict.fromkeys(("compare", "request"), _REPEATED),  # their folder records what was begun
+    "audit": ("the same command continues: attacks that were finished are kept",),
+}
+
 app = typer.Typer(
     name="mu-monai",
     help="Make a trained medical imaging model forget chosen patients, devices or classes, and show the evidence.",
@@ -116,9 +124,8 @@ def main() -> None:
             raise
         code = _CLOSED_PIPE  # typer exits this way if its help is not read to the end
     if code == INTERRUPTED:
-        # the folder of a comparison, and a ledger, record what was begun
-        how = "the same command" if {"compare", "request"} & {*sys.argv[1:3]} else "--resume"
-        show(f"interrupted; {how} continues a run from its last finished epoch", err=True)
+        command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+        show("; ".join(["interrupted", *_CONTINUED.get(command, ())]), err=True)
     sys.exit(code)
 
 

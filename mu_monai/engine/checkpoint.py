@@ -11,6 +11,7 @@ from monai.engines import SupervisedTrainer
 from torch import nn
 
 from mu_monai.adapters import Student, read_torch, write_tensors
+from mu_monai.engine.schedule import spans
 from mu_monai.errors import InputError
 
 _FILE = "last.pt"
@@ -49,7 +50,8 @@ def restore_checkpoint(engine: SupervisedTrainer, folder: Path, method: Resumabl
     """Restore trainer, network, optimizer and method to the state of the checkpoint.
 
     Raises:
-        InputError: if it is damaged, or belongs to another run.
+        InputError: if it is damaged, belongs to another run, or to one of another number of epochs over all of which
+            something takes its course, such as the learning rate.
     """
     content = read_torch(folder / _FILE, engine.state.device)
     try:
@@ -68,6 +70,12 @@ def _restore(engine: SupervisedTrainer, content: Any, folder: Path, method: Resu
     position = [value for key, value in content["trainer"].items() if key in ("iteration", "epoch", "epoch_length")]
     if not position or not all(type(value) is int and value >= 0 for value in position):
         raise ValueError(f"its position is {position}, which does not exist in a run")
+    before, course = content["trainer"]["max_epochs"], spans(engine)
+    if course is not None and before != max_epochs:
+        raise InputError(
+            f"max_epochs={max_epochs} differs from the {before} epochs that the run was started with, over which "
+            f"{course}; resume with max_epochs={before}, or start a new run"
+        )
     engine.load_state_dict(content["trainer"])
     engine.state.max_epochs = max_epochs
     expected, saved = set(_trained_state(engine.network)), set(content["network"])

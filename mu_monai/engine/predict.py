@@ -221,7 +221,14 @@ class ScoreSubsets:
         columns = [str(Metric(DICE, name)) for name in self.forget_classes] or [LOSS]
         what = f"Dice of {', '.join(self.forget_classes)}" if self.forget_classes else "loss of the forget cases"
         old, new = (float(scores[columns].mean().mean()) for scores in (before, after))
-        if abs(new - old) < 0.01 * abs(old):
+        never = [name for name in self.forget_classes if not before[str(Metric(DICE, name))].any()]
+        if never:
+            warn(
+                engine,
+                f"the teacher has a Dice of 0 for {', '.join(never)} in every training case: it finds nothing of it, "
+                "so that Dice cannot tell whether it was forgotten",
+            )
+        if abs(new - old) <= 0.01 * abs(old):
             trained = "more epochs, smaller batches or a larger learning rate have a stronger effect"
             warn(
                 engine,

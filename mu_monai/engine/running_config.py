@@ -8,8 +8,8 @@ from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
-# What may differ when a run is resumed: paths, the number of epochs, and what is only observed during the run. Split
-# and weights are compared by content.
+# What may differ when a run is resumed: paths, the number of epochs unless something takes its course over all of them
+# (`mu_monai.engine.schedule.span`), and what is only observed. Split and weights are compared by content.
 FREE = {
     *("resume", "run_dir", "bundle_root", "dataset_dir", "split", "teacher", "device"),
     *("max_epochs", "quiet", "score_interval", "initialize", "milestones"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.engines import SupervisedTrainer
 
 CONSTANT, ONE_CYCLE = "constant", "one-cycle"
 SCHEDULES = (CONSTANT, ONE_CYCLE)
+RISES_AND_FALLS = "the learning rate rises and falls"
+_SPANS = "mu_monai_spans"
 _RISE, _START = 0.2, 1 / 25  # the share of the run that rises, and the share of the peak that it begins with
 
 
@@ -44,10 +46,26 @@ def _between(first: float, last: float, progress: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
 
 
+def span(engine: Engine, course: str) -> None:
+    """Let a trainer's run only be resumed with as many epochs as it was started with.
+
+    Args:
+        engine: the trainer.
+        course: what takes its course over all epochs, such as `the learning rate rises and falls`.
+    """
+    setattr(engine.state, _SPANS, course)
+
+
+def spans(engine: Engine) -> str | None:
+    """What takes its course over all epochs of a trainer's run; None if the run may go on for more of them."""
+    return getattr(engine.state, _SPANS, None)
+
+
 class OneCycle:
     """Lets the learning rate of a training rise to its full value and fall to 0, a function of its steps alone.
 
-    Attach it before the run folder, since a checkpoint holds the rates of its own epoch.
+    Attach it before the run folder, since a checkpoint holds the rates of its own epoch. A run is only resumed with the
+    same number of epochs.
     """
 
     def __init__(self) -> None:
@@ -60,6 +78,7 @@ class OneCycle:
 
     def _start(self, engine: SupervisedTrainer) -> None:
         self._peaks = [group["lr"] for group in engine.optimizer.param_groups]
+        span(engine, RISES_AND_FALLS)
 
     def __call__(self, engine: SupervisedTrainer) -> None:
         """Set the learning rate of a step."""

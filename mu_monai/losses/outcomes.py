@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import torch
+from monai.networks import one_hot
 from torch.nn import functional
 
 from mu_monai.errors import InputError
@@ -60,21 +61,44 @@ def label_outcomes(label: torch.Tensor, logits: torch.Tensor, softmax: bool) -> 
     """The index of the true outcome at every place, `long`.
 
     Args:
-        label: sigmoid: 0/1 masks `(B, C, ...)`. Softmax: class indices `(B, ...)` or `(B, 1, ...)`, for
-            classification `(B,)`, or one-hot masks `(B, C, ...)`.
+        label: sigmoid: 0/1 masks `(B, C, ...)`, or class indices `(B, 1, ...)`, each a mask of its own. Softmax: class
+            indices `(B, ...)` or `(B, 1, ...)`, for classification `(B,)`, or one-hot masks `(B, C, ...)`.
         logits: `(B, C, ...)`.
         softmax: as in `log_probabilities`.
 
     Returns:
         The shape of `log_probabilities(logits, softmax)` without dimension 1.
 
+    Raises:
+        InputError: for a sigmoid and a label that has another shape.
+
     Example:
         >>> label_outcomes(torch.tensor([[[0.0, 2.0]]]), torch.zeros(1, 3, 2), softmax=True)
         tensor([[0, 2]])
+        >>> label_outcomes(torch.tensor([[[0.0, 1.0]]]), torch.zeros(1, 2, 2), softmax=False)
+        tensor([[[1, 0],
+                 [0, 1]]])
     """
+    if not softmax and holds_indices(label, logits):
+        label = one_hot(label, logits.shape[1])
+    if not softmax and label.shape != logits.shape:
+        raise InputError(
+            f"the label has the shape {tuple(label.shape)} and the outputs {tuple(logits.shape)}, of a sigmoid each; "
+            "give the label one channel per output, or one channel with class indices"
+        )
     if softmax and label.dim() == logits.dim():
         label = label.argmax(dim=1) if label.shape[1] == logits.shape[1] else label.squeeze(1)
     return label.long()
+
+
+def holds_indices(label: torch.Tensor, logits: torch.Tensor) -> bool:
+    """Whether a mask has one channel of class indices for several outputs, `(B, 1, ...)` for `(B, C, ...)`.
+
+    Example:
+        >>> holds_indices(torch.zeros(1, 1, 4), torch.zeros(1, 2, 4)), holds_indices(torch.zeros(1), torch.zeros(1, 2))
+        (True, False)
+    """
+    return label.dim() == logits.dim() and label.shape[1] == 1 < logits.shape[1]
 
 
 def outcome_count(logits: torch.Tensor, softmax: bool) -> int:
@@ -91,9 +115,9 @@ def shifted(label: torch.Tensor, logits: torch.Tensor, softmax: bool, shift: tor
     r"""The label `(y + shift) mod K`, in the same form as `label`; `K` as in `outcome_count`.
 
     Args:
-        label: as in `label_outcomes`.
+        label: as in `label_outcomes`; where it `holds_indices`, the outcomes are the classes, also of a sigmoid.
         logits: `(B, C, ...)`.
-        softmax: whether the channels are one softmax or independent sigmoid outputs.
+        softmax: whether the channels are one softmax or independent sigmoid outputs; true if the label holds indices.
         shift: integers, one per case `(B,)` or one per place; one that is not a multiple of `K` gives a wrong label.
 
     Example:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mu_monai.losses.outcomes import cross_entropy, label_outcomes, log_probabilities
+from mu_monai.losses.outcomes import cross_entropy, holds_indices, label_outcomes, log_probabilities
 
 HARD, SOFT, TOP_K = "hard", "soft", "top-k"
 LABEL_MODES = (HARD, SOFT, TOP_K)
@@ -34,7 +34,7 @@ def standing(
     """
     log_p = log_probabilities(logits, softmax)
     truth = label_outcomes(label, logits, softmax)
-    structure = _structures(truth).reshape(len(truth), -1)
+    structure = _structures(truth, label, logits).reshape(len(truth), -1)
     places = structure | ~structure.any(1, keepdim=True)
 
     def mean(values: torch.Tensor) -> torch.Tensor:
@@ -80,7 +80,7 @@ def without_truth(logits: torch.Tensor, label: torch.Tensor, softmax: bool, case
         tensor([[-inf, 2., 1.]])
     """
     truth = label_outcomes(label, logits, softmax)
-    chosen = _structures(truth) & cases.view(-1, *[1] * (truth.dim() - 1))
+    chosen = _structures(truth, label, logits) & cases.view(-1, *[1] * (truth.dim() - 1))
     if softmax:
         chosen = torch.zeros_like(logits, dtype=torch.bool).scatter(1, truth[:, None], chosen[:, None])
     return logits.masked_fill(chosen, -torch.inf)
@@ -102,6 +102,11 @@ def relabeling_losses(logits: torch.Tensor, target: torch.Tensor, softmax: bool)
     return losses.reshape(len(losses), -1).mean(1)
 
 
-def _structures(truth: torch.Tensor) -> torch.Tensor:
+def _structures(truth: torch.Tensor, label: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     """The foreground of masks; a class counts as foreground, whatever its number."""
-    return truth > 0 if truth.dim() > 1 else torch.ones_like(truth, dtype=torch.bool)
+    if truth.dim() == 1:
+        return torch.ones_like(truth, dtype=torch.bool)
+    structures = truth > 0
+    if truth.dim() == logits.dim() and holds_indices(label, logits):  # a mask for each class, the background's first
+        structures[:, 0] = False
+    return structures

@@ -36,7 +36,7 @@ def case_scores(
         classes: the names of the channels, for class indices that of the background first; by default their numbers.
         spacing: the size of a voxel in mm; without it nothing is measured in mm or ml.
         softmax: whether exactly one channel is true at each place; None to go by the label. Class indices of a
-            sigmoid's outputs, which is False, are one mask for each class.
+            sigmoid's outputs, which is False, are one mask for each class; that of the background does not count.
 
     Raises:
         InputError: if the numbers of channels and names differ, a classifier has a single output, or the label has
@@ -52,7 +52,7 @@ def case_scores(
     if logits.ndim == 2:
         return class_scores(logits, label, names)
     if softmax is False and label.shape[1] == 1:  # a mask for each class index
-        label = one_hot(label, logits.shape[1])
+        return region_scores(logits, one_hot(label, logits.shape[1]), names, spacing, background=True)
     if _is_of_regions(logits, label, softmax):
         return region_scores(logits, label, names, spacing)
     return class_mask_scores(logits, label, names, spacing)
@@ -112,7 +112,12 @@ def class_mask_scores(
 
 
 def region_scores(
-    logits: torch.Tensor, label: torch.Tensor, names: Sequence[str | int], spacing: Sequence[float] | None = None
+    logits: torch.Tensor,
+    label: torch.Tensor,
+    names: Sequence[str | int],
+    spacing: Sequence[float] | None = None,
+    *,
+    background: bool = False,
 ) -> dict[str, float]:
     """Scores of K regions that may overlap, each a mask of its own: their means, and those of each region.
 
@@ -121,6 +126,7 @@ def region_scores(
         label: 0 and 1, `(1, K, H, W[, D])`.
         names: what the K regions are called.
         spacing: the size of a voxel in mm.
+        background: whether the first region is the background, which is only a part of `cross_entropy`.
 
     Returns:
         the columns of `class_mask_scores`; `cross_entropy` is the binary one, over all voxels of all regions, and
@@ -133,11 +139,14 @@ def region_scores(
         >>> scores["dice"], scores["dice[core]"]
         (1.0, 1.0)
     """
+    every = binary_cross_entropy_with_logits(logits, label.to(logits.dtype)).item()
+    if background:
+        logits, label, names = logits[:, 1:], label[:, 1:], names[1:]
     probability = logits.sigmoid()
     pairs = {name: (probability[:, k] > 0.5, label[:, k] > 0.5) for k, name in enumerate(names)}
     overlaps = {name: _overlap(*pair) for name, pair in pairs.items()}
     scores = {
-        "cross_entropy": binary_cross_entropy_with_logits(logits, label.to(logits.dtype)).item(),
+        "cross_entropy": every,
         DICE: sum(dice for dice, _ in overlaps.values()) / len(overlaps),
         "iou": sum(iou for _, iou in overlaps.values()) / len(overlaps),
         "confidence": torch.maximum(probability, 1 - probability).mean().item(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from monai.engines import SupervisedTrainer
 from torch.utils.data import DataLoader
 
 from mu_monai.adapters import Student, captured, pooled
+from mu_monai.errors import InputError
 from mu_monai.keys import CASE_ID, PATIENT_ID
 from mu_monai.precision import in_full
 from mu_monai.processes import once, own_batches, several
@@ -92,9 +94,18 @@ def case_losses(
 def patient_losses(
     engine: SupervisedTrainer, predict: Predict, cases: Batches, inferer: Apply | None = None
 ) -> list[float]:
-    """The mean loss of every patient's cases; arguments as in `case_losses`."""
+    """The mean loss of every patient's cases; arguments as in `case_losses`.
+
+    Raises:
+        InputError: if the loss of a case is NaN or infinite, so that it is neither lower nor higher than others.
+    """
     by_patient: dict[str, list[float]] = {}
-    for _, patient, loss in case_losses(engine, predict, cases, inferer):
+    for case, patient, loss in case_losses(engine, predict, cases, inferer):
+        if not math.isfinite(loss):
+            raise InputError(
+                f"the loss of case '{case}' is {loss}, which cannot be compared with those of other patients; look for "
+                "NaN in its image and label, use a loss that is finite for it, or a lower learning rate"
+            )
         by_patient.setdefault(patient, []).append(loss)
     return [sum(losses) / len(losses) for losses in by_patient.values()]
 

@@ -9,7 +9,7 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.keys import IMAGE, LOSS
-from mu_monai.losses.outcomes import outcome_count, shifted
+from mu_monai.losses.outcomes import holds_indices, outcome_count, shifted
 from mu_monai.methods.method import UnlearningMethod
 
 
@@ -57,8 +57,9 @@ class Amnesiac(UnlearningMethod):
         self.record(engine, "supervised", output[LOSS], len(output[IMAGE]))
         image, label, cases = self.forget_batch(engine)
         logits = engine.inferer(image, engine.network)
-        shift = torch.tensor([self._shift(case, outcome_count(logits, self.is_softmax)) for case in cases])
-        wrong = shifted(label, logits, self.is_softmax, shift.to(label.device))
+        classes = self.is_softmax or holds_indices(label, logits)
+        shift = torch.tensor([self._shift(case, outcome_count(logits, classes)) for case in cases])
+        wrong = shifted(label, logits, classes, shift.to(label.device))
         loss = engine.loss_function(logits, wrong)
         self.record(engine, "relabeled", loss, len(image))
         retain, forget = len(engine.data_loader.dataset), len(self.forget_loader.dataset)  # type: ignore[arg-type]

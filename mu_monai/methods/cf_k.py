@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from monai.engines import SupervisedTrainer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 from torch import nn
 
 from mu_monai.adapters import Student
+from mu_monai.adapters.copies import hold
 from mu_monai.adapters.lora import ADAPTABLE
-from mu_monai.adapters.rewriting import adapted
+from mu_monai.adapters.rewriting import adapted, trained_layers
 from mu_monai.errors import InputError
 from mu_monai.methods.batches import prepared
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
@@ -25,8 +27,9 @@ class CFk(RetainFineTuning):
 
     .. math:: L = \ell(D_r), \quad \theta_{1 \dots n-k} \text{ fixed}
 
-    Layers are convolutions and linear layers, in the order in which the network runs them; normalization layers and
-    activations with weights train if they come after the first of the `k`. With adapters, the adapters of these layers
+    Layers are convolutions and linear layers, in the order in which the network runs them, also inside of blocks that
+    hold weights of their own; normalization layers and activations with weights train if they come after the first of
+    the `k`. With adapters, the adapters of these layers
     train. The names of the trained layers are in the record, as `trained_layers`.
 
     Args:
@@ -71,9 +74,9 @@ class CFk(RetainFineTuning):
                 f"{len(ends)}"
             )
         self._layers = dict(list(order.items())[ends[-self.k] :])
-        for layer in adapted(engine.network).values():
+        for layer in trained_layers(engine.network).values():
             if layer not in self._layers.values():
-                layer.requires_grad_(False)
+                hold(layer)
 
     def measurements(self, engine: SupervisedTrainer) -> dict[str, Any]:
         """What every method measures, plus the names of the trained layers."""
@@ -82,9 +85,14 @@ class CFk(RetainFineTuning):
 
 @torch.no_grad()
 def running_order(engine: SupervisedTrainer, image: torch.Tensor) -> dict[str, nn.Module]:
-    """The trainable layers of a student, by their names in the plain network, in the order in which they run."""
+    """The trainable layers of a student, by their names in the plain network, in the order in which they run.
+
+    The weights that a block holds beside its layers count where it begins. A layer that does not run by itself, because
+    its block uses its weights, as attention of torch does, counts there as well.
+    """
     student: Student = engine.network
-    names = {layer: name for name, layer in adapted(student).items()}
+    layers = trained_layers(student)
+    names = {layer: name for name, layer in layers.items()}
     order: dict[str, nn.Module] = {}
 
     def note(layer: nn.Module, _: Any) -> None:
@@ -97,10 +105,14 @@ def running_order(engine: SupervisedTrainer, image: torch.Tensor) -> dict[str, n
     finally:
         for hook in hooks:
             hook.remove()
-    return order
+    inside: dict[str, list[str]] = {}
+    for name in layers:
+        block = max((other for other in order if name.startswith(f"{other}.")), key=len, default=None)
+        if name not in order and block is not None:
+            inside.setdefault(block, []).append(name)
+    return {name: layers[name] for begun in order for name in (begun, *inside.get(begun, ()))}
 
 
-def _plain(layer: Any) -> nn.Module:
-    """The original layer inside an adapted or copied one."""
-    plain: nn.Module = getattr(layer, "original_module", None) or layer.get_base_layer()
-    return plain
+def _plain(layer: nn.Module) -> nn.Module:
+    """The original layer inside an adapted one, or the layer of a copy."""
+    return layer.get_base_layer() if isinstance(layer, BaseTunerLayer) else layer

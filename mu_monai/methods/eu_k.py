@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import torch
 from monai.engines import SupervisedTrainer
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mu_monai.engine import seeded
@@ -60,7 +59,7 @@ class EUk(CFk):
                 "method cf-k"
             )
         super().on_start(engine)
-        copies: dict[str, Any] = {name: self._copy(layer) for name, layer in self._layers.items()}
+        copies: dict[str, Any] = self._layers
         fixed = [name for name, layer in copies.items() if not hasattr(layer, "reset_parameters")]
         if fixed:
             raise InputError(
@@ -83,13 +82,7 @@ class EUk(CFk):
             self._budget.require(engine, statistics + self._budget.expected, what, "use the method cf-k")
 
     def _norms(self) -> list[_BatchNorm]:
-        return [copy for copy in map(self._copy, self._layers.values()) if isinstance(copy, _BatchNorm)]
-
-    @staticmethod
-    def _copy(layer: Any) -> nn.Module:
-        """The copy of a layer that trains."""
-        (copy,) = layer.modules_to_save.values()
-        return copy
+        return [layer for layer in self._layers.values() if isinstance(layer, _BatchNorm)]
 
     @torch.no_grad()
     def _measure_statistics(self, engine: SupervisedTrainer) -> None:

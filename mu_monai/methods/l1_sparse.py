@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from monai.engines import SupervisedTrainer
 
-from mu_monai.errors import InputError
 from mu_monai.keys import LOSS
 from mu_monai.methods.retain_fine_tuning import RetainFineTuning
 from mu_monai.methods.settings import Interval, setting
@@ -49,10 +46,10 @@ class L1Sparse(RetainFineTuning):
 
     gamma: float = setting(5e-4, Interval(0))
 
-    def on_start(self, engine: SupervisedTrainer) -> None:
-        """Remember over how many epochs the penalty fades."""
-        super().on_start(engine)
-        self._epochs: int = engine.state.max_epochs
+    @property
+    def spans_run(self) -> str:
+        """The penalty takes its course over all epochs."""
+        return "the penalty fades"
 
     def on_loss(self, engine: SupervisedTrainer) -> None:
         """Add the penalty, with the remaining part of its weight."""
@@ -60,18 +57,5 @@ class L1Sparse(RetainFineTuning):
         state = engine.state
         norm = torch.stack([weight.abs().sum() for weight in engine.network.trainable().values()]).sum()
         self.record(engine, "l1", norm)
-        left = 1 - (state.iteration - 1) / (self._epochs * state.epoch_length)
+        left = 1 - (state.iteration - 1) / (state.max_epochs * state.epoch_length)
         state.output[LOSS] = state.output[LOSS] + self.gamma * left * norm
-
-    def state_dict(self) -> dict[str, Any]:
-        """The number of epochs over which the penalty fades, in addition to what every method saves."""
-        return super().state_dict() | {"max_epochs": self._epochs}
-
-    def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
-        """Continue with the penalty, which must fade over the same number of epochs."""
-        super().load_state_dict(state, engine)
-        if state["max_epochs"] != self._epochs:
-            raise InputError(
-                f"max_epochs={self._epochs} differs from the {state['max_epochs']} epochs that the run was started "
-                f"with, over which the penalty fades; resume with max_epochs={state['max_epochs']}"
-            )

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from mu_monai.adapters import Student, layer_drifts, total_drift
 from mu_monai.engine import StopAtReference, record_term
 from mu_monai.engine.cost import TRAINED, count_of
-from mu_monai.engine.schedule import CONSTANT, SCHEDULES, share_of_peak
+from mu_monai.engine.schedule import CONSTANT, RISES_AND_FALLS, SCHEDULES, share_of_peak, span
 from mu_monai.engine.stop_at_reference import REFERENCE, REWIND
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import CLASSIFICATION, IMAGE, SEGMENTATION, TASKS
@@ -209,6 +209,8 @@ class UnlearningMethod:
             self._budget.reserve = look + (further + look if further else 0)
 
     def _keep_peaks(self, engine: SupervisedTrainer) -> None:
+        if self.spans_run is not None:
+            span(engine, self.spans_run)
         self._peaks = [group["lr"] for group in engine.optimizer.param_groups]
 
     def _set_rates(self, engine: SupervisedTrainer) -> None:
@@ -251,6 +253,11 @@ class UnlearningMethod:
     def is_softmax(self) -> bool:
         """Whether the outputs are one softmax over classes."""
         return self.softmax or self.task == CLASSIFICATION
+
+    @property
+    def spans_run(self) -> str | None:
+        """What takes its course over all epochs, so that a run is resumed with as many; None if nothing does."""
+        return None if self.lr_schedule == CONSTANT else RISES_AND_FALLS
 
     def state_dict(self) -> dict[str, Any]:
         """What the method needs to continue an interrupted run, besides weights and optimizer."""

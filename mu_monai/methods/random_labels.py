@@ -8,7 +8,7 @@ import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.keys import IMAGE, LOSS
-from mu_monai.losses.outcomes import outcome_count, shifted
+from mu_monai.losses.outcomes import holds_indices, outcome_count, shifted
 from mu_monai.methods.method import UnlearningMethod
 from mu_monai.methods.settings import FLAG, setting
 
@@ -63,7 +63,8 @@ class RandomLabels(UnlearningMethod):
         self.record(engine, "supervised", engine.state.output[LOSS], len(engine.state.output[IMAGE]))
 
     def _drawn(self, label: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        places = logits[:, 0] if self.is_softmax else logits
-        count = outcome_count(logits, self.is_softmax)
+        classes = self.is_softmax or holds_indices(label, logits)
+        places = logits[:, 0] if classes else logits
+        count = outcome_count(logits, classes)
         shift = torch.randint(0 if self.include_true else 1, count, places.shape, device=logits.device)
-        return shifted(label, logits, self.is_softmax, shift)
+        return shifted(label, logits, classes, shift)

@@ -146,6 +146,11 @@ class Rewind(GentleRestoration):
         self._take(engine, files[self._chosen])
         logger.info("%s", self._choice())
 
+    @property
+    def spans_run(self) -> str | None:
+        """The mean is of the last part of the run."""
+        return super().spans_run or ("the mean of the weights is taken" if self.average_from < 1 else None)
+
     def on_step(self, engine: SupervisedTrainer) -> None:
         """Count the weights in the mean."""
         if self.progress(engine) >= self.average_from:

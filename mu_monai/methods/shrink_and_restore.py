@@ -173,6 +173,13 @@ class ShrinkAndRestore(GentleRestoration):
         if more and self._budget is not None and taken(engine) >= self._cycle_ends:
             engine.terminate_epoch()
 
+    @property
+    def spans_run(self) -> str | None:
+        """Every cycle has a course of its own, but for the budget and the hinge."""
+        if self.budget is not None:
+            return "the budget is divided"
+        return "the hinge is left to the last" if self.hinge_weight else None
+
     def progress(self, engine: SupervisedTrainer) -> float:
         """How much of the cycle is over: every cycle has a course of its own."""
         steps = max(0.0, (engine.state.iteration - 1) / engine.state.epoch_length - (engine.state.epoch - 1))

@@ -74,15 +74,17 @@ def always_the_same(dataset: Any) -> bool:
     if isinstance(dataset, Subset):
         return always_the_same(dataset.dataset)
     transform = getattr(dataset, "transform", None)
-    if not isinstance(transform, Compose):
+    if type(transform) is not Compose:  # OneOf, SomeOf and RandomOrder draw, and are Compose, too
         return False
     inner = getattr(dataset, "data", None)
     if isinstance(inner, Dataset) and not always_the_same(inner):
         return False
-    return all(map(_is_fixed, transform.flatten().transforms))
+    return _is_fixed(transform)
 
 
 def _is_fixed(transform: Any) -> bool:
+    if type(transform) is Compose:
+        return all(map(_is_fixed, transform.transforms))
     if isinstance(transform, RandomizableTrait | MultiSampleTrait | Lambda | Lambdad):  # several patches of a case
         return False
     return type(transform).__module__.startswith("monai.")

@@ -17,6 +17,7 @@ from mu_monai.keys import LOSS, MILESTONES_DIR, MODEL_PT, VALIDATION
 from mu_monai.runs import open_run
 from mu_monai.runs.scores import leading_metric
 from mu_monai.workflow.auditing.evaluation import Evaluation, open_evaluation
+from mu_monai.workflow.moved import SPLIT, gone_problems, moved, other_split
 
 
 def milestones(
@@ -46,11 +47,12 @@ def milestones(
         of the milestones that does not fall, which `rewind` goes by.
 
     Raises:
-        InputError: if there are no milestones, they are not those of the run, images have changed since the split was
-            made, or it has no validation cases.
+        InputError: if there are no milestones, they or the split are not those of the run, images have changed since
+            the split was made, or it has no validation cases.
     """
-    record = open_run(run).record
-    raise_if_any(read_split(record.split.file if split is None else split).changed_files)
+    record = moved(open_run(run).record, split=split)
+    raise_if_any(gone_problems(run, record, [SPLIT]))
+    raise_if_any(other_split(Path(run), record) or read_split(record.split.file).changed_files)
     files = find_milestones(Path(run) / MILESTONES_DIR if folder is None else folder)
     weights = {str(epoch): str(file) for epoch, file in files.items()} | {"last": str(Path(run) / MODEL_PT)}
     evaluation = open_evaluation(run, weights, split=split, device=device, trust=trust)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mu_monai.data import read_split
+from mu_monai.data import Split, read_split
+from mu_monai.errors import InputError
 from mu_monai.files import file_sha256
 from mu_monai.keys import STUDENT, TEACHER
 from mu_monai.runs import RunRecord
@@ -53,6 +54,30 @@ def gone_problems(run: str | Path, record: RunRecord, needs: Sequence[str] = (SP
             f"the teacher '{record.teacher}' of '{run}' does not exist; if it was moved, say where it is now: "
             "--teacher RUN or --teacher FILE"
         )
+
+
+def own_split(run: str | Path, record: RunRecord) -> Split | None:
+    """The split that a run was made with; None if it is gone, or another one was written in its place.
+
+    It is where the record says, or beside the run folder, as a ledger and the folds of a cross-validation keep it.
+
+    Args:
+        run: the run folder.
+        record: its `run.json`.
+    """
+    for file in (Path(record.split.file), Path(run).with_suffix(".json")):
+        try:
+            split = read_split(file) if file.is_file() else None
+        except InputError:  # another file has this name now
+            continue
+        if split is not None and is_own(record, split):
+            return split
+    return None
+
+
+def is_own(record: RunRecord, split: Split) -> bool:
+    """Whether a run was made with a split: the same file, or the same cases with the same contents of their files."""
+    return split.sha256 == record.sha256.split or split.cases_sha256 == record.split.cases
 
 
 def other_split(run: Path, record: RunRecord) -> list[str]:

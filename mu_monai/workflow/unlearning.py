@@ -13,7 +13,7 @@ from mu_monai.bundle import open_bundle
 from mu_monai.bundle.config import parse_settings, sharing_data, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
-from mu_monai.data import Split, read_split
+from mu_monai.data import Split
 from mu_monai.errors import InputError, collect, did_you_mean, raise_if_any
 from mu_monai.keys import FORGET, MODEL_PT, RETAIN, TEST, TRAINING_SUBSETS, VALIDATION
 from mu_monai.lock import writes
@@ -34,6 +34,7 @@ from mu_monai.workflow.checks import (
     weight_problems,
 )
 from mu_monai.workflow.evaluating import scored_instead
+from mu_monai.workflow.moved import is_own, own_split
 from mu_monai.workflow.planning import planned
 from mu_monai.workflow.recipe import (
     FORGET_CLASSES,
@@ -237,21 +238,18 @@ def trained_otherwise(split: Split | None, teacher: str | Path | None) -> list[s
     """Why a split does not match the images that a teacher's run trained on.
 
     A case that was never trained on cannot be forgotten, and a case that was trained on is not unseen. This cannot be
-    checked if the teacher is a bare weights file, or its split is missing.
+    checked if the teacher is a bare weights file, or its split is missing or was written again.
     """
     if split is None or teacher is None or not is_run(teacher):
         return []
     run = read_record(teacher)
-    file = Path(run.split.file)
-    if split.sha256 == run.sha256.split:
-        before = split
-    elif file.is_file():
-        before = read_split(file)
-    else:
+    before = split if is_own(run, split) else own_split(teacher, run)
+    if before is None:
         logger.warning(
-            "the split '%s' of the teacher '%s' does not exist, so whether it was trained on the cases to forget, and "
-            "not on the others, is not checked; put it there, or give the teacher's own split",
-            file,
+            "the split '%s' of the teacher '%s' does not exist, or another one was written in its place, so whether it "
+            "was trained on the cases to forget, and not on validation and test, is not checked; put it back, or make "
+            "the split from the teacher's own",
+            run.split.file,
             teacher,
         )
         return []
@@ -263,7 +261,7 @@ def trained_otherwise(split: Split | None, teacher: str | Path | None) -> list[s
     ]
     problems += [
         f"case '{case}' is in '{subset}', but the teacher '{teacher}' was trained on it; make the split from the "
-        f"teacher's own: mu-monai split {file} --forget-ids ..."
+        f"teacher's own: mu-monai split {before.path} --forget-ids ..."
         for subset in (VALIDATION, TEST)
         for case, digest in split.digests(subset).items()
         if digest in trained

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mu_monai.adapters import LoraConv, Student, load_student, load_weights, place, weights_sha256
+from mu_monai.adapters.copies import hold
 from mu_monai.adapters.placement import head
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256
@@ -545,3 +546,15 @@ def test_layers_whose_names_end_alike_keep_their_ranks_through_the_file(tmp_path
     student.save(tmp_path / "adapter")
     loaded = load_student(build(), tmp_path / "adapter")
     assert {name: loaded._layer(name).r["default"] for name in loaded.placement.targets} == ranks
+
+
+def test_statistics_of_batchnorm_without_weights_move_unless_they_are_held():
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2, affine=False), nn.Conv2d(2, 1, 1)).eval()
+    before, modes = network.state_dict()["1.running_mean"].clone(), ("train", "eval", "train")
+    moving, still, held = (Student(copy.deepcopy(network), trainable="all", bn_mode=mode) for mode in modes)
+    hold(held.get_base_model()[1].modules_to_save["default"])
+    for student in (moving, still, held):
+        student.train()
+        student(torch.randn(4, 1, 8, 8) + 3)
+    after = [student.merged().state_dict()["1.running_mean"] for student in (moving, still, held)]
+    assert [torch.equal(before, mean) for mean in after] == [False, True, True]

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from mu_monai.bundle import shipped_bundles
-from mu_monai.cli.ending import end_monai
+from mu_monai.cli.ending import INTERRUPTED, end_monai
 from mu_monai.errors import InputError
 from mu_monai.files import read_json
 from tests import programs
@@ -201,3 +201,17 @@ def test_ctrl_c_under_monais_command_is_one_line_and_the_newest_run_is_resumed(
     assert "resuming 'runs/isic-unlearned'" in done.stdout
     assert read_json(run / "run.json")["status"] == "finished"
     assert os.listdir(tmp_path / "runs") == ["isic-unlearned"]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("audit", "run"), "interrupted; the same command continues: attacks that were finished are kept"),
+        (("--debug", "compare", "isic"), "interrupted; the same command continues a run from its last finished epoch"),
+        (("unlearn", "isic"), "interrupted; --resume continues a run from its last finished epoch"),
+        (("predict", "run"), "interrupted"),
+    ],
+)
+def test_an_interrupted_command_says_how_it_continues(mu_monai, monkeypatch, command, said):
+    monkeypatch.setattr("mu_monai.cli.program.app", lambda **_: INTERRUPTED)
+    assert mu_monai(*command) == (130, "", f"{said}\n")

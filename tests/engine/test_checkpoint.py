@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from ignite.engine import Events
 
 from mu_monai.adapters import weights_sha256
+from mu_monai.engine import OneCycle
 from mu_monai.engine.checkpoint import has_checkpoint, restore_checkpoint, save_checkpoint
 from mu_monai.errors import InputError
 
@@ -47,6 +50,16 @@ def test_network_optimizer_and_position_come_back(run, make_network, tmp_path):
     for name, value in trainer.optimizer.state_dict()["state"].items():
         for key, tensor in value.items():
             assert torch.equal(other.optimizer.state_dict()["state"][name][key], tensor)
+
+
+def test_a_course_over_all_epochs_is_not_stretched(run, make_student, tmp_path):
+    save_checkpoint(trained(run, make_student()), tmp_path)
+    for epochs, said in ((2, None), (5, r"max_epochs=5 differs from the 2 epochs .* rises and falls; .* max_epochs=2")):
+        other = run.trainer(make_student(), epochs=epochs)
+        OneCycle().attach(other)
+        other.add_event_handler(Events.STARTED, lambda it=other: (restore_checkpoint(it, tmp_path), it.terminate()))
+        with nullcontext() if said is None else pytest.raises(InputError, match=said):
+            other.run()
 
 
 def test_going_on_equals_never_having_stopped(run, make_network, tmp_path):

@@ -263,6 +263,15 @@ class TestScoreSubsets:
         assert first == "another"
         assert "less than 1 %" in second
 
+    def test_a_class_that_the_teacher_never_finds_is_said(self, scorer, make_student, monkeypatch):
+        engine, table = Trainer(make_student()), pd.DataFrame({"dice[organ]": [0.0, 0.5], "dice[lesion]": [0.0, 0.0]})
+        monkeypatch.setattr(scorer, "score", lambda *_, **__: table)
+        scorer.forget_classes = ("lesion",)
+        scorer._warn_where_nothing_happened(engine)
+        never, unchanged = engine.state.warnings
+        assert never.startswith("the teacher has a Dice of 0 for lesion in every training case")
+        assert "less than 1 % (teacher 0.0000, student 0.0000)" in unchanged
+
     def test_scoring_does_not_change_the_network(self, scorer, make_unet):
         network = make_unet()
         before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -55,3 +55,10 @@ def test_descending_takes_probability_from_the_true_class():
     stepped = (logits - logits.grad).softmax(1)[0]
     assert stepped.argmin() == 2
     torch.testing.assert_close(stepped[[0, 1, 3]], stepped[0].expand(3))
+
+
+def test_class_indices_of_sigmoid_outputs_are_flipped_in_every_channel():
+    """One place of class 1 of two, answered surely and right: both channels are told the opposite."""
+    logits = torch.tensor([-5.0, 5.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
+    loss = LabelFlip()(logits, torch.ones(1, 1, 2, 2)).item()
+    assert loss == pytest.approx(5 + math.log1p(math.exp(-5)))  # 5.007 in each channel

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import one_hot
 
+from mu_monai.errors import InputError
 from mu_monai.losses.outcomes import (
     cross_entropy,
     divergence,
@@ -114,3 +115,13 @@ def test_a_shifted_label_keeps_its_form():
     hot = shifted(one_hot(mask[:, 0], 3).movedim(-1, 1).float(), logits, True, shift)
     assert torch.equal(hot.argmax(1), wrong[:, 0].long())
     assert outcome_count(logits, softmax=False) == 2
+
+
+def test_class_indices_of_sigmoid_outputs_are_a_mask_each_and_other_shapes_are_refused():
+    index = torch.tensor([[[[0.0, 1.0], [2.0, 1.0]]]])
+    logits = torch.zeros(1, 3, 2, 2)
+    masks = one_hot(index[:, 0].long(), 3).movedim(-1, 1)
+    torch.testing.assert_close(label_outcomes(index, logits, softmax=False), masks)
+    torch.testing.assert_close(label_outcomes(masks.float(), logits, softmax=False), masks)
+    with pytest.raises(InputError, match=r"shape \(1, 2, 2, 2\) and the outputs \(1, 3, 2, 2\)"):
+        label_outcomes(masks[:, :2], logits, softmax=False)

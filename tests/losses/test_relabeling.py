@@ -82,3 +82,13 @@ class TestLabels:
         logits = torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1).repeat(1, 1, 2)
         found = without_truth(logits, torch.tensor([[0, 2]]), True, torch.tensor([True]))
         assert relabeled(found, True).argmax(1).tolist() == [[2, 1]]
+
+
+def test_the_background_among_class_indices_of_sigmoid_outputs_is_no_structure():
+    index = torch.tensor([0.0, 0.0, 0.0, 1.0]).view(1, 1, 2, 2)
+    logits = torch.stack([torch.full((2, 2), -9.0), torch.full((2, 2), 9.0)])[None]  # all lesion
+    _, confidence, flipped = standing(logits, index, False)
+    assert confidence.item() == pytest.approx(1, abs=1e-3)  # of the lesion's only place
+    assert not flipped.item()
+    left = without_truth(logits, index, False, torch.tensor([True]))
+    assert left.isinf().nonzero().tolist() == [[0, 1, 1, 1]]

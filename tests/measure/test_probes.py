@@ -13,6 +13,7 @@ from monai.inferers import Inferer, SimpleInferer, SlidingWindowInferer
 from torch import nn
 
 from mu_monai.adapters import Student
+from mu_monai.errors import InputError
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, PATIENT_ID
 from mu_monai.measure import case_losses, margins, mean_case_loss, patient_losses
 
@@ -204,3 +205,13 @@ def test_losses_of_cases_and_patients_are_kept_apart(student):
     assert [(case, patient) for case, patient, _ in found] == [("a1", "a"), ("a2", "a"), ("b1", "b")]
     assert [loss for _, _, loss in found] == pytest.approx([1, 3, 5])
     assert patient_losses(engine, lambda image: image, loader) == pytest.approx([2, 5])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_cannot_be_compared_is_refused_by_its_case(student, value):
+    rows = [
+        {IMAGE: torch.full((1, 4, 4), loss), LABEL: torch.zeros(1, 4, 4), CASE_ID: case, PATIENT_ID: case}
+        for loss, case in [(1.0, "a"), (value, "b")]
+    ]
+    with pytest.raises(InputError, match=rf"the loss of case 'b' is {value}, which cannot be compared"):
+        patient_losses(trainer(student), lambda image: image, DataLoader(Dataset(rows), batch_size=2))

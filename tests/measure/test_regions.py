@@ -82,3 +82,12 @@ def test_a_picture_shows_where_any_region_is(tmp_path):
     with np.load(tmp_path / "e.npz") as arrays:
         assert (arrays["label"][0] == label.amax(0).numpy()).all()
         assert ((arrays["teacher"][0] > 0.5) == (label.amax(0).numpy() > 0)).all()
+
+
+def test_the_background_of_class_indices_does_not_count():
+    index = torch.zeros(1, 1, 8, 8)
+    index[..., 0, 0] = 1
+    logits = torch.stack([torch.full((8, 8), 9.0), torch.full((8, 8), -9.0)])[None]  # the tumor is missed
+    scores = case_scores(logits, index, ["background", "tumor"], spacing=(1, 1), softmax=False)
+    assert scores["dice"] == scores["dice[tumor]"] == scores["iou"] == 0
+    assert not any("background" in column for column in scores)

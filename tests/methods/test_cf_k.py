@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from types import SimpleNamespace
 
 import pytest
@@ -89,3 +90,39 @@ def test_more_layers_than_there_are_are_refused(small):
 def test_what_is_no_number_of_layers_is_refused(k):
     with pytest.raises(InputError, match=f"method#k={k} is not allowed; use a whole number of 1 or more"):
         CFk(forget_loader=[], k=k)
+
+
+def test_layers_in_blocks_that_are_copied_whole_count(small):
+    class Block(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shift = torch.nn.Parameter(torch.ones(4))
+            self.inner, self.outer = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+
+        def forward(self, image):
+            return self.outer(self.inner(image + self.shift))
+
+    def network():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(OrderedDict(block=Block(), last=torch.nn.Linear(4, 3)))
+
+    run = small(CFk, k=2, options={"plain": network})
+    before, after = run.teacher.state_dict(), run.run()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {f"{layer}.{part}" for layer in ("block.outer", "last") for part in ("weight", "bias")}
+    with pytest.raises(InputError, match=r"a network with 3 trainable layers"):
+        small(CFk, k=4, options={"plain": network}).run()
+
+
+def test_weights_that_attention_of_torch_uses_itself_count_where_it_begins():
+    class Attention(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention, self.last = torch.nn.MultiheadAttention(4, 2, batch_first=True), torch.nn.Linear(4, 3)
+
+        def forward(self, image):
+            return self.last(self.attention(image, image, image)[0])
+
+    student = Student(Attention().eval(), trainable="all")
+    order = running_order(SimpleNamespace(network=student, inferer=SimpleInferer()), torch.zeros(1, 5, 4))
+    assert list(order) == ["attention", "attention.out_proj", "last"]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from monai.inferers import SimpleInferer
+from monai.networks.nets import ViT
 
+from mu_monai.adapters import Student
 from mu_monai.errors import InputError
 from mu_monai.methods import Negation
 
@@ -41,3 +46,17 @@ def test_more_layers_than_there_are_are_refused(small):
 def test_no_number_of_layers_is_refused(layers):
     with pytest.raises(InputError, match=rf"method#layers={layers} is not allowed"):
         Negation(forget_loader=[], layers=layers)
+
+
+def test_the_first_layer_may_be_in_a_block_that_is_copied_whole():
+    network = ViT(1, 16, 8, hidden_size=8, mlp_dim=8, num_layers=1, num_heads=2, classification=True, spatial_dims=2)
+    student = Student(network.eval(), trainable="all")
+    engine = SimpleNamespace(network=student, inferer=SimpleInferer())
+    method = Negation(forget_loader=[], task="classification")
+    method.forget_batch = lambda engine: (torch.zeros(1, 1, 16, 16),)
+    before = student.merged().state_dict()
+    assert method.damage(engine, 0) == {"layers": ["patch_embedding.patch_embeddings"]}
+    after = student.merged().state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {f"patch_embedding.patch_embeddings.{part}" for part in ("weight", "bias")}
+    assert all(torch.equal(after[name], -before[name]) for name in changed)

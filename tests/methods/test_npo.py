@@ -78,3 +78,11 @@ def test_the_retained_cases_are_weighted(small, loss_of):
 def test_values_that_are_not_allowed_are_refused(setting, message):
     with pytest.raises(InputError, match=message):
         NPO(forget_loader=[], **setting)
+
+
+def test_class_indices_of_sigmoid_outputs_push_the_true_class_down():
+    index = torch.ones(1, 1, 2, 2)
+    student = torch.zeros(1, 2, 2, 2, requires_grad=True)
+    negative_preference(student, torch.zeros(1, 2, 2, 2), index, 1.0, softmax=False).backward()
+    assert (student.grad[:, 1] > 0).all(), "a step lowers the presence of the true class"
+    assert (student.grad[:, 0] < 0).all(), "and raises that of the other"

@@ -66,3 +66,11 @@ def test_a_mask_of_classes_is_drawn_voxel_by_voxel():
 def test_a_choice_that_is_none_is_refused():
     with pytest.raises(InputError, match="method#include_true='no' is not known; use one of true, false"):
         RandomLabels(forget_loader=[], include_true="no")
+
+
+def test_class_indices_of_sigmoid_outputs_stay_class_indices():
+    index, logits = torch.randint(3, (4, 1, 6, 6)), torch.zeros(4, 3, 6, 6)
+    method = RandomLabels(forget_loader=[], softmax=False)
+    drawn = method._drawn(index, logits)
+    assert drawn.shape == index.shape
+    assert sorted(drawn.unique().tolist()) == [0, 1, 2]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from ignite.engine import Events
 
-from mu_monai.engine.schedule import share_of_peak
-from mu_monai.methods import RetainFineTuning
+from mu_monai.engine.schedule import share_of_peak, spans
+from mu_monai.methods import RetainFineTuning, Rewind, ShrinkAndRestore
 
 
 def _rates(job):
@@ -33,3 +33,18 @@ def test_a_budget_ends_the_cycle_where_it_ends_the_run(small):
     rates = _rates(small(RetainFineTuning, rate=1.0, budget=240, options=options))  # ten steps on eight cases
     assert len(rates) == 10
     assert rates == pytest.approx([share_of_peak("one-cycle", step / 10) for step in range(10)])
+
+
+def test_only_a_run_with_a_course_keeps_its_number_of_epochs(small):
+    for schedule, course in {"one-cycle": "the learning rate rises and falls", "constant": None}.items():
+        run = small(RetainFineTuning, lr_schedule=schedule)
+        run.run()
+        assert spans(run.trainer) == course
+
+
+def test_a_mean_a_divided_budget_and_a_hinge_at_the_end_have_a_course_too():
+    assert Rewind(forget_loader=[], average_from=0.5).spans_run == "the mean of the weights is taken"
+    assert Rewind(forget_loader=[], average_from=1).spans_run is None
+    assert ShrinkAndRestore(forget_loader=[]).spans_run is None  # every cycle has a course of its own
+    assert ShrinkAndRestore(forget_loader=[], budget=100).spans_run == "the budget is divided"
+    assert ShrinkAndRestore(forget_loader=[], hinge_weight=1.0).spans_run == "the hinge is left to the last"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from monai.data import CacheDataset, Dataset
-from monai.transforms import Compose, EnsureTyped, GridSplitd, Lambdad, RandFlipd
+from monai.transforms import Compose, EnsureTyped, GridSplitd, Lambdad, OneOf, RandFlipd, RandomOrder, SomeOf
 from torch.utils.data import ConcatDataset, Subset
 
 from mu_monai.engine import count_of
@@ -61,3 +61,11 @@ def test_kept_answers_take_one_pass_in_the_whole_run(small):
 
     assert _passes(small, fixed) == 3 * 3 * 8 + 8
     assert _passes(small, lambda cases: cases) == 3 * (3 * 8 + 8)
+
+
+def test_transforms_that_draw_which_of_them_is_used_are_random_wherever_they_stand():
+    for draws in (OneOf, SomeOf, RandomOrder):
+        choice = draws([EnsureTyped("image"), EnsureTyped("label", allow_missing_keys=True)])
+        assert not always_the_same(Dataset(CASES, choice))
+        assert not always_the_same(Dataset(CASES, Compose([choice])))
+    assert always_the_same(Dataset(CASES, Compose([FIXED])))

@@ -14,6 +14,9 @@ import torch
 from mu_monai import workflow
 from mu_monai.adapters.milestones import find_milestones, memorized_at
 from mu_monai.errors import InputError
+from mu_monai.files import file_sha256
+from mu_monai.runs import RunRecord
+from mu_monai.runs.record import write_record
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +82,19 @@ def test_a_run_without_any_and_a_split_without_validation_are_refused(trained, t
     bare = shutil.copytree(trained, tmp_path / "bare", ignore=shutil.ignore_patterns("milestones"))
     with pytest.raises(InputError, match=r"holds no milestones"):
         workflow.milestones(bare)
-    split = json.loads(Path(json.loads((trained / "run.json").read_text())["split"]["file"]).read_text())
-    folder = Path(json.loads((trained / "run.json").read_text())["split"]["file"]).parent
-    split["validation"] = []
-    (folder / "without.json").write_text(json.dumps(split))
+    record = json.loads((trained / "run.json").read_text())
+    own = Path(record["split"]["file"])
+    other = own.parent / "without.json"
+    other.write_text(json.dumps(json.loads(own.read_text()) | {"validation": []}))
+    with pytest.raises(InputError, match=r"without.json' holds other cases or subsets than"):
+        workflow.milestones(trained, split=other)
+    with pytest.raises(InputError, match=r"gone.json' of .* does not exist; if it was moved, say where"):
+        workflow.milestones(trained, split=own.parent / "gone.json")
+    blind = shutil.copytree(trained, tmp_path / "blind")
+    record["split"]["file"], record["sha256"]["split"] = str(other), file_sha256(other)
+    write_record(blind, RunRecord.from_json(record))
     with pytest.raises(InputError, match=r"no validation cases.*--validation"):
-        workflow.milestones(trained, split=folder / "without.json")
+        workflow.milestones(blind)
 
 
 def test_none_are_kept_on_request(phantom_splits, small_images, tmp_path):

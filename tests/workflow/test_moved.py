@@ -12,9 +12,10 @@ from mu_monai.data.shards import only
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json, write_json
 from mu_monai.keys import SUBSETS
-from mu_monai.runs import RunRecord
+from mu_monai.runs import RunRecord, read_record
 from mu_monai.runs.folder import file_digests
 from mu_monai.runs.record import write_record
+from mu_monai.workflow.moved import own_split
 from mu_monai.workflow.unlearning import trained_otherwise
 
 
@@ -70,7 +71,8 @@ def test_a_command_names_the_options_that_help_and_they_help(mu_monai, study, mo
 
 def test_a_release_tries_a_case_of_the_split_that_it_is_given(mu_monai, study):
     command = ["release", study / "student", *given(study, "--teacher"), "--out"]
-    assert "predicted no case: the split or its images were moved (--split FILE)" in mu_monai(*command, study / "a")[1]
+    said = mu_monai(*command, study / "a")[1]
+    assert "predicted no case: the split or its images were moved or replaced (--split FILE)" in said
     assert "predicted a case of its split" in mu_monai(*command, study / "b", *given(study, "--split"))[1]
 
 
@@ -161,4 +163,45 @@ def test_whether_a_moved_teacher_was_trained_on_the_forgotten_is_checked_or_said
     write_json(study / "data" / "other.json", content)
     with caplog.at_level(logging.WARNING, "mu_monai"):
         assert trained_otherwise(open_split(study / "data" / "other.json"), study / "teacher") == []
-    assert "is not checked; put it there, or give the teacher's own split" in caplog.text
+    assert "is not checked; put it back, or make the split from the teacher's own" in caplog.text
+
+
+def test_a_split_that_was_written_over_the_teachers_is_not_taken_for_it(study, caplog):
+    file = study / "data" / "split.json"
+    record = read_json(study / "teacher" / "run.json")
+    record["split"]["file"] = str(file)
+    write_record(study / "teacher", RunRecord.from_json(record))
+    content = read_json(file)
+    content["forget"], content["test"] = content["test"], content["forget"]
+    write_json(file, content)
+    with caplog.at_level(logging.WARNING, "mu_monai"):
+        assert trained_otherwise(open_split(file), study / "teacher") == []
+    assert "or another one was written in its place" in caplog.text
+    assert own_split(study / "teacher", read_record(study / "teacher")) is None
+    file.write_text("[]")
+    assert own_split(study / "teacher", read_record(study / "teacher")) is None
+
+
+def test_the_teachers_split_with_other_paths_is_still_its_own(study):
+    file, other = study / "teacher.json", study / "data" / "other.json"
+    content = read_json(study / "data" / "split.json")
+    content["forget"], content["test"] = content["test"], content["forget"]
+    write_json(other, content)
+    located = read_split(study / "data" / "split.json")
+    write_split(file, only(located, {name: located.located[name] for name in SUBSETS}))  # beside the run
+    assert file_sha256(file) != read_record(study / "teacher").sha256.split
+    problems = trained_otherwise(open_split(other), study / "teacher")
+    assert any("is to be forgotten, but the teacher" in text for text in problems)
+    assert any(f"is in 'test', but the teacher '{study / 'teacher'}' was trained on it" in text for text in problems)
+
+
+def test_a_release_does_not_try_a_case_of_another_split(mu_monai, study):
+    file = study / "data" / "split.json"
+    record = read_json(study / "student" / "run.json")
+    record["split"]["file"] = str(file)
+    write_record(study / "student", RunRecord.from_json(record))
+    content = read_json(file)
+    content["forget"], content["test"] = content["test"], content["forget"]
+    write_json(file, content)
+    said = mu_monai("release", study / "student", *given(study, "--teacher"), "--out", study / "a")[1]
+    assert "predicted no case: the split or its images were moved or replaced (--split FILE)" in said

@@ -20,7 +20,7 @@ from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import built_network, run_config
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
-from mu_monai.data import Split, read_split
+from mu_monai.data import Split
 from mu_monai.data.case_files import files_of, image_entry
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.files import file_sha256, read_json, whole_folder, write_json
@@ -41,7 +41,7 @@ from mu_monai.workflow.checks import place_problems
 from mu_monai.workflow.earlier_epochs import milestones_of
 from mu_monai.workflow.handover.given_back import answers_alike, write_given_back
 from mu_monai.workflow.handover.sealed import own_file, plain_inference, readme, released_weights, sealed_metadata
-from mu_monai.workflow.moved import SPLIT, gone_problems, moved, other_split
+from mu_monai.workflow.moved import SPLIT, gone_problems, moved, other_split, own_split
 from mu_monai.workflow.requests.refusing import ledger_problems
 
 BUNDLE, RELEASE_JSON = "bundle", "release.json"
@@ -146,14 +146,14 @@ def _write_released(
     """Write the bundle, and let it answer a case; returns sentences about both."""
     if bundle.parts is None:
         _write_bundle(folder / BUNDLE, bundle, config, record, state)
-        return [_answers(folder / BUNDLE, record)]
+        return [_answers(folder / BUNDLE, run, record)]
     place = folder / bundle.place.name
-    if not Path(record.split.file).is_file():
+    split = own_split(run, record)
+    if split is None:
         raise InputError(
-            f"nothing is released: the split '{record.split.file}' of the run was moved, and whether the bundle names "
-            "its cases cannot be checked without it; put it back"
+            f"nothing is released: the split '{record.split.file}' of the run was moved, or another one was written in "
+            "its place, and whether the bundle names its cases cannot be checked without it; put it back"
         )
-    split = read_split(record.split.file)
     told = write_given_back(place, bundle, record, state, teacher.resolve(), split)
     return [*told, answers_alike(place, bundle, split, _known_case(split), run / MODEL_PT)]
 
@@ -207,7 +207,7 @@ def _write_bundle(folder: Path, bundle: Bundle, config: Mapping[str, Any], recor
     write_tensors(folder / "models" / MODEL_PT, {name: value.clone().contiguous() for name, value in state.items()})
 
 
-def _answers(folder: Path, record: RunRecord) -> str:
+def _answers(folder: Path, run: Path, record: RunRecord) -> str:
     """Load the bundle as its recipient will, and predict a case that was not forgotten; returns what was done.
 
     Raises:
@@ -215,9 +215,9 @@ def _answers(folder: Path, record: RunRecord) -> str:
     """
     config = folder / "configs" / "inference.json"
     load_weights(built_network(ConfigParser(read_json(config))), folder / "models" / MODEL_PT)
-    image = _known_image(record)
+    image = _known_image(own_split(run, record))
     if image is None:
-        return "it was loaded, but predicted no case: the split or its images were moved (--split FILE)"
+        return "it was loaded, but predicted no case: the split or its images were moved or replaced (--split FILE)"
     with tempfile.TemporaryDirectory() as place:
         try:
             run_config([str(config)], {"bundle_root": str(folder), "images": [image], "output_dir": place})
@@ -228,13 +228,10 @@ def _answers(folder: Path, record: RunRecord) -> str:
     return "it was loaded, and predicted a case of its split"
 
 
-def _known_image(record: RunRecord) -> Any:
+def _known_image(split: Split | None) -> Any:
     """An image of a case that was not forgotten, to test with; None if none exists that a config can name."""
-    if not Path(record.split.file).is_file():
-        return None
-    split = read_split(record.split.file)
-    case = _known_case(split)
-    return None if case is None else image_entry(case, split.inputs)
+    case = None if split is None else _known_case(split)
+    return None if split is None or case is None else image_entry(case, split.inputs)
 
 
 def _known_case(split: Split) -> Mapping[str, Any] | None:

@@ -15,6 +15,7 @@ from mu_monai.record import Ledger, Version, is_exact, pseudonym
 from mu_monai.runs import RunRecord, is_run, read_record
 from mu_monai.runs.shards import has_shards
 from mu_monai.workflow.handover.verifying import FAILED, NOT_CHECKED, OK, Check, checked
+from mu_monai.workflow.moved import own_split
 from mu_monai.workflow.requests.opened import Opened, evidence_file, open_ledger, split_of
 
 _CLEAN = "it is not a version of this ledger, and was trained on nobody who was forgotten"
@@ -115,11 +116,9 @@ def _backup(opened: Opened, place: str | Path) -> tuple[str, str]:
 
 def _elsewhere(opened: Opened, run: Path, record: RunRecord) -> tuple[str, str]:
     """Whether a run that is not a version holds somebody forgotten: from its split, and from what it was made from."""
-    beside = run.with_suffix(".json")  # as the ledger and the folds of a cross-validation keep it
-    file = next((file for file in (beside, Path(record.split.file)) if has_sha256(file, record.sha256.split)), None)
-    if file is None:
+    split = own_split(run, record)
+    if split is None:
         return NOT_CHECKED, "it is not a version of this ledger, and its split is not there"
-    split = read_split(file)
     held = sorted(opened.ledger.answered.keys() & _asking(opened, _trained(split, record.role)))
     if held:
         return (

@@ -12,10 +12,9 @@ from mu_monai.adapters.averaging import base_problems
 from mu_monai.bundle.config import parse_settings, run_config, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import SEPARATOR, inherited
-from mu_monai.data import Split, read_split, write_split
+from mu_monai.data import Split, write_split
 from mu_monai.data.shards import Case, members_sha256, only, sharded
 from mu_monai.errors import collect, raise_if_any
-from mu_monai.files import has_sha256
 from mu_monai.keys import BASE_PT, PATIENT_ID, RETAIN, SUBSETS, TEST, TRAINING_SUBSETS, VALIDATION
 from mu_monai.lock import writes
 from mu_monai.methods.shard_refit import base_warning
@@ -24,6 +23,7 @@ from mu_monai.runs.shards import Shard, Shards, has_shards, read_shards, shard_s
 from mu_monai.workflow.bundling.trying import label_problems, tried
 from mu_monai.workflow.checks import number_problems, place_problems, weight_problems
 from mu_monai.workflow.evaluating import scored_instead
+from mu_monai.workflow.moved import own_split
 from mu_monai.workflow.sharding.fitting import Fitting, announce
 from mu_monai.workflow.training import prepared
 from mu_monai.workflow.unlearning import teacher_file
@@ -192,9 +192,9 @@ def seen_by(base: str | Path, split: Split) -> tuple[bool, tuple[str, ...]]:
     """
     folder = run_of(base)
     record = read_record(folder) if is_run(folder) else None
-    if record is None or not has_sha256(Path(record.split.file), record.sha256.split):
+    trained = None if record is None else own_split(folder, record)
+    if record is None or trained is None:
         return False, ()
-    trained = read_split(record.split.file)
     known = {digest for name in record.subsets for digest in trained.digests(name).values()}
     own = {digest for name in SUBSETS for digest in split.digests(name).values()}
     return True, tuple(sorted(known & own))
