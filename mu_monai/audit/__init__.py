@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mu_monai.audit.attacks import attack_records, attack_sentences
+from mu_monai.audit.attacks import attack_records, attack_sentences, broken
 from mu_monai.audit.bootstrap import Interval, Sample, independent_gap, mean_interval, paired_gap
 from mu_monai.audit.classwise import ResampledF1
 from mu_monai.audit.closeness import closeness_records, klom_note, klom_records
@@ -29,6 +29,7 @@ __all__ = [
     "Verdict",
     "attack_records",
     "attack_sentences",
+    "broken",
     "came_back",
     "case_groups",
     "cka_interval",

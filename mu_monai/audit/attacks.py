@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mu_monai.audit.bootstrap import N_RESAMPLES, Interval, Sample, alone, ends, mean_interval, paired_gap
@@ -54,6 +56,8 @@ def attack_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed
     that the attacker does not have. The last state need not be the strongest: a
     model that is trained for a long time on few cases forgets the others again.
 
+    A model that an attack broke (`broken`) has no record at that state, and at others it keeps those that it has.
+
     Args:
         scores: one row per attack, stage, model and case; rows with an empty `attack` are from before it.
             If there is a subset `known`, `forget` holds only the other forgotten patients.
@@ -85,6 +89,25 @@ def attack_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed
     ]
 
 
+def broken(scores: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows are of a model at a stage of an attack that left nothing of it: its losses are not all numbers.
+
+    Args:
+        scores: the scores after attacks: `attack`, `stage`, `model`, and `loss` or `probe`.
+
+    Example:
+        >>> rows = {"attack": "relearning", "stage": [5, 40, 40], "model": ["student", "student", "retrained"]}
+        >>> broken(pd.DataFrame(rows | {"loss": [0.1, math.nan, 0.2]})).tolist()
+        [False, True, False]
+    """
+    measured = scores[LOSS] if LOSS in scores.columns else pd.Series(math.nan, index=scores.index)
+    if PROBE in scores.columns:
+        probed = scores[PROBE].notna().groupby(scores[_ATTACK]).transform("any").astype(bool)
+        measured = measured.where(~probed, scores[PROBE])
+    bad = pd.Series(~np.isfinite(measured.to_numpy(float)), index=scores.index)
+    return bad.groupby([scores[_ATTACK], scores[_STAGE], scores[MODEL]]).transform("any").astype(bool)
+
+
 def attack_sentences(records: Sequence[Record]) -> list[str]:
     """One sentence per attack: what it brought back at its worst learning rate, compared with the retrained model.
 
@@ -100,9 +123,8 @@ def attack_sentences(records: Sequence[Record]) -> list[str]:
         for record in records
         if (record.model, record.metric) == (STUDENT, REBOUND) and at_worst_rate(record.attack, worst)
     ]
-    sentences = [
-        _rebound_sentence(record, records, moves) for record in moves if State.parse(record.attack).step is None
-    ]
+    ends = {state.attack: record for record in moves if (state := State.parse(record.attack)).step != 0}  # or what is
+    sentences = [_rebound_sentence(record, records, moves) for record in ends.values()]  # left before a model broke
     indices = [record for record in records if record.metric == ANAMNESIS]
     lowest = min(indices, key=lambda record: math.inf if math.isnan(record.value) else record.value, default=None)
     return sentences + ([] if lowest is None else [_anamnesis_sentence(lowest, records)])
@@ -157,12 +179,13 @@ def _came(steps: float, where: str) -> str:
 
 def _of_attack(name: str, before: pd.DataFrame, after: pd.DataFrame, draws: _Draws) -> Iterator[Record]:
     known, answers = after[after[SUBSET] == _KNOWN], after[after[SUBSET].isin((FORGET, TEST))]
-    last = answers[_STAGE].max()
+    last = answers[_STAGE].max()  # also where it is broken, so that an earlier one is not taken for the end
+    answers = answers[~broken(answers)]
     for stage, rows in answers.groupby(_STAGE):
         state = replace(State.parse(name), step=None if stage == last else int(rows[_STAGE].iloc[0]))
         for record in _of_stage(before, rows, draws, whole=stage == last):
             yield replace(record, attack=str(state))
-    for record in _anamnesis(known):
+    for record in _anamnesis(known[~broken(known)]):
         yield replace(record, attack=name)
 
 
@@ -215,7 +238,7 @@ class _Move:
 
 def _utility(after: pd.DataFrame, draws: _Draws) -> Iterator[Record]:
     metric = leading_metric(after)
-    options = {"n_resamples": draws.n_resamples, "seed": draws.seed}
+    options: dict[str, Any] = {"n_resamples": draws.n_resamples, "seed": draws.seed}
     for subset in (FORGET, TEST):
         rows = after[after[SUBSET] == subset].sort_values(CASE_ID)
         samples = {

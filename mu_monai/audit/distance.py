@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -96,7 +97,7 @@ def cka_interval(first: ArrayLike, second: ArrayLike, patients: Sequence[object]
     return Interval(value=value, low=low, high=high, n_patients=len(names), n_cases=len(patient))
 
 
-def _answer_records(cases: pd.DataFrame, draws: Mapping[str, int]) -> Iterator[Record]:
+def _answer_records(cases: pd.DataFrame, draws: Mapping[str, Any]) -> Iterator[Record]:
     if cases.empty:
         return
     for against, suffix in _SUFFIX.items():
@@ -108,7 +109,7 @@ def _answer_records(cases: pd.DataFrame, draws: Mapping[str, int]) -> Iterator[R
 
 
 def _mean_records(
-    column: str, metric: str, rows: pd.DataFrame, reference: str, draws: Mapping[str, int]
+    column: str, metric: str, rows: pd.DataFrame, reference: str, draws: Mapping[str, Any]
 ) -> Iterator[Record]:
     """The mean over cases of every model and subset."""
     for subset in SUBSETS:

@@ -22,7 +22,9 @@ from mu_monai.metrics import (
 from mu_monai.runs.numbers import LOGISTIC
 
 
-def membership_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> list[Record]:
+def membership_records(
+    scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, seed: int = 0, widened: bool = True
+) -> list[Record]:
     """Attack every model of a score table: find the members (`forget`) among the unseen patients (`test`).
 
     An attack is a threshold on one signal (`auc[loss]` is the main number), or a logistic regression on all of them
@@ -35,6 +37,7 @@ def membership_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, 
         scores: one row per case and model: `model`, `subset`, `patient_id` and score columns.
         n_resamples: bootstrap draws per interval, at least 1.
         seed: seed of the draws, and of the folds of the logistic regression.
+        widened: see `separation_records`.
 
     Returns:
         `auc[<signal>]`, `tpr@0.01[<signal>]` and `tpr@0.001[<signal>]` of every model; rates too small to measure with
@@ -64,6 +67,7 @@ def membership_records(scores: pd.DataFrame, *, n_resamples: int = N_RESAMPLES, 
             {model: Groups(members[name], others[name], cases) for model, (members, others, cases) in models.items()},
             n_resamples=n_resamples,
             seed=seed,
+            widened=widened,
         )
     ]
 

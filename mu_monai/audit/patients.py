@@ -14,8 +14,8 @@ def patient_table(scores: pd.DataFrame) -> pd.DataFrame:
 
     A patient's loss is the mean over the images. The rank is the share of `test` patients whose loss is lower, ties
     counting half: near 0 the patient is known better than unseen ones, near 1 worse; for an unseen patient every rank
-    is equally likely. `gap` is the ideal rank minus the student's rank: above 0 the patient is still known, below 0 it
-    is answered worse than it should be. Its mean over the patients is the gap of the AUC of the loss.
+    is equally likely. `gap` is the ideal rank minus the student's rank: above 0 the patient is answered better than it
+    should be, below 0 worse. One rank may be chance. Its mean over the patients is the gap of the AUC of the loss.
 
     Args:
         scores: the score tables of all models: `model`, `subset`, `patient_id`, `case_id`, `loss`.

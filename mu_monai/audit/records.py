@@ -45,9 +45,11 @@ from mu_monai.runs.scores import (
 )
 
 _SHOWN = 5
+_SHARES = ("dice", "iou", "accuracy")  # which lie in [0, 1]
 
 
 _Samples = dict[Group, Sample]
+_Draws = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,12 @@ class Record:
 
 
 def utility_records(
-    scores: pd.DataFrame, *, forget_classes: Sequence[str] = (), n_resamples: int = N_RESAMPLES, seed: int = 0
+    scores: pd.DataFrame,
+    *,
+    forget_classes: Sequence[str] = (),
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+    widened: bool = True,
 ) -> list[Record]:
     """Compute the utility records of all models of a score table.
 
@@ -114,6 +121,7 @@ def utility_records(
         forget_classes: the classes of a mask that were to be forgotten in every case.
         n_resamples: bootstrap draws per interval, at least 1.
         seed: seed of the draws.
+        widened: whether intervals are at least Student's t intervals; those signed by earlier versions are not so.
 
     Raises:
         InputError: if columns or numbers are missing, a forgotten class has no scores, a case has two rows of one
@@ -129,7 +137,8 @@ def utility_records(
     """
     raise_if_any(_problems(scores, forget_classes))
     ordered = structure_scores(scores, forget_classes).sort_values(CASE_ID)
-    draws = {"n_resamples": n_resamples, "seed": seed}
+    drawn_by = {"n_resamples": n_resamples, "seed": seed}
+    draws: _Draws = {**drawn_by, "widened": widened}
     gone = {str(Metric(metric, name)) for metric in STRUCTURE_METRICS for name in forget_classes}
     if forget_classes and set(structures(scores)) <= set(forget_classes):
         gone.add(DICE)  # the mean over forgotten classes only
@@ -149,7 +158,7 @@ def utility_records(
         if metric in utility_metrics(scores) and not forget_classes:
             records += _drops(metric, samples, draws)
     if PREDICTED in scores.columns:
-        records += _f1_records(ordered, draws)
+        records += _f1_records(ordered, drawn_by)
     return records
 
 
@@ -168,7 +177,7 @@ def _in_order(samples: Iterable[Group]) -> list[Group]:
 
 
 def _record(
-    metric: str, group: Group, samples: _Samples, reference: Group | None, draws: dict[str, int], ideal: float
+    metric: str, group: Group, samples: _Samples, reference: Group | None, draws: _Draws, ideal: float
 ) -> Record:
     """One record; `ideal` is used if there is no reference."""
     mean = mean_interval(samples[group], **draws)
@@ -193,7 +202,7 @@ def _reference(group: Group, samples: Container[Group], *, by_case: bool = True)
     return teacher if group.model == STUDENT and teacher in samples else None
 
 
-def _drops(metric: str, samples: _Samples, draws: dict[str, int]) -> Iterator[Record]:
+def _drops(metric: str, samples: _Samples, draws: _Draws) -> Iterator[Record]:
     """The paper's criterion, teacher minus student: `forget` should drop much more than the other subsets."""
     for group in _in_order(samples):
         teacher = Group(TEACHER, group.subset)
@@ -239,7 +248,11 @@ def as_record(
     gap: Interval | None = None,
     ideal: float = math.nan,
 ) -> Record:
-    """The record of an interval and, if there is a reference, of the gap to it."""
+    """The record of an interval and, if there is a reference, of the gap to it; without what is not possible."""
+    quantity = Metric.parse(metric).quantity
+    if quantity.removesuffix(DROP) in _SHARES:
+        mean = mean.within(-1.0 if quantity.endswith(DROP) else 0.0, 1.0)
+        gap = None if gap is None else gap.within(-1.0, 1.0)
     return Record(
         model=group.model,
         metric=metric,

@@ -82,16 +82,19 @@ class Separation:
         drawn, scored = ends(self.resampled[name]), self._score_interval(name)
         return min(drawn[0], scored[0]), max(drawn[1], scored[1])
 
-    def gap_interval(self, other: Separation, name: str) -> tuple[float, float]:
+    def gap_interval(self, other: Separation, name: str, *, widened: bool = True) -> tuple[float, float]:
         """The ends of the 95 % interval of the difference from another model on the same patients.
 
-        If either value is 0 or 1, the draws do not show its uncertainty, so both models' intervals are combined.
+        If either value is 0 or 1, or the same in every draw, the draws do not show its uncertainty, so both models'
+        intervals are combined. A model that gives every case the same loss has an AUC of 0.5 in every draw; unless
+        `widened`, only 0 and 1 count, as in records signed by earlier versions.
         """
         if min(map(len, self._scores)) < 2:
             return math.nan, math.nan
         low, high = ends(self.resampled[name] - other.resampled[name])
         one, two = self.values[name], other.values[name]
-        if {one, two} & {0.0, 1.0}:
+        constant = widened and any(np.ptp(model.resampled[name]) == 0 for model in (self, other))
+        if constant or {one, two} & {0.0, 1.0}:
             (first_low, first_high), (second_low, second_high) = self.interval(name), other.interval(name)
             low = min(low, one - two - math.hypot(one - first_low, second_high - two))
             high = max(high, one - two + math.hypot(first_high - one, two - second_low))
@@ -130,7 +133,7 @@ class Separation:
 
 
 def separation_records(
-    signal: str, models: Mapping[str, Groups], *, n_resamples: int = N_RESAMPLES, seed: int = 0
+    signal: str, models: Mapping[str, Groups], *, n_resamples: int = N_RESAMPLES, seed: int = 0, widened: bool = True
 ) -> list[Record]:
     """The records of one attack on every model: `auc[<signal>]` and `tpr@<fpr>[<signal>]`.
 
@@ -142,6 +145,7 @@ def separation_records(
         models: the scores by role.
         n_resamples: bootstrap draws per interval, at least 1.
         seed: seed of the draws.
+        widened: whether the gaps of models that answer everybody alike are uncertain; see `Separation.gap_interval`.
 
     Raises:
         InputError: if the models were scored on different patients.
@@ -156,20 +160,22 @@ def separation_records(
         model: Separation(models[model], n_resamples=n_resamples, seed=seed) for model in ROLES if model in models
     }
     return [
-        _record(name, signal, model, models[model], separations)
+        _record(name, signal, model, models[model], separations, widened)
         for name in dict.fromkeys(name for separation in separations.values() for name in separation.values)
         for model in separations
     ]
 
 
-def _record(name: str, signal: str, model: str, groups: Groups, separations: Mapping[str, Separation]) -> Record:
+def _record(
+    name: str, signal: str, model: str, groups: Groups, separations: Mapping[str, Separation], widened: bool
+) -> Record:
     separation, reference = separations[model], None if model == RETRAINED else separations.get(RETRAINED)
     value, (low, high) = separation.values[name], separation.interval(name)
     interval = Interval(value=value, low=low, high=high, n_patients=len(groups.members), n_cases=groups.n_cases)
     metric, group = replace(Metric.parse(name), of=signal), Group(model, FORGET)
     if reference is None:
         return as_record(str(metric), group, interval, ideal=_CHANCE if metric.rate is None else metric.rate)
-    ideal, (low, high) = reference.values[name], separation.gap_interval(reference, name)
+    ideal, (low, high) = reference.values[name], separation.gap_interval(reference, name, widened=widened)
     gap = replace(interval, value=value - ideal, low=low, high=high)
     return as_record(str(metric), group, interval, Group(RETRAINED, FORGET), gap=gap, ideal=ideal)
 

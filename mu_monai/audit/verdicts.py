@@ -9,22 +9,43 @@ from dataclasses import dataclass
 from mu_monai.audit.attacks import excess
 from mu_monai.audit.records import Record
 from mu_monai.audit.subgroups import MARGIN
+from mu_monai.audit.verdict_sentences import (
+    CANNOT_TELL,
+    CHANCE,
+    JUDGED_SINCE,
+    MATCHED,
+    MIN_PATIENTS,
+    NO_BASELINE,
+    OVER,
+    RETURNS_SINCE,
+    SHALLOW,
+    UNDER,
+    assumed,
+    contradictions,
+    damage,
+    gap_of,
+    is_to_retrained,
+    sentence_of,
+    shallow_sentence,
+    signed,
+    unlike_sentence,
+    what_of,
+)
 from mu_monai.errors import InputError
-from mu_monai.keys import FORGET, RETAIN, RETRAINED, STUDENT, TEACHER, TEST
-from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, LOGISTIC, REBOUND, U_LIRA, Group, Metric, State
+from mu_monai.keys import FORGET, RETAIN, STUDENT, TEACHER, TEST
+from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, DROP, LOGISTIC, REBOUND, U_LIRA, Metric, State
 from mu_monai.runs.scores import LEADING_METRICS
 
-UNDER, MATCHED, OVER = "UNDER-FORGOTTEN", "MATCHED", "OVER-FORGOTTEN"
-SHALLOW, NO_BASELINE, CANNOT_TELL = "SHALLOW", "NO BASELINE", "CANNOT TELL"
 LABELS = (UNDER, MATCHED, SHALLOW, OVER, NO_BASELINE, CANNOT_TELL)
-RULES = 4  # the version of the rules
+RULES = 5  # the version of the rules
 SHALLOW_SINCE = 2  # by those of version 1, no verdict is SHALLOW, and by those of version 2 only what would be MATCHED
-RETURNS_SINCE = 4  # by earlier ones, what comes back is told only where it makes a verdict SHALLOW
+WIDENED_SINCE = 5  # numbers that were audited by earlier ones have intervals that are too narrow for few patients
 TOLERANCE = 0.05
-MIN_PATIENTS = 10
 _TWO_SIDED = (LOGISTIC, U_LIRA)  # near 1 for patients that stand out on either side
+_DROPS = tuple(f"{metric}{DROP}" for metric in LEADING_METRICS)
+_NOT_KNOWN = "Without the original model it is not known whether these patients ever had a measurable influence."
 _OF_THE_FOLDER = "adapter-removal"  # about what the run folder gives away, not about the released model
-_CHANCE = 0.5
+_UNLIKE = "the interval of the teacher's gap is below 0, and there is not a retrained model to compare with"
 _UNIFORM = 1.96 / math.sqrt(12)  # half the 95 % interval of the AUC of one patient with a uniform rank
 
 
@@ -39,8 +60,8 @@ class Verdict:
         evidence: the records that the label is based on: the student's, the teacher's, and those that contradict it.
         needed_patients: about how many forgotten patients it would take to decide, or to decide whether there is a
             baseline; None if the label is decided, or if more patients would not help.
-        but: other measurements that contradict the label, or that there are none, and whether the model lost what it
-            was to keep; never empty.
+        but: other measurements that contradict the label, that none does or that none could be judged, and whether the
+            model lost what it was to keep; never empty.
         rules: the version of the rules that gave the label.
     """
 
@@ -62,6 +83,7 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     | label | condition |
     |---|---|
     | CANNOT TELL | fewer than 10 forgotten or 10 unseen patients: a bootstrap over so few claims too much precision |
+    | CANNOT TELL | without a retrained model, the teacher's gap has h < 0: the two groups are not comparable |
     | NO BASELINE | the teacher's gap has l <= 0: these patients have no measurable influence that could be removed |
     | SHALLOW | as MATCHED, but an attack brings the AUC up, by more than m beyond what it adds to the retrained one's |
     | SHALLOW | as the last CANNOT TELL, but an attack does so, and the interval of that difference is above 0 |
@@ -77,7 +99,11 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     retrained model after the very same. In place of MATCHED it does not wait for the interval, which the sentence
     gives: a doubt whether it lasts is told. In place of CANNOT TELL, which claims nothing, it does. Without a retrained
     model all that the attack adds counts, more than is fair to an attack that trains. Removing the adapters does not
-    count, nor does an attack that was tested on fewer than 10 patients.
+    count.
+
+    Without a retrained model the gap is to 0.5, which assumes that forgotten and unseen patients are alike, and the
+    sentence says so. Where the original itself answers the forgotten patients worse than unseen ones, they are not: it
+    takes a retrained model to tell, and not more patients.
 
     The number of patients that would be needed follows from the width of the interval, which shrinks roughly with one
     over the square root of their number if unseen patients increase in proportion: n ((h - l) / 2m)^2, valid if the
@@ -90,12 +116,14 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
 
     Under any other label, the worst attack whose difference has an interval above 0 is named in `but`. If Dice or
     accuracy on retained or unseen cases has a gap whose whole interval lies below -0.02, `but` says so: a model that
-    gives every case the same answer would match.
+    gives every case the same answer would match. On unseen cases the gap to the original counts as well, since a
+    retrained model that lost as much would hide it.
 
-    Any other AUC of the student, by another signal or after an attack, is judged by the same rules. The one with the
-    largest gap that is UNDER- or OVER-FORGOTTEN and contradicts the label is named in `but`, with how many were judged:
-    the intervals are not corrected for multiple comparisons, and one in 20 misses its reference by chance. A logistic
-    regression and U-LiRA find patients that stand out on either side, so they never contradict UNDER- or
+    Any other AUC of the student, by another signal or after an attack, is judged by the same rules, if at least 10
+    forgotten and 10 unseen patients were tested; `but` tells those that were not judged, and their AUC. The one with
+    the largest gap that is UNDER- or OVER-FORGOTTEN and contradicts the label is named in `but`, with how many were
+    judged: the intervals are not corrected for multiple comparisons, and one in 20 misses its reference by chance. A
+    logistic regression and U-LiRA find patients that stand out on either side, so they never contradict UNDER- or
     OVER-FORGOTTEN, and a low AUC of theirs contradicts nothing. Removing the adapters is left out: it restores the
     original wherever the run folder is available.
 
@@ -103,8 +131,10 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
         records: the utility and membership records of all models, and those after attacks.
         n_unseen: how many patients `test` has.
         tolerance: the largest gap of the AUC that counts as no gap, in (0, 0.5).
-        rules: the version of the rules, 1 to 4; audits that name none are by version 1, which has no SHALLOW, by
+        rules: the version of the rules, 1 to 5; audits that name none are by version 1, which has no SHALLOW, by
             version 2 it only takes the place of MATCHED, and by version 3 nothing that comes back is named elsewhere.
+            By version 4 what was tested on too few patients counts as what contradicts nothing, groups are always
+            comparable, and the original is not looked at for what was lost.
 
     Raises:
         InputError: if the tolerance or the version is not allowed, or no record has the student's AUC of the loss.
@@ -118,7 +148,7 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
         >>> verdict([record], n_unseen=100).label
         'UNDER-FORGOTTEN'
     """
-    if not 0 < tolerance < _CHANCE:
+    if not 0 < tolerance < CHANCE:
         raise InputError(f"tolerance={tolerance} is not allowed; give the largest gap of an AUC to accept, in (0, 0.5)")
     if rules not in range(1, RULES + 1):
         raise InputError(f"rules={rules!r} are not known; this version knows the rules of verdicts 1 to {RULES}")
@@ -129,12 +159,56 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
             "mu-monai evaluate RUN"
         )
     teacher = _find(records, TEACHER)
-    label, rule = _decide(main, teacher, n_unseen, tolerance)
-    before, few = label, min(main.n_patients, n_unseen) < MIN_PATIENTS
-    back = max(() if few else _moves(records, tolerance, label, rules), key=excess, default=None)
+    label, rule = _decide(main, teacher, n_unseen, tolerance, rules)
+    before, judgeable = label, _judgeable(records, n_unseen, rules)
+    settled = rule == _UNLIKE or min(main.n_patients, n_unseen) < MIN_PATIENTS
+    back = max(() if settled else _moves(judgeable, tolerance, label, rules), key=excess, default=None)
     if back is not None:
-        label, rule = SHALLOW, f"{rule}, and an attack brings it up by more than {tolerance:g} beyond {_what(back)}"
-    others = [
+        label, rule = SHALLOW, f"{rule}, and an attack brings it up by more than {tolerance:g} beyond {what_of(back)}"
+    others = _others(records, main, label)
+    judged = [record for record in others if record in judgeable]
+    against = _strongest(judged, label, tolerance)
+    told = rules >= RETURNS_SINCE and back is None
+    returns = max(_sure(judgeable, tolerance) if told else (), key=excess, default=None)
+    cost = _cost(records, rules)
+    needed = _needed(main, teacher, label, rule, tolerance)
+    if back is not None:
+        sentence = shallow_sentence(main, back, before)
+    elif rule == _UNLIKE and teacher is not None:
+        sentence = unlike_sentence(main, teacher)
+    else:
+        sentence = sentence_of(label, main, teacher, n_unseen, tolerance, needed)
+    evidence = [record for record in (main, teacher, back, against, returns, cost) if record is not None]
+    return Verdict(
+        label=label,
+        rule=rule,
+        sentence=sentence + ("" if rule == _UNLIKE else assumed(main, rules)),
+        evidence=tuple(dict.fromkeys(evidence)),
+        needed_patients=needed,
+        but=" ".join(
+            filter(
+                None,
+                (
+                    contradictions(others, judged, against, returns, n_unseen, rules),
+                    "" if teacher is not None else _NOT_KNOWN,
+                    damage(cost),
+                ),
+            )
+        ),
+        rules=rules,
+    )
+
+
+def _judgeable(records: Sequence[Record], n_unseen: int, rules: int) -> list[Record]:
+    """The records that are evidence: those of enough patients."""
+    if rules >= JUDGED_SINCE and n_unseen < MIN_PATIENTS:
+        return []
+    return [record for record in records if record.n_patients >= MIN_PATIENTS]
+
+
+def _others(records: Sequence[Record], main: Record, label: str) -> list[Record]:
+    """The AUCs of the student that could contradict a label."""
+    return [
         record
         for record in records
         if _is_evidence(record)
@@ -142,25 +216,6 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
         and State.parse(record.attack).step != 0  # before the attack, on the patients that the attacker does not have
         and (record is not main or label == NO_BASELINE)
     ]
-    against = _strongest(others, label, tolerance)
-    told = rules >= RETURNS_SINCE and back is None
-    returns = max(_sure(records, tolerance) if told else (), key=excess, default=None)
-    needed = _needed(main, tolerance) if label == CANNOT_TELL else None
-    if label == NO_BASELINE and teacher is not None:
-        needed = _needed_for_baseline(teacher, tolerance)
-    cost = _cost(records)
-    evidence = [record for record in (main, teacher, back, against, returns, cost) if record is not None]
-    return Verdict(
-        label=label,
-        rule=rule,
-        sentence=_sentence(label, main, teacher, n_unseen, tolerance, needed)
-        if back is None
-        else _shallow(main, back, before),
-        evidence=tuple(dict.fromkeys(evidence)),
-        needed_patients=needed,
-        but=" ".join(filter(None, (_but(others, against, teacher, returns, rules), _damage(cost)))),
-        rules=rules,
-    )
 
 
 def _find(records: Sequence[Record], model: str) -> Record | None:
@@ -172,45 +227,34 @@ def _is_evidence(record: Record, model: str = STUDENT) -> bool:
     return record.model == model and record.subset == FORGET and Metric.parse(record.metric).quantity == AUC
 
 
-def _gap(record: Record) -> tuple[float, float, float]:
-    """The gap with its interval: to the reference, or to 0.5 without one."""
-    if record.reference:
-        return record.gap, record.gap_low, record.gap_high
-    return record.value - _CHANCE, record.low - _CHANCE, record.high - _CHANCE
-
-
-def _is_to_retrained(record: Record) -> bool:
-    return Group.parse(record.reference).model == RETRAINED
-
-
-def _decide(main: Record, teacher: Record | None, n_unseen: int, tolerance: float) -> tuple[str, str]:
+def _decide(main: Record, teacher: Record | None, n_unseen: int, tolerance: float, rules: int) -> tuple[str, str]:
     for n_patients, which in ((main.n_patients, "forgotten"), (n_unseen, "unseen")):
         if n_patients < MIN_PATIENTS:
             return CANNOT_TELL, f"fewer than {MIN_PATIENTS} {which} patients"
-    if teacher is not None and not _gap(teacher)[1] > 0:
+    if teacher is not None and rules >= JUDGED_SINCE and not is_to_retrained(teacher) and gap_of(teacher)[2] < 0:
+        return CANNOT_TELL, _UNLIKE
+    if teacher is not None and not gap_of(teacher)[1] > 0:
         return NO_BASELINE, "the interval of the teacher's gap is not above 0"
     return _by_gap(main, tolerance)
 
 
 def _by_gap(record: Record, tolerance: float) -> tuple[str, str]:
-    gap, low, high = _gap(record)
+    gap, low, high = gap_of(record)
     if max(abs(gap), abs(low), abs(high)) <= tolerance:
         return MATCHED, f"the whole 95 % interval of the gap lies within \N{PLUS-MINUS SIGN}{tolerance:g}"
     if low > 0 and gap > tolerance:
         return UNDER, f"the 95 % interval of the gap is above 0, and the gap above {tolerance:g}"
     if high < 0 and gap < -tolerance:
-        return OVER, f"the 95 % interval of the gap is below 0, and the gap below {_signed(-tolerance)}"
+        return OVER, f"the 95 % interval of the gap is below 0, and the gap below {signed(-tolerance)}"
     return CANNOT_TELL, (
         f"the 95 % interval of the gap leaves \N{PLUS-MINUS SIGN}{tolerance:g}, and does not show a gap beyond it"
     )
 
 
-def _strongest(others: Sequence[Record], label: str, tolerance: float) -> Record | None:
+def _strongest(judged: Sequence[Record], label: str, tolerance: float) -> Record | None:
     """The record with the largest gap that contradicts the label."""
-    apart = [
-        record for record in others if record.n_patients >= MIN_PATIENTS and _contradicts(record, label, tolerance)
-    ]
-    return max(apart, key=lambda record: abs(_gap(record)[0]), default=None)
+    apart = [record for record in judged if _contradicts(record, label, tolerance)]
+    return max(apart, key=lambda record: abs(gap_of(record)[0]), default=None)
 
 
 def _contradicts(record: Record, label: str, tolerance: float) -> bool:
@@ -233,7 +277,6 @@ def _rebounds(records: Sequence[Record], tolerance: float) -> Iterator[Record]:
             and record.attack != _OF_THE_FOLDER
             and State.parse(record.attack).step != 0
             and record.value > 0
-            and record.n_patients >= MIN_PATIENTS
             and excess(record) > tolerance
         ):
             yield record
@@ -242,58 +285,33 @@ def _rebounds(records: Sequence[Record], tolerance: float) -> Iterator[Record]:
 def _sure(records: Sequence[Record], tolerance: float) -> Iterator[Record]:
     """Those whose interval is above 0."""
     found = _rebounds(records, tolerance)
-    return (record for record in found if (record.gap_low if _is_to_retrained(record) else record.low) > 0)
+    return (record for record in found if (record.gap_low if is_to_retrained(record) else record.low) > 0)
 
 
-def _what(move: Record) -> str:
-    return (
-        "what it adds to the retrained model's" if _is_to_retrained(move) else "0, without a retrained model to compare"
-    )
+def _cost(records: Sequence[Record], rules: int) -> Record | None:
+    """The largest loss, interval included, on cases that were to be kept: a ruined model matches anything.
 
-
-def _shallow(main: Record, move: Record, before: str) -> str:
-    first = "The student treats the forgotten patients as it should, but that does not last"
-    if before != MATCHED:
-        first = "Whatever the student forgot comes back"
-    return f"{first}: {_measured(main)}, and {_moved(move)}"
-
-
-def _moved(move: Record) -> str:
-    """What an attack did to the AUC, such as `after relearning@5 it is higher by +0.200 (+0.100 to +0.300)`."""
-    text = f"after {State.parse(move.attack).in_words} it is higher by {_signed(move.value)}"
-    if not _is_to_retrained(move):
-        ends = "" if math.isnan(move.low) else f" ({_signed(move.low)} to {_signed(move.high)})"
-        return f"{text}{ends}. Without a retrained model it is not known how much of that any model would gain."
-    ends = "" if math.isnan(move.gap_low) else f" ({_signed(move.gap_low)} to {_signed(move.gap_high)})"
-    return f"{text}, the retrained model's by {_signed(move.ideal)}: a difference of {_signed(move.gap)}{ends}."
-
-
-def _cost(records: Sequence[Record]) -> Record | None:
-    """The largest loss, interval included, on cases that were to be kept: a ruined model matches anything."""
-    lost = [
+    On unseen cases it is also sought against the original: a retrained model that is ruined as well hides it.
+    """
+    kept = [
         record
         for record in records
-        if record.model == STUDENT
-        and record.subset in (RETAIN, TEST)
-        and record.metric in LEADING_METRICS
-        and not record.attack
-        and record.gap_high < -MARGIN
+        if record.model == STUDENT and record.subset in (RETAIN, TEST) and not record.attack
     ]
-    return min(lost, key=lambda record: record.gap, default=None)
+    lost = {record: record.gap for record in kept if record.metric in LEADING_METRICS and record.gap_high < -MARGIN}
+    if rules >= JUDGED_SINCE:
+        drops = [record for record in kept if record.subset == TEST and record.metric in _DROPS and record.low > MARGIN]
+        lost |= {record: -record.value for record in drops}
+    return min(lost, key=lambda record: lost[record], default=None)
 
 
-def _damage(cost: Record | None) -> str:
-    if cost is None:
-        return ""
-    model = "the retrained model's" if _is_to_retrained(cost) else "the teacher's"
-    return (
-        f"The model lost what it was to keep: {cost.metric} on {cost.subset} is {cost.value:.3f}, {_signed(cost.gap)} "
-        f"({_signed(cost.gap_low)} to {_signed(cost.gap_high)}) from {model}. A ruined model matches anything."
-    )
-
-
-def _needed(main: Record, tolerance: float) -> int | None:
-    _, low, high = _gap(main)
+def _needed(main: Record, teacher: Record | None, label: str, rule: str, tolerance: float) -> int | None:
+    """How many forgotten patients it would take to decide; None if it is decided, or if more would not help."""
+    if label == NO_BASELINE and teacher is not None:
+        return _needed_for_baseline(teacher, tolerance)
+    if label != CANNOT_TELL or rule == _UNLIKE:
+        return None
+    _, low, high = gap_of(main)
     half = (high - low) / 2
     if main.n_patients < MIN_PATIENTS:
         return math.ceil((_UNIFORM / tolerance) ** 2)
@@ -302,99 +320,8 @@ def _needed(main: Record, tolerance: float) -> int | None:
 
 def _needed_for_baseline(teacher: Record, tolerance: float) -> int | None:
     """How many patients would show the teacher's apparent influence, or exclude one beyond the tolerance."""
-    gap, low, high = _gap(teacher)
+    gap, low, high = gap_of(teacher)
     if not high > tolerance:
         return None
     apart = max(gap, tolerance - gap)
     return max(teacher.n_patients + 1, math.ceil(teacher.n_patients * ((high - low) / 2 / apart) ** 2))
-
-
-def _sentence(
-    label: str, main: Record, teacher: Record | None, n_unseen: int, tolerance: float, needed: int | None
-) -> str:
-    measured = _measured(main)
-    if label == NO_BASELINE and teacher is not None:
-        return (
-            "The original model shows no measurable influence of these patients, so nothing can be attested: by its "
-            f"loss, {_measured(teacher)}.{_not_excluded(teacher, needed)} By the student's loss, {_measured(main)}."
-        )
-    sentences = {
-        UNDER: f"The student still knows the forgotten patients: {measured}.",
-        MATCHED: f"The student treats the forgotten patients as it should, within {tolerance:g}: {measured}.",
-        OVER: "The student answers the forgotten patients worse than it should, which itself shows who was forgotten: "
-        f"{measured}.",
-    }
-    if label in sentences:
-        return sentences[label]
-    if main.n_patients < MIN_PATIENTS:
-        return f"{_few(main)} An interval of \N{PLUS-MINUS SIGN}{tolerance:g} takes about {needed} forgotten patients."
-    if n_unseen < MIN_PATIENTS:
-        return f"{n_unseen} unseen patients are too few to compare with: {measured}."
-    if needed is None:
-        return (
-            f"The gap lies at the edge of what is tolerated ({tolerance:g}), and its interval reaches across: "
-            f"{measured}."
-        )
-    return (
-        f"The interval is too wide to tell: {measured}. About {needed} forgotten patients, and unseen ones in "
-        "proportion, would be needed."
-    )
-
-
-def _not_excluded(teacher: Record, needed: int | None) -> str:
-    if needed is None:
-        return ""
-    return (
-        f" An influence up to {_signed(_gap(teacher)[2])} cannot be excluded: to tell takes about {needed} forgotten "
-        "patients, and unseen ones in proportion."
-    )
-
-
-def _few(main: Record) -> str:
-    if main.n_patients == 1:
-        return (
-            "One forgotten patient has a rank and no interval: the loss is lower than that of "
-            f"{100 * main.value:.0f} % of the unseen patients (like an unseen one: any share is as likely)."
-        )
-    return f"{main.n_patients} forgotten patients are too few for an interval to be trusted: {_measured(main)}."
-
-
-def _measured(record: Record) -> str:
-    """The AUC and its gap, as in `the AUC is 0.700, +0.200 (+0.100 to +0.300) from the retrained model's`."""
-    gap, low, high = _gap(record)
-    where = "the retrained model's" if _is_to_retrained(record) else "0.5, where unseen patients are"
-    ends = "" if math.isnan(low) else f" ({_signed(low)} to {_signed(high)})"
-    return f"the AUC is {record.value:.3f}, {_signed(gap)}{ends} from {where}"
-
-
-def _but(
-    others: Sequence[Record], against: Record | None, teacher: Record | None, returns: Record | None, rules: int
-) -> str:
-    attacks = {State.parse(record.attack).attack for record in others if record.attack}
-    signals = {record.metric for record in others if not record.attack and record.metric != AUC_OF_LOSS}
-    tried = _count(len(signals), "other signal")
-    none = "no attack on the released model" if rules >= RETURNS_SINCE else "no attack"
-    tried += f" and {_count(len(attacks), 'attack')}" if attacks else f"; {none} was tried"
-    if against is None and returns is not None:
-        text = f"No other AUC contradicts it ({tried})."
-    elif against is None:
-        text = f"Nothing else that was measured contradicts it ({tried})."
-    else:
-        when = f"after {State.parse(against.attack).in_words}" if against.attack else "without any attack"
-        judged = sum(record.n_patients >= MIN_PATIENTS for record in others)
-        rank = "the only such number" if judged == 1 else f"the strongest of {judged}"
-        text = f"By {Metric.parse(against.metric).of}, {when}, {_measured(against)}; {rank} ({tried})."
-        text += " Among so many, one in twenty differs by chance." if judged > 1 else ""
-    if returns is not None:
-        text += f" What was forgotten comes back: {_moved(returns)}"
-    if teacher is None:
-        text += " Without the original model it is not known whether these patients ever had a measurable influence."
-    return text
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" + ("" if n == 1 else "s")
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")

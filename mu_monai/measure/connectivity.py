@@ -84,7 +84,10 @@ def _between(first: nn.Module, second: nn.Module, share: float) -> nn.Module:
 
 
 def _estimate_statistics(network: nn.Module, batches: Sequence[Mapping[str, Any]], inferer: Apply) -> None:
-    """Set the statistics of BatchNorm to their mean over the batches; everything else stays in evaluation mode."""
+    """Set the statistics of BatchNorm to their mean over the batches; everything else stays in evaluation mode.
+
+    A batch of one case is left out where there are larger ones: features of a single place have no variance.
+    """
     layers = [
         module for module in network.modules() if isinstance(module, _BatchNorm) and module.running_mean is not None
     ]
@@ -94,7 +97,8 @@ def _estimate_statistics(network: nn.Module, batches: Sequence[Mapping[str, Any]
         layer.reset_running_stats()
         layer.momentum = None  # a plain mean over the batches
         layer.train()
-    for batch in batches:
+    larger = [batch for batch in batches if len(batch[IMAGE]) > 1]
+    for batch in larger or batches:
         inferer(_there(batch[IMAGE], network), network)
     network.eval()
 

@@ -136,18 +136,15 @@ def metric_sentence(metric: str) -> str:
 
 
 def patient_sentence(row: Mapping[str, float | str]) -> str:
-    """What a patient's gap means.
+    """What was measured of a patient; a single rank does not tell whether the patient is known.
 
     Args:
         row: a row of the audit's patients, with `gap` and `student`.
 
     Example:
         >>> patient_sentence({"gap": 0.42, "student": 0.08})
-        'still known: better than 92 % of unseen patients instead of 50 %'
+        'ranks better than 92 % of unseen patients, ideal 50 %; one rank may be chance'
     """
     gap, rank = float(row["gap"]), float(row["student"])
-    if gap == 0:
-        return "where it should be"
-    side = "still known" if gap > 0 else "answered too badly"
-    known, ideal = (number(100 * (1 - share), 0) for share in (rank, rank + gap))
-    return f"{side}: better than {known} % of unseen patients instead of {ideal} %"
+    better, ideal = (number(100 * (1 - share), 0) for share in (rank, rank + gap))
+    return f"ranks better than {better} % of unseen patients, ideal {ideal} %; one rank may be chance"

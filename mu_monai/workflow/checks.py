@@ -17,7 +17,7 @@ from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import is_plain
 from mu_monai.data import Split, class_indices, is_file_label, open_split
 from mu_monai.errors import InputError, collect
-from mu_monai.keys import CASE_ID, LABEL, PATIENT_ID, STUDENT, SUBSET, TEACHER
+from mu_monai.keys import CASE_ID, LABEL, MODEL_PT, PATIENT_ID, STUDENT, SUBSET, TEACHER
 from mu_monai.runs import RunRecord, changed_files, has_scores, scores_file
 from mu_monai.runs.scores import read_scores
 from mu_monai.workflow.recipe import FORGET_CLASSES
@@ -186,6 +186,11 @@ def changed_problems(run: Path, record: RunRecord, split: Split | None, weights:
 
 
 def _other_weights(run: Path, role: str, path: str, recorded: str | None) -> list[str]:
+    if recorded is None:
+        return [
+            f"'{run}' was made without a {role}, so that '{path}' has no scores there; score it as well: mu-monai "
+            f"audit BUNDLE --weights '{run / MODEL_PT}' --split SPLIT --{role} '{path}' --out FOLDER"
+        ]
     digest = weights_sha256(read_weights(path))
     problems = [
         f"the weights '{path}' are not those of the {role} that '{run}' was made with (SHA-256 {digest}; its record "

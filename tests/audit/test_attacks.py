@@ -95,6 +95,26 @@ def test_the_states_on_the_way_have_their_step_in_their_name(attacked):
     assert rebounds == names
 
 
+def test_only_the_states_that_an_attack_broke_are_left_out(attacked):
+    """The student breaks at the end, the retrained model already at step 20."""
+    gone, back = [math.nan] * 4, [0.01, 0.02, 0.03, 0.04]
+    stages = {5: (back, UNSEEN), 20: (back, gone), 40: (gone, gone)}
+    parts = [
+        table("relearning[lr=0.1]", model, losses, stage=stage)
+        for stage, both in stages.items()
+        for model, losses in zip(("student", "retrained"), both, strict=True)
+    ]
+    found = records(*attacked[:2], *parts)
+    assert {attack for attack, *_ in found} == {"relearning[lr=0.1]@5", "relearning[lr=0.1]@20"}
+    early, late = (found[f"relearning[lr=0.1]@{step}", "student", "rebound", "forget"] for step in (5, 20))
+    assert (early.reference, late.reference) == ("retrained/forget", "")
+    assert late.value == early.value == 0.625
+    (sentence,) = attack_sentences(list(found.values()))
+    assert sentence.startswith(
+        "after relearning@20 (learning rate 0.1) the student's AUC on forgotten patients is 1.00"
+    )
+
+
 def relearning(student, retrained, teacher=1.0):
     """Losses on the known cases after 0, 1, 2 ... steps."""
     whole = [table("", model, UNSEEN) for model in ("teacher", "student", "retrained")]

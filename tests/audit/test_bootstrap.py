@@ -34,7 +34,11 @@ def slow_means(values, patients, n_resamples, seed):
 def test_patients_are_drawn_with_all_their_cases(sample, seed):
     patients = [f"p{index}" for index in sample.patient_index]
     low, high = np.quantile(slow_means(sample.values, patients, 60, seed), [0.025, 0.975])
-    result = mean_interval(sample, n_resamples=60, seed=seed)
+    narrow = bootstrap._Error(0.0, sample.n_patients - 1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bootstrap._Error, "of", lambda sample: narrow)
+        result = mean_interval(sample, n_resamples=60, seed=seed)
+    low, high = min(low, result.value), max(high, result.value)
     assert result.value == pytest.approx(sum(sample.values) / len(sample.values))
     assert (result.low, result.high) == pytest.approx((low, high))
 
@@ -85,6 +89,28 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
         result = mean_interval(Sample(rng.normal(0, 1, 40), range(40)), n_resamples=400, seed=trial)
         hits += result.low <= 0 <= result.high
     assert 0.88 <= hits / 200 <= 0.99
+
+
+@pytest.mark.parametrize("patients", [2, 3, 5, 10])
+def test_with_few_patients_it_covers_the_truth_as_often_as_well(patients):
+    rng = np.random.default_rng(patients)
+    gaps = [
+        lambda values, other: mean_interval(Sample(values, range(patients)), n_resamples=100),
+        lambda values, other: independent_gap(
+            Sample(values, range(patients)), Sample(other, range(patients)), n_resamples=100
+        ),
+    ]
+    for gap in gaps:
+        found = [gap(*rng.normal(0, 0.05, (2, patients))) for _ in range(400)]
+        assert np.mean([result.low <= 0 <= result.high for result in found]) >= 0.92
+        assert np.mean([result.high < 0 for result in found]) < 0.05
+
+
+def test_a_mean_of_few_patients_has_the_interval_of_students_t():
+    result = mean_interval(Sample([0.7, 0.8, 0.9], [*"abc"]))
+    assert (result.low, result.high) == pytest.approx((0.8 - 4.30265 * 0.1 / 3**0.5, 0.8 + 4.30265 * 0.1 / 3**0.5))
+    ratio = bootstrap.paired_ratio(Sample([2.0, 2.2, 1.8], [*"abc"]), Sample([1.0, 1.0, 1.0], [*"abc"]))
+    assert (ratio.low, ratio.high) == pytest.approx((2 - 4.30265 * 0.2 / 3**0.5, 2 + 4.30265 * 0.2 / 3**0.5))
 
 
 def test_pairing_sees_a_small_gap_among_very_different_patients():

@@ -120,6 +120,18 @@ def test_groups_that_are_parted_entirely_are_as_certain_as_they_are_many(patient
     assert gap == (pytest.approx(low - 1, abs=0.02), pytest.approx(1 - low, abs=0.02))
 
 
+@pytest.mark.parametrize("patients", [12, 200])
+def test_models_that_answer_everybody_alike_do_not_match_without_doubt(patients):
+    """Their AUC is 0.5 in every draw."""
+    constant, ordered = pd.Series(np.zeros(patients)), pd.Series(np.arange(float(patients)))
+    tied = Separation(Groups(constant, constant, patients), n_resamples=50)
+    low, high = tied.gap_interval(tied, "auc")
+    spread = (1 / patients / 6) ** 0.5  # of one AUC near 0.5
+    assert high == -low == pytest.approx(1.96 * 2**0.5 * spread, rel=0.15)
+    other = Separation(Groups(ordered, ordered, patients), n_resamples=50)
+    assert other.gap_interval(other, "auc") == (0, 0)  # the same model, whose draws differ
+
+
 def test_a_rate_of_zero_is_not_certain():
     groups = Groups(pd.Series(np.zeros(33)), pd.Series(np.arange(100.0)), 33)
     separation = Separation(groups, n_resamples=200)

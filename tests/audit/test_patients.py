@@ -38,7 +38,7 @@ def test_a_hand_computed_table():
     assert table["teacher"].tolist() == [0, 0, 0]
     assert table["retrained"].tolist() == [0, 1, 0.5]
     assert table["student"].tolist() == [0.75, 0.375, 0.5]  # the tie with 0.4 counts half
-    assert table["gap"].tolist() == [-0.75, 0.625, 0]  # worse than it should be, still known, as it should be
+    assert table["gap"].tolist() == [-0.75, 0.625, 0]  # worse than it should be, better, as it should be
     assert table["exposure"].tolist() == [0.75, 0.625, 0]
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -45,6 +46,17 @@ def test_the_group_that_lost_is_flagged_and_stands_first():
     assert worst["low"] < worst["change"] < worst["high"] < -0.02
     assert (worst["n_patients"], worst["n_cases"], worst["teacher"]) == (N // 2, N // 2, 0.9)
     assert table.iloc[2][["change", "low", "high"]].tolist() == [0, 0, 0]
+
+
+def test_groups_of_two_patients_without_a_change_are_rarely_flagged():
+    rng, flags = np.random.default_rng(0), []
+    scores = make_scores()
+    for _ in range(20):
+        scores["dice"] = 0.5 + rng.normal(0, 0.05, len(scores))
+        groups = make_cases(site=[name for name in "abcdef" for _ in "12"])
+        flags += subgroup_table(scores, groups, n_resamples=100)["flag"].tolist()
+    assert len(flags) == 240
+    assert np.mean(flags) < 0.05
 
 
 def test_a_loss_within_the_margin_is_no_flag():

@@ -1,6 +1,7 @@
 """The barrier between two networks, by hand; and what BatchNorm's statistics would do to it."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -73,6 +74,16 @@ def test_statistics_are_those_of_each_network_on_the_line(batches):
         second[1].running_var *= 9
     assert linear_barrier(first, second, batches, **PLAIN) == pytest.approx(0, abs=1e-6)
     assert linear_barrier(first, normalized(-1), batches, **PLAIN) != pytest.approx(0, abs=1e-3)
+
+
+def test_a_last_batch_of_one_case_has_no_variance_and_does_not_count_for_the_statistics(batches):
+    first, second = normalized(1), normalized(-1)
+    last = {key: value[:1] for key, value in batches[0].items()}
+    found = linear_barrier(first, second, [*batches, last], **PLAIN)
+    assert found == pytest.approx(linear_barrier(first, second, batches, **PLAIN), abs=0.2)
+    networks = [nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 1)) for _ in "ab"]
+    sizes = [{"image": torch.randn(size, 1, 1, 1), "label": torch.randn(size, 1)} for size in (8, 1)]
+    assert math.isfinite(linear_barrier(*networks, sizes, **PLAIN))
 
 
 def test_the_given_networks_stay_as_they_are(batches):

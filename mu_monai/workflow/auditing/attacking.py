@@ -25,18 +25,17 @@ from mu_monai.attacks import (
     ATTACK_NAMES,
     ATTACKS,
     LINEAR_PROBE,
-    PROBE,
     Attack,
     AttackData,
     Relearning,
     probe_scores,
 )
+from mu_monai.audit import broken
 from mu_monai.errors import InputError, did_you_mean, raise_if_any
 from mu_monai.files import atomic_path
 from mu_monai.keys import (
     CASE_ID,
     FORGET,
-    LOSS,
     MODEL,
     PATIENT_ID,
     RETAIN,
@@ -68,7 +67,7 @@ class AttackResults:
         scores: `attack` (with its learning rate, if it trains), `stage` (the step of the attack), `model`, `subset` and
             the columns of `scores.csv`, or `probe`. Rows with an empty `attack` are of the models before any attack.
             The subset `known` holds the forgotten patients that the attacker had; wherever there is a `known`, `forget`
-            holds only the others.
+            holds only the others. What an attack broke is there as well, with losses that are not numbers.
         settings: the settings of every attack that ran, by name.
         notes: what did not run and why, and what the numbers do not show; one sentence each.
     """
@@ -110,7 +109,7 @@ def run_attacks(
 
     Attacks that train run at each of their learning rates.
 
-    An attack that breaks a model, so that losses are not numbers, is left out at that learning rate, for all models.
+    Where an attack breaks a model, so that losses are not numbers, nothing is said of that model at that stage.
 
     Every score table is kept under `attacks/` in the run folder. Its name holds a digest of weights, attack, seed,
     cases and of how they are read and scored, and a digest of its content. So a killed run resumes where it stopped,
@@ -136,26 +135,26 @@ def run_attacks(
     jobs = [(state, role) for name in chosen for state in _states(name) for role in arena.roles(name)]
     tables += [arena.attacked(state, role) for state, role in tqdm(jobs, desc="attacks", disable=quiet)]
     scores = pd.concat(tables, ignore_index=True)
-    broken = {state: roles for state, _ in jobs if (roles := _broken(scores[scores[ATTACK] == str(state)]))}
     return AttackResults(
-        scores=scores[~scores[ATTACK].isin(list(map(str, broken)))].reset_index(drop=True),
+        scores=scores,
         settings={state.attack: _settings(ATTACKS.get(state.attack)) for state, _ in jobs},
-        notes=[*map(_left_out, broken.items()), *arena.notes(chosen)],
+        notes=[*_left_out(scores[broken(scores)]), *arena.notes(chosen)],
     )
 
 
-def _broken(scores: pd.DataFrame) -> list[str]:
-    """The models of which an attack left nothing: their losses are not numbers."""
-    measured = next((name for name in (PROBE, LOSS) if name in scores and scores[name].notna().any()), LOSS)
-    return list(scores.loc[~np.isfinite(scores[measured]), MODEL].unique()) if measured in scores else []
+def _left_out(rows: pd.DataFrame) -> Iterator[str]:
+    """What nothing can be said of: the models that an attack broke, and at which of its steps."""
+    for name, of_attack in rows.groupby(ATTACK, sort=False):
+        stages = of_attack.groupby(MODEL, sort=False)[STAGE].unique()
+        models = [f"the {model}{_at(list(steps))}" for model, steps in stages.items()]
+        yield (
+            f"{State.parse(str(name)).in_words} broke {' and '.join(models)}: losses are not numbers there, so that "
+            "nothing can be said of it"
+        )
 
 
-def _left_out(broken: tuple[State, list[str]]) -> str:
-    state, roles = broken
-    return (
-        f"{state.in_words} was left out: it broke the {' and the '.join(roles)}, so that losses are not numbers and "
-        "nothing can be said of it"
-    )
+def _at(steps: Sequence[int]) -> str:
+    return "" if list(steps) == [0] else f" (steps {', '.join(map(str, steps))})"
 
 
 def _kept(start: Path) -> Path | None:
@@ -180,7 +179,8 @@ class _Arena:
         rows = scores[scores[SUBSET].isin((FORGET, TEST)) & scores[MODEL].isin(list(evaluation.models))]
         rows = rows.astype({PATIENT_ID: str, CASE_ID: str})
         self.before = _labeled(rows, attack="", stage=0)
-        one = self.before[self.before[MODEL] == next(iter(evaluation.models))]
+        scored = set(self.before[MODEL])
+        one = self.before[self.before[MODEL] == next((role for role in evaluation.models if role in scored), STUDENT)]
         self._hindered = functools.cache(self._why_not)
         self._cases = hashlib.sha256(one[[SUBSET, PATIENT_ID, CASE_ID]].to_csv(index=False).encode()).hexdigest()
         patients = one.loc[one[SUBSET] == FORGET, PATIENT_ID].to_numpy()  # in the loaders' order

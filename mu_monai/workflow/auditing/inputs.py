@@ -185,8 +185,7 @@ def unscored_problems(out: Path, split: Split | None, options: AuditOptions) -> 
 def _option_problems(inputs: AuditInputs) -> list[str]:
     """What is wrong with the options, whether or not the model is scored already."""
     return collect(
-        lambda: other_problems(inputs.references, RETRAINED, inputs.record.sha256.split, "--reference"),
-        lambda: other_problems(inputs.siblings, STUDENT, inputs.record.sha256.split, "--sibling"),
+        lambda: _compared_problems(inputs),
         lambda: _by_problems(inputs) if inputs.record.split.file else [],
         lambda: unless_raised(chosen_attacks(inputs.options.attacks)),
         lambda: list(inputs.options.problems()),
@@ -241,6 +240,52 @@ def other_problems(folders: Sequence[Path], role: str, split: str, option: str) 
     return problems
 
 
+def _compared_problems(inputs: AuditInputs) -> list[str]:
+    """Why the retrained models, or the siblings, are not what the run can be compared with."""
+    split = inputs.record.sha256.split
+    problems = collect(
+        lambda: other_problems(inputs.references, RETRAINED, split, "--reference"),
+        lambda: other_problems(inputs.siblings, STUDENT, split, "--sibling"),
+    )
+    return problems or [*_copy_problems(inputs), *_sibling_problems(inputs)]
+
+
+def _copy_problems(inputs: AuditInputs) -> Iterator[str]:
+    """Which models are given twice: the spread over seeds would be too small."""
+    seen = {inputs.record.sha256.weights: inputs.run}
+    given = {"--reference": inputs.references, "--sibling": inputs.siblings}
+    for option, folder in ((option, folder) for option, folders in given.items() for folder in folders):
+        weights = open_run(folder, MODEL_PT).record.sha256.weights
+        first = seen.setdefault(weights, folder)
+        if weights and first is not folder:
+            yield f"{option} '{folder}' has the weights of '{first}'; give every model once, each of another seed"
+
+
+def _sibling_problems(inputs: AuditInputs) -> Iterator[str]:
+    """In what the siblings differ from the run beyond the seed; a model that is not scored yet has no record."""
+    if not inputs.record.bundle.name:
+        return
+    own = _unlearned_by(inputs.record)
+    for folder in inputs.siblings:
+        other = _unlearned_by(open_run(folder, MODEL_PT).record)
+        apart = [f"{name} {other[name]!r} instead of {own[name]!r}" for name in own if own[name] != other[name]]
+        if apart:
+            yield (
+                f"--sibling '{folder}' is not the same unlearning as '{inputs.run}' ({'; '.join(apart)}); give a run "
+                "that differs in its seed alone"
+            )
+
+
+def _unlearned_by(record: RunRecord) -> dict[str, object]:
+    method = record.method
+    return {
+        "bundle": record.bundle.name,
+        "method": method.name if method else None,
+        "settings": dict(method.settings) if method else {},
+        "max_epochs": record.max_epochs,
+    }
+
+
 def _by_problems(inputs: AuditInputs) -> list[str]:
     by = inputs.options.by
     if inputs.cases is None:
@@ -253,8 +298,11 @@ def _teacher_problems(inputs: AuditInputs, given: str | Path | None) -> list[str
     """Why the given original model is not the run's; if networks are examined, all weights are checked."""
     if given is None or inputs.needs_models:
         return []
-    found, wanted = weights_sha256(read_weights(given)), inputs.record.sha256.starting_weights
-    if wanted in (None, found):
+    wanted = inputs.record.sha256.starting_weights
+    if wanted is None:
+        return changed_problems(inputs.run, inputs.record, None, {TEACHER: str(given)})
+    found = weights_sha256(read_weights(given))
+    if wanted == found:
         return []
     return [
         f"--teacher '{given}' is not the model that '{inputs.run}' started from (SHA-256 {found}; run.json names "

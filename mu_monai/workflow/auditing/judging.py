@@ -269,9 +269,9 @@ def _shadows(workers: Engine | None, inputs: AuditInputs, draws: dict[str, Any])
 
 def _models(inputs: AuditInputs) -> dict[str, dict[str, Any]]:
     """The weights that the numbers were measured on."""
-    digests = inputs.record.sha256
+    digests, scored = inputs.record.sha256, set(inputs.scores["model"])
     found: dict[str, dict[str, Any]] = {STUDENT: {"run": str(inputs.run), "weights": digests.weights}}
-    if inputs.teacher is not None:
+    if inputs.teacher is not None and TEACHER in scored:
         found[TEACHER] = {"run": str(inputs.teacher), "weights": digests.starting_weights}
     reference = inputs.runs.by_role.get(RETRAINED)
     if reference is not None:

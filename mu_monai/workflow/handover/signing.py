@@ -210,7 +210,7 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 
 def computed_records(
-    scores: pd.DataFrame, forget_classes: Sequence[str], draws: Mapping[str, int]
+    scores: pd.DataFrame, forget_classes: Sequence[str], draws: Mapping[str, int], *, widened: bool = True
 ) -> dict[str, list[dict[str, Any]]]:
     """The audit records that follow from a score table only, by kind: `utility` and `membership`.
 
@@ -218,10 +218,12 @@ def computed_records(
         scores: the scores of all models.
         forget_classes: the classes of a mask that were forgotten in every case; these have no records of membership.
         draws: `n_resamples` and `seed` of the intervals.
+        widened: whether intervals of few patients are as wide as this version has them.
     """
-    by_kind = {"utility": utility_records(scores, forget_classes=forget_classes, **draws), "membership": []}
+    utility = utility_records(scores, forget_classes=forget_classes, **draws, widened=widened)
+    by_kind = {"utility": utility, "membership": []}
     if not forget_classes and {FORGET, TEST} <= set(scores[SUBSET]):
-        by_kind["membership"] = membership_records(scores, **draws)
+        by_kind["membership"] = membership_records(scores, **draws, widened=widened)
     return {kind: [asdict(record) for record in records] for kind, records in by_kind.items()}
 
 

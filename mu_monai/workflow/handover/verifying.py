@@ -17,7 +17,7 @@ from scipy.stats import beta
 from mu_monai.adapters import misfits, read_weights, weights_sha256
 from mu_monai.attacks import search_folder
 from mu_monai.audit.bootstrap import TAIL, other_tail
-from mu_monai.audit.verdicts import RULES
+from mu_monai.audit.verdicts import RULES, WIDENED_SINCE
 from mu_monai.data import read_split
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
@@ -49,6 +49,7 @@ _COMPUTED = ("utility", "membership")
 _ByKind = Mapping[str, Sequence[Mapping[str, Any]]]
 _LEAST_DRAWS = 1000  # of an audit whose intervals are compared with those of the evidence
 _RARE = 1e-6
+_NARROW = ", with the intervals of an earlier version, which are too narrow for few patients"
 _NAMES = ("record", "files", "weights", "search", "split", *_COMPUTED, "verdict")
 _KEY = ("model", "metric", "subset", "attack")
 _OLD = (
@@ -249,20 +250,46 @@ def _recomputed(evidence: Path, predicate: Mapping[str, Any], without: bool) -> 
         return
     try:
         scores = read_evidence(evidence)
-        computed = without_nan(computed_records(scores, predicate["forget_classes"], DRAWS))
-        computed = computed if predicate["format"] == 1 else without_cases(computed)
+        computed, how = _computed_as_signed(scores, predicate)
         counts = list(evidence_problems(scores, predicate))
-        bounds = _bounds(scores, predicate)
+        bounds = _bounds(scores, predicate, widened=not how)
     except Exception as error:  # pandas may raise anything for a broken table
         why = f"{EVIDENCE} cannot be audited: {_one_line(error)}"
         yield from (Check(kind, FAILED, why) for kind in (*_COMPUTED, "verdict"))
         return
     for kind in _COMPUTED:
-        yield checked(kind, partial(_compared, kind, predicate, computed[kind], counts if kind == "utility" else []))
+        told = counts if kind == "utility" else []
+        yield checked(kind, partial(_compared, kind, predicate, computed[kind], told, how))
     yield checked("verdict", partial(_verdict, predicate, computed, bounds))
 
 
-def _bounds(scores: pd.DataFrame, predicate: Mapping[str, Any]) -> tuple[_ByKind, _ByKind] | None:
+def _computed_as_signed(scores: pd.DataFrame, predicate: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The numbers that follow from the evidence, and whether they have the intervals of an earlier version."""
+    now = _computed(scores, predicate)
+    if not _differ(predicate, now) or not _is_earlier(predicate):
+        return now, ""
+    earlier = _computed(scores, predicate, widened=False)
+    return (now, "") if _differ(predicate, earlier) else (earlier, _NARROW)
+
+
+def _computed(scores: pd.DataFrame, predicate: Mapping[str, Any], *, widened: bool = True) -> dict[str, Any]:
+    found: dict[str, Any] = without_nan(computed_records(scores, predicate["forget_classes"], DRAWS, widened=widened))
+    return found if predicate["format"] == 1 else without_cases(found)
+
+
+def _is_earlier(predicate: Mapping[str, Any]) -> bool:
+    """Whether a record may have been signed before intervals of few patients were widened."""
+    return predicate["verdict"] == NOT_AUDITED or rules_of(predicate["verdict"]) < WIDENED_SINCE
+
+
+def _differ(predicate: Mapping[str, Any], computed: Mapping[str, Any]) -> bool:
+    try:
+        return any(any(_differences(predicate["records"][kind], computed[kind])) for kind in _COMPUTED)
+    except (KeyError, TypeError, AttributeError):  # damaged, which the check of that kind tells
+        return False
+
+
+def _bounds(scores: pd.DataFrame, predicate: Mapping[str, Any], *, widened: bool) -> tuple[_ByKind, _ByKind] | None:
     """What the evidence gives, with the widest and the narrowest intervals that an audit can have found by its draws.
 
     Pseudonyms put the patients into another order, so that the same seed draws others than the audit drew. The end of
@@ -280,7 +307,7 @@ def _bounds(scores: pd.DataFrame, predicate: Mapping[str, Any]) -> tuple[_ByKind
     found = []
     for tail in beta.ppf([_RARE, 1 - _RARE], rank + 1, draws - rank):
         with other_tail(float(tail)):
-            found.append(without_nan(computed_records(scores, predicate["forget_classes"], DRAWS)))
+            found.append(without_nan(computed_records(scores, predicate["forget_classes"], DRAWS, widened=widened)))
     return found[0], found[1]
 
 
@@ -307,13 +334,17 @@ def _verdict(
 
 
 def _compared(
-    kind: str, predicate: Mapping[str, Any], computed: Sequence[Mapping[str, Any]], counts: Sequence[str]
+    kind: str,
+    predicate: Mapping[str, Any],
+    computed: Sequence[Mapping[str, Any]],
+    counts: Sequence[str],
+    how: str,
 ) -> Check:
     records = predicate["records"][kind]
     problems = [*_differences(records, computed), *counts]
     if not records and not problems:
         return Check(kind, NOT_CHECKED, "the record has no such numbers")
-    return _result(kind, problems[:1], f"{len(records)} numbers follow from {EVIDENCE}")
+    return _result(kind, problems[:1], f"{len(records)} numbers follow from {EVIDENCE}{how}")
 
 
 def _differences(records: Sequence[Mapping[str, Any]], computed: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -195,6 +195,24 @@ def test_every_problem_at_once_and_nothing_is_written(runs, student, teachers):
     assert not (student / "audit.json").exists()
 
 
+def test_models_that_are_given_twice_are_refused(runs, student):
+    both = AuditOptions(references=[runs / "retrained"] * 2, siblings=[student, runs / "student-1"])
+    with pytest.raises(InputError) as error:
+        workflow.audit(student, options=both)
+    twice, itself = error.value.problems
+    assert twice.startswith(f"--reference '{runs / 'retrained'}' has the weights of '{runs / 'retrained'}'; give every")
+    assert itself.startswith(f"--sibling '{student}' has the weights of '{student}'; give every model once")
+
+
+def test_another_unlearning_is_not_a_sibling(runs, student, tmp_path):
+    other = shutil.copytree(runs / "student-1", tmp_path / "other")
+    record = read_record(other)
+    method = replace(record.method, settings={**record.method.settings, "gamma": 7})
+    write_record(other, replace(record, method=method, max_epochs=9))
+    with pytest.raises(InputError, match=r"not the same unlearning as .*settings .*; max_epochs 9 instead of 1\)"):
+        workflow.audit(student, options=AuditOptions(siblings=[other]))
+
+
 def test_shadow_models_need_a_pool(student):
     with pytest.raises(InputError, match="--shadows N and --pool FOLDER"):
         workflow.audit(student, options=AuditOptions(shadows=4))
@@ -252,6 +270,18 @@ def test_without_the_original_it_says_what_is_not_known(runs, phantom_splits, tm
     assert set(content["models"]) == {"student"}
     assert any(note.startswith("the run folder was searched") and "--teacher" in note for note in content["notes"])
     assert all(math.isfinite(row["exposure"]) for row in content["patients"])
+
+
+@pytest.mark.parametrize("attacks", [(), ("int8",)])
+def test_an_original_that_was_not_scored_is_refused(runs, teachers, phantom_splits, tmp_path, attacks):
+    given, options = {"weights": runs / "student", "split": phantom_splits["isic"]}, AuditOptions(attacks=attacks)
+    adopted = workflow.adopt("isic", out=tmp_path / "adopted", **given, options=AuditOptions(device="cpu"))
+    with pytest.raises(
+        InputError, match=r"made without a teacher, .* score it as well: mu-monai audit BUNDLE"
+    ) as error:
+        workflow.audit(adopted, teacher=teachers["isic"], options=options)
+    assert len(error.value.problems) == 1
+    assert "put the original file back" not in str(error.value)
 
 
 def test_what_was_adopted_is_not_scored_again(runs, student, phantom_splits):

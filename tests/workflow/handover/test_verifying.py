@@ -15,8 +15,9 @@ import pytest
 from mu_monai import workflow
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
-from mu_monai.record import hash_ids, private_key, sign, without_nan
+from mu_monai.record import hash_ids, private_key, sign, without_cases, without_nan
 from mu_monai.runs import RunRecord, add_files, open_runs, read_record, write_record
+from mu_monai.workflow.handover import verifying
 from mu_monai.workflow.handover.derived import scored_problems
 from mu_monai.workflow.handover.signing import DRAWS, computed_records, seal
 from mu_monai.workflow.handover.verifying import _bounds
@@ -35,6 +36,21 @@ def test_all_is_confirmed_as_it_was_signed(folder, checks, phantom_splits, salt)
     assert {name: check.status for name, check in found.items()} == statuses
     assert list(found) == NAMES
     assert str(found["files"]) == f"ok           files: {len(FILES)} files are unchanged since they were signed"
+
+
+def test_numbers_signed_by_an_earlier_version_are_compared_with_its_intervals(tmp_path, monkeypatch):
+    """Intervals of few patients are wider since; a record by the rules of now must have them."""
+    cases = [f"{subset}{number}" for subset in ("forget", "test") for number in "123"]
+    ids = {"model": "student", "subset": ["forget"] * 3 + ["test"] * 3, "patient_id": cases, "case_id": cases}
+    scores = pd.DataFrame(ids | {"loss": 0.1, "iou": 0.5, "dice": [0.5, 0.6, 0.9, 0.8, 0.7, 0.9]})
+    scores.to_csv(tmp_path / "scores.csv", index=False)
+    monkeypatch.setattr(verifying, "evidence_problems", lambda scores, predicate: [])
+    earlier = without_cases(without_nan(computed_records(scores, [], DRAWS, widened=False)))
+    for rules, found in ((4, ("ok", True)), (5, ("FAILED", False))):
+        predicate = {"format": 2, "forget_classes": [], "verdict": {"rules": rules}, "records": earlier}
+        predicate["audit"] = verifying.NOT_AUDITED
+        check = next(verifying._recomputed(tmp_path / "scores.csv", predicate, False))
+        assert (check.status, check.detail.endswith("too narrow for few patients")) == found
 
 
 def test_every_file_is_a_subject(folder, said_in):
@@ -167,7 +183,7 @@ def test_an_audit_by_other_draws_is_confirmed_and_a_forged_one_is_not():
     computed = without_nan(computed_records(evidence, [], DRAWS))
     draws = {"n_resamples": 1000, "seed": 7}
     records = [entry for kind in without_nan(computed_records(table, [], draws)).values() for entry in kind]
-    bounds = _bounds(evidence, {"audit": draws, "forget_classes": []})
+    bounds = _bounds(evidence, {"audit": draws, "forget_classes": []}, widened=True)
     assert list(scored_problems(records, computed, bounds)) == []
     assert list(scored_problems(records, computed)) != []  # the draws are others
     main = next(entry for entry in records if (entry["model"], entry["metric"]) == ("student", "auc[loss]"))
