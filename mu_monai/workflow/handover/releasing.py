@@ -40,8 +40,9 @@ from mu_monai.runs.record import AUDIT
 from mu_monai.workflow.checks import place_problems
 from mu_monai.workflow.earlier_epochs import milestones_of
 from mu_monai.workflow.handover.given_back import answers_alike, write_given_back
+from mu_monai.workflow.handover.names import Names, name_problems, names_of, not_searched
 from mu_monai.workflow.handover.sealed import own_file, plain_inference, readme, released_weights, sealed_metadata
-from mu_monai.workflow.moved import SPLIT, gone_problems, moved, other_split
+from mu_monai.workflow.moved import gone_problems, moved, other_split
 from mu_monai.workflow.requests.refusing import ledger_problems
 
 BUNDLE, RELEASE_JSON = "bundle", "release.json"
@@ -101,9 +102,10 @@ def release(
         the folder.
 
     Raises:
-        InputError: if the run is not an unlearning run or failed its self-check, weights are missing, replaced, or the
-            teacher's, `out` exists, the weights do not fit the released config, the bundle does not predict, or the
-            search finds something that the teacher can be rebuilt from. Nothing is written then.
+        InputError: if the run is not an unlearning run or failed its self-check, its split is missing, weights are
+            missing, replaced, or the teacher's, `out` exists, the ledger holds somebody who was forgotten since, the
+            weights do not fit the released config, the bundle does not predict, the search finds something that the
+            teacher can be rebuilt from, or a file names a case or patient of the split. Nothing is written then.
     """
     run, out = Path(run), Path(out)
     record = moved(open_run(run, CONFIG_JSON, MODEL_PT).record, split=split, teacher=teacher)
@@ -112,7 +114,7 @@ def release(
         [
             *_release_problems(run, out, record, source),
             *ledger_problems(run, record.sha256.weights),
-            *gone_problems(run, record, [TEACHER] if split is None else [SPLIT, TEACHER]),
+            *gone_problems(run, record),
             *(other_split(run, record) if split else ()),
         ]
     )
@@ -121,8 +123,10 @@ def release(
     config = {} if bundle.parts else plain_inference(run, bundle, trust)
     states = {STUDENT: read_weights(run / MODEL_PT), TEACHER: read_weights(source)}
     raise_if_any(collect(lambda: _other_weights(record, states, run, source), lambda: _unmoved(states)))
+    cases = read_split(record.split.file)
+    names = names_of(cases)
     with whole_folder(out) as folder:
-        told = _write_released(folder, bundle, config, run, record, states[STUDENT], _file(source))
+        told = _write_released(folder, bundle, config, run, record, states[STUDENT], _file(source), cases, names)
         for compiled in sorted(folder.rglob("__pycache__")):  # left by the bundle's own modules when it was tried
             shutil.rmtree(compiled)
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -130,6 +134,8 @@ def release(
         released = read_weights(released_weights(folder))
         findings = search_folder(folder, states[TEACHER], released, milestones_of(record))
         raise_if_any(f"nothing is released: {finding.what}" for finding in findings)
+        told += not_searched(names)
+        raise_if_any(f"nothing is released: {problem}" for problem in name_problems(folder, names, told))
         write_json(folder / RELEASE_JSON, _proof(states[TEACHER], released, files, told))
     return out
 
@@ -142,19 +148,15 @@ def _write_released(
     record: RunRecord,
     state: State,
     teacher: Path,
+    split: Split,
+    names: Names,
 ) -> list[str]:
     """Write the bundle, and let it answer a case; returns sentences about both."""
     if bundle.parts is None:
         _write_bundle(folder / BUNDLE, bundle, config, record, state)
-        return [_answers(folder / BUNDLE, record)]
+        return [_answers(folder / BUNDLE, split)]
     place = folder / bundle.place.name
-    if not Path(record.split.file).is_file():
-        raise InputError(
-            f"nothing is released: the split '{record.split.file}' of the run was moved, and whether the bundle names "
-            "its cases cannot be checked without it; put it back"
-        )
-    split = read_split(record.split.file)
-    told = write_given_back(place, bundle, record, state, teacher.resolve(), split)
+    told = write_given_back(place, bundle, record, state, teacher.resolve(), names)
     return [*told, answers_alike(place, bundle, split, _known_case(split), run / MODEL_PT)]
 
 
@@ -207,7 +209,7 @@ def _write_bundle(folder: Path, bundle: Bundle, config: Mapping[str, Any], recor
     write_tensors(folder / "models" / MODEL_PT, {name: value.clone().contiguous() for name, value in state.items()})
 
 
-def _answers(folder: Path, record: RunRecord) -> str:
+def _answers(folder: Path, split: Split) -> str:
     """Load the bundle as its recipient will, and predict a case that was not forgotten; returns what was done.
 
     Raises:
@@ -215,9 +217,10 @@ def _answers(folder: Path, record: RunRecord) -> str:
     """
     config = folder / "configs" / "inference.json"
     load_weights(built_network(ConfigParser(read_json(config))), folder / "models" / MODEL_PT)
-    image = _known_image(record)
-    if image is None:
-        return "it was loaded, but predicted no case: the split or its images were moved (--split FILE)"
+    case = _known_case(split)
+    if case is None:
+        return "it was loaded, but predicted no case: the images of the split were moved (--split FILE)"
+    image = image_entry(case, split.inputs)
     with tempfile.TemporaryDirectory() as place:
         try:
             run_config([str(config)], {"bundle_root": str(folder), "images": [image], "output_dir": place})
@@ -226,15 +229,6 @@ def _answers(folder: Path, record: RunRecord) -> str:
         if not any(path.is_file() for path in Path(place).rglob("*")):
             raise InputError("nothing is released: the bundle writes no prediction for a case of its split")
     return "it was loaded, and predicted a case of its split"
-
-
-def _known_image(record: RunRecord) -> Any:
-    """An image of a case that was not forgotten, to test with; None if none exists that a config can name."""
-    if not Path(record.split.file).is_file():
-        return None
-    split = read_split(record.split.file)
-    case = _known_case(split)
-    return None if case is None else image_entry(case, split.inputs)
 
 
 def _known_case(split: Split) -> Mapping[str, Any] | None:
