@@ -83,6 +83,7 @@ def release(
     out: str | Path,
     split: str | Path | None = None,
     teacher: str | Path | None = None,
+    ledger: str | Path | None = None,
     trust: Trust = STRANGER,
 ) -> Path:
     """Write a sealed MONAI bundle of the student, and check that nothing in it rebuilds the teacher.
@@ -96,6 +97,8 @@ def release(
         out: the folder to make, with `bundle/` and `release.json` in it.
         split: the split file of the run, if it is no longer where the run found it.
         teacher: the teacher's weights, if they are no longer where the run found them.
+        ledger: the ledger of requests that the weights may be a version of; one in the folder around the run is looked
+            at without it.
         trust: how far the run is trusted.
 
     Returns:
@@ -113,7 +116,7 @@ def release(
     raise_if_any(
         [
             *_release_problems(run, out, record, source),
-            *ledger_problems(run, record.sha256.weights),
+            *ledger_problems(run, record.sha256.weights, ledger),
             *gone_problems(run, record),
             *(other_split(run, record) if split else ()),
         ]

@@ -18,6 +18,7 @@ from mu_monai.files import file_sha256
 from mu_monai.keys import FORGET, RETAIN, TEST, VALIDATION
 from mu_monai.record import read_ledger
 from mu_monai.workflow import ForgetChoice, RequestOptions
+from mu_monai.workflow.requests.refusing import ledger_problems
 
 TODAY = date.today()
 
@@ -211,6 +212,27 @@ def test_what_was_forgotten_since_is_neither_released_nor_restored(ledger, peopl
     ]
     assert list(status.values())[:-1] == expected
     assert list(status.values())[-1][0] == "FAILED"
+
+
+def test_the_first_version_is_not_released_either_where_the_ledger_is_named(
+    ledger, routes, people, tmp_path, made_run, teacher
+):
+    """It lies elsewhere, and was made before there was a ledger."""
+    weights = read_ledger(ledger).first.weights
+    assert list(ledger_problems(teacher, weights, ledger)) == []
+    workflow.answer_requests(ledger)
+    assert list(ledger_problems(teacher, weights)) == []
+    for place in (ledger, str(ledger)):
+        (problem,) = ledger_problems(teacher, weights, place)
+        assert "is version 1 of the ledger" in problem
+        assert problem.endswith("holds the patients of request 1, who were forgotten since; release version 2")
+    with pytest.raises(InputError, match=r"is version 1 of the ledger .* request 1, who were forgotten since"):
+        workflow.release(teacher, out=tmp_path / "released", ledger=ledger)
+    assert list(ledger_problems(ledger / "version-2", read_ledger(ledger).current.weights, ledger)) == []
+    (problem,) = ledger_problems(made_run(tmp_path / "runs" / "other", seed=7), "a1", ledger)
+    assert "is not a version of the ledger" in problem
+    with pytest.raises(InputError, match=r"holds no ledger.jsonl"):
+        list(ledger_problems(teacher, weights, tmp_path / "runs"))
 
 
 def test_verify_tells_what_was_changed(ledger, routes, people, made_run):
