@@ -16,6 +16,10 @@ def release(
     out: Annotated[Path, typer.Option("--out", help="The folder to make, with the bundle in it.")],
     split: MovedSplit = None,
     teacher: TeacherFile = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(help="The ledger of requests: a version that holds somebody forgotten since is refused."),
+    ] = None,
     bundle: RunBundle = None,
     trust_config: TrustConfig = False,
 ) -> None:
@@ -26,7 +30,8 @@ def release(
     from mu_monai import workflow
     from mu_monai.files import read_json
 
-    folder = workflow.release(run, out=out, split=split, teacher=teacher, trust=trust(bundle, trust_config))
+    trusted = trust(bundle, trust_config)
+    folder = workflow.release(run, out=out, split=split, teacher=teacher, ledger=ledger, trust=trusted)
     show(f"released: {workflow.released_bundle(folder)}")
     for sentence in read_json(folder / "release.json", {"told": [str]})["told"]:
         show(f"  {sentence}")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
@@ -13,10 +16,17 @@ from mu_monai.record.evidence import pseudonym
 HIDDEN = "<id>"
 _LEAST = 4  # an id with this many letters and digits is not part of a word by chance
 _LEAST_DIGITS = 6  # a number with this many digits is not a year, count or size
+_LEAST_LETTERS = 3  # fewer may be the end of another word: the id P100 in "step 100"
 _BETWEEN = r"[\s_.\-]{0,2}"
 _START, _END = r"(?<![^\W_])", r"(?![^\W_])"  # the ends of a word; an underscore is not part of it
 _NUMBER_START, _NUMBER_END = r"(?<!\d)(?<!\d[.,])(?<!\d[eE])(?<!\d[eE][-+])", r"(?!\d)(?![.,]\d)"
 _DIGESTS = re.compile(r"(?<![0-9A-Za-z])(?:patient-|case-)?[0-9a-f]{64}(?![0-9A-Za-z])")
+_NOUN = r"(?<![^\W_])(?:patient|case|subject)s?(?:[ _#:\-]{0,2}|\s)"
+_AFTER_A_NOUN = re.compile(rf"(?=({_NOUN}.{{0,60}}))", re.IGNORECASE)
+# years of dates and of copyrights, which an id of four digits may equal
+_DATES = re.compile(
+    r"copyright\W*(?:c\W*)?(?:(?:19|20)\d\d\W{1,3})+|(?<!\d)(?:19|20)\d\d[-/.]\d\d?(?:[-/.]\d\d?)?(?!\d)", re.IGNORECASE
+)
 
 
 class Identifiers:
@@ -60,14 +70,9 @@ class Identifiers:
 
     def surely_in(self, text: str) -> bool:
         """Whether a text holds an id that cannot be there by chance: of letters and digits, or of many digits."""
-        return self.sure_one_in(text) is not None
-
-    def sure_one_in(self, text: str) -> str | None:
-        """Such an id, as it stands in the text."""
         normal = _normal(_DIGESTS.sub(" ", text))
         certain = (name for name in self._candidates(normal) if _is_certain(name))
-        found = (re.search(_pattern(name), normal, re.IGNORECASE) for name in certain)
-        return next((match[0] for match in found if match), None)
+        return any(re.search(_pattern(name), normal, re.IGNORECASE) for name in certain)
 
     def _candidates(self, text: str) -> list[str]:
         """The ids that a text could hold; this rules out most of them without a regular expression."""
@@ -88,6 +93,74 @@ class Identifiers:
         text, (start, end) = match.string, match.span()
         whole = not any(letter.isalnum() for letter in text[max(start - 1, 0) : start] + text[end : end + 1])
         return self._names.get(match[0], HIDDEN) if whole else HIDDEN
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How a name is told from other words in a file, where far more could be it by chance than in a sentence.
+
+    Args:
+        letters: the letters and digits of the name, which a text with the name has in this order.
+        pattern: the regular expression to search for, regardless of case.
+        place: where: `anywhere`, among `words` that are not part of a date, or after a `noun` such as `patient`.
+    """
+
+    letters: str
+    pattern: str
+    place: Literal["anywhere", "words", "noun"]
+
+    @classmethod
+    def of_id(cls, name: str) -> Spelling:
+        """An id, as `Identifiers` finds it; one that could be anything, only after a noun."""
+        name = _normal(name)
+        if _is_certain(name):
+            first, *_, last = [*_runs(name), *_runs(name)]
+            start = _START if first.isalpha() and len(first) < _LEAST_LETTERS else r"(?<!\d)"
+            end = _END if last.isalpha() and len(last) < _LEAST_LETTERS else r"(?!\d)"
+            return cls(_squeezed(name), f"{start}{_pattern(name)}{end}", "anywhere")
+        if len(_squeezed(name)) < _LEAST or _is_a_number(name):
+            return cls.after_a_noun(name)
+        return cls(_squeezed(name), _pattern(name), "words")
+
+    @classmethod
+    def of_file(cls, name: str) -> Spelling:
+        """The name of a file, as it is."""
+        name = _normal(name)
+        return cls(_squeezed(name), rf"(?<![\w-]){re.escape(name)}(?![\w-])", "words")
+
+    @classmethod
+    def after_a_noun(cls, name: str) -> Spelling:
+        """A name after `patient`, `case` or `subject`."""
+        name = _normal(name)
+        body = _BETWEEN.join(map(re.escape, _runs(name))) if _runs(name) else re.escape(name)
+        return cls(_squeezed(name), rf"^{_NOUN}{body}{_END}", "noun")
+
+
+def found_names(spelled: Mapping[str, Spelling], text: str) -> Iterator[str]:
+    """The names that a text holds.
+
+    Args:
+        spelled: names, and how each is told from other words.
+        text: digests of 64 hexadecimal digits in it are not searched.
+
+    Example:
+        >>> spelled = {"Mueller": Spelling.of_id("Mueller"), "12": Spelling.of_id("12"), "2024": Spelling.of_id("2024")}
+        >>> list(found_names(spelled, "request of mueller on 2024-05-01")), list(found_names(spelled, "12, patient 12"))
+        (['Mueller'], ['12'])
+    """
+    whole = _normal(_DIGESTS.sub(" ", text))
+    letters = _squeezed(whole)
+    undated = _DATES.sub(" ", whole)
+    places = {
+        "anywhere": [whole],
+        "words": [undated],
+        "noun": [match[1] for match in _AFTER_A_NOUN.finditer(undated)],
+    }
+    for name, spelling in spelled.items():
+        if spelling.letters in letters and any(
+            re.search(spelling.pattern, place, re.IGNORECASE) for place in places[spelling.place]
+        ):
+            yield name
 
 
 def _normal(text: str) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 
 from mu_monai.record.identifiers import Identifiers
 
-_COMMAND, _SETTINGS = "command", "settings"
+_COMMAND, _PRESET, _SETTINGS = "command", "preset", "settings"
+_CHANGED = ", changed"  # follows the name of a preset that was used with other values
+_PLACES = frozenset(("good_forget", "good_retain", "milestones", "shards", "weights"))  # settings that name a folder
 # Fields that the program words itself, or that `verify` compares exactly: ids in them are refused, not replaced.
 _OWN = frozenset(
     (
@@ -21,11 +23,15 @@ _VERBS = frozenset(("audit", "compare", "compose", "demo", "evaluate", "run", "t
 _NAMED = frozenset(("--attacks", "--fine-tune", "--method", "--methods", "--preset", "--subsets"))
 _NUMERIC = frozenset(("--shadows", "--trials"))
 _SUFFIX = r"\.(?:csv|dcm|gz|jpe?g|json|nii|npz|png|pth?|tiff?|txt|zip)(?!\w)"
-_QUOTED = rf"""(?<!\w)(?P<quote>['"])[^'"\n]*(?:[\\/][^'"\n]*|{_SUFFIX})(?P=quote)(?!\w)"""
-_ABSOLUTE = r"(?<![\w/])(?:~?/|\.{1,2}/|[A-Za-z]:[\\/]|\\\\)[^\s'\",;()\[\]{}]+"
+_IN = r"""(?:[^'"\n]|(?<=\w)['"](?=\w))*"""  # a quote between letters is an apostrophe in a name
+_QUOTED = rf"""(?<!\w)(?P<quote>['"]){_IN}(?:[\\/]{_IN}|{_SUFFIX})(?P=quote)(?!\w)"""
+_PART = r"[^\s'\",;()\[\]{}]+(?:'\w[^\s'\",;()\[\]{}]*)*"
+_ROOT = r"(?:~?/|\.{1,2}/|[A-Za-z]:[\\/]|\\\\)"
+_ABSOLUTE = rf"(?<![\w/]){_ROOT}{_PART}(?:(?: [\w-][\w.-]*){{1,5}}[\\/]{_PART})*"  # words before a slash are part of it
 _RELATIVE = r"(?<![\w./-])(?:[\w.-]+/)+[\w.-]+\.[A-Za-z]\w*"  # by its suffix: "and/or" and "2/3" are not paths
-_PATH = re.compile(rf"{_QUOTED}|{_ABSOLUTE}|{_RELATIVE}|(?<![\w./-])[\w.-]*\w{_SUFFIX}")
-_CASES = re.compile(r"(?<![\w.])\d[\d,]*(?=(?: of the)?(?: [a-z]+){0,2} (?:cases?|images?|volumes?)\b)")
+_DEEP = r"(?<![\w./\\-])(?=[\d./-]*[^\W\d])[\w.-]+(?:[\\/][\w.-]*\w){2,}"  # by its three parts, one with a letter
+_PATH = re.compile(rf"{_QUOTED}|{_ABSOLUTE}|{_RELATIVE}|{_DEEP}|(?<![\w./-])[\w.-]*\w{_SUFFIX}")
+_CASES = re.compile(r"(?<![\w.])\d[\d,]*(?=(?: of the)?(?: [a-z]+){0,2} (?:cases?|images?|volumes?)\b)", re.IGNORECASE)
 
 
 def signable(content: Any, ids: Identifiers, known: Collection[str] = ()) -> Any:
@@ -34,7 +40,8 @@ def signable(content: Any, ids: Identifiers, known: Collection[str] = ()) -> Any
     Numbers of cases in sentences are removed too: they identify a patient who is the only one with five images.
 
     Args:
-        content: what is to be signed. In a sentence, a path is recognized by its root or by a file suffix.
+        content: what is to be signed. In a sentence, a path is recognized by its root, by a file suffix, by three or
+            more parts, or by a slash in quotes; a setting is one if there is a slash in it, or if it names a folder.
         ids: the ids of the score table.
         known: names of the program's own bundles, methods, presets and attacks; they are kept.
 
@@ -46,6 +53,8 @@ def signable(content: Any, ids: Identifiers, known: Collection[str] = ()) -> Any
         {'command': 'mu-monai train isic --split <split> --seed <seed> --subsets retain'}
         >>> signable(["'withdrawn/2 of 3.txt' and for-4711-A: 2/3 of 5 cases"], ids)
         ['<path> and for-<id>: 2/3 of <n> cases']
+        >>> signable({"settings": {"milestones": "/data/withdrawn by Anna Mueller/teacher", "bn_mode": "eval"}}, ids)
+        {'settings': {'milestones': '<path>', 'bn_mode': 'eval'}}
     """
     if isinstance(content, Mapping):
         return {key: _signable_field(str(key), value, ids, known) for key, value in content.items()}
@@ -61,7 +70,19 @@ def _signable_field(key: str, value: Any, ids: Identifiers, known: Collection[st
         return value
     if key == _COMMAND and isinstance(value, str):
         return shown_command(value, ids, known)
-    return signable(value, ids, known)
+    if key == _PRESET and isinstance(value, str) and value.removesuffix(_CHANGED) not in known:
+        return f"<{_PRESET}>"
+    return signable(_without_places(value, known) if key == _SETTINGS else value, ids, known)
+
+
+def _without_places(setting: Any, known: Collection[str], key: str = "") -> Any:
+    """Settings with `<path>` in place of every whole value that is a path, spaces and all."""
+    if isinstance(setting, Mapping):
+        return {name: _without_places(value, known, str(name)) for name, value in setting.items()}
+    if isinstance(setting, list):
+        return [_without_places(value, known, key) for value in setting]
+    is_path = isinstance(setting, str) and setting not in known and (key in _PLACES or re.search(r"[\\/]", setting))
+    return "<path>" if is_path and setting else setting
 
 
 def id_problems(content: Any, ids: Identifiers) -> Iterator[str]:

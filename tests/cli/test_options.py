@@ -165,8 +165,9 @@ CALLS = {
         }
         for verb in ("revert", "merge")
     },
-    f"release r --out o --split s.json --teacher t.pt {GIVEN}": {
+    f"release r --out o --split s.json --teacher t.pt --ledger l {GIVEN}": {
         **{"places": (Path("r"),), "out": Path("o"), "split": Path("s.json"), "teacher": Path("t.pt")},
+        **{"ledger": Path("l")},
         **TRUSTED,
     },
     "report r --out o --no-images --record f --key k": {

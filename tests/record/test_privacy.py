@@ -47,6 +47,15 @@ def test_commands_show_options_and_the_programs_own_names(typed, signed):
         ("see /home/eva/x.png, ~/eva/y and ../eva/z", "see <path>, <path> and <path>"),
         ("see eva/b/x.nii.gz or for-mueller.json.", "see <path> or <path>."),
         (r"see C:\Users\eva\x.png", "see <path>"),
+        ("'/data/withdrawn by Anna Mueller/teacher' is gone", "<path> is gone"),
+        ("'/data/O'Brien/x' is the teacher's", "<path> is the teacher's"),
+        ("see /data/withdrawn by Anna Mueller/teacher, not 2/3", "see <path>, not 2/3"),
+        ("see runs/anna-mueller/teacher, not 1/2/3", "see <path>, not 1/2/3"),
+        (r"see anna\mueller\teacher", "see <path>"),
+        (
+            "THE BASE WAS ITSELF TRAINED ON 5 OF THE FORGOTTEN IMAGES",
+            "THE BASE WAS ITSELF TRAINED ON <n> OF THE FORGOTTEN IMAGES",
+        ),
         ("layers model.1.conv, at 0.5 (no 'class')", "layers model.1.conv, at 0.5 (no 'class')"),
         ("the teacher's and/or the student's 2/3, 0.5/1.5", "the teacher's and/or the student's 2/3, 0.5/1.5"),
         ("from 5 retained cases, where 1,200 forget cases", "from <n> retained cases, where <n> forget cases"),
@@ -55,6 +64,37 @@ def test_commands_show_options_and_the_programs_own_names(typed, signed):
 )
 def test_sentences_hold_no_path_and_no_number_of_cases(text, signed):
     assert signable({"warnings": [text], "seed": 3}, IDS) == {"warnings": [signed], "seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "signed"),
+    [
+        ("milestones", "/data/withdrawn by Anna Mueller/teacher/milestones", "<path>"),
+        ("weights", "withdrawn-anna-mueller", "<path>"),
+        ("weights", {"entropy": 1.0}, {"entropy": 1.0}),
+        ("shards", r"D:\Anna Mueller", "<path>"),
+        ("places", ["a/b", "int8", 3], ["<path>", "int8", 3]),
+        ("feature_layer", "model.1.conv", "model.1.conv"),
+        ("milestones", None, None),
+        ("by", {"where": "for Anna/x"}, {"where": "<path>"}),
+    ],
+)
+def test_settings_hold_no_path(name, value, signed):
+    found = signable({"method": {"settings": {name: value}}}, IDS, KNOWN)
+    assert found == {"method": {"settings": {name: signed}}}
+
+
+@pytest.mark.parametrize(
+    ("preset", "signed"),
+    [
+        ("two-phase", "two-phase"),
+        ("two-phase, changed", "two-phase, changed"),
+        ("for-mueller", "<preset>"),
+        (None, None),
+    ],
+)
+def test_a_preset_of_somebodys_own_is_not_named(preset, signed):
+    assert signable({"preset": preset}, IDS, KNOWN) == {"preset": signed}
 
 
 @pytest.mark.parametrize("field", ["note", "name", "preset", "detail"])

@@ -48,7 +48,7 @@ COMMANDS = {
     "evaluate a teacher": (["evaluate", "teacher"], ["--split"]),
     "audit weights": (["audit", "student", "--attacks", "int8", "--quiet"], ["--split", "--teacher"]),
     "audit groups": (["audit", "student", "--by", "device", "--quiet"], ["--split"]),
-    "release": (["release", "student", "--out", "released"], ["--teacher"]),
+    "release": (["release", "student", "--out", "released"], ["--split", "--teacher"]),
     "merge": (["merge", "student", "--out", "student.pt"], ["--teacher"]),
     "revert": (["revert", "student", "--out", "teacher.pt"], ["--teacher"]),
 }
@@ -70,10 +70,13 @@ def test_a_command_names_the_options_that_help_and_they_help(mu_monai, study, mo
 
 
 def test_a_release_tries_a_case_of_the_split_that_it_is_given(mu_monai, study):
-    command = ["release", study / "student", *given(study, "--teacher"), "--out"]
-    said = mu_monai(*command, study / "a")[1]
-    assert "predicted no case: the split or its images were moved or replaced (--split FILE)" in said
-    assert "predicted a case of its split" in mu_monai(*command, study / "b", *given(study, "--split"))[1]
+    command = ["release", study / "student", *given(study, "--teacher", "--split"), "--out"]
+    assert "predicted a case of its split" in mu_monai(*command, study / "a")[1]
+    split = study / "split.json"
+    shutil.copy(study / "data" / "split.json", split)
+    assert (
+        "predicted no case: the images of the split were moved" in mu_monai(*command, study / "b", "--split", split)[1]
+    )
 
 
 def test_runs_are_composed_and_audited_where_they_are_now(study):

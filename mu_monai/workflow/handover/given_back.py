@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from monai.bundle import ConfigParser
 
@@ -26,14 +25,13 @@ from mu_monai.bundle.adopted.parts import EVALUATOR
 from mu_monai.bundle.adopted.source import SourceConfig, config_file, make_importable, root_of
 from mu_monai.bundle.config import read_config, run_config
 from mu_monai.bundle.references import texts
-from mu_monai.data import Split, is_file_label
-from mu_monai.data.case_files import files_of, image_entry
-from mu_monai.data.layouts.listing import stem_of
+from mu_monai.data import Split
+from mu_monai.data.case_files import image_entry
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json, write_json
-from mu_monai.keys import CASE_ID, IMAGE, LABEL, MODEL_PT, PATIENT_ID
-from mu_monai.record.identifiers import Identifiers
+from mu_monai.keys import CASE_ID, IMAGE, MODEL_PT
 from mu_monai.runs import RunRecord
+from mu_monai.workflow.handover.names import Names
 from mu_monai.workflow.handover.sealed import own_file, raised_version, unlearning_done
 
 State = Mapping[str, torch.Tensor]
@@ -45,11 +43,10 @@ _CONFIG_FORMS = (".json", ".yaml", ".yml")
 _LISTED = ("training", "validation", "testing", "test")
 _NETWORK = "network_def"
 _NEAR = 1e-4  # rounding, relative and absolute, of inputs that are the same
-_SHORTEST = 4  # shorter names, such as "7", occur by chance in any text
 
 
 def write_given_back(
-    folder: Path, bundle: Bundle, record: RunRecord, state: State, teacher: Path, split: Split
+    folder: Path, bundle: Bundle, record: RunRecord, state: State, teacher: Path, names: Names
 ) -> list[str]:
     """Copy an adopted bundle with the student's weights in the place and container of the original ones.
 
@@ -62,15 +59,15 @@ def write_given_back(
         record: `run.json` of the unlearning run.
         state: the student's weights.
         teacher: the file that the run started from.
-        split: the run's split, whose names must not be in it.
+        names: what a sentence must not name.
 
     Returns:
         one sentence for what was left out.
 
     Raises:
-        InputError: if a file that is copied names a case, a patient or one of their files, or is a link.
+        InputError: if a file is a link, or one that the network is built from cannot be searched.
     """
-    source, names, original = bundle.place, _Names(split), _original(bundle, teacher)
+    source, original = bundle.place, _original(bundle, teacher)
     defining = {file: place for file, place in _read_by_network(bundle) if file != original}
     left_out: dict[Path, str] = {}
     problems = [*_unsearchable(defining)]
@@ -80,14 +77,8 @@ def write_given_back(
             problems.append(f"'{path}' is a link, and a release contains nothing from elsewhere; put the files there")
         elif path.is_file() and path != original and not _is_remains(relative):
             why = None if path in defining else _left_out(path, relative)
-            named = None if why else _named(path, relative, names)
             if why:
                 left_out[relative] = why
-            elif named:
-                problems.append(
-                    f"'{relative.as_posix()}' of the bundle names '{named}', a case or patient of the split or a file "
-                    "of one, and is part of the release; take the name out of it"
-                )
             else:
                 target = folder / relative
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +92,7 @@ def write_given_back(
     return [*_told_of_left_out(left_out, names), *_told_of_kept(kept)]
 
 
-def _told_of_left_out(left_out: Mapping[Path, str], names: _Names) -> Iterator[str]:
+def _told_of_left_out(left_out: Mapping[Path, str], names: Names) -> Iterator[str]:
     """What was left out, without the names of data files: the release, and with it the sentence, goes to others."""
     if not left_out:
         return
@@ -113,7 +104,7 @@ def _told_of_left_out(left_out: Mapping[Path, str], names: _Names) -> Iterator[s
         yield "exported forms held the original weights; make them anew: python -m monai.bundle ckpt_export"
 
 
-def _kind(file: Path, names: _Names) -> str:
+def _kind(file: Path, names: Names) -> str:
     """The name of a file that is not of data, and the folder and ending of any other."""
     public = file.parts[0] == "models" or file.suffix in (*_CONFIG_FORMS, *_EXPORTS)
     told = file.as_posix() if public else "/".join([*file.parts[:1], f"*{file.suffix}"][len(file.parts) == 1 :])
@@ -183,33 +174,6 @@ def _lists_cases(path: Path) -> bool:
     content = ConfigParser.load_config_file(path) if path.suffix != ".json" else read_json(path)
     lists = content.values() if isinstance(content, dict) and {*content} & {*_LISTED} else [content]
     return any(isinstance(each, list) for each in lists)
-
-
-class _Names:
-    """The ids of cases and patients, and the names of their files with and without their folders' endings."""
-
-    def __init__(self, split: Split) -> None:
-        cases = [case for part in split.rows.values() for case in part]
-        self._ids = Identifiers(pd.DataFrame(cases, columns=[CASE_ID, PATIENT_ID]), b"")
-        self._words = _as_words(split, cases)
-
-    def one_in(self, text: str) -> str | None:
-        """One of them in a text: as a word or, if it cannot be there by chance, anywhere and in any case."""
-        found = self._words.search(text)
-        return self._ids.sure_one_in(text) if found is None else found[0]
-
-
-def _as_words(split: Split, cases: list[Mapping[str, Any]]) -> re.Pattern[str]:
-    names = {str(case[key]) for case in cases for key in (CASE_ID, PATIENT_ID)}
-    files = {str(file) for case in cases for file in files_of(image_entry(case, split.inputs))}
-    files |= {str(case[LABEL]) for case in cases if is_file_label(pd.Series([case[LABEL]])).all()}
-    names |= {Path(file).name for file in files} | {stem_of(file) for file in files}
-    long = sorted(name for name in names if len(name) >= _SHORTEST)
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, long))})(?![\w-])" if long else r"(?!)")
-
-
-def _named(path: Path, relative: Path, names: _Names) -> str | None:
-    return names.one_in(relative.as_posix()) or names.one_in(path.read_text(encoding="utf-8", errors="replace"))
 
 
 def _write_weights(path: Path, state: State, container: Container) -> None:

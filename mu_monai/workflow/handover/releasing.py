@@ -20,7 +20,7 @@ from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import built_network, run_config
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
-from mu_monai.data import Split
+from mu_monai.data import Split, read_split
 from mu_monai.data.case_files import files_of, image_entry
 from mu_monai.errors import InputError, collect, raise_if_any
 from mu_monai.files import file_sha256, read_json, whole_folder, write_json
@@ -40,6 +40,7 @@ from mu_monai.runs.record import AUDIT
 from mu_monai.workflow.checks import place_problems
 from mu_monai.workflow.earlier_epochs import milestones_of
 from mu_monai.workflow.handover.given_back import answers_alike, write_given_back
+from mu_monai.workflow.handover.names import Names, name_problems, names_of, not_searched
 from mu_monai.workflow.handover.sealed import own_file, plain_inference, readme, released_weights, sealed_metadata
 from mu_monai.workflow.moved import SPLIT, gone_problems, moved, other_split, own_split
 from mu_monai.workflow.requests.refusing import ledger_problems
@@ -82,6 +83,7 @@ def release(
     out: str | Path,
     split: str | Path | None = None,
     teacher: str | Path | None = None,
+    ledger: str | Path | None = None,
     trust: Trust = STRANGER,
 ) -> Path:
     """Write a sealed MONAI bundle of the student, and check that nothing in it rebuilds the teacher.
@@ -95,25 +97,28 @@ def release(
         out: the folder to make, with `bundle/` and `release.json` in it.
         split: the split file of the run, if it is no longer where the run found it.
         teacher: the teacher's weights, if they are no longer where the run found them.
+        ledger: the ledger of requests that the weights may be a version of; one in the folder around the run is looked
+            at without it.
         trust: how far the run is trusted.
 
     Returns:
         the folder.
 
     Raises:
-        InputError: if the run is not an unlearning run or failed its self-check, weights are missing, replaced, or the
-            teacher's, `out` exists, the weights do not fit the released config, the bundle does not predict, or the
-            search finds something that the teacher can be rebuilt from. Nothing is written then.
+        InputError: if the run is not an unlearning run or failed its self-check, its split is missing, weights are
+            missing, replaced, or the teacher's, `out` exists, the ledger holds somebody who was forgotten since, the
+            weights do not fit the released config, the bundle does not predict, the search finds something that the
+            teacher can be rebuilt from, or a file names a case or patient of the split. Nothing is written then.
     """
     run, out = Path(run), Path(out)
     record = moved(open_run(run, CONFIG_JSON, MODEL_PT).record, split=split, teacher=teacher)
-    source = record.teacher
+    source, own = record.teacher, own_split(run, record)
     raise_if_any(
         [
             *_release_problems(run, out, record, source),
-            *ledger_problems(run, record.sha256.weights),
-            *gone_problems(run, record, [TEACHER] if split is None else [SPLIT, TEACHER]),
-            *(other_split(run, record) if split else ()),
+            *ledger_problems(run, record.sha256.weights, ledger),
+            *gone_problems(run, record, (TEACHER,) if own else (SPLIT, TEACHER)),
+            *(() if own else other_split(run, record)),
         ]
     )
     assert source is not None
@@ -121,8 +126,10 @@ def release(
     config = {} if bundle.parts else plain_inference(run, bundle, trust)
     states = {STUDENT: read_weights(run / MODEL_PT), TEACHER: read_weights(source)}
     raise_if_any(collect(lambda: _other_weights(record, states, run, source), lambda: _unmoved(states)))
+    cases = own or read_split(record.split.file)
+    names = names_of(cases)
     with whole_folder(out) as folder:
-        told = _write_released(folder, bundle, config, run, record, states[STUDENT], _file(source))
+        told = _write_released(folder, bundle, config, run, record, states[STUDENT], _file(source), cases, names)
         for compiled in sorted(folder.rglob("__pycache__")):  # left by the bundle's own modules when it was tried
             shutil.rmtree(compiled)
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -130,6 +137,8 @@ def release(
         released = read_weights(released_weights(folder))
         findings = search_folder(folder, states[TEACHER], released, milestones_of(record))
         raise_if_any(f"nothing is released: {finding.what}" for finding in findings)
+        told += not_searched(names)
+        raise_if_any(f"nothing is released: {problem}" for problem in name_problems(folder, names, told))
         write_json(folder / RELEASE_JSON, _proof(states[TEACHER], released, files, told))
     return out
 
@@ -142,19 +151,15 @@ def _write_released(
     record: RunRecord,
     state: State,
     teacher: Path,
+    split: Split,
+    names: Names,
 ) -> list[str]:
     """Write the bundle, and let it answer a case; returns sentences about both."""
     if bundle.parts is None:
         _write_bundle(folder / BUNDLE, bundle, config, record, state)
-        return [_answers(folder / BUNDLE, run, record)]
+        return [_answers(folder / BUNDLE, split)]
     place = folder / bundle.place.name
-    split = own_split(run, record)
-    if split is None:
-        raise InputError(
-            f"nothing is released: the split '{record.split.file}' of the run was moved, or another one was written in "
-            "its place, and whether the bundle names its cases cannot be checked without it; put it back"
-        )
-    told = write_given_back(place, bundle, record, state, teacher.resolve(), split)
+    told = write_given_back(place, bundle, record, state, teacher.resolve(), names)
     return [*told, answers_alike(place, bundle, split, _known_case(split), run / MODEL_PT)]
 
 
@@ -207,7 +212,7 @@ def _write_bundle(folder: Path, bundle: Bundle, config: Mapping[str, Any], recor
     write_tensors(folder / "models" / MODEL_PT, {name: value.clone().contiguous() for name, value in state.items()})
 
 
-def _answers(folder: Path, run: Path, record: RunRecord) -> str:
+def _answers(folder: Path, split: Split) -> str:
     """Load the bundle as its recipient will, and predict a case that was not forgotten; returns what was done.
 
     Raises:
@@ -215,9 +220,10 @@ def _answers(folder: Path, run: Path, record: RunRecord) -> str:
     """
     config = folder / "configs" / "inference.json"
     load_weights(built_network(ConfigParser(read_json(config))), folder / "models" / MODEL_PT)
-    image = _known_image(own_split(run, record))
-    if image is None:
-        return "it was loaded, but predicted no case: the split or its images were moved or replaced (--split FILE)"
+    case = _known_case(split)
+    if case is None:
+        return "it was loaded, but predicted no case: the images of the split were moved (--split FILE)"
+    image = image_entry(case, split.inputs)
     with tempfile.TemporaryDirectory() as place:
         try:
             run_config([str(config)], {"bundle_root": str(folder), "images": [image], "output_dir": place})
@@ -226,12 +232,6 @@ def _answers(folder: Path, run: Path, record: RunRecord) -> str:
         if not any(path.is_file() for path in Path(place).rglob("*")):
             raise InputError("nothing is released: the bundle writes no prediction for a case of its split")
     return "it was loaded, and predicted a case of its split"
-
-
-def _known_image(split: Split | None) -> Any:
-    """An image of a case that was not forgotten, to test with; None if none exists that a config can name."""
-    case = None if split is None else _known_case(split)
-    return None if split is None or case is None else image_entry(case, split.inputs)
 
 
 def _known_case(split: Split) -> Mapping[str, Any] | None:

@@ -222,7 +222,7 @@ def raised_version(text: str) -> str:
 def readme(metadata: Mapping[str, Any], record: RunRecord) -> str:
     """`docs/README.md` of a released bundle: what it is, and in what sense it has forgotten."""
     block = metadata["unlearning"]
-    return _README.format(
+    return README.format(
         name=metadata.get("name", metadata["task"]),
         version=metadata["version"],
         forgotten=_forgotten(block),
@@ -261,7 +261,7 @@ def _set_shapes(formats: dict[str, Any], config: Mapping[str, Any]) -> None:
             pred["spatial_shape"] = [1, len(names)]
 
 
-_README = """# {name}, version {version}
+README = """# {name}, version {version}
 
 A MONAI bundle for inference. Its weights `models/model.pt` are the result of unlearning {forgotten} with {method}.
 It contains nothing else of the run: no adapter, no optimizer state, no original weights.

@@ -21,7 +21,7 @@ from mu_monai.bundle import shipped_bundles
 from mu_monai.data import read_split
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import has_sha256, read_json, write_json
-from mu_monai.keys import AUDIT_JSON, FORGET, MODEL_PT, STUDENT, SUBSET, SUBSETS, TEST
+from mu_monai.keys import AUDIT_JSON, CASE_ID, FORGET, PATIENT_ID, STUDENT, SUBSET, SUBSETS, TEST
 from mu_monai.methods.registry import registered
 from mu_monai.record import (
     EVIDENCE,
@@ -47,6 +47,7 @@ from mu_monai.runs.origin import target_of
 from mu_monai.runs.record import GONE
 from mu_monai.workflow.handover.agreement import evidence_problems, member_problems
 from mu_monai.workflow.handover.derived import gap_problems, rules_of, scored_problems, verdict_problems
+from mu_monai.workflow.handover.names import Names, name_problems
 from mu_monai.workflow.handover.releasing import RELEASE_JSON
 from mu_monai.workflow.handover.sealed import released_bundle, released_weights
 
@@ -87,7 +88,7 @@ def seal(runs: Runs, folder: str | Path, *, key: str | Path) -> Path:
         scores = read_evidence(evidence)
         raise_if_any(_other_people(run, scores, salt))
         content = _content(runs, folder, scores, ids, salt)
-        raise_if_any([*id_problems(content, ids), *_named_files(folder, ids)])
+        raise_if_any([*id_problems(content, ids), *_name_problems(folder, runs.scores)])
         raise_if_any(f"the record cannot be signed: {problem}" for problem in evidence_problems(scores, content))
         raise_if_any(f"the record cannot be signed: {problem}" for problem in record_problems(content))
         write_json(record, sign(statement(folder, content, added={EVIDENCE: evidence}), signer))
@@ -185,15 +186,11 @@ def _known() -> frozenset[str]:
     return frozenset({*bundles, *presets, *methods, *ATTACKS, *SUBSETS, *_PARTS})
 
 
-def _named_files(folder: Path, ids: Identifiers) -> Iterator[str]:
-    """The text files of a release that hold an id."""
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MODEL_PT):
-        name = path.relative_to(folder).as_posix()
-        if name not in (EVIDENCE, RECORD_JSON) and ids.surely_in(path.read_text(encoding="utf-8", errors="replace")):
-            yield (
-                f"'{name}' in '{folder}' holds the id of a patient or case; remove it at its source (the bundle's "
-                "metadata or configs, or the name of a class), release the run again, then sign"
-            )
+def _name_problems(folder: Path, scores: pd.DataFrame) -> list[str]:
+    """The files of a release that hold an id; those of earlier versions were not searched when they were made."""
+    told = read_json(folder / RELEASE_JSON, {"told": [str]})["told"]
+    names = Names({str(name) for key in (CASE_ID, PATIENT_ID) for name in scores[key].unique()})
+    return name_problems(folder, names, told, without=(EVIDENCE, RECORD_JSON, RELEASE_JSON))
 
 
 @contextmanager

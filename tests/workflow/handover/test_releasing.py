@@ -214,6 +214,19 @@ class TestRefusals:
         match = "nothing is released: bundle/LICENSE.* holds .* tensors of an earlier epoch of the original's training"
         self.refused(run, tmp_path, match, trust=Trust(bundle=bundle))
 
+    @pytest.mark.parametrize("name", ["LICENSE", "configs/metadata.json"])
+    def test_a_bundle_that_names_a_patient(self, run, tmp_path, phantom_splits, name):
+        bundle = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")
+        patient = read_json(phantom_splits["isic"])["forget"][0]["patient_id"]
+        if name == "LICENSE":
+            (bundle / name).write_text(f"request of {patient} came in")
+        else:
+            metadata = read_json(bundle / name)
+            metadata["changelog"]["0.1.0"] = f"request of {patient} came in"
+            (bundle / name).write_text(json.dumps(metadata))
+        match = f"^nothing is released: 'bundle/{name}' holds '{patient}'"
+        self.refused(run, tmp_path, match, trust=Trust(bundle=bundle))
+
     @pytest.mark.parametrize("name", ["LICENSE", "configs/logging.conf", "configs/metadata.json", "configs"])
     def test_a_link_in_the_place_of_what_is_copied(self, run, tmp_path, name):
         bundle = shutil.copytree(shipped_bundles()["isic"], tmp_path / "isic")

@@ -428,13 +428,20 @@ class TestRefusals:
             "^the record's field 'method.settings.weights.by .a name in it.' holds the id", [run], out, keys / "own.pem"
         )
 
-    def test_an_id_in_a_released_file(self, unlearned, out, keys, phantom_splits):
-        patient = read_json(phantom_splits["isic"])["forget"][0]["patient_id"]
+    @pytest.mark.parametrize("text", ["not for {}", "request of Mueller came in", "patient 40217 withdrew"])
+    def test_an_id_in_a_released_file(self, unlearned, out, keys, tmp_path, phantom_splits, text):
+        """Releases of earlier versions were not searched."""
+        run = shutil.copytree(unlearned("isic"), tmp_path / "run")
+        scores = pd.read_csv(run / "scores.csv", dtype=str)
+        first, second, *_ = scores["patient_id"].unique()
+        scores.replace({"patient_id": {first: "Mueller", second: "40217"}}).to_csv(run / "scores.csv", index=False)
+        add_files(run, "scores.csv")
+        patient = scores["patient_id"].unique()[2].replace("_", "-")
         path, release = out / "bundle" / "LICENSE", read_json(out / "release.json")
-        path.write_text(f"not for {patient.replace('_', '-')}")
+        path.write_text(text.format(patient))
         release["search"]["files"]["bundle/LICENSE"] = file_sha256(path)
         (out / "release.json").write_text(json.dumps(release))
-        self.refused("^'bundle/LICENSE' in .* holds the id", [unlearned("isic")], out, keys / "own.pem")
+        self.refused("^'bundle/LICENSE' holds '.*', the id of a patient", [run], out, keys / "own.pem")
 
     def test_the_salt_of_another_record(self, unlearned, out, keys):
         (out.parent / "out.salt.txt").write_text("ab" * 32)

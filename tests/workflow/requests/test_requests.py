@@ -20,6 +20,7 @@ from mu_monai.record import read_ledger
 from mu_monai.runs import read_record, write_record
 from mu_monai.runs.record import OfMethod
 from mu_monai.workflow import ForgetChoice, RequestOptions
+from mu_monai.workflow.requests.refusing import ledger_problems
 
 TODAY = date.today()
 
@@ -256,6 +257,27 @@ def test_an_approximate_backup_is_never_said_to_hold_nobody(ledger, routes, peop
         ),
         ("ok", f"{alone}, and was trained on nobody who was forgotten"),
     ]
+
+
+def test_the_first_version_is_not_released_either_where_the_ledger_is_named(
+    ledger, routes, people, tmp_path, made_run, teacher
+):
+    """It lies elsewhere, and was made before there was a ledger."""
+    weights = read_ledger(ledger).first.weights
+    assert list(ledger_problems(teacher, weights, ledger)) == []
+    workflow.answer_requests(ledger)
+    assert list(ledger_problems(teacher, weights)) == []
+    for place in (ledger, str(ledger)):
+        (problem,) = ledger_problems(teacher, weights, place)
+        assert "is version 1 of the ledger" in problem
+        assert problem.endswith("holds the patients of request 1, who were forgotten since; release version 2")
+    with pytest.raises(InputError, match=r"is version 1 of the ledger .* request 1, who were forgotten since"):
+        workflow.release(teacher, out=tmp_path / "released", ledger=ledger)
+    assert list(ledger_problems(ledger / "version-2", read_ledger(ledger).current.weights, ledger)) == []
+    (problem,) = ledger_problems(made_run(tmp_path / "runs" / "other", seed=7), "a1", ledger)
+    assert "is not a version of the ledger" in problem
+    with pytest.raises(InputError, match=r"holds no ledger.jsonl"):
+        list(ledger_problems(teacher, weights, tmp_path / "runs"))
 
 
 def test_verify_tells_what_was_changed(ledger, routes, people, made_run):
