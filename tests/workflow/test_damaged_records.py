@@ -233,7 +233,7 @@ def test_a_verdict_by_the_rules_of_an_earlier_version_is_confirmed_and_told(fold
     found = checks(folder)
     assert {found["record"].status, found["verdict"].status} == {"ok"}
     assert found["verdict"].detail.endswith(
-        "by the public rules of an earlier version, by which less is said of what comes back"
+        "by the public rules of an earlier version, by which less was told"
     )
 
 

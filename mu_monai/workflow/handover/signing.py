@@ -174,7 +174,7 @@ def _other_people(run: Run, scores: pd.DataFrame, salt: bytes) -> Iterator[str]:
 
 def _old_rules(said: Mapping[str, Any]) -> Iterator[str]:
     if rules_of(said) < RULES:
-        yield "its verdict is by the rules of an earlier version, by which less is said of what comes back"
+        yield "its verdict is by the rules of an earlier version, by which less was told"
 
 
 def _known() -> frozenset[str]:

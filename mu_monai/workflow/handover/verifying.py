@@ -329,7 +329,7 @@ def _verdict(
         return Check("verdict", NOT_CHECKED, few)
     fine = f"{verdict['label']} follows from the record's numbers by the public rules"
     if rules_of(verdict) < RULES:
-        fine += " of an earlier version, by which less is said of what comes back"
+        fine += " of an earlier version, by which less was told"
     return _result("verdict", problems[:1], fine)
 
 
