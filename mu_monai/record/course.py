@@ -119,7 +119,7 @@ def _answer_problems(before: _Before, entry: Answer) -> Iterator[str]:
 
 def _not_waiting(before: _Before, requests: Sequence[int]) -> Iterator[str]:
     if not requests:
-        yield "is for no request"
+        yield "names no request"
     strange = [number for number in requests if not 1 <= number <= before.requests]
     if strange:
         yield f"is for request {_listed(strange)}, which the lines above do not have"

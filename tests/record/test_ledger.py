@@ -224,7 +224,7 @@ LATE = replace(SOON, received="2026-02-01", deadline="2026-01-31")
         ([], LATE, "was received on 2026-02-01, after its deadline, 2026-01-31"),
         ([], replace(LATE, number=3), "is request 3, and the next one is 4"),
         ([], begun(1, (1,)), "begins version 1, and the next one is 2"),
-        ([], begun(2, ()), "is for no request"),
+        ([], begun(2, ()), "names no request"),
         ([], begun(2, (4,)), "is for request 4, which the lines above do not have"),
         ([], answered(2, (1,)), "answers with version 2, and none was begun"),
         ([begun(2, (1,))], answered(1, (1,)), "answers with version 1, and version 2 was begun"),
