@@ -232,9 +232,7 @@ def test_a_verdict_by_the_rules_of_an_earlier_version_is_confirmed_and_told(fold
     sign_again(folder, forget_rules)
     found = checks(folder)
     assert {found["record"].status, found["verdict"].status} == {"ok"}
-    assert found["verdict"].detail.endswith(
-        "by the public rules of an earlier version, by which less was told"
-    )
+    assert found["verdict"].detail.endswith("by the public rules of an earlier version, by which less was told")
 
 
 def test_a_record_of_the_first_format_still_verifies_and_is_told(folder, checks, sign_again, said_in):
