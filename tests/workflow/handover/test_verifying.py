@@ -436,6 +436,8 @@ class TestRefusals:
         first, second, *_ = scores["patient_id"].unique()
         scores.replace({"patient_id": {first: "Mueller", second: "40217"}}).to_csv(run / "scores.csv", index=False)
         add_files(run, "scores.csv")
+        record = read_record(run)  # its split, which has other names, is not there
+        write_record(run, replace(record, split=replace(record.split, file=str(tmp_path / "gone.json"))))
         patient = scores["patient_id"].unique()[2].replace("_", "-")
         path, release = out / "bundle" / "LICENSE", read_json(out / "release.json")
         path.write_text(text.format(patient))
