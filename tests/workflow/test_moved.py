@@ -198,7 +198,7 @@ def test_the_teachers_split_with_other_paths_is_still_its_own(study):
     assert any(f"is in 'test', but the teacher '{study / 'teacher'}' was trained on it" in text for text in problems)
 
 
-def test_a_release_does_not_try_a_case_of_another_split(mu_monai, study):
+def test_a_release_takes_no_case_of_another_split_that_was_written_over_its_own(mu_monai, study):
     file = study / "data" / "split.json"
     record = read_json(study / "student" / "run.json")
     record["split"]["file"] = str(file)
@@ -206,5 +206,7 @@ def test_a_release_does_not_try_a_case_of_another_split(mu_monai, study):
     content = read_json(file)
     content["forget"], content["test"] = content["test"], content["forget"]
     write_json(file, content)
-    said = mu_monai("release", study / "student", *given(study, "--teacher"), "--out", study / "a")[1]
-    assert "predicted no case: the split or its images were moved or replaced (--split FILE)" in said
+    code, _, error = mu_monai("release", study / "student", *given(study, "--teacher"), "--out", study / "a")
+    assert code == 2
+    assert "holds other cases or subsets" in error
+    assert not (study / "a").exists()
