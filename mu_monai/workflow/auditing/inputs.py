@@ -251,10 +251,14 @@ def _compared_problems(inputs: AuditInputs) -> list[str]:
 
 
 def _copy_problems(inputs: AuditInputs) -> Iterator[str]:
-    """Which models are given twice: the spread over seeds would be too small."""
-    seen = {inputs.record.sha256.weights: inputs.run}
-    given = {"--reference": inputs.references, "--sibling": inputs.siblings}
-    for option, folder in ((option, folder) for option, folders in given.items() for folder in folders):
+    """Which models are given twice: the spread over seeds would be too small.
+
+    The run itself may have the weights of a retrained model, which is what exact forgetting is.
+    """
+    students = {inputs.record.sha256.weights: inputs.run}
+    retrained: dict[str, Path] = {}
+    given = (("--reference", inputs.references, retrained), ("--sibling", inputs.siblings, students))
+    for option, folder, seen in ((option, folder, seen) for option, folders, seen in given for folder in folders):
         weights = open_run(folder, MODEL_PT).record.sha256.weights
         first = seen.setdefault(weights, folder)
         if weights and first is not folder:
