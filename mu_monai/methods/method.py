@@ -341,12 +341,7 @@ class UnlearningMethod:
         return prepared(engine, self.next_forget())
 
     def forget_pass(self, engine: SupervisedTrainer, each: int = MOST) -> Iterator[Batch]:
-        """Every forget batch once, in the form that `forget_batch` returns; fewer if the budget is spent.
-
-        Args:
-            engine: the trainer.
-            each: the most sample passes that are taken of a sample.
-        """
+        """Every forget batch once, as `forget_batch` returns it, if the budget has `each` passes for its samples."""
         for batch in self.forget_loader:
             if self._is_spent(engine, total(len(batch[IMAGE])), each):
                 return
