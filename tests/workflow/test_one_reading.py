@@ -1,5 +1,6 @@
 """A command reads its split once, and hashes every image once."""
 
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -45,7 +46,9 @@ def test_unlearning_that_is_refused_has_read_its_split_once(job, seen):
 
 def test_the_split_of_the_teacher_is_read_where_it_is_another(job, seen, tmp_path):
     own = shutil.copytree(Path(job["split"]).parent, tmp_path / "own") / "split.json"
-    own.write_text(own.read_text() + "\n")
+    content = json.loads(own.read_text())
+    content["validation"], content["test"] = content["test"], content["validation"]
+    own.write_text(json.dumps(content))
     with pytest.raises(InputError, match="max_epochs=0"):
         workflow.unlearn("isic", **job | {"split": own}, settings=["max_epochs=0"], quiet=True)
     check(seen, own, 1)
