@@ -179,22 +179,15 @@ def verdict(records: Sequence[Record], *, n_unseen: int, tolerance: float = TOLE
     else:
         sentence = sentence_of(label, main, teacher, n_unseen, tolerance, needed)
     evidence = [record for record in (main, teacher, back, against, returns, cost) if record is not None]
+    against_it = contradictions(others, judged, against, returns, n_unseen, rules)
+    but = (against_it, "" if teacher is not None else _NOT_KNOWN, damage(cost))
     return Verdict(
         label=label,
         rule=rule,
         sentence=sentence + ("" if rule == _UNLIKE else assumed(main, rules)),
         evidence=tuple(dict.fromkeys(evidence)),
         needed_patients=needed,
-        but=" ".join(
-            filter(
-                None,
-                (
-                    contradictions(others, judged, against, returns, n_unseen, rules),
-                    "" if teacher is not None else _NOT_KNOWN,
-                    damage(cost),
-                ),
-            )
-        ),
+        but=" ".join(filter(None, but)),
         rules=rules,
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from mu_monai.data.kinds import texts_in
 from mu_monai.errors import InputError
 
 _DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}(?:[T ].*)?|(?:19|20)\d{6}")
@@ -45,22 +46,18 @@ def refuse_other_dates(column: pd.Series, wanted: list[Any]) -> None:
     dates = [value for value in wanted if isinstance(value, str) and _DATE.fullmatch(value)]
     if not (dates and _holds_dates(column)):
         return
-    have = {_form(value) for value in _texts(column)}
+    texts = texts_in(column)
+    have = set(map(_form, texts))
     odd = next((value for value in dates if _form(value) not in have), None)
     if odd is not None:
         raise InputError(
-            f"{odd!r} is a date in another form than those of {column.name!r}, such as {_texts(column)[0]!r}; {_ADVICE}"
+            f"{odd!r} is a date in another form than those of {column.name!r}, such as {texts[0]!r}; {_ADVICE}"
         )
 
 
 def _holds_dates(side: Any) -> bool:
-    texts = _texts(side)
+    texts = texts_in(side)
     return bool(texts) and sum(map(bool, map(_DATE.fullmatch, texts))) >= _HALF * len(texts)
-
-
-def _texts(side: Any) -> list[str]:
-    values = side.dropna().tolist() if isinstance(side, pd.Series) else [side]
-    return values if all(isinstance(value, str) for value in values) else []
 
 
 def _dates(side: Any) -> Any:

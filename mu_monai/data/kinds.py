@@ -57,7 +57,7 @@ def refuse_numbers_as_text(*sides: Any) -> None:
         Traceback (most recent call last):
         mu_monai.errors.InputError: 'size' holds text that looks like numbers, such as '2,5', which would be put in ...
     """
-    texts = [_texts(side) for side in sides]
+    texts = [texts_in(side) for side in sides]
     numbers = [[text for text in found if _NUMBER.fullmatch(text)] for found in texts]
     if not any(some and len(some) >= _HALF * len(all_) for some, all_ in zip(numbers, texts, strict=True)):
         return
@@ -74,7 +74,8 @@ def refuse_numbers_as_text(*sides: Any) -> None:
     )
 
 
-def _texts(side: Any) -> list[str]:
+def texts_in(side: Any) -> list[str]:
+    """The texts of a column or constant; none if it holds anything else."""
     values = side.dropna().tolist() if isinstance(side, pd.Series) else [side]
     return values if all(isinstance(value, str) for value in values) else []
 

@@ -96,7 +96,8 @@ def requested(split: Split, forget: ForgetSelector, *, seed: int = 0) -> tuple[p
     provenance, together = split.provenance, split.provenance.together
     table = pd.DataFrame([case for part in split.located.values() for case in part])
     raise_if_any(_digest_problems(split.path, table, split.file_digests))
-    held_out = table[table[SUBSET].isin((VALIDATION, TEST))]
+    apart = table[SUBSET].isin((VALIDATION, TEST))
+    held_out = table[apart]
     if isinstance(forget, ForgetIds):
         known, salt = {*table[CASE_ID], *table[PATIENT_ID], *original_ids(together)}, provenance.salt
         gone = {name for names in provenance.kept_for.values() for name in names}
@@ -105,7 +106,7 @@ def requested(split: Split, forget: ForgetSelector, *, seed: int = 0) -> tuple[p
         forget = replace(forget, value=tuple(name for name in forget.value if name in known or name not in gone))
         raise_if_any(_held_out_problems(held_out, follow_renamed(forget, original_ids(together), table)))
     elif isinstance(forget, ForgetWhere):
-        warn_of_held_out(table, table[SUBSET].isin((VALIDATION, TEST)), forget)
+        warn_of_held_out(table, apart, forget)
     training = table.drop(held_out.index)
     groups = unite_groups(training[provenance.group_by], training[CASE_ID], together)
     if is_drawn(forget):  # who has an image under another name is drawn with it

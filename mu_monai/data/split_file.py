@@ -113,7 +113,12 @@ class Split:
     @property
     def cases_sha256(self) -> str:
         """The SHA-256 of its cases and of the contents of their files, wherever they are."""
-        return cases_sha256({**self.rows, PROVENANCE: self.provenance.content})
+        return cases_sha256(self.content)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What is in the file."""
+        return {**self.rows, PROVENANCE: self.provenance.content}
 
     @cached_property
     def changed_files(self) -> list[str]:

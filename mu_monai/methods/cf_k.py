@@ -29,8 +29,8 @@ class CFk(RetainFineTuning):
 
     Layers are convolutions and linear layers, in the order in which the network runs them, also inside of blocks that
     hold weights of their own; normalization layers and activations with weights train if they come after the first of
-    the `k`. With adapters, the adapters of these layers
-    train. The names of the trained layers are in the record, as `trained_layers`.
+    the `k`. With adapters, the adapters of these layers train. The names of the trained layers are in the record, as
+    `trained_layers`.
 
     Args:
         k: number of layers that train, at least 1.

@@ -88,7 +88,7 @@ def _request_problems(before: _Before, entry: Request) -> Iterator[str]:
     if entry.number != before.requests + 1:
         yield f"is request {entry.number}, and the next one is {before.requests + 1}"
     days = {"received": entry.received, "deadline": entry.deadline}
-    wrong = [f"its {name} is {day!r}, which is not a day" for name, day in days.items() if not _is_day(day)]
+    wrong = [f"its {name} is {day!r}, which is not a day" for name, day in days.items() if not is_iso(date, day)]
     yield from wrong
     if not wrong and date.fromisoformat(entry.received) > date.fromisoformat(entry.deadline):
         yield f"was received on {entry.received}, after its deadline, {entry.deadline}"
@@ -128,9 +128,10 @@ def _not_waiting(before: _Before, requests: Sequence[int]) -> Iterator[str]:
         yield f"is for request {_listed(answered)}, which was answered already"
 
 
-def _is_day(text: str) -> bool:
+def is_iso(kind: type[date], text: str) -> bool:
+    """Whether a text is a day (`date`) or a time (`datetime`) in ISO 8601."""
     try:
-        date.fromisoformat(text)
+        kind.fromisoformat(text)
     except ValueError:
         return False
     return True

@@ -16,7 +16,7 @@ from typing import Any
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json, shape_problems, sync_folder, write_json
 from mu_monai.lock import writing
-from mu_monai.record.course import impossible
+from mu_monai.record.course import impossible, is_iso
 from mu_monai.record.entries import KINDS, Answer, Entry, Request, Start, Version, kind_of
 from mu_monai.runs.typed import made, plain, shape_of
 
@@ -285,18 +285,10 @@ def _broken(line: bytes) -> Iterator[str]:
         problems = [f"its kind is {told['kind']!r}, which is not one of {', '.join(KINDS)}"]
     if not problems:
         problems = shape_problems(told["content"], shape_of(KINDS[told["kind"]]), "its content")
-    if not problems and not _is_time(told["time"]):
+    if not problems and not is_iso(datetime, told["time"]):
         problems = [f"its time is {told['time']!r}"]
     if problems:
         yield f"is not an entry ({'; '.join(problems)}): it was edited or damaged"
-
-
-def _is_time(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _unchained(told: dict[str, Any], number: int, before: str, previous: Collection[str]) -> Iterator[str]:

@@ -92,16 +92,17 @@ def _contents(value: Any, digests: Mapping[str, str]) -> list[Any]:
     return [digests.get(str(file), file) for file in files]
 
 
-def told_split(split: str | os.PathLike[str]) -> OfSplit:
+def told_split(split: str | os.PathLike[str], content: Mapping[str, Any] | None = None) -> OfSplit:
     """What a run's record says of its split: where it is, which cases it holds, and its public provenance, if any.
 
     Args:
         split: the file.
+        content: what is in it, if it was read already.
 
     Raises:
         InputError: if it cannot be read.
     """
-    content = read_json(split, dict)
+    content = read_json(split, dict) if content is None else content
     return OfSplit(
         file=str(Path(split).absolute()),
         cases=cases_sha256(content),

@@ -181,8 +181,13 @@ def changed_problems(run: Path, record: RunRecord, split: Split | None, weights:
             lambda role=role, path=path: _other_weights(run, role, path, getattr(record.sha256, digests[role]))
             for role, path in weights.items()
         ),
-        lambda: [] if split is None or split.sha256 == record.sha256.split else _other_cases(run, record, split),
+        lambda: [] if split is None or is_own(record, split) else _other_cases(run, record, split),
     )
+
+
+def is_own(record: RunRecord, split: Split) -> bool:
+    """Whether a run was made with a split: the same file, or the same cases with the same contents of their files."""
+    return split.sha256 == record.sha256.split or split.cases_sha256 == record.split.cases
 
 
 def _other_weights(run: Path, role: str, path: str, recorded: str | None) -> list[str]:
@@ -201,8 +206,6 @@ def _other_weights(run: Path, role: str, path: str, recorded: str | None) -> lis
 
 def _other_cases(run: Path, record: RunRecord, split: Split) -> list[str]:
     """Why a split file is not the run's split; only the paths of its files may differ."""
-    if record.split.cases == split.cases_sha256:
-        return []
     if not has_scores(run) or changed_files(run, record, [scores_file(run).name]):
         return [
             f"'{split.path}' is not the split file of '{run}', and whether it has the same cases is unknown, since the "

@@ -11,7 +11,7 @@ from mu_monai.errors import InputError
 from mu_monai.files import file_sha256
 from mu_monai.keys import STUDENT, TEACHER
 from mu_monai.runs import RunRecord
-from mu_monai.workflow.checks import changed_problems
+from mu_monai.workflow.checks import changed_problems, is_own
 
 SPLIT = "split"
 
@@ -73,11 +73,6 @@ def own_split(run: str | Path, record: RunRecord) -> Split | None:
         if split is not None and is_own(record, split):
             return split
     return None
-
-
-def is_own(record: RunRecord, split: Split) -> bool:
-    """Whether a run was made with a split: the same file, or the same cases with the same contents of their files."""
-    return split.sha256 == record.sha256.split or split.cases_sha256 == record.split.cases
 
 
 def other_split(run: Path, record: RunRecord) -> list[str]:

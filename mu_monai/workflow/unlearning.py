@@ -26,6 +26,7 @@ from mu_monai.workflow.checks import (
     class_problems,
     classes_to_forget,
     device_problems,
+    is_own,
     mask_class_problems,
     number_problems,
     place_problems,
@@ -34,7 +35,7 @@ from mu_monai.workflow.checks import (
     weight_problems,
 )
 from mu_monai.workflow.evaluating import scored_instead
-from mu_monai.workflow.moved import is_own, own_split
+from mu_monai.workflow.moved import own_split
 from mu_monai.workflow.planning import planned
 from mu_monai.workflow.recipe import (
     FORGET_CLASSES,

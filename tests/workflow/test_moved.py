@@ -169,14 +169,20 @@ def test_whether_a_moved_teacher_was_trained_on_the_forgotten_is_checked_or_said
     assert "is not checked; put it back, or make the split from the teacher's own" in caplog.text
 
 
-def test_a_split_that_was_written_over_the_teachers_is_not_taken_for_it(study, caplog):
+def written_over(study, name):
+    """The split file that a run names, in which there is another split now."""
     file = study / "data" / "split.json"
-    record = read_json(study / "teacher" / "run.json")
+    record = read_json(study / name / "run.json")
     record["split"]["file"] = str(file)
-    write_record(study / "teacher", RunRecord.from_json(record))
+    write_record(study / name, RunRecord.from_json(record))
     content = read_json(file)
     content["forget"], content["test"] = content["test"], content["forget"]
     write_json(file, content)
+    return file
+
+
+def test_a_split_that_was_written_over_the_teachers_is_not_taken_for_it(study, caplog):
+    file = written_over(study, "teacher")
     with caplog.at_level(logging.WARNING, "mu_monai"):
         assert trained_otherwise(open_split(file), study / "teacher") == []
     assert "or another one was written in its place" in caplog.text
@@ -199,13 +205,7 @@ def test_the_teachers_split_with_other_paths_is_still_its_own(study):
 
 
 def test_a_release_takes_no_case_of_another_split_that_was_written_over_its_own(mu_monai, study):
-    file = study / "data" / "split.json"
-    record = read_json(study / "student" / "run.json")
-    record["split"]["file"] = str(file)
-    write_record(study / "student", RunRecord.from_json(record))
-    content = read_json(file)
-    content["forget"], content["test"] = content["test"], content["forget"]
-    write_json(file, content)
+    written_over(study, "student")
     code, _, error = mu_monai("release", study / "student", *given(study, "--teacher"), "--out", study / "a")
     assert code == 2
     assert "holds other cases or subsets" in error

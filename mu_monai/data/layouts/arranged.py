@@ -106,7 +106,7 @@ def show_patients(manifest: pd.DataFrame) -> None:
 def _labeled(firsts: dict[str, Path], cases: Cases, arrangement: Arrangement, reading: LayoutInput) -> pd.DataFrame:
     """A manifest of the first image of each case and its label, without patients."""
     several = [case for case in firsts if len(cases.labels.get(case, ())) > 1]
-    labels = {case: files[0] for case, files in cases.labels.items() if case not in several}
+    labels = {case: files[0] for case, files in cases.labels.items() if case not in firsts or len(files) == 1}
     unlabeled = [case for case in firsts if case not in cases.labels]
     absent: set[str] = set()
     if several:

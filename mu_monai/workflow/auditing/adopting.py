@@ -111,7 +111,7 @@ def adopt(
             starting_weights=digests.get(TEACHER),
             weights=digests[STUDENT],
         ),
-        split=told_split(opened.path),
+        split=told_split(opened.path, opened.content),
         teacher=files.get(TEACHER),
         parameters=Parameters(base=total, total=total, coverage="not known"),
         started=started.isoformat(timespec="seconds"),

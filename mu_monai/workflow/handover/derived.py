@@ -16,8 +16,8 @@ from mu_monai.runs.scores import UTILITY
 
 _TOLERANCE = 1e-9
 _SCORES = 1e-6  # tolerance between the audit's numbers and those from the evidence, read back by pandas
-_ByKind = Mapping[str, Sequence[Mapping[str, Any]]]
-_KEY = ("model", "metric", "subset", "attack")
+ByKind = Mapping[str, Sequence[Mapping[str, Any]]]
+KEY = ("model", "metric", "subset", "attack")
 _PLAIN = (AUC, F1, *UTILITY)  # quantities whose gap is a plain difference
 _DRAWN = (LOGISTIC,)  # depends on the order of patients
 _DECIDED = ("label", "needed_patients", "evidence")
@@ -70,19 +70,18 @@ def gap_problems(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     Args:
         records: the audit's records, or a record's.
     """
-    values = {tuple(entry[key] for key in _KEY): entry["value"] for entry in records}
+    values = {tuple(entry[key] for key in KEY): entry["value"] for entry in records}
     for entry in records:
         reference = Group.parse(entry["reference"])
         other = values.get((reference.model, entry["metric"], reference.subset, ""))
         if entry["attack"] or other is None or Metric.parse(entry["metric"]).quantity not in _PLAIN:
             continue
         if not same(entry["gap"], entry["value"] - other, _SCORES):
-            name = f"{entry['metric']} of the {entry['model']} on {entry['subset']}"
-            yield f"the gap of {name} is {entry['gap']}, and the numbers give {entry['value'] - other}"
+            yield f"the gap of {named(_key(entry))} is {entry['gap']}, and the numbers give {entry['value'] - other}"
 
 
 def scored_problems(
-    audited: Sequence[Mapping[str, Any]], computed: _ByKind, bounds: tuple[_ByKind, _ByKind] | None = None
+    audited: Sequence[Mapping[str, Any]], computed: ByKind, bounds: tuple[ByKind, ByKind] | None = None
 ) -> Iterator[str]:
     """Where the audit's numbers differ from those of the score table, for every number that both give.
 
@@ -96,10 +95,10 @@ def scored_problems(
     widest, narrowest = (ours, ours) if bounds is None else map(_by_key, bounds)
     for key in ours:
         if key[1] == AUC_OF_LOSS and key not in theirs:  # without the teacher's, a verdict is another one
-            yield f"{_named(key)} is not in the audit, and the scores give it"
+            yield f"{named(key)} is not in the audit, and the scores give it"
     for key in (key for key in theirs if key in ours):
         problems = _entry_problems(theirs[key], ours[key], widest[key], narrowest[key])
-        yield from (f"{_named(key)}{problem}" for problem in problems)
+        yield from (f"{named(key)}{problem}" for problem in problems)
 
 
 def _entry_problems(
@@ -130,11 +129,16 @@ def _between(value: Any, one: float | None, other: float | None) -> bool:
     return same(value, min(max(value, min(one, other)), max(one, other)), _SCORES)
 
 
-def _by_key(records: _ByKind) -> dict[tuple[Any, ...], Mapping[str, Any]]:
-    return {tuple(entry.get(name) for name in _KEY): entry for entries in records.values() for entry in entries}
+def _by_key(records: ByKind) -> dict[tuple[Any, ...], Mapping[str, Any]]:
+    return {_key(entry): entry for entries in records.values() for entry in entries}
 
 
-def _named(key: tuple[Any, ...]) -> str:
+def _key(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(entry.get(name) for name in KEY)
+
+
+def named(key: tuple[Any, ...]) -> str:
+    """What a number is of, in words."""
     model, metric, subset, _ = key
     return f"{metric} of the {model} on {subset}"
 

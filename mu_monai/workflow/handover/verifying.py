@@ -39,19 +39,26 @@ from mu_monai.record import (
     without_nan,
 )
 from mu_monai.workflow.handover.agreement import evidence_problems, member_problems, release_problems
-from mu_monai.workflow.handover.derived import gap_problems, rules_of, same, scored_problems, verdict_problems
+from mu_monai.workflow.handover.derived import (
+    KEY,
+    ByKind,
+    gap_problems,
+    named,
+    rules_of,
+    same,
+    scored_problems,
+    verdict_problems,
+)
 from mu_monai.workflow.handover.received_network import ForeignNetworkError, received_network
 from mu_monai.workflow.handover.sealed import released_bundle, released_weights
 from mu_monai.workflow.handover.signing import DRAWS, computed_records
 
 OK, FAILED, NOT_CHECKED = "ok", "FAILED", "not checked"
 _COMPUTED = ("utility", "membership")
-_ByKind = Mapping[str, Sequence[Mapping[str, Any]]]
 _LEAST_DRAWS = 1000  # of an audit whose intervals are compared with those of the evidence
 _RARE = 1e-6
 _NARROW = ", with the intervals of an earlier version, which are too narrow for few patients"
 _NAMES = ("record", "files", "weights", "search", "split", *_COMPUTED, "verdict")
-_KEY = ("model", "metric", "subset", "attack")
 _OLD = (
     "it has format 1, with a plain digest of the split, seeds and numbers of cases: anyone who guesses the split can "
     "tell who was forgotten; sign the release again"
@@ -289,7 +296,7 @@ def _differ(predicate: Mapping[str, Any], computed: Mapping[str, Any]) -> bool:
         return False
 
 
-def _bounds(scores: pd.DataFrame, predicate: Mapping[str, Any], *, widened: bool) -> tuple[_ByKind, _ByKind] | None:
+def _bounds(scores: pd.DataFrame, predicate: Mapping[str, Any], *, widened: bool) -> tuple[ByKind, ByKind] | None:
     """What the evidence gives, with the widest and the narrowest intervals that an audit can have found by its draws.
 
     Pseudonyms put the patients into another order, so that the same seed draws others than the audit drew. The end of
@@ -307,12 +314,12 @@ def _bounds(scores: pd.DataFrame, predicate: Mapping[str, Any], *, widened: bool
     found = []
     for tail in beta.ppf([_RARE, 1 - _RARE], rank + 1, draws - rank):
         with other_tail(float(tail)):
-            found.append(without_nan(computed_records(scores, predicate["forget_classes"], DRAWS, widened=widened)))
+            found.append(_computed(scores, predicate, widened=widened))
     return found[0], found[1]
 
 
 def _verdict(
-    predicate: Mapping[str, Any], computed: _ByKind | None = None, bounds: tuple[_ByKind, _ByKind] | None = None
+    predicate: Mapping[str, Any], computed: ByKind | None = None, bounds: tuple[ByKind, ByKind] | None = None
 ) -> Check:
     """Whether the verdict follows from the audit's numbers, and these, as far as they can, from the evidence."""
     if predicate["verdict"] == predicate["audit"] == NOT_AUDITED:
@@ -349,11 +356,11 @@ def _compared(
 
 def _differences(records: Sequence[Mapping[str, Any]], computed: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Where the record's numbers differ from those that its evidence gives."""
-    ours, theirs = ({tuple(entry[key] for key in _KEY): entry for entry in part} for part in (computed, records))
+    ours, theirs = ({tuple(entry[key] for key in KEY): entry for entry in part} for part in (computed, records))
     if len(theirs) < len(records):
         yield "a number is listed twice in the record"
     for key in sorted(ours.keys() | theirs.keys()):
-        name = f"{key[1]} of the {key[0]} on {key[2]}"
+        name = named(key)
         if key not in theirs or key not in ours:
             yield f"{name} is only in the {'evidence' if key in ours else 'record'}"
             continue

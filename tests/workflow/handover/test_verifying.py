@@ -183,7 +183,7 @@ def test_an_audit_by_other_draws_is_confirmed_and_a_forged_one_is_not():
     computed = without_nan(computed_records(evidence, [], DRAWS))
     draws = {"n_resamples": 1000, "seed": 7}
     records = [entry for kind in without_nan(computed_records(table, [], draws)).values() for entry in kind]
-    bounds = _bounds(evidence, {"audit": draws, "forget_classes": []}, widened=True)
+    bounds = _bounds(evidence, {"format": 2, "audit": draws, "forget_classes": []}, widened=True)
     assert list(scored_problems(records, computed, bounds)) == []
     assert list(scored_problems(records, computed)) != []  # the draws are others
     main = next(entry for entry in records if (entry["model"], entry["metric"]) == ("student", "auc[loss]"))
