@@ -250,19 +250,25 @@ def _compared_problems(inputs: AuditInputs) -> list[str]:
     return problems or [*_copy_problems(inputs), *_sibling_problems(inputs)]
 
 
-def _copy_problems(inputs: AuditInputs) -> Iterator[str]:
-    """Which models are given twice: the spread over seeds would be too small.
+def copy_problems(option: str, folders: Sequence[Path], seen: dict[str, Path]) -> Iterator[str]:
+    """Which runs have the weights of another that was given: the spread over seeds would be too small.
 
-    The run itself may have the weights of a retrained model, which is what exact forgetting is.
+    Args:
+        option: how the runs were given, such as `--reference`.
+        folders: run folders.
+        seen: the folder of each digest of weights that was seen before; those of `folders` are added.
     """
-    students = {inputs.record.sha256.weights: inputs.run}
-    retrained: dict[str, Path] = {}
-    given = (("--reference", inputs.references, retrained), ("--sibling", inputs.siblings, students))
-    for option, folder, seen in ((option, folder, seen) for option, folders, seen in given for folder in folders):
+    for folder in folders:
         weights = open_run(folder, MODEL_PT).record.sha256.weights
         first = seen.setdefault(weights, folder)
         if weights and first is not folder:
             yield f"{option} '{folder}' has the weights of '{first}'; give every model once, each of another seed"
+
+
+def _copy_problems(inputs: AuditInputs) -> Iterator[str]:
+    """The run itself may have the weights of a retrained model, which is what exact forgetting is."""
+    yield from copy_problems("--reference", inputs.references, {})
+    yield from copy_problems("--sibling", inputs.siblings, {inputs.record.sha256.weights: inputs.run})
 
 
 def _sibling_problems(inputs: AuditInputs) -> Iterator[str]:

@@ -22,7 +22,7 @@ from mu_monai.methods import UnlearningMethod
 from mu_monai.methods.registry import method_named, registered
 from mu_monai.runs import is_run, open_run, run_of
 from mu_monai.workflow.auditing.attacking import chosen_attacks
-from mu_monai.workflow.auditing.inputs import other_problems
+from mu_monai.workflow.auditing.inputs import copy_problems, other_problems
 from mu_monai.workflow.checks import device_problems, number_problems, place_problems, usable_split, weight_problems
 from mu_monai.workflow.options import ALL, CompareOptions
 from mu_monai.workflow.recipe import milestone_options, needs_milestones, own_settings, recipe_of
@@ -298,6 +298,7 @@ def _reference_problems(plan: Plan, bundle: str) -> Iterator[str]:
     yield from _bundle_problems("--reference", plan.references, bundle)
     if plan.split.is_file():
         yield from other_problems(plan.references, RETRAINED, file_sha256(plan.split), "--reference")
+    yield from copy_problems("--reference", plan.references, {})
 
 
 def _bundle_problems(option: str, folders: Sequence[Path], bundle: str) -> list[str]:

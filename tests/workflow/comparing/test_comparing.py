@@ -527,6 +527,7 @@ def test_models_of_another_bundle_and_a_number_of_them_that_fits_no_seeds_are_re
     assert f"--teacher '{foreign[0]}' is a run of the bundle 'chase', and " in text
     assert f"--reference '{foreign[1]}' is a run of the bundle 'chase'" in text
     assert "--reference is given 2 times for 3 seeds (0, 1, 2); give one retrained model for all seeds, or one" in text
+    assert f"--reference '{foreign[1]}' has the weights of '{foreign[1]}'; give every model once" in text
 
 
 def test_a_folder_of_something_else_is_refused(chosen, given, tmp_path):
