@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import optional_import
 from torch import nn
 
+from mu_monai.bundle.parser import component_locator, config_parser
 from mu_monai.bundle.references import REFERENCE
 from mu_monai.bundle.trust import SEPARATOR
 from mu_monai.errors import InputError, RunError, raise_if_any
@@ -62,7 +63,7 @@ def read_config(files: Sequence[str]) -> ConfigParser:
     metadata = Path(files[0]).parent / "metadata.json"
     for file in (*map(Path, files), metadata):
         read_json(file, dict)  # says what is wrong with which file, as MONAI does not
-    parser = ConfigParser()
+    parser = config_parser()
     parser.read_config(list(files))
     parser.read_meta(metadata)
     return parser
@@ -158,6 +159,7 @@ def run_config(
         logging_file=False,
         **overrides,
     )
+    workflow.parser.locator = component_locator()
     try:
         workflow.initialize()
         take_shared(workflow.parser)

@@ -12,6 +12,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from mu_monai.bundle.parser import config_parser
 from mu_monai.bundle.references import components, content_at, follow, leaves
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import read_json
@@ -132,7 +133,7 @@ class SourceConfig:
             return value
         if self._running is None:
             make_importable(self.folder)
-            self._running = ConfigParser(copy.deepcopy(self.parser.get()))
+            self._running = config_parser(copy.deepcopy(self.parser.get()))
         try:
             self._running[_VALUE] = value
             return self._running.get_parsed_content(_VALUE, instantiate=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from pydoc import locate
@@ -13,11 +12,12 @@ from typing import Any
 
 import monai.data
 import monai.inferers
-from monai.bundle import ComponentLocator, ConfigParser
+from monai.bundle import ConfigParser
 from monai.utils import ensure_tuple
 
 from mu_monai.bundle.adopted.source import FORMS
 from mu_monai.bundle.find import find_bundle
+from mu_monai.bundle.parser import component_locator
 from mu_monai.bundle.references import leaves
 from mu_monai.errors import InputError
 
@@ -128,13 +128,8 @@ def _component_and_argument(place: str) -> tuple[str, str]:
 
 def _is_part(target: str) -> bool:
     """Whether a component is a part of a model or of training, wherever MONAI may find its name."""
-    modules = _locator().get_component_module_name(target)
+    modules = component_locator().get_component_module_name(target)
     return all(_is_defined_there(f"{module}.{target}" if module else target) for module in ensure_tuple(modules))
-
-
-@cache
-def _locator() -> ComponentLocator:
-    return ComponentLocator()
 
 
 def _is_defined_there(name: str) -> bool:

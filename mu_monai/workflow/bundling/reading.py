@@ -111,7 +111,6 @@ def _content(path: Path, found: BundleConfigs) -> dict[str, Any] | None:
 
 def _parsed(found: BundleConfigs, name: str, *files: Path) -> ConfigParser | None:
     """Config files with their macros and relative ids resolved; None if one does not resolve."""
-    parser = ConfigParser()
     try:
         parser = read_config([str(file) for file in files])
         parser.resolve_macro_and_relative_ids()

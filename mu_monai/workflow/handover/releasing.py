@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
 from torch import nn
 
 from mu_monai import __version__
@@ -19,6 +18,7 @@ from mu_monai.attacks import search_folder
 from mu_monai.bundle import Bundle
 from mu_monai.bundle.config import built_network, run_config
 from mu_monai.bundle.layers import LayeredConfig
+from mu_monai.bundle.parser import config_parser
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.data import Split, read_split
 from mu_monai.data.case_files import files_of, image_entry
@@ -219,7 +219,7 @@ def _answers(folder: Path, split: Split) -> str:
         InputError: if the weights do not fit the network of the config, or the bundle does not predict.
     """
     config = folder / "configs" / "inference.json"
-    load_weights(built_network(ConfigParser(read_json(config))), folder / "models" / MODEL_PT)
+    load_weights(built_network(config_parser(read_json(config))), folder / "models" / MODEL_PT)
     case = _known_case(split)
     if case is None:
         return "it was loaded, but predicted no case: the images of the split were moved (--split FILE)"
