@@ -16,7 +16,7 @@ from mu_monai.record.evidence import (
 )
 from mu_monai.record.identifiers import Identifiers
 from mu_monai.record.ledger import Ledger, append, is_ledger, read_ledger
-from mu_monai.record.predicate import NOT_AUDITED, is_exact, limitations, predicate, without_cases, without_nan
+from mu_monai.record.predicate import KEY, NOT_AUDITED, is_exact, limitations, predicate, without_cases, without_nan
 from mu_monai.record.privacy import id_problems, signable
 from mu_monai.record.schema import record_problems
 from mu_monai.record.statement import (
@@ -32,6 +32,7 @@ from mu_monai.record.statement import (
 __all__ = [
     "EVIDENCE",
     "FORMAT",
+    "KEY",
     "NOT_AUDITED",
     "PREDICATE_TYPE",
     "RECORD_JSON",

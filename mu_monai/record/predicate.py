@@ -12,6 +12,7 @@ from mu_monai.record.evidence import commitment
 from mu_monai.record.statement import FORMAT
 
 NOT_AUDITED = "not audited"
+KEY = ("model", "metric", "subset", "attack")  # what tells a number of a record from every other
 APPROXIMATE = (
     "Unlearning is approximate: what was run and what was measured is stated. It is not stated that nothing of the "
     "forgotten cases is left in the weights."

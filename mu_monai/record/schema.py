@@ -10,9 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from mu_monai.keys import RETRAINED, ROLES, STUDENT, SUBSETS
-from mu_monai.record.predicate import NOT_AUDITED, limitations
+from mu_monai.record.predicate import KEY, NOT_AUDITED, limitations
 
-_KEY = ("model", "metric", "subset", "attack")
 _MOST = 2**53  # the largest count that JSON readers agree on
 
 
@@ -219,7 +218,7 @@ def _twice(predicate: Mapping[str, Any]) -> Iterator[str]:
     audit = predicate["audit"]
     lists = {**predicate["records"], "audit": audit["records"] if isinstance(audit, Mapping) else []}
     for kind, records in lists.items():
-        counted = Counter(tuple(record[key] for key in _KEY) for record in records)
+        counted = Counter(tuple(record[key] for key in KEY) for record in records)
         names = [" ".join(filter(None, key)) for key, number in counted.items() if number > 1]
         if names:
             yield f"{len(names)} numbers of {kind} are listed twice, such as {names[0]}"

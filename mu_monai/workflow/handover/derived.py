@@ -10,14 +10,13 @@ from typing import Any
 from mu_monai.audit import Record, verdict
 from mu_monai.audit.verdicts import SHALLOW_SINCE
 from mu_monai.keys import STUDENT, TEST
-from mu_monai.record import without_nan
+from mu_monai.record import KEY, without_nan
 from mu_monai.runs.numbers import AUC, AUC_OF_LOSS, F1, LOGISTIC, Group, Metric, State
 from mu_monai.runs.scores import UTILITY
 
 _TOLERANCE = 1e-9
 _SCORES = 1e-6  # tolerance between the audit's numbers and those from the evidence, read back by pandas
 ByKind = Mapping[str, Sequence[Mapping[str, Any]]]
-KEY = ("model", "metric", "subset", "attack")
 _PLAIN = (AUC, F1, *UTILITY)  # quantities whose gap is a plain difference
 _DRAWN = (LOGISTIC,)  # depends on the order of patients
 _DECIDED = ("label", "needed_patients", "evidence")

@@ -24,6 +24,7 @@ from mu_monai.files import file_sha256, read_json
 from mu_monai.keys import STUDENT
 from mu_monai.record import (
     EVIDENCE,
+    KEY,
     NOT_AUDITED,
     RECORD_JSON,
     commitment,
@@ -40,7 +41,6 @@ from mu_monai.record import (
 )
 from mu_monai.workflow.handover.agreement import evidence_problems, member_problems, release_problems
 from mu_monai.workflow.handover.derived import (
-    KEY,
     ByKind,
     gap_problems,
     named,
