@@ -93,6 +93,7 @@ def requested(split: Split, forget: ForgetSelector, *, seed: int = 0) -> tuple[p
             somebody to forget would be retained under another name; if nobody is left to retain; if the split has no
             digests. Cases of `validation` and `test` that a query finds stay there, and are warned of.
     """
+    _warn_of_unnamed_copies(split)
     provenance, together = split.provenance, split.provenance.together
     table = pd.DataFrame([case for part in split.located.values() for case in part])
     raise_if_any(_digest_problems(split.path, table, split.file_digests))
@@ -179,12 +180,16 @@ def _copies_left(split: Split, table: pd.DataFrame, forget: ForgetIds) -> Iterat
                 "place of a copy that was dropped, and would be retained; add this case or patient to the request, or "
                 "correct the source"
             )
+
+
+def _warn_of_unnamed_copies(split: Split) -> None:
+    """Say that a split of an earlier version does not tell whose copies were dropped."""
     if split.provenance.dropped and KEPT_FOR not in split.provenance.content:
         _log.warning(
-            "%d copies were dropped from '%s', which does not say of whom; if copies of one image were of different "
+            "copies were dropped from '%s' (%d), which does not say of whom; if copies of one image were of different "
             "patients, an image of somebody who is to be forgotten may be retained: make the split again to know",
-            len(split.provenance.dropped),
             split.path,
+            len(split.provenance.dropped),
         )
 
 

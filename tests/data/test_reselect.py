@@ -228,13 +228,16 @@ def test_two_patients_of_one_image_are_in_one_subset(dropped):
         assert {"p03", "p07"} in both
 
 
-def test_a_split_that_does_not_say_whose_copies_were_dropped_warns(dropped, caplog):
+@pytest.mark.parametrize(
+    "forget", [ForgetIds(("p05",)), ForgetWhere("patient_id == 'p05'"), ForgetFraction(0.2)], ids=str
+)
+def test_a_split_that_does_not_say_whose_copies_were_dropped_warns(dropped, caplog, forget):
     path = dropped()
     content = read_json(path)
     del content["provenance"]["kept_for"]
     path.write_text(json.dumps(content))
-    reselect(open_split(path), ForgetIds(("p05",)))
-    assert "1 copies were dropped from" in caplog.text
+    reselect(open_split(path), forget)
+    assert f"copies were dropped from '{path}' (1), which does not say of whom" in caplog.text
 
 
 def test_names_of_dropped_copies_stay_in_the_split(dropped):
