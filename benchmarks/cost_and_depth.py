@@ -156,7 +156,7 @@ def jobs() -> list[Job]:
     own += [Job(method, budget) for budget in BUDGETS for method in BUDGETED if budget != 0.05]
     first_form = [Job("calibrated-erase-to-retain", budget) for budget in (*BUDGETS, None)]
     one = [Job(method, 0.02, one=place) for method in BUDGETED for place in ONES]
-    published = [Job(method, budget) for method in PUBLISHED for budget in (0.05, None)]
+    published = [Job(method, budget) for method in PUBLISHED for budget in (0.05, 0.1, None)]
     loose = [Job("rewind", budget, tolerance=LOOSE) for budget in ALIKE]
     alike = [
         Job("rewind", budget, of=f"retrained-{number}", tolerance=tolerance)

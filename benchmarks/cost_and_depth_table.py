@@ -20,6 +20,7 @@ from cost_and_depth import jobs
 from scipy.stats import spearmanr
 
 from mu_monai.audit import loss_membership
+from mu_monai.audit.verdict_sentences import UNDER
 from mu_monai.engine.stop_at_reference import loss_auc
 from mu_monai.files import read_json
 from mu_monai.keys import (
@@ -212,17 +213,21 @@ def _first(audits: list[dict[str, Any]], role: str, metric: str) -> set[float]:
 
 
 def figure(name: str, folders: list[Path], target: Path) -> None:
-    """What every run costs, and what comes back under the worst attack."""
+    """What every run costs, and what comes back under the worst attack; hollow if it has not forgotten before that."""
     picture, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    points = [
-        (job.method, read_record(folder / job.name).cost.share, comes_back(audit))
-        for folder in folders
-        for job in jobs()
-        if not job.one and job.of == TEACHER and (audit := _audits(folder).get(job.name)) is not None
-    ]
-    for method in dict.fromkeys(method for method, _, _ in points):
-        shares, moves = zip(*((share, move) for one, share, move in points if one == method), strict=True)
-        axes.scatter(shares, moves, label=method, s=28)
+    points = pd.DataFrame(
+        [
+            (job.method, _share(read_record(folder / job.name)), comes_back(audit), audit["verdict"]["label"])
+            for folder in folders
+            for job in jobs()
+            if not job.one and job.of == TEACHER and (audit := _audits(folder).get(job.name)) is not None
+        ],
+        columns=["method", "share", "moved", "label"],
+    ).dropna()
+    for method, own in points.groupby("method", sort=False):
+        color = axes.scatter([], [], label=method, s=28).get_facecolor()
+        faces = [("none" if label == UNDER else color[0]) for label in own["label"]]
+        axes.scatter(own["share"], own["moved"], s=28, facecolors=faces, edgecolors=color)
     axes.axhline(0.05, color="gray", linestyle="--", linewidth=1)
     axes.set(xlabel="share of the teacher's training", ylabel="AUC that comes back beyond retrained", title=name)
     axes.set_xscale("symlog", linthresh=0.01)
