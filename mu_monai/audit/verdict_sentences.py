@@ -15,6 +15,7 @@ RETURNS_SINCE = 4  # by earlier rules, what comes back is told only where it mak
 JUDGED_SINCE = 5  # by earlier rules, what was tested on too few patients counts as what contradicts nothing
 CHANCE = 0.5
 MIN_PATIENTS = 10
+_STANDS_OUT = "Under attack the forgotten patients stand out more than with the retrained model"
 _ALIKE = " Without a retrained model, this assumes that forgotten and unseen patients are alike."
 
 
@@ -86,9 +87,11 @@ def unlike_sentence(main: Record, teacher: Record) -> str:
 
 def shallow_sentence(main: Record, move: Record, before: str) -> str:
     """What an attack brings back, in place of the label that the student would have `before` it."""
-    first = "The student treats the forgotten patients as it should, but that does not last"
-    if before != MATCHED:
-        first = "Whatever the student forgot comes back"
+    if before == MATCHED:
+        first = "The student treats the forgotten patients as it should, but "
+        first += "that does not last" if _is_own(move) else f"{_STANDS_OUT[0].lower()}{_STANDS_OUT[1:]}"
+    else:
+        first = "Whatever the student forgot comes back" if _is_own(move) else _STANDS_OUT
     return f"{first}: {_measured(main)}, and {_moved(move)}"
 
 
@@ -129,7 +132,9 @@ def contradictions(
         text = f"Nothing else could be judged ({tried})."
     few = "; and ".join(_not_judged([record for record in others if record not in counted], n_unseen))
     text += f" Besides, {few}." if few else ""
-    return text + ("" if returns is None else f" What was forgotten comes back: {_moved(returns)}")
+    if returns is None:
+        return text
+    return f"{text} {'What was forgotten comes back' if _is_own(returns) else _STANDS_OUT}: {_moved(returns)}"
 
 
 def damage(cost: Record | None) -> str:
@@ -185,6 +190,11 @@ def _not_judged(left: Sequence[Record], n_unseen: int) -> Iterator[str]:
         who = "patient" if worst.n_patients < MIN_PATIENTS else "unseen patient"
         number = _count(worst.n_patients if worst.n_patients < MIN_PATIENTS else n_unseen, who)
         yield f"{attack} was tested on {number}, too few to judge; there the AUC is {worst.value:.3f}"
+
+
+def _is_own(move: Record) -> bool:
+    """Whether what an attack does beyond the retrained model is mostly the student's rise, not the other's fall."""
+    return not is_to_retrained(move) or move.value > -move.ideal
 
 
 def _moved(move: Record) -> str:

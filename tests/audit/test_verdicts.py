@@ -273,6 +273,19 @@ def test_where_the_answers_cannot_be_judged_a_sure_comeback_can(move, label):
     assert verdict([unsure, TEACHER, move], n_unseen=9).label == CANNOT_TELL
 
 
+def test_where_it_is_the_retrained_model_that_falls_it_is_not_said_that_something_comes_back():
+    told = "nder attack the forgotten patients stand out more than with the retrained model: "
+    unsure, falls = make_record(0.0, -0.2, 0.2), rebound(0.01, -0.06)
+    found = judge(unsure, falls)
+    assert (found.label, found.sentence.startswith(f"U{told}the AUC is 0.500")) == (SHALLOW, True)
+    assert (
+        f"U{told}after retain-finetuning (learning rate 0.001) it is higher by +0.010, the retrained model's by "
+        in (judge(make_record(0.2, 0.1, 0.3), falls).but)
+    )
+    assert f"as it should, but u{told}" in judge(MATCH, falls).sentence
+    assert told not in judge(unsure, rebound(0.04, -0.03)).sentence
+
+
 @pytest.mark.parametrize("ends", [(0.2, 0.1, 0.3), (-0.2, -0.3, -0.1)])
 def test_what_comes_back_is_said_under_any_label(ends):
     main, back = make_record(*ends), rebound(0.3, 0.0)
