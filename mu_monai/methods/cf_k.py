@@ -84,19 +84,30 @@ class CFk(RetainFineTuning):
 
 
 @torch.no_grad()
-def running_order(engine: SupervisedTrainer, image: torch.Tensor) -> dict[str, nn.Module]:
+def running_order(
+    engine: SupervisedTrainer, image: torch.Tensor, inputs: dict[str, torch.Tensor] | None = None
+) -> dict[str, nn.Module]:
     """The trainable layers of a student, by their names in the plain network, in the order in which they run.
 
     The weights that a block holds beside its layers count where it begins. A layer that does not run by itself, because
     its block uses its weights, as attention of torch does, counts there as well.
+
+    Args:
+        engine: the trainer.
+        image: a batch of images, of any cases.
+        inputs: is filled with what each of these layers got when it first ran, a layer inside a block what that got.
     """
     student: Student = engine.network
     layers = trained_layers(student)
     names = {layer: name for name, layer in layers.items()}
     order: dict[str, nn.Module] = {}
 
-    def note(layer: nn.Module, _: Any) -> None:
+    got: dict[str, torch.Tensor] = {}
+
+    def note(layer: nn.Module, given: tuple[Any, ...]) -> None:
         order.setdefault(names[layer], layer)
+        if given:
+            got.setdefault(names[layer], given[0])
 
     hooks = [layer.register_forward_pre_hook(note) for layer in names]
     student.eval()
@@ -110,6 +121,10 @@ def running_order(engine: SupervisedTrainer, image: torch.Tensor) -> dict[str, n
         block = max((other for other in order if name.startswith(f"{other}.")), key=len, default=None)
         if name not in order and block is not None:
             inside.setdefault(block, []).append(name)
+            if block in got:
+                got[name] = got[block]
+    if inputs is not None:
+        inputs.update(got)
     return {name: layers[name] for begun in order for name in (begun, *inside.get(begun, ()))}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters.lora import ADAPTABLE
@@ -25,7 +26,9 @@ class Negation(DamageOnce):
     fit; yet the patterns that it sees are the same, which makes it quick to learn again. No forget image is trained on.
 
     Args:
-        layers: number of layers that are negated, convolutions and linear ones in the order in which they run.
+        layers: number of layers that are negated, convolutions and linear ones in the order in which they run. Those
+            that get the same input, as the paths of a residual block do, count as one: if one path kept its sign, the
+            image would go through it unchanged.
 
     Raises:
         InputError: for a value outside this range, more layers than the network has, adapters instead of all weights,
@@ -34,7 +37,8 @@ class Negation(DamageOnce):
     Source:
         Khalil et al., *NoT: Federated Unlearning via Weight Negation* (arXiv 2503.05657): the first layer, for clients
         of federated learning. Here all data are in one place. The theory is about the sign of what the layer passes on,
-        so its bias is negated as well; a public reimplementation negates the kernel alone. AdamW in one cycle up to
+        so its bias is negated as well; a public reimplementation negates the kernel alone. The paper's networks begin
+        with one convolution; what the first layer is where several see the image is ours. AdamW in one cycle up to
         1e-3 for 5 epochs is ours. The paper was known to us from a summary and that reimplementation.
 
     Example:
@@ -52,11 +56,21 @@ class Negation(DamageOnce):
         """Find the first layers by running one batch, and negate them."""
         copies = full_copies(engine.network)
         image, *_ = self.forget_batch(engine)  # any image shows the order
-        order = [name for name in running_order(engine, image) if isinstance(copies[name], tuple(ADAPTABLE))]
-        if self.layers > len(order):
+        inputs: dict[str, torch.Tensor] = {}
+        order = [name for name in running_order(engine, image, inputs) if isinstance(copies[name], tuple(ADAPTABLE))]
+        layers: dict[object, list[str]] = {}
+        for name in order:
+            layers.setdefault(_place(inputs[name]) if name in inputs else name, []).append(name)
+        if self.layers > len(layers):
             raise InputError(
-                f"method#layers={self.layers} is not allowed for a network with {len(order)} layers; use 1 to "
-                f"{len(order)}"
+                f"method#layers={self.layers} is not allowed for a network with {len(layers)} layers; use 1 to "
+                f"{len(layers)}"
             )
-        negate(engine.network, order[: self.layers])
-        return {"layers": order[: self.layers]}
+        negated = [name for names in list(layers.values())[: self.layers] for name in names]
+        negate(engine.network, negated)
+        return {"layers": negated}
+
+
+def _place(value: torch.Tensor) -> tuple[int, int]:
+    """Where a tensor's values are, and how often they were changed there: the same for views of one input."""
+    return value.untyped_storage().data_ptr(), value._version

@@ -7,11 +7,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 from monai.inferers import SimpleInferer
-from monai.networks.nets import ViT
+from monai.networks import nets
 
 from mu_monai.adapters import Student
 from mu_monai.errors import InputError
 from mu_monai.methods import Negation
+
+
+def acting_on(student, **settings):
+    """The method, and an engine with a student and a batch of its own."""
+    method = Negation(forget_loader=[], **settings)
+    method.forget_batch = lambda engine: (torch.zeros(1, 1, 16, 16),)
+    return method, SimpleNamespace(network=student, inferer=SimpleInferer())
 
 
 @pytest.mark.parametrize(("layers", "names"), [(1, ["first"]), (2, ["first", "middle"])])
@@ -48,12 +55,41 @@ def test_no_number_of_layers_is_refused(layers):
         Negation(forget_loader=[], layers=layers)
 
 
+FIRST = {
+    "residual units": (
+        nets.UNet(2, 1, 1, (4, 8), (2,), num_res_units=2),
+        ["model.0.residual", "model.0.conv.unit0.conv"],
+    ),
+    "plain": (nets.UNet(2, 1, 1, (4, 8), (2,), num_res_units=0), ["model.0.conv"]),
+    "residual blocks": (
+        nets.DynUNet(2, 1, 1, [3] * 3, [1, 2, 2], [2] * 2, filters=[4, 8, 8], res_block=True),
+        ["input_block.conv1.conv", "input_block.conv3.conv"],
+    ),
+    "one convolution": (
+        nets.SegResNet(2, 8, 1, 1, blocks_down=(1, 1), blocks_up=(1,), act=("RELU", {"inplace": True})),
+        ["convInit.conv"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("network", "names"), FIRST.values(), ids=FIRST)
+def test_every_path_that_the_image_takes_is_the_first_layer(network, names):
+    method, engine = acting_on(Student(network.eval(), trainable="all"))
+    assert sorted(method.damage(engine, 0)["layers"]) == sorted(names)
+
+
+def test_the_second_layer_of_a_residual_unit_comes_after_all_paths_of_the_first():
+    network = nets.UNet(2, 1, 1, (4, 8), (2,), num_res_units=2)
+    method, engine = acting_on(Student(network.eval(), trainable="all"), layers=2)
+    assert method.damage(engine, 0)["layers"][2:] == ["model.0.conv.unit1.conv"]
+
+
 def test_the_first_layer_may_be_in_a_block_that_is_copied_whole():
-    network = ViT(1, 16, 8, hidden_size=8, mlp_dim=8, num_layers=1, num_heads=2, classification=True, spatial_dims=2)
+    network = nets.ViT(
+        1, 16, 8, hidden_size=8, mlp_dim=8, num_layers=1, num_heads=2, classification=True, spatial_dims=2
+    )
     student = Student(network.eval(), trainable="all")
-    engine = SimpleNamespace(network=student, inferer=SimpleInferer())
-    method = Negation(forget_loader=[], task="classification")
-    method.forget_batch = lambda engine: (torch.zeros(1, 1, 16, 16),)
+    method, engine = acting_on(student, task="classification")
     before = student.merged().state_dict()
     assert method.damage(engine, 0) == {"layers": ["patch_embedding.patch_embeddings"]}
     after = student.merged().state_dict()
