@@ -143,14 +143,22 @@ def _made(job: Job) -> Run:
 
 
 def _begin(opened: Opened, folder: Path, options: RequestOptions, trust: Trust) -> Start:
-    """Choose the route, write the split, and enter what is begun."""
-    job, name, why = _chosen(opened, folder, options, trust)
+    """Choose the route, write the split, and enter what is begun; without a route, nothing is left of it."""
+    try:
+        job, name, why = _chosen(opened, folder, options, trust)
+    except BaseException:
+        _split_file(folder, opened.ledger.next_version).unlink(missing_ok=True)
+        raise
     for sentence in why:
         logger.info("%s", sentence)
     logger.info("version %d is made by %s", job.start.version, name)
     start = replace(job.start, route=name, why=tuple(why))
     append(folder, lambda ledger: start)
     return start
+
+
+def _split_file(folder: Path, version: int) -> Path:
+    return folder / f"version-{version}.json"
 
 
 def _other_options(begun: Start, options: RequestOptions) -> Iterator[str]:
@@ -183,7 +191,7 @@ def _chosen(opened: Opened, folder: Path, options: RequestOptions, trust: Trust)
     before = replace(opened.split(ledger.answered), forget_images_gone=gone)
     with quiet("mu_monai.data.reselect", logging.WARNING):  # the file itself forgets none of the earlier requests
         content = reselect(before, waiting)
-    file = write_split(folder / f"version-{number}.json", content)
+    file = write_split(_split_file(folder, number), content)
     start = Start(
         version=number,
         requests=tuple(ledger.waiting),
@@ -215,7 +223,7 @@ def _job(ledger: Ledger, start: Start, folder: Path, options: RequestOptions, tr
         first=run_of(ledger, ledger.first.number),
         current=current,
         start=start,
-        split=folder / f"version-{start.version}.json",
+        split=_split_file(folder, start.version),
         out=folder / f"version-{start.version}",
         device=options.device,
         quiet=options.quiet,

@@ -364,6 +364,13 @@ def test_what_cannot_be_made_is_told_with_the_two_ways_on(ledger, routes):
     assert read_ledger(ledger).begun is None
 
 
+def test_where_no_route_is_left_nothing_is_begun_and_nothing_written(ledger, routes):
+    before = sorted(ledger.rglob("*"))
+    with pytest.raises(InputError, match="shards is not possible: it is not there"):
+        workflow.answer_requests(ledger, options=RequestOptions(route="shards"))
+    assert sorted(ledger.rglob("*")) == before
+
+
 def test_a_plan_writes_nothing(ledger, routes):
     before = sorted(path for path in ledger.rglob("*"))
     told_before = told(ledger)
