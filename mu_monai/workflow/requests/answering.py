@@ -205,6 +205,12 @@ def _chosen(opened: Opened, folder: Path, options: RequestOptions, trust: Trust)
     )
     job = _job(ledger, start, folder, options, trust)
     name, why = chosen_route(job, ledger, options.route)
+    if job.first is None and not ROUTES[name].exact:
+        why = [
+            f"version {ledger.first.number} is not in '{ledger.place(ledger.first)}', so that this starts from version "
+            f"{ledger.current.number}, and errors of both add up; if it was only moved, put it back",
+            *why,
+        ]
     return job, name, why
 
 

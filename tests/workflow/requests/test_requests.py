@@ -450,8 +450,12 @@ def test_once_the_first_version_is_destroyed_the_one_in_use_is_the_source(ledger
     workflow.answer_requests(ledger)
     shutil.rmtree(teacher)
     workflow.add_request(ledger, ids=people[RETAIN][2:3])
+    missing = f"version 1 is not in '{teacher}', so that this starts from version 2, and errors of both add up"
+    assert any(said.startswith(missing) for said in workflow.plan_requests(ledger))
     workflow.answer_requests(ledger)
     assert routes.jobs[-1][0].source.folder == ledger / "version-2"
+    begun, *_ = (entry for entry in read_ledger(ledger).entries if getattr(entry, "version", None) == 3)
+    assert begun.why[0].startswith(missing)
     assert not failed(workflow.verify_requests(ledger))
 
 
