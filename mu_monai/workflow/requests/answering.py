@@ -250,7 +250,7 @@ def _answer(opened: Opened, start: Start, run: Run, job: Job) -> Answer:
         route=start.route,
         share=share,
         membership=tuple(_membership(ledger, number, now, before) for number in start.requests),
-        audit=tuple(_recheck(ledger, number, now) for number in sorted(ledger.answered)),
+        audit=tuple(sorted(_rechecks(ledger, now), key=lambda check: check.request)),
     )
 
 
@@ -262,12 +262,15 @@ def _membership(ledger: Ledger, number: int, now: pd.DataFrame | None, before: p
     return Membership(request=number, patients=len(request.patients), **without_nan({**measured, **earlier}))
 
 
-def _recheck(ledger: Ledger, number: int, now: pd.DataFrame | None) -> Recheck:
-    then = evidence_of(ledger.folder, ledger.answered[number].version)
-    if then is None or now is None:
-        return Recheck(request=number)
-    found = came_back(then, now, ledger.requests[number].cases, looked_at=len(ledger.answered))
-    return Recheck(request=number) if found is None else Recheck(request=number, **without_nan(asdict(found)))
+def _rechecks(ledger: Ledger, now: pd.DataFrame | None) -> Iterator[Recheck]:
+    """Compare the patients of every earlier request with themselves in the version that answered it."""
+    for answer in ledger.accepted:
+        then = evidence_of(ledger.folder, answer.version)
+        for number in answer.requests:
+            cases, all_of_them = ledger.requests[number].cases, len(ledger.answered)
+            both = None if then is None or now is None else (then, now)
+            found = None if both is None else came_back(*both, cases, looked_at=all_of_them)
+            yield Recheck(request=number) if found is None else Recheck(request=number, **without_nan(asdict(found)))
 
 
 def _measured_before(opened: Opened, requests: Sequence[int]) -> Iterator[str]:

@@ -20,6 +20,8 @@ from mu_monai.record import read_ledger
 from mu_monai.runs import read_record, write_record
 from mu_monai.runs.record import OfMethod
 from mu_monai.workflow import ForgetChoice, RequestOptions
+from mu_monai.workflow.requests import answering
+from mu_monai.workflow.requests.opened import evidence_of
 from mu_monai.workflow.requests.refusing import ledger_problems
 
 TODAY = date.today()
@@ -139,7 +141,9 @@ def test_a_ledger_is_not_begun_with_a_request_that_is_refused(tmp_path, teacher,
     assert not folder.exists()
 
 
-def test_waiting_requests_are_answered_at_once_and_the_earlier_ones_stay_forgotten(ledger, people, routes):
+def test_waiting_requests_are_answered_at_once_and_the_earlier_ones_stay_forgotten(ledger, people, routes, monkeypatch):
+    read = []
+    monkeypatch.setattr(answering, "evidence_of", lambda *given: read.append(given[1].number) or evidence_of(*given))
     victims = people[RETAIN]
     workflow.add_request(ledger, ids=victims[2:3])
     answer = workflow.answer_requests(ledger)
@@ -149,7 +153,9 @@ def test_waiting_requests_are_answered_at_once_and_the_earlier_ones_stay_forgott
     assert read_split(ledger / "version-2.json").patients(FORGET) == set(victims[:3])
     assert set(people[FORGET]) < read_split(ledger / "version-2.json").patients(RETAIN)  # nobody asked for these yet
     workflow.add_request(ledger, ids=people[FORGET][:1])
+    read.clear()
     answer = workflow.answer_requests(ledger)
+    assert read == [3, 1, 2]  # once each, also with several requests
     assert read_split(ledger / "version-3.json").patients(FORGET) == {*victims[:3], people[FORGET][0]}
     assert [check.request for check in answer.audit] == [1, 2]
     assert answer.came_back == []
