@@ -197,7 +197,7 @@ def _retraining_problems(job: Job) -> list[str]:
 def _retraining(job: Job, plan: bool, resume: bool) -> object:
     """Train on the retained cases, in a folder beside, and take the weights: the version is a run like any other."""
     assert job.first is not None
-    if resume and scored_instead(job.out, job.device, job.trust):
+    if resume and scored_instead(job.out, job.device, job.trust, split=job.split, teacher=job.source.folder):
         return job.out
     record = job.first.record
     if plan:

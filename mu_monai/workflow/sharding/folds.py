@@ -236,7 +236,7 @@ def rollback(
             is next best; cases that no fold was trained on; folds that overlap; a fold that was trained on cases that
             the split holds out, or does not have; a network that cannot be built here.
     """
-    if resume and not plan and scored_instead(out, device, trust):
+    if resume and not plan and scored_instead(out, device, trust, split=split, teacher=teacher):
         return Path(out)
     found = find_folds(folds)
     opened, broken = usable_split(split, TRAINING_SUBSETS, forget_images_gone=forget_images_gone)

@@ -87,7 +87,7 @@ def train_shards(
         device=device,
     )
     problems += _choice_problems(split, base, shards, shard_by)
-    if resume and not problems and scored_instead(out, device, config.trusted()):
+    if resume and not problems and scored_instead(out, device, config.trusted(), split=split):
         return out
     problems += out_problems(out, resume)
     raise_if_any(problems or place_problems({"--base": base}))
