@@ -28,7 +28,7 @@ from mu_monai.engine.checks import self_checks
 from mu_monai.engine.cost import PassCount, count_of, forget_peak_memory, peak_memory_mib, uncounted
 from mu_monai.engine.curve import Curve, epoch_terms, record_term
 from mu_monai.engine.mixed_precision import precision_of
-from mu_monai.engine.running_config import changed_ids, running_config
+from mu_monai.engine.running_config import beside, changed_ids, running_config
 from mu_monai.engine.warnings import UNMEASURED, warn, warned
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import file_sha256, read_json, write_json
@@ -223,7 +223,8 @@ class RunFolder:
         for content in (before, now):  # the module of a method's class may change, and earlier versions do not store it
             content["processes"] = content["processes"] or 1
             content["precision"] = content.get("precision", FULL)
-            content["method"] = content["method"] and {key: content["method"][key] for key in ("name", "settings")}
+            kept = content["method"] and {key: content["method"][key] for key in ("name", "settings")}
+            content["method"] = beside(kept, content.get("teacher"))
         problems = [
             f"the SHA-256 of {name} was {before['sha256'].get(name)} when '{self.folder}' was started, and is now "
             f"{now['sha256'][name]}; resume with the same, or start a new run"

@@ -25,6 +25,7 @@ from mu_monai.measure import Margins, WholeCases, margins
 from mu_monai.methods.batches import Batch, begin_pass, prepared, samples_of
 from mu_monai.methods.budget import MOST, Budget
 from mu_monai.methods.settings import FLAG, Allowed, Interval, OneOf, OrNull, declared, setting
+from mu_monai.methods.teacher_answers import answered, go_on
 from mu_monai.precision import in_full
 from mu_monai.processes import several, total
 
@@ -262,7 +263,7 @@ class UnlearningMethod:
     def state_dict(self) -> dict[str, Any]:
         """What the method needs to continue an interrupted run, besides weights and optimizer."""
         steering = {"steering": None, "nearest": {}} if self._reference is None else self._reference.state_dict()
-        return steering | {"budget": None if self._budget is None else self._budget.state_dict()}
+        return steering | answered(self) | {"budget": None if self._budget is None else self._budget.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any], engine: SupervisedTrainer) -> None:
         """Continue from the state that `state_dict` returned; called after `on_start`."""
@@ -270,6 +271,7 @@ class UnlearningMethod:
             self._reference.load_state_dict(state, engine)
         if self._budget is not None:
             self._budget.load_state_dict(state["budget"], engine)
+        go_on(self, state)
 
     # -- the trainer's events ------------------------------------------------------------------------------------------
 

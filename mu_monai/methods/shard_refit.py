@@ -71,8 +71,9 @@ class ShardRefit(UnlearningMethod):
 
 
 def _in_base(shards: Shards) -> int | None:
-    """How many of the removed images the base itself was trained on; None if that is not known."""
-    return len(set(shards.base_saw) & set(shards.removed)) if shards.base_known else None
+    """How many of the removed images the base itself was trained on, as far as is known; None if nothing is."""
+    number = len(set(shards.base_saw) & set(shards.removed))
+    return number if number or shards.base_known else None
 
 
 def base_warning(shards: Shards) -> str:
@@ -85,8 +86,8 @@ def base_warning(shards: Shards) -> str:
     if number is None:
         return (
             "what the base was trained on is not known, since it is not a run, or the split of its run is gone or "
-            "another one: forgetting is exact for the adapters only, and the base stays as it is; make sure that it "
-            "never saw anybody who is to be forgotten"
+            "another one, or it was itself trained in shards on a base: forgetting is exact for the adapters only, and "
+            "the base stays as it is; make sure that it never saw anybody who is to be forgotten"
         )
     if number:
         return (

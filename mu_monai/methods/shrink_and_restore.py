@@ -143,6 +143,10 @@ class ShrinkAndRestore(GentleRestoration):
         self.record(engine, "damage", share)
         before = "" if auc is None else f"AUC {auc:.3f} before, "
         logger.info("cycle %d: %sdamage %.2f", engine.state.epoch, before, share)
+
+    def on_end(self, engine: SupervisedTrainer) -> None:
+        """Warn if adapters express little of the damage; of all cycles, also those before an interruption."""
+        reach = min((float(cycle["reach"] or 0.0) for cycle in self._cycles), default=1.0)
         if reach < 0.5:
             warn(
                 engine,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,8 +12,11 @@ from monai.transforms.traits import MultiSampleTrait, RandomizableTrait
 from torch import nn
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
+from mu_monai.engine import uncounted
 from mu_monai.keys import CASE_ID, IMAGE
+from mu_monai.processes import several
 
+_STATE = "answered"
 _LIMIT = 2 * 2**30  # bytes of answers that are kept
 
 
@@ -28,6 +32,7 @@ class TeacherAnswers:
         self._keeps: bool | None = None  # known from the first step on
         self._kept: dict[str, torch.Tensor] = {}
         self._size = 0
+        self._counted: frozenset[str] = frozenset()  # cases whose answers an interrupted part of the run kept
 
     def __call__(self, engine: SupervisedTrainer) -> torch.Tensor:
         """The logits for the images of the current step; the trainer's network is a `Student`."""
@@ -37,7 +42,11 @@ class TeacherAnswers:
         if not self._keeps or len(cases) != len(image):
             return self._answered(engine, image)
         new = [place for place, case in enumerate(cases) if case not in self._kept]
-        fresh = dict(zip(new, self._answered(engine, image[new]), strict=True)) if new else {}
+        again = [place for place in new if cases[place] in self._counted]
+        first = [place for place in new if cases[place] not in self._counted]
+        fresh = dict(zip(first, self._answered(engine, image[first]), strict=True)) if first else {}
+        with uncounted(engine):  # a resumed run takes as much of a budget as one that was not interrupted
+            fresh |= dict(zip(again, self._answered(engine, image[again]), strict=True)) if again else {}
         logits = [fresh[place] if place in fresh else self._kept[case] for place, case in enumerate(cases)]
         for place, answer in fresh.items():
             self._keep(cases[place], answer)
@@ -53,6 +62,25 @@ class TeacherAnswers:
         self._size += answer.numel() * answer.element_size()
         if self._size <= _LIMIT:
             self._kept[case] = answer.detach().cpu()
+
+
+def answered(method: object) -> dict[str, dict[str, list[str]]]:
+    """What a method's state says of its teacher's answers: the cases of those that were kept, by name of each part.
+
+    Of several processes each keeps answers of its own, and only the first saves a state: they count them again.
+    """
+    parts = {} if several() else _parts(method)
+    return {_STATE: {name: sorted({*part._kept, *part._counted}) for name, part in parts.items()}}
+
+
+def go_on(method: object, state: Mapping[str, Any]) -> None:
+    """Let a resumed method not count those answers again; a checkpoint of an earlier version does not tell them."""
+    for name, part in _parts(method).items():
+        part._counted = frozenset(state.get(_STATE, {}).get(name, ()))
+
+
+def _parts(method: object) -> dict[str, TeacherAnswers]:
+    return {name: value for name, value in vars(method).items() if isinstance(value, TeacherAnswers)}
 
 
 def always_the_same(dataset: Any) -> bool:

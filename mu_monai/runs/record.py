@@ -262,13 +262,24 @@ def unreadable(record: RunRecord) -> list[str]:
 
 
 def training_passes(folder: str | os.PathLike[str] | None) -> int | None:
-    """The sample passes of a training; None if there is no such run, or it is one of an earlier version.
+    """The sample passes of the training that a model came from; None if there is no such run, or they are not known.
 
-    Of a model that is an average of shards, those of all shards count, also of those that an earlier run trained.
+    Of a model that is an average of shards, those of all shards count, also of those that an earlier run trained. Of a
+    student, they are those of the training before the unlearning, as its own cost is a share of them.
     """
-    if folder is None or not is_run(folder):
-        return None
-    return read_shards(folder).passes if has_shards(folder) else read_record(folder).cost.passes
+    place, seen = None if folder is None else Path(folder), set[Path]()
+    while place is not None and place not in seen and is_run(place):
+        if has_shards(place):
+            return read_shards(place).passes
+        record = read_record(place)
+        passes, share = record.cost.passes, record.cost.share
+        if record.verb != UNLEARN:
+            return passes
+        if passes and share:
+            return round(passes / share)
+        seen.add(place)  # it took none itself
+        place = Path(record.teacher).parent if record.teacher else None
+    return None
 
 
 def _problems(content: Mapping[str, Any]) -> Iterator[str]:

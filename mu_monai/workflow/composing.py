@@ -70,7 +70,7 @@ def compose(
         InputError: every problem of the input, before anything is trained: runs that are not finished, did not unlearn
             patients, or differ in teacher, split, bundle, network or transforms; weights that have changed.
     """
-    if resume and scored_instead(out, device, trust):
+    if resume and scored_instead(out, device, trust, split=split, teacher=teacher):
         return Path(out)
     folders = [Path(good_retain).resolve(), Path(good_forget).resolve()]
     uses = (MODEL_PT, ADAPTER_DIR)

@@ -20,13 +20,22 @@ from mu_monai.workflow.several import lay_several, overlays_for, run_together, s
 logger = logging.getLogger(__name__)
 
 
-def scored_instead(run: str | Path, device: str | None, trust: Trust) -> bool:
+def scored_instead(
+    run: str | Path,
+    device: str | None,
+    trust: Trust,
+    *,
+    split: str | Path | None = None,
+    teacher: str | Path | None = None,
+) -> bool:
     """Score a resumed run if only its scores are missing, because it was killed after its training.
 
     Args:
         run: the run folder.
         device: such as `cpu` or `cuda:0`; by default a GPU if there is one.
         trust: how far the run is trusted.
+        split: the split that it is resumed with; None for where the run found it.
+        teacher: the weights or run folder that it is resumed with; None for where the run found them.
 
     Returns:
         whether it was scored, so that nothing is left to do.
@@ -34,7 +43,7 @@ def scored_instead(run: str | Path, device: str | None, trust: Trust) -> bool:
     if not is_finished(run) or is_complete(run):
         return False
     logger.info("the training of '%s' is finished and its scores are missing: scoring it", run)
-    evaluate(run, device=device, trust=trust)
+    evaluate(run, split=split, teacher=teacher, device=device, trust=trust)
     return True
 
 

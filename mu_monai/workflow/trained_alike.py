@@ -19,6 +19,7 @@ from mu_monai.bundle.trust import SEPARATOR, Trust, inherited, received_config
 from mu_monai.engine.checkpoint import has_checkpoint
 from mu_monai.errors import InputError
 from mu_monai.keys import CHECKPOINTS_DIR
+from mu_monai.lock import writing
 from mu_monai.runs import RunRecord, is_complete, is_finished
 from mu_monai.runs.shards import has_shards
 
@@ -100,10 +101,15 @@ def digest(content: Any) -> str:
 
 
 def complete(folder: Path, make: Callable[[Path, bool], object]) -> None:
-    """Start a run, resume it if it was interrupted or lacks its scores, or leave it if it is complete."""
+    """Start a run, resume it if it was interrupted or lacks its scores, or leave it if it is complete.
+
+    Raises:
+        InputError: if another command is making it, as two comparisons may with one cache.
+    """
     if is_complete(folder):
         return
-    resume = is_finished(folder) or has_shards(folder) or has_checkpoint(folder / CHECKPOINTS_DIR)
-    if not resume:
-        shutil.rmtree(folder, ignore_errors=True)  # its first epoch never finished
-    make(folder, resume)
+    with writing(folder):  # before anything is removed
+        resume = is_finished(folder) or has_shards(folder) or has_checkpoint(folder / CHECKPOINTS_DIR)
+        if not resume:
+            shutil.rmtree(folder, ignore_errors=True)  # its first epoch never finished
+        make(folder, resume)

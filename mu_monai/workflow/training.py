@@ -87,7 +87,7 @@ def train(
         processes=processes,
     )
     raise_if_any(problems)
-    if resume and scored_instead(out, device, config.trusted()):
+    if resume and scored_instead(out, device, config.trusted(), split=split):
         return Path(out)
     with sharing_data():
         raise_if_any(label_problems(tried(config), config))

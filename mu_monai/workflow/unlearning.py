@@ -139,7 +139,7 @@ def unlearn(
     config.lay("settings", parse_settings(settings))
     if kind is not None and not tuned:
         config.lay("recipe", recipe_of(kind, source, config.read("recipe")))
-    if resume and scored_instead(out, device, config.trusted(trust)):
+    if resume and scored_instead(out, device, config.trusted(trust), split=split, teacher=teacher):
         return Path(out)
     used = kind or configured(config.read())
     config.lay("options", milestone_options(used, teacher, milestones))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
+from dataclasses import replace
 from datetime import datetime
 from functools import partialmethod
 from importlib.metadata import version
@@ -23,9 +24,10 @@ from mu_monai.adapters import load_student, load_weights, read_weights, weights_
 from mu_monai.engine.checks import self_checks
 from mu_monai.engine.curve import record_term
 from mu_monai.engine.run import RunFolder, role_of, running_config
+from mu_monai.engine.running_config import changed_ids
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
-from mu_monai.runs import RunRecord, add_files, write_record
+from mu_monai.runs import RunRecord, add_files, read_record, write_record
 
 
 def record(run) -> dict:
@@ -442,6 +444,31 @@ class TestRefusals:
             run.unlearning(resume=True, **change).run()
         assert {name: (run.folder / name).read_bytes() for name in files(run.folder)} == interrupted
 
+    @pytest.mark.parametrize(
+        ("place", "said"),
+        [("/old/teacher", None), ("/other", "method was .*'/other/milestones'")],
+        ids=["same", "other"],
+    )
+    def test_what_lies_beside_the_teacher_moves_with_it(self, run, interrupted, monkeypatch, place, said):
+        """A method that starts from the teacher's milestones names their folder."""
+        before, now = read_record(run.folder), str(Path("runs/teacher/milestones").absolute())
+        method = replace(before.method, settings={"milestones": f"{place}/milestones"})
+        write_record(run.folder, replace(before, teacher="/old/teacher/model.pt", method=method))
+        made = RunFolder.__init__
+
+        def with_milestones(self, *args, **options):
+            made(self, *args, **options)
+            self.run_record = replace(self.run_record, method=replace(method, settings={"milestones": now}))
+
+        monkeypatch.setattr(RunFolder, "__init__", with_milestones)
+        resumed = run.unlearning(resume=True)
+        if said is None:
+            resumed.run()
+            assert record(run)["status"] == "finished"
+        else:
+            with pytest.raises(InputError, match=said):
+                resumed.run()
+
     def test_other_classes_to_forget_are_refused(self, run, interrupted, without_lesions):
         with pytest.raises(InputError, match=r"forget_classes was \[\] and is now \['lesion'\]"):
             run.unlearning(resume=True).run()
@@ -586,6 +613,17 @@ def test_the_running_config_is_found_with_its_overrides(workflow):
     assert config["max_epochs"] == 7
     assert config["network"] == {"_target_": "UNet"}
     assert "_meta_" not in config
+
+
+def test_paths_beside_the_teacher_are_free_and_others_are_not():
+    before, now = (
+        {"teacher": f"{place}/model.pt", "method": {"milestones": f"{place}/milestones"}, "batch_size": 4}
+        for place in ("/old/teacher", "/new/teacher")
+    )
+    assert changed_ids(before, now) == []
+    problem, *others = changed_ids(before, now | {"method": {"milestones": "/old/teacher/milestones"}})
+    assert problem.startswith("config id 'method' was {'milestones': '/old/teacher/milestones'} and is now")
+    assert not others
 
 
 def test_outside_a_workflow_there_is_no_config():

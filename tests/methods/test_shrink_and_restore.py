@@ -11,6 +11,7 @@ from mu_monai.adapters import Student
 from mu_monai.adapters.rewriting import shrink_and_perturb
 from mu_monai.engine import count_of
 from mu_monai.engine.stop_at_reference import ReferenceWatch
+from mu_monai.engine.warnings import warned
 from mu_monai.errors import InputError
 from mu_monai.methods import ShrinkAndRestore
 
@@ -144,6 +145,14 @@ def test_adapters_that_express_little_of_the_damage_say_so(small):
     job.run()
     (cycle,) = job.method.measurements(job.trainer)["damage"]["cycles"]
     assert 0 < cycle["reach"] < 1
+    assert warned(job.trainer) == []
+    job.method._cycles[0]["reach"] = 0.3
+    resumed = small(ShrinkAndRestore, damage=0.0, stop_at=None, options=options)
+    state = job.method.state_dict()  # saved before an interruption
+    resumed.trainer.add_event_handler(Events.STARTED, lambda: resumed.method.load_state_dict(state, resumed.trainer))
+    resumed.run()
+    (said,) = warned(resumed.trainer)
+    assert "adapters express only 30% of the damage" in said
 
 
 def test_it_needs_unseen_cases_to_find_the_damage(small):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
+from ignite.engine import Events
 from monai.data import CacheDataset, Dataset
 from monai.transforms import Compose, EnsureTyped, GridSplitd, Lambdad, OneOf, RandFlipd, RandomOrder, SomeOf
 from torch.utils.data import ConcatDataset, Subset
 
 from mu_monai.engine import count_of
 from mu_monai.methods import ShrinkAndRestore
-from mu_monai.methods.teacher_answers import always_the_same
+from mu_monai.methods.teacher_answers import always_the_same, answered
 
 FIXED = Compose([EnsureTyped("image")])
 RANDOM = Compose([EnsureTyped("image"), Compose([RandFlipd("image")])])
@@ -69,3 +70,26 @@ def test_transforms_that_draw_which_of_them_is_used_are_random_wherever_they_sta
         assert not always_the_same(Dataset(CASES, choice))
         assert not always_the_same(Dataset(CASES, Compose([choice])))
     assert always_the_same(Dataset(CASES, Compose([FIXED])))
+
+
+def test_a_resumed_run_does_not_count_kept_answers_again(small):
+    """A budget would end it earlier than a run that was not interrupted."""
+
+    def job():
+        settings = {"damage": 0.1, "stop_at": None, "probe_steps": 0}
+        made = small(ShrinkAndRestore, options={"epochs": 1, "retain_batch": 8}, **settings)
+        cases = Dataset(made.retain, Compose([EnsureTyped("image", track_meta=False)]))
+        made.trainer.data_loader = torch.utils.data.DataLoader(cases, batch_size=8)
+        made.trainer.state.dataloader = made.trainer.data_loader
+        return made
+
+    first, again = job(), job()
+    first.run()
+    kept = [case["case_id"] for case in first.retain]
+    assert answered(first.method) == {"answered": {"_teacher": sorted(kept)}}
+    again.trainer.add_event_handler(
+        Events.STARTED, lambda: again.method.load_state_dict(first.method.state_dict(), again.trainer)
+    )
+    again.run()
+    assert count_of(first.trainer).passes - count_of(again.trainer).passes == len(kept)
+    assert answered(again.method) == answered(first.method)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256, read_json
 from mu_monai.runs import add_files, changed_files, file_digests, open_run, read_record, read_stamped
-from mu_monai.runs.record import VERBS
+from mu_monai.runs.record import VERBS, training_passes
 from mu_monai.runs.stamped import write_stamped
 
 METHOD = {"name": "EraseToRetain", "settings": {}}
@@ -172,3 +172,24 @@ def test_a_run_may_be_moved(run, tmp_path):
     shutil.move(run, tmp_path / "moved")
     assert open_run(tmp_path / "moved", "model.pt", "adapter").record.verb in VERBS
     assert read_json(tmp_path / "moved" / "run.json")["format"] == 2
+
+
+def test_the_training_that_a_student_came_from_is_that_before_its_unlearning(tmp_path):
+    def made(name, verb, cost, teacher=None):
+        place = tmp_path / name
+        place.mkdir()
+        method = {"method": METHOD} if verb == "unlearn" else {}
+        weights = None if teacher is None else str(tmp_path / teacher / "model.pt")
+        record = {**RECORD, "method": None, **method, "verb": verb, "cost": cost, "teacher": weights}
+        write_stamped(place / "run.json", {"format": 2, **record})
+        return place
+
+    made("teacher", "train", {"passes": 2450, "steps": 75, "share": None})
+    made("student", "unlearn", {"passes": 147, "steps": 5, "share": 147 / 2450}, "gone")
+    made("rolled-back", "unlearn", {"passes": 0, "steps": 0, "share": 0.0}, "student")
+    made("unknown", "unlearn", {"passes": 147, "steps": 5, "share": None}, "gone")
+    made("round", "unlearn", {"passes": 0, "steps": 0, "share": None}, "about")
+    made("about", "unlearn", {"passes": 0, "steps": 0, "share": None}, "round")
+    names = ("teacher", "student", "rolled-back", "unknown", "round", "nowhere")
+    passes = {name: training_passes(tmp_path / name) for name in names}
+    assert passes == {**dict.fromkeys(names[:3], 2450), **dict.fromkeys(names[3:])}

@@ -1,6 +1,7 @@
 """What was killed between its weights and its scores is scored by the same command with --resume, and by no other."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,19 @@ def test_it_is_scored_on_the_device_of_the_command(made, monkeypatch):
     (run / "scores.csv").unlink()
     command(resume=True, device="cpu")
     assert found == ["cpu"]
+
+
+def test_it_is_scored_with_the_split_of_the_command_where_that_was_moved(made, phantom_splits):
+    command, run = made
+    before = (run / "scores.csv").read_bytes()
+    (run / "scores.csv").unlink()
+    split = Path(phantom_splits["isic"])
+    moved = split.rename(split.with_name("moved.json"))
+    try:
+        command(resume=True, split=moved)
+    finally:
+        moved.rename(split)
+    assert (run / "scores.csv").read_bytes() == before
 
 
 def test_code_that_the_command_does_not_name_is_not_taken_from_the_run(made):

@@ -183,7 +183,7 @@ def audited(plan: Plan, run: Path, reference: Path) -> dict[str, Any]:
             device=plan.options.device,
             quiet=True,
         )
-        audit(run, teacher=plan.teacher, options=options, trust=plan.trust)
+        audit(run, teacher=plan.teacher, split=plan.split, options=options, trust=plan.trust)
     return read_stamped(file, {"records": [dict], "verdict": {"label": str}})
 
 

@@ -143,14 +143,22 @@ def _made(job: Job) -> Run:
 
 
 def _begin(opened: Opened, folder: Path, options: RequestOptions, trust: Trust) -> Start:
-    """Choose the route, write the split, and enter what is begun."""
-    job, name, why = _chosen(opened, folder, options, trust)
+    """Choose the route, write the split, and enter what is begun; without a route, nothing is left of it."""
+    try:
+        job, name, why = _chosen(opened, folder, options, trust)
+    except BaseException:
+        _split_file(folder, opened.ledger.next_version).unlink(missing_ok=True)
+        raise
     for sentence in why:
         logger.info("%s", sentence)
     logger.info("version %d is made by %s", job.start.version, name)
     start = replace(job.start, route=name, why=tuple(why))
     append(folder, lambda ledger: start)
     return start
+
+
+def _split_file(folder: Path, version: int) -> Path:
+    return folder / f"version-{version}.json"
 
 
 def _other_options(begun: Start, options: RequestOptions) -> Iterator[str]:
@@ -183,7 +191,7 @@ def _chosen(opened: Opened, folder: Path, options: RequestOptions, trust: Trust)
     before = replace(opened.split(ledger.answered), forget_images_gone=gone)
     with quiet("mu_monai.data.reselect", logging.WARNING):  # the file itself forgets none of the earlier requests
         content = reselect(before, waiting)
-    file = write_split(folder / f"version-{number}.json", content)
+    file = write_split(_split_file(folder, number), content)
     start = Start(
         version=number,
         requests=tuple(ledger.waiting),
@@ -197,6 +205,12 @@ def _chosen(opened: Opened, folder: Path, options: RequestOptions, trust: Trust)
     )
     job = _job(ledger, start, folder, options, trust)
     name, why = chosen_route(job, ledger, options.route)
+    if job.first is None and not ROUTES[name].exact:
+        why = [
+            f"version {ledger.first.number} is not in '{ledger.place(ledger.first)}', so that this starts from version "
+            f"{ledger.current.number}, and errors of both add up; if it was only moved, put it back",
+            *why,
+        ]
     return job, name, why
 
 
@@ -215,7 +229,7 @@ def _job(ledger: Ledger, start: Start, folder: Path, options: RequestOptions, tr
         first=run_of(ledger, ledger.first.number),
         current=current,
         start=start,
-        split=folder / f"version-{start.version}.json",
+        split=_split_file(folder, start.version),
         out=folder / f"version-{start.version}",
         device=options.device,
         quiet=options.quiet,
@@ -236,7 +250,7 @@ def _answer(opened: Opened, start: Start, run: Run, job: Job) -> Answer:
         route=start.route,
         share=share,
         membership=tuple(_membership(ledger, number, now, before) for number in start.requests),
-        audit=tuple(_recheck(ledger, number, now) for number in sorted(ledger.answered)),
+        audit=tuple(sorted(_rechecks(ledger, now), key=lambda check: check.request)),
     )
 
 
@@ -248,12 +262,15 @@ def _membership(ledger: Ledger, number: int, now: pd.DataFrame | None, before: p
     return Membership(request=number, patients=len(request.patients), **without_nan({**measured, **earlier}))
 
 
-def _recheck(ledger: Ledger, number: int, now: pd.DataFrame | None) -> Recheck:
-    then = evidence_of(ledger.folder, ledger.answered[number].version)
-    if then is None or now is None:
-        return Recheck(request=number)
-    found = came_back(then, now, ledger.requests[number].cases, looked_at=len(ledger.answered))
-    return Recheck(request=number) if found is None else Recheck(request=number, **without_nan(asdict(found)))
+def _rechecks(ledger: Ledger, now: pd.DataFrame | None) -> Iterator[Recheck]:
+    """Compare the patients of every earlier request with themselves in the version that answered it."""
+    for answer in ledger.accepted:
+        then = evidence_of(ledger.folder, answer.version)
+        for number in answer.requests:
+            cases, all_of_them = ledger.requests[number].cases, len(ledger.answered)
+            both = None if then is None or now is None else (then, now)
+            found = None if both is None else came_back(*both, cases, looked_at=all_of_them)
+            yield Recheck(request=number) if found is None else Recheck(request=number, **without_nan(asdict(found)))
 
 
 def _measured_before(opened: Opened, requests: Sequence[int]) -> Iterator[str]:

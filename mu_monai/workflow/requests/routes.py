@@ -16,7 +16,7 @@ from mu_monai.bundle.trust import Trust
 from mu_monai.data import Split, read_split
 from mu_monai.errors import InputError, collect, raise_if_any, unless_raised
 from mu_monai.files import write_json
-from mu_monai.keys import MILESTONES_DIR, MODEL_PT, RETAIN, TEST, VALIDATION
+from mu_monai.keys import MILESTONES_DIR, MODEL_PT, RETAIN, VALIDATION
 from mu_monai.methods.retraining import Retraining
 from mu_monai.record import Answer, Ledger, Start
 from mu_monai.runs import Run, is_finished, open_run
@@ -107,16 +107,10 @@ def _rollback_problems(job: Job) -> list[str]:
 
 
 def _unfit_folds(job: Job) -> Iterator[str]:
-    """Why folds are not of this split, or cannot be used here."""
-    unseen = {digest for name in (VALIDATION, TEST) for digest in job.opened.digests(name).values()}
+    """Which folds cannot be used here, and can only be planned."""
     for fold in find_folds(job.start.folds or ""):
         if fold.run is None:
             yield f"the network of {fold.name} cannot be built here"
-        if unseen & fold.trained:
-            yield (
-                f"{fold.name} was trained on cases that the first version held out; a ledger that goes back to folds "
-                "begins with a model of their whole split"
-            )
 
 
 def _rollback(job: Job, plan: bool, resume: bool) -> object:
@@ -203,7 +197,7 @@ def _retraining_problems(job: Job) -> list[str]:
 def _retraining(job: Job, plan: bool, resume: bool) -> object:
     """Train on the retained cases, in a folder beside, and take the weights: the version is a run like any other."""
     assert job.first is not None
-    if resume and scored_instead(job.out, job.device, job.trust):
+    if resume and scored_instead(job.out, job.device, job.trust, split=job.split, teacher=job.source.folder):
         return job.out
     record = job.first.record
     if plan:

@@ -233,15 +233,17 @@ def rollback(
 
     Raises:
         InputError: every problem of the input: no fold that never saw all of them, with who stands in the way and what
-            is next best; cases that no fold was trained on; folds that overlap; a network that cannot be built here.
+            is next best; cases that no fold was trained on; folds that overlap; a fold that was trained on cases that
+            the split holds out, or does not have; a network that cannot be built here.
     """
-    if resume and not plan and scored_instead(out, device, trust):
+    if resume and not plan and scored_instead(out, device, trust, split=split, teacher=teacher):
         return Path(out)
     found = find_folds(folds)
     opened, broken = usable_split(split, TRAINING_SUBSETS, forget_images_gone=forget_images_gone)
     raise_if_any(broken)
     assert opened is not None
     clean = _clean(found, opened)
+    raise_if_any(_known_besides(clean, opened))
     number = len(opened.patients(FORGET))
     logger.info("%s never saw the %d patient%s to forget", clean.name, number, "" if number == 1 else "s")
     if plan:
@@ -322,6 +324,25 @@ def _clean(folds: Sequence[Fold], split: Split) -> Fold:
             f"unlearn these from it {how}, or retrain",
         ]
     )
+
+
+def _known_besides(fold: Fold, split: Split) -> Iterator[str]:
+    """What a fold's model would still know besides the retained cases of a split."""
+    if fold.run is None:  # its model is not made into a run here
+        return
+    held = {digest: case for name in (VALIDATION, TEST) for case, digest in split.digests(name).items()}
+    strange = fold.trained - held.keys() - {*split.digests(RETAIN).values()}
+    told = {
+        "cases that the split holds out": [f"'{held[digest]}'" for digest in sorted(fold.trained & held.keys())],
+        "images that the split does not have": [f"that with the SHA-256 {digest}" for digest in sorted(strange)],
+    }
+    for what, known in told.items():
+        if known:
+            yield (
+                f"{fold.name} was trained on {what} (such as {known[0]}, {len(known)} in all): make the split from "
+                "that of the cross-validation, and forget there whom the model must not know; a ledger that goes back "
+                "to folds begins with a model of their whole split"
+            )
 
 
 def _strange(folds: Sequence[Fold], names: Mapping[str, set[str]], saw: Mapping[str, set[str]]) -> Iterator[str]:

@@ -109,7 +109,7 @@ def unlearn_exactly(
     source = open_bundle(bundle)
     trained = LayeredConfig(source, "train", overlays=overlays)
     trust = trained.trusted(trust)  # what the overlays say of the model is taken from its run, if it is the same there
-    if resume and scored_instead(out, device, trust):
+    if resume and scored_instead(out, device, trust, split=split, teacher=teacher):
         return Path(out)
     if split is None or teacher is None:
         raise InputError("--exact needs --teacher, a run that was trained in shards, and --split with whom to forget")

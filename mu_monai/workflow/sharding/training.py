@@ -87,7 +87,7 @@ def train_shards(
         device=device,
     )
     problems += _choice_problems(split, base, shards, shard_by)
-    if resume and not problems and scored_instead(out, device, config.trusted()):
+    if resume and not problems and scored_instead(out, device, config.trusted(), split=split):
         return out
     problems += out_problems(out, resume)
     raise_if_any(problems or place_problems({"--base": base}))
@@ -188,7 +188,8 @@ def shard_of(split: Split, name: str, cases: Sequence[Case]) -> Shard:
 def seen_by(base: str | Path, split: Split) -> tuple[bool, tuple[str, ...]]:
     """Whether it is known what a base was trained on, and the digests of a split's images that it was trained on.
 
-    The same files are found, and not other images of the same patients.
+    The same files are found, and not other images of the same patients. A run of shards has a base of its own, and what
+    that was trained on is not in it.
     """
     folder = run_of(base)
     record = read_record(folder) if is_run(folder) else None
@@ -197,7 +198,7 @@ def seen_by(base: str | Path, split: Split) -> tuple[bool, tuple[str, ...]]:
         return False, ()
     known = {digest for name in record.subsets for digest in trained.digests(name).values()}
     own = {digest for name in SUBSETS for digest in split.digests(name).values()}
-    return True, tuple(sorted(known & own))
+    return not has_shards(folder), tuple(sorted(known & own))
 
 
 def _warn_of_base(split: Split, shards: Shards, subsets: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ from mu_monai.runs import RunRecord, file_digests, write_record
 from mu_monai.workflow import CompareOptions
 from mu_monai.workflow.comparing import runs as comparison_runs
 from mu_monai.workflow.comparing.comparing import _numbers, _with_ratios
+from mu_monai.workflow.comparing.plan import read_plan
 from mu_monai.workflow.comparing.runs import _is_by_this_version
 
 TINY = ["max_epochs=2", "epoch_length=1"]
@@ -219,6 +220,17 @@ def test_with_nothing_left_to_do_nothing_is_made_and_the_result_is_the_same(chos
     before, content = stamps(file.parent), read_json(file)
     assert read_json(workflow.compare("isic", **given, out=file.parent, options=options))["rows"] == content["rows"]
     assert stamps(file.parent) == before
+
+
+def test_audits_find_split_and_teacher_where_the_comparison_does(chosen, given, monkeypatch):
+    """Its folder may have been moved together with them, and runs name the places that they had."""
+    file, options = chosen
+    plan, found = read_plan("isic", **given, out=file.parent, options=options), {}
+    monkeypatch.setattr(comparison_runs, "_is_current", lambda *given: False)
+    monkeypatch.setattr(comparison_runs, "audit", lambda run, **given: found.update(given))
+    row = next(row for row in read_json(file)["rows"] if row["model"] == "student")
+    comparison_runs.audited(plan, file.parent / row["run"], plan.cache)
+    assert (found["split"], found["teacher"]) == (plan.split, plan.teacher)
 
 
 def test_runs_of_other_settings_make_room(chosen, given, tmp_path):

@@ -20,6 +20,8 @@ from mu_monai.record import read_ledger
 from mu_monai.runs import read_record, write_record
 from mu_monai.runs.record import OfMethod
 from mu_monai.workflow import ForgetChoice, RequestOptions
+from mu_monai.workflow.requests import answering
+from mu_monai.workflow.requests.opened import evidence_of
 from mu_monai.workflow.requests.refusing import ledger_problems
 
 TODAY = date.today()
@@ -139,7 +141,9 @@ def test_a_ledger_is_not_begun_with_a_request_that_is_refused(tmp_path, teacher,
     assert not folder.exists()
 
 
-def test_waiting_requests_are_answered_at_once_and_the_earlier_ones_stay_forgotten(ledger, people, routes):
+def test_waiting_requests_are_answered_at_once_and_the_earlier_ones_stay_forgotten(ledger, people, routes, monkeypatch):
+    read = []
+    monkeypatch.setattr(answering, "evidence_of", lambda *given: read.append(given[1].number) or evidence_of(*given))
     victims = people[RETAIN]
     workflow.add_request(ledger, ids=victims[2:3])
     answer = workflow.answer_requests(ledger)
@@ -149,7 +153,9 @@ def test_waiting_requests_are_answered_at_once_and_the_earlier_ones_stay_forgott
     assert read_split(ledger / "version-2.json").patients(FORGET) == set(victims[:3])
     assert set(people[FORGET]) < read_split(ledger / "version-2.json").patients(RETAIN)  # nobody asked for these yet
     workflow.add_request(ledger, ids=people[FORGET][:1])
+    read.clear()
     answer = workflow.answer_requests(ledger)
+    assert read == [3, 1, 2]  # once each, also with several requests
     assert read_split(ledger / "version-3.json").patients(FORGET) == {*victims[:3], people[FORGET][0]}
     assert [check.request for check in answer.audit] == [1, 2]
     assert answer.came_back == []
@@ -364,6 +370,13 @@ def test_what_cannot_be_made_is_told_with_the_two_ways_on(ledger, routes):
     assert read_ledger(ledger).begun is None
 
 
+def test_where_no_route_is_left_nothing_is_begun_and_nothing_written(ledger, routes):
+    before = sorted(ledger.rglob("*"))
+    with pytest.raises(InputError, match="shards is not possible: it is not there"):
+        workflow.answer_requests(ledger, options=RequestOptions(route="shards"))
+    assert sorted(ledger.rglob("*")) == before
+
+
 def test_a_plan_writes_nothing(ledger, routes):
     before = sorted(path for path in ledger.rglob("*"))
     told_before = told(ledger)
@@ -443,8 +456,12 @@ def test_once_the_first_version_is_destroyed_the_one_in_use_is_the_source(ledger
     workflow.answer_requests(ledger)
     shutil.rmtree(teacher)
     workflow.add_request(ledger, ids=people[RETAIN][2:3])
+    missing = f"version 1 is not in '{teacher}', so that this starts from version 2, and errors of both add up"
+    assert any(said.startswith(missing) for said in workflow.plan_requests(ledger))
     workflow.answer_requests(ledger)
     assert routes.jobs[-1][0].source.folder == ledger / "version-2"
+    begun, *_ = (entry for entry in read_ledger(ledger).entries if getattr(entry, "version", None) == 3)
+    assert begun.why[0].startswith(missing)
     assert not failed(workflow.verify_requests(ledger))
 
 

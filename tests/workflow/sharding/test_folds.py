@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from mu_monai import workflow
-from mu_monai.data import open_split, phantom_split
+from mu_monai.data import open_split, phantom_split, write_split
+from mu_monai.data.shards import only
 from mu_monai.errors import InputError
 from mu_monai.files import write_json
-from mu_monai.keys import CASE_ID, FORGET, RETAIN, VALIDATION
+from mu_monai.keys import CASE_ID, FORGET, RETAIN, TEST, VALIDATION
 from mu_monai.methods.rollback import NOT_COVERED
 from mu_monai.runs import read_record
 
@@ -274,4 +275,25 @@ def test_a_ledger_goes_back_to_a_fold_and_answers_twice_with_it(folds, private, 
     wrong = tmp_path / "wrong"
     workflow.add_request(wrong, run=folds / "fold-0", ids=[first])
     said = workflow.plan_requests(wrong, options=options)
-    assert "rollback is not possible: fold-1 was trained on cases that the first version held out" in " ".join(said)
+    assert "rollback is not possible: fold-1 was trained on cases that the split holds out" in " ".join(said)
+
+
+def test_a_fold_that_knows_more_than_the_split_retains_is_not_gone_back_to(folds, private, request_for, tmp_path):
+    """Whom a later split no longer has, or holds out, the model of the fold would still know."""
+    split = open_split(private("masks"))
+    held, *_ = sorted(patients(folds, 1, VALIDATION) - split.patients(VALIDATION))
+    known, other, *_ = sorted(patients(folds, 1, RETAIN))
+    cases = split.located
+    fewer = {**cases, RETAIN: [case for case in cases[RETAIN] if case["patient_id"] != known]}
+    moved = [case for case in fewer[RETAIN] if case["patient_id"] == other]
+    fewer = {**fewer, RETAIN: [case for case in fewer[RETAIN] if case not in moved], TEST: [*cases[TEST], *moved]}
+    request = request_for(write_split(tmp_path / "fewer.json", only(split, fewer)), held)
+    with pytest.raises(InputError) as error:
+        workflow.rollback(folds, split=request, out=tmp_path / "run")
+    assert [problem.partition(":")[0] for problem in error.value.problems] == [
+        f"fold-1 was trained on cases that the split holds out (such as '{moved[0][CASE_ID]}', 1 in all)",
+        "fold-1 was trained on images that the split does not have (such as that with the SHA-256 "
+        f"{next(split.digests(RETAIN)[case[CASE_ID]] for case in cases[RETAIN] if case['patient_id'] == known)}, "
+        "1 in all)",
+    ]
+    assert not (tmp_path / "run").exists()

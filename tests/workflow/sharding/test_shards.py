@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ from mu_monai.engine import RunFolder
 from mu_monai.errors import InputError
 from mu_monai.files import file_sha256
 from mu_monai.keys import FORGET, RETAIN, TEST, VALIDATION
+from mu_monai.methods.shard_refit import base_warning
 from mu_monai.runs import RunRecord, file_digests, read_record, write_record
 from mu_monai.runs.shards import adapter_folders, read_shards, shard_folder
 from mu_monai.workflow.sharding.training import seen_by
@@ -240,6 +242,18 @@ def test_a_base_that_saw_the_forgotten_is_said_loudly(phantom_splits, teachers, 
     assert read_record(new).measurements["shards"]["forgotten_in_base"] == number
     bare = shutil.copy(teachers["isic"] / "model.pt", tmp_path / "bare.pt")
     assert seen_by(bare, open_split(phantom_splits["isic"])) == (False, ())
+
+
+def test_a_base_that_has_a_base_of_its_own_may_have_seen_anybody(sharded, private, phantom_splits):
+    split = open_split(private("masks"))
+    assert seen_by(sharded("masks"), open_split(phantom_splits["isic"])) == (False, ())  # which its own base saw
+    known, saw = seen_by(sharded("masks"), split)
+    assert (known, saw) == (False, tuple(sorted(split.digests(RETAIN).values())))
+    shards = read_shards(sharded("masks"))
+    forgotten = replace(shards, base_known=False, base_saw=saw, removed=saw[:2])
+    assert "THE BASE WAS ITSELF TRAINED ON 2 OF THE FORGOTTEN IMAGES" in base_warning(forgotten)
+    unknown = base_warning(replace(forgotten, removed=()))
+    assert "or it was itself trained in shards on a base: forgetting is exact for the adapters only" in unknown
 
 
 def test_before_training_it_says_what_is_known_of_the_base_and_what_requests_will_take(
