@@ -12,7 +12,7 @@ from typing import Any
 from mu_monai.bundle.adopted.activation import found_activation
 from mu_monai.bundle.adopted.several import find_several, several_problems
 from mu_monai.bundle.adopted.source import SourceConfig, config_file, name_of, read_metadata
-from mu_monai.bundle.references import REFERENCE
+from mu_monai.bundle.references import REFERENCE, is_disabled
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import IMAGE, LABEL
 
@@ -311,7 +311,7 @@ def _steps(config: SourceConfig, transform: Any) -> list[Any]:
         return [inner for name in REFERENCE.findall(transform) for inner in _steps(config, config.get(name))]
     if isinstance(transform, Mapping) and "transforms" in transform:
         return _steps(config, transform["transforms"])
-    used = isinstance(transform, Mapping) and "_target_" in transform and transform.get("_disabled_") is not True
+    used = isinstance(transform, Mapping) and "_target_" in transform and not is_disabled(transform)
     return [transform] if used else []
 
 
