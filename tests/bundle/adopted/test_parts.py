@@ -118,7 +118,7 @@ def test_the_optimizer_trains_the_network_of_the_trainer(optimizer, changes, tmp
 def test_arguments_of_the_network_may_be_used_elsewhere(place, changes, tmp_path):
     one_hot = {"_target_": "AsDiscreted", "keys": "label", "to_onehot": f"@{place}::out_channels"}
     made, _ = built(tmp_path, "transforms", steps=[LOADS, one_hot], **changes)
-    assert list(made.transforms[0].transforms[1].to_onehot)[0] == 2
+    assert next(iter(made.transforms[0].transforms[1].to_onehot)) == 2
 
 
 @pytest.mark.parametrize(
