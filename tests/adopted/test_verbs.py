@@ -377,6 +377,7 @@ def test_a_run_keeps_its_activation(copied, made, tmp_path):
         ("softmax=false", "contradicts the bundle's loss"),
         ("softmax=True", "softmax='True' is not allowed; use true or false"),
         ("batch_sice=4", "is not an id of this config"),
+        ("scorer#spacing=[1,1,1]", "should have same length as image dim (2)"),
     ],
 )
 def test_inspect_refuses_what_runs_would(setting, reason, made):

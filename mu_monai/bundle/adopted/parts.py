@@ -381,8 +381,9 @@ def _spacing(parts: Parts) -> list[float] | None:
         sizes = config.evaluated(spacing)
     except InputError:
         return None
-    if isinstance(sizes, list | tuple) and sizes and all(isinstance(n, int | float) and n > 0 for n in sizes):
-        return [float(size) for size in sizes]
+    sizes = list(sizes) if isinstance(sizes, list | tuple) else [sizes]
+    if sizes and all(isinstance(n, int | float) and n > 0 for n in sizes):
+        return [float(size) for size in (sizes if len(sizes) > 1 else sizes * 3)]  # one size is that of each axis
     return None
 
 

@@ -198,7 +198,8 @@ class _Course:
             raise InputError(
                 f"the loss of a batch is {loss}, not one finite number; look at its reduction and the labels"
             )
-        scores = case_scores(self.logits, label, self.parser.get("classes"), softmax=softmax)
+        classes, spacing = self.parser.get("classes"), self.parser.get_parsed_content("scorer::spacing")
+        scores = case_scores(self.logits, label, classes, spacing, softmax)
         metric = leading_metric(scores)
         self.trial.found["judged"] = f"loss {loss.item():.3f}, {metric} {scores[metric]:.3f}, with random weights"
 

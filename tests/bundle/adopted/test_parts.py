@@ -131,6 +131,17 @@ def test_imports_are_found_wherever_monai_runs_them(place, imports, tmp_path):
     assert all(text.startswith(("$import ", "$from ")) for text in content["imports"])
 
 
+def test_files_that_a_config_takes_content_from_are_those_of_the_bundle(tmp_path, monkeypatch):
+    """MONAI looks for them in the working folder, which is the bundle's where its own command runs."""
+    bundle = bundle_of(tmp_path, config(steps="%configs/common.json::steps"), common={"steps": config()["steps"]})
+    monkeypatch.chdir(tmp_path)
+    assert find_parts(bundle).label_file
+    (bundle / "configs" / "common.json").unlink()
+    with pytest.raises(InputError, match=rf"files that it takes content from \(%\) are looked for in '{bundle}'"):
+        find_parts(bundle)
+    assert Path.cwd() == tmp_path
+
+
 @pytest.mark.parametrize("said", [True, "true", " True "])
 def test_a_disabled_trainer_is_no_trainer(said, tmp_path):
     second = {"_target_": "SupervisedTrainer", "_disabled_": said}
@@ -280,6 +291,12 @@ def test_epochs_that_cannot_be_read_are_told(tmp_path):
     parts = find_parts(bundle_of(tmp_path, config(training=config()["training"] | {"max_epochs": "$@missing * 2"})))
     assert parts.trained["max_epochs"] is None
     assert any("number of epochs cannot be read" in note for note in parts.notes)
+
+
+@pytest.mark.parametrize("size", [1.5, [1.5], "$1 + 0.5"])
+def test_one_spacing_is_that_of_each_axis(size, tmp_path):
+    spacing = {"_target_": "Spacingd", "keys": ["image", "label"], "pixdim": size}
+    assert find_parts(bundle_of(tmp_path, config(steps=[LOADS, spacing]))).spacing == [1.5, 1.5, 1.5]
 
 
 @pytest.mark.parametrize("after", ["Orientationd", "Rotate90d", "Resized"])
