@@ -233,6 +233,23 @@ def test_a_bundle_without_inference_does_not_predict(copied, made, tmp_path):
         workflow.predict(run, split=made[1], out=tmp_path / "predicted", trust=Trust(bundle=bundle))
 
 
+def test_an_inference_that_loads_other_weights_predicts_nothing(copied, unlearned, made, tmp_path):
+    """A handler that only the bundle has may load the weights from before the unlearning."""
+    loader = {
+        "_target_": "mine.Loads",
+        "load_path": "$@bundle_root + '/models/model.pt'",
+        "load_dict": {"m": "@network"},
+    }
+    handlers = read_json(made[0] / "configs" / "inference.json")["handlers"]
+    bundle = copied("inference", handlers=[*handlers, loader])
+    (bundle / "mine.py").write_text(
+        "from monai.handlers import CheckpointLoader\n\n\nclass Loads(CheckpointLoader):\n    pass\n"
+    )
+    with pytest.raises(InputError, match=r"changes the network after the weights of .* were loaded"):
+        workflow.predict(unlearned, split=made[1], out=tmp_path / "predicted", trust=Trust(bundle=bundle))
+    assert not (tmp_path / "predicted").exists()
+
+
 def test_an_inference_that_reads_labels_is_told(copied):
     """The label may be a part of the input; what is predicted has none."""
     load = {"_target_": "LoadImaged", "keys": ["image", "label"]}
