@@ -17,6 +17,7 @@ from mu_monai.keys import FORGET, IMAGE, RETAIN, VALIDATION
 _SOURCE, _EVALUATION, _INFERENCE = "source", "evaluation", "inference"
 _IMPORTS = ("$import monai", "$import mu_monai", "$import mu_monai.data.datasets", "$import torch")
 _IMPORT = re.compile(r"\$\s*(import|from)\s")
+_RATE = "learning_rate"
 _SIMPLE = {"_target_": "SimpleInferer"}
 _LOADER = "monai.data.DataLoader"
 _LOADS_WEIGHTS = ("CheckpointLoader", "CheckpointSaver")
@@ -143,8 +144,10 @@ def _one_transform(transform: Any) -> Any:
 
 def _train(parts: Parts, common: _Common) -> dict[str, Any]:
     built, loss = (second if second in common.of_training else first for first, second in _OF_TRAINING)
+    rate = {name: value for name, value in parts.numbers.items() if name == _RATE}
     return common.config(
         **common.of_training,
+        **rate,
         seed=0,
         amp=False,
         quiet=False,
@@ -152,12 +155,11 @@ def _train(parts: Parts, common: _Common) -> dict[str, Any]:
         subsets=[RETAIN, FORGET],
         max_epochs=parts.numbers["max_epochs"],
         batch_size=parts.numbers["batch_size"],
-        learning_rate=parts.numbers["learning_rate"],
         score_interval=5,
         milestones=12,
         resume=False,
         network=f"$@{built}.to(@device)",
-        optimizer=_at_rate(common.optimizer),
+        optimizer={**common.optimizer, "lr": f"@{_RATE}"} if rate else common.optimizer,
         scorer={**common.values["scorer"], "interval": "@score_interval"},
         run_folder=_run_folder(parts, subsets="@subsets"),
         handlers=[
@@ -176,12 +178,6 @@ def _train(parts: Parts, common: _Common) -> dict[str, Any]:
         initialize=["$monai.utils.set_determinism(seed=@seed)"],
         run=["$@train::trainer.run()", "$@scorer.write({@run_folder.record['role']: @network}, @run_dir)"],
     )
-
-
-def _at_rate(optimizer: Any) -> Any:
-    """An optimizer whose rate can be set, if it is not an expression."""
-    rated = isinstance(optimizer, Mapping) and "lr" in optimizer
-    return {**optimizer, "lr": "@learning_rate"} if rated else optimizer
 
 
 def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:

@@ -108,6 +108,18 @@ def test_the_optimizer_trains_the_network_of_the_trainer(optimizer, changes, tmp
 
 
 @pytest.mark.parametrize(
+    "optimizer",
+    [{"_target_": "torch.optim.Adagrad", "params": "$@net.parameters()"}, "$torch.optim.Adagrad(@net.parameters())"],
+)
+def test_a_rate_that_the_optimizer_does_not_name_is_its_own(optimizer, tmp_path):
+    parts = find_parts(bundle_of(tmp_path, config(opt=optimizer)))
+    assert "the optimizer names no learning rate" in " ".join(parts.notes)
+    assert "learning_rate" not in adopted_configs(parts)["train"]  # so that setting it is refused
+    made, _ = built(tmp_path / "built", "optimizer", opt=optimizer)
+    assert made.param_groups[0]["lr"] == 0.01
+
+
+@pytest.mark.parametrize(
     ("place", "changes"),
     [
         ("the_net", {}),
