@@ -10,10 +10,11 @@ from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mu_monai.adapters.placement import Placement
-from mu_monai.errors import raise_if_any
+from mu_monai.adapters.placement import Placement, computes_weights, tied_weights
+from mu_monai.errors import InputError, raise_if_any
 
 _HELD = "mu_monai_held"
+_INSTEAD = "leave bn_mode at 'eval' and trainable at 'adapters'"
 
 
 def copies_all(config: LoraConfig) -> bool:
@@ -25,28 +26,44 @@ def all_weights(network: nn.Module) -> tuple[LoraConfig, Placement]:
     """The configuration with which a copy of every layer's weights trains, and the placement of these layers.
 
     A block that holds weights beside those of its layers is copied whole, as attention with its table of positions. The
-    weights of the network itself, as the class token of MONAI's ViT, have no copy.
+    weights of the network itself, as the class token of MONAI's ViT, have no copy. Neither have weights that several
+    layers or places share, since a copy would train apart from the others, and those that are computed from others.
 
     Raises:
-        InputError: if names of layers cannot be distinguished by peft.
+        InputError: if names of layers cannot be distinguished by peft, or there is nothing to copy.
     """
     layers = _outermost(network)
-    raise_if_any(ambiguous(network, layers))
+    if not layers:
+        raise InputError(f"no layer of {type(network).__name__} holds weights that can be copied, so none would train")
+    raise_if_any(copy_problems(network, layers))
     covered = sum(_size(network.get_submodule(name)) for name in layers)
-    total = _size(network)
-    skipped = (("parameters of the network itself", total - covered),) if covered < total else ()
+    total, own = _size(network), sum(weight.numel() for weight in network.parameters(recurse=False))
+    left = {"parameters of the network itself": own, "shared or computed weights": total - covered - own}
     return (
         LoraConfig(target_modules=DUMMY_TARGET_MODULES, modules_to_save=list(layers)),
-        Placement(targets=layers, scope="all", scope_weights=total, covered_weights=covered, skipped=skipped),
+        Placement(
+            targets=layers,
+            scope="all",
+            scope_weights=total,
+            covered_weights=covered,
+            skipped=tuple((kind, count) for kind, count in left.items() if count),
+        ),
     )
 
 
 def _outermost(network: nn.Module) -> tuple[str, ...]:
-    """The outermost modules within a network that hold weights of their own."""
+    """The outermost modules within a network that hold weights of their own, and that can be copied."""
+    tied = tied_weights(network)
     found: list[str] = []
+    past: list[str] = []  # what lies in copies, or in layers whose weights are computed
     for name, module in network.named_modules():
-        inside = name.startswith(tuple(f"{outer}." for outer in found))
-        if name and not inside and holds_weights(module):
+        within = f"{name}."
+        if not name or within.startswith(tuple(past)):
+            continue
+        if computes_weights(module):
+            past.append(within)
+        elif holds_weights(module) and not any(weight.startswith(within) for weight in tied):
+            past.append(within)
             found.append(name)
     return tuple(found)
 
@@ -76,16 +93,23 @@ def batch_norms(network: nn.Module) -> list[str]:
     return [name for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
 
 
-def ambiguous(network: nn.Module, chosen: Sequence[str]) -> Iterator[str]:
-    """Why layers cannot be copied: peft finds them by the ends of their names, and other layers' names end alike.
+def copy_problems(network: nn.Module, chosen: Sequence[str]) -> Iterator[str]:
+    """Why layers cannot be copied: peft would replace them at one of several places, or confuse them with others.
 
-    Layers without state, such as `nn.Identity` in MONAI's EfficientNet, may have such a name: their copy is identical.
+    It finds them by the ends of their names. Layers without state, such as `nn.Identity` in MONAI's EfficientNet, may
+    have such a name: their copy is identical.
+
+    Args:
+        network: the network.
+        chosen: the names of the layers.
     """
+    tied = sorted(name for name in tied_weights(network) if name.startswith(tuple(f"{layer}." for layer in chosen)))
+    yield from (f"{name!r} is used at several places, so that it cannot be copied; {_INSTEAD}" for name in tied[:1])
     for name, module in network.named_modules():
         if chosen and name not in chosen and name.endswith(tuple(chosen)) and module.state_dict():
             yield (
                 f"the name of the layer {name!r} ends with the name of a layer that must be copied, and peft cannot "
-                "distinguish the two; rename one of them, or leave bn_mode at 'eval' and trainable at 'adapters'"
+                f"distinguish the two; rename one of them, or {_INSTEAD}"
             )
 
 

@@ -12,6 +12,7 @@ from monai.networks.blocks.activation_checkpointing import ActivationCheckpointW
 from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.nn.utils.parametrize import is_parametrized
 
 from mu_monai.adapters.lora import ADAPTABLE
 from mu_monai.errors import InputError
@@ -203,15 +204,65 @@ def _scope(network: nn.Module, scope: str) -> Callable[[str], bool]:
 def _adaptable(network: nn.Module) -> list[str]:
     """Layers that can take an adapter; not torch's attention, which reads its linear layer's weights directly."""
     known = _find(network)
-    idle = known.idle if known else ()
+    idle, tied = known.idle if known else (), tied_weights(network)
     return [
         name
         for name, module in network.named_modules()
-        if isinstance(module, tuple(ADAPTABLE))
+        if is_plain(module)
         and not isinstance(module, NonDynamicallyQuantizableLinear)
         and name  # a bare layer has no parent to put the adapter into
         and not name.startswith(idle)
+        and not any(f"{name}.{weight}" in tied for weight, _ in module.named_parameters(recurse=False))
     ]
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a layer is a convolution or linear layer that does with its own weight what torch's does.
+
+    An adapter runs the layer with another weight. A layer with a `forward` of its own, which pads the image or
+    standardizes the weight, would become another layer by that, and a weight that is computed from others, as with
+    `weight_norm`, has no place for the adapted one.
+
+    Example:
+        >>> is_plain(nn.Conv2d(1, 1, 3)), is_plain(nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 1, 3)))
+        (True, False)
+    """
+    kind: Any = next((kind for kind in ADAPTABLE if isinstance(module, kind)), None)
+    if kind is None or computes_weights(module):
+        return False
+    return all(getattr(type(module), name, None) is getattr(kind, name, None) for name in ("forward", "_conv_forward"))
+
+
+def computes_weights(module: nn.Module) -> bool:
+    """Whether a layer's weight is not a parameter, but computed from others.
+
+    Example:
+        >>> computes_weights(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 2))), computes_weights(nn.ReLU())
+        (True, False)
+    """
+    return is_parametrized(module) or (isinstance(module, tuple(ADAPTABLE)) and "weight" not in module._parameters)
+
+
+def tied_weights(network: nn.Module) -> set[str]:
+    """The names of weights and statistics that several layers share, or that one layer uses at several places.
+
+    A layer within a part that has several names, as in MONAI's DynUNet, is at one place: within that part.
+
+    Example:
+        >>> layer = nn.Linear(2, 2, bias=False)
+        >>> sorted(tied_weights(nn.Sequential(layer, nn.ReLU(), layer)))
+        ['0.weight', '2.weight']
+    """
+    places: dict[int, list[str]] = {}
+    held: dict[int, list[str]] = {}  # of each module, what its own tensors are called
+    for name, module in network.named_modules():
+        tensors: dict[str, Any] = {**module._parameters, **module._buffers}
+        held[id(module)] = [f".{key}" for key, value in tensors.items() if value is not None]
+        for key, value in {**module._modules, **tensors}.items():
+            if value is not None:
+                places.setdefault(id(value), []).append(f"{name}.{key}".lstrip("."))
+    several = [(each, names) for each, names in places.items() if len(names) > 1]
+    return {f"{name}{key}" for each, names in several for name in names for key in held.get(each, [""])}
 
 
 def _listed(network: nn.Module) -> str:

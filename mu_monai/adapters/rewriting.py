@@ -60,8 +60,8 @@ def take_weights(student: Student, state: Mapping[str, torch.Tensor]) -> list[st
         state: the state dict of the plain network.
 
     Returns:
-        the names of tensors of the network itself, outside of its layers and blocks, which a student cannot replace and
-            which differ, such as the class token of MONAI's ViT.
+        the names of tensors that differ and that a student cannot replace, since they are not those of one layer or
+            block alone, such as the class token of MONAI's ViT.
 
     Raises:
         InputError: if only adapters train, or the state is not one of this network.
@@ -123,8 +123,8 @@ def _shared(names: Sequence[str]) -> list[str]:
     if not names:
         return []
     return [
-        f"{', '.join(names)}: weights of the network itself, outside of its layers, are shared by student and teacher, "
-        "so that the result would hold those of the original; use the other model's own run as it is"
+        f"{', '.join(names)}: weights that are not those of one layer alone are shared by student and teacher, so "
+        "that the result would hold those of the original; use the other model's own run as it is"
     ]
 
 

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from mu_monai.adapters.copies import all_weights, ambiguous, batch_norms, copies_all, is_held
+from mu_monai.adapters.copies import all_weights, batch_norms, copies_all, copy_problems, is_held
 from mu_monai.adapters.lora import ADAPTABLE
 from mu_monai.adapters.placement import SCOPES, Placement, capacity, feature_layer, head, place
 from mu_monai.adapters.saved import (
@@ -97,7 +97,7 @@ class Student(PeftModel):
         if trainable == "all":
             self._wrap(network, *all_weights(network))
             return
-        raise_if_any(ambiguous(network, batch_norms(network)) if bn_mode == "train" else [])
+        raise_if_any(copy_problems(network, batch_norms(network)) if bn_mode == "train" else [])
         placement = place(network, scope)
         limits = {name: min(r, capacity(network.get_submodule(name))) for name in placement.targets}
         # full names: peft takes the first pattern that the end of a name matches, and saving reorders the patterns

@@ -23,12 +23,23 @@ def components(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _components(config: Any, place: str) -> Iterator[tuple[str, str]]:
     if isinstance(config, Mapping):
-        if config.get("_disabled_") is True:
+        if is_disabled(config):
             return
         if isinstance(config.get("_target_"), str):
             yield place, config["_target_"]
     for key, value in _items(config):
         yield from _components(value, _within(place, key))
+
+
+def is_disabled(component: Mapping[str, Any]) -> bool:
+    """Whether MONAI leaves a component out, as far as that is known without executing an expression.
+
+    Example:
+        >>> is_disabled({"_disabled_": "True"}), is_disabled({"_disabled_": "$not @gpu"}), is_disabled({})
+        (True, False, False)
+    """
+    said = component.get("_disabled_", False)
+    return said.strip().lower() == "true" if isinstance(said, str) else bool(said)
 
 
 def texts(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.bundle import ConfigParser
+from torch import nn
 
+from mu_monai.adapters import read_weights
 from mu_monai.bundle.adopted.source import WRITES_IMAGES, name_of
 from mu_monai.bundle.config import run_config, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
@@ -25,7 +28,7 @@ from mu_monai.runs import open_run
 from mu_monai.workflow.checks import device_problems, place_problems, weight_problems
 from mu_monai.workflow.recipe import common_options
 
-_IMAGES = "dataset"  # MONAI's name for the images of an inference config
+_IMAGES, _NETWORK = "dataset", "network"  # MONAI's names for the images and the model of an inference config
 
 
 @writes("out")
@@ -91,7 +94,8 @@ def predict(
         )
     )
     with whole_folder(out) as folder:
-        run_config(config.files, config.overrides | {"output_dir": str(folder)}, _read_all)
+        done = run_config(config.files, config.overrides | {"output_dir": str(folder)}, _read_all)
+        raise_if_any(_other_weights(done.parser, run))
         if not any(path.is_file() for path in folder.rglob("*")):
             raise InputError(
                 "the bundle's inference config wrote nothing into output_dir; let its postprocessing or a handler save "
@@ -119,6 +123,21 @@ def _read_all(parser: ConfigParser) -> None:
             reason = reason_for(error) or unexpected(error)
             problems += reason.problems if isinstance(reason, InputError) else [str(reason)]
     raise_if_any(problems)
+
+
+def _other_weights(parser: ConfigParser, run: Path) -> Iterator[str]:
+    """Why the predictions are not those of a run's model: its network does not end with the run's weights."""
+    network = parser.get_parsed_content(_NETWORK) if _NETWORK in parser else None
+    if not isinstance(network, nn.Module):
+        return
+    weights = read_weights(run / MODEL_PT)
+    for name, value in network.named_parameters():
+        if not torch.equal(value.detach().cpu(), weights[name]):
+            yield (
+                f"the bundle's inference config changes the network after the weights of '{run}' were loaded, such as "
+                "by a handler that loads a checkpoint, so that another model would predict; take that out of it"
+            )
+            return
 
 
 def image_problems(paths: Sequence[Path], *, by_name: bool = False) -> list[str]:

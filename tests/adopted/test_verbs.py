@@ -145,6 +145,18 @@ def test_a_file_of_the_network_that_torch_does_not_read_by_itself_is_told(copied
         workflow.inspect_bundle(bundle, split=made[1])
 
 
+@pytest.mark.parametrize(("name", "last"), [("sigmoid", "Sigmoid()"), ("softmax", "Softmax(1)")])
+def test_a_network_that_answers_with_probabilities_is_refused(name, last, copied, made):
+    """Where neither loss nor postprocessing apply an activation, the network may have done so."""
+    network = "$mu_monai.adapters.first_answer(torch.nn.Sequential(monai.networks.nets.UNet(**@net_of), torch.nn."
+    arguments = {"spatial_dims": 2, "in_channels": 3, "out_channels": 2, "channels": [2, 4], "strides": [2]}
+    bundle = copied(net=f"{network}{last}))", net_of=arguments)
+    copied(train__postprocessing=None, lossfn={"_target_": "DiceLoss", "to_onehot_y": True})
+    copied("inference", postprocessing={"_target_": "Compose", "transforms": []})
+    with pytest.raises(InputError, match=f"the network ends with a {name}, so its outputs are probabilities"):
+        workflow.inspect_bundle(bundle, split=made[1], settings=[f"softmax={str(name == 'softmax').lower()}"])
+
+
 def test_augmentation_in_the_evaluator_is_refused(copied, made, tmp_path):
     steps = json.loads((made[0] / "configs" / "train.json").read_text())["train"]["deterministic_transforms"]
     noise = {"_target_": "RandGaussianNoised", "keys": "image", "prob": 1.0}
@@ -219,6 +231,23 @@ def test_a_bundle_without_inference_does_not_predict(copied, made, tmp_path):
     run = workflow.train(bundle, split=made[1], out=tmp_path / "run", settings=["max_epochs=1"], quiet=True)
     with pytest.raises(InputError, match="no inference config"):
         workflow.predict(run, split=made[1], out=tmp_path / "predicted", trust=Trust(bundle=bundle))
+
+
+def test_an_inference_that_loads_other_weights_predicts_nothing(copied, unlearned, made, tmp_path):
+    """A handler that only the bundle has may load the weights from before the unlearning."""
+    loader = {
+        "_target_": "mine.Loads",
+        "load_path": "$@bundle_root + '/models/model.pt'",
+        "load_dict": {"m": "@network"},
+    }
+    handlers = read_json(made[0] / "configs" / "inference.json")["handlers"]
+    bundle = copied("inference", handlers=[*handlers, loader])
+    (bundle / "mine.py").write_text(
+        "from monai.handlers import CheckpointLoader\n\n\nclass Loads(CheckpointLoader):\n    pass\n"
+    )
+    with pytest.raises(InputError, match=r"changes the network after the weights of .* were loaded"):
+        workflow.predict(unlearned, split=made[1], out=tmp_path / "predicted", trust=Trust(bundle=bundle))
+    assert not (tmp_path / "predicted").exists()
 
 
 def test_an_inference_that_reads_labels_is_told(copied):
@@ -361,7 +390,12 @@ def test_a_run_keeps_its_activation(copied, made, tmp_path):
 
 @pytest.mark.parametrize(
     ("setting", "reason"),
-    [("softmax=false", "contradicts the bundle's loss"), ("batch_sice=4", "is not an id of this config")],
+    [
+        ("softmax=false", "contradicts the bundle's loss"),
+        ("softmax=True", "softmax='True' is not allowed; use true or false"),
+        ("batch_sice=4", "is not an id of this config"),
+        ("scorer#spacing=[1,1,1]", "should have same length as image dim (2)"),
+    ],
 )
 def test_inspect_refuses_what_runs_would(setting, reason, made):
     with pytest.raises(InputError) as refusal:

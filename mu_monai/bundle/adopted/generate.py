@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from mu_monai.bundle.adopted.extract import Extract
+from mu_monai.bundle.adopted.extract import extract_from
 from mu_monai.bundle.adopted.parts import CLASSIFICATION, EVALUATOR, Parts, transform_of
 from mu_monai.bundle.adopted.source import WRITES_IMAGES, SourceConfig, base_name
 from mu_monai.bundle.earlier import FIRST_ANSWER
+from mu_monai.bundle.references import texts
 from mu_monai.errors import InputError
 from mu_monai.keys import FORGET, IMAGE, RETAIN, VALIDATION
 
 _SOURCE, _EVALUATION, _INFERENCE = "source", "evaluation", "inference"
 _IMPORTS = ("$import monai", "$import mu_monai", "$import mu_monai.data.datasets", "$import torch")
+_IMPORT = re.compile(r"\$\s*(import|from)\s")
+_RATE = "learning_rate"
 _SIMPLE = {"_target_": "SimpleInferer"}
 _LOADER = "monai.data.DataLoader"
 _LOADS_WEIGHTS = ("CheckpointLoader", "CheckpointSaver")
 _ANSWERING = ("inferer", "postprocessing", "decollate", "amp", "amp_kwargs", "mode")
 _WRITERS = (*WRITES_IMAGES, "SaveClassificationd", "ClassificationSaver")
-_WRITES = ("output_dir", "save_dir", "log_dir")
+_OUTPUT = "output_dir"  # as in the inference configs of the zoo, whose expressions may write there
+_WRITES = (_OUTPUT, "save_dir", "log_dir")
 _OF_TRAINING = (("network_def", "first_network"), ("loss", "loss_of_all"))
 _METADATA = {"version": "0.0.0", "changelog": {}}
 
@@ -42,9 +47,9 @@ class _Common:
 
     def __init__(self, parts: Parts) -> None:
         config, evaluation = parts.config, parts.evaluation
-        self._main = Extract(config, _SOURCE, _known(parts, config))
+        self._main = extract_from(parts, config, _SOURCE)
         same = evaluation is config
-        self._other = self._main if same else Extract(evaluation, _EVALUATION, _known(parts, evaluation))
+        self._other = self._main if same else extract_from(parts, evaluation, _EVALUATION)
         take, take_other = self._main.take, self._other.take
         network = take(parts.network)
         self.of_training: dict[str, Any] = {}
@@ -99,21 +104,10 @@ class _Common:
         return {**self.values, **values}
 
 
-def _known(parts: Parts, config: SourceConfig) -> dict[str, str]:
-    """The ids of a bundle's config that stand for ids of the new one."""
-    known = {"bundle_root": "bundle_root"}
-    for engine in [*config.components("SupervisedTrainer"), *config.components(EVALUATOR)]:
-        _, device = config.argument(config.get(engine), "device")
-        _, network = config.argument(config.get(engine), "network")
-        known |= {where: name for where, name in ((device, "device"), (network, "network")) if where}
-    if "network_def" in parts.found and config is parts.config:
-        known.setdefault(parts.found["network_def"], "network_def")
-    return known
-
-
 def _imports(*configs: SourceConfig) -> list[str]:
-    named = [each for config in configs for each in config.get("imports") or [] if isinstance(each, str)]
-    return list(dict.fromkeys([*_IMPORTS, *named]))
+    """The imports of a bundle's configs: MONAI runs each of them first, whatever its id is."""
+    found = [text for config in configs for _, text in texts(config.parser.get()) if _IMPORT.match(text)]
+    return list(dict.fromkeys([*_IMPORTS, *found]))
 
 
 def _is_pretrained(network: Any) -> bool:
@@ -150,8 +144,10 @@ def _one_transform(transform: Any) -> Any:
 
 def _train(parts: Parts, common: _Common) -> dict[str, Any]:
     built, loss = (second if second in common.of_training else first for first, second in _OF_TRAINING)
+    rate = {name: value for name, value in parts.numbers.items() if name == _RATE}
     return common.config(
         **common.of_training,
+        **rate,
         seed=0,
         amp=False,
         quiet=False,
@@ -159,12 +155,11 @@ def _train(parts: Parts, common: _Common) -> dict[str, Any]:
         subsets=[RETAIN, FORGET],
         max_epochs=parts.numbers["max_epochs"],
         batch_size=parts.numbers["batch_size"],
-        learning_rate=parts.numbers["learning_rate"],
         score_interval=5,
         milestones=12,
         resume=False,
         network=f"$@{built}.to(@device)",
-        optimizer=_at_rate(common.optimizer),
+        optimizer={**common.optimizer, "lr": f"@{_RATE}"} if rate else common.optimizer,
         scorer={**common.values["scorer"], "interval": "@score_interval"},
         run_folder=_run_folder(parts, subsets="@subsets"),
         handlers=[
@@ -183,12 +178,6 @@ def _train(parts: Parts, common: _Common) -> dict[str, Any]:
         initialize=["$monai.utils.set_determinism(seed=@seed)"],
         run=["$@train::trainer.run()", "$@scorer.write({@run_folder.record['role']: @network}, @run_dir)"],
     )
-
-
-def _at_rate(optimizer: Any) -> Any:
-    """An optimizer whose rate can be set, if it is not an expression."""
-    rated = isinstance(optimizer, Mapping) and "lr" in optimizer
-    return {**optimizer, "lr": "@learning_rate"} if rated else optimizer
 
 
 def _unlearn(parts: Parts, common: _Common) -> dict[str, Any]:
@@ -335,8 +324,8 @@ def _inference(parts: Parts, config: SourceConfig) -> dict[str, Any]:
             f"'{parts.folder}' cannot be adopted: the evaluator of its inference config does not lead to a transform "
             "through val_data_loader, `dataset` and `transform`"
         )
-    known = _known(parts, config) | ({where: "preprocessing"} if where else {})
-    extract, trained = Extract(config, _INFERENCE, known), Extract(parts.config, _SOURCE, _known(parts, parts.config))
+    known = {_OUTPUT: _OUTPUT, **({where: "preprocessing"} if where else {})}
+    extract, trained = extract_from(parts, config, _INFERENCE, **known), extract_from(parts, parts.config, _SOURCE)
     network = trained.take(parts.network)
     handlers, _ = config.argument(evaluator, "val_handlers")
     kept = [each for each in handlers or [] if not _is_one_of(config, each, _LOADS_WEIGHTS)]
@@ -348,7 +337,7 @@ def _inference(parts: Parts, config: SourceConfig) -> dict[str, Any]:
         "bundle_name": parts.folder.name,
         "bundle_root": str(parts.folder),
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
-        "output_dir": f"predictions/{parts.folder.name}",
+        _OUTPUT: f"predictions/{parts.folder.name}",
         "weights": "$@bundle_root + '/models/model.pt'",
         "images": [],
         "network_def": _network_def(network, parts),
@@ -391,7 +380,7 @@ def _written_to(content: Any) -> Any:
     inner = {key: _written_to(value) for key, value in content.items()}
     target = base_name(str(inner.get("_target_", "")))
     if target in _WRITERS:
-        inner["output_dir"] = "@output_dir"  # without one it would write into the working directory
+        inner[_OUTPUT] = f"@{_OUTPUT}"  # without one it would write into the working directory
     if target in WRITES_IMAGES:  # without it, images of one name in several folders would be one file
         inner["data_root_dir"] = "$mu_monai.data.case_files.common_folder(@images)"
-    return inner | {key: "@output_dir" for key in _WRITES if key in inner and "_target_" in inner}
+    return inner | {key: f"@{_OUTPUT}" for key in _WRITES if key in inner and "_target_" in inner}

@@ -12,7 +12,7 @@ from typing import Any
 from mu_monai.bundle.adopted.activation import found_activation
 from mu_monai.bundle.adopted.several import find_several, several_problems
 from mu_monai.bundle.adopted.source import SourceConfig, config_file, name_of, read_metadata
-from mu_monai.bundle.references import REFERENCE
+from mu_monai.bundle.references import REFERENCE, is_disabled
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.keys import IMAGE, LABEL
 
@@ -50,7 +50,7 @@ class Parts:
         several: whether the network may answer with several tensors, of which the first is used.
         loss_of_all: the trainer's loss over all answers, if it has one; `loss` is then that of one answer.
         columns: the keys of a case that are files besides `image` and `label`.
-        numbers: `max_epochs`, `batch_size`, `learning_rate` and `cache_rate`.
+        numbers: `max_epochs`, `batch_size`, `cache_rate` and, if the optimizer says it, `learning_rate`.
         trained: `max_epochs` and `epoch_length` of the trainer, None if they are not said, and its `batch_size`.
         classes: the names of the outputs; None if they are not known.
         spacing: the size of a voxel in mm that volumes are resampled to; None if they are not.
@@ -282,10 +282,14 @@ def _describe(parts: Parts, trainer: Mapping[str, Any]) -> None:
     parts.numbers = {
         "max_epochs": parts.trained["max_epochs"] or 1,
         "batch_size": _number(config, loader.get("batch_size"), 1),
-        "learning_rate": _number(config, _of(parts.optimizer, "lr"), 1e-3),
         "cache_rate": _number(config, dataset.get("cache_rate"), 1.0 if name_of(dataset) == "CacheDataset" else 0.0),
     }
     parts.trained["batch_size"] = parts.numbers["batch_size"]
+    rate = _number(config, _of(parts.optimizer, "lr"), None)
+    if rate is None:
+        parts.notes.append("the optimizer names no learning rate (lr): train uses its own, and cannot set another")
+    else:
+        parts.numbers["learning_rate"] = rate
     if parts.trained["max_epochs"] is None:
         parts.notes.append("the number of epochs cannot be read from the trainer: no share of its training is told")
     find_several(parts)
@@ -311,7 +315,7 @@ def _steps(config: SourceConfig, transform: Any) -> list[Any]:
         return [inner for name in REFERENCE.findall(transform) for inner in _steps(config, config.get(name))]
     if isinstance(transform, Mapping) and "transforms" in transform:
         return _steps(config, transform["transforms"])
-    used = isinstance(transform, Mapping) and "_target_" in transform and transform.get("_disabled_") is not True
+    used = isinstance(transform, Mapping) and "_target_" in transform and not is_disabled(transform)
     return [transform] if used else []
 
 
@@ -381,8 +385,9 @@ def _spacing(parts: Parts) -> list[float] | None:
         sizes = config.evaluated(spacing)
     except InputError:
         return None
-    if isinstance(sizes, list | tuple) and sizes and all(isinstance(n, int | float) and n > 0 for n in sizes):
-        return [float(size) for size in sizes]
+    sizes = list(sizes) if isinstance(sizes, list | tuple) else [sizes]
+    if sizes and all(isinstance(n, int | float) and n > 0 for n in sizes):
+        return [float(size) for size in (sizes if len(sizes) > 1 else sizes * 3)]  # one size is that of each axis
     return None
 
 

@@ -7,6 +7,7 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,12 @@ class SourceConfig:
         try:
             self.parser.read_config([str(file) for file in files])
             self.parser["bundle_root"] = str(folder)
-            self.parser.resolve_macro_and_relative_ids()
+            with chdir(folder):  # where MONAI's commands for a bundle run, so that files named in it are found
+                self.parser.resolve_macro_and_relative_ids()
         except Exception as error:  # JSON, YAML and MONAI each raise their own
             raise InputError(
                 f"'{' and '.join(map(str, files))}' cannot be read as a MONAI config ({type(error).__name__}: "
-                f"{error}); correct it, or put the file that it refers to beside it"
+                f"{error}); correct it; files that it takes content from (%) are looked for in '{folder}'"
             ) from error
         self._running: ConfigParser | None = None
 

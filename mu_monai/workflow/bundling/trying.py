@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser
 from monai.data.utils import list_data_collate
 from torch import nn
 
+from mu_monai.bundle.adopted.parts import Parts
 from mu_monai.bundle.adopted.source import make_importable, root_of
 from mu_monai.bundle.config import built_network, read_config, take_shared
 from mu_monai.bundle.layers import LayeredConfig
@@ -24,6 +25,8 @@ from mu_monai.reasons import reason_for, unexpected
 from mu_monai.runs.scores import leading_metric
 
 _DRAWS, _SHOWN = 3, 8
+_RESHAPES = ("AliasBackward0", "SelectBackward0", "SqueezeBackward1", "ToCopyBackward0", "ViewBackward0")
+_ACTIVATIONS = {"sigmoid": "sigmoid=true, or BCEWithLogitsLoss", "softmax": "softmax=true, or CrossEntropyLoss"}
 _STEP = re.compile(r"applying transform <?([\w.]+)")
 
 
@@ -54,20 +57,10 @@ def tried(config: LayeredConfig) -> Trial:
     if parts is None:
         return trial
     make_importable(parts.folder)
-    said = parts.softmax
-    if said is not None and parser.get("softmax") != said:
-        trial.problems.append(
-            f"softmax={str(parser.get('softmax')).lower()} contradicts the bundle's loss and postprocessing, which are "
-            f"of a {'softmax' if said else 'sigmoid'}; omit it, or correct the bundle"
-        )
+    trial.problems += _activation_problems(parser.get("softmax"), parts.softmax)
+    if trial.problems:
         return trial
-    if parser.get("softmax") is None:
-        trial.problems.append(
-            "whether the outputs are of a softmax or of a sigmoid is not known from the bundle's loss or "
-            "postprocessing; give --set softmax=true (exactly one class is true at each place) or --set softmax=false"
-        )
-        return trial
-    for stage in _Course(parser, trial, parts.columns).stages:
+    for stage in _Course(parser, trial, parts).stages:
         try:
             stage()
         except InputError as error:
@@ -77,6 +70,22 @@ def tried(config: LayeredConfig) -> Trial:
             trial.problems += _told(error)
             break
     return trial
+
+
+def _activation_problems(chosen: Any, said: bool | None) -> Iterator[str]:
+    """Why a value of `softmax` is not that of the network's outputs, by what the bundle says."""
+    if chosen is None and said is None:
+        yield (
+            "whether the outputs are of a softmax or of a sigmoid is not known from the bundle's loss or "
+            "postprocessing; give --set softmax=true (exactly one class is true at each place) or --set softmax=false"
+        )
+    elif not isinstance(chosen, bool):  # text such as "False" would count as true
+        yield f"softmax={chosen!r} is not allowed; use true or false"
+    elif said is not None and chosen != said:
+        yield (
+            f"softmax={str(chosen).lower()} contradicts the bundle's loss and postprocessing, which are of a "
+            f"{'softmax' if said else 'sigmoid'}; omit it, or correct the bundle"
+        )
 
 
 def label_problems(trial: Trial, config: LayeredConfig) -> list[str]:
@@ -130,13 +139,13 @@ def trained_passes(trial: Trial, config: LayeredConfig, split: Split) -> int | N
 class _Course:
     """The stages that a case goes through, in their order; each uses what those before it made."""
 
-    def __init__(self, parser: ConfigParser, trial: Trial, columns: Sequence[str]) -> None:
-        self.parser, self.trial, self.columns = parser, trial, columns
+    def __init__(self, parser: ConfigParser, trial: Trial, parts: Parts) -> None:
+        self.parser, self.trial, self.parts = parser, trial, parts
         self.stages = (self.cases, self.whole, self.training, self.answer, self.judged)
 
     def cases(self) -> None:
         self.case = self.parser.get_parsed_content("cases")[RETAIN][0]
-        missing = [name for name in self.columns if name not in self.case]
+        missing = [name for name in self.parts.columns if name not in self.case]
         if missing:
             raise InputError(
                 f"the bundle reads {', '.join(missing)} of each case, and the split has no such column of files for "
@@ -169,12 +178,15 @@ class _Course:
         self.trial.found["training"] = f"{self.trial.samples} of {_shapes(parts[0][0])}"
 
     def answer(self) -> None:
-        predict = _single(built_network(self.parser).eval())
+        network = built_network(self.parser).eval()
+        predict = _single(network)
         windows = self.parser.get_parsed_content("inferer")
         with torch.no_grad():
             self.logits = windows(self.scored[IMAGE][None], predict)
             self.patches = predict(self.batch[IMAGE])
         shapes = [tuple(logits.shape[1:]) for logits in (self.logits, self.patches)]
+        if self.parts.softmax is None:  # neither the loss nor the postprocessing applies an activation
+            raise_if_any(_activated(network, self.batch[IMAGE][:1]))
         self.trial.outputs = self.logits.shape[1]
         self.trial.found["answer"] = f"{shapes[0]} of a whole case, {shapes[1]} in training"
 
@@ -186,9 +198,24 @@ class _Course:
             raise InputError(
                 f"the loss of a batch is {loss}, not one finite number; look at its reduction and the labels"
             )
-        scores = case_scores(self.logits, label, self.parser.get("classes"), softmax=softmax)
+        classes, spacing = self.parser.get("classes"), self.parser.get_parsed_content("scorer::spacing")
+        scores = case_scores(self.logits, label, classes, spacing, softmax)
         metric = leading_metric(scores)
         self.trial.found["judged"] = f"loss {loss.item():.3f}, {metric} {scores[metric]:.3f}, with random weights"
+
+
+def _activated(network: nn.Module, image: torch.Tensor) -> Iterator[str]:
+    """Why outputs are not logits: the last that the network computes is an activation."""
+    with torch.enable_grad():
+        step = network(image).grad_fn
+    while step is not None and step.name() in _RESHAPES:
+        step = step.next_functions[0][0]
+    for name, loss in _ACTIVATIONS.items():
+        if step is not None and step.name() == f"{name.title()}Backward0":
+            yield (
+                f"the network ends with a {name}, so its outputs are probabilities, to which runs would apply a {name} "
+                f"again; let it return what it applies the {name} to, and let the loss apply it ({loss})"
+            )
 
 
 def _single(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -13,6 +13,7 @@ from mu_monai.bundle.adopted.extract import Extract
 from mu_monai.bundle.adopted.generate import adopted_configs
 from mu_monai.bundle.adopted.parts import find_parts
 from mu_monai.bundle.adopted.source import SourceConfig
+from mu_monai.bundle.parser import config_parser
 from mu_monai.errors import InputError
 
 
@@ -77,6 +78,98 @@ def test_parts_are_found_under_any_id(tmp_path):
 )
 def test_the_network_is_followed_to_its_definition(network, name, tmp_path):
     assert find_parts(bundle_of(tmp_path, config(net=network))).network["_target_"] == name
+
+
+DEEP = {"_target_": "DynUNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 2, "kernel_size": [3, 3, 3]} | {
+    "strides": [1, 2, 2],
+    "upsample_kernel_size": [2, 2],
+    "filters": [2, 2, 2],
+    "deep_supervision": True,
+    "deep_supr_num": 1,
+}
+OVER_ALL = {"_target_": "DeepSupervisionLoss", "loss": {"_target_": "DiceLoss", "softmax": True, "to_onehot_y": True}}
+OF_DEFINITION = {"_target_": "torch.optim.SGD", "params": "$@the_net.parameters()", "lr": 0.1}
+LOADS = {"_target_": "LoadImaged", "keys": ["image", "label"]}
+
+
+def built(folder: Path, place: str, **changes: Any) -> Any:
+    """What the adopted training config of a bundle makes at an id, and its network."""
+    content = adopted_configs(find_parts(bundle_of(folder, config(**changes))))["train"]
+    parser = config_parser(content | {"device": "cpu"})
+    return parser.get_parsed_content(place), parser.get_parsed_content("network")
+
+
+@pytest.mark.parametrize("changes", [{}, {"the_net": DEEP, "lossfn": OVER_ALL}], ids=["one answer", "several answers"])
+@pytest.mark.parametrize("optimizer", [OF_DEFINITION, OF_DEFINITION | {"params": "$@net.parameters()"}])
+def test_the_optimizer_trains_the_network_of_the_trainer(optimizer, changes, tmp_path):
+    made, network = built(tmp_path, "optimizer", opt=optimizer, **changes)
+    trained = {id(weight) for group in made.param_groups for weight in group["params"]}
+    assert trained == {id(weight) for weight in network.parameters()}
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [{"_target_": "torch.optim.Adagrad", "params": "$@net.parameters()"}, "$torch.optim.Adagrad(@net.parameters())"],
+)
+def test_a_rate_that_the_optimizer_does_not_name_is_its_own(optimizer, tmp_path):
+    parts = find_parts(bundle_of(tmp_path, config(opt=optimizer)))
+    assert "the optimizer names no learning rate" in " ".join(parts.notes)
+    assert "learning_rate" not in adopted_configs(parts)["train"]  # so that setting it is refused
+    made, _ = built(tmp_path / "built", "optimizer", opt=optimizer)
+    assert made.param_groups[0]["lr"] == 0.01
+
+
+@pytest.mark.parametrize(
+    ("place", "changes"),
+    [
+        ("the_net", {}),
+        ("the_net", {"the_net": DEEP, "lossfn": OVER_ALL}),
+        ("net", {"net": config()["the_net"], "the_net": None}),
+    ],
+)
+def test_arguments_of_the_network_may_be_used_elsewhere(place, changes, tmp_path):
+    one_hot = {"_target_": "AsDiscreted", "keys": "label", "to_onehot": f"@{place}::out_channels"}
+    made, _ = built(tmp_path, "transforms", steps=[LOADS, one_hot], **changes)
+    assert next(iter(made.transforms[0].transforms[1].to_onehot)) == 2
+
+
+@pytest.mark.parametrize(
+    "imports", ["$import fractions", ["$from x import y", "$import fractions"], {"a": "$import fractions"}]
+)
+@pytest.mark.parametrize("place", ["imports", "initialize"])
+def test_imports_are_found_wherever_monai_runs_them(place, imports, tmp_path):
+    content = adopted_configs(find_parts(bundle_of(tmp_path, config(**{place: imports}))))["train"]
+    assert content["imports"].count("$import fractions") == 1
+    assert all(text.startswith(("$import ", "$from ")) for text in content["imports"])
+
+
+def test_files_that_a_config_takes_content_from_are_those_of_the_bundle(tmp_path, monkeypatch):
+    """MONAI looks for them in the working folder, which is the bundle's where its own command runs."""
+    bundle = bundle_of(tmp_path, config(steps="%configs/common.json::steps"), common={"steps": config()["steps"]})
+    monkeypatch.chdir(tmp_path)
+    assert find_parts(bundle).label_file
+    (bundle / "configs" / "common.json").unlink()
+    with pytest.raises(InputError, match=rf"files that it takes content from \(%\) are looked for in '{bundle}'"):
+        find_parts(bundle)
+    assert Path.cwd() == tmp_path
+
+
+@pytest.mark.parametrize("said", [True, "true", " True "])
+def test_a_disabled_trainer_is_no_trainer(said, tmp_path):
+    second = {"_target_": "SupervisedTrainer", "_disabled_": said}
+    assert find_parts(bundle_of(tmp_path, config(second=second))).found["network"] == "net"
+
+
+def test_what_expressions_of_the_inference_config_write_goes_into_the_folder_of_predict(tmp_path):
+    post = "$monai.transforms.SaveImaged(keys='pred', output_dir=@output_dir + '/masks')"
+    evaluator = config()["checking"] | {"postprocessing": post}
+    inference = config(checking=evaluator, training=None, output_dir="$@bundle_root + '/eval'")
+    bundle = bundle_of(
+        tmp_path, config(), inference=inference | {"steps": [{"_target_": "LoadImaged", "keys": "image"}]}
+    )
+    made = adopted_configs(find_parts(bundle))["inference"]
+    assert made["evaluator"]["postprocessing"] == post
+    assert "inference" not in made or "output_dir" not in made["inference"]
 
 
 @pytest.mark.parametrize(
@@ -210,6 +303,12 @@ def test_epochs_that_cannot_be_read_are_told(tmp_path):
     parts = find_parts(bundle_of(tmp_path, config(training=config()["training"] | {"max_epochs": "$@missing * 2"})))
     assert parts.trained["max_epochs"] is None
     assert any("number of epochs cannot be read" in note for note in parts.notes)
+
+
+@pytest.mark.parametrize("size", [1.5, [1.5], "$1 + 0.5"])
+def test_one_spacing_is_that_of_each_axis(size, tmp_path):
+    spacing = {"_target_": "Spacingd", "keys": ["image", "label"], "pixdim": size}
+    assert find_parts(bundle_of(tmp_path, config(steps=[LOADS, spacing]))).spacing == [1.5, 1.5, 1.5]
 
 
 @pytest.mark.parametrize("after", ["Orientationd", "Rotate90d", "Resized"])
