@@ -247,7 +247,7 @@ def _gallery(examples: Examples, forget_classes: Sequence[str]) -> Plot:
             f"probability of the true class.{aim if STUDENT in examples else ''}",
         )
     aim = (
-        f" |T \N{MINUS SIGN} S| is the difference between teacher and student: the brighter, the larger. It should stay "
+        " |T \N{MINUS SIGN} S| is the difference between teacher and student: the brighter, the larger. It should stay "
         "dark for retain; for forget the student should look like a model that never saw the case, not like an empty "
         "mask."
     )

@@ -148,7 +148,7 @@ def test_layers_whose_weights_all_train_have_no_bound(make_run, said_of, measure
     text = said_of(make_run("student", figures=False, measurements=found)).replace("&#39;", "'")
     assert "Every layer with a matrix of weights, in the network's order. All of their weights train" in text
     assert "Every layer with a matrix of weights (3)" in text
-    assert "model.1.submodule.1.submodule.2.0.conv – 0.2000 0.1400 –" in text
+    assert "model.1.submodule.1.submodule.2.0.conv \N{EN DASH} 0.2000 0.1400 \N{EN DASH}" in text
     assert "no bar exceeds its tick" not in text
     layers[0] |= {"rank": 2, "bound": 0.3}
     assert list(draw_layers(pd.DataFrame(layers), LIGHT).axes[0].lines[0].get_xdata()) == [0.3]
