@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from mu_monai.keys import CASE_ID, FORGET, LABEL, RETAIN, ROLES, STUDENT, SUBSET, TEACHER
+from mu_monai.keys import CASE_ID, FORGET, LABEL, MODEL, RETAIN, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER
 from mu_monai.planes import PLANE, POSITION
 from mu_monai.report.audit_figures import draw_attacks, draw_losses
 from mu_monai.report.audited import attack_values, has_losses
@@ -97,13 +97,14 @@ def _utility(tables: ReportTables) -> Plot:
 
 def _audit(tables: ReportTables) -> dict[str, Plot]:
     plots, attacks, decision = {}, attack_values(tables.audit_records), tables.runs.decision
+    beside = RETRAINED in set(tables.scores[MODEL])
     if has_losses(tables):
         plots["losses"] = Plot(
             draw=partial(draw_losses, tables.scores),
             alt="Losses of forgotten and of unseen patients per model, as histograms.",
             caption="The distribution of the losses; the lines are medians. A teacher knows the forgotten patients: "
-            "their losses lie further left. For the student, outline and area should overlap as they do for the "
-            "retrained model.",
+            "their losses lie further left. For the student, outline and area should overlap"
+            f"{' as they do for the retrained model' * beside}.",
         )
     if len(attacks):
         values = ", ".join(
@@ -113,8 +114,8 @@ def _audit(tables: ReportTables) -> dict[str, Plot]:
             draw=partial(draw_attacks, attacks),
             alt=f"AUC of the loss before and after attacks. {values}.",
             caption="What an attack on the weights brings back. To the right of the dashed line forgotten patients are "
-            "known again; to the left they stand out by worse answers. The student should stay where the retrained "
-            "model is.",
+            "known again; to the left they stand out by worse answers. The student should stay "
+            f"{'where the retrained model is' if RETRAINED in set(attacks['model']) else 'at the line'}.",
         )
     if len(decision):
         draw = partial(draw_decision, decision)
