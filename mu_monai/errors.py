@@ -76,14 +76,14 @@ def raise_if_any(problems: Iterable[str]) -> None:
 
 
 def collect(*steps: Callable[[], Iterable[str] | None]) -> list[str]:
-    """Run every step and collect the problems of all, so that a user sees them at once."""
+    """Run every step and collect the problems of all, so that a user sees them at once, and each of them once."""
     problems: list[str] = []
     for step in steps:
         try:
             problems += step() or ()
         except InputError as error:
             problems += error.problems
-    return problems
+    return list(dict.fromkeys(problems))
 
 
 def unless_raised(_result: object) -> list[str]:

@@ -283,6 +283,11 @@ def is_utf8(name: str | os.PathLike[str]) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in str(name))
 
 
+def absence(path: str | os.PathLike[str]) -> str:
+    """Why a path is not that of a file: it does not exist, or is a folder."""
+    return "is not a file" if os.path.exists(path) else "does not exist"
+
+
 def special_problem(source: str | os.PathLike[str]) -> str | None:
     """Why a path must not be opened; None if it may be opened, or does not exist.
 

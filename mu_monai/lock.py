@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 
 from filelock import FileLock, Timeout
 
-from mu_monai.errors import InputError
+from mu_monai.errors import InputError, raise_if_any
 
 _MINE: ContextVar[frozenset[Path]] = ContextVar("_MINE", default=frozenset())
 HELD = "MU_MONAI_HELD"  # what a command writes through processes that it starts: they need not lock it again
@@ -66,7 +66,7 @@ def writing(target: str | os.PathLike[str], wait: float = 0.0) -> Iterator[None]
         wait: for how many seconds to wait for whoever holds it, for files that take no longer to write.
 
     Raises:
-        InputError: if another process, or another thread of this one, holds the lock.
+        InputError: if another process, or another thread of this one, holds the lock, or nothing can be written there.
 
     Example:
         >>> folder = Path(tempfile.mkdtemp()) / "run"
@@ -81,6 +81,7 @@ def writing(target: str | os.PathLike[str], wait: float = 0.0) -> Iterator[None]
     if place in mine or str(place) == os.environ.get(HELD):
         yield
         return
+    raise_if_any(_refusals(place, target))
     with _locked(place, target, wait):
         _MINE.set(mine | {place})
         try:
@@ -95,6 +96,16 @@ def _resolved(target: str | os.PathLike[str]) -> Path:
         return Path(target).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, or a path with a NUL
         raise InputError(f"{str(target)!r} cannot be written ({error}); give another path") from None
+
+
+def _refusals(place: Path, target: str | os.PathLike[str]) -> Iterator[str]:
+    """Why nothing can be written at a place, which is known before any work is done."""
+    inside = place if os.path.isdir(place) else place.parent
+    nearest = next(folder for folder in (inside, *inside.parents) if os.path.lexists(folder))
+    if not os.path.isdir(nearest):
+        yield f"'{target}' cannot be written: '{nearest}' is not a folder; give another path"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        yield f"'{target}' cannot be written: nothing can be written in '{nearest}'; give another path"
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from mu_monai.bundle import shipped_bundles
 from mu_monai.data import LAYOUTS
 from mu_monai.files import read_json
 from mu_monai.losses import FORGET_TERMS
+from mu_monai.methods.registry import registered
 from mu_monai.runs.shards import Shard
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -162,6 +163,13 @@ def test_the_forget_terms_are_those_of_the_code():
     rows = re.findall(r"^\| `([a-z_]+)` \|.*\| (.*?) \| (masks|both) \|.*\|$", text, flags=re.MULTILINE)
     described = {name: (None if pulls == "no answer" else pulls, tasks[task]) for name, pulls, task in rows}
     assert described == {name: (term.answer, set(term.tasks)) for name, term in FORGET_TERMS.items()}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "index.md"], ids=["README.md", "index.md"])
+def test_the_first_pages_count_the_methods_that_they_do_not_name(page):
+    """They name Rewind, Shrink and Restore, Erase to Retain, its calibrated form and Perturbed Sign Gradient."""
+    own = [kind for kind in registered().values() if kind.__module__.startswith("mu_monai.")]
+    assert f"[{len(own) - 5} others]" in page.read_text(encoding="utf-8")
 
 
 def test_the_keys_of_a_shard_are_those_of_the_code():

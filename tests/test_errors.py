@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mu_monai.errors import InputError, raise_if_any
+from mu_monai.errors import InputError, collect, raise_if_any
 
 
 def test_one_problem_is_its_own_message():
@@ -26,6 +26,13 @@ def test_several_problems_are_counted_and_listed_in_order():
 def test_it_is_a_value_error():
     with pytest.raises(ValueError, match="a is missing"):
         raise InputError("a is missing")
+
+
+def test_a_problem_that_two_checks_find_is_told_once():
+    def raising():
+        raise InputError(["b", "c"])
+
+    assert collect(lambda: ["a", "b"], raising, lambda: None) == ["a", "b", "c"]
 
 
 def test_raise_if_any_collects_from_a_generator():

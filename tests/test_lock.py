@@ -106,6 +106,24 @@ def test_the_lock_lies_beside_the_folder_and_goes_with_the_folders_that_it_neede
     assert os.listdir(run) == []
 
 
+@pytest.mark.parametrize("inside", ["x", "a/x"])
+def test_a_place_inside_a_file_is_refused_before_any_work(tmp_path, inside):
+    (tmp_path / "notes.txt").write_text("a")
+    with pytest.raises(InputError, match=r"x' cannot be written: '.*notes.txt' is not a folder; give another path"):
+        writing(tmp_path / "notes.txt" / inside).__enter__()
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_a_folder_where_nothing_can_be_written_is_refused_before_any_work(tmp_path, monkeypatch):
+    """Of a folder that exists, what counts is the folder itself: what it lies in may belong to somebody else."""
+    (tmp_path / "locked" / "run").mkdir(parents=True)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")
+    with pytest.raises(InputError, match=r"other' cannot be written: nothing can be written in '.*locked'"):
+        writing(tmp_path / "locked" / "other").__enter__()
+    with writing(tmp_path / "locked" / "run"):
+        pass
+
+
 def refuse(monkeypatch, folders, number):
     """Let the system refuse locks in folders."""
     acquire = FileLock.acquire

@@ -17,7 +17,7 @@ from mu_monai.errors import InputError
 ORIGINAL, DIFFERENCE, FACTOR, EARLIER = "original", "difference", "factor", "earlier epoch"
 ADAPTER, OPTIMIZER, CHECKPOINT, STRANGE = "adapter", "optimizer state", "checkpoint", "not understood"
 KINDS = (ORIGINAL, DIFFERENCE, FACTOR, EARLIER, ADAPTER, OPTIMIZER, CHECKPOINT, STRANGE)
-_NEAR = 0.1  # as a share of the distance between original and student: a tensor nearer than this matches
+_NEAR = 0.1  # a tensor matches the original within this share of the distance to the student and of its own variation
 _FEW = 16  # with fewer numbers, closeness can be chance, so only equality counts; also the window of the byte search
 _SHOWN = 3
 _ADAPTER_NAME = re.compile(r"\blora_[AB]\b|\bmodules_to_save\b")
@@ -25,12 +25,12 @@ _POSITION = {"trainer", "epoch", "iteration", "optimizer", "scaler", "lr_schedul
 _MOMENTS = {"exp_avg", "exp_avg_sq", "momentum_buffer"}
 _WHAT = {
     ORIGINAL: "holds {n} of the original model's tensors that unlearning changed",
-    DIFFERENCE: "holds the change itself of {n} tensors: undoing it in the released weights restores the original",
-    FACTOR: "holds a low-rank factor of the change of {n} tensors: with the other factor it restores the original",
-    EARLIER: "holds {n} tensors of an earlier epoch of the original's training, which knows the forgotten cases too",
+    DIFFERENCE: "holds the change itself of {tensors}: undoing it in the released weights restores the original",
+    FACTOR: "holds a low-rank factor of the change of {tensors}: with the other factor it restores the original",
+    EARLIER: "holds {tensors} of an earlier epoch of the original's training, which knows the forgotten cases too",
     ADAPTER: "is an adapter by its names ({n} of them): removing it from the weights restores the original",
-    OPTIMIZER: "holds an optimizer's state ({n} entries), which reveals the direction in which the weights moved",
-    CHECKPOINT: "is a training checkpoint ({n} entries of its position): it holds weights from before the end",
+    OPTIMIZER: "holds an optimizer's state ({entries}), which reveals the direction in which the weights moved",
+    CHECKPOINT: "is a training checkpoint ({entries} of its position): it holds weights from before the end",
     STRANGE: "could not be read, so its content is unknown",
 }
 
@@ -66,9 +66,10 @@ def search_folder(
     r"""Search every file of a folder, including hidden files and members of archives.
 
     A tensor :math:`x` matches the original's :math:`t` if it is much nearer to it than the released :math:`s` is, and
+    than the mean of :math:`t` is: where unlearning moved a small :math:`t` far, every small tensor is near it. It
     matches the change if it is parallel to :math:`t - s`, and still is once both have lost their means:
 
-    .. math:: \|x - t\| \le 0.1 \, \|s - t\|, \qquad 1 - \cos^2(x, t - s) \le 0.01
+    .. math:: \|x - t\| \le 0.1 \, \min(\|s - t\|, \|t - \bar t\|), \qquad 1 - \cos^2(x, t - s) \le 0.01
 
     A matrix whose rows span all but 1 % of the energy of the change is a low-rank factor of it. In addition, the
     original's numbers are searched in the raw bytes of every file, as float32, float16, bfloat16 and float64, so that
@@ -143,17 +144,16 @@ class _Secret:
         self.original = self._typed[0].double().flatten()
         self.released = None if released is None else self._typed[1].double().flatten()  # type: ignore[union-attr]
         self.change = self.original if self.released is None else self.original - self.released
-        self.reach = _NEAR * float(self.change.norm()) if len(self.original) >= _FEW else 0.0
-
-    def is_near(self, found: torch.Tensor, to: torch.Tensor) -> bool:
-        return bool((found - to).norm() <= self.reach)
+        many, own = len(self.original) >= _FEW, self.original - self.original.mean()
+        self.reach = _NEAR * float(self.change.norm()) if many else 0.0
+        self.near = min(self.reach, _NEAR * float(own.norm()))
 
     def match(self, found: torch.Tensor, flat: torch.Tensor) -> str:
         """The kind of secret that a tensor is; empty if it is not one, such as the released weight itself."""
         same = len(flat) == len(self.original)
-        if same and self.released is not None and self.is_near(flat, self.released):
+        if same and self.released is not None and (flat - self.released).norm() <= self.reach:
             return ""
-        if same and self.is_near(flat, self.original):
+        if same and (flat - self.original).norm() <= self.near:
             return self.kind
         if self.released is None or self.kind == EARLIER:
             return ""
@@ -260,7 +260,9 @@ def _finding(file: str, kind: str, tensors: list[str], why: str = "") -> Finding
 
 def _sentence(file: str, kind: str, names: Sequence[str], why: str = "") -> str:
     some = ", ".join(names[:_SHOWN]) + (" and more" if len(names) > _SHOWN else "")
-    return f"{file} {_WHAT[kind].format(n=len(names))} ({why or some})"
+    n = len(names)
+    counts = {"tensors": f"{n} tensor{'' if n == 1 else 's'}", "entries": f"{n} {'entry' if n == 1 else 'entries'}"}
+    return f"{file} {_WHAT[kind].format(n=n, **counts)} ({why or some})"
 
 
 def _parallel(one: torch.Tensor, other: torch.Tensor) -> bool:

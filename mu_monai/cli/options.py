@@ -102,7 +102,7 @@ def trust(bundle: str | Path | None, config: bool) -> Trust:
 
 
 def several(processes: int) -> dict[str, object]:
-    """`--processes` for `only_without`, if it asks for more than one."""
+    """`--processes` for `only_without`, if it asks for other than one."""
     return {"--processes": processes if processes != 1 else None}
 
 
@@ -112,11 +112,13 @@ def only_without(given: Mapping[str, object], what: str) -> list[str]:
     Example:
         >>> only_without({"--method": "npo", "--preset": None}, "--exact")
         ['--method and --exact contradict each other; leave one of them out']
+        >>> only_without({"--budget": 0.0, "--forget-images-gone": False}, "--exact")
+        ['--budget and --exact contradict each other; leave one of them out']
     """
     return [
         f"{name} and {what} contradict each other; leave one of them out"
         for name, value in given.items()
-        if value not in (None, [], False, "")
+        if not (value is None or value is False or value == [])
     ]
 
 

@@ -44,12 +44,15 @@ _CLOSED_PIPE = 128 + 13  # the exit code that a shell reports for SIGPIPE
 _Usage: Any = typer.BadParameter.__mro__[2]  # click's ClickException, which is a part of typer or of click
 
 _RESUMED = ("--resume continues a run from its last finished epoch",)
+_ROUNDS = ("--resume continues after the last finished round",)
 _REPEATED = ("the same command continues a run from its last finished epoch",)
 _CONTINUED = {  # what goes on after an interruption, by command; all others begin again
-    **dict.fromkeys(("train", "unlearn", "compose", "rollback", "federation"), _RESUMED),
-    **dict.fromkeys(("compare", "request"), _REPEATED),  # their folder records what was begun
+    **dict.fromkeys(("train", "unlearn", "compose", "rollback"), _RESUMED),
+    **dict.fromkeys(("federation train", "federation forget-site"), _ROUNDS),
+    **dict.fromkeys(("compare", "request run"), _REPEATED),  # their folder records what was begun
     "audit": ("the same command continues: attacks that were finished are kept",),
 }
+_GROUPS = ("request", "federation", "bundle")
 
 app = typer.Typer(
     name="mu-monai",
@@ -124,7 +127,8 @@ def main() -> None:
             raise
         code = _CLOSED_PIPE  # typer exits this way if its help is not read to the end
     if code == INTERRUPTED:
-        command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+        words = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+        command = " ".join(words[: 2 if words[:1] and words[0] in _GROUPS else 1])
         show("; ".join(["interrupted", *_CONTINUED.get(command, ())]), err=True)
     sys.exit(code)
 

@@ -26,7 +26,7 @@ from mu_monai.data.split_checks import (
 )
 from mu_monai.data.split_provenance import INPUTS, Provenance, provenance_of
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import file_sha256, read_json, special_problem, write_json
+from mu_monai.files import absence, file_sha256, read_json, special_problem, write_json
 from mu_monai.keys import CASE_ID, FORGET, IMAGE, LABEL, PATIENT_ID, PROVENANCE, RETAIN, SUBSET, SUBSETS
 from mu_monai.runs.stamp import cases_sha256
 
@@ -234,7 +234,7 @@ def read_split(path: str | os.PathLike[str]) -> Split:
     """
     if not Path(path).is_file():
         raise_if_any(filter(None, [special_problem(path)]))
-        raise InputError(f"split file {str(path)!r} does not exist; make one with 'mu-monai split'")
+        raise InputError(f"split file {str(path)!r} {absence(path)}; make one with 'mu-monai split'")
     content: dict[str, Any] = read_json(path)
     raise_if_any(split_shape_problems(content))
     rows = {name: content[name] for name in SUBSETS}

@@ -17,7 +17,7 @@ from securesystemslib.exceptions import FormatError, VerificationError
 from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-defined]
 
 from mu_monai.errors import InputError
-from mu_monai.files import shape_problems
+from mu_monai.files import absence, shape_problems
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 PASSPHRASE = "MU_MONAI_KEY_PASSPHRASE"
@@ -132,5 +132,5 @@ def _asked(path: str | os.PathLike[str]) -> str:
 
 def _read(path: str | os.PathLike[str], what: str) -> bytes:
     if not Path(path).is_file():
-        raise InputError(f"{what} '{path}' does not exist; give a PEM file")
+        raise InputError(f"{what} '{path}' {absence(path)}; give a PEM file")
     return Path(path).read_bytes()

@@ -12,7 +12,7 @@ from typing import Literal
 import pandas as pd
 
 from mu_monai.errors import InputError
-from mu_monai.files import atomic_path
+from mu_monai.files import absence, atomic_path
 from mu_monai.keys import CASE_ID, MODEL, PATIENT_ID, SUBSET
 from mu_monai.runs.scores import TEXT, read_scores
 
@@ -84,7 +84,7 @@ def read_salt(path: str | os.PathLike[str]) -> bytes:
     """
     if not Path(path).is_file():
         raise InputError(
-            f"salt file '{path}' does not exist; give the file that was written when the record was signed"
+            f"salt file '{path}' {absence(path)}; give the file that was written when the record was signed"
         )
     with open(path, encoding="ascii", errors="replace") as stream:
         text = stream.read(4 * _SALT_BYTES).strip()

@@ -49,6 +49,7 @@ def page_content(tables: ReportTables) -> Cells:
         "forget_classes": sentences.listed(runs.forget_classes),
         "kept_classes": sentences.listed(runs.kept_classes),
         "has_student": STUDENT in runs.by_role,
+        "has_frozen": any(row["model"] == STUDENT and _is_adapted(row) for row in as_rows(tables.size)),
         "has_retrained": RETRAINED in set(tables.records["model"]),
         "paper": None if tables.paper.empty else _paper(tables),
         "checks": as_rows(checks),
@@ -180,6 +181,9 @@ def _tiles(tables: ReportTables) -> list[Cells]:
         RETAIN: ("Retained cases", f"{metric.label}; it should not drop."),
         TEST: ("Unseen cases", f"{metric.label}; it should not drop."),
     }
+    if STUDENT not in runs.by_role:  # nothing was forgotten, so nothing can have dropped
+        names = {subset: (title, f"{metric.label}.") for subset, (title, _) in names.items()}
+        names[FORGET] = ("Cases to forget", f"{metric.label}.")
     tiles: list[Cells] = forgotten.tiles(runs, records) if runs.forget_classes else []
     for subset, (title, aim) in names.items() if not runs.forget_classes else ():
         levels = [(model, sentences.number(values[model, subset], 2)) for model in ROLES if (model, subset) in values]
@@ -232,14 +236,21 @@ def _size(row: Cells) -> Cells:
 
 def _trained(row: Cells) -> str:
     """What of a model its run changed."""
-    share, coverage = row["share"], row["coverage"] or ""
+    share = row["share"]
     if share is None or math.isnan(share):
         return "It was not made here, so what of it was trained is not known."
+    if _is_adapted(row):
+        return "Adapters over frozen weights; all weights count the adapters too."
     if row["model"] != STUDENT:
         return "All weights are trained, so the share is 100 %."
-    if share == 1 or coverage.startswith(_COPIES):
-        return "Copies of the weights are trained; the teacher's are kept beside them until they are merged."
-    return "Adapters over a frozen teacher; all weights count the adapters too."
+    return "Copies of the weights are trained; the teacher's are kept beside them until they are merged."
+
+
+def _is_adapted(row: Cells) -> bool:
+    """Whether a model's run trained adapters alone; a teacher's does if it was trained in shards."""
+    share = row["share"]
+    known = share is not None and not math.isnan(share)
+    return known and share < 1 and not (row["coverage"] or "").startswith(_COPIES)
 
 
 def _integer(value: float | None) -> str:

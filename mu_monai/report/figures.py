@@ -85,7 +85,7 @@ def draw_utility(table: pd.DataFrame, label: str, theme: Theme) -> Figure:
         color = theme.colors[model]
         axes.hlines(y, table[f"{model}_low"], table[f"{model}_high"], color=color, linewidth=2.2)
         axes.plot(table[model], y, _MARKERS[model], color=color, markersize=6, label=model)
-        if model == STUDENT and table["ideal"].notna().any():
+        if model == STUDENT and has_targets(table):
             style: dict[str, Any] = {"color": theme.ink, "markersize": 13, "markeredgewidth": 1.6}
             axes.plot(table["ideal"], y, "|", label="where the student should be", **style)
     axes.set_yticks(rows, [str(name) for name in table["subset"]], fontsize=11)
@@ -96,6 +96,11 @@ def draw_utility(table: pd.DataFrame, label: str, theme: Theme) -> Figure:
         axes.axhline(y - 0.5, color=theme.muted, linewidth=0.5, alpha=0.5)
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9.5, labelcolor=theme.ink)
     return figure
+
+
+def has_targets(table: pd.DataFrame) -> bool:
+    """Whether a `utility_table` says where the student should be."""
+    return STUDENT in table and bool(table["ideal"].notna().any())
 
 
 def draw_curve(curve: pd.DataFrame, columns: dict[str, str], title: str, theme: Theme) -> Figure:
@@ -122,7 +127,7 @@ def draw_curve(curve: pd.DataFrame, columns: dict[str, str], title: str, theme: 
         axes.axvspan(restored.min() - 0.5, restored.max() + 0.5, color=theme.muted, alpha=0.15, linewidth=0)
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=theme.ink)
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))  # a single epoch has no fractions
     clean(axes, theme, grid="y")
     if len(columns) > 1:
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5, labelcolor=theme.ink)
@@ -167,10 +172,10 @@ def draw_classes(table: pd.DataFrame, theme: Theme, *, label: str = "F1") -> Fig
 
 
 def draw_layers(table: pd.DataFrame, theme: Theme) -> Figure:
-    """Plot how far each adapted layer moved: a bar for the norm of its update and a tick for its bound.
+    """Plot how far each layer moved: a bar for the norm of its update and, if it has an adapter, a tick for its bound.
 
     Args:
-        table: `layer`, `norm` and `bound`, a row per layer.
+        table: `layer`, `rank`, `norm` and `bound`, a row per layer; a layer of rank 0 has no adapter.
         theme: the colors.
     """
     figure = Figure(figsize=(7.2, 0.9 + 0.24 * len(table)), layout="constrained")
@@ -178,7 +183,9 @@ def draw_layers(table: pd.DataFrame, theme: Theme) -> Figure:
     rows = np.arange(len(table))
     axes.barh(rows, table["norm"], height=0.6, color=theme.colors[STUDENT], label="norm of the update")
     style: dict[str, Any] = {"color": theme.ink, "markersize": 11, "markeredgewidth": 1.6}
-    axes.plot(table["bound"], rows, "|", label="bound from its factors", **style)
+    bounded = (table["rank"] > 0).to_numpy()
+    if bounded.any():
+        axes.plot(table["bound"][bounded], rows[bounded], "|", label="bound from its factors", **style)
     axes.set_yticks(rows, [short(name, 44) for name in table["layer"]])
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set_xlim(left=0)
@@ -222,7 +229,7 @@ def draw_restoration(restoration: Mapping[str, Any], curve: pd.DataFrame, theme:
     _shade(axes, first, losses, theme)
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss of the forget cases", color=theme.muted, fontsize=9.5)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     clean(axes, theme, grid="y")
     figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=9.5, labelcolor=theme.ink)
     return figure

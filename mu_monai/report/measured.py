@@ -32,12 +32,23 @@ def _drift(tables: ReportTables) -> dict[str, Any] | None:
         sentences.append(
             ("Features (epsilon)", epsilon_sentence(margins["epsilon"], margins["feature_layer"], gone=gone))
         )
-    rows = [
-        {"layer": row["layer"], "rank": row["rank"]}
-        | {name: number(row[name], 4) for name in ("norm", "spectral_norm", "bound")}
-        for row in as_rows(tables.layers)
-    ]
-    return {"said": sentences, "rows": rows}
+    return {
+        "said": sentences,
+        "rows": [_layer(row) for row in as_rows(tables.layers)],
+        "adapted": bool((tables.layers["rank"] > 0).any()),
+    }
+
+
+def _layer(row: Mapping[str, Any]) -> dict[str, str]:
+    """A layer's cells; one without an adapter has no rank and no bound."""
+    adapted = row["rank"] > 0
+    return {
+        "layer": row["layer"],
+        "rank": f"{row['rank']}" if adapted else number(None),
+        "norm": number(row["norm"], 4),
+        "spectral_norm": number(row["spectral_norm"], 4),
+        "bound": number(row["bound"] if adapted else None, 4),
+    }
 
 
 def _restoration(tables: ReportTables) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from mu_monai.keys import CASE_ID, FORGET, LABEL, RETAIN, ROLES, STUDENT, SUBSET, TEACHER
+from mu_monai.keys import CASE_ID, FORGET, LABEL, MODEL, RETAIN, RETRAINED, ROLES, STUDENT, SUBSET, TEACHER
 from mu_monai.planes import PLANE, POSITION
 from mu_monai.report.audit_figures import draw_attacks, draw_losses
 from mu_monai.report.audited import attack_values, has_losses
@@ -23,6 +23,7 @@ from mu_monai.report.figures import (
     draw_layers,
     draw_restoration,
     draw_utility,
+    has_targets,
     split_columns,
 )
 from mu_monai.report.gallery import draw_class_gallery, draw_gallery
@@ -86,23 +87,24 @@ def _utility(tables: ReportTables) -> Plot:
         f"{row['subset']}: " + ", ".join(f"{model} {number(row[model], 2)}" for model in models)
         for row in as_rows(table)
     )
+    aim = " The closer the student is to its tick on every row, the better." if has_targets(table) else ""
     return Plot(
         draw=partial(draw_utility, table, f"{label}, mean over cases with its 95 % interval over patients"),
         alt=f"{label} with intervals per subset and model. {values}.",
-        caption="Each point is a mean over cases and each line its 95 % interval over patients. The closer the student "
-        "is to its tick on every row, the better.",
+        caption=f"Each point is a mean over cases and each line its 95 % interval over patients.{aim}",
     )
 
 
 def _audit(tables: ReportTables) -> dict[str, Plot]:
     plots, attacks, decision = {}, attack_values(tables.audit_records), tables.runs.decision
+    beside = RETRAINED in set(tables.scores[MODEL])
     if has_losses(tables):
         plots["losses"] = Plot(
             draw=partial(draw_losses, tables.scores),
             alt="Losses of forgotten and of unseen patients per model, as histograms.",
             caption="The distribution of the losses; the lines are medians. A teacher knows the forgotten patients: "
-            "their losses lie further left. For the student, outline and area should overlap as they do for the "
-            "retrained model.",
+            "their losses lie further left. For the student, outline and area should overlap"
+            f"{' as they do for the retrained model' * beside}.",
         )
     if len(attacks):
         values = ", ".join(
@@ -112,8 +114,8 @@ def _audit(tables: ReportTables) -> dict[str, Plot]:
             draw=partial(draw_attacks, attacks),
             alt=f"AUC of the loss before and after attacks. {values}.",
             caption="What an attack on the weights brings back. To the right of the dashed line forgotten patients are "
-            "known again; to the left they stand out by worse answers. The student should stay where the retrained "
-            "model is.",
+            "known again; to the left they stand out by worse answers. The student should stay "
+            f"{'where the retrained model is' if RETRAINED in set(attacks['model']) else 'at the line'}.",
         )
     if len(decision):
         draw = partial(draw_decision, decision)
@@ -133,13 +135,18 @@ def _classes(tables: ReportTables) -> dict[str, Plot]:
         for row in as_rows(part)
     )
     quantity = PER_CLASS[table["quantity"].iloc[0]]
+    aim = (
+        " The student's points should be where the retrained model's are; without one, near the teacher's, except for "
+        "what was forgotten."
+        if STUDENT in set(table["model"])
+        else ""
+    )
     of_paper = " After Figure 3 of arXiv 2511.16574, which shows two models without intervals."
     label, source = quantity.label, of_paper if quantity.name == F1 else ""
     plot = Plot(
         draw=partial(draw_classes, pd.concat(parts), label=label),
         alt=f"{label} with intervals per class, subset and model. {values}.",
-        caption=f"{label} of each class with its 95 % interval over patients. The student's points should be where the "
-        f"retrained model's are; without one, near the teacher's, except for what was forgotten.{source}",
+        caption=f"{label} of each class with its 95 % interval over patients.{aim}{source}",
     )
     return {"classes": plot}
 
@@ -169,14 +176,19 @@ def _layers(tables: ReportTables) -> dict[str, Plot]:
         return {}
     most = table.nlargest(_SHOWN_LAYERS, "norm").sort_index()
     values = ", ".join(f"{row['layer']} {number(row['norm'])}" for row in as_rows(most))
-    which = (
-        f"The {len(most)} of {len(table)} layers that moved most" if len(most) < len(table) else "Every adapted layer"
+    adapted = bool((table["rank"] > 0).any())
+    every = "Every adapted layer" if adapted else "Every layer with a matrix of weights"
+    which = f"The {len(most)} of {len(table)} layers that moved most" if len(most) < len(table) else every
+    bound = (
+        "The bound follows from the adapter's two factors alone, so no bar exceeds its tick, except for a head that "
+        "was also restored."
+        if adapted
+        else "All of their weights train, so nothing bounds an update."
     )
     plot = Plot(
         draw=partial(draw_layers, most),
-        alt=f"Norm of each layer's update with its bound. {values}.",
-        caption=f"{which}, in the network's order. The bound follows from the adapter's two factors alone, so no "
-        "bar exceeds its tick, except for a head that was also restored.",
+        alt=f"Norm of each layer's update{' with its bound' if adapted else ''}. {values}.",
+        caption=f"{which}, in the network's order. {bound}",
     )
     return {"layers": plot}
 
@@ -225,19 +237,26 @@ def _gallery(examples: Examples, forget_classes: Sequence[str]) -> Plot:
     if is_volumes(examples):
         return _volume_gallery(examples, choice, forget_classes)
     if CLASSES in examples:
+        aim = (
+            " For retain the student should answer like the teacher; for forget like a model that never saw the case, "
+            "which is not always wrong."
+        )
         return Plot(
             draw=partial(draw_class_gallery, examples),
             alt=f"Input, true class and the models' answers. {_answers(examples)}.",
             caption=f"{choice} Each answer is the most probable class with its probability and, if it is wrong, the "
-            "probability of the true class. For retain the student should answer like the teacher; for forget like a "
-            "model that never saw the case, which is not always wrong.",
+            f"probability of the true class.{aim if STUDENT in examples else ''}",
         )
+    aim = (
+        " |T \N{MINUS SIGN} S| is the difference between teacher and student: the brighter, the larger. It should stay "
+        "dark for retain; for forget the student should look like a model that never saw the case, not like an empty "
+        "mask."
+    )
     return Plot(
         draw=partial(draw_gallery, examples),
         alt=f"Input, ground truth and the models' answers for the cases {named}.",
-        caption=f"{choice} Answers are probabilities, black 0 and white 1; |T \N{MINUS SIGN} S| is the difference "
-        "between teacher and student: the brighter, the larger. It should stay dark for retain; for forget the student "
-        "should look like a model that never saw the case, not like an empty mask.",
+        caption=f"{choice} Answers are probabilities, black 0 and white 1."
+        f"{aim if {TEACHER, STUDENT} <= set(examples) else ''}",
     )
 
 
@@ -247,11 +266,11 @@ def _volume_gallery(examples: Examples, choice: str, forget_classes: Sequence[st
     models = [role for role in ROLES if role in examples]
     apart = "teacher and student" if {TEACHER, STUDENT} <= set(models) else f"{models[0]} and ground truth"
     aim = (
-        f"The student should no longer segment {listed(forget_classes)}, and should segment everything else like the "
+        f" The student should no longer segment {listed(forget_classes)}, and should segment everything else like the "
         "teacher."
         if forget_classes
-        else "For retain the student should segment like the teacher; for forget like a model that never saw the case, "
-        "not nothing."
+        else " For retain the student should segment like the teacher; for forget like a model that never saw the "
+        "case, not nothing."
     )
     return Plot(
         draw=partial(draw_volume_gallery, examples),
@@ -259,7 +278,7 @@ def _volume_gallery(examples: Examples, choice: str, forget_classes: Sequence[st
         caption=f"{choice} Each view is the slice in which {apart} differ most, with its index in the volume that the "
         "network sees, counted from 0 toward right, anterior and superior, after the bundle's resampling and cropping; "
         "it is not the index in the image's file. Radiological convention: the patient's right (R) is on the left; "
-        f"in sagittal views anterior (A) is on the left. {aim}",
+        f"in sagittal views anterior (A) is on the left.{aim if STUDENT in models else ''}",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from mu_monai.errors import InputError, raise_if_any
 from mu_monai.files import link_problems, shape_problems
-from mu_monai.keys import MODEL_PT, ROLES, RUN_JSON, TRAINING_SUBSETS
+from mu_monai.keys import MODEL_PT, RETRAINED, ROLES, RUN_JSON, TRAINING_SUBSETS
 from mu_monai.runs.shards import has_shards, read_shards
 from mu_monai.runs.stamped import FORMAT, read_stamped, write_stamped
 from mu_monai.runs.typed import made, plain, shape_of
@@ -206,9 +206,24 @@ class RunRecord:
         return plain(self)
 
     @property
+    def whose(self) -> str:
+        """Its model in a sentence: `a teacher`, `a student` or `a retrained model`."""
+        return model_of(self.role)
+
+    @property
     def provenance(self) -> Mapping[str, Any]:
         """How the split was made, as far as it is known."""
         return self.split.provenance
+
+
+def model_of(role: str) -> str:
+    """The model of a role in a sentence.
+
+    Example:
+        >>> model_of("retrained"), model_of("student")
+        ('a retrained model', 'a student')
+    """
+    return f"a {role} model" if role == RETRAINED else f"a {role}"
 
 
 def write_record(folder: str | os.PathLike[str], record: RunRecord) -> None:

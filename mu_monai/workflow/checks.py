@@ -16,8 +16,9 @@ from mu_monai.bundle.earlier import PICTURE_READER
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import is_plain
 from mu_monai.data import Split, class_indices, is_file_label, open_split
+from mu_monai.data.volumes.files import is_volume
 from mu_monai.errors import InputError, collect
-from mu_monai.keys import CASE_ID, LABEL, MODEL_PT, PATIENT_ID, STUDENT, SUBSET, TEACHER
+from mu_monai.keys import CASE_ID, IMAGE, LABEL, MODEL_PT, PATIENT_ID, STUDENT, SUBSET, TEACHER
 from mu_monai.runs import RunRecord, changed_files, has_scores, scores_file
 from mu_monai.runs.scores import read_scores
 from mu_monai.workflow.recipe import FORGET_CLASSES
@@ -78,14 +79,34 @@ def reading_problems(split: Split | None, config: LayeredConfig) -> list[str]:
         for key, value in options.items()
         if key not in content
     ]
-    if unusual and PICTURE_READER not in json.dumps(content, default=str):
+    pictures = PICTURE_READER in json.dumps(content, default=str)
+    if unusual and not pictures:
         kinds = ", ".join(f"{number} {kind}" for kind, number in unusual.items())
         problems.append(
             f"the split '{split.path}' has pictures ({kinds}) that the readers of this config misread; let LoadImaged "
             f"use {PICTURE_READER}, as the shipped bundles do, or convert the pictures; a model of an earlier version "
             "has to be trained again"
         )
-    return problems
+    return problems + _other_dimensions(split, content, pictures=pictures)
+
+
+def _other_dimensions(split: Split, content: Mapping[str, Any], *, pictures: bool) -> list[str]:
+    """Why the images of a split are not those of a bundle: it takes volumes, or reads pictures, and they are not."""
+    first = next((case[IMAGE] for part in split.cases.values() for case in part), None)
+    network = content.get("network_def")
+    if first is None or not isinstance(network, Mapping):
+        return []
+    if not is_volume(str(first[0] if isinstance(first, list) else first)):
+        told = ("pictures", "takes volumes (network_def#spatial_dims is 3)", "isic")
+        return [_other_bundle(split, *told)] if network.get("spatial_dims") == 3 else []
+    return [_other_bundle(split, "volumes", "reads pictures", "volume3d")] if pictures else []
+
+
+def _other_bundle(split: Split, holds: str, takes: str, fitting: str) -> str:
+    return (
+        f"the split '{split.path}' holds {holds}, and the bundle {takes}; use a bundle for {holds}, such as {fitting}, "
+        "or another split"
+    )
 
 
 def number_problems(overrides: Mapping[str, Any]) -> list[str]:

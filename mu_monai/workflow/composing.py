@@ -113,7 +113,7 @@ def compose(
 def _parent_problems(run: Run) -> Iterator[str]:
     folder, record = run.folder, run.record
     if record.role != STUDENT:
-        yield f"'{folder}' is the run of a {record.role}; compose two unlearning runs"
+        yield f"'{folder}' is the run of {record.whose}; compose two unlearning runs"
     elif record.forget_classes:
         yield (
             f"'{folder}' forgot the classes {', '.join(record.forget_classes)} in every case; compose runs that "

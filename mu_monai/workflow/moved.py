@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mu_monai.data import Split, read_split
 from mu_monai.errors import InputError
-from mu_monai.files import file_sha256
+from mu_monai.files import absence, file_sha256
 from mu_monai.keys import STUDENT, TEACHER
 from mu_monai.runs import RunRecord
 from mu_monai.workflow.checks import changed_problems, is_own
@@ -46,8 +46,8 @@ def gone_problems(run: str | Path, record: RunRecord, needs: Sequence[str] = (SP
     """
     if SPLIT in needs and not Path(record.split.file).is_file():
         yield (
-            f"the split '{record.split.file}' of '{run}' does not exist; if it was moved, say where it is now: "
-            "--split FILE"
+            f"the split '{record.split.file}' of '{run}' {absence(record.split.file)}; if it was moved, say where it "
+            "is now: --split FILE"
         )
     if TEACHER in needs and record.role == STUDENT and record.teacher and not Path(record.teacher).exists():
         yield (

@@ -193,7 +193,7 @@ def budget_options(
         samples: images that the training takes of a case, such as patches; None for what the config says.
         processes: how many processes take a batch each.
     """
-    if budget is None or passes is None or budget < 0:
+    if budget is None or passes is None or not 0 <= budget <= 1:  # not a number either
         return {}
     limit, parser = int(budget * passes), config.read()
     options: dict[str, Any] = {"method::budget": limit}

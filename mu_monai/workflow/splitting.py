@@ -31,7 +31,8 @@ from mu_monai.data.explained.cases import explained_cases
 from mu_monai.data.explained.sheet import write_sheet
 from mu_monai.data.layouts.drawn import undone_on_error
 from mu_monai.data.layouts.volumes import is_decathlon
-from mu_monai.errors import InputError, raise_if_any
+from mu_monai.errors import InputError, collect, raise_if_any, unless_raised
+from mu_monai.files import absence
 from mu_monai.keys import SUBSETS
 from mu_monai.lock import writes
 from mu_monai.tables import read_ids
@@ -100,16 +101,19 @@ def split(
     out = Path(out)
     sheet = out.with_suffix(".png")
     written = [out, *[sheet] * explain]
+    options = {"validation": validation, "test": test, "group_by": group_by, "on_duplicates": on_duplicates}
+    changed: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    selectors: list[ForgetSelector | None] = []
     raise_if_any(
-        f"'{file}' exists; give another --out, or --force to replace it"
-        for file in written
-        if file.exists() and not force
+        collect(
+            lambda: [] if force else [*map(_taken, filter(Path.exists, written))],
+            lambda: unless_raised(selectors.append(selector_of(forget))),  # type: ignore[func-returns-value]
+            lambda: unless_raised(SplitSettings(forget=None, seed=seed, **changed)),
+        )
     )
     if out.exists() and Path(source).exists() and out.samefile(source):
         raise InputError(f"--out '{out}' is the source, which a model may have been trained on; give another --out")
-    selector = selector_of(forget)
-    options = {"validation": validation, "test": test, "group_by": group_by, "on_duplicates": on_duplicates}
-    changed: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    (selector,) = selectors
     settings = SplitSettings(forget=selector, seed=seed, strict=strict, **changed)
     drawn_to = out.with_name(f"{out.stem}_labels")
     described = {"layout": layout, "label_set": label_set, "salt": salt, "structure": " ".join(structures) or None}
@@ -138,6 +142,10 @@ def split(
     if explain:
         lines.append(f"sheet: {write_sheet(sheet, cases)}")
     return "\n".join(lines)
+
+
+def _taken(file: Path) -> str:
+    return f"'{file}' exists; give another --out, or --force to replace it"
 
 
 def _bundle_lists(bundle: str | Path, data: str | Path, patient: str | None) -> Source:
@@ -206,7 +214,7 @@ def selector_of(forget: ForgetChoice) -> ForgetSelector | None:
 def _ids(file: str | Path) -> ForgetIds:
     if not Path(file).is_file():
         raise InputError(
-            f"the file of ids '{file}' does not exist; give a text file with one patient or case id per line"
+            f"the file of ids '{file}' {absence(file)}; give a text file with one patient or case id per line"
         )
     return ForgetIds(*map(tuple, read_ids(file, _ID_COLUMNS)))
 

@@ -14,7 +14,7 @@ from mu_monai.bundle.config import parse_settings, sharing_data, unknown_ids
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import STRANGER, Trust, inherited
 from mu_monai.data import Split
-from mu_monai.errors import InputError, collect, did_you_mean, raise_if_any
+from mu_monai.errors import InputError, collect, did_you_mean, raise_if_any, unless_raised
 from mu_monai.keys import FORGET, MODEL_PT, RETAIN, TEST, TRAINING_SUBSETS, VALIDATION
 from mu_monai.lock import writes
 from mu_monai.methods import UnlearningMethod
@@ -126,6 +126,13 @@ def unlearn(
     method = method or (None if source.parts is None else DEFAULT_METHOD)
     kind = method_named(method)  # an unknown name is reported below, with all other problems
     tuned = own_settings(source, method if kind else None)
+    raise_if_any(
+        collect(
+            lambda: unless_raised(tuned or source.preset(preset)),
+            lambda: unless_raised(teacher is None or teacher_file(teacher)),
+            lambda: unless_raised(parse_settings(settings)),
+        )
+    )
     overlays = [*overlays_for(processes, source, "unlearn"), *overlays]
     config = LayeredConfig(source, "unlearn", presets=tuned or source.preset(preset), overlays=overlays)
     config.lay("options", {"run_dir": str(out), "resume": resume, "quiet": quiet})

@@ -146,6 +146,20 @@ def test_variances_that_are_alike_by_chance_are_no_finding(tmp_path):
     ]
 
 
+def test_small_tensors_are_no_original_that_moved_far(tmp_path):
+    """Statistics of a student that trained few steps are far off, and any bias is nearer to the teacher's."""
+    draw = torch.Generator().manual_seed(0)
+    names = ("variance", "bias", "weight")
+    teacher = {name: torch.rand(32, generator=draw) for name in names}
+    student = {"variance": 300 * torch.rand(32, generator=draw), "bias": torch.zeros(32) + 0.01 * teacher["bias"]}
+    student["weight"] = 0.1 + teacher["weight"].flip(0)
+    torch.save(student, tmp_path / "model.pt")
+    assert search_folder(tmp_path, teacher, student) == []
+    torch.save(teacher["variance"] + 0.01 * torch.rand(32, generator=draw), tmp_path / "x.pt")
+    (found,) = search_folder(tmp_path, teacher, student)
+    assert (found.file, found.kind, found.tensors) == ("x.pt", "original", ("variance",))
+
+
 def test_factors_are_found_by_what_they_span(folder, models):
     own = models[2].own_state()
     torch.save({f"x{n}": value for n, (name, value) in enumerate(own.items()) if "lora_A" in name}, folder / "x.pt")
@@ -309,7 +323,7 @@ def test_an_earlier_epoch_is_found_as_it_is_and_not_by_a_change_to_it(folder, mo
     torch.save({"old": earlier["0.weight"].half()}, folder / "old.bin")
     (found,) = search_folder(folder, teacher, student, [earlier])
     assert (found.file, found.kind, found.tensors, found.rebuilds) == ("old.bin", "earlier epoch", ("0.weight",), True)
-    assert "1 tensors of an earlier epoch of the original's training" in found.what
+    assert "1 tensor of an earlier epoch of the original's training" in found.what
 
 
 def test_wrong_inputs_are_refused(tmp_path, models):

@@ -177,6 +177,38 @@ def test_wrong_input_is_reported_all_at_once_with_code_2_and_nothing_is_written(
     assert not out.exists()
 
 
+def test_what_cannot_be_opened_is_told_all_at_once(mu_monai, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wrong = ["--preset", "papr", "--teacher", "none.pt", "--set", "max_epochs"]
+    code, _, err = mu_monai("unlearn", "isic", "--split", "none.json", *wrong, "--out", "x")
+    assert code == 2
+    for expected in ("preset 'papr' is not in the bundle", "teacher 'none.pt' has no weights", "is not KEY=VALUE"):
+        assert expected in err
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("budget", ["-1", "nan", "inf"])
+def test_a_budget_is_a_share(mu_monai, phantom_splits, teachers, tmp_path, budget):
+    options = ["--split", phantom_splits["isic"], "--teacher", teachers["isic"], "--budget", budget]
+    code, _, err = mu_monai("unlearn", "isic", *options, "--method", "rewind", "--out", tmp_path / "run")
+    assert code == 2
+    assert f"--budget {budget} is not allowed" in err
+
+
+@pytest.mark.parametrize(
+    ("bundle", "of", "told"),
+    [
+        ("volume3d", "isic", "holds pictures, and the bundle takes volumes (network_def#spatial_dims is 3); use a"),
+        ("isic", "volume3d", "holds volumes, and the bundle reads pictures; use a bundle for volumes"),
+    ],
+)
+def test_a_split_of_another_bundle_is_told(mu_monai, phantom_splits, tmp_path, bundle, of, told):
+    code, _, err = mu_monai("train", bundle, "--split", phantom_splits[of], "--out", tmp_path / "run")
+    assert code == 2
+    assert told in err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

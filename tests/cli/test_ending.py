@@ -160,7 +160,7 @@ def test_every_config_that_writes_takes_a_folder_of_its_own(bundle, name):
             1,
             "no longer finite|the loss is",
         ),
-        (["--split", "{split}", "--run_dir", "/dev/full/run", "--image_size", "[32,32]"], 1, "Not a directory"),
+        (["--split", "{split}", "--run_dir", "/dev/full/run", "--image_size", "[32,32]"], 2, "is not a folder"),
     ],
 )
 def test_what_goes_wrong_under_monais_command_is_one_line(phantom_splits, tmp_path, overrides, code, expected):
@@ -209,6 +209,10 @@ def test_ctrl_c_under_monais_command_is_one_line_and_the_newest_run_is_resumed(
         (("audit", "run"), "interrupted; the same command continues: attacks that were finished are kept"),
         (("--debug", "compare", "isic"), "interrupted; the same command continues a run from its last finished epoch"),
         (("unlearn", "isic"), "interrupted; --resume continues a run from its last finished epoch"),
+        (("federation", "train", "isic"), "interrupted; --resume continues after the last finished round"),
+        (("federation", "demo"), "interrupted"),
+        (("request", "run", "ledger"), "interrupted; the same command continues a run from its last finished epoch"),
+        (("request", "status", "ledger"), "interrupted"),
         (("predict", "run"), "interrupted"),
     ],
 )

@@ -290,6 +290,20 @@ def test_what_is_not_given_keeps_the_defaults_of_the_verb():
 
 
 @pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("train isic --base b.pt --shards 8 --folds 0 --split s.json --out o", "--folds and training in shards"),
+        ("train isic --base b.pt --shards 8 --processes 0 --out o", "--processes and training in shards"),
+        ("unlearn isic --exact --budget 0 --teacher t --split s.json --out o", "--budget and --exact"),
+    ],
+)
+def test_a_zero_is_given_too(mu_monai, words, told):
+    code, _, err = mu_monai(*words.split())
+    assert code == 2
+    assert f"{told} contradict each other" in err
+
+
+@pytest.mark.parametrize(
     ("words", "what"),
     [
         ("train isic --base b.pt --shards 8 --split s.json --out o", "training in shards"),

@@ -26,6 +26,16 @@ def test_the_figure_shows_attacks_at_their_worst_rate_alone():
     assert shown["attack"].tolist() == ["retain-finetuning (learning rate 0.001)", "int8", ""]
 
 
+def test_without_a_retrained_model_nothing_is_said_to_be_like_one(make_run, said_of):
+    folders = [make_run(role, figures=False) for role in ("teacher", "student")]
+    text = said_of(*make_run.audited(folders))
+    section = text[text.index(TITLE) : text.index("Self-checks")]
+    for told in ("as they do for the retrained", "where the retrained model is", "Compare with the retrained model"):
+        assert told not in section, told
+    assert "outline and area should overlap." in section
+    assert "The student should stay at the line." in section
+
+
 @pytest.fixture
 def quick_runs(make_run):
     return [make_run(role, figures=False) for role in ("teacher", "retrained", "student")]

@@ -139,6 +139,29 @@ def test_a_bar_and_a_tick_per_layer(measurements):
     assert list(axes.lines[0].get_xdata()) == pytest.approx([0.38, 1.52, 2.66])
 
 
+def test_layers_whose_weights_all_train_have_no_bound(make_run, said_of, measurements):
+    """Rank and bound are 0 in the run's file where a copy of the layer trained: no tick, and no claim about one."""
+    layers = [layer | {"rank": 0, "bound": 0.0} for layer in measurements(3)["drift"]["layers"]]
+    axes = draw_layers(pd.DataFrame(layers), LIGHT).axes[0]
+    assert (len(axes.patches), len(axes.lines)) == (3, 0)
+    found = {"drift": {"total": 1.0, "limit": None, "layers": layers}}
+    text = said_of(make_run("student", figures=False, measurements=found)).replace("&#39;", "'")
+    assert "Every layer with a matrix of weights, in the network's order. All of their weights train" in text
+    assert "Every layer with a matrix of weights (3)" in text
+    assert "model.1.submodule.1.submodule.2.0.conv \N{EN DASH} 0.2000 0.1400 \N{EN DASH}" in text
+    assert "no bar exceeds its tick" not in text
+    layers[0] |= {"rank": 2, "bound": 0.3}
+    assert list(draw_layers(pd.DataFrame(layers), LIGHT).axes[0].lines[0].get_xdata()) == [0.3]
+    text = said_of(make_run("student", "mixed", figures=False, measurements=found)).replace("&#39;", "'")
+    assert "Every adapted layer, in the network's order. The bound follows" in text
+
+
+def test_a_single_epoch_has_no_fractions():
+    curve = pd.DataFrame({"epoch": [1], "total": [0.5]})
+    ticks = draw_curve(curve, {"total": "student"}, "total", LIGHT).axes[0].get_xticks()
+    assert all(tick == round(tick) for tick in ticks)
+
+
 def test_the_second_phase_is_shaded_and_is_no_term():
     curve = pd.DataFrame({"epoch": [1, 2, 3], "phase": [1, 2, 2], "forget_returned": [np.nan, 0.1, 0.2], "guard": 0.5})
     assert split_columns(curve) == (["guard"], {})

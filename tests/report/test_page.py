@@ -126,10 +126,14 @@ def test_without_examples_curve_and_checks(make_run, said_of):
 
 
 def test_a_training_run_alone(make_run, said_of):
-    text = said_of(make_run("teacher", figures=False))
+    text = said_of(make_run("teacher"))
     assert "Training report" in text
     assert "nothing has been unlearned" in text
     assert "should be near 0" not in text
+    for of_a_student in ("the student", "|T ", "its tick", "it should not drop", "The gap of", "Removing the adapter"):
+        assert of_a_student not in text, of_a_student
+    assert "nothing is compared" in text
+    assert "Cases to forget teacher" in text
 
 
 def test_one_forgotten_patient(make_run, said_of):
@@ -346,9 +350,18 @@ def test_a_model_from_elsewhere_is_not_said_to_have_been_made_here(make_run, sai
     ("coverage", "said"),
     [
         ("copies of 9 of 9 layers", "Copies of the weights are trained"),
-        ("adapters in 9 of 9 layers", "Adapters over a frozen teacher"),
+        ("adapters in 9 of 9 layers", "Adapters over frozen weights"),
     ],
 )
 def test_what_a_student_trains_is_said_by_its_coverage(make_run, said_of, coverage, said):
     parameters = {"total": 1_626_072, "trainable": 1_600_000, "share": 0.98, "coverage": coverage}
-    assert said in said_of(make_run("student", figures=False, parameters=parameters))
+    text = said_of(make_run("student", figures=False, parameters=parameters))
+    assert said in text
+    assert ("Frozen layers stay as they were" in text) == coverage.startswith("adapters")
+
+
+def test_a_teacher_that_was_trained_in_shards_has_adapters(make_run, said_of):
+    parameters = {"total": 1_626_072, "trainable": 16_000, "share": 0.01, "coverage": "adapters in 9 of 9 layers"}
+    text = said_of(make_run("teacher", figures=False, parameters=parameters))
+    assert "Adapters over frozen weights" in text
+    assert "All weights are trained" not in text

@@ -14,6 +14,21 @@ from mu_monai.files import file_sha256, read_json, write_json
 from tests.data.conftest import make_decathlon, make_dicom, write_image
 
 
+def test_wrong_settings_are_told_all_at_once(tmp_path):
+    with pytest.raises(InputError) as caught:
+        workflow.split(
+            tmp_path, out=tmp_path, forget=workflow.ForgetChoice(fraction=1.5), validation=2, test=-1, seed=-3
+        )
+    told = "exists; give another", "forget fraction 1.5", "validation share 2", "test share -1", "seed -3 is negative"
+    assert len(caught.value.problems) == len(told)
+    assert all(text in problem for text, problem in zip(told, caught.value.problems, strict=True))
+
+
+def test_a_folder_is_no_file_of_ids(tmp_path):
+    with pytest.raises(InputError, match=r"the file of ids '.*' is not a file; give a text file"):
+        workflow.split(tmp_path, out=tmp_path / "split.json", forget=workflow.ForgetChoice(ids=tmp_path))
+
+
 def test_a_dataset_json_is_a_source_and_no_split_file(tmp_path):
     make_decathlon(tmp_path / "in")
     out = tmp_path / "split.json"

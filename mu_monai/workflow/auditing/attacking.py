@@ -133,7 +133,7 @@ def run_attacks(
     arena = _Arena(evaluation, Path(run), seed, _before(evaluation) if scores is None else scores)
     tables = [arena.before]
     jobs = [(state, role) for name in chosen for state in _states(name) for role in arena.roles(name)]
-    tables += [arena.attacked(state, role) for state, role in tqdm(jobs, desc="attacks", disable=quiet)]
+    tables += [arena.attacked(state, role) for state, role in tqdm(jobs, desc="attacks", disable=quiet or None)]
     scores = pd.concat(tables, ignore_index=True)
     return AttackResults(
         scores=scores,

@@ -31,7 +31,7 @@ from mu_monai.keys import (
     TEST,
 )
 from mu_monai.runs import RunRecord, Runs, has_scores, open_run, open_runs, scores_file
-from mu_monai.runs.record import FINISHED, GONE, Digests, OfSplit
+from mu_monai.runs.record import FINISHED, GONE, Digests, OfSplit, model_of
 from mu_monai.workflow.auditing.attacking import chosen_attacks
 from mu_monai.workflow.checks import changed_problems, device_problems
 from mu_monai.workflow.moved import SPLIT, gone_problems, moved, other_split
@@ -195,7 +195,7 @@ def _option_problems(inputs: AuditInputs) -> list[str]:
 def _role_problems(run: Path, record: RunRecord) -> Iterator[str]:
     if record.role != STUDENT:
         yield (
-            f"'{run}' is the run of a {record.role}, and an audit tests what a model has forgotten; give an unlearning "
+            f"'{run}' is the run of {record.whose}, and an audit tests what a model has forgotten; give an unlearning "
             "run, or a bundle with --weights for a model that was not unlearned by mu-monai"
         )
     elif record.forget_classes:
@@ -234,7 +234,7 @@ def other_problems(folders: Sequence[Path], role: str, split: str, option: str) 
         run.check(scores_file(folder).name)
         other = run.record
         if other.role != role:
-            problems.append(f"{option} '{folder}' is the run of a {other.role}; give that of a {role} model")
+            problems.append(f"{option} '{folder}' is the run of {other.whose}; give that of {model_of(role)}")
         if other.sha256.split != split:
             problems.append(f"{option} '{folder}' was made with another split; give a run of the same split")
     return problems

@@ -20,7 +20,7 @@ from mu_monai.audit.bootstrap import TAIL, other_tail
 from mu_monai.audit.verdicts import RULES, WIDENED_SINCE
 from mu_monai.data import read_split
 from mu_monai.errors import InputError
-from mu_monai.files import file_sha256, read_json
+from mu_monai.files import absence, file_sha256, read_json
 from mu_monai.keys import STUDENT
 from mu_monai.record import (
     EVIDENCE,
@@ -120,7 +120,7 @@ def verify(
     """
     folder, signer = Path(folder), public_key(key)
     if split is not None and not Path(split).is_file():
-        raise InputError(f"split file '{split}' does not exist; give the split.json that the record is about")
+        raise InputError(f"split file '{split}' {absence(split)}; give the split.json that the record is about")
     secret = None if salt is None else read_salt(salt)
     if not (folder / RECORD_JSON).is_file():
         raise InputError(f"'{folder}' has no {RECORD_JSON}; give a folder that 'mu-monai report --record' signed")

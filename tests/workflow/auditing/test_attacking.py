@@ -119,11 +119,12 @@ def test_it_is_said_whether_the_encoder_changed(results, opened):
     assert ("differs" in said[0]) == changed
 
 
-def test_a_second_call_attacks_nothing(opened, results, monkeypatch):
+def test_a_second_call_attacks_nothing(opened, results, monkeypatch, capsys):
     evaluation, run = opened
     monkeypatch.setattr(nn.Module, "__call__", None)
     scores = results.scores[results.scores["attack"] == ""]
-    again = run_attacks(evaluation, run, ["int8", "relearning"], scores=scores, quiet=True)
+    again = run_attacks(evaluation, run, ["int8", "relearning"], scores=scores)
+    assert capsys.readouterr().err == ""  # not a terminal, so there is no progress bar
     named = results.scores["attack"].map(lambda name: State.parse(name).attack)
     assert len(again.scores) == named.isin(["", "int8", "relearning"]).sum()
 
