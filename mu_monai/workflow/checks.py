@@ -16,6 +16,8 @@ from mu_monai.bundle.earlier import PICTURE_READER
 from mu_monai.bundle.layers import LayeredConfig
 from mu_monai.bundle.trust import is_plain
 from mu_monai.data import Split, class_indices, is_file_label, open_split
+from mu_monai.data.case_files import image_files
+from mu_monai.data.pictures.opening import PICTURE_SUFFIXES
 from mu_monai.data.volumes.files import is_volume
 from mu_monai.errors import InputError, collect
 from mu_monai.keys import CASE_ID, IMAGE, LABEL, MODEL_PT, PATIENT_ID, STUDENT, SUBSET, TEACHER
@@ -96,10 +98,12 @@ def _other_dimensions(split: Split, content: Mapping[str, Any], *, pictures: boo
     network = content.get("network_def")
     if first is None or not isinstance(network, Mapping):
         return []
-    if not is_volume(str(first[0] if isinstance(first, list) else first)):
-        told = ("pictures", "takes volumes (network_def#spatial_dims is 3)", "isic")
-        return [_other_bundle(split, *told)] if network.get("spatial_dims") == 3 else []
-    return [_other_bundle(split, "volumes", "reads pictures", "volume3d")] if pictures else []
+    file = image_files(first)[0]
+    if file.lower().endswith(PICTURE_SUFFIXES) and network.get("spatial_dims") == 3:
+        return [_other_bundle(split, "pictures", "takes volumes (network_def#spatial_dims is 3)", "isic")]
+    if is_volume(file) and pictures:
+        return [_other_bundle(split, "volumes", "reads pictures", "volume3d")]
+    return []
 
 
 def _other_bundle(split: Split, holds: str, takes: str, fitting: str) -> str:

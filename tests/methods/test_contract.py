@@ -490,7 +490,8 @@ def test_scores_hold_every_case_of_every_subset_for_both_models(finished, tasks,
 def test_it_warns_when_nothing_happened(unlearn, job):
     run = unlearn(job, extra=["learning_rate=1e-12", *STILL.get(job[0], [])])
     warned = any("hardly anything was forgotten" in warning for warning in record(run)["warnings"])
-    if job[0] != "rewind":  # which may find, in a teacher of two epochs, that nothing was memorized since the first
+    # in a teacher of two epochs, the first may have memorized as little, and new weights may answer as badly
+    if job[0] not in ("rewind", "msg"):
         assert warned == (job[0] not in RESTARTS)
 
 
