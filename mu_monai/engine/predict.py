@@ -35,6 +35,7 @@ from mu_monai.keys import (
     RETAIN,
     SUBSET,
     TEST,
+    VALIDATION,
 )
 from mu_monai.lock import writing
 from mu_monai.measure.case_scores import case_scores
@@ -42,9 +43,10 @@ from mu_monai.measure.examples import write_examples
 from mu_monai.processes import all_batches, is_first, own_batches
 from mu_monai.runs import add_files, scores_file
 from mu_monai.runs.numbers import Metric
-from mu_monai.runs.scores import DICE, TRUE_VOLUME, leading_metric
+from mu_monai.runs.scores import DICE, TRUE_VOLUME, UTILITY, leading_metric, structures
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
+_RUINED = 0.1  # so much less Dice or accuracy on unseen cases is told
 logger = logging.getLogger(__name__)
 
 
@@ -170,6 +172,7 @@ class ScoreSubsets:
         engine.add_event_handler(Events.STARTED, self._try)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
         engine.add_event_handler(Events.COMPLETED, self._score_without_epochs)
+        engine.add_event_handler(Events.COMPLETED, self._warn_where_it_is_ruined)
         if self.expects_change:
             engine.add_event_handler(Events.COMPLETED, self._warn_where_nothing_happened)
 
@@ -209,15 +212,10 @@ class ScoreSubsets:
     def _warn_where_nothing_happened(self, engine: Engine) -> None:
         """Warn if everything is answered as before: unnoticed, this would be the most dangerous result."""
         subsets = (RETAIN, FORGET) if self.forget_classes else (FORGET,)
-        loaders = [self.loaders[subset] for subset in subsets if len(self.loaders.get(subset, ()))]
-        if not isinstance(engine.network, Student) or not loaders:
+        both = self._before_and_after(engine, subsets)
+        if both is None:
             return
-        engine.network.eval()
-        with uncounted(engine):
-            before, after = (
-                pd.concat([self.score(predict, loader, measure=False) for loader in loaders])
-                for predict in (engine.network.teacher, engine.network)
-            )
+        before, after = both
         columns = [str(Metric(DICE, name)) for name in self.forget_classes] or [LOSS]
         what = f"Dice of {', '.join(self.forget_classes)}" if self.forget_classes else "loss of the forget cases"
         old, new = (float(scores[columns].mean().mean()) for scores in (before, after))
@@ -235,6 +233,36 @@ class ScoreSubsets:
                 f"the {what} changed by less than 1 % (teacher {old:.4f}, student {new:.4f}): hardly anything was "
                 f"forgotten; {trained if engine.state.epoch else 'choose other settings of the method'}",
             )
+
+    def _warn_where_it_is_ruined(self, engine: Engine) -> None:
+        """Warn if unseen cases are answered much worse than before: a ruined model forgot everybody, and its task."""
+        both = self._before_and_after(engine, (VALIDATION,))
+        if both is None:
+            return
+        metric = leading_metric(both[0])
+        kept = [str(Metric(DICE, name)) for name in structures(both[0]) if name not in self.forget_classes]
+        columns = kept if self.forget_classes else [metric]
+        old, new = (float(scores[columns].mean().mean()) for scores in both)
+        if new < old - _RUINED:
+            warn(
+                engine,
+                f"the mean {UTILITY[metric].in_text} on validation cases is {new:.3f}, and the original's {old:.3f}: "
+                "unless they are of what was to be forgotten, the model lost much of what it was to keep; a larger "
+                "budget, more epochs or another method keep more",
+            )
+
+    def _before_and_after(self, engine: Engine, subsets: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+        """The scores of the original and of the student on subsets; None without such cases, or without a student."""
+        loaders = [self.loaders[subset] for subset in subsets if len(self.loaders.get(subset, ()))]
+        if not isinstance(engine.network, Student) or not loaders:
+            return None
+        engine.network.eval()
+        with uncounted(engine):
+            before, after = (
+                pd.concat([self.score(predict, loader, measure=False) for loader in loaders])
+                for predict in (engine.network.teacher, engine.network)
+            )
+        return before, after
 
     def write(self, models: Mapping[str, Predict], folder: str | Path) -> pd.DataFrame:
         """Write `scores.csv` with every case of every subset, and `examples.npz`, for each model by its role."""

@@ -272,6 +272,27 @@ class TestScoreSubsets:
         assert never.startswith("the teacher has a Dice of 0 for lesion in every training case")
         assert "less than 1 % (teacher 0.0000, student 0.0000)" in unchanged
 
+    @pytest.mark.parametrize(
+        ("dice", "organ", "lesion", "forget_classes", "told"),
+        [
+            (0.72, 0.75, 0.65, (), None),
+            (0.65, 0.75, 0.55, (), "is 0.650, and the original's 0.800"),
+            (0.4, 0.8, 0.0, ("lesion",), None),
+            (0.4, 0.5, 0.3, ("lesion",), "is 0.500, and the original's 0.800"),
+        ],
+    )
+    def test_a_model_that_lost_what_it_was_to_keep_is_said(
+        self, scorer, make_student, monkeypatch, dice, organ, lesion, forget_classes, told
+    ):
+        engine, columns = Trainer(make_student()), ["dice", "dice[organ]", "dice[lesion]"]
+        before, after = ([0.8, 0.8, 0.8], [dice, organ, lesion])
+        tables = iter(pd.DataFrame([row, row], columns=columns) for row in (before, after))
+        monkeypatch.setattr(scorer, "score", lambda *_, **__: next(tables))
+        scorer.forget_classes = forget_classes
+        scorer._warn_where_it_is_ruined(engine)
+        warnings = getattr(engine.state, "warnings", [])
+        assert [f"the mean Dice on validation cases {told}" in warning for warning in warnings] == [True] * bool(told)
+
     def test_scoring_does_not_change_the_network(self, scorer, make_unet):
         network = make_unet()
         before = {name: value.clone() for name, value in network.state_dict().items()}
