@@ -52,7 +52,6 @@ _CONTINUED = {  # what goes on after an interruption, by command; all others beg
     **dict.fromkeys(("compare", "request run"), _REPEATED),  # their folder records what was begun
     "audit": ("the same command continues: attacks that were finished are kept",),
 }
-_GROUPS = ("request", "federation", "bundle")
 
 app = typer.Typer(
     name="mu-monai",
@@ -128,7 +127,8 @@ def main() -> None:
         code = _CLOSED_PIPE  # typer exits this way if its help is not read to the end
     if code == INTERRUPTED:
         words = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-        command = " ".join(words[: 2 if words[:1] and words[0] in _GROUPS else 1])
+        groups = [group.name for group in app.registered_groups]
+        command = " ".join(words[: 2 if words[:1] and words[0] in groups else 1])
         show("; ".join(["interrupted", *_CONTINUED.get(command, ())]), err=True)
     sys.exit(code)
 

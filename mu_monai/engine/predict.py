@@ -247,8 +247,8 @@ class ScoreSubsets:
             warn(
                 engine,
                 f"the mean {UTILITY[metric].in_text} on validation cases is {new:.3f}, and the original's {old:.3f}: "
-                "unless they are of what was to be forgotten, the model lost much of what it was to keep; a larger "
-                "budget, more epochs or another method keep more",
+                "unless they are of what was to be forgotten, the model lost much of what it was to keep; take another "
+                "method, weaker settings or, if it restores after damage, a larger budget",
             )
 
     def _before_and_after(self, engine: Engine, subsets: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame] | None:

@@ -66,7 +66,7 @@ class CFk(RetainFineTuning):
                 "the statistics of every BatchNorm layer move; use network#bn_mode=eval, or network#trainable=all"
             )
         image, *_ = prepared(engine, next(iter(engine.data_loader)))
-        order = running_order(engine, image)
+        order, _ = running_order(engine, image)
         ends = [place for place, layer in enumerate(order.values()) if isinstance(_plain(layer), tuple(ADAPTABLE))]
         if self.k > len(ends):
             raise InputError(
@@ -85,8 +85,8 @@ class CFk(RetainFineTuning):
 
 @torch.no_grad()
 def running_order(
-    engine: SupervisedTrainer, image: torch.Tensor, inputs: dict[str, torch.Tensor] | None = None
-) -> dict[str, nn.Module]:
+    engine: SupervisedTrainer, image: torch.Tensor
+) -> tuple[dict[str, nn.Module], dict[str, tuple[int, int]]]:
     """The trainable layers of a student, by their names in the plain network, in the order in which they run.
 
     The weights that a block holds beside its layers count where it begins. A layer that does not run by itself, because
@@ -95,19 +95,24 @@ def running_order(
     Args:
         engine: the trainer.
         image: a batch of images, of any cases.
-        inputs: is filled with what each of these layers got when it first ran, a layer inside a block what that got.
+
+    Returns:
+        the layers, and what tells their inputs apart: where the values are, and how often they had been changed there
+            when the layer first ran. A layer inside a block gets what the block got.
     """
     student: Student = engine.network
     layers = trained_layers(student)
     names = {layer: name for name, layer in layers.items()}
     order: dict[str, nn.Module] = {}
 
-    got: dict[str, torch.Tensor] = {}
+    inputs: dict[str, tuple[int, int]] = {}
+    kept: list[torch.Tensor] = []  # so that no other tensor takes its place in memory
 
     def note(layer: nn.Module, given: tuple[Any, ...]) -> None:
         order.setdefault(names[layer], layer)
-        if given:
-            got.setdefault(names[layer], given[0])
+        if given and isinstance(given[0], torch.Tensor):
+            kept.append(given[0])
+            inputs.setdefault(names[layer], (given[0].untyped_storage().data_ptr(), given[0]._version))
 
     hooks = [layer.register_forward_pre_hook(note) for layer in names]
     student.eval()
@@ -121,11 +126,9 @@ def running_order(
         block = max((other for other in order if name.startswith(f"{other}.")), key=len, default=None)
         if name not in order and block is not None:
             inside.setdefault(block, []).append(name)
-            if block in got:
-                got[name] = got[block]
-    if inputs is not None:
-        inputs.update(got)
-    return {name: layers[name] for begun in order for name in (begun, *inside.get(begun, ()))}
+            if block in inputs:
+                inputs[name] = inputs[block]
+    return {name: layers[name] for begun in order for name in (begun, *inside.get(begun, ()))}, inputs
 
 
 def _plain(layer: nn.Module) -> nn.Module:

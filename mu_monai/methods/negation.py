@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from monai.engines import SupervisedTrainer
 
 from mu_monai.adapters.lora import ADAPTABLE
@@ -56,11 +55,11 @@ class Negation(DamageOnce):
         """Find the first layers by running one batch, and negate them."""
         copies = full_copies(engine.network)
         image, *_ = self.forget_batch(engine)  # any image shows the order
-        inputs: dict[str, torch.Tensor] = {}
-        order = [name for name in running_order(engine, image, inputs) if isinstance(copies[name], tuple(ADAPTABLE))]
+        order, inputs = running_order(engine, image)
         layers: dict[object, list[str]] = {}
         for name in order:
-            layers.setdefault(_place(inputs[name]) if name in inputs else name, []).append(name)
+            if isinstance(copies[name], tuple(ADAPTABLE)):
+                layers.setdefault(inputs.get(name, name), []).append(name)
         if self.layers > len(layers):
             raise InputError(
                 f"method#layers={self.layers} is not allowed for a network with {len(layers)} layers; use 1 to "
@@ -69,8 +68,3 @@ class Negation(DamageOnce):
         negated = [name for names in list(layers.values())[: self.layers] for name in names]
         negate(engine.network, negated)
         return {"layers": negated}
-
-
-def _place(value: torch.Tensor) -> tuple[int, int]:
-    """Where a tensor's values are, and how often they were changed there: the same for views of one input."""
-    return value.untyped_storage().data_ptr(), value._version

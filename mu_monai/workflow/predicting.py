@@ -130,12 +130,13 @@ def _other_weights(parser: ConfigParser, run: Path) -> Iterator[str]:
     network = parser.get_parsed_content(_NETWORK) if _NETWORK in parser else None
     if not isinstance(network, nn.Module):
         return
-    weights = read_weights(run / MODEL_PT)
-    for name, value in network.named_parameters():
-        if not torch.equal(value.detach().cpu(), weights[name]):
+    state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    for name, value in read_weights(run / MODEL_PT).items():
+        there = [state[key] for key in state if key == name or key.endswith(f".{name}")]  # it may be wrapped
+        if not any(each.shape == value.shape and torch.equal(each, value) for each in there):
             yield (
                 f"the bundle's inference config changes the network after the weights of '{run}' were loaded, such as "
-                "by a handler that loads a checkpoint, so that another model would predict; take that out of it"
+                f"by a handler that loads a checkpoint ({name}), so that another model would predict; take that out"
             )
             return
 

@@ -77,7 +77,7 @@ def test_layers_count_in_the_order_in_which_they_run(small):
 )
 def test_the_last_layer_is_the_head(network):
     student = Student(network.eval(), trainable="all")
-    order = running_order(SimpleNamespace(network=student, inferer=SimpleInferer()), torch.zeros(1, 1, 16, 16))
+    order, _ = running_order(SimpleNamespace(network=student, inferer=SimpleInferer()), torch.zeros(1, 1, 16, 16))
     assert list(order)[-1] == student.head
 
 
@@ -124,5 +124,5 @@ def test_weights_that_attention_of_torch_uses_itself_count_where_it_begins():
             return self.last(self.attention(image, image, image)[0])
 
     student = Student(Attention().eval(), trainable="all")
-    order = running_order(SimpleNamespace(network=student, inferer=SimpleInferer()), torch.zeros(1, 5, 4))
+    order, _ = running_order(SimpleNamespace(network=student, inferer=SimpleInferer()), torch.zeros(1, 5, 4))
     assert list(order) == ["attention", "attention.out_proj", "last"]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from monai.inferers import SimpleInferer
 from monai.networks import nets
+from torch import nn
 
 from mu_monai.adapters import Student
 from mu_monai.errors import InputError
@@ -76,6 +77,26 @@ FIRST = {
 def test_every_path_that_the_image_takes_is_the_first_layer(network, names):
     method, engine = acting_on(Student(network.eval(), trainable="all"))
     assert sorted(method.damage(engine, 0)["layers"]) == sorted(names)
+
+
+class Adding(nn.Module):
+    """A network that adds to its features in place, so that they stay where they are in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.first, self.second, self.head = (nn.Conv2d(1, 1, 1) for _ in range(4))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        features = self.stem(image)
+        features += self.first(features)
+        features += self.second(features)
+        return self.head(features)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_features_that_change_in_place_are_other_inputs(layers):
+    method, engine = acting_on(Student(Adding().eval(), trainable="all"), layers=layers)
+    assert method.damage(engine, 0)["layers"] == ["stem", "first", "second", "head"][:layers]
 
 
 def test_the_second_layer_of_a_residual_unit_comes_after_all_paths_of_the_first():

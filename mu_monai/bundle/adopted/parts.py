@@ -287,7 +287,7 @@ def _describe(parts: Parts, trainer: Mapping[str, Any]) -> None:
     parts.trained["batch_size"] = parts.numbers["batch_size"]
     rate = _number(config, _of(parts.optimizer, "lr"), None)
     if rate is None:
-        parts.notes.append("the optimizer names no learning rate (lr): train uses its own, and cannot set another")
+        parts.notes.append("no rate (lr) can be read from the optimizer: train uses its own, and cannot set another")
     else:
         parts.numbers["learning_rate"] = rate
     if parts.trained["max_epochs"] is None:
@@ -386,9 +386,10 @@ def _spacing(parts: Parts) -> list[float] | None:
     except InputError:
         return None
     sizes = list(sizes) if isinstance(sizes, list | tuple) else [sizes]
-    if sizes and all(isinstance(n, int | float) and n > 0 for n in sizes):
-        return [float(size) for size in (sizes if len(sizes) > 1 else sizes * 3)]  # one size is that of each axis
-    return None
+    if not sizes or not all(isinstance(n, int | float) and n > 0 for n in sizes):
+        return None
+    axes = int(_number(parts.config, _of(parts.network, "spatial_dims"), len(sizes) if len(sizes) > 1 else 0))
+    return [float(size) for size in [*sizes, *sizes[-1:] * axes][:axes]] or None  # MONAI repeats the last one
 
 
 def adoptable(folder: Path) -> bool:

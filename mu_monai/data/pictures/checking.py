@@ -17,7 +17,7 @@ from mu_monai.data.label_map import mapped, suggested_map
 from mu_monai.data.pictures.decoding import WHITE, Look, bit_range, look_at_image, range_problems, seen_mask
 from mu_monai.data.reading import Reading
 from mu_monai.errors import InputError
-from mu_monai.files import special_problem
+from mu_monai.files import absence, special_problem
 
 _log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def _seen(kind: str, path: str, pair: _Pair, look: Callable[[str], Any]) -> Any:
     """What `look` gives for a file, or None if it has a problem, which is then noted."""
     if not os.path.isfile(path) and not special_problem(path):
         other = "; folders are separated by / here, and not by \\" if "\\" in path and os.sep == "/" else ""
-        pair.problems.append(f"{kind} {path!r} does not exist; paths are absolute or relative to the manifest{other}")
+        pair.problems.append(f"{kind} {path!r} {absence(path)}; paths are absolute or relative to the manifest{other}")
         return None
     try:
         return look(path)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mu_monai.data import Split, read_split, with_forgotten
 from mu_monai.errors import InputError, raise_if_any
-from mu_monai.files import file_sha256, has_sha256, sync_folder
+from mu_monai.files import absence, file_sha256, has_sha256, sync_folder
 from mu_monai.keys import CASE_ID, CONFIG_JSON, FORGET, MODEL, MODEL_PT, STUDENT, TEACHER, TRAINING_SUBSETS
 from mu_monai.record import (
     Ledger,
@@ -211,7 +211,7 @@ def checked_split(number: int, digest: str, *files: Path) -> Path:
     """
     found = next((file for file in files if has_sha256(file, digest)), None)
     if found is None:
-        what = "is another one" if files[-1].is_file() else "does not exist"
+        what = "is another one" if files[-1].is_file() else absence(files[-1])
         elsewhere = ", or say where it is now: --split FILE" if number == 1 else ""
         raise InputError(f"the split '{files[-1]}' of version {number} {what}; put it back{elsewhere}")
     return found

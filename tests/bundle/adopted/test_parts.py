@@ -113,7 +113,7 @@ def test_the_optimizer_trains_the_network_of_the_trainer(optimizer, changes, tmp
 )
 def test_a_rate_that_the_optimizer_does_not_name_is_its_own(optimizer, tmp_path):
     parts = find_parts(bundle_of(tmp_path, config(opt=optimizer)))
-    assert "the optimizer names no learning rate" in " ".join(parts.notes)
+    assert "no rate (lr) can be read from the optimizer" in " ".join(parts.notes)
     assert "learning_rate" not in adopted_configs(parts)["train"]  # so that setting it is refused
     made, _ = built(tmp_path / "built", "optimizer", opt=optimizer)
     assert made.param_groups[0]["lr"] == 0.01
@@ -305,10 +305,23 @@ def test_epochs_that_cannot_be_read_are_told(tmp_path):
     assert any("number of epochs cannot be read" in note for note in parts.notes)
 
 
-@pytest.mark.parametrize("size", [1.5, [1.5], "$1 + 0.5"])
-def test_one_spacing_is_that_of_each_axis(size, tmp_path):
+@pytest.mark.parametrize(
+    ("size", "dims", "expected"),
+    [
+        (1.5, 2, [1.5, 1.5]),
+        ([1.5], 3, [1.5, 1.5, 1.5]),
+        ("$1 + 0.5", 2, [1.5, 1.5]),
+        ([1, 2], 3, [1.0, 2.0, 2.0]),
+        ([1, 2, 3], 2, [1.0, 2.0]),
+        ([1, 2], None, [1.0, 2.0]),
+        (1.5, None, None),
+    ],
+)
+def test_a_spacing_has_a_size_for_each_axis_of_the_network(size, dims, expected, tmp_path):
     spacing = {"_target_": "Spacingd", "keys": ["image", "label"], "pixdim": size}
-    assert find_parts(bundle_of(tmp_path, config(steps=[LOADS, spacing]))).spacing == [1.5, 1.5, 1.5]
+    network = {key: value for key, value in config()["the_net"].items() if key != "spatial_dims"}
+    network |= {} if dims is None else {"spatial_dims": dims}
+    assert find_parts(bundle_of(tmp_path, config(steps=[LOADS, spacing], the_net=network))).spacing == expected
 
 
 @pytest.mark.parametrize("after", ["Orientationd", "Rotate90d", "Resized"])
