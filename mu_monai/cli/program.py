@@ -107,6 +107,7 @@ for _command in (  # in the order of the help page
 app.add_typer(request, name="request")
 app.add_typer(federation, name="federation")
 app.add_typer(bundle, name="bundle")
+_GROUPS = [group.name for group in app.registered_groups]
 
 
 def main() -> None:
@@ -127,8 +128,7 @@ def main() -> None:
         code = _CLOSED_PIPE  # typer exits this way if its help is not read to the end
     if code == INTERRUPTED:
         words = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-        groups = [group.name for group in app.registered_groups]
-        command = " ".join(words[: 2 if words[:1] and words[0] in groups else 1])
+        command = " ".join(words[: 2 if words[:1] and words[0] in _GROUPS else 1])
         show("; ".join(["interrupted", *_CONTINUED.get(command, ())]), err=True)
     sys.exit(code)
 
