@@ -35,7 +35,7 @@ def _drift(tables: ReportTables) -> dict[str, Any] | None:
     return {
         "said": sentences,
         "rows": [_layer(row) for row in as_rows(tables.layers)],
-        "adapted": bool((tables.layers["rank"] > 0).any()),
+        "every": tables.every_layer,
     }
 
 

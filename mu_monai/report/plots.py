@@ -176,9 +176,9 @@ def _layers(tables: ReportTables) -> dict[str, Plot]:
         return {}
     most = table.nlargest(_SHOWN_LAYERS, "norm").sort_index()
     values = ", ".join(f"{row['layer']} {number(row['norm'])}" for row in as_rows(most))
-    adapted = bool((table["rank"] > 0).any())
-    every = "Every adapted layer" if adapted else "Every layer with a matrix of weights"
-    which = f"The {len(most)} of {len(table)} layers that moved most" if len(most) < len(table) else every
+    adapted = tables.has_adapters
+    some = len(most) < len(table)
+    which = f"The {len(most)} of {len(table)} layers that moved most" if some else tables.every_layer
     bound = (
         "The bound follows from the adapter's two factors alone, so no bar exceeds its tick, except for a head that "
         "was also restored."

@@ -130,9 +130,19 @@ class ReportTables:
 
     @cached_property
     def layers(self) -> pd.DataFrame:
-        """How far each adapted layer moved: `layer`, `rank`, `norm`, `spectral_norm`, `bound`."""
+        """How far each layer moved: `layer`, `rank`, `norm`, `spectral_norm`, `bound`; rank 0 is without an adapter."""
         layers = (self.measurements.get("drift") or {}).get("layers") or []
         return pd.DataFrame(layers, columns=["layer", "rank", "norm", "spectral_norm", "bound"])
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether `layers` are those with adapters, or else those whose own weights trained."""
+        return bool((self.layers["rank"] > 0).any())
+
+    @property
+    def every_layer(self) -> str:
+        """What `layers` are, in words."""
+        return "Every adapted layer" if self.has_adapters else "Every layer with a matrix of weights"
 
     @cached_property
     def restoration(self) -> pd.DataFrame:
