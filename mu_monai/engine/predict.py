@@ -46,7 +46,7 @@ from mu_monai.runs.numbers import Metric
 from mu_monai.runs.scores import DICE, TRUE_VOLUME, UTILITY, leading_metric, structures
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
-_RUINED = 0.1  # so much less Dice or accuracy on unseen cases is told
+_RUINED = 0.1  # so much less Dice or accuracy on validation cases is told
 logger = logging.getLogger(__name__)
 
 
@@ -235,7 +235,7 @@ class ScoreSubsets:
             )
 
     def _warn_where_it_is_ruined(self, engine: Engine) -> None:
-        """Warn if unseen cases are answered much worse than before: a ruined model forgot everybody, and its task."""
+        """Warn if validation cases are answered much worse than before, as they are by a ruined model."""
         both = self._before_and_after(engine, (VALIDATION,))
         if both is None:
             return
